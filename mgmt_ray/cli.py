@@ -1,0 +1,302 @@
+"""The command line: one command per verb; each imports the heavy rooms only when it runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
+
+from mgmt_ray.base import MgmtError
+
+if TYPE_CHECKING:
+    from mgmt_ray.orchestration.stages import Job
+
+StudyFile = Annotated[Path, arg(metavar="STUDY", help="study file (YAML)")]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where files are."""
+
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """the study's folder (default: NAME_study beside you, after the study's name)"""
+    data: Annotated[Path | None, arg(metavar="DIR")] = None
+    """the data set's folder (default: cohort.root of the study)"""
+    checkpoint: Annotated[Path | None, arg(metavar="FILE")] = None
+    """MedicalNet's .pth file (default: checkpoint of the study)"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where work runs."""
+
+    address: Annotated[str, arg(metavar="ADDRESS")] = "local"
+    """which Ray: "local" starts one here, "auto" finds the running one, or HOST:PORT"""
+    launcher: Literal["ray", "in-process"] = "ray"
+    """how trials run: Ray Tune over Ray Train, or one after another in this process"""
+    workers: int = 1
+    """worker processes per trial; each batch is shared among them"""
+    cpus: float = 1
+    """CPU cores per worker"""
+    gpus: float = 0
+    """GPUs per worker; a fraction shares a card among trials, 0 trains on the CPU"""
+    concurrent: int = 0
+    """trials at a time; 0 for as many as fit"""
+    trials_per_launch: int = 1
+    """folds that one launch trains in turn; more saves start-up time of very short trials"""
+    tracking: Annotated[str | None, arg(metavar="URI")] = None
+    """MLflow's tracking server (default: a database in the study's folder)"""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what of this machine works, what does not, and what to do about it."""
+
+    def run(self) -> None:
+        """Check, print, and fail if something that is needed does not work."""
+        from mgmt_ray.orchestration.doctor import examine
+
+        examine()
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Write a synthetic cohort in the layout of UPENN-GBM, with pretrained weights to go with it."""
+
+    dir: Annotated[Positional[Path], arg(metavar="DIR", help="folder to write into")]
+    subjects: int = 100
+    """subjects with a label and scans"""
+    grid: tuple[int, int, int] = (155, 240, 240)
+    """voxels of 1 mm: depth, height, width"""
+    signal: Annotated[tuple[str, ...], arg(metavar="MODALITY:AMPLITUDE")] = ()
+    """texture in the tumour that tells the label, in deviations of the noise; none by default"""
+    modalities: tuple[str, ...] = ()
+    """modalities to write (default: all eleven)"""
+    without_dti: float = 0.17
+    """fraction of the subjects that lack DTI"""
+    without_dsc: float = 0.28
+    """fraction of the subjects that lack DSC (all that lack DTI among them)"""
+    anatomy: Annotated[Path | None, arg(metavar="FILE")] = None
+    """skull-stripped scan to put the tumours into (default: a phantom)"""
+    seed: int = 0
+    """of every draw"""
+    checkpoint_depth: Literal[10, 18, 34, 50, 101] = 10
+    """layers of the network whose weights are written"""
+    checkpoint_width: int = 8
+    """channels of its stem; MedicalNet's have 64"""
+    checkpoint_steps: int = 120
+    """training steps of its source task; 0 leaves random weights"""
+
+    def run(self) -> None:
+        """Write the cohort and the checkpoint."""
+        from mgmt_ray.cohort.synthetic import SyntheticConfig
+        from mgmt_ray.orchestration.synthesis import synthesize_with_weights
+        from mgmt_ray.training.pretrain import SourceTaskConfig
+
+        chosen = {"modalities": self.modalities} if self.modalities else {}
+        cohort = SyntheticConfig.model_validate(
+            {
+                "subjects": self.subjects,
+                "grid": self.grid,
+                "signal": dict(_amplitude(text) for text in self.signal),
+                "without_dti": self.without_dti,
+                "without_dsc": self.without_dsc,
+                "anatomy": self.anatomy,
+                "seed": self.seed,
+            }
+            | chosen
+        )
+        weights = SourceTaskConfig(
+            depth=self.checkpoint_depth,
+            width=self.checkpoint_width,
+            steps=self.checkpoint_steps,
+            seed=self.seed,
+        )
+        synthesize_with_weights(cohort, weights, self.dir)
+
+
+@dataclass(frozen=True)
+class SelectCohort:
+    """Select the study's subjects; write cohort.csv and exclusions.csv and print the flow."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+
+    def run(self) -> None:
+        """Read the data set."""
+        from mgmt_ray.orchestration.stages import select_cohort, show_cohort
+
+        job = _job(self.study, self.files, Machine())
+        with job.folder.lock():
+            show_cohort(job, select_cohort(job))
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Make the volumes of every subject and modality that are missing or out of date."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Bring cohort and volumes up to date."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.stages import prepare, select_cohort, show_cohort
+
+        job = _job(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.address):
+            cohort = select_cohort(job)
+            show_cohort(job, cohort)
+            prepare(job, cohort)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """List the study's trials and which of them are finished; write splits.json."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+
+    def run(self) -> None:
+        """Select, split and list; nothing is trained."""
+        from mgmt_ray.orchestration.stages import plan_study, show_plan
+
+        job = _job(self.study, self.files, Machine())
+        with job.folder.lock():
+            show_plan(job, *plan_study(job))
+
+
+@dataclass(frozen=True)
+class Run:
+    """Bring the study up to date: whatever of volumes, trials, ensembles and report is missing."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """All stages; repeat the command to continue after an interruption."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.stages import bring_up_to_date
+
+        job = _job(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.address):
+            bring_up_to_date(job)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Open the test set for the models that validation chose, and write the tables of results."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Needs every trial of the study."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.stages import ensemble, existing, show_results
+
+        job = _job(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.address):
+            cohort, split, trials = existing(job)
+            ensemble(job, trials, job.inputs(cohort, split))
+            show_results(job)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html anew from the study's tables."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+
+    def run(self) -> None:
+        """Needs the tables of results."""
+        from mgmt_ray.orchestration.progress import say
+        from mgmt_ray.orchestration.stages import report
+
+        job = _job(self.study, self.files, Machine())
+        with job.folder.lock():
+            say(f"report: {report(job)}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Synthesize a small cohort with a planted signal and run a whole study on it."""
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("demo_study")
+    """the study's folder"""
+
+    def run(self) -> None:
+        """A few minutes on two cores."""
+        from mgmt_ray.orchestration.demo import run_demo
+
+        run_demo(self.out)
+
+
+Command = (
+    Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Synthesize, subcommand("synthesize")]
+    | Annotated[SelectCohort, subcommand("cohort")]
+    | Annotated[Prepare, subcommand("prepare")]
+    | Annotated[Plan, subcommand("plan")]
+    | Annotated[Run, subcommand("run")]
+    | Annotated[Ensemble, subcommand("ensemble")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Demo, subcommand("demo")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``mgmt-ray``; exits with 2 on what its user can mend, 130 when interrupted."""
+    command: Command = tyro.cli(  # type: ignore[assignment, call-overload]
+        Command, prog="mgmt-ray", description=__doc__, args=arguments, config=(UseAppendAction,)
+    )
+    # Preemption sends SIGTERM; leaving by an exception ends runs and locks as they should be.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        command.run()
+    except MgmtError as error:
+        print(f"mgmt-ray: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("mgmt-ray: interrupted. Repeat the command to continue.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _job(study_file: Path, files: Files, machine: Machine) -> Job:
+    from mgmt_ray.orchestration.placement import Placement
+    from mgmt_ray.orchestration.stages import Job
+    from mgmt_ray.study.config import load_study
+    from mgmt_ray.study.folder import StudyFolder
+
+    study = load_study(study_file, files.data, files.checkpoint)
+    placement = Placement(
+        launcher=machine.launcher,
+        workers=machine.workers,
+        cpus=machine.cpus,
+        gpus=machine.gpus,
+        concurrent=machine.concurrent,
+        trials_per_launch=machine.trials_per_launch,
+    )
+    out = files.out or Path(f"{study.name}_study")
+    return Job(study, StudyFolder(out.absolute()), placement, machine.tracking)
+
+
+def _amplitude(text: str) -> tuple[str, float]:
+    modality, colon, amplitude = text.partition(":")
+    try:
+        if colon:
+            return modality, float(amplitude)
+    except ValueError:
+        pass
+    raise MgmtError(
+        f"--signal {text}: is not MODALITY:AMPLITUDE. Write, for instance, --signal FLAIR:2.0"
+    )

@@ -1,0 +1,1 @@
+"""Figures: tables in, one matplotlib Figure out; nothing touches pyplot's state."""

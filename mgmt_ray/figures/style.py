@@ -1,0 +1,160 @@
+"""What all figures share: colours, sizes, grids of panels, and how a figure is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+
+from mgmt_ray.base import MgmtError, write_aside
+from mgmt_ray.statistics.intervals import interval_of
+
+DPI = 150
+FONT_SIZE = 10.0
+SMALL_FONT_SIZE = 8.5
+INK = "#222222"
+GRID_COLOUR = "#dddddd"
+REFERENCE_COLOUR = "#767676"
+
+NETWORK_LABELS: dict[str, str] = {
+    "spottune": "SpotTune",
+    "random": "Random",
+    "transfer": "Transfer",
+    "transfer-2": "Transfer-2",
+}
+# Okabe and Ito's palette, which stays apart for colour-blind readers, without its light colours;
+# line styles tell networks apart where the print has no colour.
+_NETWORK_COLOURS = {
+    "spottune": "#0072B2",
+    "random": "#D55E00",
+    "transfer": "#009E73",
+    "transfer-2": "#CC79A7",
+}
+_NETWORK_LINES = {"spottune": "-", "random": "--", "transfer": "-.", "transfer-2": ":"}
+_OTHER_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#7A5195")
+
+
+def network_label(network: str) -> str:
+    """A network's name for readers; a network of another name keeps it."""
+    return NETWORK_LABELS.get(network, network)
+
+
+def network_colour(network: str) -> str:
+    """One colour per network in all figures; other names share the rest of the palette."""
+    if network in _NETWORK_COLOURS:
+        return _NETWORK_COLOURS[network]
+    return _OTHER_COLOURS[sum(network.encode()) % len(_OTHER_COLOURS)]
+
+
+def network_line(network: str) -> str:
+    """One line style per network in all figures."""
+    return _NETWORK_LINES.get(network, "-")
+
+
+def panels(num_panels: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a grid of panels in the shared style, row by row; spare places stay empty.
+
+    Args:
+        num_panels: at least 1.
+        columns: the most panels beside each other.
+        width: of one panel in inches.
+        height: of one panel in inches.
+    """
+    columns = min(columns, num_panels)
+    rows = -(-num_panels // columns)
+    figure = Figure(figsize=(columns * width, rows * height))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    figure.set_facecolor("white")
+    grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for place in grid[num_panels:]:
+        place.set_axis_off()
+    axes = list(grid[:num_panels])
+    for place in axes:
+        _dress(place)
+    return figure, axes
+
+
+def title(axes: Axes, text: str) -> None:
+    """A panel's title."""
+    axes.set_title(text, fontsize=FONT_SIZE, fontweight="bold", color=INK, loc="left")
+
+
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Names of a panel's two axes."""
+    axes.set_xlabel(x, fontsize=SMALL_FONT_SIZE, color=INK)
+    axes.set_ylabel(y, fontsize=SMALL_FONT_SIZE, color=INK)
+
+
+def curve_panels(num_panels: int, num_networks: int) -> tuple[Figure, list[Axes]]:
+    """Nearly square panels with room below each for a legend of so many networks.
+
+    Their aspect is not fixed: the constrained layout then lets titles and legends overlap.
+    """
+    return panels(num_panels, columns=3, width=3.4, height=3.6 + 0.17 * num_networks)
+
+
+def unit_square(axes: Axes) -> None:
+    """Both axes from 0 to 1, with room for lines that run along the border."""
+    axes.set_xlim(-0.015, 1.015)
+    axes.set_ylim(-0.015, 1.015)
+
+
+def legend(axes: Axes, heading: str) -> None:
+    """A panel's legend below it, where it covers no curve."""
+    axes.legend(
+        title=heading,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        # In font sizes: below the axis's numbers and name, whatever the panel's size.
+        borderaxespad=4.2,
+        fontsize=SMALL_FONT_SIZE,
+        title_fontsize=SMALL_FONT_SIZE,
+        frameon=False,
+        handlelength=2.6,
+        labelcolor=INK,
+    )
+
+
+def metric_label(metrics: pd.DataFrame, network: str, ensemble: str, metric: str) -> str:
+    """A network's name with a metric and its interval, for a legend.
+
+    Raises:
+        MgmtError: the metrics table has no such row, so it is not of these predictions.
+    """
+    rows = metrics[(metrics["network"] == network) & (metrics["ensemble"] == ensemble)]
+    if len(rows) != 1:
+        raise MgmtError(
+            f"metrics: {len(rows)} rows for {network} {ensemble}, so they are not of these "
+            "predictions. Run `mgmt-ray ensemble STUDY` again."
+        )
+    return f"{network_label(network)} {interval_of(rows.to_dict('records')[0], metric)}"
+
+
+def greys_with_faults() -> Colormap:
+    """Black to white; below, above and missing values red."""
+    return colormaps["gray"].with_extremes(bad="red", under="red", over="red")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG of 150 dpi completely or not at all; equal figures give equal bytes."""
+
+    def write(aside: Path) -> None:
+        figure.savefig(aside, format="png", dpi=DPI, metadata={"Software": None})
+
+    write_aside(path, write)
+
+
+def _dress(axes: Axes) -> None:
+    # Set here, not through rcParams, which are global and read again whenever a tick is made.
+    axes.tick_params(labelsize=SMALL_FONT_SIZE, colors=INK, length=3)
+    axes.grid(color=GRID_COLOUR, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(REFERENCE_COLOUR)

@@ -1,0 +1,91 @@
+"""Training curves: how each member learnt, and the epoch that was kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from mgmt_ray.figures import style
+
+TRAIN_COLOUR = "#9a9a9a"
+_KEPT_MARKERS = {"best_m": "o", "last_epoch": "s"}
+_CURVES = (("loss", "loss (nats)"), ("auc", "AUC"))
+
+
+def training_figure(epochs: pd.DataFrame, members: pd.DataFrame, network: str) -> Figure:
+    """Loss and AUC over epochs of one network, a row of two panels per modality.
+
+    Every member is a thin line, on its training folds and on its validation fold. A filled dot
+    marks the epoch kept for the best M, an open square a last epoch kept because none qualified.
+
+    Args:
+        epochs: the trials' epochs.csv with a column ``trial``.
+        members: the table of members.
+        network: the one to show.
+    """
+    own = members[members["network"] == network]
+    modalities = list(dict.fromkeys(own["modality"]))
+    figure, axes = style.panels(2 * len(modalities), columns=2, width=5.4, height=2.15)
+    by_trial = dict(tuple(epochs.groupby("trial", sort=False)))
+    for row, modality in enumerate(modalities):
+        chosen = own[own["modality"] == modality]
+        for place, (curve, name) in zip(axes[2 * row : 2 * row + 2], _CURVES, strict=True):
+            for member in chosen.to_dict("records"):
+                kept = (int(member["epoch"]), str(member["rule"]))
+                _draw_member(place, by_trial[member["trial"]], curve, network, kept)
+            place.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+            style.title(place, f"{style.network_label(network)} · {modality}")
+            style.name_axes(place, "epoch" if row == len(modalities) - 1 else "", name)
+            if curve == "auc":
+                place.axhline(
+                    0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)), zorder=1
+                )
+                place.set_ylim(-0.03, 1.03)
+    _explain(figure, network)
+    return figure
+
+
+def _draw_member(
+    place: Axes, epochs: pd.DataFrame, curve: str, network: str, kept: tuple[int, str]
+) -> None:
+    """Both curves of one member, and the mark of its kept (epoch, rule)."""
+    colour = style.network_colour(network)
+    validation = epochs[f"validation_{curve}"]
+    place.plot(epochs["epoch"], epochs[f"train_{curve}"], color=TRAIN_COLOUR, linewidth=0.8)
+    place.plot(epochs["epoch"], validation, color=colour, linewidth=0.8, alpha=0.85)
+    epoch, rule = kept
+    place.plot(
+        [epoch],
+        validation[epochs["epoch"] == epoch],
+        marker=_KEPT_MARKERS[rule],
+        markersize=5,
+        markerfacecolor=colour if rule == "best_m" else "white",
+        markeredgecolor=colour,
+        linestyle="none",
+        zorder=3,
+    )
+
+
+def _explain(figure: Figure, network: str) -> None:
+    """One legend for all panels, above them."""
+    colour = style.network_colour(network)
+    mark: dict[str, Any] = {"linestyle": "none", "markersize": 5, "markeredgecolor": colour}
+    handles = [
+        Line2D([], [], color=TRAIN_COLOUR, linewidth=1.5, label="training folds"),
+        Line2D([], [], color=colour, linewidth=1.5, label="validation fold"),
+        Line2D([], [], marker="o", markerfacecolor=colour, label="kept: best M", **mark),
+        Line2D([], [], marker="s", markerfacecolor="white", label="kept: last epoch", **mark),
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=4,
+        fontsize=style.SMALL_FONT_SIZE,
+        frameon=False,
+        labelcolor=style.INK,
+    )

@@ -1,0 +1,72 @@
+"""From a network's configuration to the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from mgmt_ray.base import Config, MgmtError
+from mgmt_ray.nets.medicalnet import load_medicalnet
+from mgmt_ray.nets.plain import PlainNetwork
+from mgmt_ray.nets.resnet3d import Depth, ResNet3d
+from mgmt_ray.nets.spottune import SpotTune
+
+Network = SpotTune | PlainNetwork
+
+
+class NetworkConfig(Config):
+    """One of the compared networks (SPEC section A, Networks)."""
+
+    kind: Literal["spottune", "random", "transfer"]
+    depth: Depth = Field(50, description="layers of the residual network")
+    width: int = Field(64, ge=1, description="channels of its stem")
+    trainable_blocks: int = Field(
+        0, ge=0, description="transfer only: blocks before the classifier that are trained"
+    )
+    agent_depth: Depth = Field(10, description="spottune only: layers of the agent")
+    agent_width: int = Field(64, ge=1, description="spottune only: channels of the agent's stem")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether training starts from a checkpoint."""
+        return self.kind != "random"
+
+
+def build(
+    config: NetworkConfig, channels: int, temperature: float, checkpoint: Path | None
+) -> Network:
+    """Build a network; its random weights come from torch's global generator.
+
+    Args:
+        config: which network.
+        channels: input channels.
+        temperature: τ of SpotTune's relaxation.
+        checkpoint: MedicalNet's ``.pth`` file; not read for a network that starts from scratch.
+
+    Raises:
+        MgmtError: a checkpoint is needed and not given, or does not fit.
+    """
+    resnet = ResNet3d(config.depth, config.width, channels, outputs=1)
+    num_blocks = len(resnet.blocks)
+    if config.pretrained:
+        if checkpoint is None:
+            raise MgmtError(
+                f"a {config.kind} network starts from pretrained weights, and none are given. "
+                "Give MedicalNet's .pth file with --checkpoint FILE."
+            )
+        load_medicalnet(resnet, checkpoint)
+    match config.kind:
+        case "spottune":
+            agent = ResNet3d(config.agent_depth, config.agent_width, channels, 2 * num_blocks)
+            return SpotTune(resnet, agent, temperature)
+        case "random":
+            return PlainNetwork(resnet, trainable_blocks=None)
+        case "transfer":
+            if config.trainable_blocks > num_blocks:
+                raise MgmtError(
+                    f"trainable_blocks is {config.trainable_blocks}, but a network of depth "
+                    f"{config.depth} has {num_blocks} blocks. Choose at most {num_blocks}."
+                )
+            return PlainNetwork(resnet, config.trainable_blocks)

@@ -1,0 +1,95 @@
+"""MedicalNet checkpoints: read strictly, written for the synthetic cohort.
+
+The public files are ``.pth`` pickles with a ``state_dict`` whose keys begin with ``module.``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mgmt_ray.base import MgmtError, first_line, write_aside
+from mgmt_ray.nets.resnet3d import ResNet3d
+
+IGNORED_PREFIXES = ("conv_seg.", "fc.")
+"""Keys of a checkpoint that are not used: its segmentation head, or a classifier of its own."""
+
+
+class CheckpointMismatch(MgmtError):
+    """A checkpoint does not fit the network that shall start from it."""
+
+
+def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
+    """Fill everything but the classifier of a network from a MedicalNet checkpoint.
+
+    A stem of several channels gets the single-channel kernel repeated and divided by their number
+    (weight inflation, Zhang et al. 2022), so that equal channels give the single channel's output.
+
+    Args:
+        resnet: changed in place.
+        path: the ``.pth`` file.
+
+    Raises:
+        CheckpointMismatch: the file is no such checkpoint, or a key is missing, left over, or of
+            another shape; the message lists the keys.
+    """
+    pretrained = _read(path)
+    own = {k: v for k, v in resnet.state_dict().items() if not k.startswith(IGNORED_PREFIXES)}
+    kernel = pretrained.get("conv1.weight")
+    if kernel is not None and kernel.shape[1] == 1:
+        channels = own["conv1.weight"].shape[1]
+        pretrained["conv1.weight"] = kernel.repeat(1, channels, 1, 1, 1) / channels
+    # Checkpoints older than PyTorch 0.4.1 have no batch counters; nothing computes with them here.
+    counters = {k for k in own if k.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - pretrained.keys() - counters)
+    unused = sorted(pretrained.keys() - own.keys())
+    reshaped = sorted(
+        f"{k} {tuple(pretrained[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own.keys() & pretrained.keys()
+        if own[k].shape != pretrained[k].shape
+    )
+    if missing or unused or reshaped:
+        raise CheckpointMismatch(
+            f"{path}: does not fit the network. Missing: {_listed(missing)}; not used: "
+            f"{_listed(unused)}; of another shape: {_listed(reshaped)}. "
+            "Set depth and width of the study's networks to those of the checkpoint."
+        )
+    resnet.load_state_dict(resnet.state_dict() | pretrained)
+
+
+def write_medicalnet(resnet: ResNet3d, path: Path) -> None:
+    """Write a network without its classifier as a checkpoint in MedicalNet's format."""
+    state = {
+        f"module.{key}": value.detach().cpu().clone()
+        for key, value in resnet.state_dict().items()
+        if not key.startswith(IGNORED_PREFIXES)
+    }
+    write_aside(path, lambda aside: torch.save({"state_dict": state}, aside))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointMismatch(
+            f"{path}: no such checkpoint. Give MedicalNet's .pth file with --checkpoint FILE."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointMismatch(
+            f"{path}: is not a readable weights file ({first_line(error)}). "
+            "Copy it again from MedicalNet's release."
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointMismatch(
+            f"{path}: holds no `state_dict`, so it is not a MedicalNet checkpoint. "
+            "Give the .pth file of MedicalNet's release."
+        )
+    state = {key.removeprefix("module."): value for key, value in content["state_dict"].items()}
+    return {key: value for key, value in state.items() if not key.startswith(IGNORED_PREFIXES)}
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(keys) if keys else "none"

@@ -1,0 +1,87 @@
+"""Policies: which of a network's blocks run tuned, and how such choices are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+DrawKind = Literal["independent", "sobol"]
+
+
+def gumbel_noise(
+    batch: int, num_blocks: int, noise: Generator
+) -> Float[Tensor, "batch block 2"]:
+    """Standard Gumbel noise, drawn on the CPU so that every device sees the same numbers.
+
+    Args:
+        batch: subjects in the global batch; a worker takes its own rows.
+        num_blocks: routed blocks of the network.
+        noise: the trial's own stream.
+    """
+    # −log of a standard exponential variable is a standard Gumbel variable.
+    exponential = torch.empty(batch, num_blocks, 2, dtype=torch.float64)
+    return -exponential.exponential_(generator=noise).log()
+
+
+def sample_policy(
+    logits: Float[Tensor, "batch block 2"],
+    temperature: float,
+    noise: Float[Tensor, "batch block 2"],
+) -> Float[Tensor, "batch block"]:
+    """Draw a hard policy whose gradient is that of its soft relaxation.
+
+    Straight-through Gumbel-softmax (Jang et al. 2017, sec. 2.2), eq. 2 and 3 of
+    Schmitz et al. 2024.
+
+    Args:
+        logits: unnormalised log-odds per block, [..., 0] frozen and [..., 1] tuned.
+        temperature: above 0; near 0 the relaxation approaches the hard draw.
+        noise: standard Gumbel noise (see :func:`gumbel_noise`).
+
+    Returns:
+        1.0 where a block is tuned, 0.0 where the pretrained block is kept.
+    """
+    perturbed = logits.float() + noise.to(logits.device, torch.float32)
+    hard = (perturbed[..., 1] > perturbed[..., 0]).float()
+    soft = torch.softmax(perturbed / temperature, dim=-1)[..., 1]
+    # The bracket is exactly 0, so that the value is exactly 0 or 1; the gradient is that of soft.
+    return hard + (soft - soft.detach())
+
+
+def draw_routes(
+    tuned_probability: Float[Tensor, "batch block"],
+    num_draws: int,
+    kind: DrawKind,
+    seeds: Sequence[int],
+) -> Float[Tensor, "draw batch block"]:
+    """Policies for evaluation: many per subject.
+
+    Args:
+        tuned_probability: in [0, 1], per subject and block.
+        num_draws: policies per subject.
+        kind: "independent" as in Schmitz et al. 2024; "sobol" for scrambled Sobol points (Owen
+            1998), one scramble per subject: unbiased, with a smaller error of the mean.
+        seeds: one per subject, so that a subject's draws do not depend on who else is in the batch.
+
+    Returns:
+        1.0 where a block is tuned, 0.0 where not.
+    """
+    num_blocks = tuned_probability.shape[1]
+    uniform = [_uniform_points(num_draws, num_blocks, kind, seed) for seed in seeds]
+    return (torch.stack(uniform, dim=1).to(tuned_probability.device) < tuned_probability).float()
+
+
+def _uniform_points(
+    num_draws: int, num_blocks: int, kind: DrawKind, seed: int
+) -> Float[Tensor, "draw block"]:
+    match kind:
+        case "independent":
+            generator = torch.Generator().manual_seed(seed)
+            return torch.rand(num_draws, num_blocks, generator=generator)
+        case "sobol":
+            engine = torch.quasirandom.SobolEngine(num_blocks, scramble=True, seed=seed)
+            return engine.draw(num_draws)

@@ -1,0 +1,119 @@
+"""SpotTune in three dimensions (Guo et al. 2019; Schmitz et al. 2024, sec. 2.3)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mgmt_ray.nets.policy import sample_policy
+from mgmt_ray.nets.resnet3d import ResNet3d, pool
+
+
+class RoutedBlock(nn.Module):
+    """A pretrained block beside a trainable copy of itself, mixed by a policy.
+
+    Both branches run for every subject of a training batch: the policy's
+    gradient needs the output that was not chosen.
+    """
+
+    def __init__(self, pretrained: nn.Module) -> None:
+        super().__init__()
+        self.tuned = copy.deepcopy(pretrained)
+        self.frozen = pretrained.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> RoutedBlock:
+        """Set the mode of the tuned branch; the frozen one stays in evaluation mode."""
+        super().train(mode)
+        self.frozen.eval()  # requires_grad does not stop BatchNorm's running averages
+        return self
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch channels depth height width"],
+        tuned: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
+        """Eq. 1 of Schmitz et al. 2024; the shortcut is inside each branch.
+
+        Args:
+            x: the block's input.
+            tuned: 1.0 takes the tuned branch, 0.0 the pretrained one.
+        """
+        choice = tuned.to(x.dtype).view(-1, 1, 1, 1, 1)
+        mixed: Tensor = choice * self.tuned(x) + (1 - choice) * self.frozen(x)
+        return mixed
+
+
+class SpotTune(nn.Module):
+    """A pretrained network whose blocks an agent keeps frozen or tunes, per subject.
+
+    Args:
+        pretrained: gives the frozen stem, both copies of each block, and the classifier.
+        agent: a network with two outputs per block of ``pretrained``.
+        temperature: τ of the Gumbel-softmax relaxation.
+    """
+
+    def __init__(self, pretrained: ResNet3d, agent: ResNet3d, temperature: float) -> None:
+        super().__init__()
+        blocks = pretrained.blocks
+        assert agent.fc.out_features == 2 * len(blocks)
+        self.conv1 = pretrained.conv1.requires_grad_(False)
+        self.bn1 = pretrained.bn1.requires_grad_(False)
+        self.blocks = nn.ModuleList(RoutedBlock(block) for block in blocks)
+        self.fc = pretrained.fc
+        self.agent = agent
+        self.temperature = temperature
+        self.num_routed_blocks = len(blocks)
+
+    stem = ResNet3d.stem
+
+    def train(self, mode: bool = True) -> SpotTune:
+        """Set the mode of all that is trained; stem and frozen branches stay in evaluation mode."""
+        super().train(mode)
+        self.bn1.eval()
+        return self
+
+    def policy_logits(
+        self, volumes: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch block 2"]:
+        """The agent's log-odds per subject and block: [..., 0] frozen, [..., 1] tuned."""
+        logits: Tensor = self.agent(volumes)
+        return logits.view(-1, self.num_routed_blocks, 2)
+
+    def tuned_probability(
+        self, volumes: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch block"]:
+        """How probable each subject's policy is to tune each block, in [0, 1]."""
+        return torch.softmax(self.policy_logits(volumes).float(), dim=-1)[..., 1]
+
+    def forward(
+        self,
+        volumes: Float[Tensor, "batch channels depth height width"],
+        noise: Float[Tensor, "batch block 2"],
+    ) -> Float[Tensor, " batch"]:
+        """Logits of methylation under one policy drawn per subject.
+
+        Args:
+            volumes: in [0, 1].
+            noise: standard Gumbel noise (see :func:`mgmt_ray.nets.policy.gumbel_noise`).
+        """
+        policy = sample_policy(self.policy_logits(volumes), self.temperature, noise)
+        x = self.stem(volumes)
+        for index, block in enumerate(self.blocks):
+            x = block(x, policy[:, index])
+        return self.classify(x)
+
+    def classify(
+        self, features: Float[Tensor, "batch features depth height width"]
+    ) -> Float[Tensor, " batch"]:
+        """Logits of methylation from the last block's output."""
+        logits: Tensor = self.fc(pool(features)).squeeze(1)
+        return logits
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trained parameters under "network" and "agent", which learn at rates of their own."""
+        agent = list(self.agent.parameters())
+        tuned = [p for block in self.blocks for p in block.tuned.parameters()]
+        return {"network": [*tuned, *self.fc.parameters()], "agent": agent}

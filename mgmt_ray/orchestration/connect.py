@@ -1,0 +1,70 @@
+"""Connecting to Ray: a local one by default, never one that happens to be around."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from mgmt_ray.base import MgmtError, first_line
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report waits for the controller's poll
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def connected(address: str, cpus: int | None = None) -> Iterator[None]:
+    """Hold a connection to Ray.
+
+    Args:
+        address: "local" starts a Ray of our own and ends it afterwards; else "auto", or a head's
+            address such as "10.0.0.1:6379" or "ray://head:10001".
+        cpus: of a local Ray; None for all cores.
+
+    Raises:
+        MgmtError: no cluster answers at the address.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        if address == "local":
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=True,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise MgmtError(
+            f"--address {address}: no Ray cluster answers there "
+            f"({first_line(error)}). Start one with `ray start --head`, or leave "
+            "--address away to use this machine."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def fetch(reference: ray.ObjectRef) -> Any:
+    """A task's result; a fault that its user can mend is raised as it was, without Ray's frame."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, MgmtError):
+            raise error.cause from None
+        raise

@@ -1,0 +1,78 @@
+"""Where trials run: decisions as plain values, taken without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.study.plan import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Resources of each trial; none of it changes a result but by rounding.
+
+    Attributes:
+        launcher: "ray" for Ray Tune over Ray Train; "in-process" trains here, one after another.
+        workers: processes that share each trial's batches.
+        cpus: CPU cores per worker.
+        gpus: GPUs per worker; fractions share a card among trials, 0 trains on the CPU.
+        concurrent: launches at a time; 0 for as many as the cluster holds.
+        trials_per_launch: trials of one network and input that a launch trains in turn; more than
+            one saves start-up time when trials take seconds.
+        max_failures: how often a launch is repeated after a dead worker or driver.
+    """
+
+    launcher: Literal["ray", "in-process"] = "ray"
+    workers: int = 1
+    cpus: float = 1
+    gpus: float = 0
+    concurrent: int = 0
+    trials_per_launch: int = 1
+    max_failures: int = 2
+
+    @property
+    def device(self) -> str:
+        """The device of a worker, as torch names it."""
+        return "cuda" if self.gpus else "cpu"
+
+
+def launches(trials: Sequence[Trial], trials_per_launch: int) -> dict[str, list[Trial]]:
+    """Trials grouped into launches, by name; a launch has trials of one network and input only."""
+    plan: dict[str, list[Trial]] = {}
+    for _, group in groupby(trials, key=lambda t: (t.network, t.modality)):
+        members = list(group)
+        for start in range(0, len(members), trials_per_launch):
+            part = members[start : start + trials_per_launch]
+            plan[part[0].id] = part
+    return plan
+
+
+def slots(placement: Placement, resources: Mapping[str, float]) -> int:
+    """How many launches the cluster holds at a time.
+
+    More would start drivers that wait for workers which wait for drivers.
+
+    Args:
+        placement: of one launch.
+        resources: the cluster's, as Ray counts them ("CPU", "GPU").
+
+    Raises:
+        MgmtError: not even one launch fits.
+    """
+    wanted = {
+        "CPU": placement.workers * placement.cpus,
+        "GPU": placement.workers * placement.gpus,
+    }
+    fits = [int(resources.get(k, 0) / n + 1e-6) for k, n in wanted.items() if n]
+    number = min(fits)
+    if number < 1:
+        have = ", ".join(f"{resources.get(kind, 0):g} {kind}" for kind in wanted)
+        raise MgmtError(
+            f"one trial wants {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, the cluster has "
+            f"{have}. Lower --workers, --cpus or --gpus, or use a larger cluster."
+        )
+    return min(number, placement.concurrent) if placement.concurrent else number

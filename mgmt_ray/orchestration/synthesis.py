@@ -1,0 +1,52 @@
+"""A synthetic cohort together with the pretrained weights that go with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.orchestration.progress import say, stage
+from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
+
+
+def synthesize_with_weights(
+    cohort: SyntheticConfig, weights: SourceTaskConfig, folder: Path
+) -> Path:
+    """Write both unless the folder holds exactly them already.
+
+    Args:
+        cohort: of the scans and tables.
+        weights: of the checkpoint.
+        folder: made if needed.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        MgmtError: the folder holds a cohort of other settings.
+    """
+    checkpoint = folder / f"resnet_{weights.depth}_width_{weights.width}_synthetic.pth"
+    wanted = {
+        "cohort": cohort.model_dump(mode="json"),
+        "weights": weights.model_dump(mode="json"),
+    }
+    mark = folder / "synthesis.json"
+    if mark.is_file():
+        if json.loads(mark.read_text()) == wanted and checkpoint.is_file():
+            say(f"synthesize: {folder} is up to date")
+            return checkpoint
+        raise MgmtError(
+            f"{folder}: holds a synthetic cohort of other settings (synthesis.json). "
+            "Choose another folder, or delete this one."
+        )
+    with stage("synthesize scans") as step:
+        synthesize(cohort, folder, step)
+    with stage("learn the source task") as step:
+        error = write_source_task_checkpoint(weights, checkpoint, step)
+    write_json(mark, wanted)
+    say(f"synthesize: {cohort.subjects} subjects in {folder}, weights in {checkpoint.name}")
+    if weights.steps:
+        say(f"source task: error {error:.2f} of the variance (1 is guessing)")
+    return checkpoint

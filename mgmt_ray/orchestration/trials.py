@@ -1,0 +1,131 @@
+"""Running trials: Ray Tune over Ray Train, or one after another in this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+import torch
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.orchestration.placement import Placement, launches, slots
+from mgmt_ray.orchestration.trial import TrialInputs, run_trial
+from mgmt_ray.study.plan import Trial
+from mgmt_ray.training.distributed import World
+
+
+def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    """Train the given trials; a trial that ends without a result leaves a note saying why.
+
+    Args:
+        trials: unfinished ones.
+        inputs: of their study.
+        placement: where; with launcher "ray", Ray must be connected.
+    """
+    for trial in trials:
+        inputs.folder.failure(trial.id).unlink(missing_ok=True)
+    match placement.launcher:
+        case "in-process":
+            for trial in trials:
+                _attempt(trial, inputs, placement.device, World(), report=None)
+        case "ray":
+            _run_on_ray(trials, inputs, placement)
+
+
+def _attempt(
+    trial: Trial, inputs: TrialInputs, device: str, world: World, report: Any | None
+) -> None:
+    """Run a trial; a fault that its user can mend is noted and does not stop the others."""
+    try:
+        run_trial(trial, inputs, device, world, report)
+    except MgmtError as error:
+        if world.rank == 0:
+            write_json(inputs.folder.failure(trial.id), {"message": str(error)})
+
+
+def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    plan = launches(trials, placement.trials_per_launch)
+    storage = str(inputs.folder.root.absolute() / "ray")
+
+    def drive(config: dict[str, Any]) -> None:
+        _drive(config["launch"], plan[config["launch"]], inputs, placement, storage)
+
+    # A driver only waits for its workers; a whole core for it would starve them.
+    tuner = tune.Tuner(
+        tune.with_resources(drive, {"CPU": 0.01}),
+        param_space={"launch": tune.grid_search(list(plan))},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=slots(placement, ray.cluster_resources()), reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=storage,
+            failure_config=tune.FailureConfig(max_failures=placement.max_failures),
+            verbose=0,
+        ),
+    )
+    results = tuner.fit()
+    for result in results:
+        if result.error is not None:
+            lost = plan[result.config["launch"]] if result.config else []
+            for trial in lost:
+                _note_loss(trial, inputs, str(result.error))
+
+
+def _drive(
+    name: str, trials: Sequence[Trial], inputs: TrialInputs, placement: Placement, storage: str
+) -> None:
+    """Train one launch's trials in turn on a Ray Train worker group; runs in a Tune trial."""
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"trials": list(trials), "inputs": inputs, "placement": placement},
+        scaling_config=train.ScalingConfig(
+            num_workers=placement.workers,
+            use_gpu=placement.gpus > 0,
+            resources_per_worker={"CPU": placement.cpus}
+            | ({"GPU": placement.gpus} if placement.gpus else {}),
+        ),
+        torch_config=TorchConfig(backend="nccl" if placement.gpus else "gloo"),
+        run_config=train.RunConfig(
+            name=name,
+            storage_path=storage,
+            callbacks=[TuneReportCallback()],
+            failure_config=train.FailureConfig(max_failures=placement.max_failures),
+        ),
+    )
+    trainer.fit()
+
+
+def _work(config: dict[str, Any]) -> None:
+    """A Ray Train worker's part of each trial."""
+    placement: Placement = config["placement"]
+    context = train.get_context()
+    torch.set_num_threads(max(1, int(placement.cpus)))
+    device = str(train.torch.get_device()) if placement.gpus else "cpu"
+    world = World(context.get_world_rank(), context.get_world_size())
+    for trial in config["trials"]:
+        _attempt(trial, config["inputs"], device, world, report=train.report)
+
+
+def _note_loss(trial: Trial, inputs: TrialInputs, error: str) -> None:
+    """Say of a trial whose workers died too often what is known."""
+    if inputs.folder.is_finished(trial.id) or inputs.folder.failure(trial.id).exists():
+        return
+    last = error.strip().splitlines()[-1] if error.strip() else "no message"
+    write_json(
+        inputs.folder.failure(trial.id),
+        {"message": f"its workers died ({last}). Run the study again: it continues the trial."},
+    )
+
+
+def single_thread() -> None:
+    """One thread per process, before torch's pools start: results do not depend on the cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if "torch" in sys.modules:
+        torch.set_num_threads(1)

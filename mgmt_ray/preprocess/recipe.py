@@ -1,0 +1,110 @@
+"""The recipe of a study's volumes: what is done, under which names, and what depends on what."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from mgmt_ray.base import Config, fingerprint
+from mgmt_ray.preprocess.spatial import Window, describe_window
+
+KINDS = ("flip", "rotate", "noise", "deform")
+METHOD = 1
+"""Raised whenever the same recipe would give other voxels, so that old volumes are not kept."""
+
+
+class RecipeConfig(Config):
+    """From scans to volumes; the defaults are those of Schmitz et al. 2024.
+
+    The paper does not give the noise: 0.1 and the clipping to [0, 1] are those of the call in its
+    reference code (scikit-image's ``random_noise``), as is the grid of 3 points.
+    """
+
+    window: Window = Field(
+        ((0, 140), (39, 211), (44, 208)),
+        description="voxels kept along depth, height and width, as [start, stop) of the scan",
+    )
+    shrink: int = Field(2, ge=1, description="voxels averaged into one along each axis")
+    shape: tuple[int, int, int] = Field(
+        (70, 86, 86), description="depth, height, width of a volume after padding both sides"
+    )
+    allow_clipping: bool = Field(
+        False, description="accept tumours that the window cuts instead of raising an error"
+    )
+    noise_deviation: float = Field(
+        0.1, ge=0, le=1, description="of the added noise; volumes span 0 to 1"
+    )
+    deform_sigma_voxels: float = Field(
+        5.0, ge=0, description="deviation of the deformation grid's displacements after shrinking"
+    )
+    deform_points: int = Field(3, ge=2, description="deformation grid points along each axis")
+    rounds: int = Field(1, ge=0, description="times that the four augmentations are made")
+    seed: int = Field(0, description="of the augmentations' draws")
+
+    @model_validator(mode="after")
+    def _fits(self) -> RecipeConfig:
+        for name, (start, stop), size in zip(
+            ("depth", "height", "width"), self.window, self.shape, strict=True
+        ):
+            if not 0 <= start < stop:
+                raise ValueError(
+                    f"window along {name} is {start}:{stop}: give a start of at least 0 and a "
+                    "larger stop"
+                )
+            if (stop - start) % self.shrink:
+                raise ValueError(
+                    f"window {describe_window(self.window)}: {stop - start} voxels along {name} "
+                    f"cannot be shrunk by {self.shrink}. Make the extent a multiple of shrink"
+                )
+            if (stop - start) // self.shrink > size:
+                raise ValueError(
+                    f"window along {name} keeps {(stop - start) // self.shrink} voxels after "
+                    f"shrinking, more than shape's {size}. Enlarge shape or narrow the window"
+                )
+        return self
+
+
+def versions(recipe: RecipeConfig) -> tuple[str, ...]:
+    """Names of a subject's volumes: ``original``, ``flip`` ... ``deform``, then ``flip-2`` ...
+
+    A flip has nothing to draw, so ``flip-2`` equals ``flip``; it is there so that all rounds weigh
+    the four kinds alike.
+    """
+    names = ["original", *KINDS] if recipe.rounds else ["original"]
+    names += [f"{kind}-{i}" for i in range(2, recipe.rounds + 1) for kind in KINDS]
+    return tuple(names)
+
+
+def kind_of(version: str) -> str:
+    """What is done to make a version: ``original`` or one of :data:`KINDS`."""
+    return version.partition("-")[0]
+
+
+def version_key(recipe: RecipeConfig, version: str, modality: str) -> str:
+    """Fingerprint of exactly those parts of the recipe that a version's voxels depend on.
+
+    ``allow_clipping`` is not among them: it decides whether a volume may be, not what it is.
+
+    Args:
+        recipe: whole.
+        version: one of :func:`versions`.
+        modality: the noise is drawn anew for each.
+    """
+    parts: dict[str, object] = {
+        "method": METHOD,
+        "window": recipe.window,
+        "shrink": recipe.shrink,
+        "shape": recipe.shape,
+        "kind": kind_of(version),
+    }
+    match kind_of(version):
+        case "rotate":
+            parts |= {"draws": [recipe.seed, version]}
+        case "noise":
+            parts |= {"draws": [recipe.seed, version, modality], "sd": recipe.noise_deviation}
+        case "deform":
+            parts |= {
+                "draws": [recipe.seed, version],
+                "sigma": recipe.deform_sigma_voxels,
+                "points": recipe.deform_points,
+            }
+    return fingerprint(parts)

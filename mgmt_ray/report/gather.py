@@ -1,0 +1,182 @@
+"""Everything that a report tells, read from a study's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort, read_cohort
+from mgmt_ray.cohort.subject import MODALITIES
+from mgmt_ray.selection.ensemble import group_ensembles
+from mgmt_ray.selection.predictions import read_table
+from mgmt_ray.splits import Split, read_split
+from mgmt_ray.study.folder import StudyFolder
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResults:
+    """One finished study.
+
+    Attributes:
+        name: the study's.
+        seed: the study's, as its configuration says; None if it does not.
+        config_text: its resolved configuration, YAML.
+        cohort: subjects and exclusions.
+        split: test set and folds.
+        planted: what a synthetic cohort was given; None for real subjects.
+        members: the models in the ensembles.
+        trials: their trial.json by trial id.
+        epochs: their epochs.csv, with a column ``trial``.
+        predictions: the ensembles' predictions of the test subjects.
+        metrics: with intervals.
+        comparisons: between networks; may be empty.
+        openings: of the test set, in the order logged.
+        provenance: versions, commit, times; empty where it was not recorded.
+    """
+
+    name: str
+    seed: int | None
+    config_text: str
+    cohort: Cohort
+    split: Split
+    planted: Mapping[str, Any] | None
+    members: pd.DataFrame
+    trials: Mapping[str, Mapping[str, Any]]
+    epochs: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: pd.DataFrame
+    comparisons: pd.DataFrame
+    openings: tuple[Mapping[str, Any], ...]
+    provenance: Mapping[str, Any]
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those that were evaluated, in the order of the metrics."""
+        return tuple(dict.fromkeys(self.metrics["network"]))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the models take: modalities in the paper's order, then several channels."""
+        found = list(dict.fromkeys(self.members["modality"]))
+        return tuple(sorted(found, key=lambda m: (*MODALITIES, *found).index(m)))
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Modalities by group ensemble; empty for a study of several channels only."""
+        evaluated = set(self.metrics["ensemble"])
+        return {n: m for n, m in group_ensembles(self.inputs).items() if n in evaluated}
+
+    @property
+    def main_ensembles(self) -> tuple[str, ...]:
+        """The ensembles that tables and figures lead with: the groups, else all there are."""
+        return tuple(self.groups) or tuple(dict.fromkeys(self.metrics["ensemble"]))
+
+
+def read_study_results(out: Path) -> StudyResults:
+    """Read a finished study.
+
+    Args:
+        out: the study's folder.
+
+    Raises:
+        MgmtError: a stage has not run yet (the error says which command runs it), or a trial
+            was trained with another split than the folder's.
+    """
+    folder = StudyFolder(out)
+    config_text = _read_text(folder.study_file, f"mgmt-ray cohort STUDY --out {out}")
+    config = _read_config(folder.study_file, config_text)
+    cohort = read_cohort(out)
+    if not folder.splits.exists():
+        raise _missing(folder.splits, f"mgmt-ray plan STUDY --out {out}")
+    split = read_split(folder.splits)
+    evaluate = f"mgmt-ray ensemble STUDY --out {out}"
+    members = read_table(folder.ensembles / "members.csv", evaluate)
+    trials = {name: _read_trial(folder, name, split) for name in members["trial"]}
+    return StudyResults(
+        name=str(config.get("name", out.name)),
+        seed=config.get("seed"),
+        config_text=config_text,
+        cohort=cohort,
+        split=split,
+        planted=_read_json(out / "planted.json"),
+        members=members,
+        trials=trials,
+        epochs=_read_epochs(folder, list(trials)),
+        predictions=read_table(folder.ensembles / "predictions.csv", evaluate),
+        metrics=read_table(folder.ensembles / "metrics.csv", evaluate),
+        comparisons=read_table(folder.ensembles / "comparisons.csv", evaluate),
+        openings=_read_lines(folder.test_openings),
+        provenance=_read_json(folder.provenance) or {},
+    )
+
+
+def _read_trial(folder: StudyFolder, name: str, split: Split) -> Mapping[str, Any]:
+    path = folder.trial(name) / "trial.json"
+    if not folder.is_finished(name):
+        raise _missing(path, f"mgmt-ray run STUDY --out {folder.root}")
+    trial = folder.read_trial(name)
+    if trial.get("split_hash", split.hash) != split.hash:
+        raise MgmtError(
+            f"{path}: trained with another split than {folder.splits}. Restore that split, or "
+            "delete the trial and train it again."
+        )
+    return trial
+
+
+def _read_epochs(folder: StudyFolder, names: list[str]) -> pd.DataFrame:
+    command = f"mgmt-ray run STUDY --out {folder.root}"
+    tables = [
+        read_table(folder.trial(name) / "epochs.csv", command).assign(trial=name) for name in names
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read_text(path: Path, command: str) -> str:
+    if not path.exists():
+        raise _missing(path, command)
+    return path.read_text(encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    content: dict[str, Any] = _parse(path, path.read_text(encoding="utf-8"))
+    return content
+
+
+def _read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
+    if not path.exists():
+        return ()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(_parse(path, line) for line in lines if line.strip())
+
+
+def _parse(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise MgmtError(
+            f"{path}: not JSON ({error}). Restore it, or run its stage again."
+        ) from error
+
+
+def _read_config(path: Path, text: str) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = " ".join(str(error).split())
+        raise MgmtError(f"{path}: is not YAML ({where}). Mend that line.") from error
+    if not isinstance(content, dict):
+        raise MgmtError(f"{path}: is not a study. Restore it from the study's file.")
+    return content
+
+
+def _missing(path: Path, command: str) -> MgmtError:
+    return MgmtError(f"{path}: not there yet. Run `{command}` first.")

@@ -1,0 +1,123 @@
+"""What a study found, in plain words that say how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.statistics.intervals import Interval, interval_of
+from mgmt_ray.statistics.planted import CHANCE_AUC, PlantedVerdict
+
+SUSPICIOUS_AUC = 0.75
+
+
+def headline(results: StudyResults) -> list[str]:
+    """The summary's sentences, one per line of thought."""
+    metrics = results.metrics
+    main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
+    first = metrics.iloc[0]
+    sentences = [
+        f"{len(results.members)} trained models were evaluated on {first['num_subjects']} "
+        f"held-out subjects, {first['num_methylated']} of them methylated. "
+        "Brackets hold 95\u00a0% intervals."
+    ]
+    sentences += [
+        against_chance(network_label(network), main[main["network"] == network])
+        for network in results.networks
+        if network in set(main["network"])
+    ]
+    different = results.comparisons[
+        results.comparisons["ensemble"].isin(results.main_ensembles)
+    ].drop_duplicates("ensemble")
+    if len(different):
+        number = int((different["friedman_p"] < 0.05).sum())
+        sentences.append(
+            f"The networks' probabilities differ by Friedman's test (p < 0.05) in {number} of "
+            f"{len(different)} ensembles; the test does not say which network is more often right."
+        )
+    sentences.append(
+        f"{len(main)} AUC intervals stand here, and about one 95\u00a0% interval in twenty misses "
+        "the true value by chance: the best row of many is not a finding by itself."
+    )
+    return sentences + cautions(results)
+
+
+def against_chance(network: str, rows: pd.DataFrame) -> str:
+    """How many of a network's ensembles are above chance, which, and what is not shown."""
+    above: list[str] = []
+    below: list[str] = []
+    open_ = 0
+    for row in rows.to_dict("records"):
+        auc = interval_of(row, "auc")
+        if not auc.excludes(CHANCE_AUC):
+            open_ += 1
+        else:
+            side = above if auc.low > CHANCE_AUC else below
+            side.append(f"{row['ensemble']} {auc}")
+    if not above and not below:
+        return (
+            f"{network}: the AUC interval of every ensemble ({open_}) contains 0.5, so better than "
+            "chance is not shown."
+        )
+    parts = []
+    if above:
+        parts.append(f"{len(above)} of {len(rows)} ensembles above chance: {'; '.join(above)}")
+    if below:
+        parts.append(f"{len(below)} of {len(rows)} ensembles below chance: {'; '.join(below)}")
+    if open_:
+        parts.append(
+            f"for the other {open_} the AUC interval contains 0.5: better than chance is not shown"
+        )
+    return f"{network}: " + ". ".join(part[0].upper() + part[1:] for part in parts) + "."
+
+
+def cautions(results: StudyResults) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    metrics = results.metrics
+    found = []
+    if results.planted is not None:
+        found.append(
+            "The cohort is synthetic: the numbers test the software and say nothing about patients."
+        )
+    elif (metrics["auc"] > SUSPICIOUS_AUC).any():
+        found.append(
+            f"An AUC above {SUSPICIOUS_AUC} is more than large honest studies of this question "
+            "reach (0.55 to 0.67): look for leakage before believing it."
+        )
+    if (metrics["auc_low"] == metrics["auc_high"]).any():
+        found.append(
+            "Where the classes are perfectly separated the bootstrap interval of AUC and AP "
+            "shrinks to a point; read the exact intervals of SEN and SPE there."
+        )
+    if len(results.openings) > 1:
+        found.append(
+            f"The test set was opened {len(results.openings)} times; choices made after the first "
+            "opening may have seen it."
+        )
+    return found
+
+
+def verdict_on_planted(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
+    """One sentence over all verdicts on what was planted."""
+    wrong = [v for v in verdicts if not v.as_planted]
+    total = len(verdicts)
+    if signal:
+        if not wrong:
+            return f"All {total} ensembles judged are as planted."
+        named = ", ".join(v.ensemble for v in wrong)
+        return f"{len(wrong)} of {total} ensembles judged are NOT as planted: {named}."
+    expected = total * 0.05
+    return (
+        f"No signal was planted: {total - len(wrong)} of {total} AUC intervals contain 0.5. "
+        f"About {expected:.1f} of {total} would exclude it by chance alone."
+    )
+
+
+def chance_words(auc: Interval) -> str:
+    """Where an AUC's interval lies, for a table's cell."""
+    if not auc.excludes(CHANCE_AUC):
+        return "contains 0.5"
+    return "above 0.5" if auc.low > CHANCE_AUC else "below 0.5"

@@ -1,0 +1,180 @@
+"""The report's tables of what was done: subjects, splits, members, openings, versions."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from math import isnan
+from statistics import median
+
+from mgmt_ray.cohort.cohort import flow
+from mgmt_ray.cohort.subject import MODALITIES
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.tables import NOTHING, Table
+
+
+def flow_table(results: StudyResults) -> Table:
+    """From everyone found to each group's subjects."""
+    channels = _channels(results)
+    rows = tuple((what, str(number)) for what, number in flow(results.cohort, channels))
+    return Table("Flow of subjects", ("Step", "Subjects"), rows)
+
+
+def missing_groups_table(results: StudyResults) -> Table | None:
+    """Why subjects of the cohort lack a group; None if none does."""
+    counts = Counter((e.scope, e.reason) for e in results.cohort.exclusions if e.scope != "cohort")
+    if not counts:
+        return None
+    rows = tuple((scope, reason, str(n)) for (scope, reason), n in sorted(counts.items()))
+    return Table("Subjects without a group", ("Group", "Reason", "Subjects"), rows)
+
+
+def split_table(results: StudyResults) -> Table:
+    """Subjects (methylated) per modality that train, are tested or are left out."""
+    split = results.split
+    roles = {"training": split.training, "test": split.test, "left out": split.left_out}
+    roles |= {f"fold {i + 1}": fold for i, fold in enumerate(split.folds)}
+    label = {s.id: s.label for s in results.cohort.subjects}
+    having = {
+        m: {s.id for s in results.cohort.subjects if m in s.scans} for m in _channels(results)
+    }
+
+    def count(ids: tuple[str, ...], among: set[str]) -> str:
+        present = [i for i in ids if i in among]
+        return f"{len(present)} ({sum(label[i] for i in present)})"
+
+    rows = [("all", *(count(ids, set(label)) for ids in roles.values()))]
+    rows += [(m, *(count(ids, among) for ids in roles.values())) for m, among in having.items()]
+    return Table("Subjects by role, of these methylated", ("Modality", *roles), tuple(rows))
+
+
+def training_table(results: StudyResults) -> Table:
+    """What the trainings of each network's members took."""
+    rows = []
+    for network, members in results.members.groupby("network", sort=False):
+        trials = [results.trials[name] for name in members["trial"]]
+        seconds = [float(t["seconds"]) for t in trials if "seconds" in t]
+        rows.append(
+            (
+                network_label(str(network)),
+                str(len(trials)),
+                _span([t.get("trained_parameters") for t in trials]),
+                _span([t.get("num_train_subjects") for t in trials]),
+                _span([t.get("num_train_volumes") for t in trials]),
+                f"{median(seconds):.1f}" if seconds else NOTHING,
+                f"{sum(seconds) / 60:.1f}" if seconds else NOTHING,
+            )
+        )
+    header = (
+        "Network",
+        "Models",
+        "Parameters trained",
+        "Training subjects",
+        "Training volumes",
+        "Median seconds",
+        "Minutes in all",
+    )
+    return Table("Trainings of the members", header, tuple(rows))
+
+
+def members_table(results: StudyResults) -> Table:
+    """Every model in the ensembles."""
+    rows = tuple(
+        (
+            row["trial"],
+            network_label(row["network"]),
+            row["modality"],
+            str(row["fold"]),
+            str(row["seed"]),
+            _settings(row["hyperparameters"]),
+            row["rule"],
+            str(row["epoch"]),
+            NOTHING if isnan(row["validation_m"]) else f"{row['validation_m']:.3f}",
+            row["weights"][:12],
+        )
+        for row in results.members.to_dict("records")
+    )
+    header = (
+        "Trial",
+        "Network",
+        "Modality",
+        "Fold",
+        "Seed",
+        "Hyper-parameters",
+        "Rule",
+        "Epoch",
+        "Validation M",
+        "Weights (SHA-256)",
+    )
+    return Table("Members of the ensembles, chosen on validation folds only", header, rows)
+
+
+def openings_table(results: StudyResults) -> Table | None:
+    """Each time the test set was opened; None if none is logged."""
+    if not results.openings:
+        return None
+    keys = tuple(dict.fromkeys(key for opening in results.openings for key in opening))
+    rows = tuple(
+        (str(number), *(_text(opening.get(key)) for key in keys))
+        for number, opening in enumerate(results.openings, 1)
+    )
+    return Table("Openings of the test set", ("No.", *keys), rows)
+
+
+def provenance_table(results: StudyResults) -> Table:
+    """What ran, with which seeds and on what."""
+    recorded = {k: _text(v) for k, v in results.provenance.items() if k != "versions"}
+    seeds = sorted(set(results.members["seed"]))
+    rows = [
+        *recorded.items(),
+        ("study's seed", _text(results.seed)),
+        ("split's seed", str(results.split.seed)),
+        ("split's hash", results.split.hash),
+        ("cohort's hash", results.cohort.hash),
+        ("repetitions (seed numbers)", ", ".join(map(str, seeds))),
+        ("volumes' checksums", _distinct(results, "volumes_checksum")),
+    ]
+    return Table("Provenance", ("What", "Value"), tuple(rows))
+
+
+def versions_table(results: StudyResults) -> Table:
+    """Versions of packages; several where trials were trained with different ones."""
+    found: dict[str, set[str]] = {}
+    recorded = [results.provenance, *results.trials.values()]
+    for versions in (record.get("versions") or {} for record in recorded):
+        for package, version in versions.items():
+            found.setdefault(package, set()).add(str(version))
+    rows = tuple((package, ", ".join(sorted(found[package]))) for package in sorted(found))
+    return Table("Versions", ("Package", "Version"), rows)
+
+
+def _channels(results: StudyResults) -> tuple[str, ...]:
+    """The modalities that any model takes, alone or as a channel."""
+    used = {channel for name in results.inputs for channel in name.split("+")}
+    return tuple(m for m in MODALITIES if m in used)
+
+
+def _distinct(results: StudyResults, key: str) -> str:
+    values = sorted({_text(t[key]) for t in results.trials.values() if key in t})
+    return ", ".join(value[:12] for value in values) or NOTHING
+
+
+def _span(numbers: list[int | None]) -> str:
+    """One number, or the least and the greatest."""
+    known = [n for n in numbers if n is not None]
+    if not known:
+        return NOTHING
+    low, high = min(known), max(known)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _settings(hyperparameters: str) -> str:
+    values = json.loads(hyperparameters)
+    return ", ".join(f"{k} {_text(v)}" for k, v in values.items()) or NOTHING
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,61 @@
+"""The metrics as plain text for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.statistics.intervals import Interval, interval_of
+from mgmt_ray.statistics.metrics import METRIC_LABELS
+
+_NAME_WIDTH = 14
+_METRIC_WIDTHS = (19, 18, 18, 18)
+
+
+def summary(metrics: pd.DataFrame) -> str:
+    """One line per network and ensemble, each metric with its 95 % interval.
+
+    A star marks an AUC whose whole interval lies above 0.5; "size" counts the models.
+
+    Args:
+        metrics: a study's metrics table.
+    """
+    heading = f"{'ensemble':<{_NAME_WIDTH}} size  {_columns(list(METRIC_LABELS.values()))}"
+    lines = []
+    for network, rows in metrics.groupby("network", sort=False):
+        first = rows.iloc[0]
+        lines.append(
+            f"{network_label(str(network))}: {first['num_subjects']} test subjects, "
+            f"{first['num_methylated']} methylated, 95 % intervals"
+        )
+        lines.append(heading)
+        for row in rows.to_dict("records"):
+            cells = [_short(interval_of(row, metric)) for metric in METRIC_LABELS]
+            cells[0] += "*" if row["auc_low"] > 0.5 else ""
+            lines.append(f"{_cut(row['ensemble'])} {row['num_members']:>4}  {_columns(cells)}")
+        lines.append("")
+    lines.append(
+        "* AUC above chance: its interval lies above 0.5. Elsewhere chance is not excluded."
+    )
+    return "\n".join(lines)
+
+
+def _columns(cells: Sequence[str]) -> str:
+    padded = (f"{cell:<{width}}" for cell, width in zip(cells, _METRIC_WIDTHS, strict=True))
+    return "  ".join(padded).rstrip()
+
+
+def _short(interval: Interval) -> str:
+    low, high = f"{interval.low:.2f}", f"{interval.high:.2f}"
+    return f"{_bare(f'{interval.value:.3f}')} [{_bare(low)}, {_bare(high)}]"
+
+
+def _bare(number: str) -> str:
+    return number[1:] if number.startswith("0.") else number
+
+
+def _cut(name: str) -> str:
+    """A name of exactly the column's width; a longer one ends in a dot."""
+    return f"{name:<{_NAME_WIDTH}}" if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"

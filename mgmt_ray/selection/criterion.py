@@ -1,0 +1,85 @@
+"""Which epoch of a training is kept: criterion M of Schmitz et al. 2024."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Rule = Literal["best_m", "last_epoch"]
+
+SENSITIVITY_WEIGHT = 0.6
+SPECIFICITY_WEIGHT = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class EpochScore:
+    """What one epoch reached on the validation fold.
+
+    Attributes:
+        epoch: counted from 1.
+        sen: sensitivity at threshold 0.5, in [0, 1]; NaN when the fold has no methylated subject.
+        spe: specificity at threshold 0.5, in [0, 1]; NaN when it has no unmethylated one.
+    """
+
+    epoch: int
+    sen: float
+    spe: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChoice:
+    """The epoch that is kept, and the rule that kept it.
+
+    Attributes:
+        epoch: counted from 1.
+        rule: "best_m" when an epoch qualified, "last_epoch" when none did.
+        m: the kept epoch's criterion, in [0, 1]; NaN where sen or spe is.
+        sen: the kept epoch's sensitivity.
+        spe: the kept epoch's specificity.
+    """
+
+    epoch: int
+    rule: Rule
+    m: float
+    sen: float
+    spe: float
+
+
+def criterion_m(sen: float, spe: float) -> float:
+    """M = 0.6·SEN + 0.4·SPE, in [0, 1].
+
+    Eq. 4 of Schmitz et al. 2024 subtracts 0.5 from both, which gives the same order.
+    """
+    return SENSITIVITY_WEIGHT * sen + SPECIFICITY_WEIGHT * spe
+
+
+def qualifies(sen: float, spe: float) -> bool:
+    """Whether an epoch may be chosen for its M: both rates above 0.5 (NaN never is)."""
+    return sen > 0.5 and spe > 0.5
+
+
+def choose_epoch(history: Sequence[EpochScore]) -> EpochChoice:
+    """The qualifying epoch with the highest M, the earliest on a tie; else the last epoch.
+
+    Args:
+        history: at least one epoch, in any order; validation scores only.
+    """
+    assert history, "a training of no epochs has no epoch to choose"
+    candidates = [score for score in history if qualifies(score.sen, score.spe)]
+    if candidates:
+        best = max(candidates, key=lambda s: (_rounded_m(s), -s.epoch))
+        return _choice(best, "best_m")
+    return _choice(max(history, key=lambda s: s.epoch), "last_epoch")
+
+
+def _choice(score: EpochScore, rule: Rule) -> EpochChoice:
+    return EpochChoice(score.epoch, rule, criterion_m(score.sen, score.spe), score.sen, score.spe)
+
+
+def _rounded_m(score: EpochScore) -> float:
+    # Different (SEN, SPE) can have the same M in exact arithmetic and differ in the last bit.
+    m = criterion_m(score.sen, score.spe)
+    assert not math.isnan(m), "a qualifying epoch has both rates"
+    return round(m, 12)

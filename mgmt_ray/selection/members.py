@@ -1,0 +1,77 @@
+"""Which trained models become members of the ensembles: chosen on validation folds only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pandas as pd
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.selection.predictions import name_some
+
+MEMBER_COLUMNS: tuple[str, ...] = (
+    "network",
+    "modality",
+    "seed",
+    "fold",
+    "trial",
+    "hyperparameters",
+    "rule",
+    "epoch",
+    "validation_m",
+    "weights",
+)
+"""One row per trained model; ``hyperparameters`` is JSON text, ``validation_m`` the kept M."""
+
+
+def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
+    """Keep, for each network and modality, the hyper-parameters with the best mean validation M.
+
+    The mean is over folds and seeds; on a tie the combination that comes first stays. An
+    undefined M (a fold without one of the classes) counts as 0, the lowest there is. Nothing
+    of the test set is looked at: the table has no such column.
+
+    Args:
+        trials: :data:`MEMBER_COLUMNS`, one row per finished trial.
+
+    Returns:
+        The rows of the chosen combinations, in the order given.
+
+    Raises:
+        MgmtError: a column is missing, a fold and seed appears twice in one combination, or the
+            combinations of one network and modality were not trained on the same folds and seeds
+            (their means would not compare).
+    """
+    missing = [name for name in MEMBER_COLUMNS if name not in trials.columns]
+    if missing:
+        raise MgmtError(f"trials: columns missing: {missing}. Run `mgmt-ray run STUDY` again.")
+    table = trials.reset_index(drop=True)
+    combination = table["hyperparameters"].map(
+        lambda text: json.dumps(json.loads(text), sort_keys=True)
+    )
+    keep: list[int] = []
+    for (network, modality), rows in table.groupby(["network", "modality"], sort=False):
+        by_combination = rows.groupby(combination.loc[rows.index], sort=False)
+        pairs = {
+            str(name): sorted(zip(trained["seed"], trained["fold"], strict=True))
+            for name, trained in by_combination
+        }
+        _refuse_uneven(f"{network} {modality}", pairs)
+        mean_m = by_combination["validation_m"].agg(lambda m: m.fillna(0.0).mean())
+        # idxmax returns the first of equal values; rounding makes equal means equal.
+        best = mean_m.round(12).idxmax()
+        keep.extend(rows.index[combination.loc[rows.index] == best])
+    return table.loc[sorted(keep), list(MEMBER_COLUMNS)].reset_index(drop=True)
+
+
+def _refuse_uneven(what: str, pairs: Mapping[str, list[tuple[int, int]]]) -> None:
+    """Raise unless every combination has each (seed, fold), once."""
+    everything = sorted({pair for own in pairs.values() for pair in own})
+    uneven = [name for name, own in pairs.items() if own != everything]
+    if uneven:
+        raise MgmtError(
+            f"{what}: {name_some(uneven, 2)} not trained exactly once on each of the "
+            f"{len(everything)} folds and seeds that the others have. "
+            "Run `mgmt-ray run STUDY` again."
+        )

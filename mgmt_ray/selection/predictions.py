@@ -1,0 +1,135 @@
+"""The prediction table: what a trial says of each subject, and the only thing later stages read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from mgmt_ray.base import MgmtError, write_text
+
+PREDICTION_COLUMNS: tuple[str, ...] = (
+    "subject",
+    "split",
+    "fold",
+    "network",
+    "modality",
+    "trial",
+    "probability",
+    "deviation",
+    "label",
+    "weights",
+)
+"""Columns of a prediction table.
+
+``probability`` is the mean over policy draws, in [0, 1]; ``deviation`` the standard deviation of
+one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split`` "validation" or
+"test"; ``weights`` the SHA-256 of the weights that predicted.
+"""
+
+TEXT_COLUMNS = frozenset(
+    {
+        "subject",
+        "split",
+        "network",
+        "modality",
+        "trial",
+        "weights",
+        "hyperparameters",
+        "rule",
+        "ensemble",
+        "network_a",
+        "network_b",
+    }
+)
+
+
+def read_table(path: Path, command: str) -> pd.DataFrame:
+    """Read a CSV table of a study; ids, names and checksums stay text, numbers stay exact.
+
+    Args:
+        path: the file.
+        command: what makes it, for the error ("mgmt-ray ensemble").
+
+    Raises:
+        MgmtError: the file is not there or is not a table.
+    """
+    if not path.exists():
+        raise MgmtError(f"{path}: not there yet. Run `{command}` first.")
+    try:
+        header = pd.read_csv(path, nrows=0).columns
+        return pd.read_csv(
+            path,
+            dtype={name: str for name in header if name in TEXT_COLUMNS},
+            keep_default_na=False,
+            na_values={name: ["", "nan", "NaN"] for name in header if name not in TEXT_COLUMNS},
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise MgmtError(
+            f"{path}: not a readable table ({error}). Delete it and run `{command}` again."
+        ) from error
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV table completely or not at all, with every digit of its numbers."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_predictions(path: Path, command: str = "mgmt-ray run STUDY") -> pd.DataFrame:
+    """Read a prediction table and check it (see :func:`check_predictions`)."""
+    table = read_table(path, command)
+    check_predictions(table, str(path))
+    return table
+
+
+def check_predictions(table: pd.DataFrame, where: str) -> None:
+    """Refuse a prediction table that later stages could not trust.
+
+    Args:
+        table: the columns of :data:`PREDICTION_COLUMNS`.
+        where: file or origin, for the error.
+
+    Raises:
+        MgmtError: a column is missing or unknown, the table is empty, a number is missing, a
+            probability outside [0, 1], a deviation negative, a label neither 0 nor 1, a subject
+            twice in one trial, or a subject with two labels.
+    """
+    missing = [name for name in PREDICTION_COLUMNS if name not in table.columns]
+    unknown = [name for name in table.columns if name not in PREDICTION_COLUMNS]
+    if missing or unknown:
+        raise _fault(where, f"columns missing: {missing}, unknown: {unknown}")
+    if table.empty:
+        raise _fault(where, "no rows")
+    _refuse_rows(table, where, ~table["probability"].between(0, 1), "probability outside [0, 1]")
+    _refuse_rows(table, where, ~table["deviation"].ge(0), "deviation negative or missing")
+    _refuse_rows(table, where, ~table["label"].isin([0, 1]), "label neither 0 nor 1")
+    twice = table.duplicated(["trial", "subject"], keep=False)
+    _refuse_rows(table, where, twice, "more than one row of one trial")
+    refuse_two_labels(table, where)
+
+
+def refuse_two_labels(table: pd.DataFrame, where: str) -> None:
+    """Raise MgmtError naming the subjects that have label 0 in one row and 1 in another."""
+    labels = table.groupby("subject", sort=True)["label"].nunique()
+    torn = labels[labels > 1].index
+    if len(torn):
+        raise _fault(where, f"two labels for {name_some(list(torn))}")
+
+
+def name_some(names: list[str], limit: int = 5) -> str:
+    """The first few names and how many more there are, for an error of one line."""
+    shown = ", ".join(str(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def _refuse_rows(table: pd.DataFrame, where: str, bad: pd.Series[bool], what: str) -> None:
+    if bad.any():
+        rows = table.loc[bad, ["trial", "subject"]]
+        named = [f"{r.subject} ({r.trial})" for r in rows.itertuples()]
+        raise _fault(where, f"{what} for {name_some(named)}")
+
+
+def _fault(where: str, what: str) -> MgmtError:
+    return MgmtError(
+        f"{where}: {what}. Delete what wrote these predictions and run that stage again."
+    )

@@ -1,0 +1,1 @@
+"""Metrics with intervals, comparisons between networks, tables, and the paper's numbers."""

@@ -1,0 +1,90 @@
+"""How sure a number is: stratified bootstrap for AUC and AP, exact binomial for rates."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+from scipy.stats import beta
+
+from mgmt_ray.base import stream
+
+NUM_RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def excludes(self, value: float) -> bool:
+        """Whether a value lies outside the interval; its bounds belong to it."""
+        return not self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def interval_of(row: Mapping[Hashable, Any], metric: str) -> Interval:
+    """A metric's interval in a row of a metrics table ("auc", "ap", "sen" or "spe")."""
+    return Interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
+
+
+def bootstrap_weights(
+    labels: Integer[np.ndarray, " subject"], seed: int, num_resamples: int = NUM_RESAMPLES
+) -> Int[np.ndarray, "resample subject"]:
+    """How often each subject is drawn in each stratified resample.
+
+    Methylated and unmethylated subjects are drawn apart, with replacement, each class at its own
+    size. The stream is named "bootstrap": subjects with the same labels in the same order get the
+    same resamples, so that models of one test set are resampled together.
+
+    Args:
+        labels: 1 methylated, 0 unmethylated.
+        seed: the study's.
+        num_resamples: rows to draw.
+    """
+    draws = stream(seed, "bootstrap")
+    weights = np.zeros((num_resamples, len(labels)), dtype=np.int64)
+    for label in (0, 1):
+        members = np.flatnonzero(labels == label)
+        if len(members):
+            evenly = np.full(len(members), 1 / len(members))
+            weights[:, members] = draws.multinomial(len(members), evenly, size=num_resamples)
+    return weights
+
+
+def percentile_interval(
+    value: float, resampled: Float[np.ndarray, " resample"], confidence: float = CONFIDENCE
+) -> Interval:
+    """The percentile interval of a bootstrap (Efron and Tibshirani 1993, ch. 13).
+
+    It shrinks to a point where all resamples agree, as they do when the classes are perfectly
+    separated: such an interval shows the method's limit, not certainty.
+    """
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def exact_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Clopper and Pearson's (1934) interval of a proportion: covers at least ``confidence``.
+
+    Args:
+        successes: from 0 to ``trials``.
+        trials: at least 1.
+        confidence: least share of intervals that hold the true proportion.
+    """
+    assert 0 <= successes <= trials and trials > 0, f"{successes} successes of {trials}"
+    tail = (1 - confidence) / 2
+    failures = trials - successes
+    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, failures + 1))
+    high = 1.0 if failures == 0 else float(beta.ppf(1 - tail, successes + 1, failures))
+    return Interval(successes / trials, low, high)

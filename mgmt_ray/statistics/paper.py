@@ -1,0 +1,108 @@
+"""The published results of Schmitz et al. 2024, to print beside ours.
+
+Source: E. Schmitz, Y. Guo, J. Wang, Biomed. Phys. Eng. Express 10 (2024) 055018,
+doi:10.1088/2057-1976/ad6573: tables 2 to 5, and sections 3 and 4 for what stands in the text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CITATION = (
+    "Schmitz, Guo and Wang, Biomed. Phys. Eng. Express 10 (2024) 055018, "
+    "doi:10.1088/2057-1976/ad6573"
+)
+NUM_TEST_SUBJECTS = 57
+NUM_TEST_METHYLATED = 24
+
+
+@dataclass(frozen=True, slots=True)
+class PaperResult:
+    """AUC, average precision, sensitivity and specificity on the paper's 57 test subjects."""
+
+    auc: float
+    ap: float
+    sen: float
+    spe: float
+
+
+@dataclass(frozen=True, slots=True)
+class PaperComparison:
+    """Friedman's p-value of one row of table 5, and Nemenyi's of its three pairs."""
+
+    friedman_p: float
+    spottune_random: float
+    random_transfer: float
+    spottune_transfer: float
+
+    def nemenyi_p(self, network_a: str, network_b: str) -> float | None:
+        """The pair's p-value in either order; None for a pair that table 5 does not have."""
+        pairs = {
+            frozenset({"spottune", "random"}): self.spottune_random,
+            frozenset({"random", "transfer"}): self.random_transfer,
+            frozenset({"spottune", "transfer"}): self.spottune_transfer,
+        }
+        return pairs.get(frozenset({network_a, network_b}))
+
+
+PAPER_TABLES: dict[str, int] = {"spottune": 2, "random": 3, "transfer": 4}
+"""The paper's table by network."""
+
+PAPER_RESULTS: dict[str, dict[str, PaperResult]] = {
+    "spottune": {
+        "DSC": PaperResult(0.6124, 0.5842, 0.5000, 0.6061),
+        "DTI": PaperResult(0.6654, 0.6008, 0.7500, 0.6364),
+        "Struct": PaperResult(0.5707, 0.5346, 0.5833, 0.4848),
+        "DSC+DTI": PaperResult(0.6604, 0.6179, 0.6667, 0.6061),
+        "DSC+Struct": PaperResult(0.6073, 0.5962, 0.5417, 0.5455),
+        "DTI+Struct": PaperResult(0.6376, 0.5289, 0.5833, 0.6364),
+        "DSC+DTI+Struct": PaperResult(0.6389, 0.5779, 0.6667, 0.5758),
+    },
+    "random": {
+        "DSC": PaperResult(0.5051, 0.4872, 0.3750, 0.5758),
+        "DTI": PaperResult(0.6023, 0.5159, 0.3750, 0.6364),
+        "Struct": PaperResult(0.6061, 0.5334, 0.4167, 0.6061),
+        "DSC+DTI": PaperResult(0.5707, 0.5127, 0.3333, 0.6364),
+        "DSC+Struct": PaperResult(0.5669, 0.5271, 0.3750, 0.6667),
+        "DTI+Struct": PaperResult(0.5997, 0.5187, 0.4167, 0.6667),
+        "DSC+DTI+Struct": PaperResult(0.5783, 0.5018, 0.4583, 0.6364),
+    },
+    "transfer": {
+        "DSC": PaperResult(0.5303, 0.4421, 0.5000, 0.6970),
+        "DTI": PaperResult(0.5947, 0.5445, 0.5833, 0.4848),
+        "Struct": PaperResult(0.4722, 0.4250, 0.5417, 0.4242),
+        "DSC+DTI": PaperResult(0.5808, 0.4992, 0.5417, 0.5455),
+        "DSC+Struct": PaperResult(0.5051, 0.4296, 0.5000, 0.5455),
+        "DTI+Struct": PaperResult(0.5732, 0.4869, 0.6250, 0.6061),
+        "DSC+DTI+Struct": PaperResult(0.5682, 0.4788, 0.5000, 0.6061),
+    },
+    # Section 4: the second round, with the last two residual blocks trained too.
+    "transfer-2": {"Struct": PaperResult(0.5341, 0.5134, 0.5417, 0.4848)},
+}
+"""Tables 2, 3 and 4, and the second round of the text: by network, then ensemble."""
+
+PAPER_FOREST = PaperResult(0.5764, 0.4886, 0.2174, 0.9355)
+"""Section 3: the random forest on six radiomic features.
+
+Its rates are 5/23 and 29/31: it was evaluated on 54 subjects, not on the 57 of the networks.
+"""
+
+PAPER_DSC_THREE_CHANNELS_AUC = 0.5758
+"""Section 4: one SpotTune network with the three DSC derivatives as channels."""
+
+PAPER_FALLBACKS: dict[str, dict[str, int]] = {"transfer": {"DSC": 3, "DTI": 1, "Struct": 5}}
+"""Section 4: trainings that kept the last epoch because no epoch qualified."""
+
+PAPER_COMPARISONS: dict[str, PaperComparison] = {
+    "DSC": PaperComparison(0.108, 0.177, 0.147, 0.9),
+    "DTI": PaperComparison(0.128, 0.121, 0.339, 0.822),
+    "Struct": PaperComparison(0.0970, 0.0982, 0.249, 0.876),
+    "DSC+DTI": PaperComparison(0.0131, 0.0103, 0.147, 0.554),
+    "DSC+Struct": PaperComparison(0.0222, 0.0503, 0.0395, 0.9),
+    "DTI+Struct": PaperComparison(0.00606, 0.00567, 0.0635, 0.661),
+    "DSC+DTI+Struct": PaperComparison(0.0180, 0.0181, 0.0982, 0.768),
+}
+"""Table 5, by ensemble (0.9 is the cap of the software's older table of the q distribution)."""
+
+PAPER_BEST_OVERALL = PaperComparison(0.0636, 0.0181, 0.0982, 0.0768)
+"""Table 5, last row: DSC+DTI (SpotTune), Struct (random) and DTI (transfer)."""

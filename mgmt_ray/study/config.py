@@ -1,0 +1,118 @@
+"""The study file: all that determines a study's results, in one YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from mgmt_ray.base import Config, MgmtError, write_text
+from mgmt_ray.cohort.read import CohortConfig
+from mgmt_ray.nets.build import NetworkConfig
+from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.splits import SplitConfig
+from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
+
+
+class SweepConfig(Config):
+    """Values to try; every combination becomes trials. Empty: the training's own value."""
+
+    epochs: tuple[int, ...] = ()
+    learning_rate: tuple[float, ...] = ()
+    agent_learning_rate: tuple[float, ...] = ()
+    temperature: tuple[float, ...] = ()
+
+
+class StudyConfig(Config):
+    """A study's stages, in the order in which they run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    seed: int = Field(0, description="of training; every stream is derived from it")
+    cohort: CohortConfig
+    checkpoint: Path | None = Field(None, description="MedicalNet's .pth file")
+    recipe: RecipeConfig = RecipeConfig()
+    split: SplitConfig = SplitConfig()
+    inputs: tuple[tuple[str, ...], ...] = Field(
+        (), description="channels of each model; empty: every modality alone"
+    )
+    networks: dict[str, NetworkConfig]
+    training: TrainingConfig = TrainingConfig()
+    sweep: SweepConfig = SweepConfig()
+    num_seeds: int = Field(1, ge=1, description="trainings of each network, input and fold")
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _inputs_are_in_the_cohort(self) -> StudyConfig:
+        unknown = sorted({c for channels in self.inputs for c in channels} - {*self.modalities})
+        if unknown:
+            raise ValueError(f"inputs: {', '.join(unknown)} not in cohort.modalities")
+        return self
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """All modalities that the study reads."""
+        return self.cohort.modalities
+
+    @property
+    def model_inputs(self) -> tuple[tuple[str, ...], ...]:
+        """Channels of each model."""
+        return self.inputs or tuple((m,) for m in self.modalities)
+
+
+def load_study(
+    path: Path, data: Path | None = None, checkpoint: Path | None = None
+) -> StudyConfig:
+    """Read a study file.
+
+    Args:
+        path: the YAML; paths in it are relative to its folder.
+        data: the data set's folder, instead of ``cohort.root``.
+        checkpoint: the pretrained weights, instead of ``checkpoint``.
+
+    Raises:
+        MgmtError: no such file, not YAML, an unknown key or a wrong value; names the key's path.
+    """
+    if not path.is_file():
+        raise MgmtError(f"{path}: no such study file. Shipped ones are in jobs/studies/.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise MgmtError(f"{path}: is not YAML ({where}). Mend that line.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("cohort"), dict):
+        raise MgmtError(f"{path}: has no `cohort:` section, so it is not a study file.")
+    _place(content["cohort"], "root", data, path.parent)
+    _place(content, "checkpoint", checkpoint, path.parent)
+    if "root" not in content["cohort"]:
+        raise MgmtError(
+            f"{path}: does not say where the data set is. "
+            "Give its folder with --data DIR, or set cohort.root."
+        )
+    try:
+        return StudyConfig.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(_fault(detail) for detail in error.errors())
+        raise MgmtError(f"{path}: {faults}") from error
+
+
+def write_study(study: StudyConfig, path: Path) -> None:
+    """Write the resolved study, defaults included."""
+    write_text(path, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+
+
+def _place(section: dict[str, Any], key: str, given: Path | None, folder: Path) -> None:
+    if given is not None:
+        section[key] = given.absolute()
+    elif section.get(key) is not None:
+        section[key] = (folder / Path(section[key]).expanduser()).absolute()
+
+
+def _fault(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"]) or "study"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key, remove it or mend its spelling"
+    given = f" (found {detail['input']!r})" if not isinstance(detail["input"], dict) else ""
+    return f"{where}: {message}{given}"

@@ -1,0 +1,287 @@
+"""The MLflow copy of a study: the only file that imports MLflow.
+
+The study's own files are the truth; what is here can be replayed from them at any time. Training
+never waits for a tracking server, and a dead one costs a message.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mgmt_ray.base import first_line
+from mgmt_ray.study.config import StudyConfig
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.plan import Trial
+
+# By default one call to a dead server blocks for minutes.
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+TRIAL_TAG = "mgmt_ray.trial"
+STUDY_TAG = "mgmt_ray.study_folder"
+EPOCHS_TAG = "mgmt_ray.epochs"
+
+
+def local_store(folder: StudyFolder) -> str:
+    """The tracking URI of the study's own database."""
+    return f"sqlite:///{folder.root.absolute() / 'mlflow.db'}"
+
+
+class Tracker:
+    """Copies a study into MLflow in a thread of its own, while and after it runs.
+
+    Args:
+        study: what runs.
+        folder: its files.
+        trials: its plan.
+        uri: MLflow's tracking URI; None for a database in the study's folder.
+        warn: is given one line when the copy fails; the study goes on without it.
+    """
+
+    def __init__(
+        self,
+        study: StudyConfig,
+        folder: StudyFolder,
+        trials: list[Trial],
+        uri: str | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._study = study
+        self._folder = folder
+        self._trials = trials
+        self._uri = uri or local_store(folder)
+        self._warn = warn
+        self._stop = threading.Event()
+        self._outcome = "FINISHED"
+        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+
+    def start(self) -> None:
+        """Begin to copy."""
+        self._thread.start()
+
+    def close(self, outcome: str) -> None:
+        """Copy what is left and end every run.
+
+        Args:
+            outcome: of the study, in MLflow's words: "FINISHED", "FAILED" or "KILLED".
+        """
+        self._outcome = outcome
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            copy = _Copy(self._study, self._folder, self._trials, self._uri)
+            while not self._stop.wait(2.0):
+                copy.update()
+            copy.finish(self._outcome)
+        except (MlflowException, OSError) as error:
+            self._warn(
+                f"MLflow at {self._uri} cannot be written ({first_line(error)}). "
+                "Nothing of the study is lost: repeat the command to copy it there."
+            )
+
+
+class _Copy:
+    """The runs of one study, found again by their tags."""
+
+    def __init__(
+        self, study: StudyConfig, folder: StudyFolder, trials: list[Trial], uri: str
+    ) -> None:
+        from mlflow import MlflowClient
+
+        self._folder = folder
+        self._trials = trials
+        self._client = MlflowClient(tracking_uri=uri)
+        self._experiment = self._find_experiment(study.name, uri)
+        known = self._known_runs()
+        self._epochs = {run.data.tags.get(TRIAL_TAG, ""): _epochs_of(run) for run in known}
+        self._runs = {run.data.tags.get(TRIAL_TAG, ""): run.info.run_id for run in known}
+        self._done = {
+            run.data.tags[TRIAL_TAG]
+            for run in known
+            if TRIAL_TAG in run.data.tags and run.info.status == "FINISHED"
+        }
+        if "" not in self._runs:
+            self._runs[""] = self._create(study.name, {STUDY_TAG: str(folder.root.absolute())})
+            self._log(self._runs[""], params=_flat(study.model_dump(mode="json")))
+        self._client.update_run(self._runs[""], status="RUNNING")
+
+    def update(self) -> None:
+        """Copy the epochs that came since the last call."""
+        for trial in self._trials:
+            if trial.id in self._done:
+                continue
+            finished = self._folder.is_finished(trial.id)
+            place = self._folder.trial if finished else self._folder.partial_trial
+            table = place(trial.id) / "epochs.csv"
+            if table.is_file():
+                self._copy_epochs(trial, table)
+            if finished:
+                self._copy_result(trial)
+                self._done.add(trial.id)
+
+    def finish(self, outcome: str) -> None:
+        """Copy the rest, tables and figures included; no run is left running."""
+        self.update()
+        parent = self._runs[""]
+        for trial in self._trials:
+            if trial.id in self._runs and trial.id not in self._done:
+                failed = self._folder.failure(trial.id).exists()
+                self._client.set_terminated(self._runs[trial.id], "FAILED" if failed else "KILLED")
+        metrics = self._folder.ensembles / "metrics.csv"
+        if metrics.is_file():
+            self._log(parent, metrics=_result_metrics(metrics))
+        for path in _artifacts(self._folder):
+            below = path.parent.relative_to(self._folder.root).as_posix()
+            self._client.log_artifact(parent, str(path), None if below == "." else below)
+        self._client.set_terminated(parent, outcome)
+
+    def _copy_epochs(self, trial: Trial, path: Path) -> None:
+        if trial.id not in self._runs:
+            self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._runs[""]))
+            self._log(self._runs[trial.id], params=_trial_params(trial))
+        rows = pd.read_csv(path)
+        for row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].to_dict("records"):
+            epoch = int(row.pop("epoch"))
+            # The number of copied epochs goes with them, so that none is copied twice.
+            self._log(self._runs[trial.id], row, epoch, tags={EPOCHS_TAG: str(epoch)})
+            self._epochs[trial.id] = epoch
+
+    def _copy_result(self, trial: Trial) -> None:
+        result = self._folder.read_trial(trial.id)
+        selection = result["selection"]
+        run = self._runs[trial.id]
+        metrics = {f"selected_{k}": selection[k] for k in ("epoch", "m", "sen", "spe")}
+        tags = {"selection_rule": selection["rule"], "weights": result["weights"]}
+        self._log(run, {k: v for k, v in metrics.items() if v is not None}, tags=tags)
+        self._client.set_terminated(run, "FINISHED")
+
+    def _find_experiment(self, name: str, uri: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        local = uri == local_store(self._folder)
+        place = (self._folder.root.absolute() / "mlartifacts").as_uri() if local else None
+        return str(self._client.create_experiment(name, artifact_location=place))
+
+    def _known_runs(self) -> list[Any]:
+        """This study's runs: its parent and the children of that."""
+        folder = str(self._folder.root.absolute()).replace("'", "\\'")
+        parents = self._client.search_runs(
+            [self._experiment], f"tags.`{STUDY_TAG}` = '{folder}'", max_results=1
+        )
+        if not parents:
+            return []
+        known, token = list(parents), None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment],
+                f"tags.`mlflow.parentRunId` = '{parents[0].info.run_id}'",
+                max_results=1000,
+                page_token=token,
+            )
+            known += page
+            token = page.token
+            if not token:
+                return known
+
+    def _create(self, name: str, tags: dict[str, str]) -> str:
+        run = self._client.create_run(self._experiment, run_name=name, tags=tags)
+        return str(run.info.run_id)
+
+    def _log(
+        self,
+        run: str,
+        metrics: dict[str, float] | None = None,
+        step: int = 0,
+        params: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        """One call for everything; values that are not a number are left out."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run,
+            [Metric(k, v, now, step) for k, v in (metrics or {}).items() if math.isfinite(v)],
+            [Param(k, v) for k, v in (params or {}).items()],
+            [RunTag(k, v) for k, v in (tags or {}).items()],
+        )
+
+
+def _epochs_of(run: Any) -> int:
+    return int(run.data.tags.get(EPOCHS_TAG, 0))
+
+
+def _trial_tags(trial: Trial, parent: str) -> dict[str, str]:
+    return {
+        "mlflow.parentRunId": parent,
+        TRIAL_TAG: trial.id,
+        "network": trial.network,
+        "modality": trial.modality,
+        "fold": str(trial.fold),
+        "seed": str(trial.seed),
+    }
+
+
+def _trial_params(trial: Trial) -> dict[str, str]:
+    settings = {
+        "network": trial.network_config.model_dump(mode="json"),
+        "training": trial.training_config.model_dump(mode="json"),
+    }
+    return {"modality": trial.modality, "fold": str(trial.fold)} | _flat(settings)
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as MLflow's flat parameters, cut to the length that it takes."""
+    flat: dict[str, str] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            flat |= _flat(item, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = (item if isinstance(item, str) else json.dumps(item))[:500]
+    return flat
+
+
+def _result_metrics(path: Path) -> dict[str, float]:
+    metrics = {}
+    for row in pd.read_csv(path).to_dict("records"):
+        name = f"{row['network']}/{row['ensemble']}".replace("+", "_")
+        for column in ("auc", "auc_low", "auc_high", "ap", "sen", "spe"):
+            metrics[f"{name}/{column}"] = float(row[column])
+    return metrics
+
+
+def _artifacts(folder: StudyFolder) -> list[Path]:
+    tables = [*folder.root.glob("*.csv"), *folder.root.glob("*.json"), folder.study_file]
+    others = [*folder.ensembles.glob("*"), *folder.root.glob("figures/*")]
+    report = folder.root / "report.html"
+    return [p for p in (*tables, *others, report) if p.is_file()]
+
+
+def check_store(folder: Path) -> str:
+    """Write a run into a fresh local store; returns MLflow's version."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.create_experiment("check", artifact_location=folder.as_uri())
+    client.set_terminated(client.create_run(experiment).info.run_id)
+    return str(mlflow.__version__)

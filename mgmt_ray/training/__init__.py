@@ -1,0 +1,1 @@
+"""Training and evaluation of one network, in torch alone: no Ray, no MLflow."""

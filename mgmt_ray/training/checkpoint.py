@@ -1,0 +1,86 @@
+"""Weights and training states on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from mgmt_ray.base import MgmtError, first_line, write_aside
+from mgmt_ray.nets.build import Network
+
+
+def trained_weights(network: Network) -> dict[str, Tensor]:
+    """Copies, in CPU memory, of the tensors that training changes: parameters and BatchNorm's.
+
+    What stays frozen is the pretrained checkpoint's and is not kept a second time.
+    """
+    frozen = _frozen_names(network)
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in network.state_dict().items()
+        if name not in frozen
+    }
+
+
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Write weights as safetensors, completely or not at all."""
+    write_aside(path, lambda aside: aside.write_bytes(save(weights)))
+
+
+def load_weights(network: Network, path: Path) -> None:
+    """Put a trial's weights into a network built as the trial's was.
+
+    Raises:
+        MgmtError: the file is unreadable, or its names or shapes are not the network's.
+    """
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise MgmtError(
+            f"{path}: unreadable weights ({error}). Delete the trial's folder and run the study "
+            "again: it trains that trial anew."
+        ) from error
+    own = network.state_dict()
+    wanted = own.keys() - _frozen_names(network)
+    shapes_fit = all(own[name].shape == weights[name].shape for name in wanted & weights.keys())
+    if wanted != weights.keys() or not shapes_fit:
+        raise MgmtError(
+            f"{path}: these weights are of another network than the study describes. "
+            "Use the study.yaml that stands beside the trials."
+        )
+    network.load_state_dict(own | weights)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a training state, completely or not at all."""
+
+    def write(aside: Path) -> None:
+        try:
+            torch.save(state, aside)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError(first_line(error)) from error
+
+    write_aside(path, write)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a training state; tensors go to CPU memory, and no code in the file is run."""
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+def _frozen_names(network: Network) -> set[str]:
+    """Names of the parameters and buffers that training never changes."""
+    was_training = network.training
+    network.train()
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    for prefix, module in network.named_modules():
+        if not module.training:
+            frozen |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
+    network.train(was_training)
+    return frozen

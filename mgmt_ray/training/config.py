@@ -1,0 +1,36 @@
+"""How a network is trained and evaluated (SPEC section A, Training and Evaluation)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mgmt_ray.base import Config
+from mgmt_ray.nets.policy import DrawKind
+
+
+class TrainingConfig(Config):
+    """What one trial does; the defaults are the paper's."""
+
+    epochs: int = Field(90, ge=1, description="passes over the training volumes")
+    batch_size: int = Field(12, ge=2, description="volumes per step, over all workers")
+    learning_rate: float = Field(1e-5, gt=0, description="Adam's rate for the network")
+    agent_learning_rate: float = Field(1e-4, gt=0, description="Adam's rate for the agent")
+    temperature: float = Field(100.0, gt=0, description="τ of the Gumbel-softmax relaxation")
+    patience: int = Field(
+        20, ge=0, description="epochs without a lower validation loss before the rates fall"
+    )
+    rate_factor: float = Field(0.1, gt=0, lt=1, description="what the rates are multiplied with")
+    balance: Literal["prune", "weight", "none"] = Field(
+        "prune", description="classes: prune volumes of the larger one, weight the loss, or neither"
+    )
+    validation_draws: int = Field(32, ge=1, description="Sobol policies per subject and epoch")
+
+
+class EvaluationConfig(Config):
+    """How chosen models are evaluated on the test set; the defaults are the paper's."""
+
+    draws: int = Field(100, ge=1, description="policies per subject and model")
+    kind: DrawKind = Field("independent", description="how policies are drawn")
+    seed: int = Field(42, description="of the policies")

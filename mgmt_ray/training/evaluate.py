@@ -1,0 +1,78 @@
+"""From a network and volumes to probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mgmt_ray.base import stream_seed
+from mgmt_ray.nets.build import Network
+from mgmt_ray.nets.policy import DrawKind, draw_routes
+from mgmt_ray.nets.routes import route_logits
+from mgmt_ray.nets.spottune import SpotTune
+from mgmt_ray.training.dataset import VolumeSet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Per row of a volume set.
+
+    Attributes:
+        probability: of methylation, mean over policy draws, in [0, 1].
+        deviation: standard deviation over policy draws; 0 for a network without a policy.
+        loss: binary cross-entropy of the mean probability, in nats.
+    """
+
+    probability: np.ndarray
+    deviation: np.ndarray
+    loss: np.ndarray
+
+
+@torch.no_grad()
+def predict(
+    network: Network,
+    data: VolumeSet,
+    *,
+    num_draws: int,
+    kind: DrawKind,
+    seed: int,
+    rows_at_once: int = 12,
+) -> Predictions:
+    """Evaluate a network; its mode (training or evaluation) is as before afterwards.
+
+    Args:
+        network: on the device of ``data``.
+        data: one row per subject.
+        num_draws: policies per subject, for SpotTune.
+        kind: how policies are drawn.
+        seed: of the policies; each subject has a stream of its own, derived from its id.
+        rows_at_once: rows that pass the network together.
+    """
+    was_training = network.training
+    network.eval()
+    means, deviations = [], []
+    for rows in np.array_split(np.arange(len(data)), -(-len(data) // rows_at_once)):
+        part = data.select(rows)
+        probability = _draw_probabilities(network, part, num_draws, kind, seed).double()
+        means.append(probability.mean(dim=0))
+        deviations.append(probability.std(dim=0, correction=0))
+    network.train(was_training)
+    mean = torch.cat(means).cpu().numpy()
+    label = data.labels.cpu().numpy()
+    likelihood = np.where(label > 0, mean, 1 - mean).clip(1e-12, 1.0)
+    return Predictions(mean, torch.cat(deviations).cpu().numpy(), -np.log(likelihood))
+
+
+def _draw_probabilities(
+    network: Network, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
+) -> Tensor:
+    """Probabilities [draw, row]; one draw for a network without a policy."""
+    volumes = data.volumes.float()
+    if not isinstance(network, SpotTune):
+        return torch.sigmoid(network(volumes)).unsqueeze(0)
+    seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]
+    routes = draw_routes(network.tuned_probability(volumes), num_draws, kind, seeds)
+    return torch.sigmoid(route_logits(network, volumes, routes))

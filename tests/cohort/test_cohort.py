@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort, Exclusion, flow, read_cohort, write_cohort
+from mgmt_ray.cohort.subject import Subject
+
+
+def subject(name: str, label: int = 1, modalities: tuple[str, ...] = ("FLAIR",)) -> Subject:
+    scans = {m: Path("scans") / f"{name}_{m}.nii.gz" for m in modalities}
+    return Subject(name, label, scans, Path("masks") / name, {"age": "61.5", "sex": "F"})
+
+
+def test_a_cohort_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    cohort = Cohort(
+        (subject("b", 0, ("PH", "FLAIR")), subject("a")),
+        (Exclusion("c", "cohort", "no tumour mask"), Exclusion("a", "DSC", "no DSC, alas")),
+    )
+    write_cohort(cohort, tmp_path)
+    again = read_cohort(tmp_path)
+    assert again == cohort
+    assert [s.id for s in again.subjects] == ["a", "b"]
+    assert again.hash == cohort.hash
+
+
+def test_the_hash_tells_labels_and_modalities_apart() -> None:
+    one = Cohort((subject("a", 1),))
+    assert one.hash != Cohort((subject("a", 0),)).hash
+    assert one.hash != Cohort((subject("a", 1, ("FLAIR", "PH")),)).hash
+
+
+def test_a_subject_that_appears_twice_is_refused() -> None:
+    with pytest.raises(MgmtError, match=r"a appear more than once.*cohort\.exclude"):
+        Cohort((subject("a"), subject("b"), subject("a", 0)))
+
+
+def test_a_cohort_that_was_not_written_says_how_to_write_it(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match="mgmt-ray cohort"):
+        read_cohort(tmp_path)
+
+
+def test_the_flow_counts_everyone_once() -> None:
+    cohort = Cohort(
+        (subject("a"), subject("b", 0, ("PH", "FLAIR"))),
+        (
+            Exclusion("a", "DSC", "no DSC"),
+            Exclusion("c", "cohort", "no tumour mask"),
+            Exclusion("d", "cohort", "no tumour mask"),
+        ),
+    )
+    assert flow(cohort, ("PH", "FLAIR")) == [
+        ("found", 4),
+        ("excluded: no tumour mask", 2),
+        ("in the cohort", 2),
+        ("  methylated", 1),
+        ("  unmethylated", 1),
+        ("  with DSC", 1),
+        ("  with Struct", 2),
+    ]

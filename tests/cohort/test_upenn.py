@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort, Exclusion, flow
+from mgmt_ray.cohort.subject import MODALITIES
+from mgmt_ray.cohort.upenn import find_layout, read_upenn
+
+STRUCTURAL = ("T1", "T1GD", "T2", "FLAIR")
+DTI = ("DTI_AD", "DTI_FA", "DTI_RD", "DTI_TR")
+DSC = ("DSC_ap-rCBV", "DSC_PH", "DSC_PSR")
+TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def add_scans(
+    root: Path,
+    name: str,
+    structural: tuple[str, ...] = STRUCTURAL,
+    dti: tuple[str, ...] = DTI,
+    dsc: tuple[str, ...] = DSC,
+    mask: bool = True,
+) -> None:
+    """Empty files under the public names: the reader does not open them."""
+    images = root / "NIfTI-files"
+    for folder, scans in (
+        ("images_structural", structural),
+        ("images_DTI", dti),
+        ("images_DSC", dsc),
+    ):
+        for scan in scans:
+            touch(images / folder / name / f"{name}_{scan}.nii.gz")
+    if mask:
+        touch(images / "automated_segm" / f"{name}_automated_approx_segm.nii.gz")
+
+
+def write_table(root: Path, mgmt: dict[str, str], name: str = TABLE) -> None:
+    lines = ["ID,Gender,Age_at_scan_years,IDH1,MGMT,KPS,GTR_over90percent"]
+    lines += [f"{i},F,61.5,Wildtype,{status},Not Available,Y" for i, status in mgmt.items()]
+    (root / name).write_text("\n".join(lines) + "\n")
+
+
+def one_subject(root: Path, **scans: tuple[str, ...]) -> str:
+    """A copy with one methylated subject; its id."""
+    name = "UPENN-GBM-00001_11"
+    add_scans(root, name, **scans)
+    write_table(root, {name: "Methylated"})
+    return name
+
+
+def reasons(cohort: Cohort) -> dict[str, str]:
+    return {e.subject: e.reason for e in cohort.exclusions if e.scope == "cohort"}
+
+
+def test_a_complete_subject_offers_every_modality_by_its_public_name(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    (subject,) = read_upenn(tmp_path).subjects
+    images = tmp_path / "NIfTI-files"
+    assert subject.id == name
+    assert set(subject.scans) == set(MODALITIES)
+    assert subject.scans["T1GD"] == images / f"images_structural/{name}/{name}_T1GD.nii.gz"
+    assert subject.scans["FA"] == images / f"images_DTI/{name}/{name}_DTI_FA.nii.gz"
+    assert subject.scans["ap-rCBV"] == images / f"images_DSC/{name}/{name}_DSC_ap-rCBV.nii.gz"
+    assert subject.mask == images / f"automated_segm/{name}_automated_approx_segm.nii.gz"
+    assert subject.covariates == {
+        "age": "61.5",
+        "sex": "F",
+        "idh1": "Wildtype",
+        "gross_total_resection": "Y",
+        "mask_kind": "automatic",
+    }
+
+
+def test_methylated_is_1_and_unmethylated_is_0(tmp_path: Path) -> None:
+    for number in (1, 2):
+        add_scans(tmp_path, f"UPENN-GBM-0000{number}_11")
+    write_table(
+        tmp_path, {"UPENN-GBM-00001_11": "Methylated", "UPENN-GBM-00002_11": "Unmethylated"}
+    )
+    assert [s.label for s in read_upenn(tmp_path).subjects] == [1, 0]
+
+
+def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
+    status = {
+        "UPENN-GBM-00001_11": "Methylated",
+        "UPENN-GBM-00001_21": "Methylated",
+        "UPENN-GBM-00002_11": "Indeterminate",
+        "UPENN-GBM-00003_11": "Not Available",
+        "UPENN-GBM-00004_11": "Unmethylated",
+        "UPENN-GBM-00005_11": "Methylated",
+        "UPENN-GBM-00006_11": "Methylated",
+        "UPENN-GBM-00007_11": "Unmethylated",
+    }
+    write_table(tmp_path, status)
+    for name in ("UPENN-GBM-00001_11", "UPENN-GBM-00002_11", "UPENN-GBM-00003_11"):
+        add_scans(tmp_path, name)
+    add_scans(tmp_path, "UPENN-GBM-00001_21", mask=False)
+    add_scans(tmp_path, "UPENN-GBM-00005_11", mask=False)
+    add_scans(tmp_path, "UPENN-GBM-00006_11", structural=("T1", "T2", "FLAIR"))
+    add_scans(tmp_path, "UPENN-GBM-00007_11", structural=())
+    add_scans(tmp_path, "UPENN-GBM-00008_11")
+    add_scans(tmp_path, "UPENN-GBM-00009_21", mask=False)
+    cohort = read_upenn(tmp_path)
+    assert [s.id for s in cohort.subjects] == ["UPENN-GBM-00001_11"]
+    assert reasons(cohort) == {
+        "UPENN-GBM-00001_21": "follow-up scan",
+        "UPENN-GBM-00002_11": "MGMT Indeterminate",
+        "UPENN-GBM-00003_11": "MGMT Not Available",
+        "UPENN-GBM-00004_11": "no baseline scans",
+        "UPENN-GBM-00005_11": "no tumour mask",
+        "UPENN-GBM-00006_11": "no complete structural scans",
+        "UPENN-GBM-00007_11": "no complete structural scans",
+        "UPENN-GBM-00008_11": "not in the clinical table",
+        "UPENN-GBM-00009_21": "follow-up scan",
+    }
+    assert max(Counter(e.subject for e in cohort.exclusions).values()) == 1
+    assert flow(cohort)[0] == ("found", 10)
+
+
+def test_the_raw_dsc_series_is_no_modality(tmp_path: Path) -> None:
+    name = one_subject(tmp_path, dsc=("DSC",))
+    cohort = read_upenn(tmp_path)
+    assert set(cohort.subjects[0].scans).isdisjoint({"PH", "PSR", "ap-rCBV"})
+    assert cohort.exclusions == (Exclusion(name, "DSC", "no DSC"),)
+
+
+def test_a_group_is_offered_whole_or_not_at_all(tmp_path: Path) -> None:
+    name = one_subject(tmp_path, dti=("DTI_AD", "DTI_RD", "DTI_TR"), dsc=())
+    cohort = read_upenn(tmp_path)
+    assert set(cohort.subjects[0].scans) == set(STRUCTURAL)
+    assert set(cohort.exclusions) == {
+        Exclusion(name, "DTI", "incomplete DTI: FA missing"),
+        Exclusion(name, "DSC", "no DSC"),
+    }
+
+
+def test_only_wanted_modalities_decide_whether_a_group_is_complete(tmp_path: Path) -> None:
+    one_subject(tmp_path, structural=("FLAIR",), dti=("DTI_AD",), dsc=())
+    cohort = read_upenn(tmp_path, ("AD", "FLAIR"))
+    assert set(cohort.subjects[0].scans) == {"AD", "FLAIR"}
+    assert cohort.exclusions == ()
+
+
+def test_without_structural_modalities_one_complete_group_is_enough(tmp_path: Path) -> None:
+    for number, dti in ((1, DTI), (2, ("DTI_AD",))):
+        add_scans(tmp_path, f"UPENN-GBM-0000{number}_11", structural=(), dti=dti, dsc=())
+    write_table(tmp_path, {f"UPENN-GBM-0000{number}_11": "Methylated" for number in (1, 2)})
+    cohort = read_upenn(tmp_path, ("PH", "AD", "FA"))
+    assert [s.id for s in cohort.subjects] == ["UPENN-GBM-00001_11"]
+    assert reasons(cohort) == {"UPENN-GBM-00002_11": "no complete DSC or DTI"}
+
+
+def test_a_doubled_folder_is_read_too(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    folder = tmp_path / "NIfTI-files" / "images_DTI"
+    shutil.move(folder / name, folder / "images_DTI" / name)
+    (subject,) = read_upenn(tmp_path).subjects
+    assert subject.scans["FA"] == folder / "images_DTI" / name / f"{name}_DTI_FA.nii.gz"
+
+
+def test_the_mask_corrected_by_hand_is_preferred(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    corrected = tmp_path / "NIfTI-files" / "images_segm" / f"{name}_segm.nii.gz"
+    touch(corrected)
+    (subject,) = read_upenn(tmp_path).subjects
+    assert subject.mask == corrected
+    assert subject.covariates["mask_kind"] == "corrected"
+
+
+def test_the_images_are_found_at_and_below_the_root(tmp_path: Path) -> None:
+    copy = tmp_path / "archive" / "UPENN-GBM"
+    copy.mkdir(parents=True)
+    one_subject(copy)
+    assert find_layout(tmp_path).images == copy / "NIfTI-files"
+    (copy / TABLE).rename(copy / "NIfTI-files" / TABLE)
+    assert read_upenn(copy / "NIfTI-files").subjects == read_upenn(tmp_path).subjects
+
+
+def test_the_newest_table_wins_by_number_not_by_spelling(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    write_table(tmp_path, {name: "Indeterminate"}, "UPENN-GBM_clinical_info_v1.0.csv")
+    write_table(tmp_path, {name: "Unmethylated"}, "UPENN-GBM_clinical_info_v2.10.csv")
+    assert [s.label for s in read_upenn(tmp_path).subjects] == [0]
+
+
+def test_a_folder_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match=r"nowhere: no such folder.*--data or cohort\.root"):
+        read_upenn(tmp_path / "nowhere")
+
+
+def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
+    write_table(tmp_path, {})
+    with pytest.raises(MgmtError, match="looked for NIfTI-files/ with images_structural"):
+        read_upenn(tmp_path)
+
+
+def test_a_folder_without_a_table_says_what_was_looked_for(tmp_path: Path) -> None:
+    add_scans(tmp_path, "UPENN-GBM-00001_11")
+    with pytest.raises(MgmtError, match="no clinical table; looked for UPENN-GBM_clinical_info_"):
+        read_upenn(tmp_path)
+
+
+def test_two_copies_below_one_root_are_an_error(tmp_path: Path) -> None:
+    for copy in ("old", "new"):
+        (tmp_path / copy).mkdir()
+        one_subject(tmp_path / copy)
+    with pytest.raises(MgmtError, match="more than one place"):
+        read_upenn(tmp_path)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mgmt_ray.preprocess.recipe import RecipeConfig, version_key, versions
+
+
+def changed_keys(**change: Any) -> set[str]:
+    """Which versions of T1 are made anew when the paper's recipe changes in one field."""
+    old, new = RecipeConfig(), RecipeConfig(**change)
+    return {
+        version
+        for version in versions(old)
+        if version_key(old, version, "T1") != version_key(new, version, "T1")
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"noise_deviation": 0.2}, {"noise"}),
+        ({"deform_sigma_voxels": 2.0}, {"deform"}),
+        ({"deform_points": 4}, {"deform"}),
+        ({"seed": 1}, {"rotate", "noise", "deform"}),
+        ({"rounds": 2}, set()),
+        ({"allow_clipping": True}, set()),
+        ({"window": ((0, 140), (38, 210), (44, 208))}, set(versions(RecipeConfig()))),
+        ({"shape": (72, 86, 86)}, set(versions(RecipeConfig()))),
+        ({"shrink": 4}, set(versions(RecipeConfig()))),
+    ],
+)
+def test_a_changed_field_concerns_only_the_versions_that_depend_on_it(
+    change: dict[str, Any], expected: set[str]
+) -> None:
+    assert changed_keys(**change) == expected
+
+
+def test_only_noise_depends_on_the_modality() -> None:
+    recipe = RecipeConfig()
+    assert {
+        version
+        for version in versions(recipe)
+        if version_key(recipe, version, "T1") != version_key(recipe, version, "T2")
+    } == {"noise"}
+
+
+def test_rounds_add_four_versions_each_with_draws_of_their_own() -> None:
+    assert versions(RecipeConfig(rounds=0)) == ("original",)
+    assert versions(RecipeConfig()) == ("original", "flip", "rotate", "noise", "deform")
+    recipe = RecipeConfig(rounds=3)
+    names = versions(recipe)
+    assert len(names) == len(set(names)) == 13
+    assert names[5:9] == ("flip-2", "rotate-2", "noise-2", "deform-2")
+    assert version_key(recipe, "rotate", "T1") != version_key(recipe, "rotate-2", "T1")
+    assert version_key(recipe, "flip", "T1") == version_key(recipe, "flip-2", "T1")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window": ((0, 140), (39, 210), (44, 208))}, "171 voxels along height"),
+        ({"window": ((0, 140), (39, 211), (208, 44))}, "along width is 208:44"),
+        ({"window": ((-2, 138), (39, 211), (44, 208))}, "along depth is -2:138"),
+        ({"shape": (70, 80, 86)}, "along height keeps 86 voxels"),
+        ({"windows": ()}, "windows"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        RecipeConfig(**change)

@@ -1,0 +1,181 @@
+"""A study's folder as the other stages leave it, with numbers drawn at random."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mgmt_ray.base import fingerprint, stream, write_json, write_text
+from mgmt_ray.cohort.cohort import Cohort, Exclusion, write_cohort
+from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject
+from mgmt_ray.selection.criterion import EpochScore, choose_epoch
+from mgmt_ray.selection.predictions import write_table
+from mgmt_ray.splits import Split, SplitConfig, make_split, write_split
+from mgmt_ray.statistics.tables import evaluate_ensembles
+
+NETWORKS = ("spottune", "random", "transfer")
+METRICS = ("loss", "auc", "ap", "sen", "spe", "m")
+
+
+def write_study(
+    out: Path,
+    signal: Mapping[str, float] | None = None,
+    modalities: tuple[str, ...] = ("PH", "PSR", "FA", "T1", "T1GD"),
+    networks: tuple[str, ...] = NETWORKS,
+    num_subjects: int = 120,
+    num_epochs: int = 20,
+    name: str = "fake-study",
+) -> Path:
+    """Write a finished study; ``signal`` shifts the methylated subjects' probabilities.
+
+    With ``signal`` None the cohort passes for a real one, else for a synthetic one.
+    """
+    cohort = make_cohort(num_subjects, modalities)
+    write_cohort(cohort, out)
+    split = make_split(cohort, SplitConfig(), modalities)
+    write_split(split, out / "splits.json")
+    text = f"name: {name}\nseed: 42\nnetworks:\n" + "".join(f"  {n}: {{}}\n" for n in networks)
+    write_text(out / "study.yaml", text)
+    if signal is not None:
+        write_json(out / "planted.json", {"signal": signal})
+    members, predictions = [], []
+    label = {s.id: s.label for s in cohort.subjects}
+    for network in networks:
+        for modality in modalities:
+            for fold in range(5):
+                member = write_trial(out, split, network, modality, fold, num_epochs)
+                members.append(member)
+                strength = (signal or {}).get(modality, 0.0) * (network == "spottune")
+                predictions.append(predict(member, split, label, strength))
+    write_table(pd.DataFrame(members), out / "ensembles" / "members.csv")
+    write_table(pd.concat(predictions), out / "ensembles" / "member_predictions.csv")
+    opening = {"time": "2024-11-21T09:00:00", "reason": "ensembles", "num_members": len(members)}
+    write_text(out / "ensembles" / "test_openings.jsonl", json.dumps(opening) + "\n")
+    evaluate_ensembles(out)
+    return out
+
+
+def make_cohort(num_subjects: int, modalities: tuple[str, ...]) -> Cohort:
+    """Subjects of whom every fifth lacks DSC, two in five methylated."""
+    subjects = [
+        Subject(
+            id=f"S{i:04d}",
+            label=int(i % 5 in (0, 2)),
+            scans={
+                m: Path(f"{m}.nii.gz")
+                for m in modalities
+                if m not in MODALITY_GROUPS["DSC"] or i % 5 != (i // 5) % 5
+            },
+            mask=Path("mask.nii.gz"),
+        )
+        for i in range(num_subjects)
+    ]
+    lacking = [s.id for s in subjects if len(s.scans) < len(modalities)]
+    exclusions = [Exclusion(name, "DSC", "no DSC scans") for name in lacking]
+    exclusions += [Exclusion(f"X{i}", "cohort", "MGMT status not available") for i in range(7)]
+    return Cohort(tuple(subjects), tuple(exclusions))
+
+
+def write_trial(
+    out: Path, split: Split, network: str, modality: str, fold: int, num_epochs: int
+) -> dict[str, object]:
+    """Write one trial's folder; returns its row of the members' table."""
+    draws = stream(1, network, modality, fold)
+    epochs = np.arange(1, num_epochs + 1)
+    progress = 1 - np.exp(-epochs / 8)
+    noise = draws.normal(0, 0.05, (len(METRICS) * 2, num_epochs))
+    table = {"epoch": epochs}
+    for i, side in enumerate(("train", "validation")):
+        gain = (0.4, 0.08)[i]
+        loss = 0.75 - 0.3 * progress if side == "train" else 0.72 + 0.2 * progress
+        table[f"{side}_loss"] = np.abs(loss + noise[i] / 2)
+        for j, metric in enumerate(METRICS[1:], start=1):
+            values = 0.5 + gain * progress + noise[2 * j + i]
+            table[f"{side}_{metric}"] = np.clip(values, 0, 1)
+    frame = pd.DataFrame(table | {"lr_network": 1e-5, "lr_agent": 1e-4, "seconds": 1.5})
+    history = [
+        EpochScore(row["epoch"], row["validation_sen"], row["validation_spe"])
+        for row in frame.to_dict("records")
+    ]
+    if draws.random() < 0.15:
+        history = [EpochScore(h.epoch, min(h.sen, 0.5), h.spe) for h in history]
+    choice = choose_epoch(history)
+    weights = fingerprint([network, modality, fold])
+    trial = f"{network}_{modality}_fold{fold}_seed0_{weights[:10]}"
+    write_table(frame, out / "trials" / trial / "epochs.csv")
+    content = {
+        "id": trial,
+        "network": network,
+        "modality": modality,
+        "trained_parameters": {"spottune": 60_506_977, "random": 46_159_041}.get(network, 2049),
+        "num_train_subjects": 66,
+        "num_train_volumes": 300,
+        "seconds": 1.5 * num_epochs,
+        "split_hash": split.hash,
+        "volumes_checksum": fingerprint(modality),
+        "versions": {"torch": "2.13.0", "numpy": "2.4.6"},
+    }
+    write_json(out / "trials" / trial / "trial.json", content)
+    return {
+        "network": network,
+        "modality": modality,
+        "seed": 0,
+        "fold": fold,
+        "trial": trial,
+        "hyperparameters": "{}",
+        "rule": choice.rule,
+        "epoch": choice.epoch,
+        "validation_m": choice.m,
+        "weights": weights,
+    }
+
+
+def predict(
+    member: Mapping[str, object], split: Split, label: Mapping[str, int], strength: float
+) -> pd.DataFrame:
+    """Test predictions of one member: shared noise per subject, more of its own."""
+    draws = stream(2, str(member["trial"]))
+    shared = stream(3, str(member["modality"])).normal(size=len(split.test))
+    labels = np.array([label[subject] for subject in split.test])
+    logits = 0.3 * shared + draws.normal(0, 0.4, len(labels)) + strength * (labels - 0.4)
+    named = {name: member[name] for name in ("fold", "network", "modality", "trial", "weights")}
+    return pd.DataFrame(
+        {
+            "subject": list(split.test),
+            "split": "test",
+            **named,
+            "probability": 1 / (1 + np.exp(-logits)),
+            "deviation": 0.05 if member["network"] == "spottune" else 0.0,
+            "label": labels,
+        }
+    )[
+        [
+            "subject",
+            "split",
+            "fold",
+            "network",
+            "modality",
+            "trial",
+            "probability",
+            "deviation",
+            "label",
+            "weights",
+        ]
+    ]
+
+
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., Path]:
+    """The function that writes a study's folder."""
+    return write_study
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic study with a signal in PH that its results show; read it, do not change it."""
+    return write_study(tmp_path_factory.mktemp("study") / "out", signal={"PH": 2.0})

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.report.gather import read_study_results
+
+
+@pytest.fixture(scope="module")
+def tiny(make_study: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tiny") / "out"
+    return make_study(out, modalities=("T1", "PH"), networks=("spottune",), num_epochs=3)
+
+
+def test_a_finished_study_is_read_whole(tiny: Path) -> None:
+    results = read_study_results(tiny)
+    assert (results.name, results.seed) == ("fake-study", 42)
+    assert results.inputs == ("PH", "T1")
+    assert results.networks == ("spottune",)
+    assert results.groups == {"DSC": ("PH",), "Struct": ("T1",), "DSC+Struct": ("PH", "T1")}
+    assert len(results.trials) == len(results.members) == 10
+    assert len(results.epochs) == 30
+    assert results.planted is None
+    assert results.provenance == {}
+    assert len(results.openings) == 1
+
+
+@pytest.mark.parametrize(
+    ("lost", "command"),
+    [
+        ("study.yaml", "mgmt-ray cohort"),
+        ("cohort.csv", "mgmt-ray cohort"),
+        ("splits.json", "mgmt-ray plan"),
+        ("ensembles/members.csv", "mgmt-ray ensemble"),
+        ("ensembles/metrics.csv", "mgmt-ray ensemble"),
+        ("trials", "mgmt-ray run"),
+    ],
+)
+def test_a_missing_stage_names_its_file_and_its_command(
+    tiny: Path, tmp_path: Path, lost: str, command: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(tiny, out)
+    target = out / lost
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    with pytest.raises(MgmtError) as error:
+        read_study_results(out)
+    assert str(target) in str(error.value)
+    assert f"Run `{command} STUDY --out {out}` first" in str(error.value)
+
+
+def test_a_trial_of_another_split_is_refused(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(tiny, out)
+    path = next((out / "trials").glob("*/trial.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"split_hash": "0" * 64}))
+    with pytest.raises(MgmtError, match="trained with another split"):
+        read_study_results(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("study.yaml", "name: [", "is not YAML"),
+        ("study.yaml", "just words", "is not a study"),
+        ("planted.json", "{", "not JSON"),
+    ],
+)
+def test_a_broken_file_is_named(
+    tiny: Path, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(tiny, out)
+    (out / name).write_text(text)
+    with pytest.raises(MgmtError, match=message):
+        read_study_results(out)

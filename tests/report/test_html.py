@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import write_text
+from mgmt_ray.report.html import write_report
+
+
+class Page(HTMLParser):
+    """What a browser would load, follow and show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+
+@pytest.fixture(scope="module")
+def report(study: Path) -> str:
+    return write_report(study).read_text(encoding="utf-8")
+
+
+def test_the_page_is_well_formed_and_loads_nothing(report: str) -> None:
+    page = Page(report)
+    assert page.open == []
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        for name in ("src", "href"):
+            address = attributes.get(name) or ""
+            assert not address or address.startswith(("#", "data:image/png;base64,"))
+    assert "url(" not in report
+
+
+def test_the_contents_lead_to_every_section(report: str) -> None:
+    page = Page(report)
+    links = [a["href"] for tag, a in page.tags if tag == "a"]
+    sections = [f"#{a['id']}" for tag, a in page.tags if tag == "section"]
+    assert links == sections
+    assert "#planted" in links
+
+
+def test_figures_are_saved_and_embedded_with_words_for_them(report: str, study: Path) -> None:
+    images = [a for tag, a in Page(report).tags if tag == "img"]
+    embedded = {base64.b64decode((a["src"] or "").partition(",")[2]) for a in images}
+    saved = sorted((study / "figures").glob("*.png"))
+    assert {path.read_bytes() for path in saved} == embedded
+    assert [path.stem for path in saved] == [
+        "precision_recall",
+        "roc",
+        "training_random",
+        "training_spottune",
+        "training_transfer",
+    ]
+    assert all(len(a["alt"] or "") > 40 for a in images)
+
+
+def test_a_planted_signal_that_is_found_is_told(report: str) -> None:
+    assert "A signal was planted in PH (strength 2.0) and nowhere else." in report
+    assert "above chance: found" in report
+    assert "not comparable with the paper" in report
+    assert "The cohort is synthetic" in report
+
+
+def test_every_auc_in_the_tables_carries_its_interval(report: str) -> None:
+    values = re.findall(r"<td>(\d\.\d{3})(\s\[\d\.\d{3}, \d\.\d{3}\])?</td>", report)
+    # 21 group rows and 15 single modalities of four metrics, 3 planted verdicts.
+    assert len([v for v in values if v[1]]) == 36 * 4 + 3
+    without = {v[0] for v in values if not v[1]}
+    section = report[report.index('id="results"') : report.index('id="comparisons"')]
+    assert not any(f"<td>{value}</td>" in section for value in without)
+
+
+def test_a_signal_that_is_missing_is_called_out(
+    make_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = make_study(tmp_path, modalities=("PH", "T1"), networks=("spottune",), num_epochs=3)
+    write_text(out / "planted.json", '{"signal": {"PH": 2.0}}')
+    report = write_report(out).read_text(encoding="utf-8")
+    assert "NOT found: interval not above 0.5" in report
+    assert "are NOT as planted: DSC" in report
+    assert "Fewer than three networks" in report
+
+
+def test_no_signal_and_real_subjects_are_told_apart(
+    make_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    small = {"modalities": ("T1",), "networks": ("random",), "num_epochs": 3}
+    null = write_report(make_study(tmp_path / "null", signal={}, **small)).read_text()
+    assert "No signal was planted in any modality." in null
+    real = write_report(make_study(tmp_path / "real", **small)).read_text()
+    assert 'id="planted"' not in real
+    assert "synthetic" not in real
+
+
+def test_all_text_from_files_is_escaped(make_study: Callable[..., Path], tmp_path: Path) -> None:
+    out = make_study(tmp_path, modalities=("T1",), networks=("random",), num_epochs=3)
+    nasty = "<script>alert('x')</script>"
+    write_text(out / "study.yaml", f'name: "{nasty}"\n')
+    write_text(out / "exclusions.csv", f'subject,scope,reason\nX,cohort,"{nasty}"\n')
+    write_text(out / "ensembles" / "test_openings.jsonl", f'{{"reason": "{nasty}"}}\n')
+    write_text(out / "provenance.json", f'{{"commit": "{nasty}", "versions": {{"{nasty}": "1"}}}}')
+    report = write_report(out).read_text(encoding="utf-8")
+    assert "<script" not in report
+    assert report.count("&lt;script&gt;") == 7

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mgmt_ray.report import records, tables
+from mgmt_ray.report.gather import StudyResults, read_study_results
+
+
+@pytest.fixture(scope="module")
+def results(study: Path) -> StudyResults:
+    return read_study_results(study)
+
+
+def test_our_metrics_stand_beside_the_papers(results: StudyResults) -> None:
+    table = tables.network_table(results, "random")
+    metrics = results.metrics
+    ours = metrics[(metrics["network"] == "random") & (metrics["ensemble"] == "DTI")].iloc[0]
+    (row,) = [row for row in table.rows if row[0] == "DTI"]
+    assert row[2] == f"{ours['auc']:.3f}\n[{ours['auc_low']:.3f}, {ours['auc_high']:.3f}]"
+    assert (row[3], row[5], row[7], row[9]) == ("0.6023", "0.5159", "0.3750", "0.6364")
+    assert [row[0] for row in table.rows] == list(results.main_ensembles)
+    assert "table 3" in table.caption
+    assert all(len(row) == len(table.header) for row in table.rows)
+
+
+def test_single_modalities_have_a_row_for_each_network(results: StudyResults) -> None:
+    table = tables.single_input_table(results)
+    assert table is not None
+    named = [(row[0], row[1]) for row in table.rows]
+    assert named[:3] == [("PH", "SpotTune"), ("PH", "Random"), ("PH", "Transfer")]
+    assert len(named) == 5 * 3
+
+
+def test_p_values_stand_beside_the_papers_pair_by_pair(results: StudyResults) -> None:
+    table = tables.comparison_table(results.comparisons, ["DSC+Struct"])
+    published = {row[4]: row[6] for row in table.rows}
+    assert published == {
+        "SpotTune – Random": "0.0503",
+        "SpotTune – Transfer": "0.900",
+        "Random – Transfer": "0.0395",
+    }
+    assert {row[3] for row in table.rows} == {"0.0222"}
+
+
+def test_rules_are_counted_by_network_and_group() -> None:
+    members = pd.DataFrame(
+        {
+            "network": ["transfer"] * 4 + ["spottune"],
+            "modality": ["PH", "PSR", "T1", "PH+PSR", "PH"],
+            "rule": ["last_epoch", "best_m", "best_m", "best_m", "last_epoch"],
+        }
+    )
+    assert tables.rules_table(members).rows == (
+        ("Transfer", "DSC", "2", "1", "1", "3"),
+        ("Transfer", "Struct", "1", "1", "0", "5"),
+        ("Transfer", "PH+PSR", "1", "1", "0", "–"),
+        ("SpotTune", "DSC", "1", "0", "1", "–"),
+    )
+
+
+def test_the_split_table_counts_who_has_a_modality(results: StudyResults) -> None:
+    rows = {row[0]: row for row in records.split_table(results).rows}
+    dsc = {s.id for s in results.cohort.subjects if "PH" in s.scans}
+    training = [s for s in results.split.training if s in dsc]
+    methylated = sum(results.cohort.subject(s).label for s in training)
+    assert rows["PH"][1] == f"{len(training)} ({methylated})"
+    assert rows["PH"][3] == "0 (0)"
+    assert int(rows["T1"][3].split()[0]) == len(results.split.left_out) > 0
+    folds = [int(cell.split()[0]) for cell in rows["all"][4:]]
+    assert sum(folds) == len(results.split.training)
+
+
+def test_the_flow_starts_with_everyone_found(results: StudyResults) -> None:
+    rows = dict(records.flow_table(results).rows)
+    assert rows["found"] == "127"
+    assert rows["excluded: MGMT status not available"] == "7"
+    missing = records.missing_groups_table(results)
+    assert missing is not None
+    assert missing.rows == (("DSC", "no DSC scans", "24"),)
+
+
+def test_members_openings_and_versions_are_listed(results: StudyResults) -> None:
+    assert len(records.members_table(results).rows) == 75
+    openings = records.openings_table(results)
+    assert openings is not None
+    assert openings.rows[0][-1] == "75"
+    assert records.versions_table(results).rows == (("numpy", "2.4.6"), ("torch", "2.13.0"))
+    provenance = dict(records.provenance_table(results).rows)
+    assert provenance["study's seed"] == "42"
+    assert provenance["split's hash"] == results.split.hash
+    spottune = records.training_table(results).rows[0]
+    assert spottune == ("SpotTune", "25", "60,506,977", "66", "300", "30.0", "12.5")
+
+
+def test_an_undefined_criterion_is_a_dash(results: StudyResults) -> None:
+    members = results.members.assign(validation_m=float("nan"))
+    rows = records.members_table(replace(results, members=members)).rows
+    assert {row[8] for row in rows} == {"–"}

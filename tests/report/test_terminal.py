@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from mgmt_ray.report.terminal import summary
+from mgmt_ray.selection.predictions import read_table
+from mgmt_ray.statistics.tables import METRIC_COLUMNS
+
+
+def metrics(**changes: object) -> pd.DataFrame:
+    row = {
+        "network": "spottune",
+        "ensemble": "DSC+DTI+Struct",
+        "num_members": 55,
+        "num_subjects": 57,
+        "num_methylated": 24,
+    }
+    row |= {name: 0.6639 for name in METRIC_COLUMNS if name not in row}
+    return pd.DataFrame([row | changes])
+
+
+def test_a_line_holds_each_value_with_its_interval() -> None:
+    text = summary(metrics(auc_low=0.5151, auc_high=0.8049))
+    assert "SpotTune: 57 test subjects, 24 methylated" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("DSC+DTI+Struct")]
+    assert line.startswith("DSC+DTI+Struct   55  .664 [.52, .80]*  ")
+
+
+def test_only_an_interval_above_one_half_earns_a_star() -> None:
+    assert "]*" in summary(metrics(auc_low=0.501))
+    assert "]*" not in summary(metrics(auc_low=0.5))
+
+
+def test_the_widest_lines_fit_in_a_hundred_columns(study: Path) -> None:
+    widest = dict.fromkeys(METRIC_COLUMNS[5:], 1.0)
+    long = metrics(ensemble="ap-rCBV+PH+PSR+AD+FA", num_members=1000, **widest)
+    for table in (long, read_table(study / "ensembles" / "metrics.csv", "")):
+        assert max(map(len, summary(table).splitlines())) <= 100
+    assert "ap-rCBV+PH+PS…" in summary(long)

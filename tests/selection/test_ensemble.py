@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mgmt_ray.base import MgmtError, stream
+from mgmt_ray.cohort.subject import MODALITIES
+from mgmt_ray.selection.ensemble import ENSEMBLE_COLUMNS, ensemble, group_ensembles
+
+
+def member(
+    modality: str, fold: int, probabilities: dict[str, float], network: str = "spottune"
+) -> pd.DataFrame:
+    """One member's test predictions; subjects whose id starts with m are methylated."""
+    return pd.DataFrame(
+        {
+            "subject": list(probabilities),
+            "split": "test",
+            "fold": fold,
+            "network": network,
+            "modality": modality,
+            "trial": f"{network}-{modality}-{fold}",
+            "probability": list(probabilities.values()),
+            "deviation": 0.1,
+            "label": [int(name.startswith("m")) for name in probabilities],
+            "weights": "f" * 64,
+        }
+    )
+
+
+def probability(table: pd.DataFrame, name: str, subject: str) -> float:
+    row = table[(table["ensemble"] == name) & (table["subject"] == subject)]
+    return float(row["probability"].iloc[0])
+
+
+def test_all_eleven_modalities_give_the_seven_groups_of_the_paper() -> None:
+    groups = group_ensembles(MODALITIES)
+    assert list(groups) == [
+        "DSC",
+        "DTI",
+        "Struct",
+        "DSC+DTI",
+        "DSC+Struct",
+        "DTI+Struct",
+        "DSC+DTI+Struct",
+    ]
+    assert groups["DSC+DTI"] == ("ap-rCBV", "PH", "PSR", "AD", "FA", "RD", "TR")
+    assert groups["DSC+DTI+Struct"] == MODALITIES
+
+
+def test_groups_without_a_modality_of_the_study_are_left_out() -> None:
+    assert group_ensembles(("T1", "PH")) == {
+        "DSC": ("PH",),
+        "Struct": ("T1",),
+        "DSC+Struct": ("PH", "T1"),
+    }
+    assert group_ensembles(("T1+T2",)) == {}
+
+
+def test_modalities_weigh_equally_however_many_folds_they_have() -> None:
+    members = [member("PH", fold, {"m": 0.6, "u": 0.2}) for fold in range(3)]
+    members.append(member("FA", 0, {"m": 0.0, "u": 1.0}))
+    table = ensemble(pd.concat(members), {"DSC+DTI": ("PH", "FA")})
+    assert probability(table, "DSC+DTI", "m") == pytest.approx(0.3)
+    assert probability(table, "DSC+DTI", "u") == pytest.approx(0.6)
+    assert probability(table, "PH", "m") == pytest.approx(0.6)
+    assert tuple(table.columns) == ENSEMBLE_COLUMNS
+    assert table.groupby("ensemble")["num_members"].first().to_dict() == {
+        "DSC+DTI": 4,
+        "FA": 1,
+        "PH": 3,
+    }
+
+
+def test_a_group_is_the_mean_of_its_single_models_not_of_its_groups() -> None:
+    values = {"ap-rCBV": 0.3, "PH": 0.3, "PSR": 0.3, "FA": 0.7}
+    members = pd.concat([member(m, 0, {"m": p, "u": 0.5}) for m, p in values.items()])
+    table = ensemble(members, group_ensembles(tuple(values)))
+    assert probability(table, "DSC+DTI", "m") == pytest.approx(0.4)
+
+
+def test_the_deviation_is_that_of_one_draw_per_member() -> None:
+    folds = {"PH": 3, "FA": 2}
+    members = pd.concat(
+        [member(m, f, {"m": 0.5, "u": 0.5}) for m, number in folds.items() for f in range(number)]
+    )
+    members["deviation"] = np.repeat([0.05, 0.2, 0.1, 0.15, 0.02], 2)
+    table = ensemble(members, {"DSC+DTI": ("PH", "FA")})
+    draws = stream(0, "test").normal(0.5, [0.05, 0.2, 0.1, 0.15, 0.02], size=(200_000, 5))
+    simulated = (draws[:, :3].mean(1) / 2 + draws[:, 3:].mean(1) / 2).std()
+    # The relative standard error of a deviation from n draws is 1/sqrt(2n): 0.0016; 4 of them.
+    assert table.loc[0, "deviation"] == pytest.approx(simulated, rel=0.0064)
+
+
+def test_a_network_without_a_part_does_not_get_the_ensemble() -> None:
+    members = pd.concat(
+        [
+            member("PH", 0, {"m": 0.6, "u": 0.2}),
+            member("T1", 0, {"m": 0.6, "u": 0.2}),
+            member("T1", 0, {"m": 0.4, "u": 0.2}, network="transfer-2"),
+        ]
+    )
+    table = ensemble(members, group_ensembles(("PH", "T1")))
+    given = table.groupby("network")["ensemble"].unique()
+    assert list(given["spottune"]) == ["DSC", "Struct", "DSC+Struct", "PH", "T1"]
+    assert list(given["transfer-2"]) == ["Struct", "T1"]
+
+
+def test_members_of_different_subjects_are_refused_by_name() -> None:
+    members = pd.concat([member("PH", 0, {"m": 0.6, "u": 0.2}), member("PH", 1, {"m": 0.6})])
+    with pytest.raises(MgmtError, match="trial spottune-PH-1 has no prediction for u"):
+        ensemble(members, {})
+
+
+def test_members_of_different_labels_are_refused_by_name() -> None:
+    other = member("PH", 1, {"m": 0.6, "u": 0.2}).assign(label=1)
+    with pytest.raises(MgmtError, match="two labels for u"):
+        ensemble(pd.concat([member("PH", 0, {"m": 0.6, "u": 0.2}), other]), {})
+
+
+def test_several_splits_are_not_averaged() -> None:
+    validation = member("PH", 1, {"m": 0.6, "u": 0.2}).assign(split="validation")
+    with pytest.raises(MgmtError, match="several splits"):
+        ensemble(pd.concat([member("PH", 0, {"m": 0.6, "u": 0.2}), validation]), {})

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.selection.predictions import (
+    check_predictions,
+    name_some,
+    read_predictions,
+    write_table,
+)
+
+
+def table() -> pd.DataFrame:
+    """Two trials that predict the subjects 00005 and 00012."""
+    return pd.DataFrame(
+        {
+            "subject": ["00005", "00012"] * 2,
+            "split": "validation",
+            "fold": 0,
+            "network": "random",
+            "modality": "T1",
+            "trial": ["a", "a", "b", "b"],
+            "probability": [0.1, 1 / 3, 0.5, 1.0],
+            "deviation": 0.0,
+            "label": [0, 1, 0, 1],
+            "weights": "0012e4",
+        }
+    )
+
+
+def test_a_table_comes_back_to_the_last_digit_with_ids_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "validation.csv"
+    write_table(table(), path)
+    again = read_predictions(path)
+    pd.testing.assert_frame_equal(again, table(), check_dtype=False, check_exact=True)
+    assert read_predictions(path)["subject"].tolist() == ["00005", "00012"] * 2
+    assert read_predictions(path)["weights"].tolist() == ["0012e4"] * 4
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("probability", 1.2, r"probability outside \[0, 1\] for 00012 \(b\)"),
+        ("probability", float("nan"), r"probability outside \[0, 1\] for 00012 \(b\)"),
+        ("deviation", float("nan"), "deviation negative or missing"),
+        ("deviation", -0.1, "deviation negative or missing"),
+        ("label", 2, "label neither 0 nor 1"),
+        ("label", 0, "two labels for 00012"),
+        ("subject", "00005", r"more than one row of one trial for 00005 \(b\)"),
+    ],
+)
+def test_a_faulty_row_is_refused_by_name(column: str, value: object, message: str) -> None:
+    faulty = table()
+    faulty.loc[3, column] = value
+    with pytest.raises(MgmtError, match=message):
+        check_predictions(faulty, "here.csv")
+
+
+def test_missing_and_unknown_columns_are_named() -> None:
+    with pytest.raises(MgmtError, match=r"missing: \['weights'\], unknown: \['weight'\]"):
+        check_predictions(table().rename(columns={"weights": "weight"}), "here.csv")
+
+
+def test_an_empty_table_is_refused() -> None:
+    with pytest.raises(MgmtError, match=r"here\.csv: no rows"):
+        check_predictions(table().iloc[:0], "here.csv")
+
+
+def test_a_table_that_is_not_there_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match="Run `mgmt-ray run STUDY` first"):
+        read_predictions(tmp_path / "validation.csv")
+
+
+def test_an_empty_file_is_not_a_table(tmp_path: Path) -> None:
+    (tmp_path / "validation.csv").touch()
+    with pytest.raises(MgmtError, match="not a readable table"):
+        read_predictions(tmp_path / "validation.csv")
+
+
+def test_long_lists_of_names_are_cut() -> None:
+    assert name_some(list("abc"), 3) == "a, b, c"
+    assert name_some(list("abcde"), 3) == "a, b, c and 2 more"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, norm
+
+from mgmt_ray.base import stream
+from mgmt_ray.statistics.intervals import (
+    Interval,
+    bootstrap_weights,
+    exact_interval,
+    percentile_interval,
+)
+from mgmt_ray.statistics.metrics import auc
+
+PAPER_LABELS = np.repeat([1, 0], [24, 33])
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 24), (12, 24), (21, 33), (33, 33), (1, 1)])
+def test_exact_intervals_agree_with_scipy(successes: int, trials: int) -> None:
+    interval = exact_interval(successes, trials)
+    expected = binomtest(successes, trials).proportion_ci(0.95, method="exact")
+    assert interval.value == successes / trials
+    # Two routes to the same beta quantile; scipy's solves for it to about 1e-9.
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-8)
+
+
+def test_resamples_keep_the_size_of_each_class() -> None:
+    labels = stream(0, "labels").permutation(PAPER_LABELS)
+    weights = bootstrap_weights(labels, seed=42, num_resamples=100)
+    assert weights.shape == (100, 57)
+    assert (weights[:, labels == 1].sum(axis=1) == 24).all()
+    assert (weights[:, labels == 0].sum(axis=1) == 33).all()
+
+
+def test_every_subject_is_drawn_once_on_average_as_a_binomial() -> None:
+    weights = bootstrap_weights(PAPER_LABELS, seed=42, num_resamples=20_000)
+    # Mean 1, variance (1 - 1/n) < 1: standard error 0.0071; 5 of them for 57 subjects.
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.036)
+    assert weights[:, :24].var() == pytest.approx(1 - 1 / 24, abs=0.02)
+
+
+def test_the_seed_alone_decides_the_resamples() -> None:
+    first = bootstrap_weights(PAPER_LABELS, seed=1)
+    np.testing.assert_array_equal(first, bootstrap_weights(PAPER_LABELS, seed=1))
+    assert (first != bootstrap_weights(PAPER_LABELS, seed=2)).any()
+
+
+def test_bootstrap_intervals_of_the_papers_size_cover_the_true_auc() -> None:
+    draws = stream(0, "coverage")
+    true_auc = 0.66
+    shift = np.sqrt(2) * norm.ppf(true_auc)
+    covered, widths = 0, []
+    for _ in range(300):
+        scores = draws.normal(size=57) + shift * PAPER_LABELS
+        weights = bootstrap_weights(PAPER_LABELS, int(draws.integers(2**31)), 500)
+        interval = percentile_interval(0.0, auc(PAPER_LABELS, scores, weights))
+        covered += interval.low <= true_auc <= interval.high
+        widths.append(interval.high - interval.low)
+    # 0.95 less the small-sample deficit of percentiles (about .01); 4 standard errors are .05.
+    assert 0.89 <= covered / 300 <= 0.99
+    # SPEC: about .52 to .81.
+    assert np.mean(widths) == pytest.approx(0.29, abs=0.03)
+
+
+def test_bounds_belong_to_the_interval() -> None:
+    interval = Interval(0.6, 0.5, 0.7)
+    assert not interval.excludes(0.5)
+    assert not interval.excludes(0.7)
+    assert interval.excludes(0.499)
+    assert interval.excludes(0.701)

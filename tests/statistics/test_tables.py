@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mgmt_ray.base import MgmtError, stream
+from mgmt_ray.selection.predictions import read_table, write_table
+from mgmt_ray.statistics.tables import (
+    COMPARISON_COLUMNS,
+    METRIC_COLUMNS,
+    comparisons_table,
+    evaluate_ensembles,
+    metrics_table,
+)
+
+
+def member_predictions(
+    networks: tuple[str, ...] = ("spottune", "random", "transfer"),
+) -> pd.DataFrame:
+    draws = stream(0, "test")
+    labels = np.repeat([1, 0], [24, 33])
+    tables = [
+        pd.DataFrame(
+            {
+                "subject": [f"S{i:03d}" for i in range(57)],
+                "split": "test",
+                "fold": fold,
+                "network": network,
+                "modality": modality,
+                "trial": f"{network}-{modality}-{fold}",
+                "probability": draws.random(57) * 0.8 + 0.2 * labels,
+                "deviation": 0.1,
+                "label": labels,
+                "weights": "f" * 64,
+            }
+        )
+        for network in networks
+        for modality in ("PH", "FA")
+        for fold in range(2)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def evaluated(out: Path, members: pd.DataFrame) -> pd.DataFrame:
+    write_table(members, out / "ensembles" / "member_predictions.csv")
+    return evaluate_ensembles(out)
+
+
+def test_a_study_is_evaluated_from_its_members_predictions(tmp_path: Path) -> None:
+    metrics = evaluated(tmp_path, member_predictions())
+    assert tuple(metrics.columns) == METRIC_COLUMNS
+    assert len(metrics) == 3 * 5
+    assert set(metrics["num_subjects"]) == {57}
+    assert set(metrics["num_methylated"]) == {24}
+    written = read_table(tmp_path / "ensembles" / "metrics.csv", "")
+    pd.testing.assert_frame_equal(written, metrics, check_dtype=False)
+    for name in ("auc", "ap", "sen", "spe"):
+        assert (metrics[f"{name}_low"] < metrics[name]).all()
+        assert (metrics[name] < metrics[f"{name}_high"]).all()
+    predictions = read_table(tmp_path / "ensembles" / "predictions.csv", "")
+    first = predictions[
+        (predictions["network"] == "random") & (predictions["ensemble"] == "DSC+DTI")
+    ]
+    row = metrics[(metrics["network"] == "random") & (metrics["ensemble"] == "DSC+DTI")].iloc[0]
+    assert row["auc"] == pytest.approx(roc_auc_score(first["label"], first["probability"]))
+    called = first["probability"] >= 0.5
+    assert row["sen"] == pytest.approx(called[first["label"] == 1].mean())
+    assert row["spe"] == pytest.approx(1 - called[first["label"] == 0].mean())
+    assert row["num_members"] == 4
+    comparisons = read_table(tmp_path / "ensembles" / "comparisons.csv", "")
+    assert tuple(comparisons.columns) == COMPARISON_COLUMNS
+    assert len(comparisons) == 5 * 3
+
+
+def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
+    first = evaluated(tmp_path / "a", member_predictions())
+    shuffled = member_predictions().sample(frac=1, random_state=1)
+    shuffled = shuffled.sort_values("network", key=lambda n: -n.str.len(), kind="stable")
+    second = evaluated(tmp_path / "b", shuffled)
+    keys = ["network", "ensemble"]
+    # Sums in another order differ in the last bits.
+    pd.testing.assert_frame_equal(
+        first.sort_values(keys, ignore_index=True),
+        second.sort_values(keys, ignore_index=True),
+        rtol=1e-9,
+    )
+
+
+def test_fewer_than_three_networks_are_not_compared(tmp_path: Path) -> None:
+    evaluated(tmp_path, member_predictions(("spottune", "random")))
+    comparisons = read_table(tmp_path / "ensembles" / "comparisons.csv", "")
+    assert comparisons.empty
+    assert tuple(comparisons.columns) == COMPARISON_COLUMNS
+
+
+def test_validation_predictions_are_not_evaluated_as_test(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match="not only of the test set"):
+        evaluated(tmp_path, member_predictions().assign(split="validation"))
+
+
+def test_a_study_without_ensembles_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match="Run `mgmt-ray ensemble STUDY --out"):
+        evaluate_ensembles(tmp_path)
+
+
+def ensemble_predictions() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "network": np.repeat(["spottune", "random", "transfer"], 4),
+            "ensemble": "DSC",
+            "subject": list("abcd") * 3,
+            "label": [0, 0, 1, 1] * 3,
+            "probability": [0.1, 0.2, 0.8, 0.9] * 3,
+            "deviation": 0.0,
+            "num_members": 5,
+        }
+    )
+
+
+def test_a_test_set_of_one_class_has_no_auc() -> None:
+    with pytest.raises(MgmtError, match="spottune DSC: its 4 test subjects are all of one class"):
+        metrics_table(ensemble_predictions().assign(label=1))
+
+
+def test_networks_of_different_subjects_are_not_compared() -> None:
+    with pytest.raises(MgmtError, match="DSC: d not predicted by all"):
+        comparisons_table(ensemble_predictions().iloc[:-1])
+
+
+def test_two_labels_of_one_subject_are_refused() -> None:
+    torn = ensemble_predictions()
+    torn.loc[11, "label"] = 0
+    with pytest.raises(MgmtError, match="two labels for d"):
+        metrics_table(torn)
+
+
+def test_perfect_separation_has_auc_one_and_rates_with_exact_bounds() -> None:
+    row = metrics_table(ensemble_predictions()).iloc[0]
+    assert (row["auc"], row["ap"], row["sen"], row["spe"]) == (1, 1, 1, 1)
+    # Clopper-Pearson for 2 of 2: (0.025)^(1/2) = 0.1581.
+    assert row["sen_low"] == pytest.approx(0.158114, abs=1e-6)

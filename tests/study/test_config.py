@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.study.config import StudyConfig, load_study, write_study
+
+SHIPPED = sorted((Path(__file__).parents[2] / "jobs" / "studies").glob("*.yaml"))
+MINIMAL = """
+name: small
+cohort: {reader: upenn, root: data, modalities: [PH]}
+networks: {random: {kind: random}}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_every_shipped_study_loads(path: Path, tmp_path: Path) -> None:
+    assert load_study(path, data=tmp_path).name == path.stem
+
+
+def test_defaults_are_the_papers(tmp_path: Path) -> None:
+    shipped = next(p for p in SHIPPED if p.stem == "schmitz2024")
+    study = load_study(shipped, data=tmp_path)
+    content = study.model_dump(exclude={"cohort", "networks", "name"})
+    plain = StudyConfig(name="x", cohort=study.cohort, networks=study.networks)
+    assert content == plain.model_dump(exclude={"cohort", "networks", "name"})
+    assert all(n.depth == 50 and n.width == 64 for n in study.networks.values())
+
+
+def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, MINIMAL))
+    write_study(study, tmp_path / "resolved.yaml")
+    assert load_study(tmp_path / "resolved.yaml") == study
+    assert study.cohort.root == tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MINIMAL + "training: {epoch: 3}\n", "training.epoch: unknown key"),
+        (MINIMAL + "training: {epochs: 0}\n", r"training.epochs: .*found 0"),
+        (MINIMAL.replace("kind: random", "kind: best"), r"networks.random.kind: .*'spottune'"),
+        (MINIMAL + "inputs: [[FA]]\n", "inputs: FA not in cohort.modalities"),
+        (MINIMAL.replace("root: data, ", ""), "--data DIR"),
+        ("name: [", "is not YAML"),
+        ("just text", "no `cohort:` section"),
+        (MINIMAL.replace("name: small", "name: ../up"), "name: "),
+    ],
+)
+def test_a_fault_is_named_by_file_and_key(tmp_path: Path, text: str, told: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(MgmtError, match=told) as caught:
+        load_study(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_says_where_studies_are(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match="jobs/studies"):
+        load_study(tmp_path / "absent.yaml")

@@ -1,0 +1,44 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.study.folder import StudyFolder
+
+
+def test_a_study_is_worked_on_by_one_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\nfrom mgmt_ray.study.folder import StudyFolder\n"
+        "with StudyFolder(pathlib.Path(sys.argv[1])).lock():\n    print('in', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None and other.stdout.readline() == "in\n"
+    with (
+        pytest.raises(MgmtError, match=f"process {other.pid} on .*Wait for it"),
+        StudyFolder(tmp_path).lock(),
+    ):
+        pass
+    other.communicate()
+    with StudyFolder(tmp_path).lock():
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, os\nfrom mgmt_ray.study.folder import StudyFolder\n"
+        "with StudyFolder(pathlib.Path(sys.argv[1])).lock():\n    os._exit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert (tmp_path / "study.lock").exists()
+    with StudyFolder(tmp_path).lock():
+        assert json.loads((tmp_path / "study.lock").read_text())["pid"] > 0
+    assert not (tmp_path / "study.lock").exists()

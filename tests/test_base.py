@@ -1,0 +1,60 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgmt_ray.base import MgmtError, fingerprint, first_line, stream, stream_seed, write_text
+
+
+def test_streams_of_other_names_are_other_streams() -> None:
+    seeds = {stream_seed(0, "a", 1), stream_seed(0, "a1"), stream_seed(1, "a", 1), stream_seed(0)}
+    assert len(seeds) == 4
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    draws = [stream(0, "noise", "x").random(4) for _ in range(2)]
+    assert np.array_equal(*draws)
+
+
+def test_streams_do_not_depend_on_the_process() -> None:
+    code = "from mgmt_ray.base import stream_seed; print(stream_seed(7, 'trial', 3))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(printed) == stream_seed(7, "trial", 3)
+
+
+def test_fingerprints_see_values_and_not_the_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 1.5})
+
+
+def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_text(path, "first")
+    code = (
+        "import resource, sys, pathlib, signal\n"
+        "from mgmt_ray.base import write_text, MgmtError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n    write_text(pathlib.Path(sys.argv[1]), 'x' * 5000)\n"
+        "except MgmtError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert "cannot be written" in done.stdout and "Free some space" in done.stdout
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises((MgmtError, NotADirectoryError, FileExistsError)):
+        write_text(tmp_path / "file" / "table.csv", "text")
+
+
+def test_an_error_without_text_is_named_by_its_kind() -> None:
+    assert first_line(EOFError()) == "EOFError"
+    assert first_line(ValueError("one\ntwo")) == "one"

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.training.checkpoint import load_weights, save_weights, trained_weights
+
+
+@pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
+def test_saved_weights_and_the_checkpoint_give_the_network_back(
+    kind: str, make_network, tmp_path: Path
+) -> None:
+    network = make_network(kind).train()
+    with torch.no_grad():
+        for p in network.parameters():
+            if p.requires_grad:
+                p.add_(torch.randn(p.shape))
+        network(torch.rand(2, 1, 12, 12, 12), torch.zeros(2, network.num_routed_blocks, 2))
+    save_weights(trained_weights(network), tmp_path / "weights.safetensors")
+    again = make_network(kind)
+    load_weights(again, tmp_path / "weights.safetensors")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_frozen_weights_are_not_kept_a_second_time(make_network) -> None:
+    assert set(trained_weights(make_network("transfer"))) == {"resnet.fc.weight", "resnet.fc.bias"}
+    names = set(trained_weights(make_network("spottune")))
+    assert not any(".frozen." in name or name.startswith(("conv1", "bn1")) for name in names)
+    assert "blocks.0.tuned.bn1.running_mean" in names
+    assert "agent.bn1.running_var" in names
+
+
+def test_weights_of_another_network_are_refused(make_network, tmp_path: Path) -> None:
+    save_weights(trained_weights(make_network("transfer")), tmp_path / "weights.safetensors")
+    with pytest.raises(MgmtError, match="another network"):
+        load_weights(make_network("random"), tmp_path / "weights.safetensors")
+
+
+def test_a_cut_file_is_refused(make_network, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(trained_weights(make_network("random")), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MgmtError, match="unreadable weights"):
+        load_weights(make_network("random"), path)

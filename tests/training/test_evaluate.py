@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+
+from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.base import stream_seed
+from mgmt_ray.training.evaluate import predict
+
+
+def test_prediction_is_the_mean_over_the_draws(make_network, make_data) -> None:
+    network, data = make_network("spottune"), make_data(3, 5)
+    with torch.no_grad():
+        for block in network.blocks:
+            for p in block.tuned.parameters():
+                p.add_(0.1 * torch.randn(p.shape))
+    result = predict(network, data, num_draws=20, kind="independent", seed=42, rows_at_once=2)
+    network.eval()
+    volumes = data.volumes.float()
+    seeds = [stream_seed(42, "policy", s) for s in data.subjects]
+    with torch.no_grad():
+        routes = draw_routes(network.tuned_probability(volumes), 20, "independent", seeds)
+        drawn = []
+        for route in routes:
+            x = network.stem(volumes)
+            for index, block in enumerate(network.blocks):
+                x = block(x, route[:, index])
+            drawn.append(torch.sigmoid(network.classify(x)))
+    drawn = torch.stack(drawn).numpy()
+    # float32 activations, summed in another order
+    assert result.probability == pytest.approx(drawn.mean(axis=0), abs=1e-6)
+    assert result.deviation == pytest.approx(drawn.std(axis=0), abs=1e-5)
+    assert result.deviation.max() > 0
+    label = data.labels.numpy()
+    likelihood = np.where(label > 0, result.probability, 1 - result.probability)
+    assert result.loss == pytest.approx(-np.log(likelihood))
+
+
+def test_evaluation_leaves_mode_and_statistics_as_they_were(make_network, make_data) -> None:
+    network = make_network("random").train()
+    before = network.resnet.bn1.running_mean.clone()
+    result = predict(network, make_data(3, 5), num_draws=1, kind="sobol", seed=1)
+    assert network.training
+    assert torch.equal(network.resnet.bn1.running_mean, before)
+    assert (result.deviation == 0).all()
+
+
+def test_a_subjects_prediction_does_not_depend_on_the_others(make_network, make_data) -> None:
+    network, data = make_network("spottune"), make_data(4, 5)
+    together = predict(network, data, num_draws=8, kind="sobol", seed=1)
+    alone = predict(network, data.select(np.array([2])), num_draws=8, kind="sobol", seed=1)
+    # convolutions of another batch size may round differently
+    assert alone.probability[0] == pytest.approx(together.probability[2], abs=1e-6)

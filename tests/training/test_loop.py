@@ -1,0 +1,132 @@
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+
+from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.training.checkpoint import load_state, save_state
+from mgmt_ray.training.distributed import World
+from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, prepare_training_rows
+
+CONFIG = TrainingConfig(
+    epochs=4,
+    batch_size=4,
+    learning_rate=3e-3,
+    agent_learning_rate=1e-3,
+    temperature=1.0,
+    patience=0,
+    validation_draws=4,
+)
+
+
+def numbers(epoch: Epoch) -> tuple:
+    return (
+        epoch.number,
+        epoch.train,
+        epoch.validation,
+        epoch.learning_rates,
+        epoch.predictions.probability.tolist(),
+    )
+
+
+@pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
+def test_training_is_repeatable_to_the_bit(kind: str, make_network, make_data) -> None:
+    runs = []
+    for _ in range(2):
+        state = TrainingState(make_network(kind), CONFIG)
+        runs.append([numbers(e) for e in fit(state, make_data(10, 1), make_data(6, 2), CONFIG, 3)])
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 4
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_resumed_equals_uninterrupted_to_the_bit(
+    stop: int, make_network, make_data, tmp_path: Path
+) -> None:
+    training, validation = make_data(10, 1), make_data(6, 2)
+    whole = TrainingState(make_network("spottune"), CONFIG)
+    expected = [numbers(e) for e in fit(whole, training, validation, CONFIG, 3)]
+    first = TrainingState(make_network("spottune"), CONFIG)
+    for epoch in fit(first, training, validation, CONFIG, 3):
+        if epoch.number == stop:
+            save_state(first.state_dict(), tmp_path / "state.pt")
+            break
+    torch.manual_seed(999)
+    second = TrainingState(make_network("spottune"), CONFIG)
+    second.load_state_dict(load_state(tmp_path / "state.pt"))
+    continued = [numbers(e) for e in fit(second, training, validation, CONFIG, 3)]
+    assert continued == expected[stop:]
+    for name, value in second.network.state_dict().items():
+        assert torch.equal(value, whole.network.state_dict()[name]), name
+
+
+def test_a_network_learns_what_can_be_learnt(make_network, make_data) -> None:
+    config = CONFIG.model_copy(update={"epochs": 8, "patience": 20})
+    state = TrainingState(make_network("random"), config)
+    *_, last = fit(state, make_data(24, 1), make_data(24, 2), config, 3)
+    assert last.validation.auc > 0.95
+
+
+def test_rates_fall_when_validation_stalls(make_network, make_data) -> None:
+    config = CONFIG.model_copy(update={"learning_rate": 1e-12, "agent_learning_rate": 1e-12})
+    state = TrainingState(make_network("transfer"), config)
+    rates = [
+        e.learning_rates["network"]
+        for e in fit(state, make_data(8, 1), make_data(6, 2), config, 3)
+    ]
+    # nothing is learnt at 1e-12, so the second epoch is no better, and the third is slower
+    assert rates == pytest.approx([1e-12, 1e-12, 1e-13, 1e-14])
+
+
+def test_a_loss_that_is_no_number_ends_the_training(make_network, make_data) -> None:
+    data = make_data(8, 1)
+    data.volumes[3] = float("nan")
+    state = TrainingState(make_network("random"), CONFIG)
+    with pytest.raises(Diverged, match="epoch 1.*learning rate"):
+        next(fit(state, data, make_data(6, 2), CONFIG, 3))
+
+
+def test_class_weights_make_a_rare_class_count_as_much(make_network, make_data) -> None:
+    data = make_data(12, 1)
+    labels = data.labels.clone()
+    labels[:] = torch.tensor([1.0] * 3 + [0.0] * 9)
+    rare = type(data)(data.volumes, labels, data.subjects)
+    config = CONFIG.model_copy(update={"balance": "weight", "epochs": 1, "batch_size": 12})
+    weighted, plain = (TrainingState(make_network("transfer"), c) for c in (config, CONFIG))
+    before = copy.deepcopy(weighted.network.state_dict()["resnet.fc.bias"])
+    next(fit(weighted, rare, make_data(6, 2), config, 3))
+    next(fit(plain, rare, make_data(6, 2), CONFIG.model_copy(update={"batch_size": 12}), 3))
+    moved = [s.network.state_dict()["resnet.fc.bias"] - before for s in (weighted, plain)]
+    # the unweighted bias is pulled to the frequent class, the weighted one much less
+    assert moved[1] < 0
+    assert len(prepare_training_rows(rare, config, 1)) == 12
+    assert len(prepare_training_rows(rare, CONFIG.model_copy(update={"balance": "prune"}), 1)) == 6
+
+
+def _worker(rank: int, folder: str, network, training, validation) -> None:  # noqa: ANN001
+    torch.set_num_threads(1)
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    # spawn hands over tensors in shared memory
+    state = TrainingState(copy.deepcopy(network), CONFIG)
+    epochs = [numbers(e) for e in fit(state, training, validation, CONFIG, 3, World(rank, 2))]
+    torch.save((epochs, state.network.state_dict()), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_workers_agree_with_one(make_network, make_data, tmp_path: Path) -> None:
+    training, validation = make_data(10, 1), make_data(7, 2)
+    alone = TrainingState(make_network("transfer"), CONFIG)
+    expected = [numbers(e) for e in fit(alone, training, validation, CONFIG, 3)]
+    network = make_network("transfer")
+    multiprocessing.spawn(_worker, (str(tmp_path), network, training, validation), nprocs=2)
+    for rank in (0, 1):
+        epochs, weights = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        for mine, theirs in zip(epochs, expected, strict=True):
+            # the batch's mean is summed in another order, in float32
+            assert mine[4] == pytest.approx(theirs[4], abs=1e-5)
+            assert mine[1].loss == pytest.approx(theirs[1].loss, abs=1e-5)
+        for name, value in weights.items():
+            torch.testing.assert_close(value, alone.network.state_dict()[name])
