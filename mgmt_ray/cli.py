@@ -66,7 +66,7 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Write a synthetic cohort in the layout of UPENN-GBM, with pretrained weights to go with it."""
+    """Write a synthetic cohort in the layout of UPENN-GBM, with pretrained weights for it."""
 
     dir: Annotated[Positional[Path], arg(metavar="DIR", help="folder to write into")]
     subjects: int = 100

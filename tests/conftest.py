@@ -3,4 +3,4 @@ import os
 # One thread per process, before torch is imported: results do not depend on the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import mgmt_ray.orchestration  # noqa: E402, F401  sets Ray's token before a test imports Ray
+import mgmt_ray.orchestration  # noqa: F401  sets Ray's token before a test imports Ray

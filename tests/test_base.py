@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +45,7 @@ def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     )
     assert "cannot be written" in done.stdout and "Free some space" in done.stdout
     assert path.read_text() == "first"
-    assert os.listdir(tmp_path) == ["table.csv"]
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:

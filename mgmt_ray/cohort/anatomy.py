@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Shaped
 from scipy import ndimage
 
 from mgmt_ray.base import MgmtError
@@ -91,20 +91,25 @@ def anatomy_from_scan(path: Path, grid: tuple[int, int, int]) -> Anatomy:
         MgmtError: the file cannot be read, or shows no brain on a background of 0.
     """
     scan = _read_anatomy(path)
-    values = SimpleITK.GetArrayFromImage(_resampled(scan, path, grid))
-    brain = ndimage.binary_fill_holes(_largest_part(values > 0))
-    assert brain is not None
-    box = _three(ndimage.find_objects(brain.astype(np.uint8))[0])
-    values, brain = values[box], brain[box]
+    values = SimpleITK.GetArrayFromImage(scan)
+    if not (values > 0).any() or (values > 0).all():
+        raise MgmtError(f"{path}: shows no brain on a background of 0. Give a skull-stripped scan.")
+    inside = ndimage.binary_fill_holes(_largest_part(values > 0))
     # CSF is the darkest and white matter the brightest tissue of a T1-weighted brain.
-    low, middle, high = np.percentile(values[brain], [2, 40, 85])
+    low, middle, high = np.percentile(values[inside], [2, 40, 85])
     if not low < middle < high:
         raise MgmtError(
             f"{path}: its brain has too few grey values to tell tissues apart. "
             "Give a skull-stripped T1-weighted scan."
         )
-    tissue = np.interp(values, [low, middle, high], [CSF, GRAY, WHITE]).astype(np.float32)
-    return Anatomy(grid, box, tissue, brain, _room_mm(brain, box, grid))
+    tissue = np.interp(values, [low, middle, high], [CSF, GRAY, WHITE])
+    sampled = _resampled(tissue * inside, scan, inside, grid)
+    share = _resampled(inside, scan, inside, grid)
+    brain = share > 0.5
+    box = _three(ndimage.find_objects(brain.astype(np.uint8))[0])
+    # Divided by the share of brain, or the background would darken the rim.
+    tissue = np.clip(sampled[box] / np.maximum(share[box], 0.5), CSF, WHITE)
+    return Anatomy(grid, box, tissue, brain[box], _room_mm(brain[box], box, grid))
 
 
 def _read_anatomy(path: Path) -> SimpleITK.Image:
@@ -121,30 +126,35 @@ def _read_anatomy(path: Path) -> SimpleITK.Image:
     raise MgmtError(f"{path}: is not 3-D. Give one skull-stripped T1-weighted volume.")
 
 
-def _resampled(scan: SimpleITK.Image, path: Path, grid: tuple[int, int, int]) -> SimpleITK.Image:
-    """The scan on the grid, its brain centred and scaled alike along all axes."""
-    brain = SimpleITK.GetArrayViewFromImage(scan) > 0
-    if not brain.any() or brain.all():
-        raise MgmtError(f"{path}: shows no brain on a background of 0. Give a skull-stripped scan.")
-    found = ndimage.find_objects(brain.astype(np.uint8))[0]
-    spacing = np.array(scan.GetSpacing())
+def _resampled(
+    values: Shaped[np.ndarray, "d h w"],
+    scan: SimpleITK.Image,
+    inside: Bool[np.ndarray, "d h w"],
+    grid: tuple[int, int, int],
+) -> Float32[np.ndarray, "depth height width"]:
+    """Values of the scan's voxels on the grid, the brain centred and scaled alike on all axes."""
+    image = SimpleITK.GetImageFromArray(values.astype(np.float32))
+    image.CopyInformation(scan)
+    found = ndimage.find_objects(inside.astype(np.uint8))[0]
     first = np.array([axis.start for axis in reversed(found)])
     last = np.array([axis.stop - 1 for axis in reversed(found)])
-    extent_mm = tuple(float(e) for e in ((last - first + 1) * spacing)[::-1])
-    middle_mm = scan.TransformContinuousIndexToPhysicalPoint(((first + last) / 2).tolist())
-    step_mm = 1 / _fit(extent_mm, grid)
+    extent_mm = (last - first + 1) * np.array(scan.GetSpacing())
+    step_mm = 1 / _fit(tuple(extent_mm[::-1].tolist()), grid)
     size = np.array(grid[::-1])
+    middle_mm = scan.TransformContinuousIndexToPhysicalPoint(((first + last) / 2).tolist())
     direction = np.array(scan.GetDirection()).reshape(3, 3)
     origin = np.array(middle_mm) - direction @ ((size - 1) / 2 * step_mm)
-    return SimpleITK.Resample(
-        scan,
-        size.tolist(),
-        SimpleITK.Transform(),
-        SimpleITK.sitkLinear,
-        origin.tolist(),
-        [step_mm] * 3,
-        scan.GetDirection(),
-        0.0,
+    return SimpleITK.GetArrayFromImage(
+        SimpleITK.Resample(
+            image,
+            size.tolist(),
+            SimpleITK.Transform(),
+            SimpleITK.sitkLinear,
+            origin.tolist(),
+            [step_mm] * 3,
+            scan.GetDirection(),
+            0.0,
+        )
     )
 
 

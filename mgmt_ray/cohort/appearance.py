@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 
 from mgmt_ray.cohort.anatomy import CSF, GRAY, WHITE, Anatomy
 from mgmt_ray.cohort.texture import smoothed_noise
@@ -99,7 +98,7 @@ def render(
     tumour: Tumour,
     texture: Float32[np.ndarray, "rows columns layers"],
     random: np.random.Generator,
-) -> np.ndarray[Any, Any]:
+) -> Shaped[np.ndarray, "z y x"]:
     """A scan of one subject on the whole grid.
 
     Args:

@@ -1,18 +1,19 @@
 """Whether scans and masks are sound, and belong together.
 
 SimpleITK reads a truncated ``.nii.gz`` without a word and fills the rest with zeros, and nibabel
-accepts a wrong checksum; only decompressing the whole file finds both. Neither minds NaN, a series
+accepts a wrong checksum; only decompressing the whole file finds both. SimpleITK's NIfTI reader
+turns NaN into 0, so numbers are looked at in the file's own bytes. Neither library minds a series
 of several volumes, or an image of one value.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import SimpleITK
@@ -20,6 +21,11 @@ import SimpleITK
 from mgmt_ray.base import MgmtError
 
 CHUNK_BYTES = 1 << 22
+"""A multiple of every number's size, so that no number is cut in two."""
+
+MOST_HEADER_BYTES = 1 << 28
+"""Header and extensions; what claims more is damaged."""
+
 HEADER_BYTES = 348
 """Of NIfTI-1, which begins with this very number (nifti1.h)."""
 
@@ -67,10 +73,6 @@ def read_scan(path: Path) -> SimpleITK.Image:
             f"{image.GetNumberOfComponentsPerPixel()} numbers per voxel)",
             "Give one map or volume of it; a raw series is not a modality.",
         )
-    finite = np.isfinite(SimpleITK.GetArrayViewFromImage(image))
-    if not finite.all():
-        number = finite.size - int(np.count_nonzero(finite))
-        raise BadScan(path, f"{number} voxels are NaN or infinite", LOOK_AT_IT)
     return image
 
 
@@ -127,35 +129,38 @@ def _check_bytes(path: Path) -> None:
             file.seek(0)
             if packed:
                 with gzip.GzipFile(fileobj=file) as unpacked:
-                    header, length = _measure(unpacked)
+                    _check_content(path, unpacked)
             else:
-                header, length = _measure(file)
+                _check_content(path, file)
     except EOFError as error:
-        raise BadScan(
-            path, "the file is truncated (its gzip stream has no end)", GET_AGAIN
-        ) from error
+        found = "the file is truncated (its gzip stream has no end)"
+        raise BadScan(path, found, GET_AGAIN) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise BadScan(path, f"the file is damaged ({error})", GET_AGAIN) from error
     except OSError as error:
         raise BadScan(path, f"cannot be read ({error.strerror or error})", GET_AGAIN) from error
-    wanted = _length_by_header(path, header)
-    if length < wanted:
-        raise BadScan(
-            path, f"the file is truncated ({length} of {wanted} bytes when unpacked)", GET_AGAIN
-        )
 
 
-def _measure(file: BinaryIO | gzip.GzipFile) -> tuple[bytes, int]:
-    """The header and the length of a file; reading to the end also compares gzip's checksum."""
-    header = file.read(HEADER_BYTES)
-    length = len(header)
+def _check_content(path: Path, file: io.BufferedIOBase) -> None:
+    """Read to the end, which also compares gzip's checksum, and look at each number."""
+    start, number, dtype = _numbers_by_header(path, file.read(HEADER_BYTES))
+    file.read(start - HEADER_BYTES)
+    wanted, length, num_strange = number * dtype.itemsize, 0, 0
     while chunk := file.read(CHUNK_BYTES):
+        if dtype.kind == "f":
+            whole = max(0, min(len(chunk), wanted - length)) // dtype.itemsize
+            values = np.frombuffer(chunk, dtype, whole)
+            num_strange += whole - int(np.count_nonzero(np.isfinite(values)))
         length += len(chunk)
-    return header, length
+    if length < wanted:
+        found = f"the file is truncated ({length} of {wanted} bytes of voxels)"
+        raise BadScan(path, found, GET_AGAIN)
+    if num_strange:
+        raise BadScan(path, f"{num_strange} voxels are NaN or infinite", LOOK_AT_IT)
 
 
-def _length_by_header(path: Path, header: bytes) -> int:
-    """Bytes that a NIfTI-1 file must have (offsets of dim, bitpix, vox_offset as in nifti1.h)."""
+def _numbers_by_header(path: Path, header: bytes) -> tuple[int, int, np.dtype[np.generic]]:
+    """Where a NIfTI-1 file's numbers begin, how many and of which type (offsets of nifti1.h)."""
     order = {struct.pack(o + "i", HEADER_BYTES): o for o in "<>"}.get(header[:4])
     if order is None or len(header) < HEADER_BYTES or header[344:348] != b"n+1\0":
         raise BadScan(
@@ -164,12 +169,14 @@ def _length_by_header(path: Path, header: bytes) -> int:
             "Write it as .nii.gz with the tool that made it, or give the right file.",
         )
     dimensions = struct.unpack_from(order + "8h", header, 40)
-    (bits,) = struct.unpack_from(order + "h", header, 72)
+    datatype, bits = struct.unpack_from(order + "2h", header, 70)
     (offset,) = struct.unpack_from(order + "f", header, 108)
-    number = 1
-    for extent in dimensions[1 : dimensions[0] + 1]:
-        number *= extent
-    return (int(offset) if math.isfinite(offset) else 0) + number * bits // 8
+    possible = 1 <= dimensions[0] <= 7 and min(dimensions[1 : dimensions[0] + 1]) > 0
+    if not (possible and bits % 8 == 0 and HEADER_BYTES <= offset < MOST_HEADER_BYTES):
+        raise BadScan(path, "the file is damaged (its header makes no sense)", GET_AGAIN)
+    floats = {16: "f4", 64: "f8"}
+    dtype = np.dtype(order + floats.get(datatype, f"V{bits // 8}"))
+    return int(offset), math.prod(dimensions[1 : dimensions[0] + 1]), dtype
 
 
 def _times(extents: tuple[int, ...]) -> str:

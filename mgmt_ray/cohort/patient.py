@@ -117,11 +117,7 @@ def write_patient(
         series = stream(seed, patient.id, "raw DSC").integers(0, 900, RAW_DSC_SHAPE, np.int16)
         folder = (images / scan_file(patient.id, "PH")).parent
         write_scan(series, folder / f"{patient.id}_DSC.nii.gz")
-    mask = _on_grid(tumour, anatomy)
-    if patient.corrected:
-        write_scan(mask, corrected_mask(images, patient.id))
-        mask = _without_some_edema(mask, stream(seed, patient.id, "automatic mask"))
-    write_scan(mask, automatic_mask(images, patient.id))
+    _write_masks(patient, images, _on_grid(tumour, anatomy), seed)
 
 
 def clinical_table(patients: Sequence[Patient], seed: int) -> str:
@@ -161,6 +157,15 @@ def _copy_follow_up(patient: Patient, images: Path, scanned: Sequence[str]) -> N
             shutil.copyfile(source, aside)
 
         write_aside(images / scan_file(patient.follow_up_id, modality), copy)
+
+
+def _write_masks(
+    patient: Patient, images: Path, mask: UInt8[np.ndarray, "depth height width"], seed: int
+) -> None:
+    if patient.corrected:
+        write_scan(mask, corrected_mask(images, patient.id))
+        mask = _without_some_edema(mask, stream(seed, patient.id, "automatic mask"))
+    write_scan(mask, automatic_mask(images, patient.id))
 
 
 def _on_grid(tumour: Tumour, anatomy: Anatomy) -> UInt8[np.ndarray, "depth height width"]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK
+from jaxtyping import Shaped
 
 from mgmt_ray.base import write_aside
 
 
-def write_scan(voxels: np.ndarray[Any, Any], path: Path) -> None:
+def write_scan(voxels: Shaped[np.ndarray, "*series depth height width"], path: Path) -> None:
     """Write an image with 1 mm voxels in the orientation and origin of UPENN-GBM.
 
     Args:

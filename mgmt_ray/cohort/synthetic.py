@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -69,7 +68,7 @@ class SyntheticConfig(Config):
     seed: int = Field(0, description="of every draw")
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _possible(self) -> SyntheticConfig:
         check_modalities(self.modalities)
         absent = [m for m in self.signal if m not in self.modalities]
         if absent:

@@ -102,18 +102,14 @@ def _shape(
     rim = radius - core_mm
     inner = np.minimum(necrotic_radius - necrosis_mm, rim - 1)
     outer = np.maximum(radius + margin - edema_mm, rim + 1)
+    core = room & (rim > 0)
     labels = np.zeros(size, np.uint8)
-    labels[room & (outer > 0)] = EDEMA
-    labels[room & (rim > 0)] = ENHANCING
-    labels[room & (inner > 0)] = NECROSIS
+    labels[room & ((outer > 0) | ndimage.binary_dilation(core))] = EDEMA
+    labels[core] = ENHANCING
+    labels[ndimage.binary_erosion(core) & (inner > 0)] = NECROSIS
     labels[tuple(c - b.start for c, b in zip(centre, box, strict=True))] = NECROSIS
-    return Tumour(
-        box,
-        labels,
-        edema=_soft(outer) * room,
-        core=_soft(rim) * room,
-        necrosis=_soft(inner) * room,
-    )
+    edema, tissue, dead = (_soft(inside_mm) * room for inside_mm in (outer, rim, inner))
+    return Tumour(box, labels, edema=edema, core=tissue, necrosis=dead)
 
 
 def _soft(inside_mm: Float32[np.ndarray, "d h w"]) -> Float32[np.ndarray, "d h w"]:

@@ -12,9 +12,7 @@ from torch import Generator, Tensor
 DrawKind = Literal["independent", "sobol"]
 
 
-def gumbel_noise(
-    batch: int, num_blocks: int, noise: Generator
-) -> Float[Tensor, "batch block 2"]:
+def gumbel_noise(batch: int, num_blocks: int, noise: Generator) -> Float[Tensor, "batch block 2"]:
     """Standard Gumbel noise, drawn on the CPU so that every device sees the same numbers.
 
     Args:

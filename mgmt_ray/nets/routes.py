@@ -31,9 +31,7 @@ def route_logits(
     x = network.stem(volumes)
     node = torch.arange(batch, device=volumes.device).expand(num_draws, batch)
     for index, block in enumerate(network.blocks):
-        keys, node = torch.unique(
-            2 * node + routes[:, :, index].long(), return_inverse=True
-        )
+        keys, node = torch.unique(2 * node + routes[:, :, index].long(), return_inverse=True)
         x = _step(block.frozen, block.tuned, x, keys, rows_at_once)
     return network.classify(x)[node]
 

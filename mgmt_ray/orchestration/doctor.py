@@ -46,8 +46,6 @@ def examine() -> None:
 
 
 def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise MgmtError(f"{sys.version.split()[0]} is too old. Install Python 3.11 or newer.")
     return f"{sys.version.split()[0]} in {sys.prefix}"
 
 

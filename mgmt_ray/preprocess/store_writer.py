@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, folder_lock
 from mgmt_ray.preprocess.index import num_bytes
-from mgmt_ray.preprocess.lock import folder_lock
 from mgmt_ray.preprocess.partial import PartialArray, settle
 from mgmt_ray.preprocess.store_plan import StorePlan, plan_store
 from mgmt_ray.preprocess.volumes import Made

@@ -13,7 +13,6 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.headline import chance_words
 from mgmt_ray.statistics.intervals import interval_of
-from mgmt_ray.statistics.metrics import METRIC_LABELS
 from mgmt_ray.statistics.paper import (
     PAPER_BEST_OVERALL,
     PAPER_COMPARISONS,
@@ -25,6 +24,7 @@ from mgmt_ray.statistics.paper import (
     PaperResult,
 )
 from mgmt_ray.statistics.planted import PlantedVerdict
+from mgmt_ray.training.metrics import METRIC_LABELS
 
 NOTHING = "–"
 

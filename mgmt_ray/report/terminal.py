@@ -8,7 +8,7 @@ import pandas as pd
 
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.statistics.intervals import Interval, interval_of
-from mgmt_ray.statistics.metrics import METRIC_LABELS
+from mgmt_ray.training.metrics import METRIC_LABELS
 
 _NAME_WIDTH = 14
 _METRIC_WIDTHS = (19, 18, 18, 18)

@@ -18,7 +18,7 @@ from mgmt_ray.statistics.intervals import (
     exact_interval,
     percentile_interval,
 )
-from mgmt_ray.statistics.metrics import METRICS, auc, average_precision, called_rightly, once
+from mgmt_ray.training.metrics import METRICS, auc, average_precision, called_rightly, once
 
 METRIC_COLUMNS: tuple[str, ...] = (
     "network",

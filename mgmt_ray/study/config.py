@@ -61,9 +61,7 @@ class StudyConfig(Config):
         return self.inputs or tuple((m,) for m in self.modalities)
 
 
-def load_study(
-    path: Path, data: Path | None = None, checkpoint: Path | None = None
-) -> StudyConfig:
+def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = None) -> StudyConfig:
     """Read a study file.
 
     Args:

@@ -1,17 +1,14 @@
-"""A study's folder: where each stage leaves its files, and who may write there."""
+"""A study's folder: where each stage leaves its files."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import folder_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,47 +78,7 @@ class StudyFolder:
         path = self.failure(trial_id)
         return json.loads(path.read_text())["message"] if path.is_file() else None
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep every other process from changing this study meanwhile.
-
-        Raises:
-            MgmtError: another live process has it; a dead one of this host is ignored.
-        """
-        path = self.root / "study.lock"
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep every other process from changing this study meanwhile (see ``folder_lock``)."""
         self.root.mkdir(parents=True, exist_ok=True)
-        own = {"host": socket.gethostname(), "pid": os.getpid()}
-        _take(path, own)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _take(path: Path, own: dict[str, Any]) -> None:
-    # O_EXCL, because flock is unreliable on network file systems.
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        text = path.read_text() if path.exists() else ""
-        owner = json.loads(text) if text.endswith("}") else {"host": "?", "pid": "?"}
-        if owner["host"] == own["host"] and not _is_alive(owner["pid"]):
-            path.unlink(missing_ok=True)
-            _take(path, own)
-            return
-        raise MgmtError(
-            f"{path.parent}: process {owner['pid']} on {owner['host']} is working on this study. "
-            f"Wait for it; if it is gone for certain, delete {path}."
-        ) from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(json.dumps(own))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return folder_lock(self.root / "study.lock")

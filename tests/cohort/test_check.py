@@ -4,6 +4,7 @@ import gzip
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -82,8 +83,8 @@ def test_damaged_compressed_data_are_found(scan: Path) -> None:
 
 def test_a_short_image_in_a_whole_gzip_file_is_truncated(scan: Path) -> None:
     scan.write_bytes(gzip.compress(gzip.decompress(scan.read_bytes())[:-100]))
-    # 352 bytes of header, 10·12·14 numbers of 4 bytes
-    assert "truncated (6972 of 7072 bytes when unpacked)" in fault_of(scan)
+    # 10·12·14 numbers of 4 bytes
+    assert "truncated (6620 of 6720 bytes of voxels)" in fault_of(scan)
 
 
 def test_a_truncated_uncompressed_file_is_found(tmp_path: Path) -> None:
@@ -127,10 +128,36 @@ def test_several_numbers_per_voxel_are_refused(tmp_path: Path) -> None:
     assert "3 numbers per voxel" in fault_of(path)
 
 
-def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
-    values = noise()
+@pytest.mark.parametrize("pixel", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nii"])
+def test_values_that_are_not_finite_are_counted(
+    tmp_path: Path, name: str, pixel: type[np.floating]
+) -> None:
+    values = noise().astype(pixel)
     values[1, 2, 3], values[4, 5, 6] = np.nan, np.inf
-    assert "2 voxels are NaN or infinite" in fault_of(write(values, tmp_path / "scan.nii.gz"))
+    path = write(values, tmp_path / name)
+    assert np.isfinite(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))).all()
+    assert "2 voxels are NaN or infinite" in fault_of(path)
+
+
+def test_a_header_that_makes_no_sense_is_damage(tmp_path: Path) -> None:
+    path = write(noise(), tmp_path / "scan.nii")
+    sound = path.read_bytes()
+    for place, content in ((40, b"\x09\x00"), (42, b"\xff\xff"), (108, b"\x00\x00\xc0\x7f")):
+        path.write_bytes(sound[:place] + content + sound[place + len(content) :])
+        assert "its header makes no sense" in fault_of(path)
+
+
+def test_files_of_the_other_byte_order_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.float32)
+    values = noise().T
+    nibabel.Nifti1Image(values, np.eye(4), header).to_filename(path)
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(read_scan(path)), noise())
+    values[0, 0, 0] = np.nan
+    nibabel.Nifti1Image(values, np.eye(4), header).to_filename(path)
+    assert "1 voxels are NaN" in fault_of(path)
 
 
 def pair_fault(of_image: SimpleITK.Image, of_mask: SimpleITK.Image) -> str:

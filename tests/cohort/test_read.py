@@ -35,9 +35,7 @@ def test_excluded_subjects_are_out_and_counted(small_cohort: Path) -> None:
     whole = read(CohortConfig(root=small_cohort, modalities=modalities))
     without_dsc = next(s.id for s in whole.subjects if "PH" not in s.scans)
     with_dsc = next(s.id for s in whole.subjects if "PH" in s.scans)
-    config = CohortConfig(
-        root=small_cohort, modalities=modalities, exclude=(with_dsc, without_dsc)
-    )
+    config = CohortConfig(root=small_cohort, modalities=modalities, exclude=(with_dsc, without_dsc))
     cohort = read(config)
     assert {s.id for s in whole.subjects} - {s.id for s in cohort.subjects} == {*config.exclude}
     assert [e for e in cohort.exclusions if e.subject in config.exclude] == [

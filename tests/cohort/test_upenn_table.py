@@ -8,9 +8,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.upenn import SUBJECT_ID
 from mgmt_ray.cohort.upenn_table import ClinicalRow, read_clinical_table
 
-HEADER_V1 = (
-    "ID,Gender,Age_at_scan_years,Survival_from_surgery_days,IDH1,MGMT,KPS,GTR_over90percent"
-)
+HEADER_V1 = "ID,Gender,Age_at_scan_years,Survival_from_surgery_days,IDH1,MGMT,KPS,GTR_over90percent"
 
 
 def table(folder: Path, text: str) -> Path:

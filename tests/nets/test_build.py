@@ -39,7 +39,6 @@ def test_the_papers_networks_train_the_papers_number_of_parameters(
     assert all_trained == sum(trained.values())
 
 
-
 def test_both_branches_of_spottune_start_from_the_checkpoint(medicalnet: Path) -> None:
     network = build(NetworkConfig(kind="spottune"), 1, 100.0, medicalnet)
     source = torch.load(medicalnet, weights_only=True)["state_dict"]

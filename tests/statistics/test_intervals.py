@@ -11,7 +11,7 @@ from mgmt_ray.statistics.intervals import (
     exact_interval,
     percentile_interval,
 )
-from mgmt_ray.statistics.metrics import auc
+from mgmt_ray.training.metrics import auc
 
 PAPER_LABELS = np.repeat([1, 0], [24, 33])
 

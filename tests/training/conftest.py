@@ -23,7 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_network(weights: Path):  # noqa: ANN201
+def make_network(weights: Path):
     def make(kind: str, **settings: int) -> Network:
         torch.manual_seed(12)
         config = NetworkConfig(kind=kind, depth=10, width=4, agent_width=2, **settings)
@@ -33,7 +33,7 @@ def make_network(weights: Path):  # noqa: ANN201
 
 
 @pytest.fixture
-def make_data():  # noqa: ANN201
+def make_data():
     """Volumes of noise whose mean tells the label."""
 
     def make(number: int, seed: int, versions: int = 1) -> VolumeSet:

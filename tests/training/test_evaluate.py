@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mgmt_ray.nets.policy import draw_routes
 from mgmt_ray.base import stream_seed
+from mgmt_ray.nets.policy import draw_routes
 from mgmt_ray.training.evaluate import predict
 
 

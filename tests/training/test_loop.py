@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.checkpoint import load_state, save_state
+from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, prepare_training_rows
 
@@ -73,8 +73,7 @@ def test_rates_fall_when_validation_stalls(make_network, make_data) -> None:
     config = CONFIG.model_copy(update={"learning_rate": 1e-12, "agent_learning_rate": 1e-12})
     state = TrainingState(make_network("transfer"), config)
     rates = [
-        e.learning_rates["network"]
-        for e in fit(state, make_data(8, 1), make_data(6, 2), config, 3)
+        e.learning_rates["network"] for e in fit(state, make_data(8, 1), make_data(6, 2), config, 3)
     ]
     # nothing is learnt at 1e-12, so the second epoch is no better, and the third is slower
     assert rates == pytest.approx([1e-12, 1e-12, 1e-13, 1e-14])
@@ -84,7 +83,7 @@ def test_a_loss_that_is_no_number_ends_the_training(make_network, make_data) -> 
     data = make_data(8, 1)
     data.volumes[3] = float("nan")
     state = TrainingState(make_network("random"), CONFIG)
-    with pytest.raises(Diverged, match="epoch 1.*learning rate"):
+    with pytest.raises(Diverged, match=r"epoch 1.*learning rate"):
         next(fit(state, data, make_data(6, 2), CONFIG, 3))
 
 
@@ -105,7 +104,7 @@ def test_class_weights_make_a_rare_class_count_as_much(make_network, make_data) 
     assert len(prepare_training_rows(rare, CONFIG.model_copy(update={"balance": "prune"}), 1)) == 6
 
 
-def _worker(rank: int, folder: str, network, training, validation) -> None:  # noqa: ANN001
+def _worker(rank: int, folder: str, network, training, validation) -> None:
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(f"{folder}/store", 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)

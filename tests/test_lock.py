@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.preprocess.lock import Locked, folder_lock
+from mgmt_ray.base import Locked, folder_lock
 
 
 def dead_pid() -> int:
