@@ -11,10 +11,10 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class MgmtError(Exception):
@@ -34,6 +34,36 @@ class Config(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+C = TypeVar("C", bound=Config)
+
+
+def parse(config: type[C], content: Mapping[str, Any], where: str) -> C:
+    """Check what a user gave and make a configuration of it.
+
+    Args:
+        config: the kind of configuration.
+        content: values by key.
+        where: file or command, for the error.
+
+    Raises:
+        MgmtError: unknown keys or wrong values, all at once, each with the path of its key.
+    """
+    try:
+        return config.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(_fault(detail) for detail in error.errors())
+        raise MgmtError(f"{where}: {faults}") from error
+
+
+def _fault(detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key, remove it or mend its spelling"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = f" (found {detail['input']!r})" if not isinstance(detail["input"], dict) else ""
+    return f"{path}: {message}{given}" if path else message
 
 
 def fingerprint(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, parse
 
 if TYPE_CHECKING:
     from mgmt_ray.orchestration.stages import Job
@@ -48,7 +48,7 @@ class Machine:
     concurrent: int = 0
     """trials at a time; 0 for as many as fit"""
     trials_per_launch: int = 1
-    """folds that one launch trains in turn; more saves start-up time of very short trials"""
+    """trials that one launch runs in turn; more saves start-up time when trials take seconds"""
     tracking: Annotated[str | None, arg(metavar="URI")] = None
     """MLflow's tracking server (default: a database in the study's folder)"""
 
@@ -75,8 +75,8 @@ class Synthesize:
     """voxels of 1 mm: depth, height, width"""
     signal: Annotated[tuple[str, ...], arg(metavar="MODALITY:AMPLITUDE")] = ()
     """texture in the tumour that tells the label, in deviations of the noise; none by default"""
-    modalities: tuple[str, ...] = ()
-    """modalities to write (default: all eleven)"""
+    modalities: Annotated[tuple[str, ...], arg(metavar="MODALITY")] = ()
+    """modalities to write, one per flag (default: all eleven)"""
     without_dti: float = 0.17
     """fraction of the subjects that lack DTI"""
     without_dsc: float = 0.28
@@ -89,7 +89,7 @@ class Synthesize:
     """layers of the network whose weights are written"""
     checkpoint_width: int = 8
     """channels of its stem; MedicalNet's have 64"""
-    checkpoint_steps: int = 120
+    checkpoint_steps: int = 200
     """training steps of its source task; 0 leaves random weights"""
 
     def run(self) -> None:
@@ -98,8 +98,8 @@ class Synthesize:
         from mgmt_ray.orchestration.synthesis import synthesize_with_weights
         from mgmt_ray.training.pretrain import SourceTaskConfig
 
-        chosen = {"modalities": self.modalities} if self.modalities else {}
-        cohort = SyntheticConfig.model_validate(
+        cohort = parse(
+            SyntheticConfig,
             {
                 "subjects": self.subjects,
                 "grid": self.grid,
@@ -109,13 +109,18 @@ class Synthesize:
                 "anatomy": self.anatomy,
                 "seed": self.seed,
             }
-            | chosen
+            | ({"modalities": self.modalities} if self.modalities else {}),
+            "synthesize",
         )
-        weights = SourceTaskConfig(
-            depth=self.checkpoint_depth,
-            width=self.checkpoint_width,
-            steps=self.checkpoint_steps,
-            seed=self.seed,
+        weights = parse(
+            SourceTaskConfig,
+            {
+                "depth": self.checkpoint_depth,
+                "width": self.checkpoint_width,
+                "steps": self.checkpoint_steps,
+                "seed": self.seed,
+            },
+            "synthesize",
         )
         synthesize_with_weights(cohort, weights, self.dir)
 
@@ -256,7 +261,7 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``mgmt-ray``; exits with 2 on what its user can mend, 130 when interrupted."""
-    command: Command = tyro.cli(  # type: ignore[assignment, call-overload]
+    command: Command = tyro.cli(
         Command, prog="mgmt-ray", description=__doc__, args=arguments, config=(UseAppendAction,)
     )
     # Preemption sends SIGTERM; leaving by an exception ends runs and locks as they should be.
@@ -300,3 +305,7 @@ def _amplitude(text: str) -> tuple[str, float]:
     raise MgmtError(
         f"--signal {text}: is not MODALITY:AMPLITUDE. Write, for instance, --signal FLAIR:2.0"
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ never waits for a tracking server, and a dead one costs a message.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import threading
@@ -85,6 +86,8 @@ class Tracker:
     def _run(self) -> None:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         from mlflow.exceptions import MlflowException
 
         try:
@@ -159,10 +162,11 @@ class _Copy:
             self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._runs[""]))
             self._log(self._runs[trial.id], params=_trial_params(trial))
         rows = pd.read_csv(path)
-        for row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].to_dict("records"):
-            epoch = int(row.pop("epoch"))
+        for _, row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].iterrows():
+            values = {str(name): float(value) for name, value in row.items()}
+            epoch = int(values.pop("epoch"))
             # The number of copied epochs goes with them, so that none is copied twice.
-            self._log(self._runs[trial.id], row, epoch, tags={EPOCHS_TAG: str(epoch)})
+            self._log(self._runs[trial.id], values, epoch, tags={EPOCHS_TAG: str(epoch)})
             self._epochs[trial.id] = epoch
 
     def _copy_result(self, trial: Trial) -> None:

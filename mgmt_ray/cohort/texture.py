@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32
 
-COARSE_MM = 3.0
+COARSE_MM = 5.0
 FINE_MM = 1.0
 """Smoothness (deviation of the Gaussian) of the two textures.
 

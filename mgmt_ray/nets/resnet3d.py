@@ -111,9 +111,8 @@ class ResNet3d(nn.Module):
     def stem(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
-        """7³ convolution and 3³ max-pool, both with stride 2."""
-        x = torch.relu(self.bn1(self.conv1(volumes)))
-        return nn.functional.max_pool3d(x, kernel_size=3, stride=2, padding=1)
+        """The first block's input."""
+        return run_stem(self.conv1, self.bn1, volumes)
 
     def forward(
         self, volumes: Float[Tensor, "batch channels depth height width"]
@@ -124,6 +123,16 @@ class ResNet3d(nn.Module):
             x = block(x)
         output: Tensor = self.fc(pool(x))
         return output
+
+
+def run_stem(
+    convolution: nn.Conv3d,
+    norm: nn.BatchNorm3d,
+    volumes: Float[Tensor, "batch channels depth height width"],
+) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
+    """7³ convolution, BatchNorm, ReLU and 3³ max-pool; convolution and pool have stride 2."""
+    x = torch.relu(norm(convolution(volumes)))
+    return nn.functional.max_pool3d(x, kernel_size=3, stride=2, padding=1)
 
 
 def pool(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.nets.policy import sample_policy
-from mgmt_ray.nets.resnet3d import ResNet3d, pool
+from mgmt_ray.nets.resnet3d import ResNet3d, pool, run_stem
 
 
 class RoutedBlock(nn.Module):
@@ -61,13 +62,22 @@ class SpotTune(nn.Module):
         assert agent.fc.out_features == 2 * len(blocks)
         self.conv1 = pretrained.conv1.requires_grad_(False)
         self.bn1 = pretrained.bn1.requires_grad_(False)
-        self.blocks = nn.ModuleList(RoutedBlock(block) for block in blocks)
+        self.routed = nn.ModuleList(RoutedBlock(block) for block in blocks)
         self.fc = pretrained.fc
         self.agent = agent
         self.temperature = temperature
         self.num_routed_blocks = len(blocks)
 
-    stem = ResNet3d.stem
+    @property
+    def blocks(self) -> list[RoutedBlock]:
+        """The routed blocks, from the stem on."""
+        return [cast(RoutedBlock, block) for block in self.routed]
+
+    def stem(
+        self, volumes: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
+        """The pretrained stem's output."""
+        return run_stem(self.conv1, self.bn1, volumes)
 
     def train(self, mode: bool = True) -> SpotTune:
         """Set the mode of all that is trained; stem and frozen branches stay in evaluation mode."""

@@ -16,6 +16,7 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report waits for the controller's poll
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_maximum_startup_concurrency": "4",  # drivers that only wait are started besides
 }
 
 
@@ -44,7 +45,6 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
-                configure_logging=True,
             )
         else:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")

@@ -21,12 +21,12 @@ STUDY_FILE = Path(__file__).parents[2] / "jobs" / "studies" / "demo.yaml"
 COHORT = SyntheticConfig(
     subjects=110,
     grid=(44, 52, 52),
-    signal={"PH": 2.0},
+    signal={"PH": 3.0},
     modalities=("PH", "FLAIR", "T1GD"),
     without_dti=0.0,
     without_dsc=0.1,
 )
-WEIGHTS = SourceTaskConfig(depth=10, width=8, steps=120)
+WEIGHTS = SourceTaskConfig(depth=10, width=8, steps=200)
 
 
 def run_demo(out: Path) -> None:
@@ -43,7 +43,7 @@ def run_demo(out: Path) -> None:
     folder = StudyFolder(out.absolute())
     checkpoint = synthesize_with_weights(COHORT, WEIGHTS, folder.root / "cohort")
     study = load_study(STUDY_FILE, folder.root / "cohort", checkpoint)
-    job = Job(study, folder, Placement(trials_per_launch=study.split.folds))
+    job = Job(study, folder, Placement(trials_per_launch=5))
     with folder.lock(), connected("local"):
         bring_up_to_date(job)
     say(f"MLflow: .venv/bin/mlflow ui --backend-store-uri {local_store(folder)}")

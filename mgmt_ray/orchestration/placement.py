@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 from mgmt_ray.base import MgmtError
@@ -21,8 +20,8 @@ class Placement:
         cpus: CPU cores per worker.
         gpus: GPUs per worker; fractions share a card among trials, 0 trains on the CPU.
         concurrent: launches at a time; 0 for as many as the cluster holds.
-        trials_per_launch: trials of one network and input that a launch trains in turn; more than
-            one saves start-up time when trials take seconds.
+        trials_per_launch: trials that a launch trains in turn; more than one saves start-up time
+            when trials take seconds.
         max_failures: how often a launch is repeated after a dead worker or driver.
     """
 
@@ -41,14 +40,9 @@ class Placement:
 
 
 def launches(trials: Sequence[Trial], trials_per_launch: int) -> dict[str, list[Trial]]:
-    """Trials grouped into launches, by name; a launch has trials of one network and input only."""
-    plan: dict[str, list[Trial]] = {}
-    for _, group in groupby(trials, key=lambda t: (t.network, t.modality)):
-        members = list(group)
-        for start in range(0, len(members), trials_per_launch):
-            part = members[start : start + trials_per_launch]
-            plan[part[0].id] = part
-    return plan
+    """Trials cut into launches, in their order, by the id of each launch's first."""
+    starts = range(0, len(trials), trials_per_launch)
+    return {trials[i].id: list(trials[i : i + trials_per_launch]) for i in starts}
 
 
 def slots(placement: Placement, resources: Mapping[str, float]) -> int:

@@ -19,6 +19,9 @@ from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.distributed import World
 
+DRIVER_MEMORY = 2**20
+"""Bytes that Tune books for a driver; it insists on some resource."""
+
 
 def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
     """Train the given trials; a trial that ends without a result leaves a note saying why.
@@ -56,9 +59,9 @@ def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placeme
     def drive(config: dict[str, Any]) -> None:
         _drive(config["launch"], plan[config["launch"]], inputs, placement, storage)
 
-    # A driver only waits for its workers; a whole core for it would starve them.
+    # A driver only waits for its workers; any share of a core would be one that they lack.
     tuner = tune.Tuner(
-        tune.with_resources(drive, {"CPU": 0.01}),
+        tune.with_resources(drive, {"CPU": 0, "memory": DRIVER_MEMORY}),
         param_space={"launch": tune.grid_search(list(plan))},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=slots(placement, ray.cluster_resources()), reuse_actors=True

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from mgmt_ray.base import Config, MgmtError, write_text
+from mgmt_ray.base import Config, MgmtError, parse, write_text
 from mgmt_ray.cohort.read import CohortConfig
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
@@ -88,11 +88,7 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
             f"{path}: does not say where the data set is. "
             "Give its folder with --data DIR, or set cohort.root."
         )
-    try:
-        return StudyConfig.model_validate(content)
-    except ValidationError as error:
-        faults = "; ".join(_fault(detail) for detail in error.errors())
-        raise MgmtError(f"{path}: {faults}") from error
+    return parse(StudyConfig, content, str(path))
 
 
 def write_study(study: StudyConfig, path: Path) -> None:
@@ -105,12 +101,3 @@ def _place(section: dict[str, Any], key: str, given: Path | None, folder: Path) 
         section[key] = given.absolute()
     elif section.get(key) is not None:
         section[key] = (folder / Path(section[key]).expanduser()).absolute()
-
-
-def _fault(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"]) or "study"
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key, remove it or mend its spelling"
-    given = f" (found {detail['input']!r})" if not isinstance(detail["input"], dict) else ""
-    return f"{where}: {message}{given}"

@@ -1,8 +1,8 @@
 """A small stand-in for MedicalNet's weights, trained on a task that knows nothing of the label.
 
 The real checkpoints cannot be shipped. A synthetic cohort comes with weights that have learnt to
-tell how large the core of a synthetic lesion is, whatever its texture, so that transfer means
-something there too.
+tell how large the core of a synthetic lesion is, how wide its rim and how strong its texture,
+whatever that texture's grain, so that transfer means something there too.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from mgmt_ray.base import Config, stream_seed
 from mgmt_ray.nets.medicalnet import write_medicalnet
 from mgmt_ray.nets.resnet3d import Depth, ResNet3d
 
+NUM_TARGETS = 3
+
 
 class SourceTaskConfig(Config):
     """The network of the checkpoint, and how long it learns."""
 
     depth: Depth = Field(10, description="layers of the residual network")
     width: int = Field(8, ge=1, description="channels of its stem; MedicalNet's have 64")
-    steps: int = Field(120, ge=0, description="training steps; 0 leaves random weights")
+    steps: int = Field(200, ge=0, description="training steps; 0 leaves random weights")
     batch_size: int = Field(12, ge=2, description="lesions per step")
     shape: tuple[int, int, int] = Field(
         (20, 24, 24), description="voxels of a lesion's volume: depth, height, width"
     )
-    learning_rate: float = Field(3e-3, gt=0, description="Adam's rate")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's rate")
     seed: int = 0
 
 
@@ -46,17 +48,17 @@ def write_source_task_checkpoint(
         progress: is given the steps done and their number.
 
     Returns:
-        Mean squared error of the last tenth of the steps, in units of the radius' variance (1 is
+        Mean squared error of the last tenth of the steps, in units of the targets' variance (1 is
         what guessing the mean gives); NaN without steps.
     """
     torch.manual_seed(stream_seed(config.seed, "source task", "weights"))
     random = torch.Generator().manual_seed(stream_seed(config.seed, "source task", "lesions"))
-    network = ResNet3d(config.depth, config.width, channels=1, outputs=1).train()
+    network = ResNet3d(config.depth, config.width, channels=1, outputs=NUM_TARGETS).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     losses = []
     for step in range(config.steps):
-        volumes, radius = lesions(config.batch_size, config.shape, random)
-        loss = mse_loss(network(volumes).squeeze(1), radius)
+        volumes, targets = lesions(config.batch_size, config.shape, random)
+        loss = mse_loss(network(volumes), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -70,16 +72,17 @@ def write_source_task_checkpoint(
 
 def lesions(
     number: int, shape: tuple[int, int, int], random: torch.Generator
-) -> tuple[Float[Tensor, "lesion 1 depth height width"], Float[Tensor, " lesion"]]:
-    """Lesions with a bright core in a rim, on a background of 0, and the radius of each core.
+) -> tuple[Float[Tensor, "lesion 1 depth height width"], Float[Tensor, "lesion target"]]:
+    """Lesions with a bright core in a rim, on a background of 0, and what the source task asks.
 
     Returns:
-        Volumes in [0, 1] with noise of a random smoothness, and radii with mean 0 and deviation 1.
+        Volumes in [0, 1] with noise of a random grain; radius of the core, width of the rim and
+        strength of the noise, each with mean 0 and deviation 1.
     """
     half = min(shape) / 2
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    uniform = torch.rand(number, 6, generator=random)
+    uniform = torch.rand(number, 7, generator=random)
     volumes = []
     for row in uniform:
         centre = (row[:3] - 0.5) * half / 2
@@ -87,11 +90,11 @@ def lesions(
         core = half * (0.2 + 0.4 * row[3])
         rim = core + half * (0.15 + 0.3 * row[4])
         noise = torch.randn(1, 1, *shape, generator=random)
-        for _ in range(int(row[5] * 4)):
+        for _ in range(int(row[6] * 4)):
             noise = avg_pool3d(noise, 3, stride=1, padding=1)
-        noise = noise[0, 0] / noise.std()
-        signal = torch.where(distance < core, 0.7, 0.4) + 0.1 * noise
+        strength = 0.05 + 0.2 * row[5]
+        signal = torch.where(distance < core, 0.6, 0.4) + strength * noise[0, 0] / noise.std()
         volumes.append(torch.where(distance < rim, signal.clamp(0.01, 1.0), 0.0))
     # A uniform variable on [0, 1] has mean 1/2 and deviation 12^-1/2.
-    radius = (uniform[:, 3] - 0.5) * 12**0.5
-    return torch.stack(volumes).unsqueeze(1), radius
+    targets = (uniform[:, 3 : 3 + NUM_TARGETS] - 0.5) * 12**0.5
+    return torch.stack(volumes).unsqueeze(1), targets

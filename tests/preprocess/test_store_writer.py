@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import Locked, MgmtError
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.base import Locked
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.preprocess.store_plan import plan_store

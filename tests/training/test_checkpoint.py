@@ -28,7 +28,7 @@ def test_frozen_weights_are_not_kept_a_second_time(make_network) -> None:
     assert set(trained_weights(make_network("transfer"))) == {"resnet.fc.weight", "resnet.fc.bias"}
     names = set(trained_weights(make_network("spottune")))
     assert not any(".frozen." in name or name.startswith(("conv1", "bn1")) for name in names)
-    assert "blocks.0.tuned.bn1.running_mean" in names
+    assert "routed.0.tuned.bn1.running_mean" in names
     assert "agent.bn1.running_var" in names
 
 

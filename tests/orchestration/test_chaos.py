@@ -1,0 +1,105 @@
+"""Killed studies, workers and drivers: nothing is lost, nothing is done twice, nothing differs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+ONE_NETWORK = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
+PATIENCE_S = 240
+
+
+@contextmanager
+def running(
+    study: Path, data, out: Path, launcher: str, *flags: str
+) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "mgmt_ray.cli", "run", str(study), "--data", str(data.root)]
+    command += ["--checkpoint", str(data.checkpoint), "--out", str(out), "--launcher", launcher]
+    process = subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def finish(study: Path, data, out: Path, launcher: str, *flags: str) -> str:
+    with running(study, data, out, launcher, *flags) as process:
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not what():
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def finished(out: Path) -> list[Path]:
+    return sorted((out / "trials").glob("*/trial.json"))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_study_killed_half_way_continues_to_the_same_tables(
+    write_study: Callable[..., Path], data, tmp_path: Path, sign: signal.Signals
+) -> None:
+    study = write_study(networks=ONE_NETWORK)
+    finish(study, data, tmp_path / "whole", "in-process")
+    out = tmp_path / "killed"
+    with running(study, data, out, "in-process") as process:
+        wait_for(lambda: len(finished(out)) >= 1, process)
+        process.send_signal(sign)
+        process.communicate(timeout=PATIENCE_S)
+    before = {path: path.stat().st_mtime_ns for path in finished(out)}
+    assert 1 <= len(before) < 4
+    assert not (out / "ensembles").exists()
+    assert (out / "study.lock").exists() == (sign == signal.SIGKILL)
+    finish(study, data, out, "in-process")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
+        whole = (tmp_path / "whole" / "ensembles" / name).read_text()
+        assert (out / "ensembles" / name).read_text() == whole
+
+
+@pytest.mark.chaos
+@pytest.mark.ray
+def test_a_killed_worker_is_replaced_and_the_tables_are_the_same(
+    write_study: Callable[..., Path], data, tmp_path: Path
+) -> None:
+    study = write_study(networks=ONE_NETWORK)
+    finish(study, data, tmp_path / "whole", "in-process")
+    out = tmp_path / "killed"
+    with running(study, data, out, "ray", "--trials-per-launch", "2") as process:
+        wait_for(lambda: len(finished(out)) >= 1, process)
+        workers = [p for p in psutil.process_iter(["cmdline"]) if is_worker_of(p, process.pid)]
+        assert workers
+        os.kill(workers[0].pid, signal.SIGKILL)
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, printed
+    whole = (tmp_path / "whole" / "ensembles" / "metrics.csv").read_text()
+    assert (out / "ensembles" / "metrics.csv").read_text() == whole
+
+
+def is_worker_of(process: psutil.Process, ancestor: int) -> bool:
+    """Whether a process is a Ray Train worker that another one's local Ray has started."""
+    try:
+        is_worker = "RayTrainWorker" in " ".join(process.cmdline())
+        return is_worker and ancestor in {p.pid for p in process.parents()}
+    except psutil.Error:
+        return False

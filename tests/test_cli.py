@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.cli import main
+
+VERBS = ["doctor", "synthesize", "cohort", "prepare", "plan", "run", "ensemble", "report", "demo"]
+
+
+def leave(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    code = left.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave([verb, "--help"]) == 0
+    assert verb in capsys.readouterr().out
+
+
+def test_the_help_comes_without_loading_anything_heavy() -> None:
+    code = (
+        "import sys\nfrom mgmt_ray.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'SimpleITK'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "absent.yaml"], "absent.yaml: no such study file"),
+        (["synthesize", "x", "--signal", "FLAIR"], "--signal FLAIR: is not MODALITY:AMPLITUDE"),
+        (["synthesize", "x", "--signal", "FOO:1"], "synthesize: signal in FOO"),
+        (["synthesize", "x", "--without-dti", "0.5", "--without-dsc", "0.1"], "without_dsc"),
+        (["synthesize", "x", "--grid", "4", "4", "4"], "no tumour fits"),
+    ],
+)
+def test_a_wrong_input_gives_one_line_and_exit_code_2(
+    arguments: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert leave(arguments) == 2
+    printed = capsys.readouterr().err
+    assert told in printed
+    assert printed.startswith("mgmt-ray: ") and printed.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["fly"], ["plan", "x.yaml", "--colour", "red"]])
+def test_a_wrong_command_leaves_with_exit_code_2(arguments: list[str]) -> None:
+    assert leave(arguments) == 2
+
+
+def test_a_cohort_is_selected_and_planned_without_a_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, study, out = tmp_path / "data", tmp_path / "study.yaml", tmp_path / "out"
+    main(
+        f"synthesize {data} --subjects 24 --grid 24 28 28 --modalities PH --modalities FLAIR "
+        "--checkpoint-width 4 --checkpoint-steps 2".split()
+    )
+    study.write_text(
+        "name: small\ncohort: {modalities: [PH, FLAIR]}\nsplit: {folds: 2}\n"
+        "networks: {random: {kind: random}, transfer: {kind: transfer}}\n"
+    )
+    where = [str(study), "--data", str(data), "--out", str(out)]
+    capsys.readouterr()
+    main(["cohort", *where])
+    printed = capsys.readouterr().out
+    assert "in the cohort" in printed and "excluded: follow-up scan" in printed
+    assert (out / "cohort.csv").exists() and (out / "exclusions.csv").exists()
+    main(["plan", *where])
+    assert "8 trials, 0 finished" in capsys.readouterr().out
+    assert (out / "splits.json").exists()
+    assert leave(["ensemble", *where, "--launcher", "in-process"]) == 2
+    assert "8 of 8 trials are not finished" in capsys.readouterr().err
+    assert leave(["report", *where]) == 2
+    assert "mgmt-ray" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from mgmt_ray.splits import Split
+from mgmt_ray.study.config import StudyConfig
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.plan import Trial, make_plan
+from mgmt_ray.tracking import Tracker, local_store
+
+STUDY = StudyConfig.model_validate(
+    {
+        "name": "tracked",
+        "cohort": {"root": "data", "modalities": ["PH"]},
+        "networks": {"random": {"kind": "random"}},
+        "split": {"folds": 2},
+    }
+)
+SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
+
+
+@pytest.fixture
+def trials() -> list[Trial]:
+    return make_plan(STUDY, SPLIT)
+
+
+def write_epochs(folder: StudyFolder, trial: Trial, number: int) -> None:
+    path = folder.partial_trial(trial.id) / "epochs.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{epoch},{0.5 / epoch},nan" for epoch in range(1, number + 1)]
+    path.write_text("\n".join(["epoch,train_loss,lr_agent", *rows]) + "\n")
+
+
+def track(folder: StudyFolder, trials: list[Trial], outcome: str, uri: str | None) -> list[str]:
+    warnings: list[str] = []
+    tracker = Tracker(STUDY, folder, trials, uri, warnings.append)
+    tracker.start()
+    tracker.close(outcome)
+    return warnings
+
+
+def test_epochs_are_copied_once_however_often_the_study_is_continued(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    client = MlflowClient(local_store(folder))
+    write_epochs(folder, trials[0], 2)
+    assert track(folder, trials, "KILLED", None) == []
+    write_epochs(folder, trials[0], 3)
+    assert track(folder, trials, "FAILED", None) == []
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 2
+    (child,) = (run for run in runs if "mlflow.parentRunId" in run.data.tags)
+    history = client.get_metric_history(child.info.run_id, "train_loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25), (3, 0.5 / 3)]
+    assert "lr_agent" not in child.data.metrics
+    assert {run.info.status for run in runs} == {"KILLED", "FAILED"}
+
+
+def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    write_epochs(folder, trials[0], 2)
+    started = time.monotonic()
+    (warning,) = track(folder, trials, "FINISHED", "http://127.0.0.1:9")
+    # MLflow's own patience is over four minutes
+    assert time.monotonic() - started < 60
+    assert "http://127.0.0.1:9 cannot be written" in warning
+    assert "repeat the command" in warning
+    assert track(folder, trials, "FINISHED", None) == []
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 2
