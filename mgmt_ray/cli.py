@@ -52,6 +52,11 @@ class Machine:
     tracking: Annotated[str | None, arg(metavar="URI")] = None
     """MLflow's tracking server (default: a database in the study's folder)"""
 
+    @property
+    def ray_address(self) -> str | None:
+        """Which Ray; None where none is needed."""
+        return self.address if self.launcher == "ray" else None
+
 
 @dataclass(frozen=True)
 class Doctor:
@@ -155,7 +160,7 @@ class Prepare:
         from mgmt_ray.orchestration.stages import prepare, select_cohort, show_cohort
 
         job = _job(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.address):
+        with job.folder.lock(), connected(self.machine.ray_address):
             cohort = select_cohort(job)
             show_cohort(job, cohort)
             prepare(job, cohort)
@@ -191,7 +196,7 @@ class Run:
         from mgmt_ray.orchestration.stages import bring_up_to_date
 
         job = _job(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.address):
+        with job.folder.lock(), connected(self.machine.ray_address):
             bring_up_to_date(job)
 
 
@@ -209,7 +214,7 @@ class Ensemble:
         from mgmt_ray.orchestration.stages import ensemble, existing, show_results
 
         job = _job(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.address):
+        with job.folder.lock(), connected(self.machine.ray_address):
             cohort, split, trials = existing(job)
             ensemble(job, trials, job.inputs(cohort, split))
             show_results(job)

@@ -21,12 +21,12 @@ QUIET = {
 
 
 @contextmanager
-def connected(address: str, cpus: int | None = None) -> Iterator[None]:
+def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
     """Hold a connection to Ray.
 
     Args:
         address: "local" starts a Ray of our own and ends it afterwards; else "auto", or a head's
-            address such as "10.0.0.1:6379" or "ray://head:10001".
+            address such as "10.0.0.1:6379" or "ray://head:10001"; None does without Ray.
         cpus: of a local Ray; None for all cores.
 
     Raises:
@@ -34,7 +34,7 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if ray.is_initialized():
+    if address is None or ray.is_initialized():
         yield
         return
     try:

@@ -40,11 +40,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return Data(root, synthesize_with_weights(cohort, weights, root))
 
 
-@pytest.fixture
-def write_study(tmp_path: Path) -> Callable[..., Path]:
-    """Write a tiny study's YAML; keywords replace whole sections."""
+@pytest.fixture(scope="session")
+def write_small_study() -> Callable[..., Path]:
+    """Write a tiny study's YAML to a path; keywords replace whole sections."""
 
-    def write(**sections: object) -> Path:
+    def write(path: Path, **sections: object) -> Path:
         small = {"depth": 10, "width": 4, "agent_width": 2}
         content = {
             "name": "small",
@@ -70,11 +70,16 @@ def write_study(tmp_path: Path) -> Callable[..., Path]:
             },
             "evaluation": {"draws": 8},
         }
-        path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump(content | sections))
         return path
 
     return write
+
+
+@pytest.fixture
+def write_study(write_small_study: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """The same, for one test."""
+    return lambda **sections: write_small_study(tmp_path / "study.yaml", **sections)
 
 
 @pytest.fixture

@@ -54,13 +54,20 @@ def finished(out: Path) -> list[Path]:
     return sorted((out / "trials").glob("*/trial.json"))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data, write_small_study) -> Path:
+    """The tables of the same study when nothing happens to it."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    finish(write_small_study(out / "study.yaml", networks=ONE_NETWORK), data, out, "in-process")
+    return out / "ensembles"
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_study_killed_half_way_continues_to_the_same_tables(
-    write_study: Callable[..., Path], data, tmp_path: Path, sign: signal.Signals
+    write_study: Callable[..., Path], data, tmp_path: Path, undisturbed: Path, sign: signal.Signals
 ) -> None:
     study = write_study(networks=ONE_NETWORK)
-    finish(study, data, tmp_path / "whole", "in-process")
     out = tmp_path / "killed"
     with running(study, data, out, "in-process") as process:
         wait_for(lambda: len(finished(out)) >= 1, process)
@@ -73,17 +80,15 @@ def test_a_study_killed_half_way_continues_to_the_same_tables(
     finish(study, data, out, "in-process")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
-        whole = (tmp_path / "whole" / "ensembles" / name).read_text()
-        assert (out / "ensembles" / name).read_text() == whole
+        assert (out / "ensembles" / name).read_text() == (undisturbed / name).read_text()
 
 
 @pytest.mark.chaos
 @pytest.mark.ray
 def test_a_killed_worker_is_replaced_and_the_tables_are_the_same(
-    write_study: Callable[..., Path], data, tmp_path: Path
+    write_study: Callable[..., Path], data, tmp_path: Path, undisturbed: Path
 ) -> None:
     study = write_study(networks=ONE_NETWORK)
-    finish(study, data, tmp_path / "whole", "in-process")
     out = tmp_path / "killed"
     with running(study, data, out, "ray", "--trials-per-launch", "2") as process:
         wait_for(lambda: len(finished(out)) >= 1, process)
@@ -92,7 +97,7 @@ def test_a_killed_worker_is_replaced_and_the_tables_are_the_same(
         os.kill(workers[0].pid, signal.SIGKILL)
         printed, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, printed
-    whole = (tmp_path / "whole" / "ensembles" / "metrics.csv").read_text()
+    whole = (undisturbed / "metrics.csv").read_text()
     assert (out / "ensembles" / "metrics.csv").read_text() == whole
 
 

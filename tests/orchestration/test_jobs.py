@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     environment.pop("RAY_ADDRESS", None)
     # a short path: Ray puts sockets below it
@@ -74,8 +76,6 @@ def submit(head: Head, *entrypoint: str, **changes: str) -> subprocess.Completed
 
 
 def wait_for_dashboard(head: Head) -> None:
-    import time
-
     port = int(head.dashboard.rsplit(":", 1)[1])
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

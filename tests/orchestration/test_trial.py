@@ -72,7 +72,7 @@ def test_the_kept_weights_are_those_of_the_chosen_epoch(
     prepared: tuple[Job, TrialInputs, Trial],
 ) -> None:
     """A training that ends at the chosen epoch has the same weights, by either rule."""
-    job, inputs, trial = prepared
+    _, inputs, trial = prepared
     run_trial(trial, inputs, "cpu")
     chosen = inputs.folder.read_trial(trial.id)["selection"]["epoch"]
     config = trial.training_config.model_copy(update={"epochs": chosen})
