@@ -43,8 +43,9 @@ def sample_policy(
     Returns:
         1.0 where a block is tuned, 0.0 where the pretrained block is kept.
     """
-    perturbed = logits.float() + noise.to(logits.device, torch.float32)
-    hard = (perturbed[..., 1] > perturbed[..., 0]).float()
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    perturbed = logits.to(exact) + noise.to(logits.device, exact)
+    hard = (perturbed[..., 1] > perturbed[..., 0]).to(exact)
     soft = torch.softmax(perturbed / temperature, dim=-1)[..., 1]
     # The bracket is exactly 0, so that the value is exactly 0 or 1; the gradient is that of soft.
     return hard + (soft - soft.detach())

@@ -96,7 +96,7 @@ class SpotTune(nn.Module):
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch block"]:
         """How probable each subject's policy is to tune each block, in [0, 1]."""
-        return torch.softmax(self.policy_logits(volumes).float(), dim=-1)[..., 1]
+        return torch.softmax(self.policy_logits(volumes), dim=-1)[..., 1]
 
     def forward(
         self,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,14 @@ class World:
     size: int = 1
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network as its workers train it together: gradients averaged."""
+        """The network as its workers train it together: gradients and batch statistics shared."""
         if self.size == 1:
             return network
-        return nn.parallel.DistributedDataParallel(network)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                # Parameters and buffers stay the same objects, so the optimiser keeps its own.
+                module.__class__ = SharedBatchNorm3d
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all workers, in the order of their ranks; workers may differ in number."""
@@ -32,3 +38,36 @@ class World:
         parts: list[Tensor | None] = [None] * self.size
         dist.all_gather_object(parts, rows.cpu())
         return torch.cat([part for part in parts if part is not None])
+
+
+class SharedBatchNorm3d(nn.BatchNorm3d):
+    """BatchNorm over the workers' common batch; PyTorch's own runs on GPUs only.
+
+    Workers may hold different numbers of volumes.
+    """
+
+    def forward(
+        self, x: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch channels depth height width"]:
+        """Normalise with the statistics of all workers while training."""
+        if not self.training:
+            return super().forward(x)
+        wide = x.double()  # a variance by its moments loses digits in float32
+        number = wide.new_full((1,), x.numel() / x.shape[1])
+        moments = torch.cat([wide.sum((0, 2, 3, 4)), wide.square().sum((0, 2, 3, 4)), number])
+        total = all_reduce(moments)
+        count = total[-1].detach()
+        mean, square = (total[:-1] / count).chunk(2)
+        variance = square - mean.square()
+        self._remember(mean.detach(), (variance * count / (count - 1)).detach())
+        scale = (variance + self.eps).rsqrt() * self.weight
+        shape = (1, -1, 1, 1, 1)
+        return (wide * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running averages towards a batch's statistics."""
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)

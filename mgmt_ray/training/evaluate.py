@@ -70,7 +70,7 @@ def _draw_probabilities(
     network: Network, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
 ) -> Tensor:
     """Probabilities [draw, row]; one draw for a network without a policy."""
-    volumes = data.volumes.float()
+    volumes = data.volumes.to(next(network.parameters()).dtype)
     if not isinstance(network, SpotTune):
         return torch.sigmoid(network(volumes)).unsqueeze(0)
     seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]

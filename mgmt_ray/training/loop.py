@@ -148,18 +148,19 @@ def _train_epoch(
     order = stream(seed, "order", number).permutation(len(data))
     noise = torch.Generator().manual_seed(stream_seed(seed, "gumbel", number))
     num_blocks = state.network.num_routed_blocks
+    dtype = next(state.network.parameters()).dtype
     seen = []
     for rows in np.array_split(order, -(-len(data) // config.batch_size)):
         gumbel = gumbel_noise(len(rows), num_blocks, noise)
         mine = slice(world.rank, None, world.size)
         batch = data.select(rows[mine])
-        logits = network(batch.volumes.float(), gumbel[mine].to(batch.volumes.device))
+        logits = network(batch.volumes.to(dtype), gumbel[mine].to(batch.volumes.device))
         loss = cross_entropy_sum(logits, batch.labels, weights)
         state.optimizer.zero_grad(set_to_none=True)
         # Workers average their gradients, so each gives its share of the batch's mean.
         (loss * world.size / len(rows)).backward()
         state.optimizer.step()
-        seen.append(torch.stack([logits.detach().float(), batch.labels]))
+        seen.append(torch.stack([logits.detach().to(batch.labels.dtype), batch.labels]))
     logits, labels = world.gather(torch.cat(seen, dim=1).T).double().T.cpu()
     if not torch.isfinite(logits).all():
         raise Diverged(

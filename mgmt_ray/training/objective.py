@@ -21,4 +21,6 @@ def cross_entropy_sum(
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy on the logits, summed over subjects, in nats."""
     weight = None if weights is None else weights[labels.long()]
-    return binary_cross_entropy_with_logits(logits.float(), labels, weight, reduction="sum")
+    return binary_cross_entropy_with_logits(
+        logits, labels.to(logits.dtype), weight, reduction="sum"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -57,12 +56,14 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     try:
         yield Head(f"http://127.0.0.1:{dashboard}", environment)
     finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        _, alive = psutil.wait_procs(children, timeout=15)
-        for child in alive:
-            child.kill()
+        started = psutil.Process(process.pid)
+        family = [*started.children(recursive=True), started]
+        for member in family:
+            member.terminate()
+        _, alive = psutil.wait_procs(family, timeout=15)
+        for member in alive:
+            member.kill()
+        process.wait(15)
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
