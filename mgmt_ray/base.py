@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,10 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind when it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+class CannotWrite(MgmtError):
+    """A file could not be written: disk full, no permission."""
 
 
 class Config(BaseModel):
@@ -102,22 +106,23 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
         write: fills the temporary file that it is given, in the same folder.
 
     Raises:
-        MgmtError: the file could not be written (disk full, no permission); an earlier file stays.
+        CannotWrite: the disk is full or forbidden; an earlier file stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.aside")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(aside)
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        raise MgmtError(
+        raise CannotWrite(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
             "another folder with --out, then repeat the command: what is finished is kept."
         ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ never waits for a tracking server, and a dead one costs a message.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import threading
@@ -29,6 +28,7 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 
 TRIAL_TAG = "mgmt_ray.trial"
@@ -86,8 +86,6 @@ class Tracker:
     def _run(self) -> None:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         from mlflow.exceptions import MlflowException
 
         try:

@@ -38,6 +38,11 @@ class Placement:
         """The device of a worker, as torch names it."""
         return "cuda" if self.gpus else "cpu"
 
+    @property
+    def threads(self) -> int:
+        """Threads of a worker; results on a CPU may depend on their number by rounding."""
+        return max(1, int(self.cpus))
+
 
 def launches(trials: Sequence[Trial], trials_per_launch: int) -> dict[str, list[Trial]]:
     """Trials cut into launches, in their order, by the id of each launch's first."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.base import CannotWrite, MgmtError, write_json
 from mgmt_ray.orchestration.placement import Placement, launches, slots
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.plan import Trial
@@ -35,6 +34,7 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placemen
         inputs.folder.failure(trial.id).unlink(missing_ok=True)
     match placement.launcher:
         case "in-process":
+            torch.set_num_threads(placement.threads)
             for trial in trials:
                 _attempt(trial, inputs, placement.device, World(), report=None)
         case "ray":
@@ -50,11 +50,14 @@ def _attempt(
     except MgmtError as error:
         if world.rank == 0:
             write_json(inputs.folder.failure(trial.id), {"message": str(error)})
+        if isinstance(error, CannotWrite) and world.size > 1:
+            raise  # the other workers do not write, so they wait for this one
 
 
 def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
     plan = launches(trials, placement.trials_per_launch)
     storage = str(inputs.folder.root.absolute() / "ray")
+    shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; our own files say the truth
 
     def drive(config: dict[str, Any]) -> None:
         _drive(config["launch"], plan[config["launch"]], inputs, placement, storage)
@@ -109,7 +112,7 @@ def _work(config: dict[str, Any]) -> None:
     """A Ray Train worker's part of each trial."""
     placement: Placement = config["placement"]
     context = train.get_context()
-    torch.set_num_threads(max(1, int(placement.cpus)))
+    torch.set_num_threads(placement.threads)
     device = str(train.torch.get_device()) if placement.gpus else "cpu"
     world = World(context.get_world_rank(), context.get_world_size())
     for trial in config["trials"]:
@@ -125,10 +128,3 @@ def _note_loss(trial: Trial, inputs: TrialInputs, error: str) -> None:
         inputs.folder.failure(trial.id),
         {"message": f"its workers died ({last}). Run the study again: it continues the trial."},
     )
-
-
-def single_thread() -> None:
-    """One thread per process, before torch's pools start: results do not depend on the cores."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if "torch" in sys.modules:
-        torch.set_num_threads(1)
