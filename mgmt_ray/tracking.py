@@ -182,7 +182,9 @@ class _Copy:
             return str(found.experiment_id)
         local = uri == local_store(self._folder)
         place = (self._folder.root.absolute() / "mlartifacts").as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=place))
+        # without its kind the page opens with tools for language models
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(name, artifact_location=place, tags=kind))
 
     def _known_runs(self) -> list[Any]:
         """This study's runs: its parent and the children of that."""
