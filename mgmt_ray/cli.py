@@ -12,9 +12,19 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
 
 from mgmt_ray.base import MgmtError, parse
+from mgmt_ray.orchestration.placement import Placement
 
 if TYPE_CHECKING:
     from mgmt_ray.orchestration.stages import Job
+
+STUDYS = "(default: checkpoint of the study)"
+IN_FOLDER = "(default: a database in the study's folder)"
+
+
+def folder(default: str) -> object:
+    """How a folder is asked for on the command line."""
+    return arg(metavar="DIR", help_behavior_hint=f"(default: {default})")
+
 
 StudyFile = Annotated[Path, arg(metavar="STUDY", help="study file (YAML)")]
 
@@ -23,12 +33,12 @@ StudyFile = Annotated[Path, arg(metavar="STUDY", help="study file (YAML)")]
 class Files:
     """Where files are."""
 
-    out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """the study's folder (default: NAME_study beside you, after the study's name)"""
-    data: Annotated[Path | None, arg(metavar="DIR")] = None
-    """the data set's folder (default: cohort.root of the study)"""
-    checkpoint: Annotated[Path | None, arg(metavar="FILE")] = None
-    """MedicalNet's .pth file (default: checkpoint of the study)"""
+    out: Annotated[Path | None, folder("NAME_study, after the study's name")] = None
+    """the study's folder"""
+    data: Annotated[Path | None, folder("cohort.root of the study")] = None
+    """the data set's folder"""
+    checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=STUDYS)] = None
+    """MedicalNet's .pth file"""
 
 
 @dataclass(frozen=True)
@@ -37,25 +47,14 @@ class Machine:
 
     address: Annotated[str, arg(metavar="ADDRESS")] = "local"
     """which Ray: "local" starts one here, "auto" finds the running one, or HOST:PORT"""
-    launcher: Literal["ray", "in-process"] = "ray"
-    """how trials run: Ray Tune over Ray Train, or one after another in this process"""
-    workers: int = 1
-    """worker processes per trial; each batch is shared among them"""
-    cpus: float = 1
-    """CPU cores per worker"""
-    gpus: float = 0
-    """GPUs per worker; a fraction shares a card among trials, 0 trains on the CPU"""
-    concurrent: int = 0
-    """trials at a time; 0 for as many as fit"""
-    trials_per_launch: int = 1
-    """trials that one launch runs in turn; more saves start-up time when trials take seconds"""
-    tracking: Annotated[str | None, arg(metavar="URI")] = None
-    """MLflow's tracking server (default: a database in the study's folder)"""
+    tracking: Annotated[str | None, arg(metavar="URI", help_behavior_hint=IN_FOLDER)] = None
+    """MLflow's tracking server"""
+    placement: OmitArgPrefixes[Placement] = field(default_factory=Placement)
 
     @property
     def ray_address(self) -> str | None:
         """Which Ray; None where none is needed."""
-        return self.address if self.launcher == "ray" else None
+        return self.address if self.placement.launcher == "ray" else None
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Synthesize:
     signal: Annotated[tuple[str, ...], arg(metavar="MODALITY:AMPLITUDE")] = ()
     """texture in the tumour that tells the label, in deviations of the noise; none by default"""
     modalities: Annotated[tuple[str, ...], arg(metavar="MODALITY")] = ()
-    """modalities to write, one per flag (default: all eleven)"""
+    """modalities to write, one per flag; none given: all eleven"""
     without_dti: float = 0.17
     """fraction of the subjects that lack DTI"""
     without_dsc: float = 0.28
@@ -282,22 +281,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _job(study_file: Path, files: Files, machine: Machine) -> Job:
-    from mgmt_ray.orchestration.placement import Placement
     from mgmt_ray.orchestration.stages import Job
     from mgmt_ray.study.config import load_study
     from mgmt_ray.study.folder import StudyFolder
 
     study = load_study(study_file, files.data, files.checkpoint)
-    placement = Placement(
-        launcher=machine.launcher,
-        workers=machine.workers,
-        cpus=machine.cpus,
-        gpus=machine.gpus,
-        concurrent=machine.concurrent,
-        trials_per_launch=machine.trials_per_launch,
-    )
     out = files.out or Path(f"{study.name}_study")
-    return Job(study, StudyFolder(out.absolute()), placement, machine.tracking)
+    return Job(study, StudyFolder(out.absolute()), machine.placement, machine.tracking)
 
 
 def _amplitude(text: str) -> tuple[str, float]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.study.plan import Trial
+
+if TYPE_CHECKING:  # the command line shows these options without loading what runs them
+    from mgmt_ray.study.plan import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,20 +17,20 @@ class Placement:
     """Resources of each trial; none of it changes a result but by rounding.
 
     Attributes:
-        launcher: "ray" for Ray Tune over Ray Train; "in-process" trains here, one after another.
-        workers: processes that share each trial's batches.
-        cpus: CPU cores per worker.
-        gpus: GPUs per worker; fractions share a card among trials, 0 trains on the CPU.
-        concurrent: launches at a time; 0 for as many as the cluster holds.
-        trials_per_launch: trials that a launch trains in turn; more than one saves start-up time
-            when trials take seconds.
-        max_failures: how often a launch is repeated after a dead worker or driver.
+        launcher: how trials run: Ray Tune over Ray Train, or one after another in this process
+        workers: worker processes per trial, which share each of its batches
+        cpus: CPU cores per worker
+        gpus: GPUs per worker; a fraction shares a card among trials, 0 trains on the CPU
+        concurrent: launches at a time; 0 for as many as the cluster holds
+        trials_per_launch: trials that one launch runs in turn; more than one saves start-up time
+            when trials take seconds
+        max_failures: how often a launch is repeated after a dead worker or driver
     """
 
     launcher: Literal["ray", "in-process"] = "ray"
     workers: int = 1
-    cpus: float = 1
-    gpus: float = 0
+    cpus: float = 1.0
+    gpus: float = 0.0
     concurrent: int = 0
     trials_per_launch: int = 1
     max_failures: int = 2
