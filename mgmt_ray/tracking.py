@@ -132,9 +132,9 @@ class _Copy:
                 continue
             finished = self._folder.is_finished(trial.id)
             place = self._folder.trial if finished else self._folder.partial_trial
-            table = place(trial.id) / "epochs.csv"
-            if table.is_file():
-                self._copy_epochs(trial, table)
+            rows = _read_epochs(place(trial.id) / "epochs.csv")
+            if rows is not None:
+                self._copy_epochs(trial, rows)
             if finished:
                 self._copy_result(trial)
                 self._done.add(trial.id)
@@ -155,11 +155,10 @@ class _Copy:
             self._client.log_artifact(parent, str(path), None if below == "." else below)
         self._client.set_terminated(parent, outcome)
 
-    def _copy_epochs(self, trial: Trial, path: Path) -> None:
+    def _copy_epochs(self, trial: Trial, rows: pd.DataFrame) -> None:
         if trial.id not in self._runs:
             self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._runs[""]))
             self._log(self._runs[trial.id], params=_trial_params(trial))
-        rows = pd.read_csv(path)
         for _, row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].iterrows():
             values = {str(name): float(value) for name, value in row.items()}
             epoch = int(values.pop("epoch"))
@@ -229,6 +228,14 @@ class _Copy:
             [Param(k, v) for k, v in (params or {}).items()],
             [RunTag(k, v) for k, v in (tags or {}).items()],
         )
+
+
+def _read_epochs(path: Path) -> pd.DataFrame | None:
+    """A trial's epochs; None where there are none, or where it ends and moves just now."""
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        return None
 
 
 def _epochs_of(run: Any) -> int:
