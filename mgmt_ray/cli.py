@@ -265,12 +265,12 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``mgmt-ray``; exits with 2 on what its user can mend, 130 when interrupted."""
-    command: Command = tyro.cli(
-        Command, prog="mgmt-ray", description=__doc__, args=arguments, config=(UseAppendAction,)
-    )
     # Preemption sends SIGTERM; leaving by an exception ends runs and locks as they should be.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        command: Command = tyro.cli(
+            Command, prog="mgmt-ray", description=__doc__, args=arguments, config=(UseAppendAction,)
+        )
         command.run()
     except MgmtError as error:
         print(f"mgmt-ray: {error}", file=sys.stderr)

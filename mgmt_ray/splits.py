@@ -88,7 +88,7 @@ def make_split(
         modalities: those of the study.
 
     Raises:
-        MgmtError: too few subjects of a class for the folds.
+        MgmtError: the test set or a fold would lack one of the classes.
     """
     complete = [s for s in cohort.subjects if set(modalities) <= set(s.scans)]
     rest = [s for s in cohort.subjects if not set(modalities) <= set(s.scans)]
@@ -102,13 +102,37 @@ def make_split(
                 f"split: {number} {name} subjects are left for {config.folds} training folds. "
                 "Lower split.folds or add subjects."
             )
+    folds = _deal(training, config, modalities)
+    _refuse_missing_classes(cohort, test, folds, modalities)
     return Split(
         test=tuple(sorted(test)),
-        folds=_deal(training, config, modalities),
+        folds=folds,
         left_out=tuple(sorted(left_out)),
         seed=config.seed,
         cohort=cohort.hash,
     )
+
+
+def _refuse_missing_classes(
+    cohort: Cohort,
+    test: set[str],
+    folds: tuple[tuple[str, ...], ...],
+    modalities: tuple[str, ...],
+) -> None:
+    """Raise unless the test set, and every fold in each modality, has both classes."""
+    if {s.label for s in cohort.subjects if s.id in test} != {0, 1}:
+        raise MgmtError(
+            f"split: the test set of {len(test)} subjects lacks a class; it is drawn among those "
+            "with every modality. Raise split.test_fraction, or list fewer modalities."
+        )
+    for modality in modalities:
+        labels = {s.id: s.label for s in cohort.subjects if modality in s.scans}
+        for number, fold in enumerate(folds):
+            if {labels[s] for s in fold if s in labels} != {0, 1}:
+                raise MgmtError(
+                    f"split: in {modality}, fold {number} lacks a class. "
+                    "Lower split.folds, or leave the modality out."
+                )
 
 
 def write_split(split: Split, path: Path) -> None:

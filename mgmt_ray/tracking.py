@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from mgmt_ray.base import first_line
+from mgmt_ray.base import fingerprint, first_line
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
@@ -32,7 +32,9 @@ PATIENCE = {
 }
 
 TRIAL_TAG = "mgmt_ray.trial"
-STUDY_TAG = "mgmt_ray.study_folder"
+STUDY_TAG = "mgmt_ray.study"
+FOLDER_TAG = "mgmt_ray.study_folder"
+PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_TAG = "mgmt_ray.epochs"
 
 
@@ -86,14 +88,12 @@ class Tracker:
     def _run(self) -> None:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
-        from mlflow.exceptions import MlflowException
-
         try:
             copy = _Copy(self._study, self._folder, self._trials, self._uri)
             while not self._stop.wait(2.0):
                 copy.update()
             copy.finish(self._outcome)
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # whatever it is, a copy must not end the study
             self._warn(
                 f"MLflow at {self._uri} cannot be written ({first_line(error)}). "
                 "Nothing of the study is lost: repeat the command to copy it there."
@@ -112,18 +112,28 @@ class _Copy:
         self._trials = trials
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = self._find_experiment(study.name, uri)
+        settings = study.model_dump(mode="json")
         known = self._known_runs()
-        self._epochs = {run.data.tags.get(TRIAL_TAG, ""): _epochs_of(run) for run in known}
-        self._runs = {run.data.tags.get(TRIAL_TAG, ""): run.info.run_id for run in known}
-        self._done = {
-            run.data.tags[TRIAL_TAG]
-            for run in known
-            if TRIAL_TAG in run.data.tags and run.info.status == "FINISHED"
-        }
-        if "" not in self._runs:
-            self._runs[""] = self._create(study.name, {STUDY_TAG: str(folder.root.absolute())})
-            self._log(self._runs[""], params=_flat(study.model_dump(mode="json")))
-        self._client.update_run(self._runs[""], status="RUNNING")
+        self._left = {run.info.run_id for run in known if run.info.status == "RUNNING"}
+        parents = [r for r in known if r.data.tags.get(STUDY_TAG) == fingerprint(settings)]
+        if parents:
+            self._parent = str(parents[0].info.run_id)
+        else:
+            self._parent = self._create(study.name, {STUDY_TAG: fingerprint(settings)})
+            self._log(self._parent, params=_flat(settings))
+        own = [r for r in known if r.data.tags.get(PARENT_TAG) == self._parent]
+        by_trial = {run.data.tags[TRIAL_TAG]: run for run in own if not self._is_outdated(run)}
+        self._runs = {trial: str(run.info.run_id) for trial, run in by_trial.items()}
+        self._epochs = {t: int(r.data.tags.get(EPOCHS_TAG, 0)) for t, r in by_trial.items()}
+        self._done = {t for t, run in by_trial.items() if run.info.status == "FINISHED"}
+        self._client.update_run(self._parent, status="RUNNING")
+
+    def _is_outdated(self, run: Any) -> bool:
+        """Whether a finished trial was deleted and trained anew since this copy of it."""
+        trial, weights = run.data.tags[TRIAL_TAG], run.data.tags.get("weights")
+        if weights is None or not self._folder.is_finished(trial):
+            return weights is not None
+        return bool(self._folder.read_trial(trial)["weights"] != weights)
 
     def update(self) -> None:
         """Copy the epochs that came since the last call."""
@@ -142,22 +152,23 @@ class _Copy:
     def finish(self, outcome: str) -> None:
         """Copy the rest, tables and figures included; no run is left running."""
         self.update()
-        parent = self._runs[""]
         for trial in self._trials:
             if trial.id in self._runs and trial.id not in self._done:
                 failed = self._folder.failure(trial.id).exists()
                 self._client.set_terminated(self._runs[trial.id], "FAILED" if failed else "KILLED")
+        for run in self._left - {self._parent, *self._runs.values()}:
+            self._client.set_terminated(run, "KILLED")  # of a plan that has changed since
         metrics = self._folder.ensembles / "metrics.csv"
         if metrics.is_file():
-            self._log(parent, metrics=_result_metrics(metrics))
+            self._log(self._parent, metrics=_result_metrics(metrics))
         for path in _artifacts(self._folder):
             below = path.parent.relative_to(self._folder.root).as_posix()
-            self._client.log_artifact(parent, str(path), None if below == "." else below)
-        self._client.set_terminated(parent, outcome)
+            self._client.log_artifact(self._parent, str(path), None if below == "." else below)
+        self._client.set_terminated(self._parent, outcome)
 
     def _copy_epochs(self, trial: Trial, rows: pd.DataFrame) -> None:
         if trial.id not in self._runs:
-            self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._runs[""]))
+            self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._parent))
             self._log(self._runs[trial.id], params=_trial_params(trial))
         for _, row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].iterrows():
             values = {str(name): float(value) for name, value in row.items()}
@@ -186,18 +197,13 @@ class _Copy:
         return str(self._client.create_experiment(name, artifact_location=place, tags=kind))
 
     def _known_runs(self) -> list[Any]:
-        """This study's runs: its parent and the children of that."""
-        folder = str(self._folder.root.absolute()).replace("'", "\\'")
-        parents = self._client.search_runs(
-            [self._experiment], f"tags.`{STUDY_TAG}` = '{folder}'", max_results=1
-        )
-        if not parents:
-            return []
-        known, token = list(parents), None
+        """Every run of this study's folder."""
+        known: list[Any] = []
+        token = None
         while True:
             page = self._client.search_runs(
                 [self._experiment],
-                f"tags.`mlflow.parentRunId` = '{parents[0].info.run_id}'",
+                f"tags.`{FOLDER_TAG}` = '{self._folder_name}'",
                 max_results=1000,
                 page_token=token,
             )
@@ -206,7 +212,12 @@ class _Copy:
             if not token:
                 return known
 
+    @property
+    def _folder_name(self) -> str:
+        return str(self._folder.root.absolute()).replace("'", "_")
+
     def _create(self, name: str, tags: dict[str, str]) -> str:
+        tags = {FOLDER_TAG: self._folder_name, **tags}
         run = self._client.create_run(self._experiment, run_name=name, tags=tags)
         return str(run.info.run_id)
 
@@ -238,13 +249,9 @@ def _read_epochs(path: Path) -> pd.DataFrame | None:
         return None
 
 
-def _epochs_of(run: Any) -> int:
-    return int(run.data.tags.get(EPOCHS_TAG, 0))
-
-
 def _trial_tags(trial: Trial, parent: str) -> dict[str, str]:
     return {
-        "mlflow.parentRunId": parent,
+        PARENT_TAG: parent,
         TRIAL_TAG: trial.id,
         "network": trial.network,
         "modality": trial.modality,

@@ -63,6 +63,27 @@ def test_epochs_are_copied_once_however_often_the_study_is_continued(
     assert {run.info.status for run in runs} == {"KILLED", "FAILED"}
 
 
+def test_a_run_of_a_plan_that_has_changed_is_not_left_running(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    write_epochs(folder, trials[0], 2)
+    track(folder, trials, "KILLED", None)
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id]):  # as after SIGKILL
+        client.update_run(run.info.run_id, status="RUNNING")
+    changed = STUDY.model_copy(update={"seed": 1})
+    tracker = Tracker(changed, folder, make_plan(changed, SPLIT), None, print)
+    tracker.start()
+    tracker.close("FINISHED")
+    runs = client.search_runs([experiment.experiment_id])
+    assert "RUNNING" not in {run.info.status for run in runs}
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert sorted(run.data.params["seed"] for run in parents) == ["0", "1"]
+
+
 def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(
     tmp_path: Path, trials: list[Trial]
 ) -> None:

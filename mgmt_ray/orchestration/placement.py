@@ -35,6 +35,21 @@ class Placement:
     trials_per_launch: int = 1
     max_failures: int = 2
 
+    def __post_init__(self) -> None:
+        least = {
+            "workers": 1,
+            "concurrent": 0,
+            "trials_per_launch": 1,
+            "max_failures": 0,
+            "gpus": 0,
+        }
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                flag = name.replace("_", "-")
+                raise MgmtError(f"--{flag} {getattr(self, name)}: must be at least {value}.")
+        if self.cpus <= 0:
+            raise MgmtError(f"--cpus {self.cpus}: must be above 0.")
+
     @property
     def device(self) -> str:
         """The device of a worker, as torch names it."""

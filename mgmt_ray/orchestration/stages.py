@@ -53,6 +53,8 @@ def select_cohort(job: Job) -> Cohort:
     planted = job.study.cohort.root / "planted.json"
     if planted.is_file():
         write_text(job.folder.root / "planted.json", planted.read_text())
+    else:
+        (job.folder.root / "planted.json").unlink(missing_ok=True)
     return cohort
 
 
@@ -116,7 +118,9 @@ def ensemble(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Open the test set for the chosen models and write the tables of results."""
     with stage("ensemble") as step:
         done = run_ensemble(trials, inputs, job.study.evaluation, job.placement, step)
-    if not done:
+    if done:
+        write_study(job.study, job.folder.evaluated_study)
+    else:
         say("ensemble: up to date")
 
 
@@ -130,6 +134,7 @@ def bring_up_to_date(job: Job) -> None:
     started = datetime.now(UTC)
     cohort, split, trials = plan_study(job)
     show_cohort(job, cohort)
+    _require_checkpoint(job.study)
     content = provenance(job.study, job.placement, started)
     write_json(job.folder.provenance, content)
     with _tracked(job, trials):
@@ -140,6 +145,17 @@ def bring_up_to_date(job: Job) -> None:
         path = report(job)
     show_results(job)
     say(f"report: {path}")
+
+
+def _require_checkpoint(study: StudyConfig) -> None:
+    """Refuse before hours of work what would fail after them."""
+    pretrained = [name for name, network in study.networks.items() if network.pretrained]
+    if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
+        raise MgmtError(
+            f"{', '.join(pretrained)} start from pretrained weights, and "
+            f"{study.checkpoint or 'no checkpoint'} is not there. "
+            "Give MedicalNet's .pth file with --checkpoint FILE."
+        )
 
 
 def show_plan(job: Job, cohort: Cohort, split: Split, trials: Sequence[Trial]) -> None:
@@ -171,6 +187,11 @@ def existing(job: Job) -> tuple[Cohort, Split, list[Trial]]:
     if not job.folder.splits.exists():
         raise MgmtError(f"{job.folder.splits}: not there yet. Run `mgmt-ray run STUDY` first.")
     split = read_split(job.folder.splits)
+    if split != make_split(cohort, job.study.split, job.study.modalities):
+        raise MgmtError(
+            f"{job.folder.splits}: is not the split of this study and cohort any more. "
+            "Run `mgmt-ray run STUDY`, or use the study file that the folder was made with."
+        )
     return cohort, split, make_plan(job.study, split)
 
 
@@ -206,7 +227,7 @@ def _tracked(job: Job, trials: list[Trial]) -> Iterator[None]:
     try:
         yield
         outcome = "FINISHED"
-    except MgmtError:
+    except Exception:
         outcome = "FAILED"
         raise
     finally:

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import platform
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from mgmt_ray.base import MgmtError, file_checksum, stream_seed, write_json, write_text
+from mgmt_ray.base import MgmtError, file_checksum, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.nets.build import Network, build
+from mgmt_ray.nets.build import build
+from mgmt_ray.orchestration.record import finish, resume, save, sizes, write_rows
 from mgmt_ray.preprocess.store import VolumeStore
-from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch, criterion_m
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits import Split
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
-from mgmt_ray.training.checkpoint import load_state, save_state, save_weights, trained_weights
 from mgmt_ray.training.dataset import VolumeSet, volume_set
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.loop import Epoch, TrainingState, fit, prepare_training_rows
+from mgmt_ray.training.loop import TrainingState, fit, prepare_training_rows
 
 STATE_SECONDS = 60.0
 """How often a training's state is saved, so that a killed worker loses no more than this."""
@@ -55,31 +46,6 @@ class TrialInputs:
         labels = {s.id: s.label for s in self.cohort.subjects}
         arrays = [store.load(ids, versions) for store in stores]
         return volume_set(arrays, [labels[s] for s in ids], ids, device)
-
-
-@dataclass(slots=True)
-class _Record:
-    """What a trial has so far; all of it is in its saved state."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    choice: EpochChoice | None = None
-    weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    probability: list[float] = field(default_factory=list)
-    deviation: list[float] = field(default_factory=list)
-
-    def add(self, epoch: Epoch, network: Network) -> None:
-        """Take in an epoch; keep its weights if the selection rule now prefers it."""
-        self.rows.append(_epoch_row(epoch))
-        self.choice = choose_epoch(
-            [
-                EpochScore(int(r["epoch"]), r["validation_sen"], r["validation_spe"])
-                for r in self.rows
-            ]
-        )
-        if self.choice.epoch == epoch.number:
-            self.weights = trained_weights(network)
-            self.probability = epoch.predictions.probability.tolist()
-            self.deviation = epoch.predictions.deviation.tolist()
 
 
 def run_trial(
@@ -117,20 +83,21 @@ def run_trial(
     ).to(device)
     state = TrainingState(network, trial.training_config)
     partial = inputs.folder.partial_trial(trial.id)
-    record = _resume(state, partial / "state.pt")
+    record = resume(state, partial / "state.pt", files)
     saved = time.monotonic()
     for epoch in fit(state, training, validation, trial.training_config, trial.stream, world):
         record.add(epoch, network)
         if world.rank == 0:
-            write_text(partial / "epochs.csv", _csv(record.rows))
+            write_rows(partial / "epochs.csv", record.rows)
             if time.monotonic() - saved >= inputs.state_seconds:
-                _save(state, record, partial / "state.pt")
+                save(state, record, partial / "state.pt", files)
                 saved = time.monotonic()
         if report:
             report(record.rows[-1])
     if world.rank == 0:
-        sizes = _sizes(network, training)
-        _finish(trial, inputs, record, validation, files | sizes, time.perf_counter() - started)
+        seconds = round(time.perf_counter() - started, 3)
+        facts = files | sizes(network, training) | {"seconds": seconds}
+        finish(trial, inputs.folder, inputs.split, record, validation, facts)
 
 
 def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
@@ -165,145 +132,12 @@ def _load(trial: Trial, inputs: TrialInputs, device: str) -> tuple[VolumeSet, Vo
     """The trial's training volumes, balanced, and its validation volumes."""
     available = {s.id for s in inputs.cohort.subjects if set(trial.channels) <= set(s.scans)}
     train, validation = inputs.split.fold(trial.fold, available)
-    assert not set(inputs.split.test) & {*train, *validation}
+    leaked = sorted(set(inputs.split.test) & {*train, *validation})
+    if leaked:
+        raise MgmtError(
+            f"trial {trial.id}: test subjects {', '.join(leaked)} would train or validate. "
+            "Delete splits.json and the trials made with it, then run again."
+        )
     training = inputs.volumes(trial.channels, train, device, augmented=True)
     balanced = prepare_training_rows(training, trial.training_config, trial.stream)
     return balanced, inputs.volumes(trial.channels, validation, device, augmented=False)
-
-
-def _resume(state: TrainingState, path: Path) -> _Record:
-    if not path.is_file():
-        return _Record()
-    saved = load_state(path)
-    state.load_state_dict(saved["training"])
-    choice = EpochChoice(**saved["choice"])
-    return _Record(
-        saved["rows"], choice, saved["weights"], saved["probability"], saved["deviation"]
-    )
-
-
-def _save(state: TrainingState, record: _Record, path: Path) -> None:
-    assert record.choice is not None
-    choice = {name: getattr(record.choice, name) for name in record.choice.__slots__}
-    save_state(
-        {
-            "training": state.state_dict(),
-            "rows": record.rows,
-            "choice": choice,
-            "weights": record.weights,
-            "probability": record.probability,
-            "deviation": record.deviation,
-        },
-        path,
-    )
-
-
-def _finish(
-    trial: Trial,
-    inputs: TrialInputs,
-    record: _Record,
-    validation: VolumeSet,
-    facts: dict[str, Any],
-    seconds: float,
-) -> None:
-    """Complete the partial folder and rename it into place."""
-    assert record.choice is not None
-    partial = inputs.folder.partial_trial(trial.id)
-    save_weights(record.weights, partial / "weights.safetensors")
-    checksum = file_checksum(partial / "weights.safetensors")
-    labels = validation.labels.int().tolist()
-    predictions = [
-        {
-            "subject": subject,
-            "split": "validation",
-            "fold": trial.fold,
-            "network": trial.network,
-            "modality": trial.modality,
-            "trial": trial.id,
-            "probability": record.probability[row],
-            "deviation": record.deviation[row],
-            "label": labels[row],
-            "weights": checksum,
-        }
-        for row, subject in enumerate(validation.subjects)
-    ]
-    assert tuple(predictions[0]) == PREDICTION_COLUMNS
-    write_text(partial / "validation.csv", _csv(predictions))
-    write_text(partial / "epochs.csv", _csv(record.rows))
-    description = {
-        **_description(trial, inputs.split, record.choice),
-        **facts,
-        "weights": checksum,
-        "seconds": round(seconds, 3),
-    }
-    write_json(partial / "trial.json", description)
-    (partial / "state.pt").unlink(missing_ok=True)
-    try:
-        os.rename(partial, inputs.folder.trial(trial.id))
-    except OSError:
-        if not inputs.folder.is_finished(trial.id):
-            raise
-        # Another attempt, cut off from the study but still alive, was first; it has the same bits.
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _description(trial: Trial, split: Split, choice: EpochChoice) -> dict[str, Any]:
-    return {
-        "id": trial.id,
-        "name": trial.name,
-        "network": trial.network,
-        "modality": trial.modality,
-        "channels": list(trial.channels),
-        "fold": trial.fold,
-        "seed": trial.seed,
-        "stream": trial.stream,
-        "hyperparameters": trial.hyperparameters,
-        "network_config": trial.network_config.model_dump(mode="json"),
-        "training_config": trial.training_config.model_dump(mode="json"),
-        "split_hash": split.hash,
-        "selection": {
-            "rule": choice.rule,
-            "epoch": choice.epoch,
-            "m": _number(choice.m),
-            "sen": _number(choice.sen),
-            "spe": _number(choice.spe),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("mgmt-ray", "torch", "numpy")},
-        },
-    }
-
-
-def _sizes(network: Network, training: VolumeSet) -> dict[str, Any]:
-    return {
-        "num_parameters": sum(p.numel() for p in network.parameters()),
-        "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "num_train_subjects": len(set(training.subjects)),
-        "num_train_volumes": len(training),
-    }
-
-
-def _epoch_row(epoch: Epoch) -> dict[str, float]:
-    row: dict[str, float] = {"epoch": epoch.number}
-    for name in ("loss", "auc", "ap", "sen", "spe"):
-        row[f"train_{name}"] = getattr(epoch.train, name)
-        row[f"validation_{name}"] = getattr(epoch.validation, name)
-    for part, scores in (("train", epoch.train), ("validation", epoch.validation)):
-        row[f"{part}_m"] = criterion_m(scores.sen, scores.spe)
-    row["lr_network"] = epoch.learning_rates["network"]
-    row["lr_agent"] = epoch.learning_rates.get("agent", float("nan"))
-    row["seconds"] = round(epoch.seconds, 4)
-    return row
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

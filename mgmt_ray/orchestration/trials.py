@@ -12,11 +12,12 @@ from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from mgmt_ray.base import CannotWrite, MgmtError, write_json
+from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.orchestration.placement import Placement, launches, slots
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.distributed import World
+from mgmt_ray.training.loop import Diverged
 
 DRIVER_MEMORY = 2**20
 """Bytes that Tune books for a driver; it insists on some resource."""
@@ -50,8 +51,8 @@ def _attempt(
     except MgmtError as error:
         if world.rank == 0:
             write_json(inputs.folder.failure(trial.id), {"message": str(error)})
-        if isinstance(error, CannotWrite) and world.size > 1:
-            raise  # the other workers do not write, so they wait for this one
+        if world.size > 1 and not isinstance(error, Diverged):
+            raise  # the other workers may know nothing of it, and would wait for this one
 
 
 def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
@@ -72,7 +73,7 @@ def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placeme
         run_config=tune.RunConfig(
             name="tune",
             storage_path=storage,
-            failure_config=tune.FailureConfig(max_failures=placement.max_failures),
+            failure_config=tune.FailureConfig(max_failures=1),  # of the driver alone
             verbose=0,
         ),
     )

@@ -58,7 +58,10 @@ class VolumeStore:
         columns = [self.versions.index(version) for version in versions]
         volumes = np.empty((len(subject_ids), len(columns), *self.volume_shape), DTYPE)
         for target, subject_id in zip(volumes, subject_ids, strict=True):
-            target[:] = self._array[self._rows[subject_id].position][columns]
+            row = self._rows[subject_id]
+            if row_checksum(self._array[row.position]) != row.checksum:
+                raise self._changed([subject_id])
+            target[:] = self._array[row.position][columns]
         return volumes
 
     def parameters(self, subject_id: str, version: str) -> Mapping[str, float | int]:
@@ -79,10 +82,13 @@ class VolumeStore:
             if row_checksum(self._array[row.position]) != row.checksum
         ]
         if changed:
-            raise MgmtError(
-                f"{self.path}: the volumes of {', '.join(changed)} are not what was written. "
-                "Delete the file and run `mgmt-ray prepare STUDY` again; check the disk."
-            )
+            raise self._changed(changed)
+
+    def _changed(self, subject_ids: Sequence[str]) -> MgmtError:
+        return MgmtError(
+            f"{self.path}: the volumes of {', '.join(subject_ids)} are not what was written. "
+            "Delete the file and run `mgmt-ray prepare STUDY` again; check the disk."
+        )
 
     def _must_have(self, what: str, wanted: Sequence[str], present: Sequence[str]) -> None:
         missing = [name for name in wanted if name not in set(present)]

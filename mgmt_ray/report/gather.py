@@ -90,8 +90,10 @@ def read_study_results(out: Path) -> StudyResults:
             was trained with another split than the folder's.
     """
     folder = StudyFolder(out)
-    config_text = _read_text(folder.study_file, f"mgmt-ray cohort STUDY --out {out}")
-    config = _read_config(folder.study_file, config_text)
+    # the study that the results are of, not one that was planned in the folder since
+    study = folder.evaluated_study if folder.evaluated_study.is_file() else folder.study_file
+    config_text = _read_text(study, f"mgmt-ray cohort STUDY --out {out}")
+    config = _read_config(study, config_text)
     cohort = read_cohort(out)
     if not folder.splits.exists():
         raise _missing(folder.splits, f"mgmt-ray plan STUDY --out {out}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mgmt_ray.base import Config, MgmtError, parse, write_text
 from mgmt_ray.cohort.read import CohortConfig
@@ -14,6 +14,9 @@ from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.splits import SplitConfig
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""What may become the name of a file."""
 
 
 class SweepConfig(Config):
@@ -28,7 +31,7 @@ class SweepConfig(Config):
 class StudyConfig(Config):
     """A study's stages, in the order in which they run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: str = Field(pattern=NAME)
     seed: int = Field(0, description="of training; every stream is derived from it")
     cohort: CohortConfig
     checkpoint: Path | None = Field(None, description="MedicalNet's .pth file")
@@ -37,7 +40,7 @@ class StudyConfig(Config):
     inputs: tuple[tuple[str, ...], ...] = Field(
         (), description="channels of each model; empty: every modality alone"
     )
-    networks: dict[str, NetworkConfig]
+    networks: dict[Annotated[str, Field(pattern=NAME)], NetworkConfig] = Field(min_length=1)
     training: TrainingConfig = TrainingConfig()
     sweep: SweepConfig = SweepConfig()
     num_seeds: int = Field(1, ge=1, description="trainings of each network, input and fold")
@@ -48,6 +51,18 @@ class StudyConfig(Config):
         unknown = sorted({c for channels in self.inputs for c in channels} - {*self.modalities})
         if unknown:
             raise ValueError(f"inputs: {', '.join(unknown)} not in cohort.modalities")
+        if len(set(self.inputs)) < len(self.inputs) or any(
+            len(set(c)) < len(c) for c in self.inputs
+        ):
+            raise ValueError("inputs: one is listed twice, or has a channel twice")
+        for name, values in self.sweep.model_dump().items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"sweep.{name}: a value is listed twice")
+            for value in values:
+                try:
+                    TrainingConfig.model_validate({name: value})
+                except ValidationError as error:
+                    raise ValueError(f"sweep.{name}: {error.errors()[0]['msg']}") from error
         return self
 
     @property

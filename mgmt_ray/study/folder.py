@@ -48,6 +48,11 @@ class StudyFolder:
         return self.ensembles / "test_openings.jsonl"
 
     @property
+    def evaluated_study(self) -> Path:
+        """The resolved study that the tables of results are of."""
+        return self.ensembles / "study.yaml"
+
+    @property
     def provenance(self) -> Path:
         """What ran: versions, commit, times."""
         return self.root / "provenance.json"

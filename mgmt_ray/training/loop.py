@@ -60,7 +60,11 @@ class TrainingState:
             ]
         )
         self.scheduler = ReduceLROnPlateau(
-            self.optimizer, factor=config.rate_factor, patience=config.patience
+            # without eps=0 torch leaves rates alone that would fall by less than 1e-8
+            self.optimizer,
+            factor=config.rate_factor,
+            patience=config.patience,
+            eps=0.0,
         )
         self.epoch = 0
 

@@ -45,3 +45,9 @@ def test_as_many_launches_as_fit(
 def test_a_launch_that_never_fits_is_refused_at_once() -> None:
     with pytest.raises(MgmtError, match=r"wants 2 CPU and 2 GPU.*8 CPU, 0 GPU.*Lower --workers"):
         slots(replace(Placement(), workers=2, gpus=1), {"CPU": 8})
+
+
+@pytest.mark.parametrize("option", ["workers", "cpus", "trials_per_launch"])
+def test_a_resource_of_nothing_is_refused(option: str) -> None:
+    with pytest.raises(MgmtError, match=option.replace("_", "-")):
+        replace(Placement(), **{option: 0})

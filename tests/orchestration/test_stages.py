@@ -16,6 +16,7 @@ from mgmt_ray.orchestration.stages import (
     Job,
     bring_up_to_date,
     ensemble,
+    existing,
     plan_study,
     prepare,
     train,
@@ -23,6 +24,7 @@ from mgmt_ray.orchestration.stages import (
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.preprocess.store_plan import plan_store
 from mgmt_ray.tracking import local_store
+from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
 
 EPOCH_COLUMNS = {
     "epoch",
@@ -213,6 +215,39 @@ def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
         weights.write_bytes(content)
         with pytest.raises(MgmtError, match="its checksum is not the one"):
             ensemble(job, trials, inputs)
+
+
+def test_a_lost_table_is_made_again(make_job: Callable[..., Job]) -> None:
+    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(job)
+    before = (job.folder.ensembles / "metrics.csv").read_text()
+    (job.folder.ensembles / "metrics.csv").unlink()
+    (job.folder.ensembles / "predictions.csv").write_text("")
+    bring_up_to_date(job)
+    assert (job.folder.ensembles / "metrics.csv").read_text() == before
+
+
+def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
+    make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
+    cohort, split, trials = plan_study(job)
+    prepare(job, cohort)
+    train(job, trials, job.inputs(cohort, split))
+    weights = SourceTaskConfig(depth=10, width=4, steps=0, shape=(10, 12, 12), seed=5)
+    write_source_task_checkpoint(weights, tmp_path / "other.pth")
+    other = replace(job.inputs(cohort, split), checkpoint=tmp_path / "other.pth")
+    with pytest.raises(MgmtError, match=r"checkpoint_checksum differ"):
+        ensemble(job, trials, other)
+    assert not job.folder.test_openings.exists()
+
+
+def test_tables_of_another_split_are_not_continued(make_job: Callable[..., Job]) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    plan_study(make_job(networks=networks))
+    changed = make_job(networks=networks, split={"folds": 2, "seed": 9})
+    with pytest.raises(MgmtError, match="not the split of this study"):
+        existing(changed)
 
 
 def test_trials_never_read_the_test_subjects(make_job: Callable[..., Job]) -> None:

@@ -1,0 +1,197 @@
+"""What a trial has so far, what it leaves, and how it continues after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+import shutil
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mgmt_ray.base import file_checksum, write_json, write_text
+from mgmt_ray.nets.build import Network
+from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch, criterion_m
+from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.splits import Split
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.plan import Trial
+from mgmt_ray.training.checkpoint import load_state, save_state, save_weights, trained_weights
+from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.loop import Epoch, TrainingState
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """What a trial has so far; all of it is in its saved state."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    choice: EpochChoice | None = None
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    probability: list[float] = field(default_factory=list)
+    deviation: list[float] = field(default_factory=list)
+
+    def add(self, epoch: Epoch, network: Network) -> None:
+        """Take in an epoch; keep its weights if the selection rule now prefers it."""
+        self.rows.append(_epoch_row(epoch))
+        self.choice = choose_epoch(
+            [
+                EpochScore(int(r["epoch"]), r["validation_sen"], r["validation_spe"])
+                for r in self.rows
+            ]
+        )
+        if self.choice.epoch == epoch.number:
+            self.weights = trained_weights(network)
+            self.probability = epoch.predictions.probability.tolist()
+            self.deviation = epoch.predictions.deviation.tolist()
+
+
+def resume(state: TrainingState, path: Path, files: dict[str, Any]) -> TrialRecord:
+    """Continue a training from its saved state, or begin a record if there is none.
+
+    A state that was trained from other files than the present ones is not continued.
+    """
+    saved = load_state(path) if path.is_file() else None
+    if saved is None or saved["files"] != files:
+        return TrialRecord()
+    state.load_state_dict(saved["training"])
+    choice = EpochChoice(**saved["choice"])
+    return TrialRecord(
+        saved["rows"], choice, saved["weights"], saved["probability"], saved["deviation"]
+    )
+
+
+def save(state: TrainingState, record: TrialRecord, path: Path, files: dict[str, Any]) -> None:
+    """Write all that :func:`resume` needs."""
+    assert record.choice is not None
+    choice = {name: getattr(record.choice, name) for name in record.choice.__slots__}
+    save_state(
+        {
+            "files": files,
+            "training": state.state_dict(),
+            "rows": record.rows,
+            "choice": choice,
+            "weights": record.weights,
+            "probability": record.probability,
+            "deviation": record.deviation,
+        },
+        path,
+    )
+
+
+def finish(
+    trial: Trial,
+    folder: StudyFolder,
+    split: Split,
+    record: TrialRecord,
+    validation: VolumeSet,
+    facts: dict[str, Any],
+) -> None:
+    """Complete the partial folder and rename it into place."""
+    assert record.choice is not None
+    partial = folder.partial_trial(trial.id)
+    save_weights(record.weights, partial / "weights.safetensors")
+    checksum = file_checksum(partial / "weights.safetensors")
+    labels = validation.labels.int().tolist()
+    predictions = [
+        {
+            "subject": subject,
+            "split": "validation",
+            "fold": trial.fold,
+            "network": trial.network,
+            "modality": trial.modality,
+            "trial": trial.id,
+            "probability": record.probability[row],
+            "deviation": record.deviation[row],
+            "label": labels[row],
+            "weights": checksum,
+        }
+        for row, subject in enumerate(validation.subjects)
+    ]
+    assert tuple(predictions[0]) == PREDICTION_COLUMNS
+    write_rows(partial / "validation.csv", predictions)
+    write_rows(partial / "epochs.csv", record.rows)
+    description = {
+        **_description(trial, split, record.choice),
+        **facts,
+        "weights": checksum,
+    }
+    write_json(partial / "trial.json", description)
+    (partial / "state.pt").unlink(missing_ok=True)
+    try:
+        os.rename(partial, folder.trial(trial.id))
+    except OSError:
+        if not folder.is_finished(trial.id):
+            raise
+        # Another attempt, cut off from the study but still alive, was first; it has the same bits.
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _description(trial: Trial, split: Split, choice: EpochChoice) -> dict[str, Any]:
+    return {
+        "id": trial.id,
+        "name": trial.name,
+        "network": trial.network,
+        "modality": trial.modality,
+        "channels": list(trial.channels),
+        "fold": trial.fold,
+        "seed": trial.seed,
+        "stream": trial.stream,
+        "hyperparameters": trial.hyperparameters,
+        "network_config": trial.network_config.model_dump(mode="json"),
+        "training_config": trial.training_config.model_dump(mode="json"),
+        "split_hash": split.hash,
+        "selection": {
+            "rule": choice.rule,
+            "epoch": choice.epoch,
+            "m": _number(choice.m),
+            "sen": _number(choice.sen),
+            "spe": _number(choice.spe),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("mgmt-ray", "torch", "numpy")},
+        },
+    }
+
+
+def sizes(network: Network, training: VolumeSet) -> dict[str, Any]:
+    """Numbers of parameters, subjects and volumes of a training."""
+    return {
+        "num_parameters": sum(p.numel() for p in network.parameters()),
+        "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "num_train_subjects": len(set(training.subjects)),
+        "num_train_volumes": len(training),
+    }
+
+
+def _epoch_row(epoch: Epoch) -> dict[str, float]:
+    row: dict[str, float] = {"epoch": epoch.number}
+    for name in ("loss", "auc", "ap", "sen", "spe"):
+        row[f"train_{name}"] = getattr(epoch.train, name)
+        row[f"validation_{name}"] = getattr(epoch.validation, name)
+    for part, scores in (("train", epoch.train), ("validation", epoch.validation)):
+        row[f"{part}_m"] = criterion_m(scores.sen, scores.spe)
+    row["lr_network"] = epoch.learning_rates["network"]
+    row["lr_agent"] = epoch.learning_rates.get("agent", float("nan"))
+    row["seconds"] = round(epoch.seconds, 4)
+    return row
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows with the same keys as a CSV table."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
