@@ -23,6 +23,16 @@ class MgmtError(Exception):
     The command line prints it without a traceback and leaves with exit code 2.
     """
 
+    def __reduce__(self) -> tuple[Callable[..., MgmtError], tuple[type[MgmtError], str]]:
+        """Pickle the message alone: kinds of errors differ in what they are made from."""
+        return _as_it_was, (type(self), str(self))
+
+
+def _as_it_was(kind: type[MgmtError], message: str) -> MgmtError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    return error
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind when it has none."""

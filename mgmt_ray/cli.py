@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +17,7 @@ from mgmt_ray.orchestration.placement import Placement
 if TYPE_CHECKING:
     from mgmt_ray.orchestration.stages import Job
 
+DESCRIPTION = "How well can MGMT promoter methylation be told from MRI, and how sure are we?"
 STUDYS = "(default: checkpoint of the study)"
 IN_FOLDER = "(default: a database in the study's folder)"
 
@@ -231,7 +232,8 @@ class Report:
         from mgmt_ray.orchestration.progress import say
         from mgmt_ray.orchestration.stages import report
 
-        job = _job(self.study, self.files, Machine())
+        files = replace(self.files, data=self.files.data or Path())  # the data set is not read
+        job = _job(self.study, files, Machine())
         with job.folder.lock():
             say(f"report: {report(job)}")
 
@@ -269,7 +271,11 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         command: Command = tyro.cli(
-            Command, prog="mgmt-ray", description=__doc__, args=arguments, config=(UseAppendAction,)
+            Command,
+            prog="mgmt-ray",
+            description=DESCRIPTION,
+            args=arguments,
+            config=(UseAppendAction,),
         )
         command.run()
     except MgmtError as error:

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgmt_ray.base import CannotWrite, fingerprint, first_line, stream, stream_seed, write_text
+from mgmt_ray.base import (
+    CannotWrite,
+    MgmtError,
+    fingerprint,
+    first_line,
+    stream,
+    stream_seed,
+    write_text,
+)
 
 
 def test_streams_of_other_names_are_other_streams() -> None:
@@ -52,6 +61,22 @@ def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWrite, match=r"table.csv: cannot be written"):
         write_text(tmp_path / "file" / "table.csv", "text")
+
+
+def kinds_of(error: type[MgmtError]) -> list[type[MgmtError]]:
+    return [error, *(kind for below in error.__subclasses__() for kind in kinds_of(below))]
+
+
+def test_every_error_comes_back_whole_from_another_process() -> None:
+    from mgmt_ray.cohort.check import BadScan
+
+    errors = [BadScan(Path("scan.nii.gz"), "the file is empty", "Copy it again")]
+    errors += [kind.__new__(kind) for kind in kinds_of(MgmtError)]
+    for error in errors:
+        error.args = error.args or ("message",)
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
 
 
 def test_an_error_without_text_is_named_by_its_kind() -> None:

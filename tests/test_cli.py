@@ -59,6 +59,25 @@ def test_a_wrong_input_gives_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_address_where_nobody_answers_is_told_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text("name: x\ncohort: {modalities: [PH]}\nnetworks: {random: {kind: random}}\n")
+    where = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert leave(["run", str(study), *where, "--address", "127.0.0.1:9"]) == 2
+    assert "--address 127.0.0.1:9: nobody answers there" in capsys.readouterr().err
+
+
+def test_an_out_folder_that_is_a_file_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text("name: x\ncohort: {modalities: [PH]}\nnetworks: {random: {kind: random}}\n")
+    assert leave(["plan", str(study), "--data", str(tmp_path), "--out", str(study)]) == 2
+    assert "cannot be made or written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["run"], ["fly"], ["plan", "x.yaml", "--colour", "red"]])
 def test_a_wrong_command_leaves_with_exit_code_2(arguments: list[str]) -> None:
     assert leave(arguments) == 2

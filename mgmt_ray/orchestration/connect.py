@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +39,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
     if address is None or ray.is_initialized():
         yield
         return
+    _require_listener(address)
     try:
         if address == "local":
             ray.init(
@@ -59,6 +61,20 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Ask at HOST:PORT first: Ray itself would knock for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise MgmtError(
+            f"--address {address}: nobody answers there ({error.strerror or error}). Start Ray "
+            "with `ray start --head`, mend the address, or leave it away to use this machine."
+        ) from error
 
 
 def fetch(reference: ray.ObjectRef) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.orchestration.trials import run_trials
 from mgmt_ray.report.html import write_report
 from mgmt_ray.report.terminal import summary
+from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.splits import Split, make_split, read_split, write_split
+from mgmt_ray.statistics.planted import planted_verdict
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial, make_plan
@@ -60,6 +63,7 @@ def select_cohort(job: Job) -> Cohort:
 
 def show_cohort(job: Job, cohort: Cohort) -> None:
     """Print the flow of numbers."""
+    say(f"data: {job.study.cohort.root}")
     lines = flow(cohort, job.study.modalities)
     width = max(len(what) for what, _ in lines)
     for what, number in lines:
@@ -172,9 +176,16 @@ def show_plan(job: Job, cohort: Cohort, split: Split, trials: Sequence[Trial]) -
 
 
 def show_results(job: Job) -> None:
-    """Print the table of results."""
+    """Print the table of results, and whether it shows what was planted."""
+    metrics = pd.read_csv(job.folder.ensembles / "metrics.csv")
     say("")
-    say(summary(pd.read_csv(job.folder.ensembles / "metrics.csv")))
+    say(summary(metrics))
+    planted = job.folder.root / "planted.json"
+    if planted.is_file():
+        groups = group_ensembles(job.study.modalities)
+        for verdict in planted_verdict(metrics, json.loads(planted.read_text()), groups):
+            where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
+            say(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.words}")
 
 
 def existing(job: Job) -> tuple[Cohort, Split, list[Trial]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+
 from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.orchestration.progress import say, stage
@@ -43,6 +45,7 @@ def synthesize_with_weights(
         )
     with stage("synthesize scans") as step:
         synthesize(cohort, folder, step)
+    torch.set_num_threads(1)  # small layers: more threads are slower, and their sums differ
     with stage("learn the source task") as step:
         error = write_source_task_checkpoint(weights, checkpoint, step)
     write_json(mark, wanted)

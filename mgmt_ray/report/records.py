@@ -133,7 +133,7 @@ def provenance_table(results: StudyResults) -> Table:
         ("split's hash", results.split.hash),
         ("cohort's hash", results.cohort.hash),
         ("repetitions (seed numbers)", ", ".join(map(str, seeds))),
-        ("volumes' checksums", _distinct(results, "volumes_checksum")),
+        ("volumes' checksums", _volume_checksums(results)),
     ]
     return Table("Provenance", ("What", "Value"), tuple(rows))
 
@@ -155,9 +155,14 @@ def _channels(results: StudyResults) -> tuple[str, ...]:
     return tuple(m for m in MODALITIES if m in used)
 
 
-def _distinct(results: StudyResults, key: str) -> str:
-    values = sorted({_text(t[key]) for t in results.trials.values() if key in t})
-    return ", ".join(value[:12] for value in values) or NOTHING
+def _volume_checksums(results: StudyResults) -> str:
+    """Each modality with the first digits of its volumes' checksum."""
+    found = {
+        f"{modality} {checksum[:12]}"
+        for trial in results.trials.values()
+        for modality, checksum in (trial.get("volumes_checksum") or {}).items()
+    }
+    return ", ".join(sorted(found)) or NOTHING
 
 
 def _span(numbers: list[int | None]) -> str:

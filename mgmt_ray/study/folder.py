@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import folder_lock
+from mgmt_ray.base import CannotWrite, folder_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +85,11 @@ class StudyFolder:
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep every other process from changing this study meanwhile (see ``folder_lock``)."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(
+                f"--out {self.root}: cannot be made or written ({error.strerror}). "
+                "Choose another folder."
+            ) from error
         return folder_lock(self.root / "study.lock")

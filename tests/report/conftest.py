@@ -117,7 +117,7 @@ def write_trial(
         "num_train_volumes": 300,
         "seconds": 1.5 * num_epochs,
         "split_hash": split.hash,
-        "volumes_checksum": fingerprint(modality),
+        "volumes_checksum": {m: fingerprint(m) for m in modality.split("+")},
         "versions": {"torch": "2.13.0", "numpy": "2.4.6"},
     }
     write_json(out / "trials" / trial / "trial.json", content)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mgmt_ray.base import fingerprint
 from mgmt_ray.report import records, tables
 from mgmt_ray.report.gather import StudyResults, read_study_results
 
@@ -92,6 +93,7 @@ def test_members_openings_and_versions_are_listed(results: StudyResults) -> None
     provenance = dict(records.provenance_table(results).rows)
     assert provenance["study's seed"] == "42"
     assert provenance["split's hash"] == results.split.hash
+    assert f"PH {fingerprint('PH')[:12]}" in provenance["volumes' checksums"]
     spottune = records.training_table(results).rows[0]
     assert spottune == ("SpotTune", "25", "60,506,977", "66", "300", "30.0", "12.5")
 
