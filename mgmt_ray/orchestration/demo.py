@@ -8,12 +8,10 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.synthetic import SyntheticConfig
 from mgmt_ray.orchestration.connect import connected
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.progress import say
 from mgmt_ray.orchestration.stages import Job, bring_up_to_date
 from mgmt_ray.orchestration.synthesis import synthesize_with_weights
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.tracking import local_store
 from mgmt_ray.training.pretrain import SourceTaskConfig
 
 STUDY_FILE = Path(__file__).parents[2] / "jobs" / "studies" / "demo.yaml"
@@ -46,4 +44,3 @@ def run_demo(out: Path) -> None:
     job = Job(study, folder, Placement(trials_per_launch=5))
     with folder.lock(), connected("local"):
         bring_up_to_date(job)
-    say(f"MLflow: .venv/bin/mlflow ui --backend-store-uri {local_store(folder)}")

@@ -30,7 +30,7 @@ from mgmt_ray.statistics.planted import planted_verdict
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial, make_plan
-from mgmt_ray.tracking import Tracker
+from mgmt_ray.tracking import Tracker, local_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,9 @@ def bring_up_to_date(job: Job) -> None:
         path = report(job)
     show_results(job)
     say(f"report: {path}")
+    if job.tracking_uri is None:
+        say(f"MLflow: mlflow ui --backend-store-uri {local_store(job.folder)}")
+        say("        then open http://localhost:5000/#/experiments/1/runs; + unfolds the trials")
 
 
 def _require_checkpoint(study: StudyConfig) -> None:
