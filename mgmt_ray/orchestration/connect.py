@@ -36,10 +36,11 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if address is not None:
+        _require_listener(address)
     if address is None or ray.is_initialized():
         yield
         return
-    _require_listener(address)
     try:
         if address == "local":
             ray.init(

@@ -14,7 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-ONE_NETWORK = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
+# Long enough to be hit in the middle, on a fast machine too.
+SECTIONS = {
+    "networks": {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}},
+    "training": {"epochs": 8, "batch_size": 12, "learning_rate": 0.005, "validation_draws": 4},
+}
 PATIENCE_S = 240
 
 
@@ -25,7 +29,12 @@ def running(
     command = [sys.executable, "-m", "mgmt_ray.cli", "run", str(study), "--data", str(data.root)]
     command += ["--checkpoint", str(data.checkpoint), "--out", str(out), "--launcher", launcher]
     process = subprocess.Popen(
-        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell's background jobs ignore SIGINT, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
@@ -58,7 +67,7 @@ def finished(out: Path) -> list[Path]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, data, write_small_study) -> Path:
     """The tables of the same study when nothing happens to it."""
     out = tmp_path_factory.mktemp("undisturbed")
-    finish(write_small_study(out / "study.yaml", networks=ONE_NETWORK), data, out, "in-process")
+    finish(write_small_study(out / "study.yaml", **SECTIONS), data, out, "in-process")
     return out / "ensembles"
 
 
@@ -67,7 +76,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, data, write_small_stud
 def test_a_study_killed_half_way_continues_to_the_same_tables(
     write_study: Callable[..., Path], data, tmp_path: Path, undisturbed: Path, sign: signal.Signals
 ) -> None:
-    study = write_study(networks=ONE_NETWORK)
+    study = write_study(**SECTIONS)
     out = tmp_path / "killed"
     with running(study, data, out, "in-process") as process:
         wait_for(lambda: len(finished(out)) >= 1, process)
@@ -88,7 +97,7 @@ def test_a_study_killed_half_way_continues_to_the_same_tables(
 def test_a_killed_worker_is_replaced_and_the_tables_are_the_same(
     write_study: Callable[..., Path], data, tmp_path: Path, undisturbed: Path
 ) -> None:
-    study = write_study(networks=ONE_NETWORK)
+    study = write_study(**SECTIONS)
     out = tmp_path / "killed"
     with running(study, data, out, "ray", "--trials-per-launch", "2") as process:
         wait_for(lambda: len(finished(out)) >= 1, process)
