@@ -98,7 +98,6 @@ class ResNet3d(nn.Module):
                 blocks.append(block(inputs, stage_width, stride, STAGE_DILATIONS[stage]))
                 inputs = stage_width * block.expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.num_features = inputs
         self.fc = nn.Linear(inputs, outputs)
         self.apply(_initialise)
 

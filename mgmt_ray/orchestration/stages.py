@@ -78,7 +78,7 @@ def prepare(job: Job, cohort: Cohort) -> None:
 
 
 def split_cohort(job: Job, cohort: Cohort) -> Split:
-    """Draw the split, or read it if it is there and of this cohort."""
+    """Draw the split, and write it unless it is there; a changed cohort changes it."""
     split = make_split(cohort, job.study.split, job.study.modalities)
     if not job.folder.splits.exists() or read_split(job.folder.splits) != split:
         write_split(split, job.folder.splits)
