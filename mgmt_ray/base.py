@@ -11,10 +11,10 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 
 class MgmtError(Exception):
@@ -50,22 +50,31 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _from_here(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    return (folder / path.expanduser()).absolute() if folder else path
+
+
+InputPath: TypeAlias = Annotated[Path, AfterValidator(_from_here)]
+"""A file or folder that a configuration names, relative to the folder of the configuration."""
+
 C = TypeVar("C", bound=Config)
 
 
-def parse(config: type[C], content: Mapping[str, Any], where: str) -> C:
+def parse(config: type[C], content: Mapping[str, Any], where: str, folder: Path | None = None) -> C:
     """Check what a user gave and make a configuration of it.
 
     Args:
         config: the kind of configuration.
         content: values by key.
         where: file or command, for the error.
+        folder: what :data:`InputPath` values are relative to; None leaves them as they are.
 
     Raises:
         MgmtError: unknown keys or wrong values, all at once, each with the path of its key.
     """
     try:
-        return config.model_validate(content)
+        return config.model_validate(content, context={"folder": folder})
     except ValidationError as error:
         faults = "; ".join(_fault(detail) for detail in error.errors())
         raise MgmtError(f"{where}: {faults}") from error

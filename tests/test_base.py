@@ -68,9 +68,9 @@ def kinds_of(error: type[MgmtError]) -> list[type[MgmtError]]:
 
 
 def test_every_error_comes_back_whole_from_another_process() -> None:
-    from mgmt_ray.cohort.check import BadScan
+    from mgmt_ray.cohort.problem import BadScan
 
-    errors = [BadScan(Path("scan.nii.gz"), "the file is empty", "Copy it again")]
+    errors = [BadScan(Path("scan.nii.gz"), "empty_file", "the file is empty", "Copy it again")]
     errors += [kind.__new__(kind) for kind in kinds_of(MgmtError)]
     for error in errors:
         error.args = error.args or ("message",)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError, fingerprint, write_text
-from mgmt_ray.cohort.subject import MODALITIES, MODALITY_GROUPS, Subject
+from mgmt_ray.cohort.subject import MODALITIES, Subject, by_group
 
-FIXED_COLUMNS = ("subject", "label", "modalities", "mask")
+FIXED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Exclusion:
 
     Attributes:
         subject: the subject's id.
-        scope: "cohort" when the whole subject is out, else the modality group it lacks.
+        scope: "cohort" when the whole subject is out, else the modality group that is not used.
         reason: in words; equal reasons are counted together in the flow.
     """
 
@@ -47,23 +47,28 @@ class Cohort:
             )
         object.__setattr__(self, "subjects", tuple(sorted(self.subjects, key=lambda s: s.id)))
 
-    def subject(self, subject_id: str) -> Subject:
-        """The subject of that id; KeyError if there is none."""
-        for subject in self.subjects:
-            if subject.id == subject_id:
-                return subject
-        raise KeyError(subject_id)
-
     @property
     def hash(self) -> str:
-        """Fingerprint of who is in with which label and which modalities."""
-        return fingerprint([[s.id, s.label, sorted(s.scans)] for s in self.subjects])
+        """Fingerprint of who is in, with which label (or score) and which modalities."""
+        return fingerprint(
+            [
+                [s.id, s.person, s.label if s.score is None else s.score, sorted(s.scans)]
+                for s in self.subjects
+            ]
+        )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that at least one subject has, the paper's first and in its order."""
+        found = sorted({m for subject in self.subjects for m in subject.scans})
+        known = [m for m in MODALITIES if m in found]
+        return (*known, *(m for m in found if m not in known))
 
 
 def write_cohort(cohort: Cohort, folder: Path) -> None:
     """Write ``cohort.csv`` (one row per subject, a column per modality) and ``exclusions.csv``."""
     covariates = sorted({name for subject in cohort.subjects for name in subject.covariates})
-    present = [m for m in MODALITIES if any(m in subject.scans for subject in cohort.subjects)]
+    present = cohort.modalities
     rows: list[Sequence[object]] = [(*FIXED_COLUMNS, *covariates, *present)]
     for subject in cohort.subjects:
         available = " ".join(m for m in present if m in subject.scans)
@@ -71,6 +76,8 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
             (
                 subject.id,
                 subject.label,
+                subject.person,
+                "" if subject.score is None else repr(subject.score),
                 available,
                 subject.mask,
                 *(subject.covariates.get(name, "") for name in covariates),
@@ -92,29 +99,34 @@ def read_cohort(folder: Path) -> Cohort:
     path = folder / "cohort.csv"
     if not path.exists():
         raise MgmtError(f"{path}: not there yet. Run `mgmt-ray cohort STUDY --out {folder}` first.")
-    subjects = []
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            subjects.append(
-                Subject(
-                    id=row["subject"],
-                    label=int(row["label"]),
-                    scans={m: Path(row[m]) for m in MODALITIES if row.get(m)},
-                    mask=Path(row["mask"]),
-                    covariates={
-                        name: value
-                        for name, value in row.items()
-                        if value and name not in FIXED_COLUMNS and name not in MODALITIES
-                    },
-                )
-            )
+        rows = list(csv.DictReader(file))
+    modalities = {m for row in rows for m in row["modalities"].split()}
+    subjects = tuple(_subject(row, modalities) for row in rows)
     with (folder / "exclusions.csv").open(newline="", encoding="utf-8") as file:
         exclusions = tuple(Exclusion(**row) for row in csv.DictReader(file))
-    return Cohort(tuple(subjects), exclusions)
+    return Cohort(subjects, exclusions)
 
 
-def flow(cohort: Cohort, modalities: tuple[str, ...] = MODALITIES) -> list[tuple[str, int]]:
+def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
+    known = {*FIXED_COLUMNS, *modalities}
+    return Subject(
+        id=row["subject"],
+        label=int(row["label"]),
+        scans={m: Path(row[m]) for m in row["modalities"].split()},
+        mask=Path(row["mask"]),
+        covariates={name: value for name, value in row.items() if value and name not in known},
+        person=row["person"],
+        score=float(row["score"]) if row["score"] else None,
+    )
+
+
+def flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
     """The flow of numbers from everyone found to each group's subjects, for printing.
+
+    Args:
+        cohort: as it was selected.
+        modalities: of the study.
 
     Returns:
         (what, number of subjects) from the top down; the first number is the sum of the
@@ -126,10 +138,9 @@ def flow(cohort: Cohort, modalities: tuple[str, ...] = MODALITIES) -> list[tuple
     lines.append(("in the cohort", len(cohort.subjects)))
     lines.append(("  methylated", sum(s.label for s in cohort.subjects)))
     lines.append(("  unmethylated", sum(1 - s.label for s in cohort.subjects)))
-    for group, members in MODALITY_GROUPS.items():
-        if set(members) & set(modalities):
-            number = sum(s.has_group(group, modalities) for s in cohort.subjects)
-            lines.append((f"  with {group}", number))
+    for group, members in by_group(modalities).items():
+        number = sum(s.has_all(members) for s in cohort.subjects)
+        lines.append((f"  with {group}", number))
     return lines
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +43,19 @@ def write_scan(voxels: Shaped[np.ndarray, "*series depth height width"], path: P
             packed.unlink(missing_ok=True)
 
     write_aside(path, write)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Put a file under another name, without taking space where the disk can share it.
+
+    Raises:
+        MgmtError: it cannot be written.
+    """
+
+    def copy(aside: Path) -> None:
+        with suppress(OSError):
+            aside.hardlink_to(source)
+            return
+        shutil.copyfile(source, aside)
+
+    write_aside(target, copy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +15,24 @@ MODALITY_GROUPS: dict[str, tuple[str, ...]] = {
 
 MODALITIES: tuple[str, ...] = tuple(m for group in MODALITY_GROUPS.values() for m in group)
 
+STRUCTURAL = MODALITY_GROUPS["Struct"]
+"""What every public glioma data set has; T1GD is T1 after contrast agent."""
+
 
 def group_of(modality: str) -> str:
-    """The group ("DSC", "DTI" or "Struct") that a modality belongs to."""
-    return next(group for group, members in MODALITY_GROUPS.items() if modality in members)
+    """The group ("DSC", "DTI" or "Struct") of a modality; any other modality is its own group."""
+    for group, members in MODALITY_GROUPS.items():
+        if modality in members:
+            return group
+    return modality
+
+
+def by_group(modalities: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Modalities by group: the paper's groups in its order, then the others as they come."""
+    asked = list(dict.fromkeys(modalities))
+    names = [g for g in MODALITY_GROUPS if any(group_of(m) == g for m in asked)]
+    names += [m for m in asked if group_of(m) == m]
+    return {name: tuple(m for m in asked if group_of(m) == name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +40,14 @@ class Subject:
     """One person's baseline scans and what is known of them.
 
     Attributes:
-        id: unique in its cohort, without white space.
+        id: unique in its cohort; letters, digits, ``.``, ``_`` and ``-``.
         label: 1 for a methylated MGMT promoter, 0 for an unmethylated one.
-        scans: image file by modality; all on the grid of the mask.
+        scans: by modality an image file, or the folder of a DICOM series.
         mask: tumour labels (0 background, 1 necrosis, 2 edema, 4 enhancing tumour).
         covariates: what else the cohort's table says (age in years, sex, IDH1, ...), as text.
+        person: equal for all subjects that are one human being, in any cohort; the id if not given.
+        score: measured methylation from which the label follows by a cut-off that is fitted on
+            training subjects (see ``splits.label_by_training``); None where the label is given.
     """
 
     id: str
@@ -38,8 +55,12 @@ class Subject:
     scans: Mapping[str, Path]
     mask: Path
     covariates: Mapping[str, str] = field(default_factory=dict)
+    person: str = ""
+    score: float | None = None
 
-    def has_group(self, group: str, modalities: tuple[str, ...] = MODALITIES) -> bool:
-        """Whether every wanted modality of a group is there."""
-        wanted = [m for m in MODALITY_GROUPS[group] if m in modalities]
-        return all(m in self.scans for m in wanted)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "person", self.person or self.id)
+
+    def has_all(self, modalities: Iterable[str]) -> bool:
+        """Whether every one of these modalities is there."""
+        return set(modalities) <= set(self.scans)

@@ -24,7 +24,7 @@ from mgmt_ray.base import (
 from mgmt_ray.cohort.anatomy import UPENN_GRID, anatomy_from_scan, phantom
 from mgmt_ray.cohort.appearance import healthy
 from mgmt_ray.cohort.patient import Patient, clinical_table, is_written, write_patient
-from mgmt_ray.cohort.read import check_modalities
+from mgmt_ray.cohort.reader import check_modalities
 from mgmt_ray.cohort.subject import MODALITIES, group_of
 
 TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
@@ -69,7 +69,7 @@ class SyntheticConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> SyntheticConfig:
-        check_modalities(self.modalities)
+        check_modalities(self.modalities, MODALITIES)
         absent = [m for m in self.signal if m not in self.modalities]
         if absent:
             raise ValueError(

@@ -10,10 +10,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.cohort import Cohort, Exclusion
-from mgmt_ray.cohort.subject import MODALITIES, MODALITY_GROUPS, Subject, group_of
+from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.folders import SEARCH_DEPTH, version_of, walk
+from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.reader import ReaderConfig, Reading, complete_groups
+from mgmt_ray.cohort.subject import MODALITIES, Subject, group_of
 from mgmt_ray.cohort.upenn_table import CLINICAL_TABLE, ClinicalRow, read_clinical_table
 
 FOLDERS = {"Struct": "images_structural", "DTI": "images_DTI", "DSC": "images_DSC"}
@@ -24,8 +28,12 @@ BASELINE = "_11"
 OF_SUBJECTS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}|\.")
 """Folders that hold subjects: thousands, and never what :func:`find_layout` looks for."""
 
-SEARCH_DEPTH = 4
-"""Levels of folders below the root in which the images and the table are looked for."""
+
+class UpennConfig(ReaderConfig):
+    """A copy of UPENN-GBM."""
+
+    offered = MODALITIES
+    reader: Literal["upenn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +66,37 @@ def automatic_mask(images: Path, subject: str) -> Path:
     return images / "automated_segm" / f"{subject}_automated_approx_segm.nii.gz"
 
 
-def read_upenn(root: Path, modalities: tuple[str, ...] = MODALITIES) -> Cohort:
-    """Baseline subjects with an MGMT status, a tumour mask and the wanted scans.
+def read_upenn(config: UpennConfig) -> Reading:
+    """Baseline subjects with an MGMT status, a tumour mask and at least one group of scans.
 
-    Everyone found in the clinical table or on disk is either a subject or excluded once with scope
-    "cohort". A group of modalities is offered whole or not at all.
-
-    Args:
-        root: the data set's folder, ``NIfTI-files`` itself or one of its parents.
-        modalities: the wanted ones.
+    Everyone in the clinical table or on disk is found. A follow-up, a status that is neither
+    methylated nor unmethylated, and a row without scans are no faults of a copy but what the data
+    set is: they are excluded with the reason.
 
     Raises:
-        MgmtError: no such folder, images or table, or a table that cannot be used.
+        MgmtError: no such folder, images or table, or a table without the columns of one.
     """
-    layout = find_layout(root)
-    rows = read_clinical_table(layout.table, SUBJECT_ID)
+    layout = find_layout(config.root)
+    rows, problems = read_clinical_table(layout.table, SUBJECT_ID)
+    faulty = {problem.subject for problem in problems}
     subjects: list[Subject] = []
     exclusions: list[Exclusion] = []
-    for name in sorted(rows.keys() | set(_ids_on_disk(layout.images))):
-        found = _scans(layout.images, name)
-        reason = _reason_to_exclude(layout.images, name, rows.get(name), found, modalities)
-        if reason:
+    for name in sorted((rows.keys() | set(_ids_on_disk(layout.images))) - faulty):
+        row, found = rows.get(name), _scans(layout.images, name)
+        reason = _reason_to_exclude(name, row, found, config.modalities)
+        if reason or row is None:
             exclusions.append(Exclusion(name, "cohort", reason))
             continue
-        lacks = _incomplete_groups(found, modalities)
-        exclusions += [Exclusion(name, group, why) for group, why in lacks.items()]
-        offered = {m: found[m] for m in modalities if m in found and group_of(m) not in lacks}
-        subjects.append(_subject(layout.images, rows[name], offered))
-    return Cohort(tuple(subjects), tuple(exclusions))
+        folder = layout.images
+        scans, lacks, incomplete = complete_groups(name, found, config.modalities, folder)
+        mask = _mask(folder, name)
+        if mask is None:
+            problems.append(_no_mask(folder, name))
+            continue
+        exclusions += lacks
+        problems += incomplete
+        subjects.append(_subject(row, scans, *mask))
+    return Reading(tuple(subjects), tuple(exclusions), tuple(problems))
 
 
 def find_layout(root: Path) -> Layout:
@@ -99,7 +110,7 @@ def find_layout(root: Path) -> Layout:
             f"{root}: no such folder. Give the folder of your UPENN-GBM copy (it holds "
             "NIfTI-files/ and the clinical table) with --data or cohort.root."
         )
-    folders = list(_walk(root, SEARCH_DEPTH))
+    folders = list(walk(root, OF_SUBJECTS, SEARCH_DEPTH))
     images = [f for f in folders if any((f / name).is_dir() for name in FOLDERS.values())]
     if not images:
         raise MgmtError(
@@ -117,21 +128,7 @@ def find_layout(root: Path) -> Layout:
             f"{root}: no clinical table; looked for {CLINICAL_TABLE} down to {SEARCH_DEPTH} levels "
             "below. Download it from the data set's page and put it beside NIfTI-files/."
         )
-    return Layout(images[0], max(tables, key=_version))
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    yield folder
-    if depth == 0:
-        return
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not OF_SUBJECTS.match(child.name):
-            yield from _walk(child, depth - 1)
-
-
-def _version(table: Path) -> tuple[list[int], str]:
-    numbers = re.search(r"_v(\d+(?:\.\d+)*)", table.name)
-    return [int(n) for n in numbers[1].split(".")] if numbers else [], str(table)
+    return Layout(images[0], max(tables, key=lambda table: (version_of(table), str(table))))
 
 
 def _group_folders(images: Path, group: str) -> tuple[Path, Path]:
@@ -158,42 +155,17 @@ def _scans(images: Path, subject: str) -> dict[str, Path]:
 
 
 def _reason_to_exclude(
-    images: Path,
-    subject: str,
-    row: ClinicalRow | None,
-    found: Mapping[str, Path],
-    modalities: tuple[str, ...],
-) -> str | None:
-    structural = [m for m in modalities if group_of(m) == "Struct"]
+    subject: str, row: ClinicalRow | None, found: Mapping[str, Path], modalities: tuple[str, ...]
+) -> str:
     if not subject.endswith(BASELINE):
         return "follow-up scan"
     if row is None:
         return "not in the clinical table"
     if row.label is None:
         return f"MGMT {row.mgmt}"
-    if not found:
-        return "no baseline scans"
-    if not set(structural) <= set(found):
-        return "no complete structural scans"
-    lacks = _incomplete_groups(found, modalities)
-    if all(group_of(m) in lacks for m in modalities):
-        return f"no complete {_or(sorted(lacks))}"
-    if _mask(images, subject) is None:
-        return "no tumour mask"
-    return None
-
-
-def _incomplete_groups(found: Mapping[str, Path], modalities: tuple[str, ...]) -> dict[str, str]:
-    """The groups of which something wanted is missing, with the reason in words."""
-    lacks = {}
-    for group, members in MODALITY_GROUPS.items():
-        wanted = [m for m in members if m in modalities]
-        missing = [m for m in wanted if m not in found]
-        if missing == wanted != []:
-            lacks[group] = f"no {group}"
-        elif missing:
-            lacks[group] = f"incomplete {group}: {', '.join(missing)} missing"
-    return lacks
+    if not set(modalities) & set(found):
+        return "no baseline scans" if not found else "none of the study's modalities"
+    return ""
 
 
 def _mask(images: Path, subject: str) -> tuple[Path, str] | None:
@@ -206,11 +178,21 @@ def _mask(images: Path, subject: str) -> tuple[Path, str] | None:
     return None
 
 
-def _subject(images: Path, row: ClinicalRow, scans: Mapping[str, Path]) -> Subject:
-    mask = _mask(images, row.subject)
-    assert mask is not None and row.label is not None
-    path, kind = mask
-    return Subject(row.subject, row.label, scans, path, {**row.covariates, "mask_kind": kind})
+def _no_mask(images: Path, subject: str) -> Problem:
+    return Problem(
+        subject,
+        "no_mask",
+        str(automatic_mask(images, subject)),
+        "no tumour mask, neither corrected nor automatic",
+        "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude",
+    )
+
+
+def _subject(row: ClinicalRow, scans: Mapping[str, Path], mask: Path, kind: str) -> Subject:
+    assert row.label is not None
+    person = row.subject.rpartition("_")[0]
+    covariates = {**row.covariates, "mask_kind": kind}
+    return Subject(row.subject, row.label, scans, mask, covariates, person)
 
 
 def _or(names: Iterable[str]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.reader import read_rows
 
 CLINICAL_TABLE = "UPENN-GBM_clinical_info_*.csv"
 LABELS: dict[str, int | None] = {
@@ -49,7 +49,9 @@ class ClinicalRow:
     covariates: Mapping[str, str]
 
 
-def read_clinical_table(path: Path, subject_id: re.Pattern[str]) -> dict[str, ClinicalRow]:
+def read_clinical_table(
+    path: Path, subject_id: re.Pattern[str]
+) -> tuple[dict[str, ClinicalRow], list[Problem]]:
     """Read a clinical table of any version by the names of its columns.
 
     Args:
@@ -57,48 +59,39 @@ def read_clinical_table(path: Path, subject_id: re.Pattern[str]) -> dict[str, Cl
         subject_id: what every id must look like.
 
     Returns:
-        A row by subject id.
+        A row by subject id, and a problem for each id that has several rows or an MGMT status that
+        is none of the four known words; such an id has no row.
 
     Raises:
-        MgmtError: not a table, a column is missing, an id is strange or there twice, or an MGMT
-            status is none of the four known words.
+        MgmtError: not a table, a column is missing, or ids look strange.
     """
-    records = _records(path)
-    ids = [record["ID"] for record in records]
-    strange = [name for name in ids if not subject_id.fullmatch(name)]
+    records = read_rows(path, ("ID", "MGMT"))
+    strange = [r["ID"] for r in records if not subject_id.fullmatch(r["ID"])]
     if strange:
         raise MgmtError(
             f"{path}: ids {_first(strange)} do not look like UPENN-GBM-00001_11. "
             "Take the table as downloaded; a spreadsheet may have changed it."
         )
-    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
-    if twice:
-        raise MgmtError(f"{path}: {_first(twice)} have more than one row. Keep one row each.")
-    unknown = [f"{r['ID']} {r['MGMT']!r}" for r in records if r["MGMT"] not in LABELS]
-    if unknown:
-        raise MgmtError(
-            f"{path}: unknown MGMT status of {_first(unknown)}. "
-            f"Write one of {', '.join(LABELS)} in the column MGMT."
-        )
-    return {record["ID"]: _row(record) for record in records}
+    by_id: dict[str, list[dict[str, str]]] = {}
+    for record in records:
+        by_id.setdefault(record["ID"], []).append(record)
+    problems = [p for name, own in by_id.items() if (p := _problem(path, name, own))]
+    faulty = {problem.subject for problem in problems}
+    return {name: _row(own[0]) for name, own in by_id.items() if name not in faulty}, problems
 
 
-def _records(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise MgmtError(f"{path}: is no CSV table ({error}). Download it again.") from error
-    columns = lines[0] if lines else []
-    missing = [name for name in ("ID", "MGMT") if name not in columns]
-    if missing:
-        raise MgmtError(
-            f"{path}: has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(columns) or 'none'}. "
-            "Download the table again; it is comma-separated, names first."
-        )
-    filled = [line + [""] * (len(columns) - len(line)) for line in lines[1:] if any(line)]
-    return [dict(zip(columns, line, strict=False)) for line in filled]
+def _problem(path: Path, subject: str, rows: list[dict[str, str]]) -> Problem | None:
+    statuses = sorted({row["MGMT"] for row in rows})
+    if len(statuses) > 1:
+        found = f"{len(rows)} rows with MGMT {' and '.join(statuses)}"
+        return Problem(subject, "two_labels", str(path), found, "Keep the right row")
+    if len(rows) > 1:
+        found = f"{len(rows)} rows"
+        return Problem(subject, "duplicated_subject", str(path), found, "Keep one row")
+    if statuses[0] not in LABELS:
+        remedy = f"Write one of {', '.join(LABELS)} in the column MGMT"
+        return Problem(subject, "unknown_label", str(path), f"MGMT is {statuses[0]!r}", remedy)
+    return None
 
 
 def _row(record: Mapping[str, str]) -> ClinicalRow:

@@ -25,6 +25,7 @@ Volume: TypeAlias = Float32[np.ndarray, "depth height width"]
 Mask: TypeAlias = Bool[np.ndarray, "depth height width"]
 Volumes: TypeAlias = Mapping[str, np.ndarray]
 """Float32 [depth, height, width] by modality, all with one mask."""
+Box: TypeAlias = tuple[slice, slice, slice]
 Moved: TypeAlias = tuple[dict[str, np.ndarray], Mask, Drawn]
 """The volumes and the mask after a geometric change, and what was drawn for it."""
 
@@ -38,19 +39,20 @@ def flip(volumes: Volumes, mask: Mask) -> Moved:
 def rotate(volumes: Volumes, mask: Mask, draws: np.random.Generator) -> Moved:
     """Turn in the axial plane (height, width) about its centre by an angle in [-180, 180) degrees.
 
-    A positive angle moves what lies at large width towards small height. What leaves the grid is
-    lost.
+    A positive angle moves what lies at large width (left) towards small height (anterior). What
+    leaves the grid is lost.
     """
     angle = float(draws.uniform(-180.0, 180.0))
     filled = np.flatnonzero(mask.any(axis=(1, 2)))
-    planes = slice(filled[0], filled[-1] + 1)
+    planes = (slice(filled[0], filled[-1] + 1), slice(None), slice(None))
 
-    def turn(volume: np.ndarray) -> np.ndarray:
-        turned = np.zeros_like(volume)
-        turned[planes] = ndimage.rotate(volume[planes], angle, axes=(1, 2), reshape=False, order=1)
-        return turned
+    def turn(stills: list[np.ndarray]) -> list[np.ndarray]:
+        return [
+            ndimage.rotate(still[planes], angle, axes=(1, 2), reshape=False, order=1)
+            for still in stills
+        ]
 
-    return *_move_inside(volumes, mask, turn), {"angle_degrees": angle}
+    return *_move_inside(volumes, mask, planes, turn), {"angle_degrees": angle}
 
 
 def add_noise(
@@ -84,19 +86,18 @@ def deform(
     grid = draws.normal(0.0, sigma_voxels, (3, points, points, points))
     reach = _reach(mask, grid)
 
-    def bend(volume: np.ndarray) -> np.ndarray:
-        bent = np.zeros_like(volume)
-        bent[reach] = elasticdeform.deform_grid(volume, grid, order=1, crop=reach)
-        return bent
+    def bend(stills: list[np.ndarray]) -> list[np.ndarray]:
+        # one call for all: the splines of the displacements cost more than the interpolation
+        return elasticdeform.deform_grid(stills, grid, order=1, crop=reach)
 
     length = np.sqrt((grid**2).sum(axis=0))
-    return *_move_inside(volumes, mask, bend), {
+    return *_move_inside(volumes, mask, reach, bend), {
         "mean_displacement_voxels": float(length.mean()),
         "largest_displacement_voxels": float(length.max()),
     }
 
 
-def _reach(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> tuple[slice, slice, slice]:
+def _reach(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> Box:
     """The box outside which a deformed volume is background.
 
     A cubic spline passes the largest of its grid's displacements by less than half.
@@ -112,14 +113,17 @@ def _reach(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> tuple[slice, sli
 
 
 def _move_inside(
-    volumes: Volumes, mask: Mask, move: Callable[[np.ndarray], np.ndarray]
+    volumes: Volumes, mask: Mask, box: Box, move: Callable[[list[np.ndarray]], list[np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], Mask]:
-    weight = move(mask.astype(np.float32))
+    """Move volumes and mask; ``move`` gives the part in a box outside which is background."""
+    weight, *totals = move([mask.astype(np.float32), *volumes.values()])
     # a tumour of a voxel or two may nowhere reach 0.5: then its heaviest voxels stay
     inside = (weight >= min(0.5, float(weight.max()))) & (weight > 0)
-    divisor = np.where(inside, weight, np.float32(1))
+    divisor = weight[inside]
+    moved_mask = np.zeros_like(mask)
+    moved_mask[box] = inside
     moved = {}
-    for name, volume in volumes.items():
-        mean = np.clip(move(volume) / divisor, 0, 1)
-        moved[name] = np.where(inside, mean, np.float32(0))
-    return moved, inside
+    for name, total in zip(volumes, totals, strict=True):
+        moved[name] = np.zeros_like(volumes[name])
+        moved[name][moved_mask] = np.clip(total[inside] / divisor, 0, 1)
+    return moved, moved_mask

@@ -39,6 +39,18 @@ class Source:
     mtime_ns: int
 
 
+def source_of(path: Path) -> Source:
+    """The state of a file, or of a folder's files together (a DICOM series).
+
+    Raises:
+        OSError: there is nothing.
+    """
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    newest = max((state.st_mtime_ns for state in states), default=0)
+    return Source(path.name, sum(state.st_size for state in states), newest)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One subject's place in an array, with one entry per version.

@@ -27,6 +27,11 @@ class RecipeConfig(Config):
     shape: tuple[int, int, int] = Field(
         (70, 86, 86), description="depth, height, width of a volume after padding both sides"
     )
+    resample: bool = Field(
+        False,
+        description="bring scans onto their mask's grid by linear interpolation where they are on "
+        "another one, instead of raising an error",
+    )
     allow_clipping: bool = Field(
         False, description="accept tumours that the window cuts instead of raising an error"
     )
@@ -95,6 +100,7 @@ def version_key(recipe: RecipeConfig, version: str, modality: str) -> str:
         "shrink": recipe.shrink,
         "shape": recipe.shape,
         "kind": kind_of(version),
+        "resample": recipe.resample,
     }
     match kind_of(version):
         case "rotate":

@@ -6,28 +6,18 @@ mask says what is tumour, because a tumour voxel may be 0 too.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
+from scipy import ndimage
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan
+from mgmt_ray.cohort.scan import Grid, Scan, times
 
 Window: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """(start, stop) in voxels along depth, height and width; the stop is not included."""
-
-
-class ClippedTumour(MgmtError):
-    """A tumour reaches beyond the window that the recipe keeps."""
-
-    def __init__(self, subject: str, outside: int, total: int, box: Window, window: Window) -> None:
-        accept = "set recipe.allow_clipping: true, " if outside < total else ""
-        super().__init__(
-            f"subject {subject}: {outside} of its {total} tumour voxels lie outside the window "
-            f"{describe_window(window)} (the tumour spans {describe_window(box)}). Widen "
-            f"recipe.window (and recipe.shape), {accept}or leave the subject out with "
-            "cohort.exclude."
-        )
 
 
 def describe_window(window: Window) -> str:
@@ -54,9 +44,96 @@ def crop(
     return volume[tuple(slice(start, stop) for start, stop in window)]
 
 
+def resample(scan: Scan, grid: Grid, window: Window) -> Shaped[np.ndarray, "rows columns layers"]:
+    """A scan at the places of another grid, interpolated linearly; 0 where it does not reach.
+
+    A scan that is on that grid already is not changed.
+
+    Args:
+        scan: on a grid of its own, in the same physical space.
+        grid: whose voxels are wanted.
+        window: the wanted part of ``grid``.
+    """
+    if not scan.grid.difference(grid):
+        return crop(scan.voxels, window)
+    shift = np.eye(4)
+    shift[:3, 3] = [start for start, _ in window]
+    onto_scan = np.linalg.inv(scan.grid.affine) @ grid.affine @ shift
+    shape = tuple(stop - start for start, stop in window)
+    values = ndimage.affine_transform(
+        scan.voxels, onto_scan, output_shape=shape, output=np.float32, order=1, mode="nearest"
+    )
+    indices = np.ogrid[tuple(slice(size) for size in shape)]
+    values[~_reached(scan.grid, onto_scan, indices)] = 0
+    return values
+
+
+def count_outside(of_scan: Grid, grid: Grid, mask: Bool[np.ndarray, "depth height width"]) -> int:
+    """How many voxels of a mask on ``grid`` lie where a scan does not reach."""
+    onto_scan = np.linalg.inv(of_scan.affine) @ grid.affine
+    return int(np.count_nonzero(~_reached(of_scan, onto_scan, np.nonzero(mask))))
+
+
+def _reached(
+    of_scan: Grid, onto_scan: Float64[np.ndarray, "4 4"], indices: tuple[np.ndarray, ...]
+) -> Bool[np.ndarray, "*place"]:
+    """Whether places given by their depth, height and width lie in a voxel of the scan."""
+    reached = np.array(True)
+    for row, size in zip(onto_scan, of_scan.shape, strict=False):
+        along_axis = sum((f * index for f, index in zip(row[:3], indices, strict=True)), row[3])
+        reached = reached & (along_axis >= -0.5) & (along_axis <= size - 0.5)
+    return reached
+
+
 def count_clipped(mask: Bool[np.ndarray, "depth height width"], window: Window) -> int:
     """How many tumour voxels lie outside the window."""
     return int(np.count_nonzero(mask)) - int(np.count_nonzero(crop(mask, window)))
+
+
+def check_window(
+    mask: Bool[np.ndarray, "depth height width"],
+    window: Window,
+    *,
+    allow_clipping: bool,
+    path: Path,
+) -> int:
+    """Make sure that a window keeps a tumour.
+
+    Args:
+        mask: the tumour.
+        window: what the recipe keeps.
+        allow_clipping: whether a part of the tumour may lie outside.
+        path: the mask's file, for the message.
+
+    Returns:
+        How many tumour voxels lie outside.
+
+    Raises:
+        BadScan: the window reaches beyond the scan, the mask is empty, or the tumour is clipped.
+    """
+    if any(stop > size for (_, stop), size in zip(window, mask.shape, strict=True)):
+        raise BadScan(
+            path,
+            "clipped",
+            f"the window {describe_window(window)} reaches beyond the scan of {times(mask.shape)} "
+            "voxels (depth × height × width)",
+            "Fit recipe.window to the cohort's scans",
+        )
+    box = bounding_box(mask)
+    if box is None:
+        raise BadScan(path, "empty_mask", "the mask marks no tumour", LOOK_AT_IT)
+    clipped, total = count_clipped(mask, window), int(np.count_nonzero(mask))
+    if clipped == total or (clipped and not allow_clipping):
+        accept = "set recipe.allow_clipping: true, " if clipped < total else ""
+        raise BadScan(
+            path,
+            "clipped",
+            f"{clipped} of its {total} tumour voxels lie outside the window "
+            f"{describe_window(window)} (the tumour spans {describe_window(box)})",
+            f"Widen recipe.window (and recipe.shape), {accept}or leave the subject out with "
+            "cohort.exclude",
+        )
+    return clipped
 
 
 def tumour_window(box: Window, window: Window, shrink: int) -> Window:

@@ -19,6 +19,7 @@ from mgmt_ray.preprocess.index import (
     num_bytes,
     partial_path,
     read_index,
+    source_of,
 )
 from mgmt_ray.preprocess.recipe import RecipeConfig, version_key, versions
 
@@ -182,13 +183,12 @@ def _key_row(subject: Subject, modality: str, recipe: RecipeConfig) -> RowPlan:
 
 def _source(subject: Subject, what: str, path: Path) -> Source:
     try:
-        state = path.stat()
+        return source_of(path)
     except OSError as error:
         raise MgmtError(
             f"subject {subject.id}: {what} {path} cannot be read ({error.strerror}). "
             "Put the file back, or make the cohort's tables anew with `mgmt-ray cohort STUDY`."
         ) from error
-    return Source(path.name, state.st_size, state.st_mtime_ns)
 
 
 def _shelves(folder: Path, plan: ArrayPlan) -> Iterator[tuple[Path, Mapping[str, Row]]]:

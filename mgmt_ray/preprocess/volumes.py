@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import SimpleITK
 from jaxtyping import Bool, Float16
 
-from mgmt_ray.base import MgmtError, stream
-from mgmt_ray.cohort.check import check_pair, read_scan
+from mgmt_ray.base import MgmtError, stream_seed
+from mgmt_ray.cohort.check import check_grid
+from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess import augment
 from mgmt_ray.preprocess.intensity import scale_to_unit
 from mgmt_ray.preprocess.recipe import RecipeConfig, kind_of, versions
 from mgmt_ray.preprocess.spatial import (
-    ClippedTumour,
     Window,
     bounding_box,
-    count_clipped,
+    check_window,
     crop,
-    describe_window,
     padding_before,
     place,
+    resample,
     shrink_mask,
     shrink_volume,
     tumour_window,
@@ -43,7 +42,7 @@ class _Tumour:
         fine: tumour mask within ``part``, voxels of the scan.
         at: where ``part`` begins on the network's grid.
         coarse: tumour mask on the network's grid.
-        image: the whole mask as it was read.
+        scan: the whole mask as it was read.
         num_clipped: tumour voxels of the scan outside the recipe's window.
     """
 
@@ -51,7 +50,7 @@ class _Tumour:
     fine: Bool[np.ndarray, "depth height width"]
     at: tuple[int, int, int]
     coarse: Bool[np.ndarray, "d h w"]
-    image: SimpleITK.Image
+    scan: Scan
     num_clipped: int
 
 
@@ -77,8 +76,9 @@ def make_volumes(
 
     Returns:
         By modality float16 volumes in [0, 1], exactly 0 outside the tumour, in the order wanted.
-        The drawn parameters also tell ``clipped_voxels``, the tumour voxels of the scan outside
-        the window, and ``tumour_voxels``, those of the version.
+        The drawn parameters also tell the ``seed`` of the version's own stream, ``clipped_voxels``,
+        the tumour voxels of the scan outside the window, and ``tumour_voxels``, those of the
+        version.
 
     Raises:
         MgmtError: a file is damaged or does not fit its mask or the window, the tumour is empty or
@@ -88,7 +88,8 @@ def make_volumes(
     assert not unknown, f"versions {unknown} are not in the recipe"
     tumour = _find_tumour(subject, recipe)
     originals = {m: _prepare(subject, m, tumour, recipe) for m in wanted}
-    volumes: dict[tuple[str, str], np.ndarray] = {}
+    shape = recipe.shape
+    volumes = {m: np.zeros((len(names), *shape), np.float16) for m, names in wanted.items()}
     drawn: dict[tuple[str, str], augment.Drawn] = {}
     for version in dict.fromkeys(v for names in wanted.values() for v in names):
         sources = {m: originals[m] for m, names in wanted.items() if version in names}
@@ -98,32 +99,20 @@ def make_volumes(
             "tumour_voxels": int(np.count_nonzero(mask)),
         }
         for modality, volume in made.items():
-            volumes[modality, version] = volume.astype(np.float16)
-            drawn[modality, version] = {**parameters, **counts}
-    return {
-        m: (np.stack([volumes[m, v] for v in names]), [drawn[m, v] for v in names])
-        for m, names in wanted.items()
-    }
+            volumes[modality][wanted[modality].index(version), mask] = volume[mask]
+            seed = _seed(recipe, subject.id, version, modality)
+            drawn[modality, version] = {**parameters, **counts, **seed}
+    return {m: (volumes[m], [drawn[m, v] for v in names]) for m, names in wanted.items()}
 
 
 def _find_tumour(subject: Subject, recipe: RecipeConfig) -> _Tumour:
-    image = read_scan(subject.mask)
-    mask = SimpleITK.GetArrayViewFromImage(image) > 0
-    if any(stop > size for (_, stop), size in zip(recipe.window, mask.shape, strict=True)):
-        raise MgmtError(
-            f"subject {subject.id}: the window {describe_window(recipe.window)} reaches beyond the "
-            f"scan of {'×'.join(map(str, mask.shape))} voxels (depth × height × width). "
-            "Fit recipe.window to the cohort's scans."
-        )
+    scan = read_scan(subject.mask)
+    mask = scan.voxels > 0
+    clipped = check_window(
+        mask, recipe.window, allow_clipping=recipe.allow_clipping, path=subject.mask
+    )
     box = bounding_box(mask)
-    if box is None:
-        raise MgmtError(
-            f"subject {subject.id}: the tumour mask {subject.mask} is empty. Mend the file, or "
-            "leave the subject out with cohort.exclude."
-        )
-    clipped, total = count_clipped(mask, recipe.window), int(np.count_nonzero(mask))
-    if clipped == total or (clipped and not recipe.allow_clipping):
-        raise ClippedTumour(subject.id, clipped, total, box, recipe.window)
+    assert box is not None
     part = tumour_window(box, recipe.window, recipe.shrink)
     fine = crop(mask, part)
     kept = tuple((stop - start) // recipe.shrink for start, stop in recipe.window)
@@ -134,19 +123,22 @@ def _find_tumour(subject: Subject, recipe: RecipeConfig) -> _Tumour:
     )
     at = (depth, height, width)
     coarse = place(shrink_mask(fine, recipe.shrink), at, recipe.shape)
-    return _Tumour(part, fine, at, coarse, image, clipped)
+    return _Tumour(part, fine, at, coarse, scan, clipped)
 
 
 def _prepare(
     subject: Subject, modality: str, tumour: _Tumour, recipe: RecipeConfig
 ) -> augment.Volume:
     path = subject.scans[modality]
-    image = read_scan(path)
-    check_pair(image, tumour.image, path, subject.mask)
-    scan = SimpleITK.GetArrayViewFromImage(image)  # valid only as long as ``image`` lives
-    small = shrink_volume(crop(scan, tumour.part), tumour.fine, recipe.shrink)
+    scan = read_scan(path)
+    if recipe.resample:
+        part = resample(scan, tumour.scan.grid, tumour.part)
+    else:
+        check_grid(scan, tumour.scan, path, subject.mask)
+        part = crop(scan.voxels, tumour.part)
+    small = shrink_volume(part, tumour.fine, recipe.shrink)
     volume = place(small, tumour.at, recipe.shape)
-    return scale_to_unit(volume, tumour.coarse, f"subject {subject.id}, {modality}")
+    return scale_to_unit(volume, tumour.coarse, path)
 
 
 def _vary(
@@ -156,7 +148,6 @@ def _vary(
     version: str,
     recipe: RecipeConfig,
 ) -> augment.Moved:
-    draws = stream(recipe.seed, "augment", subject.id, version)
     made: augment.Moved
     match kind_of(version):
         case "original":
@@ -164,7 +155,7 @@ def _vary(
         case "noise":
             noisy = {}
             for modality, volume in sources.items():
-                own = stream(recipe.seed, "augment", subject.id, version, modality)
+                own = np.random.default_rng(**_seed(recipe, subject.id, version, modality))
                 noisy[modality], drawn = augment.add_noise(
                     volume, mask, recipe.noise_deviation, own
                 )
@@ -172,16 +163,32 @@ def _vary(
         case "flip":
             made = augment.flip(sources, mask)
         case "rotate":
+            draws = np.random.default_rng(**_seed(recipe, subject.id, version))
             made = augment.rotate(sources, mask, draws)
         case "deform":
+            draws = np.random.default_rng(**_seed(recipe, subject.id, version))
             sigma, points = recipe.deform_sigma_voxels, recipe.deform_points
             made = augment.deform(sources, mask, sigma, points, draws)
         case kind:
             raise AssertionError(f"no such augmentation: {kind}")
     if not made[1].any():
         raise MgmtError(
-            f"subject {subject.id}: version {version} moves the whole tumour off the grid. Make "
+            f"{subject.mask}: version {version} moves the whole tumour off the grid. Make "
             "recipe.shape as high as wide, lower recipe.deform_sigma_voxels, or take another "
             "recipe.seed."
         )
     return made
+
+
+def _seed(recipe: RecipeConfig, subject: str, version: str, modality: str = "") -> dict[str, int]:
+    """Of a version's stream, which noise alone has for each modality; none where nothing is drawn.
+
+    The names are those of :func:`mgmt_ray.base.stream`.
+    """
+    match kind_of(version):
+        case "rotate" | "deform":
+            return {"seed": stream_seed(recipe.seed, "augment", subject, version)}
+        case "noise":
+            return {"seed": stream_seed(recipe.seed, "augment", subject, version, modality)}
+        case _:
+            return {}

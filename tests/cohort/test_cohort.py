@@ -26,6 +26,21 @@ def test_a_cohort_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert again.hash == cohort.hash
 
 
+def test_modalities_of_any_name_persons_and_scores_come_back(tmp_path: Path) -> None:
+    scans = {"SWI": Path("swi.nii.gz"), "T1": Path("t1")}
+    one = Subject("a", 1, scans, Path("m"), {"T2": "a covariate"}, "person 7", 0.1 + 0.2)
+    cohort = Cohort((one, subject("b", 0, ("FLAIR",))))
+    write_cohort(cohort, tmp_path)
+    assert read_cohort(tmp_path) == cohort
+    assert cohort.modalities == ("FLAIR", "T1", "SWI")
+
+
+def test_a_label_that_follows_from_a_score_does_not_enter_the_hash() -> None:
+    low, high = (Subject("a", label, {}, Path("m"), score=0.4) for label in (0, 1))
+    assert Cohort((low,)).hash == Cohort((high,)).hash
+    assert Cohort((low,)).hash != Cohort((Subject("a", 0, {}, Path("m"), score=0.5),)).hash
+
+
 def test_the_hash_tells_labels_and_modalities_apart() -> None:
     one = Cohort((subject("a", 1),))
     assert one.hash != Cohort((subject("a", 0),)).hash

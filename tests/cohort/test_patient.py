@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from mgmt_ray.cohort.check import check_pair, read_scan
-from mgmt_ray.cohort.read import CohortConfig, read
+from mgmt_ray.cohort.check import check_grid
+from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 
 
 def voxels(path: Path) -> np.ndarray:
@@ -62,18 +63,20 @@ def test_corrected_masks_lie_beside_automatic_ones_that_overlook_edema(small_coh
 def test_every_scan_is_sound_and_looks_like_a_public_one(small_cohort: Path) -> None:
     modalities = ("PH", "PSR", "FA", "TR", "FLAIR", "T1GD")
     negative = 0
-    for subject in read(CohortConfig(root=small_cohort, modalities=modalities)).subjects:
+    config = UpennConfig(reader="upenn", root=small_cohort, modalities=modalities)
+    for subject in read_upenn(config).subjects:
         mask = read_scan(subject.mask)
-        assert set(np.unique(SimpleITK.GetArrayFromImage(mask))) == {0, 1, 2, 4}
+        assert set(np.unique(mask.voxels)) == {0, 1, 2, 4}
         for modality, path in subject.scans.items():
             scan = read_scan(path)
-            check_pair(scan, mask, path, subject.mask)
-            assert scan.GetSpacing() == (1.0, 1.0, 1.0)
-            assert scan.GetOrigin() == (0.0, -27.0, 0.0)
-            assert scan.GetDirection() == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-            values = SimpleITK.GetArrayFromImage(scan)
+            check_grid(scan, mask, path, subject.mask)
+            image = SimpleITK.ReadImage(str(path))
+            assert image.GetSpacing() == (1.0, 1.0, 1.0)
+            assert image.GetOrigin() == (0.0, -27.0, 0.0)
+            assert image.GetDirection() == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+            values = scan.voxels
             assert values.shape == (24, 28, 26)
-            inside = values[SimpleITK.GetArrayFromImage(mask) > 0]
+            inside = values[mask.voxels > 0]
             match modality:
                 case "FLAIR" | "T1GD":
                     assert values.dtype == np.int16

@@ -1,25 +1,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.cohort import Exclusion, flow
-from mgmt_ray.cohort.read import LEFT_OUT, CohortConfig, read
-from mgmt_ray.cohort.subject import MODALITIES
+from mgmt_ray.cohort.read import CohortConfig, read
+from mgmt_ray.cohort.subject import MODALITIES, STRUCTURAL
 
 
-def test_all_eleven_modalities_are_wanted_by_default(tmp_path: Path) -> None:
-    assert CohortConfig(root=tmp_path).modalities == MODALITIES
+def config(**content: Any) -> CohortConfig:
+    return TypeAdapter(CohortConfig).validate_python(content)
+
+
+@pytest.mark.parametrize(
+    ("reader", "modalities"),
+    [
+        ("upenn", MODALITIES),
+        ("brats21", STRUCTURAL),
+        ("tcga", STRUCTURAL),
+        ("ucsf", (*STRUCTURAL, "SWI", "DWI", "ADC", "ASL")),
+    ],
+)
+def test_all_that_a_data_set_has_is_wanted_by_default(
+    tmp_path: Path, reader: str, modalities: tuple[str, ...]
+) -> None:
+    assert set(config(reader=reader, root=tmp_path).modalities) == set(modalities)
+
+
+def test_a_plain_table_must_say_which_columns_are_scans(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="no modality chosen; name the scans to read"):
+        config(reader="table", root=tmp_path)
+    assert config(reader="table", root=tmp_path, modalities=["T1c", "SWI"]).modalities == (
+        "T1c",
+        "SWI",
+    )
 
 
 @pytest.mark.parametrize(
     ("modalities", "says"),
     [
         (("FLAIR", "T1c"), r"no modality T1c; there are ap-rCBV, PH, .*T1GD"),
-        ((), "no modality chosen; there are ap-rCBV"),
         (("FLAIR", "FLAIR"), "FLAIR named more than once"),
     ],
 )
@@ -27,30 +49,31 @@ def test_modalities_that_cannot_be_read_are_refused(
     tmp_path: Path, modalities: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(ValidationError, match=says):
-        CohortConfig(root=tmp_path, modalities=modalities)
+        config(reader="upenn", root=tmp_path, modalities=modalities)
 
 
-def test_excluded_subjects_are_out_and_counted(small_cohort: Path) -> None:
-    modalities = ("PH", "FLAIR")
-    whole = read(CohortConfig(root=small_cohort, modalities=modalities))
-    without_dsc = next(s.id for s in whole.subjects if "PH" not in s.scans)
-    with_dsc = next(s.id for s in whole.subjects if "PH" in s.scans)
-    config = CohortConfig(root=small_cohort, modalities=modalities, exclude=(with_dsc, without_dsc))
-    cohort = read(config)
-    assert {s.id for s in whole.subjects} - {s.id for s in cohort.subjects} == {*config.exclude}
-    assert [e for e in cohort.exclusions if e.subject in config.exclude] == [
-        Exclusion(name, "cohort", LEFT_OUT) for name in sorted(config.exclude)
-    ]
-    assert flow(cohort, modalities)[0] == flow(whole, modalities)[0]
+def test_names_of_files_cannot_leave_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="write letters, digits, - and _ only"):
+        config(reader="table", root=tmp_path, modalities=["../T1"])
 
 
-def test_excluding_somebody_who_is_out_already_keeps_the_first_reason(small_cohort: Path) -> None:
-    whole = read(CohortConfig(root=small_cohort))
-    gone = next(e for e in whole.exclusions if e.reason == "MGMT Indeterminate")
-    assert read(CohortConfig(root=small_cohort, exclude=(gone.subject,))) == whole
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ({"truncated": "keep_together"}, "truncated: keep_together is for same_person alone"),
+        ({"empty_mask": "exclude_scans"}, "empty_mask: is not of one scan; write exclude_subject"),
+        ({"trucated": "exclude_scans"}, "trucated"),
+        ({"truncated": "ignore"}, "exclude_subject"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(
+    tmp_path: Path, rules: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        config(reader="upenn", root=tmp_path, rules=rules)
 
 
-def test_excluding_somebody_unknown_is_an_error(small_cohort: Path) -> None:
-    config = CohortConfig(root=small_cohort, exclude=("UPENN-GBM-99999_11",))
-    with pytest.raises(MgmtError, match=r"UPENN-GBM-99999_11 not in the data set.*UPENN-GBM-0000"):
-        read(config)
+def test_the_reader_decides_the_layout(small_cohort: Path) -> None:
+    found = read(config(reader="upenn", root=small_cohort, modalities=("PH", "FLAIR")))
+    assert len(found.subjects) == 20
+    assert found.problems == ()

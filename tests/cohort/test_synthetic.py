@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from scipy import stats
 
 from mgmt_ray.base import MgmtError, file_checksum
-from mgmt_ray.cohort.cohort import flow
-from mgmt_ray.cohort.read import CohortConfig, read
+from mgmt_ray.cohort.cohort import Cohort, flow
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 
 TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
 
@@ -45,11 +45,17 @@ def only(config: SyntheticConfig, **changes: object) -> SyntheticConfig:
     return SyntheticConfig.model_validate(config.model_dump() | plain | changes)
 
 
+def cohort_of(root: Path, modalities: tuple[str, ...] = ()) -> Cohort:
+    found = read_upenn(UpennConfig(reader="upenn", root=root, modalities=modalities))
+    assert found.problems == ()
+    return Cohort(found.subjects, found.exclusions)
+
+
 def test_the_reader_selects_exactly_the_labelled_subjects(
     small_cohort: Path, small_config: SyntheticConfig
 ) -> None:
     modalities = small_config.modalities
-    cohort = read(CohortConfig(root=small_cohort, modalities=modalities))
+    cohort = cohort_of(small_cohort, modalities)
     assert flow(cohort, modalities) == [
         ("found", 32),
         ("excluded: MGMT Indeterminate", 2),
@@ -130,7 +136,7 @@ def test_the_labels_texture_survives_halving_and_the_mean_tells_nothing(tmp_path
         seed=1,
     )
     synthesize(only(config), tmp_path)
-    cohort = read(CohortConfig(root=tmp_path, modalities=config.modalities))
+    cohort = cohort_of(tmp_path, config.modalities)
     labels = np.array([s.label for s in cohort.subjects])
     auc = {}
     for modality in config.modalities:
@@ -177,7 +183,7 @@ def test_an_interrupted_cohort_is_completed_to_the_same_bytes(
     with pytest.raises(Interruption):
         synthesize(small_config, tmp_path, interrupt)
     with pytest.raises(MgmtError, match="no clinical table"):
-        read(CohortConfig(root=tmp_path))
+        cohort_of(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")}
     synthesize(small_config, tmp_path)
     assert checksums(tmp_path) == checksums(small_cohort)
@@ -220,7 +226,7 @@ def test_tumours_are_put_into_a_given_anatomy(tmp_path: Path) -> None:
         subjects=3, grid=(36, 40, 38), modalities=("T1",), anatomy=tmp_path / "head.nrrd"
     )
     synthesize(only(config), tmp_path / "cohort")
-    for subject in read(CohortConfig(root=tmp_path / "cohort", modalities=("T1",))).subjects:
+    for subject in cohort_of(tmp_path / "cohort", ("T1",)).subjects:
         scan, tumour = voxels(subject.scans["T1"]), voxels(subject.mask) > 0
         # The grid's height is what the brain fills first: 0.92 · 40 voxels, 1 of rounding.
         assert np.ptp(np.nonzero(scan)[1]) + 1 == pytest.approx(0.92 * 40, abs=1.5)

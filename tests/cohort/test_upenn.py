@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.cohort import Cohort, Exclusion, flow
-from mgmt_ray.cohort.subject import MODALITIES
-from mgmt_ray.cohort.upenn import find_layout, read_upenn
+from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.subject import MODALITIES, group_of
+from mgmt_ray.cohort.upenn import UpennConfig, find_layout, read_upenn
 
 STRUCTURAL = ("T1", "T1GD", "T2", "FLAIR")
 DTI = ("DTI_AD", "DTI_FA", "DTI_RD", "DTI_TR")
@@ -57,13 +58,17 @@ def one_subject(root: Path, **scans: tuple[str, ...]) -> str:
     return name
 
 
-def reasons(cohort: Cohort) -> dict[str, str]:
-    return {e.subject: e.reason for e in cohort.exclusions if e.scope == "cohort"}
+def reading(root: Path, modalities: tuple[str, ...] = ()) -> Reading:
+    return read_upenn(UpennConfig(reader="upenn", root=root, modalities=modalities))
+
+
+def reasons(found: Reading) -> dict[str, str]:
+    return {e.subject: e.reason for e in found.exclusions if e.scope == "cohort"}
 
 
 def test_a_complete_subject_offers_every_modality_by_its_public_name(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
-    (subject,) = read_upenn(tmp_path).subjects
+    (subject,) = reading(tmp_path).subjects
     images = tmp_path / "NIfTI-files"
     assert subject.id == name
     assert set(subject.scans) == set(MODALITIES)
@@ -86,7 +91,7 @@ def test_methylated_is_1_and_unmethylated_is_0(tmp_path: Path) -> None:
     write_table(
         tmp_path, {"UPENN-GBM-00001_11": "Methylated", "UPENN-GBM-00002_11": "Unmethylated"}
     )
-    assert [s.label for s in read_upenn(tmp_path).subjects] == [1, 0]
+    assert [s.label for s in reading(tmp_path).subjects] == [1, 0]
 
 
 def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
@@ -109,61 +114,66 @@ def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
     add_scans(tmp_path, "UPENN-GBM-00007_11", structural=())
     add_scans(tmp_path, "UPENN-GBM-00008_11")
     add_scans(tmp_path, "UPENN-GBM-00009_21", mask=False)
-    cohort = read_upenn(tmp_path)
-    assert [s.id for s in cohort.subjects] == ["UPENN-GBM-00001_11"]
+    cohort = reading(tmp_path)
+    assert [s.id for s in cohort.subjects] == [f"UPENN-GBM-0000{i}_11" for i in (1, 6, 7)]
+    assert [(p.subject, p.kind) for p in cohort.problems] == [
+        ("UPENN-GBM-00005_11", "no_mask"),
+        ("UPENN-GBM-00006_11", "missing_modality"),
+    ]
     assert reasons(cohort) == {
         "UPENN-GBM-00001_21": "follow-up scan",
         "UPENN-GBM-00002_11": "MGMT Indeterminate",
         "UPENN-GBM-00003_11": "MGMT Not Available",
         "UPENN-GBM-00004_11": "no baseline scans",
-        "UPENN-GBM-00005_11": "no tumour mask",
-        "UPENN-GBM-00006_11": "no complete structural scans",
-        "UPENN-GBM-00007_11": "no complete structural scans",
         "UPENN-GBM-00008_11": "not in the clinical table",
         "UPENN-GBM-00009_21": "follow-up scan",
     }
     assert max(Counter(e.subject for e in cohort.exclusions).values()) == 1
-    assert flow(cohort)[0] == ("found", 10)
+    assert [e for e in cohort.exclusions if e.scope != "cohort"] == [
+        Exclusion("UPENN-GBM-00007_11", "Struct", "no Struct")
+    ]
+    assert len(reasons(cohort)) + len(cohort.subjects) + 1 == 10
 
 
 def test_the_raw_dsc_series_is_no_modality(tmp_path: Path) -> None:
     name = one_subject(tmp_path, dsc=("DSC",))
-    cohort = read_upenn(tmp_path)
+    cohort = reading(tmp_path)
     assert set(cohort.subjects[0].scans).isdisjoint({"PH", "PSR", "ap-rCBV"})
     assert cohort.exclusions == (Exclusion(name, "DSC", "no DSC"),)
 
 
-def test_a_group_is_offered_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_an_incomplete_group_is_a_problem_and_an_absent_one_is_not(tmp_path: Path) -> None:
     name = one_subject(tmp_path, dti=("DTI_AD", "DTI_RD", "DTI_TR"), dsc=())
-    cohort = read_upenn(tmp_path)
-    assert set(cohort.subjects[0].scans) == set(STRUCTURAL)
-    assert set(cohort.exclusions) == {
-        Exclusion(name, "DTI", "incomplete DTI: FA missing"),
-        Exclusion(name, "DSC", "no DSC"),
-    }
+    cohort = reading(tmp_path)
+    assert cohort.exclusions == (Exclusion(name, "DSC", "no DSC"),)
+    (problem,) = cohort.problems
+    assert (problem.kind, problem.found) == ("missing_modality", "incomplete DTI: FA missing")
+    assert group_of(problem.modality) == "DTI"
 
 
 def test_only_wanted_modalities_decide_whether_a_group_is_complete(tmp_path: Path) -> None:
     one_subject(tmp_path, structural=("FLAIR",), dti=("DTI_AD",), dsc=())
-    cohort = read_upenn(tmp_path, ("AD", "FLAIR"))
+    cohort = reading(tmp_path, ("AD", "FLAIR"))
     assert set(cohort.subjects[0].scans) == {"AD", "FLAIR"}
     assert cohort.exclusions == ()
 
 
-def test_without_structural_modalities_one_complete_group_is_enough(tmp_path: Path) -> None:
-    for number, dti in ((1, DTI), (2, ("DTI_AD",))):
-        add_scans(tmp_path, f"UPENN-GBM-0000{number}_11", structural=(), dti=dti, dsc=())
-    write_table(tmp_path, {f"UPENN-GBM-0000{number}_11": "Methylated" for number in (1, 2)})
-    cohort = read_upenn(tmp_path, ("PH", "AD", "FA"))
-    assert [s.id for s in cohort.subjects] == ["UPENN-GBM-00001_11"]
-    assert reasons(cohort) == {"UPENN-GBM-00002_11": "no complete DSC or DTI"}
+def test_who_has_none_of_the_wanted_scans_is_out(tmp_path: Path) -> None:
+    one_subject(tmp_path, dsc=())
+    assert set(reasons(reading(tmp_path, ("PH",))).values()) == {"none of the study's modalities"}
+
+
+def test_sessions_of_one_patient_are_one_person(tmp_path: Path) -> None:
+    one_subject(tmp_path)
+    (subject,) = reading(tmp_path).subjects
+    assert subject.person == "UPENN-GBM-00001"
 
 
 def test_a_doubled_folder_is_read_too(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     folder = tmp_path / "NIfTI-files" / "images_DTI"
     shutil.move(folder / name, folder / "images_DTI" / name)
-    (subject,) = read_upenn(tmp_path).subjects
+    (subject,) = reading(tmp_path).subjects
     assert subject.scans["FA"] == folder / "images_DTI" / name / f"{name}_DTI_FA.nii.gz"
 
 
@@ -171,7 +181,7 @@ def test_the_mask_corrected_by_hand_is_preferred(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     corrected = tmp_path / "NIfTI-files" / "images_segm" / f"{name}_segm.nii.gz"
     touch(corrected)
-    (subject,) = read_upenn(tmp_path).subjects
+    (subject,) = reading(tmp_path).subjects
     assert subject.mask == corrected
     assert subject.covariates["mask_kind"] == "corrected"
 
@@ -182,31 +192,31 @@ def test_the_images_are_found_at_and_below_the_root(tmp_path: Path) -> None:
     one_subject(copy)
     assert find_layout(tmp_path).images == copy / "NIfTI-files"
     (copy / TABLE).rename(copy / "NIfTI-files" / TABLE)
-    assert read_upenn(copy / "NIfTI-files").subjects == read_upenn(tmp_path).subjects
+    assert reading(copy / "NIfTI-files").subjects == reading(tmp_path).subjects
 
 
 def test_the_newest_table_wins_by_number_not_by_spelling(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     write_table(tmp_path, {name: "Indeterminate"}, "UPENN-GBM_clinical_info_v1.0.csv")
     write_table(tmp_path, {name: "Unmethylated"}, "UPENN-GBM_clinical_info_v2.10.csv")
-    assert [s.label for s in read_upenn(tmp_path).subjects] == [0]
+    assert [s.label for s in reading(tmp_path).subjects] == [0]
 
 
 def test_a_folder_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match=r"nowhere: no such folder.*--data or cohort\.root"):
-        read_upenn(tmp_path / "nowhere")
+        reading(tmp_path / "nowhere")
 
 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
     write_table(tmp_path, {})
     with pytest.raises(MgmtError, match="looked for NIfTI-files/ with images_structural"):
-        read_upenn(tmp_path)
+        reading(tmp_path)
 
 
 def test_a_folder_without_a_table_says_what_was_looked_for(tmp_path: Path) -> None:
     add_scans(tmp_path, "UPENN-GBM-00001_11")
     with pytest.raises(MgmtError, match="no clinical table; looked for UPENN-GBM_clinical_info_"):
-        read_upenn(tmp_path)
+        reading(tmp_path)
 
 
 def test_two_copies_below_one_root_are_an_error(tmp_path: Path) -> None:
@@ -214,4 +224,4 @@ def test_two_copies_below_one_root_are_an_error(tmp_path: Path) -> None:
         (tmp_path / copy).mkdir()
         one_subject(tmp_path / copy)
     with pytest.raises(MgmtError, match="more than one place"):
-        read_upenn(tmp_path)
+        reading(tmp_path)

@@ -113,9 +113,9 @@ def test_a_changed_scan_concerns_its_subject_and_modality_only(
     checksum = VolumeStore(tmp_path, "FLAIR").checksum
     scan = np.random.default_rng(5).integers(1, 99, (24, 32, 28)).astype(np.int16)
     make_subject("S2", ("T1",), scan=scan)
-    os.utime(cohort.subject("S2").mask, ns=(1, 1))
+    os.utime(cohort.subjects[1].mask, ns=(1, 1))
     prepare(tmp_path, cohort, recipe)
-    os.utime(cohort.subject("S2").scans["T1"], ns=(2, 2))
+    os.utime(cohort.subjects[1].scans["T1"], ns=(2, 2))
     assert work(plan_store(tmp_path, cohort, BOTH, recipe)) == {("S2", "T1"): versions(recipe)}
     prepare(tmp_path, cohort, recipe)
     assert_store_is_that_of(cohort, tmp_path, recipe)
@@ -126,7 +126,7 @@ def test_a_changed_mask_concerns_all_modalities_of_its_subject(
     tmp_path: Path, cohort: Cohort, recipe: RecipeConfig
 ) -> None:
     prepare(tmp_path, cohort, recipe)
-    os.utime(cohort.subject("S1").mask, ns=(1, 1))
+    os.utime(cohort.subjects[0].mask, ns=(1, 1))
     work_now = work(plan_store(tmp_path, cohort, BOTH, recipe))
     assert set(work_now) == {("S1", "T1"), ("S1", "FLAIR")}
 
@@ -165,6 +165,6 @@ def test_what_the_cohort_lacks_is_named(
 ) -> None:
     with pytest.raises(MgmtError, match="no subject has T2"):
         plan_store(tmp_path, cohort, ("T2",), recipe)
-    cohort.subject("S2").scans["FLAIR"].unlink()
+    cohort.subjects[1].scans["FLAIR"].unlink()
     with pytest.raises(MgmtError, match=r"subject S2: FLAIR .*FLAIR.nii.gz cannot be read"):
         plan_store(tmp_path, cohort, BOTH, recipe)

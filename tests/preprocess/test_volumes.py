@@ -1,46 +1,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.check import BadScan
+from mgmt_ray.cohort.problem import BadScan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
-from mgmt_ray.preprocess.spatial import ClippedTumour
 from mgmt_ray.preprocess.volumes import make_versions, make_volumes
+from tests.reference.plain_volumes import plain_original
 
 MakeSubject = Callable[..., Subject]
 
 
-def array_of(path: object) -> np.ndarray:
-    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-
-
-def plain_original(
-    subject: Subject, modality: str, recipe: RecipeConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """The original and its mask by the paper's steps in their order, whole and voxel by voxel."""
-    scan = array_of(subject.scans[modality]).astype(float)
-    mask = array_of(subject.mask) > 0
-    (d0, d1), (h0, h1), (w0, w1) = recipe.window
-    scan, mask = scan[d0:d1, h0:h1, w0:w1], mask[d0:d1, h0:h1, w0:w1]
-    n = recipe.shrink
-    small = np.zeros([size // n for size in scan.shape])
-    tumour = np.zeros(small.shape, bool)
-    for d, h, w in np.ndindex(small.shape):
-        block = (slice(d * n, d * n + n), slice(h * n, h * n + n), slice(w * n, w * n + n))
-        if mask[block].any():
-            small[d, h, w] = scan[block][mask[block]].mean()
-            tumour[d, h, w] = True
-    missing = [want - have for want, have in zip(recipe.shape, small.shape, strict=True)]
-    pads = [(number // 2, number - number // 2) for number in missing]
-    small, tumour = np.pad(small, pads), np.pad(tumour, pads)
-    scaled = (small - small.min()) / (small.max() - small.min())
-    return np.where(tumour, scaled, 0), tumour
+def ball(shape: tuple[int, int, int], centre: tuple[int, int, int], radius: int) -> np.ndarray:
+    squares = (np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))) ** 2
+    return squares.sum(axis=0) <= radius**2
 
 
 @pytest.mark.parametrize("lowest", [1, -500])
@@ -115,7 +95,9 @@ def test_modalities_share_the_movement_but_not_the_noise(
         "noise": False,
         "deform": True,
     }
-    assert made["T1"][1] == made["FLAIR"][1]
+    drawn = [dict(zip(names, made[m][1], strict=True)) for m in ("T1", "FLAIR")]
+    differing = {name for name in names if drawn[0][name] != drawn[1][name]}
+    assert differing == {"noise"}  # by the seed of each modality's own noise
 
 
 def test_a_version_does_not_depend_on_what_else_is_made(
@@ -128,6 +110,26 @@ def test_a_version_does_not_depend_on_what_else_is_made(
         made, drawn = make_versions(subject, "FLAIR", recipe, [name])
         np.testing.assert_array_equal(made[0], together[0][i])
         assert drawn[0] == together[1][i]
+
+
+def test_the_recorded_angle_is_that_between_the_original_and_the_rotated_volume(
+    make_subject: MakeSubject, recipe: RecipeConfig
+) -> None:
+    subject = make_subject(mask=ball((24, 32, 28), (11, 18, 17), 5))
+    made, drawn = make_versions(subject, "T1", recipe, ["original", "rotate"])
+    angle = np.deg2rad(drawn[1]["angle_degrees"])
+    assert abs(np.sin(angle)) > 0.1
+    (depth, height, width), (after_depth, *after) = (
+        np.argwhere(volume > 0).mean(axis=0) - (np.array(volume.shape) - 1) / 2 for volume in made
+    )
+    # towards small height, anterior, comes what was at large width, left
+    turned = [
+        np.cos(angle) * height - np.sin(angle) * width,
+        np.sin(angle) * height + np.cos(angle) * width,
+    ]
+    assert np.hypot(height, width) > 2 and after_depth == pytest.approx(depth, abs=0.1)
+    # cutting the interpolated mask at 0.5 moves a border by half a voxel at most
+    np.testing.assert_allclose(after, turned, atol=0.5)
 
 
 def test_subjects_and_seeds_have_draws_of_their_own(
@@ -148,7 +150,7 @@ def test_a_clipped_tumour_is_refused_unless_the_recipe_allows_it(
     mask = np.zeros((24, 32, 28), np.uint8)
     mask[8:12, 10:14, 24:28] = 1
     subject = make_subject("S9", mask=mask)
-    with pytest.raises(ClippedTumour, match="subject S9: 32 of its 64"):
+    with pytest.raises(BadScan, match=r"S9/mask\.nii\.gz: 32 of its 64"):
         make_versions(subject, "T1", recipe, ["original"])
     allowed = recipe.model_copy(update={"allow_clipping": True})
     made, drawn = make_versions(subject, "T1", allowed, ["original"])
@@ -162,7 +164,7 @@ def test_a_tumour_wholly_outside_the_window_is_always_refused(
     mask = np.zeros((24, 32, 28), np.uint8)
     mask[8, 0, 0] = mask[8, 31, 27] = 1  # its box covers the window, its voxels do not
     allowed = recipe.model_copy(update={"allow_clipping": True})
-    with pytest.raises(ClippedTumour, match="2 of its 2"):
+    with pytest.raises(BadScan, match="2 of its 2"):
         make_versions(make_subject(mask=mask), "T1", allowed, ["original"])
 
 
@@ -177,10 +179,14 @@ def test_a_tumour_moved_off_the_grid_is_refused(make_subject: MakeSubject) -> No
 @pytest.mark.parametrize(
     ("mask", "scan", "message"),
     [
-        (np.zeros((24, 32, 28)), None, "subject S1: the tumour mask .* is empty"),
-        (np.ones((10, 10, 10)), None, "subject S1: .* reaches beyond the scan of 10×10×10"),
+        (np.zeros((24, 32, 28)), None, "S1/mask.nii.gz: the mask marks no tumour"),
+        (np.ones((10, 10, 10)), None, "S1/mask.nii.gz: .* reaches beyond the scan of 10×10×10"),
         (None, np.eye(32, 28, dtype=np.int16)[None], r"S1/T1.nii.gz: is not on the grid"),
-        (None, np.indices((24, 32, 28), np.int16)[0] // 23, "subject S1, T1: every voxel is 0"),
+        (
+            None,
+            np.indices((24, 32, 28), np.int16)[0] // 23,
+            "S1/T1.nii.gz: every tumour voxel is 0",
+        ),
     ],
 )
 def test_unusable_scans_are_refused_and_named(
@@ -201,3 +207,55 @@ def test_a_truncated_scan_is_refused(make_subject: MakeSubject, recipe: RecipeCo
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(BadScan, match="truncated"):
         make_versions(subject, "T1", recipe, ["original"])
+
+
+def with_margin(subject: Subject, margin: tuple[int, int, int], folder: Path) -> Subject:
+    """The subject whose T1 has more (or fewer) planes before its first, in the same place."""
+    image = SimpleITK.ReadImage(str(subject.scans["T1"]))
+    voxels = SimpleITK.GetArrayFromImage(image)
+    voxels = voxels[tuple(slice(max(0, -m), None) for m in margin)]
+    voxels = np.pad(voxels, [(max(0, m), 0) for m in margin], constant_values=999)
+    moved = SimpleITK.GetImageFromArray(voxels)
+    moved.SetOrigin([-float(m) for m in reversed(margin)])
+    path = folder / "other_grid.nii.gz"
+    SimpleITK.WriteImage(moved, str(path))
+    return replace(subject, scans={"T1": path})
+
+
+def test_a_scan_on_another_grid_is_refused_or_resampled_to_the_same_volumes(
+    make_subject: MakeSubject, recipe: RecipeConfig, tmp_path: Path
+) -> None:
+    subject = make_subject()
+    elsewhere = with_margin(subject, (2, 3, 1), tmp_path)
+    with pytest.raises(BadScan, match="is not on the grid of its mask") as refused:
+        make_versions(elsewhere, "T1", recipe, ["original"])
+    assert refused.value.kind == "other_grid"
+    resampling = recipe.model_copy(update={"resample": True})
+    names = versions(recipe)
+    made, drawn = make_versions(elsewhere, "T1", resampling, names)
+    expected, drawn_then = make_versions(subject, "T1", recipe, names)
+    np.testing.assert_array_equal(made, expected)
+    assert drawn == drawn_then
+
+
+def test_where_a_resampled_scan_does_not_reach_a_volume_is_zero(
+    make_subject: MakeSubject, recipe: RecipeConfig, tmp_path: Path
+) -> None:
+    # the tumour spans depths 5 to 17 of the scan, which begins at 10, plane 4 of the volume
+    elsewhere = with_margin(make_subject(), (-10, 0, 0), tmp_path)
+    resampling = recipe.model_copy(update={"resample": True})
+    (volume,), (drawn,) = make_versions(elsewhere, "T1", resampling, ["original"])
+    assert (volume[:4] == 0).all() and (volume[4:8].max(axis=(1, 2)) > 0).all()
+    assert np.count_nonzero(volume) < drawn["tumour_voxels"]
+
+
+def test_a_recorded_seed_draws_the_same_again(
+    make_subject: MakeSubject, recipe: RecipeConfig
+) -> None:
+    subject = make_subject()
+    names = ["original", "flip", "rotate", "noise", "deform"]
+    drawn = dict(zip(names, make_versions(subject, "T1", recipe, names)[1], strict=True))
+    assert "seed" not in drawn["original"] and "seed" not in drawn["flip"]
+    angle = np.random.default_rng(int(drawn["rotate"]["seed"])).uniform(-180, 180)
+    assert angle == drawn["rotate"]["angle_degrees"]
+    assert len({drawn[name]["seed"] for name in ("rotate", "noise", "deform")}) == 3

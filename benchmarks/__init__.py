@@ -1,0 +1,1 @@
+"""Measurements that a person runs; none is part of the test-suite."""

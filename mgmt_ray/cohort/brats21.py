@@ -1,0 +1,201 @@
+"""The RSNA-ASNR-MICCAI BraTS 2021 data set: NIfTI of task 1 or DICOM of task 2, labels of task 2.
+
+Baid et al. 2021, "The RSNA-ASNR-MICCAI BraTS 2021 benchmark on brain tumor segmentation and
+radiogenomic classification". Both tasks number their cases alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from mgmt_ray.base import InputPath, MgmtError
+from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.folders import DataSetLayout, FoundCopy, find_copy
+from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.reader import ReaderConfig, Reading, complete_groups, read_rows
+from mgmt_ray.cohort.subject import STRUCTURAL, Subject
+
+LABEL_TABLE = "train_labels.csv"
+FAULTY = ("00109", "00123", "00709")
+"""Cases whose scans the challenge's hosts told participants to leave out."""
+
+NIFTI_NAMES = {"FLAIR": "flair", "T1": "t1", "T1GD": "t1ce", "T2": "t2"}
+SERIES_NAMES = {"FLAIR": "FLAIR", "T1": "T1w", "T1GD": "T1wCE", "T2": "T2w"}
+LABELS = {"0": 0, "1": 1}
+
+OF_SUBJECTS = re.compile(r"(BraTS2021_)?\d{5}$|\.")
+LAYOUTS = {
+    "nifti": DataSetLayout(
+        "BraTS21",
+        re.compile(r"BraTS2021_(\d{5})"),
+        OF_SUBJECTS,
+        LABEL_TABLE,
+        "BraTS2021_00002",
+    ),
+    "dicom": DataSetLayout(
+        "BraTS21", re.compile(r"(\d{5})"), OF_SUBJECTS, LABEL_TABLE, "train/00002"
+    ),
+}
+MASK_NAME = re.compile(r"(?:BraTS2021_)?(\d{5})(?!\d).*\.nii\.gz")
+
+
+class Brats21Config(ReaderConfig):
+    """A copy of BraTS21."""
+
+    offered = STRUCTURAL
+    reader: Literal["brats21"]
+    images: Literal["nifti", "dicom"] = Field(
+        "nifti", description="task 1's NIfTI files, or task 2's DICOM series"
+    )
+    masks: InputPath | None = Field(
+        None,
+        description="folder with one mask per case, named 00002….nii.gz or "
+        "BraTS2021_00002….nii.gz; none: task 1's own (DICOM has none)",
+    )
+    faulty: tuple[str, ...] = Field(
+        FAULTY, description="cases left out because their scans are known to be faulty"
+    )
+
+    @field_validator("faulty")
+    @classmethod
+    def _five_digits(cls, faulty: tuple[str, ...]) -> tuple[str, ...]:
+        odd = [name for name in faulty if not re.fullmatch(r"\d{5}", name)]
+        if odd:
+            raise ValueError(f"{', '.join(odd)}: write five digits in quotes, like '00109'")
+        return faulty
+
+
+def read_brats21(config: Brats21Config) -> Reading:
+    """Cases with a label, a tumour mask and at least one wanted scan.
+
+    Everyone in the label table or on disk is found. Task 1 has more cases than labels: those are
+    excluded with the reason, like the cases known to be faulty and rows without scans.
+
+    Raises:
+        MgmtError: no such folder, images or table, or a table without the columns of one.
+    """
+    copy = find_copy(config.root, LAYOUTS[config.images])
+    labels, faults = read_labels(copy.table)
+    masks = _masks_by_id(config.masks) if config.masks else None
+    parts = []
+    for name in sorted(labels.keys() | faults.keys() | copy.folders.keys()):
+        if name in config.faulty:
+            known = Exclusion(name, "cohort", "scans known to be faulty")
+            parts.append(Reading((), (known,)))
+        elif fault := faults.get(name) or copy.fault(name):
+            parts.append(Reading((), (), (fault,)))
+        else:
+            parts.append(_read_one(config, copy, name, labels.get(name), masks))
+    return Reading(
+        tuple(subject for part in parts for subject in part.subjects),
+        tuple(exclusion for part in parts for exclusion in part.exclusions),
+        tuple(problem for part in parts for problem in part.problems),
+    )
+
+
+def scan_path(folder: Path, subject: str, modality: str, images: str) -> Path:
+    """Where a scan is below a case's folder: a NIfTI file, or the folder of a DICOM series."""
+    if images == "nifti":
+        return folder / f"BraTS2021_{subject}_{NIFTI_NAMES[modality]}.nii.gz"
+    return folder / SERIES_NAMES[modality]
+
+
+def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
+    """Labels by five-digit id; a problem for each id with several rows or an unknown label.
+
+    Raises:
+        MgmtError: not a table, a column is missing, or ids look strange.
+    """
+    rows: dict[str, list[str]] = {}
+    for row in read_rows(path, ("BraTS21ID", "MGMT_value")):
+        if not re.fullmatch(r"\d{1,5}", row["BraTS21ID"]):
+            raise MgmtError(
+                f"{path}: id {row['BraTS21ID']!r} is no number of five digits. "
+                "Take the table as downloaded; a spreadsheet may have changed it."
+            )
+        # spreadsheets drop leading zeros
+        rows.setdefault(row["BraTS21ID"].zfill(5), []).append(row["MGMT_value"])
+    faults = {n: p for n, values in rows.items() if (p := _row_fault(path, n, values))}
+    return {n: LABELS[values[0]] for n, values in rows.items() if n not in faults}, faults
+
+
+def _row_fault(path: Path, name: str, values: list[str]) -> Problem | None:
+    different = sorted(set(values))
+    if len(different) > 1:
+        found = f"{len(values)} rows with MGMT_value {' and '.join(different)}"
+        return Problem(name, "two_labels", str(path), found, "Keep the right row")
+    if len(values) > 1:
+        return Problem(name, "duplicated_subject", str(path), f"{len(values)} rows", "Keep one row")
+    if values[0] not in LABELS:
+        found = f"MGMT_value is {values[0]!r}"
+        return Problem(name, "unknown_label", str(path), found, "Write 0 or 1")
+    return None
+
+
+def _read_one(
+    config: Brats21Config,
+    copy: FoundCopy,
+    name: str,
+    label: int | None,
+    masks: Mapping[str, list[Path]] | None,
+) -> Reading:
+    folder = copy.folders[name][0] if name in copy.folders else None
+    found = _scans(folder, name, config.images)
+    reason = ""
+    if label is None:
+        reason = f"not in {LABEL_TABLE}"
+    elif not found:
+        reason = "no scans"
+    elif not set(config.modalities) & set(found):
+        reason = "none of the study's modalities"
+    if reason or label is None or folder is None:
+        return Reading((), (Exclusion(name, "cohort", reason),))
+    mask = _mask(config, folder, name, masks)
+    if isinstance(mask, Problem):
+        return Reading((), (), (mask,))
+    scans, lacks, incomplete = complete_groups(name, found, config.modalities, folder)
+    subject = Subject(name, label, scans, mask, person=f"BraTS2021_{name}")
+    return Reading((subject,), tuple(lacks), tuple(incomplete))
+
+
+def _scans(folder: Path | None, name: str, images: str) -> dict[str, Path]:
+    if folder is None:
+        return {}
+    paths = {modality: scan_path(folder, name, modality, images) for modality in STRUCTURAL}
+    return {m: p for m, p in paths.items() if (p.is_file() if images == "nifti" else p.is_dir())}
+
+
+def _masks_by_id(folder: Path) -> dict[str, list[Path]]:
+    if not folder.is_dir():
+        raise MgmtError(f"{folder}: no such folder. Give the folder of masks with cohort.masks.")
+    masks: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if match := MASK_NAME.fullmatch(path.name):
+            masks.setdefault(match[1], []).append(path)
+    return masks
+
+
+def _mask(
+    config: Brats21Config, folder: Path, name: str, masks: Mapping[str, list[Path]] | None
+) -> Path | Problem:
+    where = config.masks or folder
+    own = folder / f"BraTS2021_{name}_seg.nii.gz"
+    if masks is not None:
+        candidates = masks.get(name, [])
+    else:
+        candidates = [own] if config.images == "nifti" and own.is_file() else []
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        found = f"{len(candidates)} masks ({', '.join(path.name for path in candidates)})"
+        return Problem(name, "no_mask", str(where), found, "Keep one per case in cohort.masks")
+    remedy = (
+        f"Put a mask named {name}.nii.gz into a folder and name the folder in cohort.masks, or "
+        "leave the subject out with cohort.exclude"
+    )
+    return Problem(name, "no_mask", str(where), "no tumour mask", remedy)

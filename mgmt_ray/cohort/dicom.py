@@ -1,0 +1,192 @@
+"""Reading the one DICOM series of a folder whole, through SimpleITK.
+
+GDCM leaves out a file that it cannot read without a word, and ITK spreads the slices that are left
+over the place of all. So every file is accounted for, and each slice's own position is compared
+with where it lies in the volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from mgmt_ray.cohort.problem import GET_AGAIN, BadScan
+
+PLACE_TOLERANCE = 0.1
+"""Of the distance between slices; positions are rounded in their tags, a missing slice moves its
+neighbours by about a half of it."""
+
+SAME_PLACE_MM = 0.01
+ONE_SERIES = "Leave one series in the folder, or leave the subject out with cohort.exclude"
+
+ORIENTATION, POSITION = "0020|0037", "0020|0032"
+SIZE = ("0028|0010", "0028|0011")
+NUMBERS = ("0028|0100", "0028|0103", "0028|1052", "0028|1053")
+"""Bits, sign, intercept and slope: what tells which numbers a slice's voxels are."""
+
+
+def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the one series of a folder.
+
+    Files that are no DICOM (without the ending ``.dcm`` and without DICOM's magic word) are left
+    alone. A missing first or last slice cannot be seen: nothing in a series counts its slices.
+
+    Returns:
+        Voxels by (width, height, depth), and their affine from indices to mm towards right,
+        anterior, superior, as nibabel gives them.
+
+    Raises:
+        BadScan: no series, several, a file that is truncated or damaged, slices that are missing,
+            doubled, of different sizes or of different directions.
+    """
+    image, slices = _decoded(folder, _files_of_series(folder))
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    if slices:
+        _check_sizes(folder, slices)
+        _check_places(folder, slices, affine)
+    voxels = SimpleITK.GetArrayFromImage(image).T
+    return voxels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def _decoded(folder: Path, names: list[str]) -> tuple[SimpleITK.Image, list[dict[str, str]]]:
+    """The volume, and the tags of each slice where there is more than one file."""
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames([str(folder / name) for name in names])
+    reader.MetaDataDictionaryArrayUpdateOn()
+    try:
+        with _without_warnings():
+            image = reader.Execute()
+            slices = [_tags(reader, i) for i in range(len(names))] if len(names) > 1 else []
+            if len({tuple(tags.get(key, "") for key in NUMBERS) for tags in slices}) > 1:
+                # ITK would force every slice into the numbers of the first
+                reader.SetOutputPixelType(SimpleITK.sitkFloat64)
+                image = reader.Execute()
+    except RuntimeError as error:
+        _check_sizes(folder, [_tags_of_file(folder / name) for name in names])
+        found = "the series is damaged (SimpleITK cannot decode it)"
+        raise BadScan(folder, "damaged", found, GET_AGAIN) from error
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        found = "its voxels are colours, not single numbers"
+        raise BadScan(folder, "not_3d", found, "Give the series as it left the scanner")
+    return image, slices
+
+
+def _files_of_series(folder: Path) -> list[str]:
+    """The files of the folder's one series, by position; none of them is left out."""
+    files = sorted(p.name for p in folder.iterdir() if _is_dicom(p))
+    if not files:
+        raise BadScan(folder, "wrong_format", "holds no DICOM files", GET_AGAIN)
+    with _without_warnings():
+        series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if len(series) > 1:
+            found = f"holds {len(series)} DICOM series instead of one"
+            raise BadScan(folder, "wrong_format", found, ONE_SERIES)
+        read = (
+            SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+            if series
+            else ()
+        )
+    names = [Path(name).name for name in read]
+    lost = [name for name in files if name not in set(names)]
+    if lost:
+        raise _unread(folder, lost, len(files))
+    return names
+
+
+def _unread(folder: Path, lost: list[str], num_files: int) -> BadScan:
+    first = folder / lost[0]
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    which = f"{first.name}{more} of {num_files} files"
+    if not first.stat().st_size:
+        return BadScan(folder, "empty_file", f"{which}: empty", GET_AGAIN)
+    if not _has_magic(first):
+        found = f"{which}: damaged, does not begin as DICOM does"
+        return BadScan(folder, "damaged", found, GET_AGAIN)
+    return BadScan(folder, "truncated", f"{which}: truncated, or without an image", GET_AGAIN)
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+        return False
+    return path.suffix.lower() == ".dcm" or _has_magic(path)
+
+
+def _has_magic(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        found = f"{path.name} cannot be read ({error.strerror or error})"
+        raise BadScan(path.parent, "damaged", found, GET_AGAIN) from error
+
+
+def _tags(reader: SimpleITK.ImageSeriesReader, number: int) -> dict[str, str]:
+    return {
+        key: reader.GetMetaData(number, key).strip()
+        for key in (ORIENTATION, POSITION, *SIZE, *NUMBERS)
+        if reader.HasMetaDataKey(number, key)
+    }
+
+
+def _tags_of_file(path: Path) -> dict[str, str]:
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return {key: reader.GetMetaData(key).strip() for key in SIZE if reader.HasMetaDataKey(key)}
+
+
+def _check_sizes(folder: Path, slices: list[dict[str, str]]) -> None:
+    sizes = sorted({"×".join(tags.get(key, "?") for key in SIZE) for tags in slices})
+    if len(sizes) > 1:
+        found = f"has slices of different sizes ({', '.join(sizes)})"
+        raise BadScan(folder, "wrong_format", found, ONE_SERIES)
+
+
+def _check_places(folder: Path, slices: list[dict[str, str]], affine: np.ndarray) -> None:
+    """Compare each slice's direction and position with the volume's."""
+    try:
+        directions = np.array([_numbers(tags, ORIENTATION, 6) for tags in slices])
+        places = np.array([_numbers(tags, POSITION, 3) for tags in slices])
+    except (KeyError, ValueError) as error:
+        found = "has slices that do not say where they are (ImagePositionPatient)"
+        raise BadScan(folder, "damaged", found, GET_AGAIN) from error
+    if np.ptp(directions, axis=0).max() > PLACE_TOLERANCE:
+        raise BadScan(folder, "wrong_format", "has slices of different directions", ONE_SERIES)
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    if steps.min() < SAME_PLACE_MM:
+        raise BadScan(folder, "not_3d", "has several slices in one place", ONE_SERIES)
+    step = float(np.median(steps))
+    meant = affine[:3, 3] + np.outer(np.arange(len(places)), affine[:3, 2])
+    if np.linalg.norm(places - meant, axis=1).max() <= PLACE_TOLERANCE * step:
+        return
+    num_missing = int(np.sum(np.round(steps / step) - 1))
+    if num_missing > 0:
+        found = f"{num_missing} slices are missing between its {len(places)} files"
+        raise BadScan(folder, "truncated", found, GET_AGAIN)
+    found = f"its slices are not evenly spaced ({steps.min():g} to {steps.max():g} mm)"
+    remedy = "Resample it to even slices, or leave the subject out with cohort.exclude"
+    raise BadScan(folder, "wrong_format", found, remedy)
+
+
+def _numbers(tags: Mapping[str, str], key: str, number: int) -> list[float]:
+    values = [float(text) for text in tags[key].split("\\")]
+    if len(values) != number:
+        raise ValueError(key)
+    return values
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """What ITK warns of is looked at here, and raised."""
+    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    SimpleITK.ProcessObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)

@@ -1,0 +1,79 @@
+"""Writing a volume as scanners do: a DICOM series in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from mgmt_ray.base import CannotWrite, fingerprint
+from mgmt_ray.cohort.dicom import ORIENTATION, POSITION
+
+SERIES_UID = "0020|000e"
+
+
+def write_series(image: SimpleITK.Image, folder: Path, patient: str, description: str) -> None:
+    """Write a volume as an uncompressed magnetic resonance series, one file per slice.
+
+    Args:
+        image: 3-D; 16-bit signed integers are what scanners write.
+        folder: gets ``Image-1.dcm`` and so on; made if needed.
+        patient: the patient's id.
+        description: of the series, like ``FLAIR``; together with the patient it makes the UIDs.
+
+    Raises:
+        CannotWrite: the disk is full or forbidden.
+    """
+    common = _tags_of_series(image, patient, description)
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(image.GetDepth()):
+            part = image[:, :, i]
+            own = {
+                "0008|0018": f"{common[SERIES_UID]}.{i + 1}",
+                "0020|0013": str(i + 1),
+                POSITION: _several(image.TransformIndexToPhysicalPoint((0, 0, i))),
+            }
+            for key, value in (common | own).items():
+                part.SetMetaData(key, value)
+            writer.SetFileName(str(folder / f"Image-{i + 1}.dcm"))
+            writer.Execute(part)
+    except (OSError, RuntimeError) as error:
+        raise CannotWrite(
+            f"{folder}: the series cannot be written. Free some space or choose another folder."
+        ) from error
+
+
+def _tags_of_series(image: SimpleITK.Image, patient: str, description: str) -> dict[str, str]:
+    voxels = SimpleITK.GetArrayViewFromImage(image)
+    low, high = int(voxels.min()), int(voxels.max())
+    return {
+        "0008|0008": "DERIVED\\SECONDARY\\AXIAL",
+        "0008|0020": "20210101",
+        "0008|0030": "000000",
+        "0008|0060": "MR",
+        "0008|103e": description,
+        "0010|0010": patient,
+        "0010|0020": patient,
+        "0018|0050": f"{image.GetSpacing()[2]:.10g}",
+        "0018|0088": f"{image.GetSpacing()[2]:.10g}",
+        "0020|000d": _uid(patient),
+        SERIES_UID: _uid(patient, description),
+        ORIENTATION: _several(np.reshape(image.GetDirection(), (3, 3)).T[:2].ravel().tolist()),
+        "0028|1050": f"{(low + high) / 2:g}",
+        "0028|1051": f"{max(high - low, 1)}",
+    }
+
+
+def _several(values: Sequence[float]) -> str:
+    # ten digits: a decimal string has at most 16 characters
+    return "\\".join(f"{value:.10g}" for value in values)
+
+
+def _uid(*parts: str) -> str:
+    """A UID made from a number of 128 bits (DICOM PS3.5, annex B.2)."""
+    return f"2.25.{int(fingerprint(parts)[:32], 16)}"

@@ -1,0 +1,236 @@
+"""TCGA-GBM: the pre-operative scans and BraTS masks of TCIA, labelled by methylation arrays.
+
+Scans: Bakas et al. 2017, "Segmentation labels for the pre-operative scans of the TCGA-GBM
+collection". Labels: by the median rule of Chen et al. 2020, or by MGMT-STP27.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from pydantic import Field
+
+from mgmt_ray.base import InputPath, MgmtError
+from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.reader import ReaderConfig, Reading, complete_groups
+from mgmt_ray.cohort.subject import STRUCTURAL, Subject
+from mgmt_ray.cohort.tcga_methylation import PROBES, Methylation, read_methylation
+
+SCANS = {"T2": "t2", "FLAIR": "flair", "T1": "t1", "T1GD": "t1Gd"}
+"""What a file's name says of each modality."""
+
+MASKS = {"corrected": "GlistrBoost_ManuallyCorrected", "automatic": "GlistrBoost"}
+"""What a file's name says of each kind of mask, the preferred first."""
+
+SESSION_FILE = re.compile(
+    r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})_(\d{4}\.\d{2}\.\d{2})_"
+    rf"({'|'.join((*SCANS.values(), *MASKS.values()))})\.nii\.gz"
+)
+METHYLATION_FILE = re.compile(
+    r"(?!\.).*methylation(?:\d*|.*\.(?:txt|tsv|csv))(?:\.gz)?", re.IGNORECASE
+)
+SEARCH_DEPTH = 5
+"""Levels of folders below the root in which scans and methylation tables are looked for."""
+
+
+class TcgaConfig(ReaderConfig):
+    """A copy of TCGA-GBM with masks, and methylation tables."""
+
+    offered = STRUCTURAL
+    reader: Literal["tcga"]
+    methylation: tuple[InputPath, ...] = Field(
+        (),
+        description="tables of beta values, the preferred first; none named: the files at or below "
+        "root whose names have methylation in them (as HumanMethylation450.gz, "
+        "GBM.methylation.txt), those with 450 first",
+    )
+    rule: Literal["median", "stp27"] = Field(
+        "median",
+        description="median: methylated above the training subjects' median of the mean of two "
+        "betas; stp27: by the published model MGMT-STP27",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The files of one patient and date.
+
+    Attributes:
+        files: by what their names say (see :data:`SCANS` and :data:`MASKS`).
+        again: a file whose name was found before.
+    """
+
+    patient: str
+    date: str
+    files: dict[str, Path] = field(default_factory=dict)
+    again: list[Path] = field(default_factory=list)
+
+
+def session_file(patient: str, date: str, what: str) -> str:
+    """File name of a scan or mask, like ``TCGA-02-0006_1996.08.23_t1Gd.nii.gz``."""
+    return f"{patient}_{date}_{what}.nii.gz"
+
+
+def read_tcga(config: TcgaConfig) -> Reading:
+    """Patients with scans and methylation data, as of their first date.
+
+    Everyone with scans is found. A later date of the same patient is a follow-up, and a patient
+    without both probes in a primary tumour has no label: they are excluded with the reason. The
+    hundreds of patients with methylation data and no scans are not counted as found.
+
+    With the rule "stp27" the label is final. With "median" a subject's score is the mean of its two
+    betas, and its label is provisional, for stratified draws alone: 1 where the score is above the
+    median of all subjects here. The label that is learnt uses a cut-off fitted on training subjects
+    (``splits.label_by_training``).
+
+    Raises:
+        MgmtError: no such folder, scans or methylation table, or a table that cannot be used.
+    """
+    paths = _files(config.root)
+    sessions = find_sessions(config.root, paths)
+    tables = config.methylation or find_tables(config.root, paths)
+    measured, problems = read_methylation(tables, sessions.keys())
+    faulty = {problem.subject for problem in problems}
+    subjects: list[Subject] = []
+    exclusions: list[Exclusion] = []
+    for patient, (first, *later) in sessions.items():
+        exclusions += [
+            Exclusion(f"{patient}_{session.date}", "cohort", "follow-up scan") for session in later
+        ]
+        if patient in faulty:
+            continue
+        subject, lacks, missing = _read_session(first, measured.get(patient), config)
+        exclusions += lacks
+        problems += missing
+        subjects += [subject] if subject else []
+    return Reading(_labelled_by_median(subjects), tuple(exclusions), tuple(problems))
+
+
+def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]:
+    """Sessions by patient, both in order.
+
+    Args:
+        root: for the error.
+        paths: files among which they are.
+
+    Raises:
+        MgmtError: no scans at all.
+    """
+    sessions: dict[tuple[str, str], Session] = {}
+    for path in paths:
+        if match := SESSION_FILE.fullmatch(path.name):
+            patient, date, what = match.groups()
+            session = sessions.setdefault((patient, date), Session(patient, date))
+            if what in session.files:
+                session.again.append(path)
+            else:
+                session.files[what] = path
+    if not sessions:
+        raise MgmtError(
+            f"{root}: no TCGA scans; looked for files like "
+            f"{session_file('TCGA-02-0006', '1996.08.23', 'flair')} down to {SEARCH_DEPTH} levels "
+            "below. Give the folder of your copy with --data or cohort.root."
+        )
+    by_patient: dict[str, list[Session]] = {}
+    for (patient, _), session in sorted(sessions.items()):
+        by_patient.setdefault(patient, []).append(session)
+    return by_patient
+
+
+def find_tables(root: Path, paths: Iterable[Path]) -> list[Path]:
+    """Methylation tables by their names, HumanMethylation450 (the newer array) first.
+
+    Raises:
+        MgmtError: there is none.
+    """
+    tables = [path for path in paths if METHYLATION_FILE.fullmatch(path.name)]
+    if not tables:
+        raise MgmtError(
+            f"{root}: no methylation table; looked for names like HumanMethylation450.gz down to "
+            f"{SEARCH_DEPTH} levels below. Download HumanMethylation450 and HumanMethylation27 of "
+            "TCGA-GBM (UCSC Xena) and put them there, or name them in cohort.methylation."
+        )
+    return sorted(tables, key=lambda path: ("450" not in path.name, str(path)))
+
+
+def _files(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise MgmtError(
+            f"{root}: no such folder. Give the folder of your TCGA-GBM copy with --data or "
+            "cohort.root."
+        )
+    return list(_walk(root, SEARCH_DEPTH))
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir():
+            yield child
+        elif depth > 0:
+            yield from _walk(child, depth - 1)
+
+
+def _read_session(
+    session: Session, measured: Methylation | None, config: TcgaConfig
+) -> tuple[Subject | None, list[Exclusion], list[Problem]]:
+    patient, files = session.patient, session.files
+    found = {m: files[name] for m, name in SCANS.items() if name in files}
+    reason = _reason_to_exclude(found, measured, config.modalities)
+    if reason or measured is None:
+        return None, [Exclusion(patient, "cohort", reason)], []
+    folder = next(iter(found.values())).parent
+    scans, lacks, problems = complete_groups(patient, found, config.modalities, folder)
+    kind = next((kind for kind, name in MASKS.items() if name in files), None)
+    if session.again:
+        problems.append(_twice(session))
+    if kind is None:
+        problems.append(_no_mask(session, folder))
+    if session.again or kind is None:
+        return None, [], problems
+    betas = {f"beta_{p}": f"{beta:.6g}" for p, beta in zip(PROBES, measured.betas, strict=True)}
+    covariates = {"mask_kind": kind, **betas, "methylation_file": measured.file.name}
+    label = int(measured.is_methylated_by_stp27)
+    score = measured.score if config.rule == "median" else None
+    subject = Subject(patient, label, scans, files[MASKS[kind]], covariates, score=score)
+    return subject, lacks, problems
+
+
+def _reason_to_exclude(
+    found: Mapping[str, Path], measured: Methylation | None, modalities: tuple[str, ...]
+) -> str:
+    if not set(modalities) & set(found):
+        return "no baseline scans" if not found else "none of the study's modalities"
+    return "" if measured else "no methylation data"
+
+
+def _twice(session: Session) -> Problem:
+    again = session.again[0]
+    first = next(path for path in session.files.values() if path.name == again.name)
+    remedy = "Keep one copy of the patient's files below cohort.root"
+    found = f"is there twice, also as {first}"
+    return Problem(session.patient, "duplicated_subject", str(again), found, remedy)
+
+
+def _no_mask(session: Session, folder: Path) -> Problem:
+    return Problem(
+        session.patient,
+        "no_mask",
+        str(folder / session_file(session.patient, session.date, MASKS["automatic"])),
+        "no tumour mask, neither corrected nor automatic",
+        "Copy the masks there, or leave the subject out with cohort.exclude",
+    )
+
+
+def _labelled_by_median(subjects: list[Subject]) -> tuple[Subject, ...]:
+    """Provisional labels where there are scores (see :func:`read_tcga`)."""
+    scores = [subject.score for subject in subjects if subject.score is not None]
+    if not scores:
+        return tuple(subjects)
+    middle = median(scores)
+    return tuple(replace(s, label=int(s.score > middle)) for s in subjects if s.score is not None)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from mgmt_ray.cohort.dicom import read_series
+from mgmt_ray.cohort.dicom_files import write_series
+from mgmt_ray.cohort.problem import BadScan
+from mgmt_ray.cohort.scan import read_scan
+
+SHAPE = (12, 20, 18)
+
+
+def volume(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> SimpleITK.Image:
+    voxels = np.random.default_rng(seed).integers(-100, 3000, shape).astype(np.int16)
+    image = SimpleITK.GetImageFromArray(voxels)
+    image.SetSpacing((0.9, 1.1, 2.5))
+    image.SetOrigin((-7.25, 31.5, -40.125))
+    return image
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    folder = tmp_path / "FLAIR"
+    write_series(volume(), folder, "00002", "FLAIR")
+    return folder
+
+
+def write_slice(path: Path, voxels: np.ndarray, tags: dict[str, str], compressor: str = "") -> None:
+    """The slice in a file again, with other voxels or tags."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    image = SimpleITK.GetImageFromArray(voxels)
+    image.SetSpacing((0.9, 1.1))
+    known = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    for key, value in (known | tags).items():
+        image.SetMetaData(key, value)
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    if compressor:
+        writer.UseCompressionOn()
+        writer.SetCompressor(compressor)
+    writer.SetFileName(str(path))
+    writer.Execute(image)
+
+
+def slice_of(path: Path) -> np.ndarray:
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[0]
+
+
+def fault(folder: Path) -> BadScan:
+    with pytest.raises(BadScan) as caught:
+        read_series(folder)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [
+        (1, 0, 0, 0, 1, 0, 0, 0, 1),
+        (-1, 0, 0, 0, 1, 0, 0, 0, -1),
+        (0, 0, 1, 1, 0, 0, 0, 1, 0),
+        (1, 0, 0, 0, 0.8, -0.6, 0, 0.6, 0.8),
+    ],
+    ids=["axial", "turned", "sagittal", "oblique"],
+)
+def test_a_series_has_the_voxels_and_places_of_its_volume_as_nifti(
+    tmp_path: Path, direction: tuple[float, ...]
+) -> None:
+    image = volume()
+    image.SetDirection(direction)
+    write_series(image, tmp_path / "series", "00002", "T1w")
+    SimpleITK.WriteImage(image, str(tmp_path / "volume.nii.gz"))
+    from_series, from_nifti = read_scan(tmp_path / "series"), read_scan(tmp_path / "volume.nii.gz")
+    assert np.array_equal(from_series.voxels, from_nifti.voxels)
+    assert from_series.voxels.dtype == np.int16
+    # a NIfTI header keeps single precision: 1e-6 of 40 mm
+    assert np.allclose(from_series.grid.affine, from_nifti.grid.affine, rtol=0, atol=1e-4)
+
+
+def test_files_that_are_no_dicom_are_left_alone(series: Path) -> None:
+    voxels, affine = read_series(series)
+    (series / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (series / "._Image-1.dcm").write_bytes(b"\0\5\x16\7")
+    (series / "notes.txt").write_text("looked at")
+    (series / "more").mkdir()
+    again, affine_again = read_series(series)
+    assert np.array_equal(again, voxels) and np.array_equal(affine_again, affine)
+
+
+@pytest.mark.parametrize("compressor", ["", "JPEG", "JPEG2000"])
+@pytest.mark.parametrize("name", ["Image-1.dcm", "Image-5.dcm", "Image-12.dcm"])
+def test_a_truncated_file_is_named_wherever_it_is(series: Path, name: str, compressor: str) -> None:
+    path = series / name
+    write_slice(path, slice_of(path), {}, compressor)
+    read_series(series)
+    # 9 bytes: with less an encapsulated stream only lacks its end mark, and no voxel
+    path.write_bytes(path.read_bytes()[:-9])
+    error = fault(series)
+    assert error.kind == "truncated"
+    assert f"{name} of 12 files: truncated" in error.found
+
+
+def test_an_empty_file_is_named(series: Path) -> None:
+    (series / "Image-3.dcm").write_bytes(b"")
+    assert (fault(series).kind, fault(series).found) == (
+        "empty_file",
+        "Image-3.dcm of 12 files: empty",
+    )
+
+
+def test_a_file_that_is_no_dicom_inside_is_named(series: Path) -> None:
+    for number in (3, 4):
+        (series / f"Image-{number}.dcm").write_bytes(b"<html>not found</html>" * 50)
+    error = fault(series)
+    assert error.kind == "damaged"
+    assert "Image-3.dcm and 1 more of 12 files" in error.found
+
+
+def test_a_series_of_truncated_files_alone_is_truncated(series: Path) -> None:
+    for path in series.iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    assert fault(series).kind == "truncated"
+
+
+def test_a_folder_without_dicom_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("empty")
+    assert (fault(tmp_path).kind, fault(tmp_path).found) == (
+        "wrong_format",
+        "holds no DICOM files",
+    )
+
+
+def test_two_series_in_a_folder_are_refused(series: Path, tmp_path: Path) -> None:
+    write_series(volume(1), tmp_path / "other", "00002", "T2w")
+    for path in (tmp_path / "other").iterdir():
+        shutil.move(path, series / f"other-{path.name}")
+    error = fault(series)
+    assert error.kind == "wrong_format"
+    assert "holds 2 DICOM series instead of one" in error.found
+
+
+@pytest.mark.parametrize("missing", [(2,), (6,), (11,), (4, 5, 9)])
+def test_slices_missing_in_between_are_counted(series: Path, missing: tuple[int, ...]) -> None:
+    for number in missing:
+        (series / f"Image-{number}.dcm").unlink()
+    error = fault(series)
+    assert error.kind == "truncated"
+    assert error.found.startswith(
+        f"{len(missing)} slices are missing between its {12 - len(missing)}"
+    )
+
+
+def test_slices_of_different_size_are_refused(series: Path) -> None:
+    for number, height in ((4, 16), (4, 26), (1, 26), (12, 16)):
+        path = series / f"Image-{number}.dcm"
+        before = path.read_bytes()
+        write_slice(path, np.zeros((height, 18), np.int16), {})
+        error = fault(series)
+        assert error.kind == "wrong_format"
+        assert "slices of different sizes" in error.found and f"{height}×18" in error.found
+        path.write_bytes(before)
+
+
+def test_two_slices_in_one_place_are_refused(series: Path) -> None:
+    shutil.copy(series / "Image-4.dcm", series / "Image-4 (1).dcm")
+    error = fault(series)
+    assert error.kind == "not_3d"
+    assert "several slices in one place" in error.found
+
+
+def test_slices_of_different_directions_are_refused(series: Path) -> None:
+    path = series / "Image-7.dcm"
+    write_slice(path, slice_of(path), {"0020|0037": "0\\1\\0\\0\\0\\1"})
+    assert "different directions" in fault(series).found
+
+
+def test_uneven_and_shifted_slices_are_refused(series: Path) -> None:
+    path = series / "Image-7.dcm"
+    before = path.read_bytes()
+    for place in ("-7.25\\31.5\\-24.2", "-6\\31.5\\-25.125"):
+        write_slice(path, slice_of(path), {"0020|0032": place})
+        error = fault(series)
+        assert error.kind == "wrong_format"
+        assert "not evenly spaced" in error.found
+        path.write_bytes(before)
+
+
+def test_positions_rounded_in_their_tags_are_accepted(series: Path) -> None:
+    path = series / "Image-7.dcm"
+    write_slice(path, slice_of(path), {"0020|0032": "-7.25\\31.5\\-25.1"})
+    assert read_series(series)[0].shape == SHAPE[::-1]
+
+
+def test_slices_with_slopes_of_their_own_keep_their_values(series: Path) -> None:
+    path = series / "Image-3.dcm"
+    halves = slice_of(path).astype(np.float64) + 0.5
+    write_slice(path, halves, {"0028|1052": "0.5", "0028|1053": "1"})
+    expected = SimpleITK.GetArrayFromImage(volume()).astype(np.float64)
+    expected[2] += 0.5
+    assert np.array_equal(slice_of(path), halves)
+    assert np.array_equal(read_series(series)[0].T, expected)

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgmt_ray.base import MgmtError, parse
+from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.scan_files import write_scan
+from mgmt_ray.cohort.subject import STRUCTURAL, Subject
+from mgmt_ray.cohort.tcga import TcgaConfig, find_tables, read_tcga, session_file
+from mgmt_ray.cohort.tcga_copy import IMAGES, write_tcga_copy
+
+ANNA = "TCGA-02-0006"
+DATE = "1996.08.23"
+NAMES = {"flair": "FLAIR", "t1": "T1", "t1Gd": "T1GD", "t2": "T2"}
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, ...]:
+    """Ten subjects, half of them methylated, each with its own voxels."""
+    folder = tmp_path_factory.mktemp("source")
+    random = np.random.default_rng(0)
+    subjects = []
+    for number in range(10):
+        scans = {m: folder / f"{number}_{m}.nii.gz" for m in STRUCTURAL}
+        mask = folder / f"{number}_mask.nii.gz"
+        for path in scans.values():
+            write_scan(random.integers(1, 999, (4, 5, 6)).astype(np.int16), path)
+        write_scan(random.integers(0, 2, (4, 5, 6)).astype(np.uint8), mask)
+        subjects.append(Subject(f"S{number}", number % 2, scans, mask))
+    return tuple(subjects)
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def add_session(
+    root: Path,
+    patient: str,
+    date: str = DATE,
+    scans: tuple[str, ...] = tuple(NAMES),
+    masks: tuple[str, ...] = ("GlistrBoost",),
+) -> Path:
+    """Empty files under the public names: the reader does not open scans."""
+    for what in (*scans, *masks):
+        touch(root / patient / session_file(patient, date, what))
+    return root / patient
+
+
+def write_betas(root: Path, betas: dict[str, float], name: str = "methylation.csv") -> Path:
+    """Both probes have the same beta."""
+    lines = ["sample,cg12434587,cg12981137", "TCGA-99-9999-01,0.5,0.5"]
+    lines += [f"{patient}-01A,{beta},{beta}" for patient, beta in betas.items()]
+    path = root / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def read_folder(root: Path, **more: object) -> Reading:
+    return read_tcga(parse(TcgaConfig, {"reader": "tcga", "root": root, **more}, "test"))
+
+
+def test_a_copy_has_the_subjects_scans_and_stp27_labels_of_its_source(
+    source: tuple[Subject, ...], tmp_path: Path
+) -> None:
+    names = write_tcga_copy(source, tmp_path, seed=3)
+    reading = read_folder(tmp_path, rule="stp27")
+    assert [s.id for s in reading.subjects] == sorted(names.values())
+    subjects = {s.id: s for s in reading.subjects}
+    for old in source:
+        new = subjects[names[old.id]]
+        assert new.label == old.label
+        assert new.score is None
+        assert new.person == new.id
+        for modality in STRUCTURAL:
+            voxels = read_scan(new.scans[modality]).voxels
+            assert np.array_equal(voxels, read_scan(old.scans[modality]).voxels)
+        assert np.array_equal(read_scan(new.mask).voxels, read_scan(old.mask).voxels)
+
+
+def test_a_copy_is_found_whole_with_what_real_copies_have(
+    source: tuple[Subject, ...], tmp_path: Path
+) -> None:
+    names = write_tcga_copy(source, tmp_path, seed=3)
+    reading = read_folder(tmp_path)
+    assert reading.problems == ()
+    out = {e.subject: e.reason for e in reading.exclusions}
+    folders = {path.name for path in (tmp_path / IMAGES).iterdir()}
+    (unmeasured,) = folders - set(names.values())
+    assert out == {
+        f"{names['S0']}_2009.01.31": "follow-up scan",
+        unmeasured: "no methylation data",
+    }
+    kinds = [s.covariates["mask_kind"] for s in reading.subjects]
+    assert (kinds.count("corrected"), kinds.count("automatic")) == (5, 5)
+    tables = {s.covariates["methylation_file"] for s in reading.subjects}
+    assert tables == {"HumanMethylation450.gz", "HumanMethylation27"}
+
+
+def test_the_median_rule_gives_the_labels_of_a_balanced_source(
+    source: tuple[Subject, ...], tmp_path: Path
+) -> None:
+    names = write_tcga_copy(source, tmp_path, seed=4)
+    labels = {s.id: s.label for s in read_folder(tmp_path).subjects}
+    assert labels == {names[s.id]: s.label for s in source}
+
+
+def test_the_same_seed_writes_the_same_copy(source: tuple[Subject, ...], tmp_path: Path) -> None:
+    first, again, other = (
+        write_tcga_copy(source, tmp_path / name, seed)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == again != other
+    one, two = ((tmp_path / n / "HumanMethylation450.gz").read_bytes() for n in "ab")
+    assert one == two
+
+
+def test_a_copy_needs_all_structural_scans(source: tuple[Subject, ...], tmp_path: Path) -> None:
+    poor = Subject("poor", 1, {"FLAIR": source[0].scans["FLAIR"]}, source[0].mask)
+    with pytest.raises(MgmtError, match="subject poor has no file of T2, T1, T1GD"):
+        write_tcga_copy([poor], tmp_path, seed=0)
+
+
+def test_scans_are_found_by_their_public_names_levels_below(tmp_path: Path) -> None:
+    folder = add_session(tmp_path / "tcia" / IMAGES, ANNA)
+    touch(folder / f"{ANNA}_{DATE}_t1Gd_unstripped.nii.gz")
+    touch(folder / f"._{ANNA}_{DATE}_t1.nii.gz")
+    write_betas(tmp_path, {ANNA: 0.25})
+    (subject,) = read_folder(tmp_path).subjects
+    assert subject.scans == {
+        modality: folder / f"{ANNA}_{DATE}_{name}.nii.gz" for name, modality in NAMES.items()
+    }
+    assert subject.mask == folder / f"{ANNA}_{DATE}_GlistrBoost.nii.gz"
+    assert subject.covariates == {
+        "mask_kind": "automatic",
+        "beta_cg12434587": "0.25",
+        "beta_cg12981137": "0.25",
+        "methylation_file": "methylation.csv",
+    }
+
+
+def test_the_mask_corrected_by_hand_is_preferred(tmp_path: Path) -> None:
+    masks = ("GlistrBoost", "GlistrBoost_ManuallyCorrected")
+    folder = add_session(tmp_path, ANNA, masks=masks)
+    write_betas(tmp_path, {ANNA: 0.5})
+    (subject,) = read_folder(tmp_path).subjects
+    assert subject.mask == folder / f"{ANNA}_{DATE}_GlistrBoost_ManuallyCorrected.nii.gz"
+    assert subject.covariates["mask_kind"] == "corrected"
+
+
+def test_everyone_found_is_a_subject_or_out_with_one_reason_or_a_problem(tmp_path: Path) -> None:
+    ids = [f"TCGA-06-000{n}" for n in range(8)]
+    add_session(tmp_path, ids[0])
+    add_session(tmp_path, ids[1])
+    add_session(tmp_path, ids[1], "1997.01.02")
+    add_session(tmp_path, ids[1], "1999.01.02")
+    add_session(tmp_path, ids[2])  # not in the table
+    add_session(tmp_path, ids[3], masks=())
+    add_session(tmp_path, ids[4], scans=("t1", "t2"))
+    add_session(tmp_path, ids[5], scans=())
+    again = add_session(tmp_path, ids[6])
+    shutil.copytree(again, tmp_path / "copy" / ids[6])
+    add_session(tmp_path, ids[7])
+    betas = {name: 0.5 for name in ids if name != ids[2]} | {ids[7]: 1.5}
+    write_betas(tmp_path, betas)
+    reading = read_folder(tmp_path)
+    assert {s.id: set(s.scans) for s in reading.subjects} == {
+        ids[0]: set(STRUCTURAL),
+        ids[1]: set(STRUCTURAL),
+        ids[4]: {"T1", "T2"},
+    }
+    assert set(reading.exclusions) == {
+        Exclusion(f"{ids[1]}_1997.01.02", "cohort", "follow-up scan"),
+        Exclusion(f"{ids[1]}_1999.01.02", "cohort", "follow-up scan"),
+        Exclusion(ids[2], "cohort", "no methylation data"),
+        Exclusion(ids[5], "cohort", "no baseline scans"),
+    }
+    assert {(p.subject, p.kind) for p in reading.problems} == {
+        (ids[3], "no_mask"),
+        (ids[4], "missing_modality"),
+        (ids[6], "duplicated_subject"),
+        (ids[7], "unknown_label"),
+    }
+
+
+def test_the_first_date_is_taken_wherever_it_lies(tmp_path: Path) -> None:
+    add_session(tmp_path / "a", ANNA, "2001.10.01")
+    folder = add_session(tmp_path / "b", ANNA, "2001.09.30")
+    write_betas(tmp_path, {ANNA: 0.5})
+    (subject,) = read_folder(tmp_path).subjects
+    assert subject.scans["T1"] == folder / f"{ANNA}_2001.09.30_t1.nii.gz"
+
+
+def test_only_wanted_modalities_are_offered(tmp_path: Path) -> None:
+    add_session(tmp_path, ANNA, scans=("t1Gd", "t2"))
+    write_betas(tmp_path, {ANNA: 0.5})
+    reading = read_folder(tmp_path, modalities=("T1GD",))
+    assert set(reading.subjects[0].scans) == {"T1GD"}
+    assert reading.problems == ()
+    assert read_folder(tmp_path, modalities=("T1",)).exclusions == (
+        Exclusion(ANNA, "cohort", "none of the study's modalities"),
+    )
+
+
+def test_the_median_is_of_subjects_with_scans_and_stp27_knows_no_cohort(tmp_path: Path) -> None:
+    betas = {f"TCGA-06-000{n}": beta for n, beta in enumerate((0.05, 0.2, 0.3, 0.4))}
+    for patient in betas:
+        add_session(tmp_path, patient)
+    strangers = {f"TCGA-14-000{n}": 0.9 for n in range(9)}
+    write_betas(tmp_path, betas | strangers)
+    by_median = read_folder(tmp_path).subjects
+    assert [s.score for s in by_median] == pytest.approx([0.05, 0.2, 0.3, 0.4])
+    assert [s.label for s in by_median] == [0, 0, 1, 1]
+    assert [s.label for s in read_folder(tmp_path, rule="stp27").subjects] == [0, 1, 1, 1]
+
+
+def test_whose_score_is_the_median_is_not_above_it(tmp_path: Path) -> None:
+    betas = {f"TCGA-06-000{n}": beta for n, beta in enumerate((0.1, 0.2, 0.3))}
+    for patient in betas:
+        add_session(tmp_path, patient)
+    write_betas(tmp_path, betas)
+    assert [s.label for s in read_folder(tmp_path).subjects] == [0, 0, 1]
+
+
+def test_named_tables_are_read_in_their_order_and_others_are_not(tmp_path: Path) -> None:
+    add_session(tmp_path, ANNA)
+    write_betas(tmp_path, {ANNA: 0.1})
+    one, two = (write_betas(tmp_path, {ANNA: b}, f"{b}.csv") for b in (0.2, 0.3))
+    (subject,) = read_folder(tmp_path, methylation=(two, one)).subjects
+    assert subject.score == pytest.approx(0.3)
+
+
+def test_tables_are_found_by_name_the_newer_array_first(tmp_path: Path) -> None:
+    names = (
+        "HumanMethylation27",
+        "HumanMethylation27.gz",
+        "TCGA.GBM.sampleMap_HumanMethylation450.gz",
+        "GBM.methylation__humanmethylation450__Level_3__data.data.txt",
+        "methylation.csv",
+        "Methylation.tsv.gz",
+    )
+    others = ("methylation.pdf", ".methylation.csv", "clinical.csv", "methylation.json")
+    found = find_tables(tmp_path, [tmp_path / name for name in (*others, *names)])
+    assert {path.name for path in found} == set(names)
+    assert ["450" in path.name for path in found] == [True, True, False, False, False, False]
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match=r"nowhere: no such folder.*cohort\.root"):
+        read_folder(tmp_path / "nowhere")
+    write_betas(tmp_path, {})
+    with pytest.raises(MgmtError, match=r"no TCGA scans; looked for.*flair\.nii\.gz"):
+        read_folder(tmp_path)
+    (tmp_path / "methylation.csv").unlink()
+    add_session(tmp_path, ANNA)
+    with pytest.raises(MgmtError, match=r"no methylation table.*cohort\.methylation"):
+        read_folder(tmp_path)

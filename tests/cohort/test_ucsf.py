@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError, parse
+from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.scan import read_scan, voxel_hash
+from mgmt_ray.cohort.subject import STRUCTURAL, Subject
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.cohort.ucsf import UcsfConfig, read_ucsf
+from mgmt_ray.cohort.ucsf_copy import write_ucsf_copy
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+
+MORE = ("SWI", "DWI", "ADC", "ASL")
+NAMES = ("T1", "T1c", "T2", "FLAIR", *MORE, "tumor_segmentation")
+TABLE = "UCSF-PDGM-metadata_v5.csv"
+HEADER = "ID,Sex,Age at MRI,WHO CNS Grade,MGMT status,IDH,BraTS21 ID"
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, ...]:
+    """Eight subjects with all structural scans, read from a synthetic UPENN-GBM."""
+    folder = tmp_path_factory.mktemp("ucsf-source")
+    synthesize(
+        SyntheticConfig(subjects=8, grid=(18, 24, 22), modalities=STRUCTURAL, seed=4), folder
+    )
+    subjects = read_upenn(UpennConfig(reader="upenn", root=folder, modalities=STRUCTURAL)).subjects
+    assert len(subjects) == 8 and {s.label for s in subjects} == {0, 1}
+    return subjects
+
+
+def config(root: Path, **more: object) -> UcsfConfig:
+    return parse(UcsfConfig, {"reader": "ucsf", "root": root, **more}, "test")
+
+
+def add_case(root: Path, number: str, names: Sequence[str] = NAMES) -> Path:
+    """Empty files under the public names: the reader does not open them."""
+    folder = root / "UCSF-PDGM-v5" / f"UCSF-PDGM-{number}_nifti"
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / f"UCSF-PDGM-{number}_{name}.nii.gz").touch()
+    return folder
+
+
+def write_table(root: Path, *rows: str, name: str = TABLE) -> None:
+    root.mkdir(exist_ok=True)
+    (root / name).write_text("\n".join([HEADER, *rows]) + "\n")
+
+
+def row(number: str, status: str = "positive", grade: str = "4", brats21: str = "") -> str:
+    return f"UCSF-PDGM-{number},F,61,{grade},{status},wildtype,{brats21}"
+
+
+def reasons(reading: Reading) -> dict[str, str]:
+    return {e.subject: e.reason for e in reading.exclusions if e.scope == "cohort"}
+
+
+def test_a_copy_has_the_labels_and_voxels_of_its_source(
+    sources: tuple[Subject, ...], tmp_path: Path
+) -> None:
+    ids = write_ucsf_copy(sources, tmp_path, seed=1)
+    reading = read_ucsf(config(tmp_path))
+    by_id = {subject.id: subject for subject in reading.subjects}
+    assert set(by_id) == set(ids.values()) and reading.problems == ()
+    for source in sources:
+        subject = by_id[ids[source.id]]
+        assert subject.label == source.label
+        assert subject.person == subject.id
+        assert subject.covariates["age"] == source.covariates["age"]
+        assert subject.covariates["sex"] == source.covariates["sex"]
+        assert subject.covariates["grade"] == "4"
+        for modality in STRUCTURAL:
+            assert subject.scans[modality].read_bytes() == source.scans[modality].read_bytes()
+        assert subject.mask.read_bytes() == source.mask.read_bytes()
+    out = reasons(reading)
+    assert Counter(out.values()) == {
+        "follow-up scan": 2,
+        "MGMT indeterminate": 1,
+        "MGMT unknown": 1,
+        "WHO grade 2": 1,
+        "WHO grade 3": 1,
+    }
+    on_disk = {p.name.removesuffix("_nifti") for p in (tmp_path / "UCSF-PDGM-v5").iterdir()}
+    assert {*by_id, *out} == on_disk
+
+
+def test_what_is_more_than_structural_is_there_for_some_and_is_no_copy(
+    sources: tuple[Subject, ...], tmp_path: Path
+) -> None:
+    write_ucsf_copy(sources, tmp_path, seed=1)
+    reading = read_ucsf(config(tmp_path))
+    without = [s for s in reading.subjects if not s.has_all(MORE)]
+    assert len(without) == 2
+    assert [e for e in reading.exclusions if e.scope != "cohort"] == [
+        Exclusion(subject.id, modality, f"no {modality}")
+        for subject in without
+        for modality in MORE
+    ]
+    rich = next(s for s in reading.subjects if s.has_all(MORE))
+    scans = {m: read_scan(path) for m, path in rich.scans.items()}
+    assert len({voxel_hash(scan) for scan in scans.values()}) == 8
+    for modality in MORE:
+        assert scans[modality].grid.difference(scans["T1"].grid) == ""
+        assert ((scans[modality].voxels > 0) == (scans["T1"].voxels > 0)).mean() > 0.9
+
+
+def test_ids_follow_from_the_seed_alone(sources: tuple[Subject, ...], tmp_path: Path) -> None:
+    first = write_ucsf_copy(sources, tmp_path / "a", seed=1)
+    assert write_ucsf_copy(sources[::-1], tmp_path / "b", seed=1) == first
+    tables = [(tmp_path / name / TABLE).read_text() for name in ("a", "b")]
+    assert tables[0] == tables[1]
+    assert write_ucsf_copy(sources, tmp_path / "c", seed=2) != first
+
+
+def test_who_is_in_brats21_is_the_person_that_its_reader_knows(
+    sources: tuple[Subject, ...], tmp_path: Path
+) -> None:
+    first = sources[0].id
+    ids = write_ucsf_copy(sources, tmp_path, seed=1, brats21_ids={first: "00097"})
+    persons = {s.id: s.person for s in read_ucsf(config(tmp_path)).subjects}
+    assert persons.pop(ids[first]) == "BraTS2021_00097"
+    assert all(name == person for name, person in persons.items())
+
+
+def test_other_grades_can_be_let_in(sources: tuple[Subject, ...], tmp_path: Path) -> None:
+    write_ucsf_copy(sources, tmp_path, seed=1)
+    two, all_grades = (read_ucsf(config(tmp_path, grades=g)).subjects for g in ([2], []))
+    assert [s.covariates["grade"] for s in two] == ["2"]
+    assert Counter(s.covariates["grade"] for s in all_grades) == {"4": 8, "3": 1, "2": 1}
+    hashes = {voxel_hash(read_scan(s.scans["T2"])) for s in all_grades}
+    assert len(hashes) == 10, "no copy of another subject"
+
+
+def test_everyone_found_is_a_subject_excluded_or_a_problem(tmp_path: Path) -> None:
+    for number in ("0004", "0005", "0007", "0008", "0009", "0010", "0011", "0012", "0013"):
+        add_case(tmp_path, number)
+    add_case(tmp_path, "0014", NAMES[:-1])
+    add_case(tmp_path, "0015", ("T1", *MORE, "tumor_segmentation"))
+    add_case(tmp_path, "0431_FU001d")
+    add_case(tmp_path, "0433_FU007d")
+    add_case(tmp_path, "0017", ("T1_bias", "T1c_bias", "T2_bias", "FLAIR_bias", "FA"))
+    write_table(
+        tmp_path, row("004"), row("005", "negative"), row("007", "indeterminate"),
+        row("008", "unknown"), row("009", "positive", "2"), row("010", "methylated"),
+        row("011"), row("011"), row("012"), row("012", "negative"), row("014"), row("015"),
+        row("016"), row("017"), row("0431_FU001d"),
+    )  # fmt: skip
+    reading = read_ucsf(config(tmp_path))
+    assert [(s.id, s.label) for s in reading.subjects] == [
+        ("UCSF-PDGM-0004", 1),
+        ("UCSF-PDGM-0005", 0),
+        ("UCSF-PDGM-0015", 1),
+    ]
+    assert reasons(reading) == {
+        "UCSF-PDGM-0007": "MGMT indeterminate",
+        "UCSF-PDGM-0008": "MGMT unknown",
+        "UCSF-PDGM-0009": "WHO grade 2",
+        "UCSF-PDGM-0013": "not in the metadata table",
+        "UCSF-PDGM-0016": "no scans",
+        "UCSF-PDGM-0017": "no scans",
+        "UCSF-PDGM-0431_FU001d": "follow-up scan",
+        "UCSF-PDGM-0433_FU007d": "follow-up scan",
+    }
+    assert {p.subject: p.kind for p in reading.problems} == {
+        "UCSF-PDGM-0010": "unknown_label",
+        "UCSF-PDGM-0011": "duplicated_subject",
+        "UCSF-PDGM-0012": "two_labels",
+        "UCSF-PDGM-0014": "no_mask",
+        "UCSF-PDGM-0015": "missing_modality",
+    }
+
+
+def test_scans_are_told_by_their_exact_names(tmp_path: Path) -> None:
+    folder = add_case(tmp_path, "0004", (*NAMES, "T1_bias", "brain_segmentation", "DTI_FA"))
+    write_table(tmp_path, row("004"))
+    (subject,) = read_ucsf(config(tmp_path)).subjects
+    assert subject.scans["T1"] == folder / "UCSF-PDGM-0004_T1.nii.gz"
+    assert subject.scans["T1GD"] == folder / "UCSF-PDGM-0004_T1c.nii.gz"
+    assert set(subject.scans) == {*STRUCTURAL, *MORE}
+    assert subject.mask == folder / "UCSF-PDGM-0004_tumor_segmentation.nii.gz"
+    assert subject.covariates == {"age": "61", "sex": "F", "idh1": "wildtype", "grade": "4"}
+
+
+def test_each_modality_beyond_the_structural_is_its_own_group(tmp_path: Path) -> None:
+    add_case(tmp_path, "0004", ("T1", "T1c", "T2", "FLAIR", "SWI", "tumor_segmentation"))
+    write_table(tmp_path, row("004"))
+    reading = read_ucsf(config(tmp_path, modalities=["T2", "SWI", "ADC"]))
+    assert set(reading.subjects[0].scans) == {"T2", "SWI"}
+    assert reading.exclusions == (Exclusion("UCSF-PDGM-0004", "ADC", "no ADC"),)
+    (out,) = read_ucsf(config(tmp_path, modalities=["DWI"])).exclusions
+    assert out == Exclusion("UCSF-PDGM-0004", "cohort", "none of the study's modalities")
+
+
+def test_columns_that_are_optional_may_be_missing(tmp_path: Path) -> None:
+    add_case(tmp_path, "0004")
+    (tmp_path / TABLE).write_text("ID,MGMT status\nUCSF-PDGM-004,Negative\n")
+    (subject,) = read_ucsf(config(tmp_path, grades=[])).subjects
+    assert (subject.label, subject.covariates) == (0, {})
+    with pytest.raises(MgmtError, match="has no column WHO CNS Grade"):
+        read_ucsf(config(tmp_path))
+
+
+def test_the_newest_table_is_read(tmp_path: Path) -> None:
+    add_case(tmp_path, "0004")
+    write_table(tmp_path, row("004", "unknown"), name="UCSF-PDGM-metadata_v2.csv")
+    write_table(tmp_path, row("004", "unknown"), name="UCSF-PDGM-metadata.csv")
+    write_table(tmp_path / "UCSF-PDGM-v5", row("004", "negative"))
+    assert [s.label for s in read_ucsf(config(tmp_path)).subjects] == [0]
+
+
+def test_a_strange_brats21_id_is_an_error_because_it_tells_an_overlap(tmp_path: Path) -> None:
+    add_case(tmp_path, "0004")
+    write_table(tmp_path, row("004", brats21="case 97"))
+    with pytest.raises(MgmtError, match="UCSF-PDGM-0004 has BraTS21 ID 'case 97'"):
+        read_ucsf(config(tmp_path))
+
+
+def test_an_id_of_another_data_set_is_an_error(tmp_path: Path) -> None:
+    add_case(tmp_path, "0004")
+    write_table(tmp_path, "UPENN-GBM-00001_11,F,61,4,positive,wildtype,")
+    with pytest.raises(MgmtError, match="does not look like UCSF-PDGM-004"):
+        read_ucsf(config(tmp_path))
+
+
+def test_a_subject_in_two_folders_is_a_problem(tmp_path: Path) -> None:
+    add_case(tmp_path, "0004")
+    add_case(tmp_path / "again", "0004")
+    write_table(tmp_path, row("004"))
+    (problem,) = read_ucsf(config(tmp_path)).problems
+    assert (problem.subject, problem.kind) == ("UCSF-PDGM-0004", "duplicated_subject")
+    assert "again" in problem.found

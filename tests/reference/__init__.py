@@ -1,0 +1,1 @@
+"""Values and plain implementations that the package is compared with."""
