@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
 
 from mgmt_ray.base import MgmtError, parse
+from mgmt_ray.cohort.layout import Layout
 from mgmt_ray.orchestration.placement import Placement
 
 if TYPE_CHECKING:
@@ -71,9 +72,11 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Write a synthetic cohort in the layout of UPENN-GBM, with pretrained weights for it."""
+    """Write a synthetic cohort in a public data set's layout, with pretrained weights for it."""
 
     dir: Annotated[Positional[Path], arg(metavar="DIR", help="folder to write into")]
+    layout: Layout = "upenn"
+    """whose folders, file names and tables"""
     subjects: int = 100
     """subjects with a label and scans"""
     grid: tuple[int, int, int] = (155, 240, 240)
@@ -99,10 +102,18 @@ class Synthesize:
 
     def run(self) -> None:
         """Write the cohort and the checkpoint."""
+        from mgmt_ray.cohort.subject import STRUCTURAL
         from mgmt_ray.cohort.synthetic import SyntheticConfig
         from mgmt_ray.orchestration.synthesis import synthesize_with_weights
         from mgmt_ray.training.pretrain import SourceTaskConfig
 
+        only_structural = self.layout not in ("upenn", "table")
+        modalities = self.modalities or (STRUCTURAL if only_structural else ())
+        if only_structural and set(modalities) != set(STRUCTURAL):
+            raise MgmtError(
+                f"--layout {self.layout}: has {', '.join(STRUCTURAL)} and no choice. "
+                "Leave --modalities away, or take --layout table."
+            )
         cohort = parse(
             SyntheticConfig,
             {
@@ -114,7 +125,7 @@ class Synthesize:
                 "anatomy": self.anatomy,
                 "seed": self.seed,
             }
-            | ({"modalities": self.modalities} if self.modalities else {}),
+            | ({"modalities": modalities} if modalities else {}),
             "synthesize",
         )
         weights = parse(
@@ -127,23 +138,31 @@ class Synthesize:
             },
             "synthesize",
         )
-        synthesize_with_weights(cohort, weights, self.dir)
+        synthesize_with_weights(cohort, weights, self.dir, self.layout)
 
 
 @dataclass(frozen=True)
 class SelectCohort:
-    """Select the study's subjects; write cohort.csv and exclusions.csv and print the flow."""
+    """Select the study's subjects, look at every file, list all that is wrong, print the flow."""
 
     study: Positional[StudyFile]
+    figures: bool = False
+    """draw contact sheets, intensity histograms and augmentations too"""
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Read the data set."""
-        from mgmt_ray.orchestration.stages import select_cohort, show_cohort
+        from mgmt_ray.orchestration.cohorts import show_cohorts
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.stages import draw_cohort, select
 
-        job = _job(self.study, self.files, Machine())
-        with job.folder.lock():
-            show_cohort(job, select_cohort(job))
+        job = _job(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            selected = select(job)
+            show_cohorts(job.study, selected)
+            if self.figures:
+                draw_cohort(job, selected)
 
 
 @dataclass(frozen=True)
@@ -156,14 +175,15 @@ class Prepare:
 
     def run(self) -> None:
         """Bring cohort and volumes up to date."""
+        from mgmt_ray.orchestration.cohorts import show_cohorts
         from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.stages import prepare, select_cohort, show_cohort
+        from mgmt_ray.orchestration.stages import prepare, select
 
         job = _job(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
-            cohort = select_cohort(job)
-            show_cohort(job, cohort)
-            prepare(job, cohort)
+            selected = select(job)
+            show_cohorts(job.study, selected)
+            prepare(job, selected)
 
 
 @dataclass(frozen=True)
@@ -172,14 +192,19 @@ class Plan:
 
     study: Positional[StudyFile]
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
-        from mgmt_ray.orchestration.stages import plan_study, show_plan
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.show import show_plan
+        from mgmt_ray.orchestration.stages import plan_study, select
 
-        job = _job(self.study, self.files, Machine())
-        with job.folder.lock():
-            show_plan(job, *plan_study(job))
+        job = _job(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            selected = select(job)
+            plan = plan_study(job, selected)
+            show_plan(job.study, job.folder, selected.cohort, *plan)
 
 
 @dataclass(frozen=True)
@@ -211,13 +236,14 @@ class Ensemble:
     def run(self) -> None:
         """Needs every trial of the study."""
         from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.stages import ensemble, existing, show_results
+        from mgmt_ray.orchestration.show import show_results
+        from mgmt_ray.orchestration.stages import ensemble, existing
 
         job = _job(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
-            cohort, split, trials = existing(job)
-            ensemble(job, trials, job.inputs(cohort, split))
-            show_results(job)
+            selected, splits, trials = existing(job)
+            ensemble(job, trials, job.inputs(selected.cohort, splits), selected.external)
+            show_results(job.study, job.folder)
 
 
 @dataclass(frozen=True)

@@ -158,9 +158,10 @@ class _Copy:
                 self._client.set_terminated(self._runs[trial.id], "FAILED" if failed else "KILLED")
         for run in self._left - {self._parent, *self._runs.values()}:
             self._client.set_terminated(run, "KILLED")  # of a plan that has changed since
-        metrics = self._folder.ensembles / "metrics.csv"
-        if metrics.is_file():
-            self._log(self._parent, metrics=_result_metrics(metrics))
+        for prefix, folder in _evaluated_folders(self._folder).items():
+            metrics = folder.ensembles / "metrics.csv"
+            if metrics.is_file():
+                self._log(self._parent, metrics=_result_metrics(metrics, prefix))
         for path in _artifacts(self._folder):
             below = path.parent.relative_to(self._folder.root).as_posix()
             self._client.log_artifact(self._parent, str(path), None if below == "." else below)
@@ -255,6 +256,7 @@ def _trial_tags(trial: Trial, parent: str) -> dict[str, str]:
         TRIAL_TAG: trial.id,
         "network": trial.network,
         "modality": trial.modality,
+        "outer": str(trial.outer),
         "fold": str(trial.fold),
         "seed": str(trial.seed),
     }
@@ -265,7 +267,8 @@ def _trial_params(trial: Trial) -> dict[str, str]:
         "network": trial.network_config.model_dump(mode="json"),
         "training": trial.training_config.model_dump(mode="json"),
     }
-    return {"modality": trial.modality, "fold": str(trial.fold)} | _flat(settings)
+    place = {"modality": trial.modality, "outer": str(trial.outer), "fold": str(trial.fold)}
+    return place | _flat(settings)
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -279,10 +282,16 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _result_metrics(path: Path) -> dict[str, float]:
+def _evaluated_folders(folder: StudyFolder) -> dict[str, StudyFolder]:
+    """The study's folder and those of its external cohorts, by what precedes their metrics."""
+    external = sorted(path.name for path in folder.root.glob("external/*") if path.is_dir())
+    return {"": folder} | {f"external/{name}/": folder.external(name) for name in external}
+
+
+def _result_metrics(path: Path, prefix: str) -> dict[str, float]:
     metrics = {}
     for row in pd.read_csv(path).to_dict("records"):
-        name = f"{row['network']}/{row['ensemble']}".replace("+", "_")
+        name = f"{prefix}{row['network']}/{row['ensemble']}".replace("+", "_")
         for column in ("auc", "auc_low", "auc_high", "ap", "sen", "spe"):
             metrics[f"{name}/{column}"] = float(row[column])
     return metrics
@@ -291,6 +300,7 @@ def _result_metrics(path: Path) -> dict[str, float]:
 def _artifacts(folder: StudyFolder) -> list[Path]:
     tables = [*folder.root.glob("*.csv"), *folder.root.glob("*.json"), folder.study_file]
     others = [*folder.ensembles.glob("*"), *folder.root.glob("figures/*")]
+    others += [*folder.root.glob("external/*/*.csv"), *folder.root.glob("external/*/ensembles/*")]
     report = folder.root / "report.html"
     return [p for p in (*tables, *others, report) if p.is_file()]
 

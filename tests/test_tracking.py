@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from mgmt_ray.splits import Split
+from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial, make_plan
@@ -15,7 +15,7 @@ from mgmt_ray.tracking import Tracker, local_store
 STUDY = StudyConfig.model_validate(
     {
         "name": "tracked",
-        "cohort": {"root": "data", "modalities": ["PH"]},
+        "cohort": {"reader": "upenn", "root": "data", "modalities": ["PH"]},
         "networks": {"random": {"kind": "random"}},
         "split": {"folds": 2},
     }
@@ -25,7 +25,7 @@ SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="
 
 @pytest.fixture
 def trials() -> list[Trial]:
-    return make_plan(STUDY, SPLIT)
+    return make_plan(STUDY, (SPLIT,))
 
 
 def write_epochs(folder: StudyFolder, trial: Trial, number: int) -> None:
@@ -75,7 +75,7 @@ def test_a_run_of_a_plan_that_has_changed_is_not_left_running(
     for run in client.search_runs([experiment.experiment_id]):  # as after SIGKILL
         client.update_run(run.info.run_id, status="RUNNING")
     changed = STUDY.model_copy(update={"seed": 1})
-    tracker = Tracker(changed, folder, make_plan(changed, SPLIT), None, print)
+    tracker = Tracker(changed, folder, make_plan(changed, (SPLIT,)), None, print)
     tracker.start()
     tracker.close("FINISHED")
     runs = client.search_runs([experiment.experiment_id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mgmt_ray.base import MgmtError, write_aside
 from mgmt_ray.statistics.intervals import interval_of
@@ -37,6 +39,14 @@ _NETWORK_COLOURS = {
 }
 _NETWORK_LINES = {"spottune": "-", "random": "--", "transfer": "-.", "transfer-2": ":"}
 _OTHER_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#7A5195")
+
+LABEL_NAMES: dict[int | None, str] = {
+    0: "unmethylated",
+    1: "methylated",
+    None: "not in the cohort",
+}
+LABEL_COLOURS: dict[int | None, str] = {0: "#0072B2", 1: "#B34700", None: "#767676"}
+"""Of the same palette, the orange darker: as text on white it must have a contrast of 4.5."""
 
 
 def network_label(network: str) -> str:
@@ -145,6 +155,20 @@ def save_figure(figure: Figure, path: Path) -> None:
 
     def write(aside: Path) -> None:
         figure.savefig(aside, format="png", dpi=DPI, metadata={"Software": None})
+
+    write_aside(path, write)
+
+
+def save_compact_figure(figure: Figure, path: Path) -> None:
+    """Like :func:`save_figure` in 64 colours: of scans or thin lines it is a quarter the size."""
+
+    def write(aside: Path) -> None:
+        whole = io.BytesIO()
+        figure.savefig(whole, format="png", dpi=DPI)
+        image = Image.open(whole).convert("RGB")
+        # median cut, Pillow's default, would spend all colours on greys
+        few = image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few.save(aside, format="png", optimize=True, dpi=(DPI, DPI))
 
     write_aside(path, write)
 

@@ -3,28 +3,73 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import ray
-import torch
 
-from mgmt_ray.base import MgmtError, file_checksum, fingerprint, write_json
-from mgmt_ray.nets.build import build
-from mgmt_ray.orchestration.connect import fetch
+from mgmt_ray.base import MgmtError, file_checksum, fingerprint
 from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.prediction import (
+    Unseen,
+    forget_evaluation,
+    is_evaluated,
+    log_opening,
+    mark_evaluated,
+    predict_members,
+)
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.selection.members import choose_members
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
+from mgmt_ray.selection.predictions import write_table
+from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
 from mgmt_ray.statistics.tables import evaluate_ensembles
-from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
-from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.config import EvaluationConfig
-from mgmt_ray.training.evaluate import predict
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The trained models that validation chose.
+
+    Attributes:
+        table: one row per member.
+        trials: the same, in the same order.
+        files: checksums of what each was trained from, in the same order.
+    """
+
+    table: pd.DataFrame
+    trials: tuple[Trial, ...]
+    files: tuple[dict[str, Any], ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What their predictions follow from."""
+        weights = self.table[["trial", "weights"]].to_dict("list")
+        return {"members": weights, "files": list(self.files)}
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Their number and fingerprint, for the log of openings."""
+        names = sorted(self.table["trial"])
+        return {"num_members": len(names), "members": fingerprint(names)}
+
+
+def find_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
+    """Choose members on validation alone.
+
+    Args:
+        trials: the whole plan.
+        inputs: of the study.
+
+    Raises:
+        MgmtError: a trial of the plan is not finished, or was trained from other volumes or another
+            checkpoint.
+    """
+    table = choose_members(_trial_table(trials, inputs))
+    by_id = {trial.id: trial for trial in trials}
+    chosen = tuple(by_id[name] for name in table["trial"])
+    return Members(table, chosen, tuple(trial_files(trial, inputs) for trial in chosen))
 
 
 def run_ensemble(
@@ -35,6 +80,8 @@ def run_ensemble(
     progress: Callable[[int, int], None],
 ) -> bool:
     """Choose members on validation, predict the test set with them, and write the tables.
+
+    A member predicts the test subjects of the split that it was trained in, and nobody else.
 
     Args:
         trials: the whole plan.
@@ -51,46 +98,33 @@ def run_ensemble(
             not those that it was trained to or from.
     """
     folder = inputs.folder
-    members = choose_members(_trial_table(trials, inputs))
-    by_id = {trial.id: trial for trial in trials}
-    chosen = [by_id[name] for name in members["trial"]]
-    wanted = fingerprint(
-        {
-            "members": members[["trial", "weights"]].to_dict("list"),
-            "files": [trial_files(trial, inputs) for trial in chosen],
-            "evaluation": evaluation.model_dump(mode="json"),
-            "split": inputs.split.hash,
-        }
-    )
-    done = folder.ensembles / "evaluated.json"
-    if done.is_file() and json.loads(done.read_text()) == _evaluated(folder, wanted):
+    members = find_members(trials, inputs)
+    settings = {"evaluation": evaluation.model_dump(mode="json")}
+    hashes = [split.hash for split in inputs.splits]
+    wanted = fingerprint(members.facts | settings | {"splits": hashes})
+    if is_evaluated(folder, wanted):
         return False
-    done.unlink(missing_ok=True)
-    for trial in chosen:
-        _refuse_changed_weights(trial, inputs)
-    test = _open_test_set(inputs, members["trial"].tolist())
-    tables = _predict_all(chosen, inputs, evaluation, test, placement, progress)
-    write_table(members, folder.ensembles / "members.csv")
-    table = pd.concat(tables, ignore_index=True)
+    forget_evaluation(folder)
+    refuse_changed_weights(members, inputs)
+    unseen = _open_test_sets(inputs, members)
+    tasks = [(trial, unseen[trial.outer]) for trial in members.trials]
+    table = predict_members(tasks, inputs, evaluation, placement, progress)
+    write_table(members.table, folder.ensembles / "members.csv")
     write_table(table, folder.ensembles / "member_predictions.csv")
     evaluate_ensembles(folder.root)
-    write_json(done, _evaluated(folder, wanted))
+    mark_evaluated(folder, wanted)
     return True
 
 
-def _evaluated(folder: StudyFolder, wanted: str) -> dict[str, Any]:
-    """What tells that the tables are there, whole, and of these members."""
-    tables = {path.name: file_checksum(path) for path in sorted(folder.ensembles.glob("*.csv"))}
-    return {"fingerprint": wanted, "tables": tables}
-
-
-def _refuse_changed_weights(trial: Trial, inputs: TrialInputs) -> None:
-    path = inputs.folder.trial(trial.id) / "weights.safetensors"
-    if file_checksum(path) != inputs.folder.read_trial(trial.id)["weights"]:
-        raise MgmtError(
-            f"{path}: its checksum is not the one in trial.json, so it was changed. "
-            "Delete the trial's folder and run the study again."
-        )
+def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:
+    """Raise MgmtError where a member's weights are not those that its training left."""
+    for trial, checksum in zip(members.trials, members.table["weights"], strict=True):
+        path = inputs.folder.trial(trial.id) / "weights.safetensors"
+        if file_checksum(path) != checksum:
+            raise MgmtError(
+                f"{path}: its checksum is not the one in trial.json, so it was changed. "
+                "Delete the trial's folder and run the study again."
+            )
 
 
 def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
@@ -110,6 +144,7 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
                 "network": trial.network,
                 "modality": trial.modality,
                 "seed": trial.seed,
+                "outer": trial.outer,
                 "fold": trial.fold,
                 "trial": trial.id,
                 "hyperparameters": json.dumps(trial.hyperparameters),
@@ -122,84 +157,21 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _open_test_set(inputs: TrialInputs, members: list[str]) -> tuple[str, ...]:
-    """The test subjects; the only place that hands them out, and each time is written down."""
-    path = inputs.folder.test_openings
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opening = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "purpose": "ensembles",
-        "num_subjects": len(inputs.split.test),
-        "split_hash": inputs.split.hash,
-        "num_members": len(members),
-        "members": fingerprint(sorted(members)),
-    }
-    with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(opening) + "\n")
-        log.flush()
-        os.fsync(log.fileno())
-    return inputs.split.test
-
-
-def _predict_all(
-    members: Sequence[Trial],
-    inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    test: tuple[str, ...],
-    placement: Placement,
-    progress: Callable[[int, int], None],
-) -> list[pd.DataFrame]:
-    """Predictions of every member, in their order."""
-    if placement.launcher == "in-process":
-        tables = []
-        for trial in members:
-            tables.append(_predict(trial, inputs, evaluation, test, placement))
-            progress(len(tables), len(members))
-        return tables
-    task = ray.remote(_predict).options(
-        num_cpus=placement.cpus, num_gpus=placement.gpus, max_retries=placement.max_failures
+def _open_test_sets(inputs: TrialInputs, members: Members) -> list[Unseen]:
+    """Each split's test subjects; the only place that hands them out, and each time is logged."""
+    unseen = []
+    for split in inputs.splits:
+        refuse_torn_persons(split, inputs.cohort)
+        label = label_by_training(split, inputs.cohort)
+        test = {subject: label[subject] for subject in split.test}
+        unseen.append(Unseen("test", inputs.folder.volumes, test))
+    log_opening(
+        inputs.folder,
+        {
+            "purpose": "ensembles",
+            "num_subjects": len({s for split in inputs.splits for s in split.test}),
+            "split_hashes": [split.hash for split in inputs.splits],
+            **members.names,
+        },
     )
-    shared = ray.put(inputs)
-    waiting = [task.remote(t, shared, evaluation, test, placement) for t in members]
-    left = list(waiting)
-    while left:
-        _, left = ray.wait(left)
-        progress(len(members) - len(left), len(members))
-    return [fetch(reference) for reference in waiting]
-
-
-def _predict(
-    trial: Trial,
-    inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    test: tuple[str, ...],
-    placement: Placement,
-) -> pd.DataFrame:
-    """One member's prediction table of the test set."""
-    torch.set_num_threads(placement.threads)
-    path = inputs.folder.trial(trial.id) / "weights.safetensors"
-    checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
-    temperature = trial.training_config.temperature
-    network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
-    load_weights(network, path)
-    data = inputs.volumes(trial.channels, test, placement.device, augmented=False)
-    predictions = predict(
-        network.to(placement.device),
-        data,
-        num_draws=evaluation.draws,
-        kind=evaluation.kind,
-        seed=evaluation.seed,
-    )
-    columns: dict[str, Any] = {
-        "subject": test,
-        "split": "test",
-        "fold": trial.fold,
-        "network": trial.network,
-        "modality": trial.modality,
-        "trial": trial.id,
-        "probability": predictions.probability,
-        "deviation": predictions.deviation,
-        "label": data.labels.int().tolist(),
-        "weights": inputs.folder.read_trial(trial.id)["weights"],
-    }
-    return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
+    return unseen

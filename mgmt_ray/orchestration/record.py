@@ -19,7 +19,7 @@ from mgmt_ray.base import file_checksum, write_json, write_text
 from mgmt_ray.nets.build import Network
 from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch, criterion_m
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
-from mgmt_ray.splits import Split
+from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, save_weights, trained_weights
@@ -103,6 +103,7 @@ def finish(
         {
             "subject": subject,
             "split": "validation",
+            "outer": trial.outer,
             "fold": trial.fold,
             "network": trial.network,
             "modality": trial.modality,
@@ -140,6 +141,7 @@ def _description(trial: Trial, split: Split, choice: EpochChoice) -> dict[str, A
         "network": trial.network,
         "modality": trial.modality,
         "channels": list(trial.channels),
+        "outer": trial.outer,
         "fold": trial.fold,
         "seed": trial.seed,
         "stream": trial.stream,

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 
-import pandas as pd
-
-from mgmt_ray.base import MgmtError, write_json, write_text
-from mgmt_ray.cohort.cohort import Cohort, flow, read_cohort, write_cohort
-from mgmt_ray.cohort.read import read
+from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.cohort.cohort import Cohort, read_cohort
+from mgmt_ray.orchestration.cohorts import Selected, select_cohorts, show_cohorts
 from mgmt_ray.orchestration.ensemble import run_ensemble
+from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_volumes
 from mgmt_ray.orchestration.progress import Step, say, stage
 from mgmt_ray.orchestration.provenance import provenance
+from mgmt_ray.orchestration.show import show_results
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.orchestration.trials import run_trials
+from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.report.cohort import write_cohort_figures
 from mgmt_ray.report.html import write_report
-from mgmt_ray.report.terminal import summary
-from mgmt_ray.selection.ensemble import group_ensembles
-from mgmt_ray.splits import Split, make_split, read_split, write_split
-from mgmt_ray.statistics.planted import planted_verdict
+from mgmt_ray.splits.draw import make_splits
+from mgmt_ray.splits.split import Split, read_splits, write_splits
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial, make_plan
@@ -42,54 +41,61 @@ class Job:
     placement: Placement
     tracking_uri: str | None = None
 
-    def inputs(self, cohort: Cohort, split: Split) -> TrialInputs:
+    def inputs(self, cohort: Cohort, splits: tuple[Split, ...]) -> TrialInputs:
         """What every trial reads."""
         root = StudyFolder(self.folder.root.absolute())
-        return TrialInputs(root, cohort, split, self.study.checkpoint)
+        return TrialInputs(root, cohort, splits, self.study.checkpoint)
 
 
-def select_cohort(job: Job) -> Cohort:
-    """Read the data set and write who is in and who is out."""
-    cohort = read(job.study.cohort)
-    write_study(job.study, job.folder.study_file)
-    write_cohort(cohort, job.folder.root)
-    planted = job.study.cohort.root / "planted.json"
-    if planted.is_file():
-        write_text(job.folder.root / "planted.json", planted.read_text())
-    else:
-        (job.folder.root / "planted.json").unlink(missing_ok=True)
-    return cohort
+def select(job: Job) -> Selected:
+    """Read the data sets and look at every file; write who is in and who is out."""
+    return select_cohorts(job.study, job.folder, job.placement)
 
 
-def show_cohort(job: Job, cohort: Cohort) -> None:
-    """Print the flow of numbers."""
-    say(f"data: {job.study.cohort.root}")
-    lines = flow(cohort, job.study.modalities)
-    width = max(len(what) for what, _ in lines)
-    for what, number in lines:
-        say(f"{what:<{width}}  {number:>5}")
+def draw_cohort(job: Job, selected: Selected) -> None:
+    """Draw what was seen of the files, and the augmentations of a few subjects."""
+    root, study = job.folder.root, job.study
+    for path in write_cohort_figures(root, selected.cohort, study.recipe, study.modalities):
+        say(f"figure: {path}")
 
 
-def prepare(job: Job, cohort: Cohort) -> None:
-    """Bring the volume store up to date."""
-    with stage("prepare") as step:
-        made = prepare_volumes(cohort, job.study, job.folder.volumes, job.placement, step)
-    say(f"prepare: {made} subjects made anew" if made else "prepare: up to date")
+def prepare(job: Job, selected: Selected) -> None:
+    """Bring the volume stores up to date, the external cohorts' without augmentations."""
+    plain = job.study.recipe.model_copy(update={"rounds": 0})
+    modalities = job.study.modalities
+    _prepare("prepare", job, selected.cohort, modalities, job.study.recipe, job.folder)
+    for name, cohort in selected.external.items():
+        some = tuple(m for m in modalities if m in cohort.modalities)
+        _prepare(f"prepare {name}", job, cohort, some, plain, job.folder.external(name))
 
 
-def split_cohort(job: Job, cohort: Cohort) -> Split:
-    """Draw the split, and write it unless it is there; a changed cohort changes it."""
-    split = make_split(cohort, job.study.split, job.study.modalities)
-    if not job.folder.splits.exists() or read_split(job.folder.splits) != split:
-        write_split(split, job.folder.splits)
-    return split
+def _prepare(
+    name: str,
+    job: Job,
+    cohort: Cohort,
+    modalities: tuple[str, ...],
+    recipe: RecipeConfig,
+    folder: StudyFolder,
+) -> None:
+    with stage(name) as step:
+        made = prepare_volumes(cohort, modalities, recipe, folder.volumes, job.placement, step)
+    say(f"{name}: {made} subjects made anew" if made else f"{name}: up to date")
 
 
-def plan_study(job: Job) -> tuple[Cohort, Split, list[Trial]]:
-    """Everything that is known before volumes are made; writes the cohort and the split."""
-    cohort = select_cohort(job)
-    split = split_cohort(job, cohort)
-    return cohort, split, make_plan(job.study, split)
+def split_cohort(job: Job, cohort: Cohort) -> tuple[Split, ...]:
+    """Draw the splits, and write them unless they are there; a changed cohort changes them."""
+    splits = make_splits(cohort, job.study.split, job.study.modalities)
+    if not job.folder.splits.exists() or read_splits(job.folder.splits) != splits:
+        write_splits(splits, job.folder.splits)
+    return splits
+
+
+def plan_study(job: Job, selected: Selected) -> tuple[tuple[Split, ...], list[Trial]]:
+    """Everything that is known before volumes are made; writes the splits."""
+    for name, external in selected.external.items():
+        refuse_unfit_external(name, external, selected.cohort, job.study.model_inputs)
+    splits = split_cohort(job, selected.cohort)
+    return splits, make_plan(job.study, splits)
 
 
 def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
@@ -118,14 +124,21 @@ def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
         )
 
 
-def ensemble(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
-    """Open the test set for the chosen models and write the tables of results."""
+def ensemble(
+    job: Job, trials: Sequence[Trial], inputs: TrialInputs, external: Mapping[str, Cohort]
+) -> None:
+    """Open the test set for the chosen models, then the external cohorts; write the results."""
+    study, placement = job.study, job.placement
     with stage("ensemble") as step:
-        done = run_ensemble(trials, inputs, job.study.evaluation, job.placement, step)
-    if done:
-        write_study(job.study, job.folder.evaluated_study)
-    else:
-        say("ensemble: up to date")
+        if not run_ensemble(trials, inputs, study.evaluation, placement, step):
+            say("ensemble: up to date")
+    for name, cohort in external.items():
+        with stage(f"predict {name}") as step:
+            if not predict_external(
+                name, cohort, trials, inputs, study.evaluation, placement, step
+            ):
+                say(f"predict {name}: up to date")
+    write_study(study, job.folder.evaluated_study)
 
 
 def report(job: Job) -> Path:
@@ -136,18 +149,19 @@ def report(job: Job) -> Path:
 def bring_up_to_date(job: Job) -> None:
     """Do whatever of cohort, volumes, trials, ensembles and report is missing."""
     started = datetime.now(UTC)
-    cohort, split, trials = plan_study(job)
-    show_cohort(job, cohort)
+    selected = select(job)
+    show_cohorts(job.study, selected)
+    splits, trials = plan_study(job, selected)
     _require_checkpoint(job.study)
     content = provenance(job.study, job.placement, started)
     write_json(job.folder.provenance, content)
     with _tracked(job, trials):
-        prepare(job, cohort)
-        inputs = job.inputs(cohort, split)
+        prepare(job, selected)
+        inputs = job.inputs(selected.cohort, splits)
         train(job, trials, inputs)
-        ensemble(job, trials, inputs)
+        ensemble(job, trials, inputs, selected.external)
         path = report(job)
-    show_results(job)
+    show_results(job.study, job.folder)
     say(f"report: {path}")
     if job.tracking_uri is None:
         say(f"MLflow: mlflow ui --backend-store-uri {local_store(job.folder)}")
@@ -165,48 +179,24 @@ def _require_checkpoint(study: StudyConfig) -> None:
         )
 
 
-def show_plan(job: Job, cohort: Cohort, split: Split, trials: Sequence[Trial]) -> None:
-    """Print the split's numbers and every trial with its state."""
-    complete = {m: [s.id for s in cohort.subjects if m in s.scans] for m in job.study.modalities}
-    say(f"test {len(split.test)}, training {len(split.training)}, left out {len(split.left_out)}")
-    for modality, ids in complete.items():
-        say(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
-    finished = sum(job.folder.is_finished(t.id) for t in trials)
-    for trial in trials:
-        state = "finished" if job.folder.is_finished(trial.id) else "to do"
-        say(f"{state:<8}  {trial.id}")
-    say(f"{len(trials)} trials, {finished} finished")
-
-
-def show_results(job: Job) -> None:
-    """Print the table of results, and whether it shows what was planted."""
-    metrics = pd.read_csv(job.folder.ensembles / "metrics.csv")
-    say("")
-    say(summary(metrics))
-    planted = job.folder.root / "planted.json"
-    if planted.is_file():
-        groups = group_ensembles(job.study.modalities)
-        for verdict in planted_verdict(metrics, json.loads(planted.read_text()), groups):
-            where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
-            say(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.words}")
-
-
-def existing(job: Job) -> tuple[Cohort, Split, list[Trial]]:
-    """Cohort, split and plan as an earlier run left them.
+def existing(job: Job) -> tuple[Selected, tuple[Split, ...], list[Trial]]:
+    """Cohorts, splits and plan as an earlier run left them.
 
     Raises:
         MgmtError: there was no earlier run, or the study has changed since.
     """
     cohort = read_cohort(job.folder.root)
+    names = job.study.external
+    external = {name: read_cohort(job.folder.external(name).root) for name in names}
     if not job.folder.splits.exists():
         raise MgmtError(f"{job.folder.splits}: not there yet. Run `mgmt-ray run STUDY` first.")
-    split = read_split(job.folder.splits)
-    if split != make_split(cohort, job.study.split, job.study.modalities):
+    splits = read_splits(job.folder.splits)
+    if splits != make_splits(cohort, job.study.split, job.study.modalities):
         raise MgmtError(
             f"{job.folder.splits}: is not the split of this study and cohort any more. "
             "Run `mgmt-ray run STUDY`, or use the study file that the folder was made with."
         )
-    return cohort, split, make_plan(job.study, split)
+    return Selected(cohort, external), splits, make_plan(job.study, splits)
 
 
 @contextmanager

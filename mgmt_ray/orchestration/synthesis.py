@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 
-from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.base import MgmtError, write_json, write_text
+from mgmt_ray.cohort.copies import lay_out
+from mgmt_ray.cohort.layout import Layout
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
 
 
 def synthesize_with_weights(
-    cohort: SyntheticConfig, weights: SourceTaskConfig, folder: Path
+    cohort: SyntheticConfig, weights: SourceTaskConfig, folder: Path, layout: Layout = "upenn"
 ) -> Path:
     """Write both unless the folder holds exactly them already.
 
@@ -22,6 +25,7 @@ def synthesize_with_weights(
         cohort: of the scans and tables.
         weights: of the checkpoint.
         folder: made if needed.
+        layout: whose folders, file names and tables.
 
     Returns:
         The checkpoint's path.
@@ -31,6 +35,7 @@ def synthesize_with_weights(
     """
     checkpoint = folder / f"resnet_{weights.depth}_width_{weights.width}_synthetic.pth"
     wanted = {
+        "layout": layout,
         "cohort": cohort.model_dump(mode="json"),
         "weights": weights.model_dump(mode="json"),
     }
@@ -43,8 +48,13 @@ def synthesize_with_weights(
             f"{folder}: holds a synthetic cohort of other settings (synthesis.json). "
             "Choose another folder, or delete this one."
         )
+    first = folder if layout == "upenn" else folder / ".upenn"
     with stage("synthesize scans") as step:
-        synthesize(cohort, folder, step)
+        synthesize(cohort, first, step)
+    if first != folder:
+        lay_out(layout, first, cohort.modalities, folder, cohort.seed)
+        write_text(folder / "planted.json", (first / "planted.json").read_text())
+        shutil.rmtree(first)
     torch.set_num_threads(1)  # small layers: more threads are slower, and their sums differ
     with stage("learn the source task") as step:
         error = write_source_task_checkpoint(weights, checkpoint, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.nets.build import build
 from mgmt_ray.orchestration.record import finish, resume, save, sizes, write_rows
 from mgmt_ray.preprocess.store import VolumeStore
-from mgmt_ray.splits import Split
+from mgmt_ray.splits.split import Split, label_by_training, refuse_torn_persons
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.dataset import VolumeSet, volume_set
@@ -29,23 +29,46 @@ STATE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TrialInputs:
-    """What every trial of a study reads besides its own description."""
+    """What every trial of a study reads besides its own description.
+
+    Attributes:
+        folder: the study's.
+        cohort: its subjects.
+        splits: all of them; a trial uses its own.
+        checkpoint: MedicalNet's weights.
+        state_seconds: least time between two saved states.
+    """
 
     folder: StudyFolder
     cohort: Cohort
-    split: Split
+    splits: tuple[Split, ...]
     checkpoint: Path | None
     state_seconds: float = STATE_SECONDS
 
-    def volumes(
-        self, channels: tuple[str, ...], ids: tuple[str, ...], device: str, *, augmented: bool
-    ) -> VolumeSet:
-        """Volumes of some subjects on a device: the originals, or with all augmentations."""
-        stores = [VolumeStore(self.folder.volumes, channel) for channel in channels]
-        versions = stores[0].versions if augmented else stores[0].versions[:1]
-        labels = {s.id: s.label for s in self.cohort.subjects}
-        arrays = [store.load(ids, versions) for store in stores]
-        return volume_set(arrays, [labels[s] for s in ids], ids, device)
+
+def load_volumes(
+    folder: Path,
+    channels: tuple[str, ...],
+    label: Mapping[str, int],
+    ids: tuple[str, ...],
+    device: str,
+    *,
+    augmented: bool = False,
+) -> VolumeSet:
+    """Volumes of some subjects on a device: the originals, or with all augmentations.
+
+    Args:
+        folder: of the volume store.
+        channels: modalities.
+        label: by subject.
+        ids: whom to load.
+        device: as torch names it.
+        augmented: whether to load all versions.
+    """
+    stores = [VolumeStore(folder, channel) for channel in channels]
+    versions = stores[0].versions if augmented else stores[0].versions[:1]
+    arrays = [store.load(ids, versions) for store in stores]
+    return volume_set(arrays, [label[s] for s in ids], ids, device)
 
 
 def run_trial(
@@ -97,7 +120,7 @@ def run_trial(
     if world.rank == 0:
         seconds = round(time.perf_counter() - started, 3)
         facts = files | sizes(network, training) | {"seconds": seconds}
-        finish(trial, inputs.folder, inputs.split, record, validation, facts)
+        finish(trial, inputs.folder, inputs.splits[trial.outer], record, validation, facts)
 
 
 def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
@@ -130,14 +153,18 @@ def _checkpoint_checksum(path: Path) -> str | None:
 
 def _load(trial: Trial, inputs: TrialInputs, device: str) -> tuple[VolumeSet, VolumeSet]:
     """The trial's training volumes, balanced, and its validation volumes."""
-    available = {s.id for s in inputs.cohort.subjects if set(trial.channels) <= set(s.scans)}
-    train, validation = inputs.split.fold(trial.fold, available)
-    leaked = sorted(set(inputs.split.test) & {*train, *validation})
+    split = inputs.splits[trial.outer]
+    refuse_torn_persons(split, inputs.cohort)
+    available = {s.id for s in inputs.cohort.subjects if s.has_all(trial.channels)}
+    train, validation = split.fold(trial.fold, available)
+    leaked = sorted(set(split.test) & {*train, *validation})
     if leaked:
         raise MgmtError(
             f"trial {trial.id}: test subjects {', '.join(leaked)} would train or validate. "
             "Delete splits.json and the trials made with it, then run again."
         )
-    training = inputs.volumes(trial.channels, train, device, augmented=True)
+    label = label_by_training(split, inputs.cohort)
+    store = inputs.folder.volumes
+    training = load_volumes(store, trial.channels, label, train, device, augmented=True)
     balanced = prepare_training_rows(training, trial.training_config, trial.stream)
-    return balanced, inputs.volumes(trial.channels, validation, device, augmented=False)
+    return balanced, load_volumes(store, trial.channels, label, validation, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -162,7 +163,7 @@ def read_inspection(folder: Path, subject_id: str) -> Inspection | None:
                 )
                 for i, (modality, number, low, high) in enumerate(facts["views"])
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None  # it is made again
     problems = tuple(Problem(**problem) for problem in facts["problems"])
     return Inspection(subject_id, facts["key"], problems, facts["hashes"], views)

@@ -16,8 +16,25 @@ from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import read_table
-from mgmt_ray.splits import Split, read_split
+from mgmt_ray.splits.split import Split, read_splits, refuse_torn_persons
 from mgmt_ray.study.folder import StudyFolder
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalResults:
+    """What the finished models said of another cohort.
+
+    Attributes:
+        cohort: its subjects and exclusions.
+        predictions: the ensembles' predictions of its subjects.
+        metrics: with intervals.
+        openings: each time it was predicted, in the order logged.
+    """
+
+    cohort: Cohort
+    predictions: pd.DataFrame
+    metrics: pd.DataFrame
+    openings: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +46,7 @@ class StudyResults:
         seed: the study's, as its configuration says; None if it does not.
         config_text: its resolved configuration, YAML.
         cohort: subjects and exclusions.
-        split: test set and folds.
+        splits: test sets and folds.
         planted: what a synthetic cohort was given; None for real subjects.
         members: the models in the ensembles.
         trials: their trial.json by trial id.
@@ -38,6 +55,7 @@ class StudyResults:
         metrics: with intervals.
         comparisons: between networks; may be empty.
         openings: of the test set, in the order logged.
+        external: results on other cohorts, by their names in the study.
         provenance: versions, commit, times; empty where it was not recorded.
     """
 
@@ -45,7 +63,7 @@ class StudyResults:
     seed: int | None
     config_text: str
     cohort: Cohort
-    split: Split
+    splits: tuple[Split, ...]
     planted: Mapping[str, Any] | None
     members: pd.DataFrame
     trials: Mapping[str, Mapping[str, Any]]
@@ -54,6 +72,7 @@ class StudyResults:
     metrics: pd.DataFrame
     comparisons: pd.DataFrame
     openings: tuple[Mapping[str, Any], ...]
+    external: Mapping[str, ExternalResults]
     provenance: Mapping[str, Any]
 
     @property
@@ -86,8 +105,8 @@ def read_study_results(out: Path) -> StudyResults:
         out: the study's folder.
 
     Raises:
-        MgmtError: a stage has not run yet (the error says which command runs it), or a trial
-            was trained with another split than the folder's.
+        MgmtError: a stage has not run yet (the error says which command runs it), a trial was
+            trained with another split than the folder's, or a split puts a person on two sides.
     """
     folder = StudyFolder(out)
     # the study that the results are of, not one that was planned in the folder since
@@ -97,16 +116,18 @@ def read_study_results(out: Path) -> StudyResults:
     cohort = read_cohort(out)
     if not folder.splits.exists():
         raise _missing(folder.splits, f"mgmt-ray plan STUDY --out {out}")
-    split = read_split(folder.splits)
+    splits = read_splits(folder.splits)
+    for split in splits:
+        refuse_torn_persons(split, cohort)
     evaluate = f"mgmt-ray ensemble STUDY --out {out}"
     members = read_table(folder.ensembles / "members.csv", evaluate)
-    trials = {name: _read_trial(folder, name, split) for name in members["trial"]}
+    trials = {name: _read_trial(folder, name, splits) for name in members["trial"]}
     return StudyResults(
         name=str(config.get("name", out.name)),
         seed=config.get("seed"),
         config_text=config_text,
         cohort=cohort,
-        split=split,
+        splits=splits,
         planted=_read_json(out / "planted.json"),
         members=members,
         trials=trials,
@@ -115,16 +136,29 @@ def read_study_results(out: Path) -> StudyResults:
         metrics=read_table(folder.ensembles / "metrics.csv", evaluate),
         comparisons=read_table(folder.ensembles / "comparisons.csv", evaluate),
         openings=_read_lines(folder.test_openings),
+        external={
+            name: _read_external(folder.external(name), evaluate)
+            for name in (config.get("external") or {})
+        },
         provenance=_read_json(folder.provenance) or {},
     )
 
 
-def _read_trial(folder: StudyFolder, name: str, split: Split) -> Mapping[str, Any]:
+def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
+    return ExternalResults(
+        cohort=read_cohort(folder.root),
+        predictions=read_table(folder.ensembles / "predictions.csv", command),
+        metrics=read_table(folder.ensembles / "metrics.csv", command),
+        openings=_read_lines(folder.test_openings),
+    )
+
+
+def _read_trial(folder: StudyFolder, name: str, splits: tuple[Split, ...]) -> Mapping[str, Any]:
     path = folder.trial(name) / "trial.json"
     if not folder.is_finished(name):
         raise _missing(path, f"mgmt-ray run STUDY --out {folder.root}")
     trial = folder.read_trial(name)
-    if trial.get("split_hash", split.hash) != split.hash:
+    if trial.get("split_hash") not in {split.hash for split in splits}:
         raise MgmtError(
             f"{path}: trained with another split than {folder.splits}. Restore that split, or "
             "delete the trial and train it again."

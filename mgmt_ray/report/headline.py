@@ -21,8 +21,8 @@ def headline(results: StudyResults) -> list[str]:
     first = metrics.iloc[0]
     sentences = [
         f"{len(results.members)} trained models were evaluated on {first['num_subjects']} "
-        f"held-out subjects, {first['num_methylated']} of them methylated. "
-        "Brackets hold 95\u00a0% intervals."
+        f"held-out subjects, {first['num_methylated']} of them methylated"
+        f"{_in_splits(len(results.splits))}. Brackets hold 95\u00a0% intervals."
     ]
     sentences += [
         against_chance(network_label(network), main[main["network"] == network])
@@ -42,7 +42,27 @@ def headline(results: StudyResults) -> list[str]:
         f"{len(main)} AUC intervals stand here, and about one 95\u00a0% interval in twenty misses "
         "the true value by chance: the best row of many is not a finding by itself."
     )
+    sentences += [external_sentence(results, name) for name in results.external]
     return sentences + cautions(results)
+
+
+def external_sentence(results: StudyResults, name: str) -> str:
+    """How the finished models did on a cohort that had no part in making them."""
+    metrics = results.external[name].metrics
+    most = max(metrics.to_dict("records"), key=lambda row: int(row["num_subjects"]))
+    main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
+    shown = main if len(main) else metrics
+    above = [
+        f"{network_label(row['network'])} {row['ensemble']} {interval_of(row, 'auc')}"
+        for row in shown.to_dict("records")
+        if row["auc_low"] > CHANCE_AUC
+    ]
+    found = "; ".join(above) if above else "none, so better than chance is not shown there"
+    return (
+        f"External cohort {name} (up to {most['num_subjects']} subjects, {most['num_methylated']} "
+        f"methylated; nothing was chosen or fitted on it): {len(above)} of {len(shown)} AUC "
+        f"intervals lie above 0.5: {found}."
+    )
 
 
 def against_chance(network: str, rows: pd.DataFrame) -> str:
@@ -74,9 +94,15 @@ def against_chance(network: str, rows: pd.DataFrame) -> str:
     return f"{network}: " + ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
+def _in_splits(number: int) -> str:
+    if number == 1:
+        return ""
+    return f", in {number} splits, each subject by models that were trained without it"
+
+
 def cautions(results: StudyResults) -> list[str]:
     """What a reader must know before trusting the numbers."""
-    metrics = results.metrics
+    metrics = pd.concat([results.metrics, *(e.metrics for e in results.external.values())])
     found = []
     if results.planted is not None:
         found.append(
@@ -97,6 +123,12 @@ def cautions(results: StudyResults) -> list[str]:
             f"The test set was opened {len(results.openings)} times; choices made after the first "
             "opening may have seen it."
         )
+    found += [
+        f"External cohort {name} was predicted {len(external.openings)} times; choices made after "
+        "the first may have seen it."
+        for name, external in results.external.items()
+        if len(external.openings) > 1
+    ]
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mgmt_ray.base import write_text
 from mgmt_ray.figures.precision_recall import precision_recall_figure
 from mgmt_ray.figures.roc import roc_figure
-from mgmt_ray.figures.style import network_label, save_figure
+from mgmt_ray.figures.style import network_label, save_compact_figure, save_figure
 from mgmt_ray.figures.training import training_figure
 from mgmt_ray.report import records, tables
+from mgmt_ray.report.cohort import Scans, read_scans
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.headline import headline, verdict_on_planted
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
@@ -30,11 +31,13 @@ class Picture:
         caption: printed below it.
         alt: what it shows, for readers who do not see it.
         data: the PNG, base64.
+        tall: not to be made smaller than its pixels, and to be cut over pages in print.
     """
 
     caption: str
     alt: str
     data: str
+    tall: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def write_report(out: Path) -> Path:
     )
     path = out / "report.html"
     template = environment.get_template("template.html.j2")
-    write_text(path, template.render(_content(results, out / "figures")))
+    scans = read_scans(out, results.cohort, results.cohort.modalities)
+    write_text(path, template.render(_content(results, out / "figures") | _looks(scans)))
     return path
 
 
@@ -82,8 +86,10 @@ def _content(results: StudyResults, figures: Path) -> dict[str, object]:
         "flow": records.flow_table(results),
         "missing_groups": records.missing_groups_table(results),
         "split": records.split_table(results),
+        "split_notes": records.split_notes(results),
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
+        "external": [tables.external_table(results, name) for name in results.external],
         "other_published": tables.other_published_table(),
         "comparisons": tables.comparison_table(results.comparisons, results.main_ensembles),
         "best_overall": tables.best_overall_sentence(),
@@ -117,6 +123,11 @@ def _planted(results: StudyResults) -> Planted | None:
     )
 
 
+def _looks(scans: Scans) -> dict[str, object]:
+    pictures = [replace(_picture(f.path, f.caption, f.alt), tall=f.is_sheet) for f in scans.figures]
+    return {"scans": scans, "scan_pictures": pictures}
+
+
 def _curves(results: StudyResults, figures: Path) -> list[Picture]:
     names = results.main_ensembles
     shown = ", ".join(network_label(network) for network in results.networks)
@@ -144,7 +155,7 @@ def _training_curves(results: StudyResults, figures: Path) -> list[Picture]:
     pictures = []
     for network, members in results.members.groupby("network", sort=False):
         path = figures / f"training_{network}.png"
-        save_figure(training_figure(results.epochs, results.members, str(network)), path)
+        save_compact_figure(training_figure(results.epochs, results.members, str(network)), path)
         label = network_label(str(network))
         pictures.append(
             _picture(

@@ -8,10 +8,10 @@ from math import isnan
 from statistics import median
 
 from mgmt_ray.cohort.cohort import flow
-from mgmt_ray.cohort.subject import MODALITIES
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.tables import NOTHING, Table
+from mgmt_ray.splits.split import Split, label_by_training
 
 
 def flow_table(results: StudyResults) -> Table:
@@ -31,22 +31,74 @@ def missing_groups_table(results: StudyResults) -> Table | None:
 
 
 def split_table(results: StudyResults) -> Table:
-    """Subjects (methylated) per modality that train, are tested or are left out."""
-    split = results.split
+    """Subjects (methylated) that train, are tested or are left out.
+
+    A row per modality; of a study with several splits a row per split.
+    """
+    channels = _channels(results)
+    caption = "Subjects by role, of these methylated"
+    if len(results.splits) == 1:
+        (split,) = results.splits
+        roles = _roles(split)
+        everyone = (("all", None), *((m, m) for m in channels))
+        rows = tuple(
+            (name, *(_count(results, split, ids, modality) for ids in roles.values()))
+            for name, modality in everyone
+        )
+        return Table(caption, ("Modality", *roles), rows)
+    rows = tuple(
+        (
+            str(split.outer),
+            *(_count(results, split, ids) for ids in _roles(split).values()),
+            *(_count(results, split, split.training, m) for m in channels),
+        )
+        for split in results.splits
+    )
+    folds = _roles(results.splits[0])
+    return Table(caption, ("Split", *folds, *(f"training\n{m}" for m in channels)), rows)
+
+
+def split_notes(results: StudyResults) -> list[str]:
+    """What one must know of the splits beside their numbers."""
+    notes = ["A number in parentheses counts the methylated."]
+    if len(results.splits) == 1:
+        notes.append("All models are tested on the same subjects.")
+    else:
+        notes.append(
+            f"{len(results.splits)} splits: a model is tested on the test subjects of the split "
+            "that it was trained in. A subject tested in several has its mean probability."
+        )
+    persons = Counter(s.person for s in results.cohort.subjects)
+    several = sum(number > 1 for number in persons.values())
+    if several:
+        notes.append(
+            f"Persons with several subjects: {several}. All subjects of a person have one role."
+        )
+    cutoffs = [f"{split.cutoff:.4g}" for split in results.splits if split.cutoff is not None]
+    if cutoffs:
+        notes.append(
+            "Labels follow from the median score of the training subjects alone: "
+            f"{', '.join(cutoffs)}; methylated is what lies above."
+        )
+    return notes
+
+
+def _roles(split: Split) -> dict[str, tuple[str, ...]]:
     roles = {"training": split.training, "test": split.test, "left out": split.left_out}
-    roles |= {f"fold {i + 1}": fold for i, fold in enumerate(split.folds)}
-    label = {s.id: s.label for s in results.cohort.subjects}
-    having = {
-        m: {s.id for s in results.cohort.subjects if m in s.scans} for m in _channels(results)
-    }
+    return roles | {f"fold {i + 1}": fold for i, fold in enumerate(split.folds)}
 
-    def count(ids: tuple[str, ...], among: set[str]) -> str:
-        present = [i for i in ids if i in among]
-        return f"{len(present)} ({sum(label[i] for i in present)})"
 
-    rows = [("all", *(count(ids, set(label)) for ids in roles.values()))]
-    rows += [(m, *(count(ids, among) for ids in roles.values())) for m, among in having.items()]
-    return Table("Subjects by role, of these methylated", ("Modality", *roles), tuple(rows))
+def _count(
+    results: StudyResults, split: Split, ids: tuple[str, ...], modality: str | None = None
+) -> str:
+    label = label_by_training(split, results.cohort)
+    wanted = set(ids)
+    present = [
+        s.id
+        for s in results.cohort.subjects
+        if s.id in wanted and (modality is None or modality in s.scans)
+    ]
+    return f"{len(present)} ({sum(label[i] for i in present)})"
 
 
 def training_table(results: StudyResults) -> Table:
@@ -85,6 +137,7 @@ def members_table(results: StudyResults) -> Table:
             row["trial"],
             network_label(row["network"]),
             row["modality"],
+            str(row["outer"]),
             str(row["fold"]),
             str(row["seed"]),
             _settings(row["hyperparameters"]),
@@ -99,6 +152,7 @@ def members_table(results: StudyResults) -> Table:
         "Trial",
         "Network",
         "Modality",
+        "Split",
         "Fold",
         "Seed",
         "Hyper-parameters",
@@ -129,8 +183,8 @@ def provenance_table(results: StudyResults) -> Table:
     rows = [
         *recorded.items(),
         ("study's seed", _text(results.seed)),
-        ("split's seed", str(results.split.seed)),
-        ("split's hash", results.split.hash),
+        ("split's seed", str(results.splits[0].seed)),
+        ("split's hash", ", ".join(split.hash for split in results.splits)),
         ("cohort's hash", results.cohort.hash),
         ("repetitions (seed numbers)", ", ".join(map(str, seeds))),
         ("volumes' checksums", _volume_checksums(results)),
@@ -152,7 +206,7 @@ def versions_table(results: StudyResults) -> Table:
 def _channels(results: StudyResults) -> tuple[str, ...]:
     """The modalities that any model takes, alone or as a channel."""
     used = {channel for name in results.inputs for channel in name.split("+")}
-    return tuple(m for m in MODALITIES if m in used)
+    return tuple(m for m in results.cohort.modalities if m in used)
 
 
 def _volume_checksums(results: StudyResults) -> str:

@@ -82,6 +82,25 @@ def single_input_table(results: StudyResults) -> Table | None:
     return Table("Each modality alone (the paper does not report these)", header, rows)
 
 
+def external_table(results: StudyResults, name: str) -> Table:
+    """Metrics on an external cohort, of every network and ensemble that it has the scans for."""
+    rows = tuple(
+        (
+            row["ensemble"],
+            network_label(row["network"]),
+            str(row["num_members"]),
+            str(row["num_subjects"]),
+            str(row["num_methylated"]),
+            *(str(interval_of(row, metric)) for metric in METRIC_LABELS),
+            chance_words(interval_of(row, "auc")),
+        )
+        for row in results.external[name].metrics.to_dict("records")
+    )
+    header = ("Ensemble", "Network", "Models", "Subjects", "Methylated", *METRIC_LABELS.values())
+    caption = f"External cohort {name}, predicted only"
+    return Table(caption, (*header, "AUC against\nchance"), rows)
+
+
 def other_published_table() -> Table:
     """What the paper reports outside its tables 2 to 4."""
     second_round = PAPER_RESULTS["transfer-2"]["Struct"]

@@ -49,27 +49,35 @@ def ensemble(
 ) -> pd.DataFrame:
     """Average members into one model per modality, and those into ensembles.
 
-    Folds and seeds have equal weight within a modality, modalities have equal weight within an
-    ensemble (Schmitz et al. 2024, sec. 2.4). ``deviation`` is the standard deviation that one
-    policy draw per member would give the ensemble's probability, the members' draws being
-    independent: sqrt(Σ wᵢ²·dᵢ²).
+    Folds and seeds have equal weight within a modality and outer split, outer splits that predict a
+    subject have equal weight within a modality, modalities have equal weight within an ensemble
+    (Schmitz et al. 2024, sec. 2.4). ``deviation`` is the standard deviation that one policy draw
+    per member would give the ensemble's probability, the members' draws being independent:
+    sqrt(Σ wᵢ²·dᵢ²).
+
+    Test subjects have all modalities. Of an external cohort some may lack one: an ensemble then is
+    of the subjects that have all of its modalities.
 
     Args:
-        member_predictions: a prediction table of one split.
+        member_predictions: a prediction table, all of it "test" or all of it "external".
         ensembles: modalities by name; a network that lacks one of them does not get that ensemble.
 
     Returns:
         :data:`ENSEMBLE_COLUMNS`; by network, the ensembles first, then each modality alone.
 
     Raises:
-        MgmtError: the table is faulty, holds several splits, or the members do not share all
-            subjects; it names those that differ.
+        MgmtError: the table is faulty, holds several kinds of subjects, or members that ought to
+            have predicted the same subjects did not; it names those that differ.
     """
     check_predictions(member_predictions, "member predictions")
     splits = sorted(member_predictions["split"].unique())
     if len(splits) > 1:
         raise MgmtError(f"member predictions: of several splits {splits}. Average one at a time.")
-    _refuse_different_subjects(member_predictions)
+    _refuse_missing_outer_splits(member_predictions)
+    # An outer split has its own test subjects, and a modality its own subjects of another cohort.
+    same = "modality" if splits == ["external"] else "outer"
+    for _, rows in member_predictions.groupby(same, sort=True):
+        _refuse_different_subjects(rows)
     models = _average_members(member_predictions)
     found = list(dict.fromkeys(member_predictions["modality"]))
     wanted = {**ensembles, **{m: (m,) for m in found}}
@@ -79,22 +87,30 @@ def ensemble(
         for name, modalities in wanted.items():
             if set(modalities) <= set(own["modality"]):
                 chosen = own[own["modality"].isin(modalities)]
-                tables.append(_average_modalities(chosen, network, name))
+                whole = chosen.groupby("subject")["modality"].transform("size") == len(modalities)
+                if whole.any():
+                    tables.append(_average_modalities(chosen[whole], network, name))
     return pd.concat(tables, ignore_index=True)[list(ENSEMBLE_COLUMNS)]
 
 
 def _average_members(members: pd.DataFrame) -> pd.DataFrame:
     """One row per network, modality and subject: mean, variance of one draw, member count."""
-    squared = members.assign(variance=members["deviation"] ** 2)
-    by_model = squared.groupby(["network", "modality", "subject"], sort=True)
-    models = by_model.agg(
-        label=("label", "first"),
-        probability=("probability", "mean"),
-        variance=("variance", "sum"),
-        num_members=("trial", "size"),
-    ).reset_index()
-    models["variance"] /= models["num_members"] ** 2
-    return models
+    model = ["network", "modality"]
+    means = members.assign(variance=members["deviation"] ** 2)
+    for keys in ([*model, "outer", "subject"], [*model, "subject"]):
+        means = (
+            means.groupby(keys, sort=True)
+            .agg(
+                label=("label", "first"),
+                probability=("probability", "mean"),
+                variance=("variance", "sum"),
+                averaged=("label", "size"),
+            )
+            .reset_index()
+        )
+        means["variance"] /= means["averaged"] ** 2
+    trained = members.groupby(model)["trial"].nunique().rename("num_members")
+    return means.join(trained, on=model)
 
 
 def _average_modalities(models: pd.DataFrame, network: str, name: str) -> pd.DataFrame:
@@ -116,7 +132,7 @@ def _average_modalities(models: pd.DataFrame, network: str, name: str) -> pd.Dat
 
 
 def _refuse_different_subjects(members: pd.DataFrame) -> None:
-    """Raise unless every trial, of all networks, predicted the same subjects."""
+    """Raise unless all of these trials predicted the same subjects."""
     everyone = set(members["subject"])
     for trial, rows in members.groupby("trial", sort=True):
         lacking = sorted(everyone - set(rows["subject"]))
@@ -125,4 +141,16 @@ def _refuse_different_subjects(members: pd.DataFrame) -> None:
                 f"trial {trial} has no prediction for {name_some(lacking)}, which other members "
                 "have. All members must predict the same subjects: delete "
                 "ensembles/member_predictions.csv and run `mgmt-ray ensemble STUDY` again."
+            )
+
+
+def _refuse_missing_outer_splits(members: pd.DataFrame) -> None:
+    """Raise unless every network and modality has members of every outer split."""
+    everything = set(members["outer"])
+    for (network, modality), rows in members.groupby(["network", "modality"], sort=True):
+        lacking = [str(outer) for outer in sorted(everything - set(rows["outer"]))]
+        if lacking:
+            raise MgmtError(
+                f"{network} {modality}: no member of outer split {name_some(lacking)}, which "
+                "others have. Run `mgmt-ray run STUDY` again."
             )

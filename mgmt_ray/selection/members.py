@@ -14,6 +14,7 @@ MEMBER_COLUMNS: tuple[str, ...] = (
     "network",
     "modality",
     "seed",
+    "outer",
     "fold",
     "trial",
     "hyperparameters",
@@ -26,7 +27,7 @@ MEMBER_COLUMNS: tuple[str, ...] = (
 
 
 def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
-    """Keep, for each network and modality, the hyper-parameters with the best mean validation M.
+    """Keep, by network, modality and outer split, the hyper-parameters with the best validation M.
 
     The mean is over folds and seeds; on a tie the combination that comes first stays. An
     undefined M (a fold without one of the classes) counts as 0, the lowest there is. Nothing
@@ -40,8 +41,8 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         MgmtError: a column is missing, a fold and seed appears twice in one combination, or the
-            combinations of one network and modality were not trained on the same folds and seeds
-            (their means would not compare).
+            combinations of one network, modality and outer split were not trained on the same folds
+            and seeds (their means would not compare).
     """
     missing = [name for name in MEMBER_COLUMNS if name not in trials.columns]
     if missing:
@@ -51,7 +52,7 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
         lambda text: json.dumps(json.loads(text), sort_keys=True)
     )
     keep: list[int] = []
-    for (network, modality), rows in table.groupby(["network", "modality"], sort=False):
+    for (network, modality, _), rows in table.groupby(["network", "modality", "outer"], sort=False):
         by_combination = rows.groupby(combination.loc[rows.index], sort=False)
         pairs = {
             str(name): sorted(zip(trained["seed"], trained["fold"], strict=True))

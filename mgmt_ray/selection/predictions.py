@@ -11,6 +11,7 @@ from mgmt_ray.base import MgmtError, write_text
 PREDICTION_COLUMNS: tuple[str, ...] = (
     "subject",
     "split",
+    "outer",
     "fold",
     "network",
     "modality",
@@ -23,8 +24,9 @@ PREDICTION_COLUMNS: tuple[str, ...] = (
 """Columns of a prediction table.
 
 ``probability`` is the mean over policy draws, in [0, 1]; ``deviation`` the standard deviation of
-one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split`` "validation" or
-"test"; ``weights`` the SHA-256 of the weights that predicted.
+one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split`` "validation",
+"test" or "external"; ``outer`` the number of the split that the model was trained in; ``weights``
+the SHA-256 of the weights that predicted.
 """
 
 TEXT_COLUMNS = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,29 +40,35 @@ COMPARISON_COLUMNS: tuple[str, ...] = (
 )
 
 
-def evaluate_ensembles(out: Path) -> pd.DataFrame:
+def evaluate_ensembles(
+    out: Path, of: str = "test", modalities: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Average a study's members and write what follows from their predictions.
 
     Reads ``ensembles/member_predictions.csv``; writes ``predictions.csv``, ``metrics.csv`` and
     ``comparisons.csv`` beside it.
 
     Args:
-        out: the study's folder.
+        out: the study's folder, or that of an external cohort.
+        of: whom the predictions must be of: "test" or "external".
+        modalities: the study's, which make its groups; None for those of the predictions.
 
     Returns:
         The metrics table (see :func:`metrics_table`).
 
     Raises:
-        MgmtError: the predictions are missing, faulty, or not of the test set.
+        MgmtError: the predictions are missing, faulty, or not of these subjects.
     """
     folder = out / "ensembles"
     path = folder / "member_predictions.csv"
     members = read_predictions(path, f"mgmt-ray ensemble STUDY --out {out}")
-    if set(members["split"]) != {"test"}:
+    if set(members["split"]) != {of}:
+        what = "the test set" if of == "test" else "external subjects"
         raise MgmtError(
-            f"{path}: not only of the test set. Delete it and run `mgmt-ray ensemble STUDY` again."
+            f"{path}: not only of {what}. Delete it and run `mgmt-ray ensemble STUDY` again."
         )
-    predictions = ensemble(members, group_ensembles(list(dict.fromkeys(members["modality"]))))
+    groups = group_ensembles(modalities or list(dict.fromkeys(members["modality"])))
+    predictions = ensemble(members, groups)
     metrics = metrics_table(predictions)
     comparisons = comparisons_table(predictions)
     write_table(predictions, folder / "predictions.csv")
@@ -87,7 +94,7 @@ def metrics_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     """
     refuse_two_labels(predictions, "ensemble predictions")
     drawn: dict[bytes, Int[np.ndarray, "resample subject"]] = {}
-    rows = []
+    rows: list[dict[str, object]] = []
     for (network, name), group in predictions.groupby(["network", "ensemble"], sort=False):
         ordered = group.sort_values("subject")
         labels = ordered["label"].to_numpy(dtype=np.int64)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from mgmt_ray.base import Config, MgmtError, parse, write_text
+from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
 from mgmt_ray.cohort.read import CohortConfig
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
-from mgmt_ray.splits import SplitConfig
+from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -34,7 +34,10 @@ class StudyConfig(Config):
     name: str = Field(pattern=NAME)
     seed: int = Field(0, description="of training; every stream is derived from it")
     cohort: CohortConfig
-    checkpoint: Path | None = Field(None, description="MedicalNet's .pth file")
+    external: dict[Annotated[str, Field(pattern=NAME)], CohortConfig] = Field(
+        {}, description="cohorts by name that the finished models predict, and nothing else"
+    )
+    checkpoint: InputPath | None = Field(None, description="MedicalNet's .pth file")
     recipe: RecipeConfig = RecipeConfig()
     split: SplitConfig = SplitConfig()
     inputs: tuple[tuple[str, ...], ...] = Field(
@@ -96,23 +99,20 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
         raise MgmtError(f"{path}: is not YAML ({where}). Mend that line.") from error
     if not isinstance(content, dict) or not isinstance(content.get("cohort"), dict):
         raise MgmtError(f"{path}: has no `cohort:` section, so it is not a study file.")
-    _place(content["cohort"], "root", data, path.parent)
-    _place(content, "checkpoint", checkpoint, path.parent)
+    if data is not None:
+        content["cohort"]["root"] = data.absolute()
+    if checkpoint is not None:
+        content["checkpoint"] = checkpoint.absolute()
     if "root" not in content["cohort"]:
         raise MgmtError(
             f"{path}: does not say where the data set is. "
             "Give its folder with --data DIR, or set cohort.root."
         )
-    return parse(StudyConfig, content, str(path))
+    return parse(StudyConfig, content, str(path), path.parent)
 
 
 def write_study(study: StudyConfig, path: Path) -> None:
-    """Write the resolved study, defaults included."""
-    write_text(path, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-
-
-def _place(section: dict[str, Any], key: str, given: Path | None, folder: Path) -> None:
-    if given is not None:
-        section[key] = given.absolute()
-    elif section.get(key) is not None:
-        section[key] = (folder / Path(section[key]).expanduser()).absolute()
+    """Write the resolved study, defaults included, unless just that is there already."""
+    text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)

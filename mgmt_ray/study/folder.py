@@ -23,8 +23,18 @@ class StudyFolder:
         return self.root / "study.yaml"
 
     @property
+    def problems(self) -> Path:
+        """Everything that was wrong with files and tables, and what covers it."""
+        return self.root / "problems.csv"
+
+    @property
+    def inspections(self) -> Path:
+        """What was seen of each subject's files."""
+        return self.root / "inspections"
+
+    @property
     def splits(self) -> Path:
-        """Test set and folds."""
+        """Test sets and folds."""
         return self.root / "splits.json"
 
     @property
@@ -56,6 +66,10 @@ class StudyFolder:
     def provenance(self) -> Path:
         """What ran: versions, commit, times."""
         return self.root / "provenance.json"
+
+    def external(self, name: str) -> StudyFolder:
+        """An external cohort's folder: its tables, volumes and ensembles, in the same shape."""
+        return StudyFolder(self.root / "external" / name)
 
     def trial(self, trial_id: str) -> Path:
         """A finished trial's folder."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from mgmt_ray.base import fingerprint, stream_seed
 from mgmt_ray.nets.build import NetworkConfig
-from mgmt_ray.splits import Split
+from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.training.config import TrainingConfig
 
@@ -18,8 +18,10 @@ class Trial:
     """One training.
 
     Attributes:
+        name: readable, unique but for hyper-parameters.
         network: its name in the study.
         channels: modalities that are its input channels.
+        outer: number of the split that it trains in.
         fold: which fold validates, from 0.
         seed: number of the repetition, from 0.
         hyperparameters: what a sweep varies, by name; empty without a sweep.
@@ -30,8 +32,10 @@ class Trial:
             ``trial.json`` records.
     """
 
+    name: str
     network: str
     channels: tuple[str, ...]
+    outer: int
     fold: int
     seed: int
     hyperparameters: dict[str, float]
@@ -46,25 +50,21 @@ class Trial:
         return "+".join(self.channels)
 
     @property
-    def name(self) -> str:
-        """Readable, unique but for hyper-parameters."""
-        return f"{self.network}_{self.modality}_fold{self.fold}_seed{self.seed}"
-
-    @property
     def id(self) -> str:
         """Readable and unique: the name of the trial's folder."""
         return f"{self.name}_{self.hash[:10]}"
 
 
-def make_plan(study: StudyConfig, split: Split) -> list[Trial]:
-    """All trials: network × input × hyper-parameters × seed × fold."""
+def make_plan(study: StudyConfig, splits: Sequence[Split]) -> list[Trial]:
+    """All trials: network × input × hyper-parameters × seed × split × fold."""
     return [
-        _trial(study, split, network, channels, values, seed, fold)
+        _trial(study, splits, split, network, channels, values, seed, fold)
         for network in study.networks
         for channels in study.model_inputs
         for values in _combinations(study, network)
         for seed in range(study.num_seeds)
-        for fold in range(study.split.folds)
+        for split in splits
+        for fold in range(len(split.folds))
     ]
 
 
@@ -79,6 +79,7 @@ def _combinations(study: StudyConfig, network: str) -> Iterator[dict[str, float]
 
 def _trial(
     study: StudyConfig,
+    splits: Sequence[Split],
     split: Split,
     network: str,
     channels: tuple[str, ...],
@@ -88,7 +89,10 @@ def _trial(
 ) -> Trial:
     network_config = study.networks[network]
     training_config = TrainingConfig.model_validate(study.training.model_dump() | values)
-    stream = stream_seed(study.seed, network, "+".join(channels), fold, seed)
+    modality = "+".join(channels)
+    outer = ("outer", split.outer) if split.outer else ()
+    stream = stream_seed(study.seed, network, modality, fold, seed, *outer)
+    part = f"outer{split.outer}_fold{fold}" if len(splits) > 1 else f"fold{fold}"
     determined_by = {
         "network": network_config.model_dump(mode="json"),
         "channels": channels,
@@ -99,8 +103,10 @@ def _trial(
         "split": split.hash,
     }
     return Trial(
+        name=f"{network}_{modality}_{part}_seed{seed}",
         network=network,
         channels=channels,
+        outer=split.outer,
         fold=fold,
         seed=seed,
         hyperparameters=values,

@@ -5,7 +5,7 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.orchestration.placement import Placement, launches, slots
-from mgmt_ray.splits import Split
+from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.plan import Trial, make_plan
 
@@ -14,8 +14,9 @@ STUDY = Path(__file__).parents[2] / "jobs" / "studies" / "schmitz2024.yaml"
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
-    split = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
-    return make_plan(load_study(STUDY, data=tmp_path_factory.mktemp("data")), split)
+    folds = tuple((name,) for name in "bcdef")
+    split = Split(test=("a",), folds=folds, left_out=(), seed=0, cohort="x")
+    return make_plan(load_study(STUDY, data=tmp_path_factory.mktemp("data")), (split,))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])

@@ -12,6 +12,10 @@ import pytest
 from mlflow import MlflowClient
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import read_cohort
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.cohort.table_copy import write_table_copy
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.orchestration.stages import (
     Job,
     bring_up_to_date,
@@ -19,6 +23,7 @@ from mgmt_ray.orchestration.stages import (
     existing,
     plan_study,
     prepare,
+    select,
     train,
 )
 from mgmt_ray.preprocess.store import VolumeStore
@@ -39,10 +44,34 @@ METRIC_COLUMNS = {"network", "ensemble", "num_members", "num_subjects", "num_met
 }
 
 
+ELSEWHERE = {
+    "subjects": 12,
+    "grid": (24, 28, 28),
+    "modalities": ("PH", "FLAIR"),
+    "methylated_fraction": 0.5,
+    "without_dti": 0.0,
+    "without_dsc": 0.2,
+}
+
+
+@pytest.fixture
+def own_data(make_job: Callable[..., Job], data, tmp_path: Path) -> Callable[..., Job]:
+    """A job on a copy of the small cohort that a test may spoil."""
+
+    def make(**sections: object) -> Job:
+        root = tmp_path / "cohort"
+        shutil.copytree(data.root, root)
+        job = make_job(**sections)
+        cohort = job.study.cohort.model_copy(update={"root": root})
+        return replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+
+    return make
+
+
 def files(root: Path) -> dict[str, int]:
     """Time of change of everything that a finished study must not make again."""
-    kept = [*root.glob("volumes/*"), *root.glob("trials/*/*"), *root.glob("ensembles/*")]
-    return {str(path): path.stat().st_mtime_ns for path in [*kept, root / "splits.json"]}
+    kept = ("volumes/*", "trials/*/*", "ensembles/*", "splits.json", "inspections/*")
+    return {str(p): p.stat().st_mtime_ns for pattern in kept for p in root.glob(pattern)}
 
 
 @pytest.mark.ray
@@ -53,7 +82,7 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     job = make_job("ray", out="on_ray")
     bring_up_to_date(job)
     root = job.folder.root
-    _, split, trials = plan_study(job)
+    (split,), trials = plan_study(job, select(job))
     assert len(trials) == 3 * 2 * 2
     for trial in trials:
         check_trial(root / "trials" / trial.id, set(split.test))
@@ -140,7 +169,7 @@ def test_swept_values_are_chosen_on_validation(make_job: Callable[..., Job]) -> 
     job = make_job(networks=networks, sweep={"learning_rate": [0.01, 1e-9]})
     bring_up_to_date(job)
     members = pd.read_csv(job.folder.ensembles / "members.csv")
-    _, _, trials = plan_study(job)
+    _, trials = plan_study(job, select(job))
     assert len(trials) == 2 * 2 * 2
     assert len(members) == 2 * 2
     for _, rows in members.groupby("modality"):
@@ -172,25 +201,78 @@ def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
     assert "Set depth and width" in printed
 
 
-def test_a_broken_scan_is_named_and_the_others_are_kept(
-    make_job: Callable[..., Job], data, tmp_path: Path
+def test_a_broken_scan_is_named_before_anything_is_made(
+    own_data: Callable[..., Job],
 ) -> None:
-    root = tmp_path / "cohort"
-    shutil.copytree(data.root, root)
-    job = make_job()
-    cohort = job.study.cohort.model_copy(update={"root": root})
-    job = replace(job, study=job.study.model_copy(update={"cohort": cohort}))
-    subject = plan_study(job)[0].subjects[0]
+    job = own_data()
+    subject = select(job).cohort.subjects[0]
     whole = subject.scans["FLAIR"].read_bytes()
     subject.scans["FLAIR"].write_bytes(whole[:-200])
     with pytest.raises(MgmtError, match=subject.scans["FLAIR"].name):
         bring_up_to_date(job)
-    assert not list(job.folder.trials.glob("*"))
+    assert not job.folder.volumes.exists()
+    assert not job.folder.trials.exists()
+
+
+def test_a_scan_that_breaks_after_it_was_checked_is_named_and_the_others_are_kept(
+    own_data: Callable[..., Job],
+) -> None:
+    job = own_data()
+    selected = select(job)
+    subject = selected.cohort.subjects[0]
+    whole = subject.scans["FLAIR"].read_bytes()
+    subject.scans["FLAIR"].write_bytes(whole[:-200])
+    with pytest.raises(MgmtError, match=subject.scans["FLAIR"].name):
+        prepare(job, selected)
     assert not (job.folder.volumes / "FLAIR.npy").exists()
 
     subject.scans["FLAIR"].write_bytes(whole)
-    plan = plan_store(job.folder.volumes, plan_study(job)[0], ("FLAIR",), job.study.recipe)
+    plan = plan_store(job.folder.volumes, selected.cohort, ("FLAIR",), job.study.recipe)
     assert [task.subject.id for task in plan.tasks] == [subject.id]
+
+
+def test_an_external_cohort_is_predicted_without_the_persons_of_the_study(
+    make_job: Callable[..., Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthesize(SyntheticConfig(**{**ELSEWHERE, "seed": 9}), tmp_path / "elsewhere")
+    config = UpennConfig(reader="upenn", root=tmp_path / "elsewhere", modalities=("PH", "FLAIR"))
+    strangers = read_upenn(config).subjects
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    known = select(make_job(networks=networks, out="first")).cohort.subjects[:3]
+    renamed = [replace(s, id=f"X{s.id}", person=f"X{s.person}") for s in strangers]
+    write_table_copy([*known, *renamed], tmp_path / "table", seed=0)
+    external = {
+        "reader": "table",
+        "root": str(tmp_path / "table"),
+        "modalities": ["PH", "FLAIR"],
+    }
+    job = make_job(networks=networks, external={"elsewhere": external})
+    bring_up_to_date(job)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "excluded: also in the study's own cohort 3" in printed
+    there = job.folder.external("elsewhere")
+    metrics = pd.read_csv(there.ensembles / "metrics.csv")
+    assert {"DSC", "Struct"} <= set(metrics["ensemble"])
+    assert metrics["num_subjects"].max() == len(strangers)
+    assert "elsewhere" in (job.folder.root / "report.html").read_text()
+    before = files(job.folder.root) | files(there.root)
+    bring_up_to_date(job)
+    assert files(job.folder.root) | files(there.root) == before
+
+
+def test_everybody_is_tested_once_by_nested_cross_validation(
+    make_job: Callable[..., Job],
+) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks, split={"folds": 2, "outer_folds": 3})
+    bring_up_to_date(job)
+    cohort = read_cohort(job.folder.root)
+    complete = {s.id for s in cohort.subjects if s.has_all(job.study.modalities)}
+    predictions = pd.read_csv(job.folder.ensembles / "predictions.csv")
+    for _, rows in predictions.groupby(["network", "ensemble"]):
+        assert sorted(rows["subject"]) == sorted(complete)
+    assert len(list(job.folder.trials.glob("*_outer2_*"))) == 2 * 2
+    assert (job.folder.root / "report.html").exists()
 
 
 @pytest.mark.parametrize("fault", ["weights", "missing"])
@@ -199,13 +281,14 @@ def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     job = make_job(networks=networks)
-    cohort, split, trials = plan_study(job)
-    prepare(job, cohort)
-    inputs = job.inputs(cohort, split)
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
     if fault == "missing":
         train(job, trials[:-1], inputs)
         with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished.*mgmt-ray run"):
-            ensemble(job, trials, inputs)
+            ensemble(job, trials, inputs, {})
         assert not job.folder.test_openings.exists()
     else:
         train(job, trials, inputs)
@@ -214,7 +297,7 @@ def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
         content[-1] ^= 1
         weights.write_bytes(content)
         with pytest.raises(MgmtError, match="its checksum is not the one"):
-            ensemble(job, trials, inputs)
+            ensemble(job, trials, inputs, {})
 
 
 def test_a_lost_table_is_made_again(make_job: Callable[..., Job]) -> None:
@@ -231,20 +314,23 @@ def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
     make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     job = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
-    cohort, split, trials = plan_study(job)
-    prepare(job, cohort)
-    train(job, trials, job.inputs(cohort, split))
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
+    train(job, trials, inputs)
     weights = SourceTaskConfig(depth=10, width=4, steps=0, shape=(10, 12, 12), seed=5)
     write_source_task_checkpoint(weights, tmp_path / "other.pth")
-    other = replace(job.inputs(cohort, split), checkpoint=tmp_path / "other.pth")
+    other = replace(inputs, checkpoint=tmp_path / "other.pth")
     with pytest.raises(MgmtError, match=r"checkpoint_checksum differ"):
-        ensemble(job, trials, other)
+        ensemble(job, trials, other, {})
     assert not job.folder.test_openings.exists()
 
 
 def test_tables_of_another_split_are_not_continued(make_job: Callable[..., Job]) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    plan_study(make_job(networks=networks))
+    job = make_job(networks=networks)
+    plan_study(job, select(job))
     changed = make_job(networks=networks, split={"folds": 2, "seed": 9})
     with pytest.raises(MgmtError, match="not the split of this study"):
         existing(changed)
@@ -255,12 +341,13 @@ def test_trials_never_read_the_test_subjects(make_job: Callable[..., Job]) -> No
     tables = []
     for out in ("clean", "spoilt"):
         job = make_job(networks=networks, out=out)
-        cohort, split, trials = plan_study(job)
-        prepare(job, cohort)
+        selected = select(job)
+        (split,), trials = plan_study(job, selected)
+        prepare(job, selected)
         if out == "spoilt":
             for modality in job.study.modalities:
                 spoil(job, modality, split.test)
-        train(job, trials, job.inputs(cohort, split))
+        train(job, trials, job.inputs(selected.cohort, (split,)))
         tables.append([(job.folder.trial(t.id) / "validation.csv").read_text() for t in trials])
     assert tables[0] == tables[1]
 

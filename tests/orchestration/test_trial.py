@@ -3,9 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
-from mgmt_ray.orchestration.stages import Job, plan_study, prepare
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
@@ -22,9 +25,10 @@ class Stopped(Exception):
 @pytest.fixture
 def prepared(make_job: Callable[..., Job]) -> tuple[Job, TrialInputs, Trial]:
     job = make_job(networks=NETWORKS, training=TRAINING)
-    cohort, split, trials = plan_study(job)
-    prepare(job, cohort)
-    return job, job.inputs(cohort, split), trials[0]
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    return job, job.inputs(selected.cohort, splits), trials[0]
 
 
 @pytest.mark.parametrize("stop", [1, 3])
@@ -81,3 +85,33 @@ def test_the_kept_weights_are_those_of_the_chosen_epoch(
     last = inputs.folder.read_trial(shorter.id)
     assert last["selection"]["epoch"] == chosen
     assert last["weights"] == inputs.folder.read_trial(trial.id)["weights"]
+
+
+def test_a_person_on_two_sides_is_never_trained_on(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+    tested, trained = inputs.splits[0].test[0], inputs.splits[0].training[0]
+    subjects = tuple(
+        replace(s, person="P-1") if s.id in (tested, trained) else s for s in inputs.cohort.subjects
+    )
+    with pytest.raises(MgmtError, match="person P-1 would be on two sides"):
+        run_trial(trial, replace(inputs, cohort=Cohort(subjects)), "cpu")
+    assert not inputs.folder.is_finished(trial.id)
+
+
+def test_a_trial_learns_the_labels_of_its_own_split(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+    # scores that turn every label round: above the cut-off are those who were unmethylated
+    subjects = tuple(
+        replace(s, score=0.1 if s.label else 0.9, label=1) for s in inputs.cohort.subjects
+    )
+    label = {s.id: s.label for s in inputs.cohort.subjects}
+    split = replace(inputs.splits[0], cutoff=0.5)
+    run_trial(trial, replace(inputs, cohort=Cohort(subjects), splits=(split,)), "cpu")
+    validation = pd.read_csv(inputs.folder.trial(trial.id) / "validation.csv")
+    assert set(validation["label"]) == {0, 1}
+    for row in validation.to_dict("records"):
+        assert row["label"] == 1 - label[row["subject"]]

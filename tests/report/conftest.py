@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from mgmt_ray.base import fingerprint, stream, write_json, write_text
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, write_cohort
 from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject
 from mgmt_ray.selection.criterion import EpochScore, choose_epoch
-from mgmt_ray.selection.predictions import write_table
-from mgmt_ray.splits import Split, SplitConfig, make_split, write_split
+from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
+from mgmt_ray.splits.draw import SplitConfig, make_splits
+from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.statistics.tables import evaluate_ensembles
 
 NETWORKS = ("spottune", "random", "transfer")
+ONE_SPLIT = SplitConfig()
 METRICS = ("loss", "auc", "ap", "sen", "spe", "m")
 
 
@@ -30,16 +33,20 @@ def write_study(
     num_subjects: int = 120,
     num_epochs: int = 20,
     name: str = "fake-study",
+    split_config: SplitConfig = ONE_SPLIT,
+    external: tuple[str, ...] = (),
 ) -> Path:
     """Write a finished study; ``signal`` shifts the methylated subjects' probabilities.
 
-    With ``signal`` None the cohort passes for a real one, else for a synthetic one.
+    With ``signal`` None the cohort passes for a real one, else for a synthetic one. ``external``
+    names cohorts that have T1 and T1GD only.
     """
     cohort = make_cohort(num_subjects, modalities)
     write_cohort(cohort, out)
-    split = make_split(cohort, SplitConfig(), modalities)
-    write_split(split, out / "splits.json")
+    splits = make_splits(cohort, split_config, modalities)
+    write_splits(splits, out / "splits.json")
     text = f"name: {name}\nseed: 42\nnetworks:\n" + "".join(f"  {n}: {{}}\n" for n in networks)
+    text += "external:\n" * bool(external) + "".join(f"  {n}: {{}}\n" for n in external)
     write_text(out / "study.yaml", text)
     if signal is not None:
         write_json(out / "planted.json", {"signal": signal})
@@ -47,17 +54,33 @@ def write_study(
     label = {s.id: s.label for s in cohort.subjects}
     for network in networks:
         for modality in modalities:
-            for fold in range(5):
+            for split, fold in product(splits, range(5)):
                 member = write_trial(out, split, network, modality, fold, num_epochs)
                 members.append(member)
                 strength = (signal or {}).get(modality, 0.0) * (network == "spottune")
-                predictions.append(predict(member, split, label, strength))
+                tested = {subject: label[subject] for subject in split.test}
+                predictions.append(predict(member, tested, strength))
     write_table(pd.DataFrame(members), out / "ensembles" / "members.csv")
     write_table(pd.concat(predictions), out / "ensembles" / "member_predictions.csv")
     opening = {"time": "2024-11-21T09:00:00", "reason": "ensembles", "num_members": len(members)}
     write_text(out / "ensembles" / "test_openings.jsonl", json.dumps(opening) + "\n")
     evaluate_ensembles(out)
+    for other in external:
+        write_external(out / "external" / other, members, modalities)
     return out
+
+
+def write_external(
+    out: Path, members: Sequence[Mapping[str, object]], modalities: tuple[str, ...]
+) -> None:
+    """Write what the models of T1 and T1GD, with a signal, say of 80 other subjects."""
+    cohort = make_cohort(80, ("T1", "T1GD"))
+    write_cohort(cohort, out)
+    label = {s.id: s.label for s in cohort.subjects}
+    chosen = [member for member in members if member["modality"] in ("T1", "T1GD")]
+    table = pd.concat([predict(member, label, 2.0) for member in chosen])
+    write_table(table.assign(split="external"), out / "ensembles" / "member_predictions.csv")
+    evaluate_ensembles(out, "external", modalities)
 
 
 def make_cohort(num_subjects: int, modalities: tuple[str, ...]) -> Cohort:
@@ -105,7 +128,7 @@ def write_trial(
     if draws.random() < 0.15:
         history = [EpochScore(h.epoch, min(h.sen, 0.5), h.spe) for h in history]
     choice = choose_epoch(history)
-    weights = fingerprint([network, modality, fold])
+    weights = fingerprint([network, modality, fold, split.outer])
     trial = f"{network}_{modality}_fold{fold}_seed0_{weights[:10]}"
     write_table(frame, out / "trials" / trial / "epochs.csv")
     content = {
@@ -125,6 +148,7 @@ def write_trial(
         "network": network,
         "modality": modality,
         "seed": 0,
+        "outer": split.outer,
         "fold": fold,
         "trial": trial,
         "hyperparameters": "{}",
@@ -136,37 +160,25 @@ def write_trial(
 
 
 def predict(
-    member: Mapping[str, object], split: Split, label: Mapping[str, int], strength: float
+    member: Mapping[str, object], label: Mapping[str, int], strength: float
 ) -> pd.DataFrame:
     """Test predictions of one member: shared noise per subject, more of its own."""
     draws = stream(2, str(member["trial"]))
-    shared = stream(3, str(member["modality"])).normal(size=len(split.test))
-    labels = np.array([label[subject] for subject in split.test])
+    shared = stream(3, str(member["modality"])).normal(size=len(label))
+    labels = np.array(list(label.values()))
     logits = 0.3 * shared + draws.normal(0, 0.4, len(labels)) + strength * (labels - 0.4)
-    named = {name: member[name] for name in ("fold", "network", "modality", "trial", "weights")}
+    keys = ("outer", "fold", "network", "modality", "trial", "weights")
+    named = {name: member[name] for name in keys}
     return pd.DataFrame(
         {
-            "subject": list(split.test),
+            "subject": list(label),
             "split": "test",
             **named,
             "probability": 1 / (1 + np.exp(-logits)),
             "deviation": 0.05 if member["network"] == "spottune" else 0.0,
             "label": labels,
         }
-    )[
-        [
-            "subject",
-            "split",
-            "fold",
-            "network",
-            "modality",
-            "trial",
-            "probability",
-            "deviation",
-            "label",
-            "weights",
-        ]
-    ]
+    )[list(PREDICTION_COLUMNS)]
 
 
 @pytest.fixture(scope="session")
@@ -179,3 +191,16 @@ def make_study() -> Callable[..., Path]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic study with a signal in PH that its results show; read it, do not change it."""
     return write_study(tmp_path_factory.mktemp("study") / "out", signal={"PH": 2.0})
+
+
+@pytest.fixture(scope="session")
+def nested_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two outer folds and an external cohort without DSC; read it, do not change it."""
+    return write_study(
+        tmp_path_factory.mktemp("nested") / "out",
+        modalities=("PH", "T1", "T1GD"),
+        networks=("spottune", "random"),
+        num_epochs=3,
+        split_config=SplitConfig(outer_folds=2),
+        external=("elsewhere",),
+    )

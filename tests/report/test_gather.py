@@ -79,3 +79,17 @@ def test_a_broken_file_is_named(
     (out / name).write_text(text)
     with pytest.raises(MgmtError, match=message):
         read_study_results(out)
+
+
+def test_an_external_cohort_that_was_not_predicted_names_the_command(
+    nested_study: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(nested_study, out)
+    results = read_study_results(out)
+    assert [split.outer for split in results.splits] == [0, 1]
+    assert set(results.external["elsewhere"].predictions["ensemble"]) == {"Struct", "T1", "T1GD"}
+    lost = out / "external" / "elsewhere" / "ensembles" / "metrics.csv"
+    lost.unlink()
+    with pytest.raises(MgmtError, match=r"external.*not there yet\. Run `mgmt-ray ensemble STUDY"):
+        read_study_results(out)

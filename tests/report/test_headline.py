@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pandas as pd
 
-from mgmt_ray.report.headline import against_chance, chance_words, verdict_on_planted
+from mgmt_ray.report.gather import read_study_results
+from mgmt_ray.report.headline import (
+    against_chance,
+    cautions,
+    chance_words,
+    external_sentence,
+    headline,
+    verdict_on_planted,
+)
 from mgmt_ray.statistics.intervals import Interval
 from mgmt_ray.statistics.planted import PlantedVerdict
 
@@ -51,3 +62,33 @@ def test_without_a_signal_the_misses_of_chance_are_told() -> None:
     verdicts = [verdict("DSC", True)] * 19 + [verdict("DTI", False)]
     words = verdict_on_planted(verdicts, False)
     assert "19 of 20 AUC intervals contain 0.5. About 1.0 of 20" in words
+
+
+def test_an_external_cohort_has_a_sentence_and_splits_are_told(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    first, *sentences = headline(results)
+    assert "in 2 splits, each subject by models that were trained without it" in first
+    (words,) = [s for s in sentences if s.startswith("External cohort")]
+    metrics = results.external["elsewhere"].metrics
+    struct = metrics[metrics["ensemble"] == "Struct"].iloc[0]
+    assert words.startswith(
+        "External cohort elsewhere (up to 80 subjects, 32 methylated; nothing was chosen or fitted "
+        "on it): 2 of 2 AUC intervals lie above 0.5: "
+        f"SpotTune Struct {struct['auc']:.3f} [{struct['auc_low']:.3f}, {struct['auc_high']:.3f}]; "
+    )
+    chance = replace(results.external["elsewhere"], metrics=metrics.assign(auc_low=0.4))
+    none = external_sentence(replace(results, external={"elsewhere": chance}), "elsewhere")
+    assert none.endswith(
+        "0 of 2 AUC intervals lie above 0.5: none, so better than chance is not shown there."
+    )
+
+
+def test_an_external_cohort_is_cautioned_about_like_the_test_set(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    own = results.metrics.assign(auc=0.6, auc_low=0.5, auc_high=0.7)
+    external = replace(results.external["elsewhere"], openings=({}, {}))
+    words = " ".join(cautions(replace(results, metrics=own, external={"elsewhere": external})))
+    assert "External cohort elsewhere was predicted 2 times" in words
+    # the cohort's signal is far above what honest studies reach
+    assert "look for leakage" in words
+    assert "look for leakage" not in " ".join(cautions(replace(results, metrics=own, external={})))

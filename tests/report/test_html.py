@@ -85,6 +85,18 @@ def test_every_auc_in_the_tables_carries_its_interval(report: str) -> None:
     assert not any(f"<td>{value}</td>" in section for value in without)
 
 
+def test_external_cohorts_have_a_section_where_there_are_any(
+    nested_study: Path, report: str
+) -> None:
+    nested = write_report(nested_study).read_text(encoding="utf-8")
+    page = Page(nested)
+    links = [a["href"] for tag, a in page.tags if tag == "a"]
+    assert "#external" in links
+    assert links == [f"#{a['id']}" for tag, a in page.tags if tag == "section"]
+    assert "External cohort elsewhere, predicted only" in nested
+    assert 'id="external"' not in report
+
+
 def test_a_signal_that_is_missing_is_called_out(
     make_study: Callable[..., Path], tmp_path: Path
 ) -> None:

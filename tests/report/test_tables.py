@@ -66,13 +66,14 @@ def test_rules_are_counted_by_network_and_group() -> None:
 def test_the_split_table_counts_who_has_a_modality(results: StudyResults) -> None:
     rows = {row[0]: row for row in records.split_table(results).rows}
     dsc = {s.id for s in results.cohort.subjects if "PH" in s.scans}
-    training = [s for s in results.split.training if s in dsc]
-    methylated = sum(results.cohort.subject(s).label for s in training)
+    (split,) = results.splits
+    training = [s for s in split.training if s in dsc]
+    methylated = sum(s.label for s in results.cohort.subjects if s.id in training)
     assert rows["PH"][1] == f"{len(training)} ({methylated})"
     assert rows["PH"][3] == "0 (0)"
-    assert int(rows["T1"][3].split()[0]) == len(results.split.left_out) > 0
+    assert int(rows["T1"][3].split()[0]) == len(split.left_out) > 0
     folds = [int(cell.split()[0]) for cell in rows["all"][4:]]
-    assert sum(folds) == len(results.split.training)
+    assert sum(folds) == len(split.training)
 
 
 def test_the_flow_starts_with_everyone_found(results: StudyResults) -> None:
@@ -92,7 +93,7 @@ def test_members_openings_and_versions_are_listed(results: StudyResults) -> None
     assert records.versions_table(results).rows == (("numpy", "2.4.6"), ("torch", "2.13.0"))
     provenance = dict(records.provenance_table(results).rows)
     assert provenance["study's seed"] == "42"
-    assert provenance["split's hash"] == results.split.hash
+    assert provenance["split's hash"] == results.splits[0].hash
     assert f"PH {fingerprint('PH')[:12]}" in provenance["volumes' checksums"]
     spottune = records.training_table(results).rows[0]
     assert spottune == ("SpotTune", "25", "60,506,977", "66", "300", "30.0", "12.5")
@@ -101,4 +102,55 @@ def test_members_openings_and_versions_are_listed(results: StudyResults) -> None
 def test_an_undefined_criterion_is_a_dash(results: StudyResults) -> None:
     members = results.members.assign(validation_m=float("nan"))
     rows = records.members_table(replace(results, members=members)).rows
-    assert {row[8] for row in rows} == {"–"}
+    assert {row[9] for row in rows} == {"–"}
+
+
+def test_several_splits_have_a_row_each(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    table = records.split_table(results)
+    assert [row[0] for row in table.rows] == ["0", "1"]
+    assert {len(row) for row in table.rows} == {len(table.header)}
+    for split, row in zip(results.splits, table.rows, strict=True):
+        assert int(row[1].split()[0]) == len(split.training)
+        assert int(row[2].split()[0]) == len(split.test)
+        assert row[3] == "0 (0)"
+    notes = " ".join(records.split_notes(results))
+    assert "2 splits: a model is tested on the test subjects of the split" in notes
+    assert {row[3] for row in records.members_table(results).rows} == {"0", "1"}
+
+
+def test_what_is_odd_about_subjects_is_told_beside_the_split(results: StudyResults) -> None:
+    plain = records.split_notes(results)
+    assert plain[-1] == "All models are tested on the same subjects."
+    subjects = [
+        replace(s, person="P" if s.id in results.splits[0].folds[0][:2] else "", score=s.label / 2)
+        for s in results.cohort.subjects
+    ]
+    odd = replace(
+        results,
+        cohort=replace(results.cohort, subjects=tuple(subjects)),
+        splits=(replace(results.splits[0], cutoff=0.25),),
+    )
+    assert records.split_notes(odd)[len(plain) :] == [
+        "Persons with several subjects: 1. All subjects of a person have one role.",
+        "Labels follow from the median score of the training subjects alone: 0.25; methylated is "
+        "what lies above.",
+    ]
+    # labels by the cut-off are those that were given
+    assert records.split_table(odd) == records.split_table(results)
+
+
+def test_an_external_cohort_has_a_table_of_what_its_scans_allow(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    table = tables.external_table(results, "elsewhere")
+    assert [row[:5] for row in table.rows[:3]] == [
+        ("Struct", "SpotTune", "20", "80", "32"),
+        ("T1", "SpotTune", "10", "80", "32"),
+        ("T1GD", "SpotTune", "10", "80", "32"),
+    ]
+    first = results.external["elsewhere"].metrics.iloc[0]
+    assert (
+        table.rows[0][5] == f"{first['auc']:.3f} [{first['auc_low']:.3f}, {first['auc_high']:.3f}]"
+    )
+    assert table.rows[0][-1] == "above 0.5"
+    assert all(len(row) == len(table.header) for row in table.rows)

@@ -10,17 +10,22 @@ from mgmt_ray.selection.ensemble import ENSEMBLE_COLUMNS, ensemble, group_ensemb
 
 
 def member(
-    modality: str, fold: int, probabilities: dict[str, float], network: str = "spottune"
+    modality: str,
+    fold: int,
+    probabilities: dict[str, float],
+    network: str = "spottune",
+    outer: int = 0,
 ) -> pd.DataFrame:
     """One member's test predictions; subjects whose id starts with m are methylated."""
     return pd.DataFrame(
         {
             "subject": list(probabilities),
             "split": "test",
+            "outer": outer,
             "fold": fold,
             "network": network,
             "modality": modality,
-            "trial": f"{network}-{modality}-{fold}",
+            "trial": f"{network}-{modality}-{fold}" + f"-outer{outer}" * bool(outer),
             "probability": list(probabilities.values()),
             "deviation": 0.1,
             "label": [int(name.startswith("m")) for name in probabilities],
@@ -123,3 +128,88 @@ def test_several_splits_are_not_averaged() -> None:
     validation = member("PH", 1, {"m": 0.6, "u": 0.2}).assign(split="validation")
     with pytest.raises(MgmtError, match="several splits"):
         ensemble(pd.concat([member("PH", 0, {"m": 0.6, "u": 0.2}), validation]), {})
+
+
+def test_nested_splits_predict_each_subject_once_and_are_pooled() -> None:
+    members = pd.concat(
+        [
+            member("PH", 0, {"m1": 0.6, "u1": 0.2}),
+            member("PH", 1, {"m1": 0.8, "u1": 0.2}),
+            member("PH", 0, {"m2": 0.9, "u2": 0.4}, outer=1),
+            member("PH", 1, {"m2": 0.5, "u2": 0.4}, outer=1),
+        ]
+    )
+    table = ensemble(members, {})
+    assert table["subject"].tolist() == ["m1", "m2", "u1", "u2"]
+    assert table["probability"].tolist() == pytest.approx([0.7, 0.7, 0.2, 0.4])
+    # two models of 0.1 each: 0.1 / sqrt(2)
+    assert table["deviation"].tolist() == pytest.approx([0.1 / 2**0.5] * 4)
+    assert set(table["num_members"]) == {4}
+
+
+def test_repeated_splits_are_averaged_where_they_share_a_subject() -> None:
+    members = pd.concat(
+        [
+            member("PH", 0, {"m1": 0.6, "u1": 0.2}),
+            member("PH", 1, {"m1": 0.8, "u1": 0.2}),
+            member("PH", 0, {"m1": 0.1, "u2": 0.4}, outer=1),
+        ]
+    )
+    table = ensemble(members, {})
+    # each split's mean weighs the same, whatever its number of members
+    assert table["probability"].tolist() == pytest.approx([0.4, 0.2, 0.4])
+    draws = stream(0, "test").normal(0.5, 0.1, size=(200_000, 3))
+    simulated = (draws[:, :2].mean(1) / 2 + draws[:, 2] / 2).std()
+    # The relative standard error of a deviation from n draws is 1/sqrt(2n): 0.0016; 4 of them.
+    assert table.loc[0, "deviation"] == pytest.approx(simulated, rel=0.0064)
+
+
+def test_a_member_that_lacks_a_test_subject_of_its_own_split_is_refused() -> None:
+    members = [
+        member("PH", 0, {"m1": 0.6, "u1": 0.2}),
+        member("PH", 0, {"m1": 0.6, "u2": 0.2}, outer=1),
+        member("PH", 1, {"m1": 0.6}, outer=1),
+    ]
+    with pytest.raises(MgmtError, match="trial spottune-PH-1-outer1 has no prediction for u2"):
+        ensemble(pd.concat(members), {})
+
+
+def test_a_network_without_members_of_an_outer_split_is_refused() -> None:
+    members = [
+        member("PH", 0, {"m": 0.6, "u": 0.2}),
+        member("PH", 0, {"m": 0.6, "u": 0.2}, outer=1),
+        member("PH", 0, {"m": 0.6, "u": 0.2}, network="random"),
+    ]
+    with pytest.raises(MgmtError, match="random PH: no member of outer split 1"):
+        ensemble(pd.concat(members), {})
+
+
+def test_an_external_ensemble_is_of_the_subjects_with_all_its_modalities() -> None:
+    members = pd.concat(
+        [
+            member("PH", 0, {"m": 0.6, "u": 0.2}),
+            member("PH", 0, {"m": 0.8, "u": 0.4}, outer=1),
+            member("T1", 0, {"m": 0.1, "n": 0.3}),
+            member("T1", 0, {"m": 0.1, "n": 0.5}, outer=1),
+        ]
+    ).assign(split="external")
+    table = ensemble(members, group_ensembles(("PH", "T1")))
+    assert table.groupby("ensemble", sort=False)["subject"].agg("".join).to_dict() == {
+        "DSC": "mu",
+        "Struct": "mn",
+        "DSC+Struct": "m",
+        "PH": "mu",
+        "T1": "mn",
+    }
+    assert probability(table, "DSC", "u") == pytest.approx(0.3)
+    assert probability(table, "DSC+Struct", "m") == pytest.approx(0.4)
+    with pytest.raises(MgmtError, match="has no prediction for n"):
+        ensemble(members.assign(split="test"), {})
+
+
+def test_external_members_of_one_modality_predict_the_same_subjects() -> None:
+    members = pd.concat(
+        [member("PH", 0, {"m": 0.6, "u": 0.2}), member("PH", 0, {"m": 0.8}, outer=1)]
+    ).assign(split="external")
+    with pytest.raises(MgmtError, match="trial spottune-PH-0-outer1 has no prediction for u"):
+        ensemble(members, {})

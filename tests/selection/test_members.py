@@ -14,6 +14,7 @@ def trials(**scores: list[float]) -> pd.DataFrame:
             "network": "spottune",
             "modality": "PH",
             "seed": 42,
+            "outer": 0,
             "fold": fold,
             "trial": f"{rate}-{fold}",
             "hyperparameters": f'{{"rate": "{rate}", "batch": 12}}',
@@ -44,6 +45,12 @@ def test_each_network_and_modality_is_chosen_for_itself() -> None:
     chosen = choose_members(pd.concat([first, second, third]))
     assert chosen["trial"].tolist() == ["a-0", "b-0", "b-0"]
     assert chosen["modality"].tolist() == ["PH", "T1", "PH"]
+
+
+def test_each_outer_split_is_chosen_for_itself() -> None:
+    first, second = trials(a=[0.6], b=[0.5]), trials(a=[0.4], b=[0.7]).assign(outer=1)
+    chosen = choose_members(pd.concat([first, second]))
+    assert list(zip(chosen["outer"], chosen["trial"], strict=True)) == [(0, "a-0"), (1, "b-0")]
 
 
 def test_the_order_of_keys_does_not_make_another_combination() -> None:

@@ -20,6 +20,7 @@ def table() -> pd.DataFrame:
         {
             "subject": ["00005", "00012"] * 2,
             "split": "validation",
+            "outer": 0,
             "fold": 0,
             "network": "random",
             "modality": "T1",

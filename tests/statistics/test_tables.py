@@ -28,6 +28,7 @@ def member_predictions(
             {
                 "subject": [f"S{i:03d}" for i in range(57)],
                 "split": "test",
+                "outer": 0,
                 "fold": fold,
                 "network": network,
                 "modality": modality,
@@ -100,6 +101,22 @@ def test_fewer_than_three_networks_are_not_compared(tmp_path: Path) -> None:
 def test_validation_predictions_are_not_evaluated_as_test(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="not only of the test set"):
         evaluated(tmp_path, member_predictions().assign(split="validation"))
+
+
+def test_external_subjects_are_evaluated_by_the_studys_groups(tmp_path: Path) -> None:
+    members = member_predictions().assign(split="external")
+    # the first third lacks FA, and nobody has the study's other DSC modality
+    lacking = members["subject"].isin([f"S{i:03d}" for i in range(0, 57, 3)])
+    members = members[~(lacking & (members["modality"] == "FA"))]
+    write_table(members, tmp_path / "ensembles" / "member_predictions.csv")
+    metrics = evaluate_ensembles(tmp_path, "external", ("PH", "PSR", "FA"))
+    numbers = metrics.groupby("ensemble")["num_subjects"].first().to_dict()
+    assert numbers == {"DTI": 38, "PH": 57, "FA": 38}
+    metrics = evaluate_ensembles(tmp_path, "external", ("PH", "FA"))
+    numbers = metrics.groupby("ensemble")["num_subjects"].first().to_dict()
+    assert numbers == {"DSC": 57, "DTI": 38, "DSC+DTI": 38, "PH": 57, "FA": 38}
+    with pytest.raises(MgmtError, match="not only of the test set"):
+        evaluate_ensembles(tmp_path)
 
 
 def test_a_study_without_ensembles_says_what_to_run(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     study = load_study(shipped, data=tmp_path)
     content = study.model_dump(exclude={"cohort", "networks", "name"})
     plain = StudyConfig(name="x", cohort=study.cohort, networks=study.networks)
+    # what only the public cohort can give
+    assert content["split"].pop("left_out_with") == {"DTI": 10}
+    content["split"]["left_out_with"] = {}
     assert content == plain.model_dump(exclude={"cohort", "networks", "name"})
     assert all(n.depth == 50 and n.width == 64 for n in study.networks.values())
 

@@ -1,19 +1,21 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mgmt_ray.splits import Split
+from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import StudyConfig, load_study
 from mgmt_ray.study.plan import make_plan
 
 SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
+SPLITS = (SPLIT,)
 STUDIES = Path(__file__).parents[2] / "jobs" / "studies"
 
 
 def make_study(**changes: object) -> StudyConfig:
     content = {
         "name": "small",
-        "cohort": {"root": "data", "modalities": ["PH", "FA"]},
+        "cohort": {"reader": "upenn", "root": "data", "modalities": ["PH", "FA"]},
         "networks": {"spottune": {"kind": "spottune"}, "random": {"kind": "random"}},
         "split": {"folds": 2},
     }
@@ -22,14 +24,15 @@ def make_study(**changes: object) -> StudyConfig:
 
 def test_the_paper_is_165_trainings(tmp_path: Path) -> None:
     study = load_study(STUDIES / "schmitz2024.yaml", data=tmp_path)
-    plan = make_plan(study, SPLIT)
+    folds = tuple((name,) for name in "bcdef")
+    plan = make_plan(study, (replace(SPLIT, folds=folds),))
     assert len(plan) == 165
     assert len({trial.id for trial in plan}) == 165
 
 
 def test_an_id_holds_all_that_determines_the_result() -> None:
     base = make_study()
-    first = make_plan(base, SPLIT)[0]
+    first = make_plan(base, SPLITS)[0]
     changed = [
         make_study(training={"epochs": 3}),
         make_study(recipe={"noise_deviation": 0.2}),
@@ -37,24 +40,24 @@ def test_an_id_holds_all_that_determines_the_result() -> None:
         make_study(networks={"spottune": {"kind": "spottune", "width": 8}}),
     ]
     other_split = Split(test=("b",), folds=(("a",), ("c",)), left_out=(), seed=0, cohort="x")
-    ids = {make_plan(study, SPLIT)[0].id for study in changed}
-    ids |= {first.id, make_plan(base, other_split)[0].id}
+    ids = {make_plan(study, SPLITS)[0].id for study in changed}
+    ids |= {first.id, make_plan(base, (other_split,))[0].id}
     assert len(ids) == len(changed) + 2
 
 
 def test_an_id_does_not_hold_where_files_are_or_what_does_not_concern_it() -> None:
-    ids = [t.id for t in make_plan(make_study(), SPLIT)]
-    moved = make_study(cohort={"root": "elsewhere", "modalities": ["PH", "FA"]})
-    assert [t.id for t in make_plan(moved, SPLIT)] == ids
+    ids = [t.id for t in make_plan(make_study(), SPLITS)]
+    moved = make_study(cohort={"reader": "upenn", "root": "elsewhere", "modalities": ["PH", "FA"]})
+    assert [t.id for t in make_plan(moved, SPLITS)] == ids
     evaluated = make_study(evaluation={"draws": 7}, checkpoint="other.pth")
-    assert [t.id for t in make_plan(evaluated, SPLIT)] == ids
-    fewer = make_study(cohort={"root": "data", "modalities": ["PH"]})
-    assert {t.id for t in make_plan(fewer, SPLIT)} <= set(ids)
+    assert [t.id for t in make_plan(evaluated, SPLITS)] == ids
+    fewer = make_study(cohort={"reader": "upenn", "root": "data", "modalities": ["PH"]})
+    assert {t.id for t in make_plan(fewer, SPLITS)} <= set(ids)
 
 
 def test_every_combination_of_swept_values_becomes_trials() -> None:
     sweep = {"learning_rate": [1e-3, 1e-4], "temperature": [1, 10, 100]}
-    plan = make_plan(make_study(sweep=sweep), SPLIT)
+    plan = make_plan(make_study(sweep=sweep), SPLITS)
     spottune = [t for t in plan if t.network == "spottune"]
     random = [t for t in plan if t.network == "random"]
     assert len(spottune) == 2 * 3 * 2 * 2
@@ -65,7 +68,7 @@ def test_every_combination_of_swept_values_becomes_trials() -> None:
 
 
 def test_swept_trials_share_their_draws() -> None:
-    plan = make_plan(make_study(sweep={"learning_rate": [1e-3, 1e-4]}), SPLIT)
+    plan = make_plan(make_study(sweep={"learning_rate": [1e-3, 1e-4]}), SPLITS)
     by_name = {}
     for trial in plan:
         by_name.setdefault(trial.name, set()).add(trial.stream)
@@ -74,12 +77,26 @@ def test_swept_trials_share_their_draws() -> None:
 
 
 def test_channels_are_one_input() -> None:
-    plan = make_plan(make_study(inputs=[["PH", "FA"]]), SPLIT)
+    plan = make_plan(make_study(inputs=[["PH", "FA"]]), SPLITS)
     assert {t.modality for t in plan} == {"PH+FA"}
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_seeds_repeat_every_training(number: int) -> None:
-    plan = make_plan(make_study(num_seeds=number), SPLIT)
+    plan = make_plan(make_study(num_seeds=number), SPLITS)
     assert len(plan) == 2 * 2 * 2 * number
     assert len({t.stream for t in plan}) == len(plan)
+
+
+def test_every_split_has_its_own_trials_and_draws() -> None:
+    study = make_study(inputs=[["PH"]], networks={"random": {"kind": "random"}})
+    (first, *_) = make_plan(study, SPLITS)
+    assert first.name == "random_PH_fold0_seed0"
+    other = Split(test=("b",), folds=(("a",), ("c",)), left_out=(), seed=0, cohort="x", outer=1)
+    plan = make_plan(study, (SPLIT, other))
+    assert [(t.outer, t.fold) for t in plan] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [t.name for t in plan][::3] == [
+        "random_PH_outer0_fold0_seed0",
+        "random_PH_outer1_fold1_seed0",
+    ]
+    assert len({t.stream for t in plan}) == len({t.id for t in plan}) == 4

@@ -1,0 +1,96 @@
+"""A subject's volumes side by side: as the networks see them, and each augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+from jaxtyping import Float, Float16
+from matplotlib.figure import Figure
+
+from mgmt_ray.figures import style
+from mgmt_ray.preprocess.recipe import kind_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Varied:
+    """One subject's versions of a modality.
+
+    Attributes:
+        subject: its id.
+        label: 1 methylated, 0 unmethylated.
+        names: of the versions, the first is ``original``.
+        volumes: prepared, in [0, 1], background 0.
+        drawn: per version what was drawn for it.
+    """
+
+    subject: str
+    label: int
+    names: tuple[str, ...]
+    volumes: Float16[np.ndarray, "version depth height width"]
+    drawn: Sequence[Mapping[str, float | int]]
+
+
+def versions_figure(modality: str, rows: Sequence[Varied]) -> Figure:
+    """A row of panels per subject: the same axial slice of each of its versions.
+
+    It is the slice in which the original has the most tumour. A value outside [0, 1] is drawn red:
+    preparation should not have left any.
+
+    Args:
+        modality: of all volumes.
+        rows: of the same versions each.
+    """
+    names = rows[0].names
+    assert all(row.names == names for row in rows), "rows of different versions"
+    count = len(names) * len(rows)
+    figure, axes = style.panels(count, columns=len(names), width=1.9, height=2.3)
+    colours = style.greys_with_faults()
+    places = iter(axes)
+    for row in rows:
+        number = fullest_slice(row.volumes[0])
+        for name, volume, drawn in zip(row.names, row.volumes, row.drawn, strict=True):
+            place = next(places)
+            place.grid(visible=False)
+            place.imshow(volume[number].astype(np.float32), cmap=colours, vmin=0, vmax=1)
+            place.set_xticks([])
+            place.set_yticks([])
+            place.set_title(in_words(name, drawn), fontsize=style.SMALL_FONT_SIZE, color=style.INK)
+            if name == names[0]:
+                text = f"{fill(row.subject, 24)}\n{style.LABEL_NAMES[row.label]}, slice {number}"
+                place.set_ylabel(text, fontsize=style.SMALL_FONT_SIZE, color=style.INK)
+    figure.suptitle(
+        f"{modality}: volumes as the networks see them",
+        x=0.01,
+        ha="left",
+        fontweight="bold",
+        fontsize=style.FONT_SIZE,
+        color=style.INK,
+    )
+    return figure
+
+
+def fullest_slice(volume: Float[np.ndarray, "depth height width"]) -> int:
+    """The axial slice with the most voxels that are not background, the first on a tie."""
+    return int(np.argmax((volume != 0).sum(axis=(1, 2))))
+
+
+def in_words(version: str, drawn: Mapping[str, float | int]) -> str:
+    """A version's name, what was drawn for it, and how large the tumour is in it."""
+    match kind_of(version):
+        case "original":
+            how = "nothing changed"
+        case "flip":
+            how = "left and right swapped"
+        case "rotate":
+            how = f"by {drawn['angle_degrees']:.1f}°"
+        case "noise":
+            how = f"deviation {drawn['deviation']:g}"
+        case "deform":
+            mean, most = drawn["mean_displacement_voxels"], drawn["largest_displacement_voxels"]
+            how = f"by {mean:.1f} voxels, at most {most:.1f}"
+        case kind:
+            raise AssertionError(f"no such version: {kind}")
+    return f"{version}\n{how}\ntumour {drawn['tumour_voxels']:,} voxels"

@@ -1,0 +1,72 @@
+"""Looking at every file of a cohort: one task per subject, and nothing is looked at twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.progress import Step
+from mgmt_ray.orchestration.spread import spread
+from mgmt_ray.preprocess.inspection import (
+    Inspection,
+    inspect_subject,
+    inspection_key,
+    read_inspection,
+    write_inspection,
+)
+from mgmt_ray.preprocess.recipe import RecipeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Against:
+    """What files are compared with."""
+
+    recipe: RecipeConfig
+    mask_labels: tuple[int, ...]
+
+
+def inspect_cohort(
+    subjects: Sequence[Subject],
+    recipe: RecipeConfig,
+    mask_labels: tuple[int, ...],
+    folder: Path,
+    placement: Placement,
+    step: Step,
+) -> dict[str, Inspection]:
+    """Inspect every subject whose files have changed since they were last inspected.
+
+    Args:
+        subjects: as a reader found them.
+        recipe: whose window must hold the tumours.
+        mask_labels: that a mask may have beside 0.
+        folder: keeps the inspections.
+        placement: with launcher "ray", Ray must be connected.
+        step: is given subjects done and their number.
+
+    Returns:
+        By subject id, in the order given.
+
+    Raises:
+        MgmtError: the folder cannot be written.
+    """
+    found: dict[str, Inspection] = {}
+    for subject in subjects:
+        kept = read_inspection(folder, subject.id)
+        if kept and kept.key == inspection_key(subject, recipe, mask_labels):
+            found[subject.id] = kept
+    waiting = [subject for subject in subjects if subject.id not in found]
+    against = _Against(recipe, mask_labels)
+    for done, (subject, inspection) in enumerate(
+        spread(_inspect, waiting, against, placement), start=1
+    ):
+        write_inspection(inspection, folder)
+        found[subject.id] = inspection
+        step(done, len(waiting))
+    return {subject.id: found[subject.id] for subject in subjects}
+
+
+def _inspect(subject: Subject, against: _Against) -> Inspection:
+    return inspect_subject(subject, against.recipe, against.mask_labels)

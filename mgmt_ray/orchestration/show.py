@@ -1,0 +1,53 @@
+"""What a study prints: its plan, and its results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.orchestration.progress import say
+from mgmt_ray.report.terminal import summary
+from mgmt_ray.selection.ensemble import group_ensembles
+from mgmt_ray.splits.split import Split
+from mgmt_ray.statistics.planted import planted_verdict
+from mgmt_ray.study.config import StudyConfig
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.plan import Trial
+
+
+def show_plan(
+    study: StudyConfig,
+    folder: StudyFolder,
+    cohort: Cohort,
+    splits: Sequence[Split],
+    trials: Sequence[Trial],
+) -> None:
+    """Print each split's numbers and every trial with its state."""
+    complete = {m: [s.id for s in cohort.subjects if m in s.scans] for m in study.modalities}
+    for split in splits:
+        numbers = f"test {len(split.test)}, training {len(split.training)}"
+        which = f"split {split.outer}: " if len(splits) > 1 else ""
+        say(f"{which}{numbers}, left out {len(split.left_out)}")
+        for modality, ids in complete.items():
+            say(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
+    finished = sum(folder.is_finished(t.id) for t in trials)
+    for trial in trials:
+        state = "finished" if folder.is_finished(trial.id) else "to do"
+        say(f"{state:<8}  {trial.id}")
+    say(f"{len(trials)} trials, {finished} finished")
+
+
+def show_results(study: StudyConfig, folder: StudyFolder) -> None:
+    """Print the table of results, and whether it shows what was planted."""
+    metrics = pd.read_csv(folder.ensembles / "metrics.csv")
+    say("")
+    say(summary(metrics))
+    planted = folder.root / "planted.json"
+    if planted.is_file():
+        groups = group_ensembles(study.modalities)
+        for verdict in planted_verdict(metrics, json.loads(planted.read_text()), groups):
+            where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
+            say(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.words}")

@@ -1,0 +1,44 @@
+"""One function over many subjects: as Ray tasks, or one after another in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import ray
+
+from mgmt_ray.orchestration.connect import fetch
+from mgmt_ray.orchestration.placement import Placement
+
+WAITING_PER_CPU = 2
+"""Tasks submitted per core at a time: results of many more would fill the object store."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def spread(
+    function: Callable[..., Result], items: Sequence[Item], shared: Any, placement: Placement
+) -> Iterator[tuple[Item, Result]]:
+    """Yield ``(item, function(item, shared))`` as they are done, in any order.
+
+    Args:
+        function: of the top level of a module; takes one core.
+        items: each becomes a task.
+        shared: the second argument of all.
+        placement: with launcher "ray", Ray must be connected.
+    """
+    if placement.launcher == "in-process":
+        for item in items:
+            yield item, function(item, shared)
+        return
+    remote = ray.remote(function).options(num_cpus=1, max_retries=placement.max_failures)
+    limit = WAITING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    left = list(reversed(items))
+    running: dict[ray.ObjectRef, Item] = {}
+    while left or running:
+        while left and len(running) < limit:
+            item = left.pop()
+            running[remote.remote(item, shared)] = item
+        (reference, *_), _ = ray.wait(list(running), num_returns=1)
+        yield running.pop(reference), fetch(reference)

@@ -1,0 +1,1 @@
+"""Who tests, who trains, in which fold, and who is left out."""

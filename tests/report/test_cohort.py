@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from mgmt_ray.base import MgmtError, stream
+from mgmt_ray.cohort.cohort import Cohort, Exclusion, read_cohort, write_cohort
+from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.select import Finding, write_findings
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.preprocess.index import array_path
+from mgmt_ray.preprocess.inspection import (
+    BINS,
+    PICTURE,
+    Inspection,
+    View,
+    inspect_subject,
+    write_inspection,
+)
+from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.store_plan import plan_store
+from mgmt_ray.preprocess.store_writer import StoreWriter
+from mgmt_ray.preprocess.volumes import make_volumes
+from mgmt_ray.report.cohort import examples, read_scans, seen_scans, write_cohort_figures
+from mgmt_ray.report.html import write_report
+
+MODALITIES = ("PH", "FLAIR")
+RECIPE = RecipeConfig(
+    window=((0, 24), (0, 24), (0, 24)), shape=(12, 12, 12), deform_sigma_voxels=1.0
+)
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Eight subjects with scans of 24 voxels along each side; two lack PH."""
+    root = tmp_path_factory.mktemp("data")
+    config = SyntheticConfig(
+        subjects=8, grid=(24, 24, 24), modalities=MODALITIES, without_dti=0.0, without_dsc=0.25
+    )
+    synthesize(config, root)
+    reading = read_upenn(UpennConfig(reader="upenn", root=root, modalities=MODALITIES))
+    return Cohort(reading.subjects, reading.exclusions)
+
+
+@pytest.fixture
+def out(cohort: Cohort, tmp_path: Path) -> Path:
+    """A study's folder after its files were looked at."""
+    for subject in cohort.subjects:
+        inspection = inspect_subject(subject, RECIPE, (1, 2, 4))
+        assert not inspection.problems
+        write_inspection(inspection, tmp_path / "out" / "inspections")
+    return tmp_path / "out"
+
+
+def prepare(out: Path, cohort: Cohort, recipe: RecipeConfig) -> None:
+    plan = plan_store(out / "volumes", cohort, MODALITIES, recipe)
+    with StoreWriter(plan) as writer:
+        for task in plan.tasks:
+            writer.put(task.subject.id, make_volumes(task.subject, task.wanted, recipe))
+
+
+def pixels(out: Path) -> dict[str, np.ndarray]:
+    return {path.stem: imread(path) for path in (out / "figures").glob("cohort_versions_*.png")}
+
+
+def fake_view(modality: str, scale: float) -> View:
+    blank = np.zeros((PICTURE, PICTURE), np.uint8)
+    counts = stream(0, modality).integers(1, 100, BINS)
+    return View(modality, blank, blank > 0, 3, 1.0 * scale, 2.0 * scale, counts)
+
+
+def test_the_command_draws_every_modality_before_volumes_are_prepared(
+    out: Path, cohort: Cohort
+) -> None:
+    paths = write_cohort_figures(out, cohort, RECIPE, MODALITIES)
+    assert [path.relative_to(out).as_posix() for path in paths] == [
+        "figures/cohort_intensities.png",
+        "figures/cohort_contact_PH.png",
+        "figures/cohort_contact_FLAIR.png",
+        "figures/cohort_versions_PH.png",
+        "figures/cohort_versions_FLAIR.png",
+    ]
+    assert all(imread(path).ndim == 3 for path in paths)
+
+
+def test_prepared_volumes_are_shown_if_they_are_of_this_recipe(out: Path, cohort: Cohort) -> None:
+    write_cohort_figures(out, cohort, RECIPE, MODALITIES)
+    made = pixels(out)
+    prepare(out, cohort, RECIPE)
+    away = [replace(s, scans=dict.fromkeys(s.scans, Path("gone"))) for s in cohort.subjects]
+    moved = Cohort(tuple(away), cohort.exclusions)
+    write_cohort_figures(out, moved, RECIPE, MODALITIES)
+    stored = pixels(out)
+    assert made.keys() == stored.keys() == {"cohort_versions_PH", "cohort_versions_FLAIR"}
+    for name, picture in made.items():
+        np.testing.assert_array_equal(picture, stored[name])
+    other = RECIPE.model_copy(update={"seed": 1})
+    with pytest.raises(MgmtError, match="gone"):
+        write_cohort_figures(out, moved, other, MODALITIES)
+    write_cohort_figures(out, cohort, other, MODALITIES)
+    assert (pixels(out)["cohort_versions_PH"] != made["cohort_versions_PH"]).any()
+
+
+def test_a_report_shows_prepared_volumes_and_never_reads_a_scan(out: Path, cohort: Cohort) -> None:
+    assert [f.path.stem for f in read_scans(out, cohort, MODALITIES).figures] == [
+        "cohort_intensities",
+        "cohort_contact_PH",
+        "cohort_contact_FLAIR",
+    ]
+    prepare(out, cohort, RECIPE)
+    scans = read_scans(out, cohort, MODALITIES)
+    versions = scans.figures[-1]
+    assert versions.path.stem == "cohort_versions_FLAIR"
+    assert "original, flip, rotate, noise, deform" in versions.alt
+    # an array that was deleted to save space is no reason to have no report
+    for modality in MODALITIES:
+        array_path(out / "volumes", modality).unlink()
+    assert len(read_scans(out, cohort, MODALITIES).figures) == 3
+
+
+def test_external_volumes_without_augmentations_are_shown_alone(out: Path, cohort: Cohort) -> None:
+    plain = RECIPE.model_copy(update={"rounds": 0})
+    prepare(out, cohort, plain)
+    assert "Versions original of" in read_scans(out, cohort, MODALITIES).figures[-1].alt
+    twice = RECIPE.model_copy(update={"rounds": 2})
+    prepare(out, cohort, twice)
+    assert "noise, deform of" in read_scans(out, cohort, MODALITIES).figures[-1].alt
+
+
+def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
+    subjects = tuple(
+        Subject(name, label, {m: Path("x") for m in have}, Path("mask"))
+        for name, label, have in (("A", 1, "PT"), ("B", 0, "P"), ("C", 1, "PT"), ("D", 0, "P"))
+    )
+    cohort = Cohort(subjects, (Exclusion("E", "cohort", "empty mask"),))
+    bad_t = Problem("B", "other_grid", "b", "x", "y", "T")
+    bad_mask = Problem("E", "empty_mask", "e", "x", "y")
+    folder = out / "inspections"
+    for inspection in (
+        Inspection("A", "", (), {"P": "1", "T": "2"}, (fake_view("P", 1), fake_view("T", 1))),
+        Inspection("B", "", (bad_t,), {"P": "3"}, (fake_view("P", 1),)),
+        Inspection("E", "", (bad_mask,), {"P": "4"}, ()),
+        Inspection("Z", "", (), {"P": "5"}, (fake_view("P", 1),)),
+    ):
+        write_inspection(inspection, folder)
+    (folder / "C.npz").write_bytes(b"damaged")
+    seen = seen_scans(out, cohort, ("P", "T", "V"))
+    told = {
+        modality: [(s.subject, s.label, s.view is not None, s.fault) for s in scans]
+        for modality, scans in seen.items()
+    }
+    # Z is of an earlier study, C cannot be read, D was never looked at, nobody has V
+    assert told == {
+        "P": [("A", 1, True, ""), ("B", 0, True, ""), ("E", None, False, "empty mask")],
+        "T": [("A", 1, True, ""), ("B", 0, False, "other grid")],
+    }
+    sheets = [f for f in read_scans(out, cohort, ("P", "T", "V")).figures if f.is_sheet]
+    assert "Without a picture: E (empty mask)." in sheets[0].alt
+    assert "Without a picture: B (other grid)." in sheets[1].alt
+
+
+def test_a_scan_of_another_scale_is_in_the_table_of_unusual_ones(out: Path) -> None:
+    subjects = [Subject(f"S{i}", i % 2, {"P": Path("x")}, Path("mask")) for i in range(10)]
+    for i, subject in enumerate(subjects):
+        view = fake_view("P", 100.0 if i == 4 else 1.0)
+        write_inspection(Inspection(subject.id, "", (), {"P": "1"}, (view,)), out / "inspections")
+    scans = read_scans(out, Cohort(tuple(subjects)), ("P",))
+    assert scans.unusual is not None
+    (row,) = scans.unusual.rows
+    assert row[:2] == ("S4", "P")
+    assert float(row[2]) == pytest.approx(100 * float(row[3]), rel=1e-3)  # four digits are told
+    assert "Unusual: S4 P." in scans.figures[0].alt
+
+
+@pytest.mark.parametrize(
+    ("labels", "chosen"),
+    [
+        ("0101010", "A D G"),
+        ("1111100", "C F G"),
+        ("0000000", "A B G"),
+        ("1111111", "A B D"),
+        ("01", "A B"),
+        ("1", "A"),
+        ("", ""),
+    ],
+)
+def test_examples_are_of_both_labels(labels: str, chosen: str) -> None:
+    subjects = [
+        Subject("ABCDEFG"[i], int(label), {}, Path("mask")) for i, label in enumerate(labels)
+    ]
+    assert [subject.id for subject in examples(subjects)] == chosen.split()
+
+
+@pytest.fixture
+def small_study(make_study: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_study(
+        tmp_path / "study", modalities=("T1",), networks=("random",), num_subjects=60, num_epochs=2
+    )
+
+
+def test_a_study_from_before_scans_were_looked_at_says_so(small_study: Path) -> None:
+    report = write_report(small_study).read_text(encoding="utf-8")
+    section = report[report.index('id="scans"') : report.index('id="results"')]
+    assert "Problems with files and tables were not recorded for this study." in section
+    assert "What the scans look like was not kept." in section
+    assert "<img" not in section and "<table" not in section
+    write_findings([], small_study / "problems.csv")
+    report = write_report(small_study).read_text(encoding="utf-8")
+    assert "No problem was found in any file or table." in report
+
+
+def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
+    small_study: Path,
+) -> None:
+    cohort = read_cohort(small_study)
+    first = replace(cohort.subjects[0], covariates={SCRIPT: SCRIPT})
+    excluded = Exclusion(SCRIPT, "cohort", SCRIPT)
+    write_cohort(Cohort((first, *cohort.subjects[1:]), (*cohort.exclusions, excluded)), small_study)
+    findings = [
+        Finding(Problem(SCRIPT, "other_grid", SCRIPT, SCRIPT, SCRIPT, "T1"), SCRIPT),
+        Finding(Problem("X", "no_mask", "x", "y", "z"), "cohort.exclude"),
+    ]
+    write_findings(findings, small_study / "problems.csv")
+    for i, subject in enumerate(cohort.subjects):
+        view = fake_view("T1", 1000.0 if i == 2 else 1.0)
+        write_inspection(
+            Inspection(subject.id, "", (), {"T1": "1"}, (view,)), small_study / "inspections"
+        )
+    report = write_report(small_study).read_text(encoding="utf-8")
+    assert "<script" not in report
+    section = report[report.index('id="scans"') : report.index('id="results"')]
+    # counted under its cover, and listed with subject, finding, place and cover
+    assert section.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 5
+    assert "Problems found: 2, with files or rows of 2 subjects." in section
+    assert cohort.subjects[2].id in section
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', section)
+    saved = [
+        (small_study / "figures" / f"cohort_{name}.png").read_bytes()
+        for name in ("intensities", "contact_T1")
+    ]
+    assert [base64.b64decode(picture) for picture in pictures] == saved
+    assert section.count('<img class="tall"') == 1
+
+
+def test_a_subject_whose_id_is_markup_is_escaped_in_captions_and_tables(
+    small_study: Path,
+) -> None:
+    shutil.rmtree(small_study / "inspections", ignore_errors=True)
+    # a slash cannot be in a file's name, so this is the worst id that an inspection can have
+    name = "<img src=x onerror=alert(1)>"
+    cohort = read_cohort(small_study)
+    write_cohort(Cohort(cohort.subjects, (Exclusion(name, "cohort", "why"),)), small_study)
+    problem = Problem(name, "truncated", "x", "y", "z", "T1")
+    write_inspection(Inspection(name, "", (problem,), {}, ()), small_study / "inspections")
+    for i, subject in enumerate(cohort.subjects[:10]):
+        inspection = Inspection(subject.id, "", (), {}, (fake_view("T1", 1.0 + i / 100),))
+        write_inspection(inspection, small_study / "inspections")
+    odd = Inspection(name, "", (), {}, (fake_view("T1", 1e6),))
+    for inspection in (Inspection(name, "", (problem,), {}, ()), odd):
+        write_inspection(inspection, small_study / "inspections")
+        report = write_report(small_study).read_text(encoding="utf-8")
+        assert "<img src=x" not in report
+        assert "&lt;img src=x onerror=alert(1)&gt;" in report
