@@ -36,6 +36,7 @@ STUDY_TAG = "mgmt_ray.study"
 FOLDER_TAG = "mgmt_ray.study_folder"
 PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_TAG = "mgmt_ray.epochs"
+NO_WEIGHTS = "none"
 
 
 def local_store(folder: StudyFolder) -> str:
@@ -125,7 +126,10 @@ class _Copy:
         by_trial = {run.data.tags[TRIAL_TAG]: run for run in own if not self._is_outdated(run)}
         self._runs = {trial: str(run.info.run_id) for trial, run in by_trial.items()}
         self._epochs = {t: int(r.data.tags.get(EPOCHS_TAG, 0)) for t, r in by_trial.items()}
-        self._done = {t for t, run in by_trial.items() if run.info.status == "FINISHED"}
+        ended = ("FINISHED", "FAILED")  # a fault that can be mended leaves no word on weights
+        self._done = {
+            t for t, r in by_trial.items() if r.info.status in ended and "weights" in r.data.tags
+        }
         self._client.update_run(self._parent, status="RUNNING")
 
     def _is_outdated(self, run: Any) -> bool:
@@ -133,7 +137,7 @@ class _Copy:
         trial, weights = run.data.tags[TRIAL_TAG], run.data.tags.get("weights")
         if weights is None or not self._folder.is_finished(trial):
             return weights is not None
-        return bool(self._folder.read_trial(trial)["weights"] != weights)
+        return bool((self._folder.read_trial(trial)["weights"] or NO_WEIGHTS) != weights)
 
     def update(self) -> None:
         """Copy the epochs that came since the last call."""
@@ -146,7 +150,8 @@ class _Copy:
             if rows is not None:
                 self._copy_epochs(trial, rows)
             if finished:
-                self._copy_result(trial)
+                diverged = self._folder.has_diverged(trial.id)
+                (self._copy_divergence if diverged else self._copy_result)(trial)
                 self._done.add(trial.id)
 
     def finish(self, outcome: str) -> None:
@@ -169,8 +174,7 @@ class _Copy:
 
     def _copy_epochs(self, trial: Trial, rows: pd.DataFrame) -> None:
         if trial.id not in self._runs:
-            self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._parent))
-            self._log(self._runs[trial.id], params=_trial_params(trial))
+            self._begin(trial)
         for _, row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].iterrows():
             values = {str(name): float(value) for name, value in row.items()}
             epoch = int(values.pop("epoch"))
@@ -186,6 +190,18 @@ class _Copy:
         tags = {"selection_rule": selection["rule"], "weights": result["weights"]}
         self._log(run, {k: v for k, v in metrics.items() if v is not None}, tags=tags)
         self._client.set_terminated(run, "FINISHED")
+
+    def _copy_divergence(self, trial: Trial) -> None:
+        result = self._folder.read_trial(trial.id)
+        if trial.id not in self._runs:  # no epoch was good
+            self._begin(trial)
+        tags = {"selection_rule": "diverged", "weights": NO_WEIGHTS, "fault": result["message"]}
+        self._log(self._runs[trial.id], {"last_good_epoch": result["last_good_epoch"]}, tags=tags)
+        self._client.set_terminated(self._runs[trial.id], "FAILED")
+
+    def _begin(self, trial: Trial) -> None:
+        self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._parent))
+        self._log(self._runs[trial.id], params=_trial_params(trial))
 
     def _find_experiment(self, name: str, uri: str) -> str:
         found = self._client.get_experiment_by_name(name)

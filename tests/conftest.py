@@ -1,6 +1,16 @@
 import os
 
+import pytest
+
 # One thread per process, before torch is imported: results do not depend on the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import mgmt_ray.orchestration  # noqa: F401  sets Ray's token before a test imports Ray
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--medicalnet",
+        metavar="DIR",
+        help="a checkout of the public MedicalNet repository, to compare the networks with",
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from mgmt_ray.base import write_json
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
@@ -100,3 +101,28 @@ def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(
     experiment = client.get_experiment_by_name("tracked")
     assert experiment is not None
     assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+def test_a_diverged_trial_is_a_failed_run_that_is_copied_anew_when_it_was_trained_again(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder, (trial, *_) = StudyFolder(tmp_path), trials
+    diverged = {"status": "diverged", "weights": None, "last_good_epoch": 0, "message": "inf"}
+    write_json(folder.trial(trial.id) / "trial.json", diverged)
+    client = MlflowClient(local_store(folder))
+
+    def copies() -> list[tuple[str, str | None]]:
+        experiment = client.get_experiment_by_name("tracked")
+        runs = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+        children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+        return [(run.info.status, run.data.tags.get("selection_rule")) for run in children]
+
+    for _ in range(2):
+        assert track(folder, trials, "FAILED", None) == []
+        assert copies() == [("FAILED", "diverged")]
+    selection = {"rule": "best_m", "epoch": 1, "m": 0.6, "sen": 0.6, "spe": 0.6}
+    content = {"status": "finished", "weights": "f" * 64, "selection": selection}
+    write_json(folder.trial(trial.id) / "trial.json", content)
+    (folder.trial(trial.id) / "epochs.csv").write_text("epoch,train_loss\n1,0.5\n")
+    assert track(folder, trials, "FINISHED", None) == []
+    assert copies() == [("FAILED", "diverged"), ("FINISHED", "best_m")]

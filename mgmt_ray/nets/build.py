@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mgmt_ray.base import Config, MgmtError
-from mgmt_ray.nets.medicalnet import load_medicalnet
+from mgmt_ray.base import Config, InputPath, MgmtError
+from mgmt_ray.cohort.covariates import Covariate
+from mgmt_ray.nets.medicalnet import inflate_stem, load_medicalnet
 from mgmt_ray.nets.plain import PlainNetwork
 from mgmt_ray.nets.resnet3d import Depth, ResNet3d
 from mgmt_ray.nets.spottune import SpotTune
@@ -27,6 +28,25 @@ class NetworkConfig(Config):
     )
     agent_depth: Depth = Field(10, description="spottune only: layers of the agent")
     agent_width: int = Field(64, ge=1, description="spottune only: channels of the agent's stem")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="probability to drop a feature before the classifier"
+    )
+    covariates: tuple[Covariate, ...] = Field(
+        (), description="of age and sex, what is appended to the features before the classifier"
+    )
+    start_from: InputPath | None = Field(
+        None,
+        description="folder of a finished trial whose weights training starts from; {modality}, "
+        "{outer}, {fold} and {seed} stand for the new trial's, * for anything",
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> NetworkConfig:
+        if len(set(self.covariates)) < len(self.covariates):
+            raise ValueError("covariates: one is listed twice")
+        if self.trainable_blocks and self.kind != "transfer":
+            raise ValueError(f"trainable_blocks: a {self.kind} network trains what its kind says")
+        return self
 
     @property
     def pretrained(self) -> bool:
@@ -59,14 +79,15 @@ def build(
         load_medicalnet(resnet, checkpoint)
     match config.kind:
         case "spottune":
-            agent = ResNet3d(config.agent_depth, config.agent_width, channels, 2 * num_blocks)
-            return SpotTune(resnet, agent, temperature)
+            agent = ResNet3d(config.agent_depth, config.agent_width, 1, 2 * num_blocks)
+            inflate_stem(agent, channels)
+            return SpotTune(resnet, agent, temperature, config.dropout, config.covariates)
         case "random":
-            return PlainNetwork(resnet, trainable_blocks=None)
+            return PlainNetwork(resnet, None, config.dropout, config.covariates)
         case "transfer":
             if config.trainable_blocks > num_blocks:
                 raise MgmtError(
                     f"trainable_blocks is {config.trainable_blocks}, but a network of depth "
                     f"{config.depth} has {num_blocks} blocks. Choose at most {num_blocks}."
                 )
-            return PlainNetwork(resnet, config.trainable_blocks)
+            return PlainNetwork(resnet, config.trainable_blocks, config.dropout, config.covariates)

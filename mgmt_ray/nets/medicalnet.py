@@ -9,7 +9,8 @@ import pickle
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from mgmt_ray.base import MgmtError, first_line, write_aside
 from mgmt_ray.nets.resnet3d import ResNet3d
@@ -40,8 +41,7 @@ def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
     own = {k: v for k, v in resnet.state_dict().items() if not k.startswith(IGNORED_PREFIXES)}
     kernel = pretrained.get("conv1.weight")
     if kernel is not None and kernel.shape[1] == 1:
-        channels = own["conv1.weight"].shape[1]
-        pretrained["conv1.weight"] = kernel.repeat(1, channels, 1, 1, 1) / channels
+        pretrained["conv1.weight"] = _inflated(kernel, own["conv1.weight"].shape[1])
     # Checkpoints older than PyTorch 0.4.1 have no batch counters; nothing computes with them here.
     counters = {k for k in own if k.endswith("num_batches_tracked")}
     missing = sorted(own.keys() - pretrained.keys() - counters)
@@ -60,6 +60,16 @@ def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
     resnet.load_state_dict(resnet.state_dict() | pretrained)
 
 
+def inflate_stem(resnet: ResNet3d, channels: int) -> None:
+    """Make a network of one channel one of several, as :func:`load_medicalnet` does.
+
+    SpotTune's agent starts so: equal channels get the policies that one of them would get.
+    """
+    stem = resnet.conv1
+    stem.weight = nn.Parameter(_inflated(stem.weight.detach(), channels))
+    stem.in_channels = channels
+
+
 def write_medicalnet(resnet: ResNet3d, path: Path) -> None:
     """Write a network without its classifier as a checkpoint in MedicalNet's format."""
     state = {
@@ -68,6 +78,13 @@ def write_medicalnet(resnet: ResNet3d, path: Path) -> None:
         if not key.startswith(IGNORED_PREFIXES)
     }
     write_aside(path, lambda aside: torch.save({"state_dict": state}, aside))
+
+
+def _inflated(
+    kernel: Float[Tensor, "out 1 depth height width"], channels: int
+) -> Float[Tensor, "out channels depth height width"]:
+    """A stem's kernel repeated over channels and divided by their number."""
+    return kernel.repeat(1, channels, 1, 1, 1) / channels
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mgmt_ray.nets.resnet3d import ResNet3d
+from mgmt_ray.cohort.covariates import Covariate
+from mgmt_ray.nets.head import classify_pooled, make_covariate_head, with_covariates
+from mgmt_ray.nets.resnet3d import ResNet3d, pool
 
 
 class PlainNetwork(nn.Module):
@@ -15,19 +17,37 @@ class PlainNetwork(nn.Module):
         resnet: with one output.
         trainable_blocks: how many blocks before the classifier are trained ("transfer": 0,
             "transfer-2": 2); None trains everything ("random").
+        dropout: probability to drop a pooled feature while training.
+        covariates: what is appended to the pooled features.
     """
 
     num_routed_blocks = 0
 
-    def __init__(self, resnet: ResNet3d, trainable_blocks: int | None) -> None:
+    def __init__(
+        self,
+        resnet: ResNet3d,
+        trainable_blocks: int | None,
+        dropout: float = 0.0,
+        covariates: tuple[Covariate, ...] = (),
+    ) -> None:
         super().__init__()
         self.resnet = resnet
+        self.dropout = dropout
+        self.num_features = resnet.fc.in_features
+        self.covariate_head = make_covariate_head(self.num_features, covariates)
         self.frozen: list[nn.Module] = []
+        self.num_frozen_blocks = 0
         if trainable_blocks is not None:
-            blocks = resnet.blocks
-            self.frozen = [resnet.conv1, resnet.bn1, *blocks[: len(blocks) - trainable_blocks]]
+            self.num_frozen_blocks = len(resnet.blocks) - trainable_blocks
+            blocks = resnet.blocks[: self.num_frozen_blocks]
+            self.frozen = [resnet.conv1, resnet.bn1, *blocks]
         for module in self.frozen:
             module.requires_grad_(False)
+
+    @property
+    def trained_blocks(self) -> list[nn.Module]:
+        """The residual blocks behind the frozen part."""
+        return self.resnet.blocks[self.num_frozen_blocks :]
 
     def train(self, mode: bool = True) -> PlainNetwork:
         """Set the mode of what is trained; frozen parts stay in evaluation mode."""
@@ -40,11 +60,67 @@ class PlainNetwork(nn.Module):
         self,
         volumes: Float[Tensor, "batch channels depth height width"],
         noise: Float[Tensor, "batch block 2"] | None = None,
+        keep: Float[Tensor, "batch features"] | None = None,
+        covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Logits of methylation; there is no policy, so ``noise`` is not used."""
-        logits: Tensor = self.resnet(volumes).squeeze(1)
-        return logits
+        """Logits of methylation; there is no policy, so ``noise`` is not used.
+
+        Args:
+            volumes: in [0, 1].
+            noise: of a policy.
+            keep: see :func:`mgmt_ray.nets.head.dropout_mask`; None while evaluating.
+            covariates: if the network takes any; NaN where not known.
+        """
+        return self.finish(self.tail_input(volumes), keep, covariates)
+
+    def tail_input(
+        self, volumes: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch ..."]:
+        """What follows the frozen part starts from this; it is the same in every epoch.
+
+        Returns:
+            The first trained block's input; the pooled features where no block is trained.
+        """
+        x = self.resnet.stem(volumes)
+        for block in self.resnet.blocks[: self.num_frozen_blocks]:
+            x = block(x)
+        return x if self.trained_blocks else pool(x)
+
+    def finish(
+        self,
+        x: Float[Tensor, "batch ..."],
+        keep: Float[Tensor, "batch feature"] | None = None,
+        covariates: Float[Tensor, "batch covariate"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """Logits from :meth:`tail_input`; arguments as of :meth:`forward`."""
+        for block in self.trained_blocks:
+            x = block(x)
+        pooled = pool(x) if self.trained_blocks else x
+        logits = classify_pooled(self.resnet.fc, pooled, keep)
+        return with_covariates(logits, self.covariate_head, covariates)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters under "network"."""
         return {"network": [p for p in self.parameters() if p.requires_grad]}
+
+
+class Tail(nn.Module):
+    """A network behind its frozen part: parameters and computation are the network's own.
+
+    Args:
+        network: with a frozen part, whose output (:meth:`PlainNetwork.tail_input`) is the input.
+    """
+
+    def __init__(self, network: PlainNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch ..."],
+        noise: Float[Tensor, "batch block 2"] | None = None,
+        keep: Float[Tensor, "batch feature"] | None = None,
+        covariates: Float[Tensor, "batch covariate"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """Logits, as of :meth:`PlainNetwork.forward`."""
+        return self.network.finish(x, keep, covariates)

@@ -62,8 +62,9 @@ def draw_routes(
     Args:
         tuned_probability: in [0, 1], per subject and block.
         num_draws: policies per subject.
-        kind: "independent" as in Schmitz et al. 2024; "sobol" for scrambled Sobol points (Owen
-            1998), one scramble per subject: unbiased, with a smaller error of the mean.
+        kind: "independent" as in Schmitz et al. 2024; "sobol" for Sobol points with a random linear
+            scramble and shift (Matoušek 1998), one per subject: unbiased, with a smaller error of
+            the mean. Best with a power of 2.
         seeds: one per subject, so that a subject's draws do not depend on who else is in the batch.
 
     Returns:
@@ -83,4 +84,5 @@ def _uniform_points(
             return torch.rand(num_draws, num_blocks, generator=generator)
         case "sobol":
             engine = torch.quasirandom.SobolEngine(num_blocks, scramble=True, seed=seed)
-            return engine.draw(num_draws)
+            # in float32 a point may round up to 1, and a certain block would not be tuned
+            return engine.draw(num_draws, dtype=torch.float64)

@@ -1,7 +1,8 @@
 """3-D residual networks as in MedicalNet (Chen, Ma & Zheng 2019, Med3D), with its parameter names.
 
-Differences from the public code, which SPEC section A lists as faults: the dilation holds in every
-block of a stage, and the shortcut's BatchNorm is applied.
+The dilation holds in every block of a stage and the shortcut's BatchNorm is applied, as in
+MedicalNet's own code and unlike the paper's (SPEC section A lists its faults). Only the residual
+part is here: MedicalNet's segmentation head has no use.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, dilation: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int, projects: bool) -> None:
         super().__init__()
         self.conv1 = _conv(inputs, width, 3, stride, dilation)
         self.bn1 = nn.BatchNorm3d(width)
         self.conv2 = _conv(width, width, 3, 1, dilation)
         self.bn2 = nn.BatchNorm3d(width)
-        self.downsample = _shortcut(inputs, width, stride)
+        self.downsample = _shortcut(inputs, width, stride, projects)
 
     def forward(
         self, x: Float[Tensor, "batch channels depth height width"]
@@ -45,7 +46,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, dilation: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int, projects: bool) -> None:
         super().__init__()
         self.conv1 = _conv(inputs, width, 1)
         self.bn1 = nn.BatchNorm3d(width)
@@ -53,7 +54,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm3d(width)
         self.conv3 = _conv(width, width * self.expansion, 1)
         self.bn3 = nn.BatchNorm3d(width * self.expansion)
-        self.downsample = _shortcut(inputs, width * self.expansion, stride)
+        self.downsample = _shortcut(inputs, width * self.expansion, stride, projects)
 
     def forward(
         self, x: Float[Tensor, "batch channels depth height width"]
@@ -64,6 +65,27 @@ class Bottleneck(nn.Module):
         return torch.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
+class PaddedShortcut(nn.Module):
+    """Shortcut type A (He et al. 2016, option A): no weights.
+
+    Args:
+        stride: every how many voxels one is kept.
+        new_channels: channels of zeros that are added behind.
+    """
+
+    def __init__(self, stride: int, new_channels: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.new_channels = new_channels
+
+    def forward(
+        self, x: Float[Tensor, "batch channels depth height width"]
+    ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
+        """Some of the voxels, and zeros in the new channels."""
+        kept = x[:, :, :: self.stride, :: self.stride, :: self.stride]
+        return nn.functional.pad(kept, (0, 0, 0, 0, 0, 0, 0, self.new_channels))
+
+
 ARCHITECTURES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     10: (BasicBlock, (1, 1, 1, 1)),
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -72,6 +94,9 @@ ARCHITECTURES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, i
     101: (Bottleneck, (3, 4, 23, 3)),
 }
 """Block type and number of blocks per stage, by depth."""
+
+PADDED_DEPTHS = (18, 34)
+"""Depths whose public weights were trained with shortcuts of type A; the others have type B."""
 
 
 class ResNet3d(nn.Module):
@@ -95,10 +120,11 @@ class ResNet3d(nn.Module):
             blocks = []
             for index in range(count):
                 stride = STAGE_STRIDES[stage] if index == 0 else 1
-                blocks.append(block(inputs, stage_width, stride, STAGE_DILATIONS[stage]))
+                dilation, projects = STAGE_DILATIONS[stage], depth not in PADDED_DEPTHS
+                blocks.append(block(inputs, stage_width, stride, dilation, projects))
                 inputs = stage_width * block.expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(inputs, outputs)
+        self.fc = FullLinear(inputs, outputs)
         self.apply(_initialise)
 
     @property
@@ -137,8 +163,23 @@ def run_stem(
 def pool(
     features: Float[Tensor, "batch features depth height width"],
 ) -> Float[Tensor, "batch features"]:
-    """Global average pooling."""
-    return features.mean(dim=(2, 3, 4))
+    """Global average pooling, at least in float32."""
+    exact = torch.promote_types(features.dtype, torch.float32)
+    return features.mean(dim=(2, 3, 4), dtype=exact)
+
+
+class FullLinear(nn.Linear):
+    """A linear layer that autocast leaves in its own precision.
+
+    Logits in bfloat16 would have 8 significant bits: subjects would tie in the AUC.
+    """
+
+    def forward(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch outputs"]:
+        """As of ``nn.Linear``."""
+        if not torch.amp.is_autocast_available(x.device.type):  # the meta device's
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv3d:
@@ -146,10 +187,12 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int
     return nn.Conv3d(inputs, outputs, kernel, stride, padding, dilation, bias=False)
 
 
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Shortcut type B: a projection where the shape changes, else nothing."""
+def _shortcut(inputs: int, outputs: int, stride: int, projects: bool) -> nn.Module:
+    """Where the shape changes a projection (type B) or zeros (type A), else nothing."""
     if inputs == outputs and stride == 1:
         return nn.Identity()
+    if not projects:
+        return PaddedShortcut(stride, outputs - inputs)
     return nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm3d(outputs))
 
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mgmt_ray.cohort.covariates import Covariate
+from mgmt_ray.nets.head import classify_pooled, make_covariate_head, with_covariates
 from mgmt_ray.nets.policy import sample_policy
 from mgmt_ray.nets.resnet3d import ResNet3d, pool, run_stem
 
@@ -54,9 +56,18 @@ class SpotTune(nn.Module):
         pretrained: gives the frozen stem, both copies of each block, and the classifier.
         agent: a network with two outputs per block of ``pretrained``.
         temperature: τ of the Gumbel-softmax relaxation.
+        dropout: probability to drop a pooled feature while training; the agent's are kept.
+        covariates: what is appended to the pooled features; the agent sees the image alone.
     """
 
-    def __init__(self, pretrained: ResNet3d, agent: ResNet3d, temperature: float) -> None:
+    def __init__(
+        self,
+        pretrained: ResNet3d,
+        agent: ResNet3d,
+        temperature: float,
+        dropout: float = 0.0,
+        covariates: tuple[Covariate, ...] = (),
+    ) -> None:
         super().__init__()
         blocks = pretrained.blocks
         assert agent.fc.out_features == 2 * len(blocks)
@@ -67,6 +78,9 @@ class SpotTune(nn.Module):
         self.agent = agent
         self.temperature = temperature
         self.num_routed_blocks = len(blocks)
+        self.dropout = dropout
+        self.num_features = pretrained.fc.in_features
+        self.covariate_head = make_covariate_head(self.num_features, covariates)
 
     @property
     def blocks(self) -> list[RoutedBlock]:
@@ -102,28 +116,34 @@ class SpotTune(nn.Module):
         self,
         volumes: Float[Tensor, "batch channels depth height width"],
         noise: Float[Tensor, "batch block 2"],
+        keep: Float[Tensor, "batch features"] | None = None,
+        covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
         """Logits of methylation under one policy drawn per subject.
 
         Args:
             volumes: in [0, 1].
             noise: standard Gumbel noise (see :func:`mgmt_ray.nets.policy.gumbel_noise`).
+            keep: see :func:`mgmt_ray.nets.head.dropout_mask`; None while evaluating.
+            covariates: if the network takes any; NaN where not known.
         """
         policy = sample_policy(self.policy_logits(volumes), self.temperature, noise)
         x = self.stem(volumes)
         for index, block in enumerate(self.blocks):
             x = block(x, policy[:, index])
-        return self.classify(x)
+        return with_covariates(self.classify(x, keep), self.covariate_head, covariates)
 
     def classify(
-        self, features: Float[Tensor, "batch features depth height width"]
+        self,
+        features: Float[Tensor, "batch features depth height width"],
+        keep: Float[Tensor, "batch features"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Logits of methylation from the last block's output."""
-        logits: Tensor = self.fc(pool(features)).squeeze(1)
-        return logits
+        """The image's part of the logits of methylation, from the last block's output."""
+        return classify_pooled(self.fc, pool(features), keep)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters under "network" and "agent", which learn at rates of their own."""
         agent = list(self.agent.parameters())
         tuned = [p for block in self.blocks for p in block.tuned.parameters()]
-        return {"network": [*tuned, *self.fc.parameters()], "agent": agent}
+        head = [] if self.covariate_head is None else [*self.covariate_head.parameters()]
+        return {"network": [*tuned, *self.fc.parameters(), *head], "agent": agent}

@@ -20,7 +20,7 @@ from mgmt_ray.orchestration.prediction import (
     predict_members,
 )
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
-from mgmt_ray.selection.members import choose_members
+from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
 from mgmt_ray.statistics.tables import evaluate_ensembles
@@ -135,10 +135,11 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
             f"{len(missing)} of {len(trials)} trials are not finished, the first is "
             f"{missing[0].id}. Run `mgmt-ray run` with the same study and --out."
         )
+    diverged = {"rule": DIVERGED, "epoch": 0, "m": None}
     rows = []
     for trial in trials:
         result = inputs.folder.read_trial(trial.id)
-        selection = result["selection"]
+        selection = result.get("selection", diverged)
         rows.append(
             {
                 "network": trial.network,
@@ -164,7 +165,7 @@ def _open_test_sets(inputs: TrialInputs, members: Members) -> list[Unseen]:
         refuse_torn_persons(split, inputs.cohort)
         label = label_by_training(split, inputs.cohort)
         test = {subject: label[subject] for subject in split.test}
-        unseen.append(Unseen("test", inputs.folder.volumes, test))
+        unseen.append(Unseen("test", inputs.folder.volumes, test, inputs.cohort))
     log_opening(
         inputs.folder,
         {

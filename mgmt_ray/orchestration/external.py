@@ -18,6 +18,7 @@ from mgmt_ray.orchestration.prediction import (
     predict_members,
 )
 from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import name_some, write_table
@@ -105,6 +106,7 @@ def predict_external(
     folder = inputs.folder.external(name)
     models = tuple(dict.fromkeys(trial.channels for trial in trials))
     refuse_unfit_external(name, external, inputs.cohort, models)
+    refuse_start_on_external(name, external, trials)
     members = find_members(trials, inputs)
     tasks = _tasks(members.trials, external, folder.volumes)
     channels = sorted({channel for trial, _ in tasks for channel in trial.channels})
@@ -131,5 +133,5 @@ def _tasks(members: Sequence[Trial], external: Cohort, volumes: Path) -> list[tu
     for trial in members:
         label = {s.id: s.label for s in external.subjects if s.has_all(trial.channels)}
         if label:
-            tasks.append((trial, Unseen("external", volumes, label)))
+            tasks.append((trial, Unseen("external", volumes, label, external)))
     return tasks

@@ -15,6 +15,8 @@ import ray
 import torch
 
 from mgmt_ray.base import file_checksum, write_json
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import build
 from mgmt_ray.orchestration.connect import fetch
 from mgmt_ray.orchestration.placement import Placement
@@ -35,11 +37,13 @@ class Unseen:
         split: what they are to the study.
         volumes: folder of their volume store.
         label: by subject; these are predicted, in this order.
+        cohort: whose subjects they are.
     """
 
     split: Literal["test", "external"]
     volumes: Path
     label: Mapping[str, int]
+    cohort: Cohort
 
 
 def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
@@ -118,13 +122,22 @@ def _predict(
     network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
     load_weights(network, path)
     ids = tuple(unseen.label)
-    data = load_volumes(unseen.volumes, trial.channels, unseen.label, ids, placement.device)
+    names = trial.network_config.covariates
+    data = load_volumes(
+        unseen.volumes,
+        trial.channels,
+        unseen.label,
+        ids,
+        placement.device,
+        covariates=read_covariates(unseen.cohort.subjects, names) if names else None,
+    )
     predictions = predict(
         network.to(placement.device),
         data,
         num_draws=evaluation.draws,
         kind=evaluation.kind,
         seed=evaluation.seed,
+        precision=trial.training_config.precision,
     )
     columns: dict[str, Any] = {
         "subject": ids,

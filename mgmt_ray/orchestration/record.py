@@ -17,14 +17,15 @@ import torch
 
 from mgmt_ray.base import file_checksum, write_json, write_text
 from mgmt_ray.nets.build import Network
-from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch, criterion_m
+from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, save_weights, trained_weights
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.loop import Epoch, TrainingState
+from mgmt_ray.training.loop import Diverged, Epoch, TrainingState
+from mgmt_ray.training.metrics import criterion_m
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ def finish(
     validation: VolumeSet,
     facts: dict[str, Any],
 ) -> None:
-    """Complete the partial folder and rename it into place."""
+    """Complete the partial folder of a trained trial and rename it into place."""
     assert record.choice is not None
     partial = folder.partial_trial(trial.id)
     save_weights(record.weights, partial / "weights.safetensors")
@@ -118,11 +119,44 @@ def finish(
     assert tuple(predictions[0]) == PREDICTION_COLUMNS
     write_rows(partial / "validation.csv", predictions)
     write_rows(partial / "epochs.csv", record.rows)
-    description = {
-        **_description(trial, split, record.choice),
-        **facts,
+    choice = record.choice
+    outcome = {
+        "status": "finished",
+        "selection": {
+            "rule": choice.rule,
+            "epoch": choice.epoch,
+            "m": _number(choice.m),
+            "sen": _number(choice.sen),
+            "spe": _number(choice.spe),
+        },
         "weights": checksum,
     }
+    _put_in_place(trial, folder, _description(trial, split) | outcome | facts)
+
+
+def finish_diverged(
+    trial: Trial,
+    folder: StudyFolder,
+    split: Split,
+    record: TrialRecord,
+    diverged: Diverged,
+    facts: dict[str, Any],
+) -> None:
+    """Leave the epochs before a training's loss was no longer a number, and no weights."""
+    if record.rows:
+        write_rows(folder.partial_trial(trial.id) / "epochs.csv", record.rows)
+    outcome = {
+        "status": "diverged",
+        "message": str(diverged),
+        "last_good_epoch": diverged.epoch - 1,  # 0: none
+        "weights": None,
+    }
+    _put_in_place(trial, folder, _description(trial, split) | outcome | facts)
+
+
+def _put_in_place(trial: Trial, folder: StudyFolder, description: dict[str, Any]) -> None:
+    """Write what the trial was and became, and rename its partial folder."""
+    partial = folder.partial_trial(trial.id)
     write_json(partial / "trial.json", description)
     (partial / "state.pt").unlink(missing_ok=True)
     try:
@@ -134,7 +168,7 @@ def finish(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _description(trial: Trial, split: Split, choice: EpochChoice) -> dict[str, Any]:
+def _description(trial: Trial, split: Split) -> dict[str, Any]:
     return {
         "id": trial.id,
         "name": trial.name,
@@ -149,13 +183,6 @@ def _description(trial: Trial, split: Split, choice: EpochChoice) -> dict[str, A
         "network_config": trial.network_config.model_dump(mode="json"),
         "training_config": trial.training_config.model_dump(mode="json"),
         "split_hash": split.hash,
-        "selection": {
-            "rule": choice.rule,
-            "epoch": choice.epoch,
-            "m": _number(choice.m),
-            "sen": _number(choice.sen),
-            "spe": _number(choice.spe),
-        },
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("mgmt-ray", "torch", "numpy")},
@@ -171,6 +198,15 @@ def sizes(network: Network, training: VolumeSet) -> dict[str, Any]:
         "num_train_subjects": len(set(training.subjects)),
         "num_train_volumes": len(training),
     }
+
+
+def scaling(network: Network) -> dict[str, Any]:
+    """Mean and deviation by which each covariate is scaled; sex is coded, so 0 and 1."""
+    head = network.covariate_head
+    if head is None:
+        return {}
+    values = zip(head.covariates, head.mean.tolist(), head.deviation.tolist(), strict=True)
+    return {"covariates": {name: {"mean": m, "deviation": d} for name, m, d in values}}
 
 
 def _epoch_row(epoch: Epoch) -> dict[str, float]:

@@ -35,9 +35,21 @@ def show_plan(
             say(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
     finished = sum(folder.is_finished(t.id) for t in trials)
     for trial in trials:
-        state = "finished" if folder.is_finished(trial.id) else "to do"
+        ended = "diverged" if folder.has_diverged(trial.id) else "finished"
+        state = ended if folder.is_finished(trial.id) else "to do"
         say(f"{state:<8}  {trial.id}")
     say(f"{len(trials)} trials, {finished} finished")
+
+
+def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:
+    """Print a line for each training whose loss was no longer a number."""
+    for trial in trials:
+        if folder.has_diverged(trial.id):
+            message = folder.read_trial(trial.id)["message"]
+            say(
+                f"trial {trial.id} diverged, so its hyper-parameters are not chosen: {message} "
+                "Or delete its folder to train it again."
+            )
 
 
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:

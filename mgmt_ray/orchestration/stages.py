@@ -11,6 +11,7 @@ from threading import Event, Thread
 
 from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
+from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.orchestration.cohorts import Selected, select_cohorts, show_cohorts
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
@@ -18,9 +19,10 @@ from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_volumes
 from mgmt_ray.orchestration.progress import Step, say, stage
 from mgmt_ray.orchestration.provenance import provenance
-from mgmt_ray.orchestration.show import show_results
+from mgmt_ray.orchestration.show import show_diverged, show_results
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.orchestration.trials import run_trials
+from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.cohort import write_cohort_figures
 from mgmt_ray.report.html import write_report
@@ -94,8 +96,14 @@ def plan_study(job: Job, selected: Selected) -> tuple[tuple[Split, ...], list[Tr
     """Everything that is known before volumes are made; writes the splits."""
     for name, external in selected.external.items():
         refuse_unfit_external(name, external, selected.cohort, job.study.model_inputs)
+    names = {name for network in job.study.networks.values() for name in network.covariates}
+    for cohort in (selected.cohort, *selected.external.values()):
+        read_covariates(cohort.subjects, sorted(names))  # an unreadable value ends it here
     splits = split_cohort(job, selected.cohort)
-    return splits, make_plan(job.study, splits)
+    trials = make_plan(job.study, splits)
+    for name, external in selected.external.items():
+        refuse_start_on_external(name, external, trials)
+    return splits, trials
 
 
 def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
@@ -109,9 +117,11 @@ def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
     waiting = [t for t in trials if not job.folder.is_finished(t.id)]
     if not waiting:
         say(f"trials: up to date ({len(trials)} finished)")
+        show_diverged(job.folder, trials)
         return
     with stage("trials") as step, _watched(trials, job.folder, step):
         run_trials(waiting, inputs, job.placement)
+    show_diverged(job.folder, trials)
     failures = {t.id: job.folder.read_failure(t.id) for t in trials}
     failed = {name: message for name, message in failures.items() if message}
     for name, message in failed.items():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,27 @@ import torch
 
 from mgmt_ray.base import MgmtError, file_checksum, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.nets.build import build
-from mgmt_ray.orchestration.record import finish, resume, save, sizes, write_rows
+from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.nets.build import Network, build
+from mgmt_ray.orchestration.record import (
+    finish,
+    finish_diverged,
+    resume,
+    save,
+    scaling,
+    sizes,
+    write_rows,
+)
+from mgmt_ray.orchestration.warm_start import Start, find_start, persons_seen, refuse_unfit_start
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.splits.split import Split, label_by_training, refuse_torn_persons
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
+from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.dataset import VolumeSet, volume_set
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.loop import TrainingState, fit, prepare_training_rows
+from mgmt_ray.training.loop import Diverged, TrainingState, fit, prepare_training_rows
+from mgmt_ray.training.memory import memory_shortage_told
 
 STATE_SECONDS = 60.0
 """How often a training's state is saved, so that a killed worker loses no more than this."""
@@ -54,6 +66,7 @@ def load_volumes(
     device: str,
     *,
     augmented: bool = False,
+    covariates: Mapping[str, Sequence[float]] | None = None,
 ) -> VolumeSet:
     """Volumes of some subjects on a device: the originals, or with all augmentations.
 
@@ -64,11 +77,13 @@ def load_volumes(
         ids: whom to load.
         device: as torch names it.
         augmented: whether to load all versions.
+        covariates: by subject, for a network that takes any.
     """
     stores = [VolumeStore(folder, channel) for channel in channels]
     versions = stores[0].versions if augmented else stores[0].versions[:1]
     arrays = [store.load(ids, versions) for store in stores]
-    return volume_set(arrays, [label[s] for s in ids], ids, device)
+    known = None if covariates is None else [covariates[s] for s in ids]
+    return volume_set(arrays, [label[s] for s in ids], ids, device, known)
 
 
 def run_trial(
@@ -81,7 +96,8 @@ def run_trial(
     """Train one trial and leave its folder; continue it if an earlier attempt left a state.
 
     Nothing happens if the folder is already there. The test set is not touched: only the trial's
-    training and validation subjects are read.
+    training and validation subjects are read. A training that diverges leaves its folder too: it
+    says so, and has the epochs before that and no weights.
 
     Args:
         trial: what to train.
@@ -91,48 +107,89 @@ def run_trial(
         report: is given each epoch's row.
 
     Raises:
-        MgmtError: files of another study, a diverged training, a full disk.
+        MgmtError: files of another study, a full disk, too little memory.
     """
-    world = world or World()
-    checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
     files = trial_files(trial, inputs)
     if inputs.folder.is_finished(trial.id):
         return
+    shape = VolumeStore(inputs.folder.volumes, trial.channels[0]).volume_shape
+    what, remedy = _memory_words(trial, shape, device)
+    with memory_shortage_told(what, remedy):
+        _run(trial, inputs, files, device, world or World(), report)
+
+
+def _run(
+    trial: Trial,
+    inputs: TrialInputs,
+    files: dict[str, Any],
+    device: str,
+    world: World,
+    report: Callable[[dict[str, float]], None] | None,
+) -> None:
     started = time.perf_counter()
     training, validation = _load(trial, inputs, device)
-    torch.manual_seed(stream_seed(trial.stream, "initial weights"))
-    network = build(
-        trial.network_config, len(trial.channels), trial.training_config.temperature, checkpoint
-    ).to(device)
+    start = find_start(trial)
+    network = _initial_network(trial, inputs, start, training).to(device)
     state = TrainingState(network, trial.training_config)
-    partial = inputs.folder.partial_trial(trial.id)
-    record = resume(state, partial / "state.pt", files)
+    folder = inputs.folder.partial_trial(trial.id)
+    record = resume(state, folder / "state.pt", files)
     saved = time.monotonic()
-    for epoch in fit(state, training, validation, trial.training_config, trial.stream, world):
-        record.add(epoch, network)
-        if world.rank == 0:
-            write_rows(partial / "epochs.csv", record.rows)
-            if time.monotonic() - saved >= inputs.state_seconds:
-                save(state, record, partial / "state.pt", files)
-                saved = time.monotonic()
-        if report:
-            report(record.rows[-1])
+    diverged: Diverged | None = None
+    try:
+        for epoch in fit(state, training, validation, trial.training_config, trial.stream, world):
+            record.add(epoch, network)
+            if world.rank == 0:
+                write_rows(folder / "epochs.csv", record.rows)
+                if time.monotonic() - saved >= inputs.state_seconds:
+                    save(state, record, folder / "state.pt", files)
+                    saved = time.monotonic()
+            if report:
+                report(record.rows[-1])
+    except Diverged as error:
+        diverged = error
     if world.rank == 0:
         seconds = round(time.perf_counter() - started, 3)
-        facts = files | sizes(network, training) | {"seconds": seconds}
-        finish(trial, inputs.folder, inputs.splits[trial.outer], record, validation, facts)
+        split = inputs.splits[trial.outer]
+        persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
+        facts = files | sizes(network, training) | scaling(network) | persons
+        facts |= {"seconds": seconds}
+        if diverged:
+            finish_diverged(trial, inputs.folder, split, record, diverged, facts)
+        else:
+            finish(trial, inputs.folder, split, record, validation, facts)
+
+
+def _memory_words(trial: Trial, shape: tuple[int, ...], device: str) -> tuple[str, str]:
+    """What a trial's memory follows from, and what its user could make smaller."""
+    network, batch = trial.network_config, trial.training_config.batch_size
+    volume = " × ".join(map(str, (len(trial.channels), *shape)))
+    what = (
+        f"trial {trial.id} trains {trial.network} ({network.kind}, depth {network.depth}, width "
+        f"{network.width}) on {device}, in batches of {batch} volumes of {volume}"
+    )
+    on_gpu = "a larger share of the GPU (--gpus), " if device.startswith("cuda") else ""
+    remedy = (
+        f"Give it {on_gpu}more workers (--workers), a smaller training.batch_size, "
+        f"training.precision bf16, or a smaller width of networks.{trial.network}."
+    )
+    return what, remedy
 
 
 def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     """Checksums of the files that a trial is trained from.
 
     Raises:
-        MgmtError: the trial is finished, but was trained from other files.
+        MgmtError: the trial is finished, but was trained from other files; or it would start from
+            a trial that it must not start from.
     """
     stores = {c: VolumeStore(inputs.folder.volumes, c).checksum for c in trial.channels}
     pretrained = trial.network_config.pretrained and inputs.checkpoint is not None
     checkpoint = _checkpoint_checksum(inputs.checkpoint) if pretrained else None
-    files = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
+    files: dict[str, Any] = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
+    start = find_start(trial)
+    if start:
+        refuse_unfit_start(trial, start, inputs.splits[trial.outer], inputs.cohort, checkpoint)
+        files["start_checksum"] = file_checksum(start.weights)
     if inputs.folder.is_finished(trial.id):
         trained = inputs.folder.read_trial(trial.id)
         changed = [name for name, value in files.items() if trained[name] != value]
@@ -151,6 +208,23 @@ def _checkpoint_checksum(path: Path) -> str | None:
     return file_checksum(path) if path.is_file() else None
 
 
+def _initial_network(
+    trial: Trial, inputs: TrialInputs, start: Start | None, training: VolumeSet
+) -> Network:
+    """The network before its first epoch, with the scaling of its training subjects' age."""
+    config = trial.network_config
+    torch.manual_seed(stream_seed(trial.stream, "initial weights"))
+    checkpoint = inputs.checkpoint if config.pretrained else None
+    network = build(config, len(trial.channels), trial.training_config.temperature, checkpoint)
+    if start:
+        load_weights(network, start.weights, partial=True)
+    if network.covariate_head is not None:
+        assert training.covariates is not None
+        row = {subject: row for row, subject in enumerate(training.subjects)}
+        network.covariate_head.fit_scaling(training.covariates[[*row.values()]].cpu())
+    return network
+
+
 def _load(trial: Trial, inputs: TrialInputs, device: str) -> tuple[VolumeSet, VolumeSet]:
     """The trial's training volumes, balanced, and its validation volumes."""
     split = inputs.splits[trial.outer]
@@ -164,7 +238,11 @@ def _load(trial: Trial, inputs: TrialInputs, device: str) -> tuple[VolumeSet, Vo
             "Delete splits.json and the trials made with it, then run again."
         )
     label = label_by_training(split, inputs.cohort)
-    store = inputs.folder.volumes
-    training = load_volumes(store, trial.channels, label, train, device, augmented=True)
+    names = trial.network_config.covariates
+    known = read_covariates(inputs.cohort.subjects, names) if names else None
+    load = partial(
+        load_volumes, inputs.folder.volumes, trial.channels, label, device=device, covariates=known
+    )
+    training = load(ids=train, augmented=True)
     balanced = prepare_training_rows(training, trial.training_config, trial.stream)
-    return balanced, load_volumes(store, trial.channels, label, validation, device)
+    return balanced, load(ids=validation)

@@ -17,7 +17,6 @@ from mgmt_ray.orchestration.placement import Placement, launches, slots
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.loop import Diverged
 
 DRIVER_MEMORY = 2**20
 """Bytes that Tune books for a driver; it insists on some resource."""
@@ -51,7 +50,7 @@ def _attempt(
     except MgmtError as error:
         if world.rank == 0:
             write_json(inputs.folder.failure(trial.id), {"message": str(error)})
-        if world.size > 1 and not isinstance(error, Diverged):
+        if world.size > 1:
             raise  # the other workers may know nothing of it, and would wait for this one
 
 

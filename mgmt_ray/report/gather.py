@@ -51,6 +51,7 @@ class StudyResults:
         members: the models in the ensembles.
         trials: their trial.json by trial id.
         epochs: their epochs.csv, with a column ``trial``.
+        diverged: trial.json of each training in the folder whose loss was no longer a number.
         predictions: the ensembles' predictions of the test subjects.
         metrics: with intervals.
         comparisons: between networks; may be empty.
@@ -68,6 +69,7 @@ class StudyResults:
     members: pd.DataFrame
     trials: Mapping[str, Mapping[str, Any]]
     epochs: pd.DataFrame
+    diverged: tuple[Mapping[str, Any], ...]
     predictions: pd.DataFrame
     metrics: pd.DataFrame
     comparisons: pd.DataFrame
@@ -132,6 +134,7 @@ def read_study_results(out: Path) -> StudyResults:
         members=members,
         trials=trials,
         epochs=_read_epochs(folder, list(trials)),
+        diverged=_read_diverged(folder),
         predictions=read_table(folder.ensembles / "predictions.csv", evaluate),
         metrics=read_table(folder.ensembles / "metrics.csv", evaluate),
         comparisons=read_table(folder.ensembles / "comparisons.csv", evaluate),
@@ -172,6 +175,11 @@ def _read_epochs(folder: StudyFolder, names: list[str]) -> pd.DataFrame:
         read_table(folder.trial(name) / "epochs.csv", command).assign(trial=name) for name in names
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _read_diverged(folder: StudyFolder) -> tuple[Mapping[str, Any], ...]:
+    found = sorted(path.parent.name for path in folder.trials.glob("*/trial.json"))
+    return tuple(folder.read_trial(name) for name in found if folder.has_diverged(name))
 
 
 def _read_text(path: Path, command: str) -> str:

@@ -16,6 +16,7 @@ from mgmt_ray.figures.style import network_label, save_compact_figure, save_figu
 from mgmt_ray.figures.training import training_figure
 from mgmt_ray.report import records, tables
 from mgmt_ray.report.cohort import Scans, read_scans
+from mgmt_ray.report.diverged import diverged_table
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.headline import headline, verdict_on_planted
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
@@ -96,6 +97,7 @@ def _content(results: StudyResults, figures: Path) -> dict[str, object]:
         "curves": _curves(results, figures),
         "training": _training_curves(results, figures),
         "trainings": records.training_table(results),
+        "diverged": diverged_table(results),
         "rules": tables.rules_table(results.members),
         "members": records.members_table(results),
         "openings": records.openings_table(results),

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Rule = Literal["best_m", "last_epoch"]
+from mgmt_ray.training.metrics import criterion_m
 
-SENSITIVITY_WEIGHT = 0.6
-SPECIFICITY_WEIGHT = 0.4
+Rule = Literal["best_m", "last_epoch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,6 @@ class EpochChoice:
     m: float
     sen: float
     spe: float
-
-
-def criterion_m(sen: float, spe: float) -> float:
-    """M = 0.6·SEN + 0.4·SPE, in [0, 1].
-
-    Eq. 4 of Schmitz et al. 2024 subtracts 0.5 from both, which gives the same order.
-    """
-    return SENSITIVITY_WEIGHT * sen + SPECIFICITY_WEIGHT * spe
 
 
 def qualifies(sen: float, spe: float) -> bool:

@@ -10,6 +10,12 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.selection.predictions import name_some
 
+DIVERGED = "diverged"
+"""The ``rule`` of a training whose loss was no longer a number; it has no weights to choose."""
+
+OWN_CHOICE = ["network", "modality", "outer"]
+"""Columns of what hyper-parameters are chosen for."""
+
 MEMBER_COLUMNS: tuple[str, ...] = (
     "network",
     "modality",
@@ -30,8 +36,9 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
     """Keep, by network, modality and outer split, the hyper-parameters with the best validation M.
 
     The mean is over folds and seeds; on a tie the combination that comes first stays. An
-    undefined M (a fold without one of the classes) counts as 0, the lowest there is. Nothing
-    of the test set is looked at: the table has no such column.
+    undefined M (a fold without one of the classes) counts as 0, the lowest there is. A combination
+    of which one training diverged is out. Nothing of the test set is looked at: the table has no
+    such column.
 
     Args:
         trials: :data:`MEMBER_COLUMNS`, one row per finished trial.
@@ -42,7 +49,7 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
     Raises:
         MgmtError: a column is missing, a fold and seed appears twice in one combination, or the
             combinations of one network, modality and outer split were not trained on the same folds
-            and seeds (their means would not compare).
+            and seeds (their means would not compare), or of each of them a training diverged.
     """
     missing = [name for name in MEMBER_COLUMNS if name not in trials.columns]
     if missing:
@@ -51,8 +58,11 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
     combination = table["hyperparameters"].map(
         lambda text: json.dumps(json.loads(text), sort_keys=True)
     )
+    diverged = table["rule"] == DIVERGED
+    out = diverged.groupby([*(table[name] for name in OWN_CHOICE), combination]).transform("any")
+    _refuse_nothing_left(table, out)
     keep: list[int] = []
-    for (network, modality, _), rows in table.groupby(["network", "modality", "outer"], sort=False):
+    for (network, modality, _), rows in table[~out].groupby(OWN_CHOICE, sort=False):
         by_combination = rows.groupby(combination.loc[rows.index], sort=False)
         pairs = {
             str(name): sorted(zip(trained["seed"], trained["fold"], strict=True))
@@ -64,6 +74,21 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
         best = mean_m.round(12).idxmax()
         keep.extend(rows.index[combination.loc[rows.index] == best])
     return table.loc[sorted(keep), list(MEMBER_COLUMNS)].reset_index(drop=True)
+
+
+def _refuse_nothing_left(table: pd.DataFrame, out: pd.Series[bool]) -> None:
+    """Raise where every combination of a network, modality and outer split is out."""
+    lost = table[out.groupby([table[name] for name in OWN_CHOICE]).transform("all")]
+    if lost.empty:
+        return
+    own = lost.drop_duplicates(["network", "modality"])
+    names = [" ".join(pair) for pair in zip(own["network"], own["modality"], strict=True)]
+    trials = lost.loc[lost["rule"] == DIVERGED, "trial"].tolist()
+    raise MgmtError(
+        f"{name_some(names)}: of every combination of hyper-parameters a training diverged "
+        f"({name_some(trials, 3)}). Lower training.learning_rate (and agent_learning_rate) of the "
+        "study, or put the old and a lower one into its sweep, which keeps what is trained already."
+    )
 
 
 def _refuse_uneven(what: str, pairs: Mapping[str, list[tuple[int, int]]]) -> None:

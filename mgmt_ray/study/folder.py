@@ -88,9 +88,13 @@ class StudyFolder:
         return (self.trial(trial_id) / "trial.json").is_file()
 
     def read_trial(self, trial_id: str) -> dict[str, Any]:
-        """What determined a finished trial and what it chose."""
+        """What determined a finished trial and what became of it."""
         content: dict[str, Any] = json.loads((self.trial(trial_id) / "trial.json").read_text())
         return content
+
+    def has_diverged(self, trial_id: str) -> bool:
+        """Whether a trial is complete without weights: its loss was no longer a number."""
+        return self.is_finished(trial_id) and self.read_trial(trial_id).get("status") == "diverged"
 
     def read_failure(self, trial_id: str) -> str | None:
         """The message of a trial that ended without a result, if it did."""

@@ -93,8 +93,12 @@ def _trial(
     outer = ("outer", split.outer) if split.outer else ()
     stream = stream_seed(study.seed, network, modality, fold, seed, *outer)
     part = f"outer{split.outer}_fold{fold}" if len(splits) > 1 else f"fold{fold}"
+    described = network_config.model_dump(mode="json")
+    if network_config.start_from is not None:
+        # where a trial's folder stands does not matter; its name ends with what determined it
+        described["start_from"] = network_config.start_from.name
     determined_by = {
-        "network": network_config.model_dump(mode="json"),
+        "network": described,
         "channels": channels,
         "fold": fold,
         "stream": stream,

@@ -32,8 +32,13 @@ def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     write_aside(path, lambda aside: aside.write_bytes(save(weights)))
 
 
-def load_weights(network: Network, path: Path) -> None:
+def load_weights(network: Network, path: Path, partial: bool = False) -> None:
     """Put a trial's weights into a network built as the trial's was.
+
+    Args:
+        network: changed in place.
+        path: of the weights.
+        partial: whether the network may train more than the trial did.
 
     Raises:
         MgmtError: the file is unreadable, or its names or shapes are not the network's.
@@ -48,7 +53,8 @@ def load_weights(network: Network, path: Path) -> None:
     own = network.state_dict()
     wanted = own.keys() - _frozen_names(network)
     shapes_fit = all(own[name].shape == weights[name].shape for name in wanted & weights.keys())
-    if wanted != weights.keys() or not shapes_fit:
+    names_fit = weights.keys() <= wanted if partial else weights.keys() == wanted
+    if not names_fit or not shapes_fit:
         raise MgmtError(
             f"{path}: these weights are of another network than the study describes. "
             "Use the study.yaml that stands beside the trials."

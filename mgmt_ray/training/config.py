@@ -9,6 +9,8 @@ from pydantic import Field
 from mgmt_ray.base import Config
 from mgmt_ray.nets.policy import DrawKind
 
+Precision = Literal["fp32", "bf16"]
+
 
 class TrainingConfig(Config):
     """What one trial does; the defaults are the paper's."""
@@ -19,11 +21,32 @@ class TrainingConfig(Config):
     agent_learning_rate: float = Field(1e-4, gt=0, description="Adam's rate for the agent")
     temperature: float = Field(100.0, gt=0, description="τ of the Gumbel-softmax relaxation")
     patience: int = Field(
-        20, ge=0, description="epochs without a lower validation loss before the rates fall"
+        20, ge=0, description="plateau: epochs without a better monitor before the rates fall"
     )
-    rate_factor: float = Field(0.1, gt=0, lt=1, description="what the rates are multiplied with")
+    rate_factor: float = Field(
+        0.1, gt=0, lt=1, description="plateau: what the rates are multiplied with"
+    )
+    schedule: Literal["plateau", "cosine", "constant"] = Field(
+        "plateau",
+        description="rates: multiplied by rate_factor when the monitor stalls, falling to 0 as a "
+        "cosine over all epochs, or always the same",
+    )
+    monitor: Literal["loss", "auc", "m"] = Field(
+        "loss",
+        description="plateau: what of the validation fold it looks at: the loss, the AUC, or "
+        "criterion M",
+    )
     balance: Literal["prune", "weight", "none"] = Field(
         "prune", description="classes: prune volumes of the larger one, weight the loss, or neither"
+    )
+    precision: Precision = Field(
+        "fp32",
+        description="of the convolutions, in training and evaluation, whatever the machine; bf16 "
+        "is what makes GPUs fast",
+    )
+    compile: bool = Field(
+        False,
+        description="compile the training step: minutes at the start, which pay on a GPU",
     )
     validation_draws: int = Field(32, ge=1, description="Sobol policies per subject and epoch")
 

@@ -15,30 +15,43 @@ class VolumeSet:
     """Volumes with their labels on one device.
 
     Attributes:
-        volumes: [row, channel, depth, height, width], float16 in [0, 1].
+        volumes: [row, channel, depth, height, width], float16 in [0, 1]; or what a network's
+            frozen part made of them (see ``training.frozen``).
         labels: [row], float32, 1 methylated, 0 unmethylated.
         subjects: id per row; a subject has several rows when its augmentations are there.
+        covariates: [row, covariate], float32 (see ``cohort.covariates``), NaN where not known;
+            None for a network that takes none.
     """
 
     volumes: Tensor
     labels: Tensor
     subjects: tuple[str, ...]
+    covariates: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.subjects)
+
+    def inputs(self, dtype: torch.dtype) -> Tensor:
+        """What a network of this precision takes; what a frozen part gave stays as it is."""
+        return self.volumes.to(dtype) if self.volumes.dtype == torch.float16 else self.volumes
 
     def select(self, rows: np.ndarray) -> VolumeSet:
         """The given rows, in the given order."""
         index = torch.as_tensor(rows, device=self.volumes.device)
         return VolumeSet(
-            self.volumes.index_select(0, index),
+            self.volumes[index],  # unlike index_select it leaves channels last where they are
             self.labels.index_select(0, index),
             tuple(self.subjects[row] for row in rows),
+            None if self.covariates is None else self.covariates.index_select(0, index),
         )
 
 
 def volume_set(
-    channels: Sequence[np.ndarray], labels: Sequence[int], subjects: Sequence[str], device: str
+    channels: Sequence[np.ndarray],
+    labels: Sequence[int],
+    subjects: Sequence[str],
+    device: str,
+    covariates: Sequence[Sequence[float]] | None = None,
 ) -> VolumeSet:
     """Put volumes on a device.
 
@@ -47,6 +60,7 @@ def volume_set(
         labels: per subject.
         subjects: ids.
         device: as torch names it.
+        covariates: values per subject, for a network that takes any.
 
     Returns:
         One row per subject and version, a subject's versions together.
@@ -56,7 +70,16 @@ def volume_set(
     rows = torch.from_numpy(stacked.reshape(-1, *stacked.shape[2:]))
     label = torch.tensor(labels, dtype=torch.float32).repeat_interleave(num_versions)
     ids = tuple(s for s in subjects for _ in range(num_versions))
-    return VolumeSet(rows.to(device), label.to(device), ids)
+    known = None
+    if covariates is not None:
+        values = torch.tensor(covariates, dtype=torch.float32)
+        known = values.repeat_interleave(num_versions, dim=0).to(device)
+    return VolumeSet(rows.to(device), label.to(device), ids, known)
+
+
+def even_batches(rows: np.ndarray, largest: int) -> list[np.ndarray]:
+    """Rows in order, in as few batches as possible; their sizes differ by 1 at most."""
+    return np.array_split(rows, -(-len(rows) // largest))
 
 
 def balanced_rows(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.autograd.function import FunctionCtx
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,11 @@ class World:
             if isinstance(module, nn.BatchNorm3d):
                 # Parameters and buffers stay the same objects, so the optimiser keeps its own.
                 module.__class__ = SharedBatchNorm3d
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        parallel = nn.parallel.DistributedDataParallel(network)
+        # Workers compute the same statistics. As an argument torch 2.13 warns of it, and its new
+        # name does not exist in 2.11.
+        parallel.broadcast_buffers = False
+        return parallel
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all workers, in the order of their ranks; workers may differ in number."""
@@ -38,6 +42,25 @@ class World:
         parts: list[Tensor | None] = [None] * self.size
         dist.all_gather_object(parts, rows.cpu())
         return torch.cat([part for part in parts if part is not None])
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over workers; what each of them has moves every worker's loss.
+
+    PyTorch's own with a gradient, ``torch.distributed.nn.functional.all_reduce``, is deprecated.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
 
 
 class SharedBatchNorm3d(nn.BatchNorm3d):
@@ -55,7 +78,7 @@ class SharedBatchNorm3d(nn.BatchNorm3d):
         wide = x.double()  # a variance by its moments loses digits in float32
         number = wide.new_full((1,), x.numel() / x.shape[1])
         moments = torch.cat([wide.sum((0, 2, 3, 4)), wide.square().sum((0, 2, 3, 4)), number])
-        total = all_reduce(moments)
+        total = _Sum.apply(moments)  # type: ignore[no-untyped-call]
         count = total[-1].detach()
         mean, square = (total[:-1] / count).chunk(2)
         variance = square - mean.square()

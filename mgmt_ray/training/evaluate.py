@@ -10,10 +10,17 @@ from torch import Tensor
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.build import Network
+from mgmt_ray.nets.head import with_covariates
+from mgmt_ray.nets.plain import Tail
 from mgmt_ray.nets.policy import DrawKind, draw_routes
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
-from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.config import Precision
+from mgmt_ray.training.dataset import VolumeSet, even_batches
+from mgmt_ray.training.precision import autocast
+
+ROWS_AT_ONCE = 12
+"""Volumes that pass a network together while it is evaluated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,30 +40,33 @@ class Predictions:
 
 @torch.no_grad()
 def predict(
-    network: Network,
+    network: Network | Tail,
     data: VolumeSet,
     *,
     num_draws: int,
     kind: DrawKind,
     seed: int,
-    rows_at_once: int = 12,
+    precision: Precision = "fp32",
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> Predictions:
     """Evaluate a network; its mode (training or evaluation) is as before afterwards.
 
     Args:
-        network: on the device of ``data``.
+        network: on the device of ``data``, or its tail with what its frozen part gave.
         data: one row per subject.
         num_draws: policies per subject, for SpotTune.
         kind: how policies are drawn.
         seed: of the policies; each subject has a stream of its own, derived from its id.
+        precision: as the network was trained.
         rows_at_once: rows that pass the network together.
     """
     was_training = network.training
     network.eval()
     means, deviations = [], []
-    for rows in np.array_split(np.arange(len(data)), -(-len(data) // rows_at_once)):
+    for rows in even_batches(np.arange(len(data)), rows_at_once):
         part = data.select(rows)
-        probability = _draw_probabilities(network, part, num_draws, kind, seed).double()
+        with autocast(data.volumes.device, precision):
+            probability = _draw_probabilities(network, part, num_draws, kind, seed).double()
         means.append(probability.mean(dim=0))
         deviations.append(probability.std(dim=0, correction=0))
     network.train(was_training)
@@ -67,12 +77,13 @@ def predict(
 
 
 def _draw_probabilities(
-    network: Network, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
+    network: Network | Tail, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
 ) -> Tensor:
     """Probabilities [draw, row]; one draw for a network without a policy."""
-    volumes = data.volumes.to(next(network.parameters()).dtype)
+    volumes = data.inputs(next(network.parameters()).dtype)
     if not isinstance(network, SpotTune):
-        return torch.sigmoid(network(volumes)).unsqueeze(0)
+        return torch.sigmoid(network(volumes, covariates=data.covariates)).unsqueeze(0)
     seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]
     routes = draw_routes(network.tuned_probability(volumes), num_draws, kind, seeds)
-    return torch.sigmoid(route_logits(network, volumes, routes))
+    logits = route_logits(network, volumes, routes)
+    return torch.sigmoid(with_covariates(logits, network.covariate_head, data.covariates))

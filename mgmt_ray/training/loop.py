@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,21 +10,34 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mgmt_ray.base import MgmtError, stream, stream_seed
 from mgmt_ray.nets.build import Network
+from mgmt_ray.nets.head import dropout_mask
+from mgmt_ray.nets.plain import Tail
 from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.training.config import TrainingConfig
-from mgmt_ray.training.dataset import VolumeSet, balanced_rows
+from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.evaluate import Predictions, predict
+from mgmt_ray.training.frozen import run_frozen_part
 from mgmt_ray.training.metrics import Scores, score
-from mgmt_ray.training.objective import class_weights, cross_entropy_sum
+from mgmt_ray.training.objective import class_weights
+from mgmt_ray.training.precision import arrange, compiled
+from mgmt_ray.training.schedule import end_epoch, make_scheduler
+from mgmt_ray.training.step import train_step
 
 
 class Diverged(MgmtError):
-    """The loss is no longer a number."""
+    """A training's loss is no longer a number.
+
+    Attributes:
+        epoch: the one that it happened in, from 1; the one before is the last good one.
+    """
+
+    def __init__(self, message: str, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,20 +66,17 @@ class TrainingState:
 
     def __init__(self, network: Network, config: TrainingConfig) -> None:
         rates = {"network": config.learning_rate, "agent": config.agent_learning_rate}
+        on_gpu = next(network.parameters()).is_cuda
         self.network = network
         self.optimizer = torch.optim.Adam(
             [
                 {"params": parameters, "lr": rates[name], "name": name}
                 for name, parameters in network.parameter_groups().items()
-            ]
+            ],
+            # one kernel for all parameters; on CPUs in float32 its rounding would be another
+            fused=on_gpu or config.precision == "bf16",
         )
-        self.scheduler = ReduceLROnPlateau(
-            # without eps=0 torch leaves rates alone that would fall by less than 1e-8
-            self.optimizer,
-            factor=config.rate_factor,
-            patience=config.patience,
-            eps=0.0,
-        )
+        self.scheduler = make_scheduler(self.optimizer, config)
         self.epoch = 0
 
     @property
@@ -123,16 +134,23 @@ def fit(
         Diverged: the loss became NaN or infinite.
     """
     world = world or World()
-    network = world.wrap(state.network)
+    device = training.volumes.device
+    arrange(state.network, config.precision)
+    trained, training, validation = run_frozen_part(
+        state.network, training, validation, config.batch_size, config.precision
+    )
+    network = compiled(world.wrap(trained), config, device)
     weights = class_weights(training.labels) if config.balance == "weight" else None
     while state.epoch < config.epochs:
         started = time.perf_counter()
         number = state.epoch + 1
         rates = state.learning_rates
         train = _train_epoch(network, state, training, config, seed, world, weights, number)
-        predictions = _validate(state.network, validation, config, seed, world)
+        _refuse_divergence("training", train, number)
+        predictions = _validate(trained, validation, config, seed, world)
         scores = score(predictions.probability, validation.labels.cpu().numpy(), predictions.loss)
-        state.scheduler.step(scores.loss)
+        _refuse_divergence("validation", scores, number)
+        end_epoch(state.scheduler, config, scores)
         state.epoch = number
         seconds = time.perf_counter() - started
         yield Epoch(number, train, scores, rates, seconds, predictions)
@@ -151,33 +169,45 @@ def _train_epoch(
     network.train()
     order = stream(seed, "order", number).permutation(len(data))
     noise = torch.Generator().manual_seed(stream_seed(seed, "gumbel", number))
-    num_blocks = state.network.num_routed_blocks
-    dtype = next(state.network.parameters()).dtype
+    dropped = torch.Generator().manual_seed(stream_seed(seed, "dropout", number))
+    num_blocks, num_features = state.network.num_routed_blocks, state.network.num_features
+    dropout = state.network.dropout
     seen = []
-    for rows in np.array_split(order, -(-len(data) // config.batch_size)):
+    for rows in even_batches(order, config.batch_size):
         gumbel = gumbel_noise(len(rows), num_blocks, noise)
         mine = slice(world.rank, None, world.size)
         batch = data.select(rows[mine])
-        logits = network(batch.volumes.to(dtype), gumbel[mine].to(batch.volumes.device))
-        loss = cross_entropy_sum(logits, batch.labels, weights)
-        state.optimizer.zero_grad(set_to_none=True)
-        # Workers average their gradients, so each gives its share of the batch's mean.
-        (loss * world.size / len(rows)).backward()
-        state.optimizer.step()
-        seen.append(torch.stack([logits.detach().to(batch.labels.dtype), batch.labels]))
-    logits, labels = world.gather(torch.cat(seen, dim=1).T).double().T.cpu()
-    if not torch.isfinite(logits).all():
-        raise Diverged(
-            f"the loss is no longer a number in epoch {number}. "
-            "Lower the learning rate of the study's training."
+        keep = dropout_mask(len(rows), num_features, dropout, dropped)[mine] if dropout else None
+        logits = train_step(
+            network,
+            state.optimizer,
+            batch,
+            gumbel[mine],
+            keep=keep,
+            weights=weights,
+            num_rows=len(rows),
+            num_workers=world.size,
+            precision=config.precision,
         )
+        seen.append(torch.stack([logits.to(batch.labels.dtype), batch.labels]))
+    logits, labels = world.gather(torch.cat(seen, dim=1).T).double().T.cpu()
     probability = torch.sigmoid(logits)
     losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return score(probability.numpy(), labels.numpy(), losses.numpy())
 
 
+def _refuse_divergence(part: str, scores: Scores, epoch: int) -> None:
+    """Raise :class:`Diverged` unless the mean loss, and with it every single one, is finite."""
+    if not math.isfinite(scores.loss):
+        raise Diverged(
+            f"the {part} loss is {scores.loss} in epoch {epoch}. "
+            "Lower learning_rate (and agent_learning_rate) of the study's training.",
+            epoch,
+        )
+
+
 def _validate(
-    network: Network, data: VolumeSet, config: TrainingConfig, seed: int, world: World
+    network: Network | Tail, data: VolumeSet, config: TrainingConfig, seed: int, world: World
 ) -> Predictions:
     """Predictions of all rows, each made by one worker."""
     mine = np.arange(len(data))[world.rank :: world.size]
@@ -187,6 +217,7 @@ def _validate(
         num_draws=config.validation_draws,
         kind="sobol",
         seed=stream_seed(seed, "validation"),
+        precision=config.precision,
     )
     columns = np.stack([own.probability, own.deviation, own.loss, mine], axis=1)
     gathered = world.gather(torch.from_numpy(columns)).numpy()

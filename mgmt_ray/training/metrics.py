@@ -15,6 +15,9 @@ from jaxtyping import Float, Int, Integer
 THRESHOLD = 0.5
 """A probability of at least this much counts as methylated."""
 
+SENSITIVITY_WEIGHT = 0.6
+SPECIFICITY_WEIGHT = 0.4
+
 METRICS: tuple[str, ...] = ("auc", "ap", "sen", "spe")
 METRIC_LABELS: dict[str, str] = {"auc": "AUC", "ap": "AP", "sen": "SEN", "spe": "SPE"}
 
@@ -36,6 +39,14 @@ class Scores:
     ap: float
     sen: float
     spe: float
+
+
+def criterion_m(sen: float, spe: float) -> float:
+    """M = 0.6·SEN + 0.4·SPE, in [0, 1].
+
+    Eq. 4 of Schmitz et al. 2024 subtracts 0.5 from both, which gives the same order.
+    """
+    return SENSITIVITY_WEIGHT * sen + SPECIFICITY_WEIGHT * spe
 
 
 def score(

@@ -6,6 +6,7 @@ import torch
 from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.build import NetworkConfig, build
 from mgmt_ray.nets.medicalnet import write_medicalnet
+from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.nets.resnet3d import ResNet3d
 
 
@@ -70,3 +71,77 @@ def test_more_trainable_blocks_than_there_are_is_an_error(tmp_path: Path) -> Non
     config = NetworkConfig(kind="transfer", depth=10, width=4, trainable_blocks=5)
     with pytest.raises(MgmtError, match="has 4 blocks"):
         build(config, 1, 1.0, tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("channels", [3, 11])
+@pytest.mark.parametrize("kind", ["spottune", "transfer"])
+def test_equal_channels_give_the_networks_single_channel_output(
+    kind: str, channels: int, tmp_path: Path
+) -> None:
+    write_medicalnet(ResNet3d(10, 4, 1, 1), tmp_path / "net.pth")
+    config = NetworkConfig(kind=kind, depth=10, width=4, agent_width=2)
+    single, several = (
+        build(config, number, 1.0, tmp_path / "net.pth").double().eval() for number in (1, channels)
+    )
+    # what starts at random is made the same; the pretrained stems stay as they were built
+    own = single.state_dict()
+    same = {k: v for k, v in several.state_dict().items() if v.shape == own[k].shape}
+    if kind == "spottune":
+        kernel = several.agent.conv1.weight.detach()
+        assert torch.equal(kernel, kernel[:, :1].expand_as(kernel))
+        same["agent.conv1.weight"] = kernel.sum(dim=1, keepdim=True)
+    single.load_state_dict(own | same)
+    volumes = torch.rand(2, 1, 12, 12, 12, dtype=torch.float64)
+    noise = gumbel_noise(2, 4, torch.Generator().manual_seed(0))
+    repeated = volumes.expand(-1, channels, -1, -1, -1)
+    # float64 sums of equal parts; the weights were divided in float32
+    torch.testing.assert_close(
+        several(repeated, noise), single(volumes, noise), rtol=1e-5, atol=1e-6
+    )
+    if kind == "spottune":
+        torch.testing.assert_close(
+            several.policy_logits(repeated), single.policy_logits(volumes), rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 8, 16])
+def test_the_last_blocks_are_trained_and_no_others(number: int, tmp_path: Path) -> None:
+    write_medicalnet(ResNet3d(50, 2, 1, 1), tmp_path / "net.pth")
+    config = NetworkConfig(kind="transfer", depth=50, width=2, trainable_blocks=number)
+    network = build(config, 1, 1.0, tmp_path / "net.pth").train()
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    optimizer = torch.optim.Adam(network.parameter_groups()["network"], lr=0.01)
+    network(torch.rand(3, 1, 12, 12, 12)).square().sum().backward()
+    optimizer.step()
+    changed = [not torch.equal(p, before[name]) for name, p in network.named_parameters()]
+    trained = set(network.parameter_groups()["network"])
+    assert changed == [p in trained for p in network.parameters()]
+    blocks = [any(p in trained for p in b.parameters()) for b in network.resnet.blocks]
+    assert blocks == [False] * (16 - number) + [True] * number
+    assert not network.resnet.conv1.weight.requires_grad
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [(10, 4), (18, 8), (34, 16), (50, 16), (101, 33)])
+def test_every_depth_builds_and_gives_one_logit_per_subject(
+    depth: int, blocks: int, tmp_path: Path
+) -> None:
+    write_medicalnet(ResNet3d(depth, 2, 2, 1), tmp_path / "net.pth")
+    config = NetworkConfig(kind="spottune", depth=depth, width=2, agent_width=2)
+    network = build(config, 2, 1.0, tmp_path / "net.pth")
+    assert network.num_routed_blocks == blocks
+    noise = gumbel_noise(2, blocks, torch.Generator().manual_seed(0))
+    assert network(torch.rand(2, 2, 12, 12, 12), noise).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"kind": "random", "trainable_blocks": 2}, "trainable_blocks: a random network"),
+        ({"kind": "random", "covariates": ["age", "age"]}, "listed twice"),
+        ({"kind": "random", "covariates": ["idh1"]}, "covariates"),
+        ({"kind": "random", "dropout": 1.0}, "dropout"),
+    ],
+)
+def test_an_impossible_network_is_refused(settings: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        NetworkConfig(**settings)

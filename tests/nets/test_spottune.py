@@ -55,3 +55,21 @@ def test_the_agents_gradient_comes_from_the_branches_difference() -> None:
                 p.add_(0.1 * torch.randn(p.shape))
     network(torch.rand(4, 1, 16, 18, 18), noise).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.agent.fc.parameters())
+
+
+def test_the_temperature_changes_the_agents_gradient_and_nothing_of_the_forward_pass() -> None:
+    volumes = torch.rand(4, 1, 16, 18, 18, generator=torch.Generator().manual_seed(1))
+    noise = gumbel_noise(4, 4, torch.Generator().manual_seed(0))
+    logits, gradients = [], []
+    for temperature in (1e-4, 1.0, 1e4):
+        network = make_spottune().train()
+        with torch.no_grad():
+            for block in network.blocks:
+                for p in block.tuned.parameters():
+                    p.mul_(1.1)
+        network.temperature = temperature
+        logits.append(network(volumes, noise))
+        logits[-1].sum().backward()
+        gradients.append(network.agent.fc.weight.grad)
+    assert torch.equal(logits[0], logits[1]) and torch.equal(logits[1], logits[2])
+    assert gradients[1].norm() > 100 * gradients[2].norm() > 0

@@ -176,6 +176,47 @@ def test_swept_values_are_chosen_on_validation(make_job: Callable[..., Job]) -> 
         assert rows["hyperparameters"].nunique() == 1
 
 
+def test_a_diverged_training_is_told_and_never_chosen(
+    make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks, sweep={"learning_rate": [1e30, 0.005]})
+    bring_up_to_date(job)
+    _, trials = plan_study(job, select(job))
+    wild = [t for t in trials if t.hyperparameters["learning_rate"] > 1]
+    assert len(wild) == len(trials) / 2 == 4
+    assert all(job.folder.has_diverged(t.id) for t in wild)
+    members = pd.read_csv(job.folder.ensembles / "members.csv")
+    assert set(members["trial"]) == {t.id for t in trials} - {t.id for t in wild}
+    assert f"trial {wild[0].id} diverged" in capsys.readouterr().out
+    page = (job.folder.root / "report.html").read_text()
+    assert "Trainings that diverged" in page and wild[0].id in page
+    client = MlflowClient(local_store(job.folder))
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    status = {r.data.tags.get("mgmt_ray.trial"): r.info.status for r in runs}
+    assert all(status[t.id] == ("FAILED" if t in wild else "FINISHED") for t in trials)
+
+    before = files(job.folder.root)
+    bring_up_to_date(job)
+    assert files(job.folder.root) == before
+    again = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert {r.info.run_id for r in again} == {r.info.run_id for r in runs}
+    assert "trials: up to date (8 finished)" in capsys.readouterr().out
+
+
+def test_the_test_set_stays_closed_where_nothing_is_left_without_divergence(
+    make_job: Callable[..., Job],
+) -> None:
+    training = {"epochs": 1, "batch_size": 12, "learning_rate": 1e30}
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks, training=training)
+    with pytest.raises(
+        MgmtError, match=r"random PH, random FLAIR: .* Lower training.learning_rate"
+    ):
+        bring_up_to_date(job)
+    assert not job.folder.test_openings.exists()
+
+
 def test_trials_of_other_volumes_are_not_taken_for_this_studys(
     make_job: Callable[..., Job],
 ) -> None:

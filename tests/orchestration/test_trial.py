@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +16,7 @@ from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
-from mgmt_ray.training.checkpoint import load_state
+from mgmt_ray.training.checkpoint import load_state, save_state
 
 NETWORKS = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
 TRAINING = {"epochs": 4, "batch_size": 12, "learning_rate": 0.01, "validation_draws": 4}
@@ -31,7 +35,7 @@ def prepared(make_job: Callable[..., Job]) -> tuple[Job, TrialInputs, Trial]:
     return job, job.inputs(selected.cohort, splits), trials[0]
 
 
-@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
     prepared: tuple[Job, TrialInputs, Trial], stop: int
 ) -> None:
@@ -57,6 +61,10 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
     whole, continued = inputs.folder.trial(trial.id), other.folder.trial(trial.id)
     for name in ("weights.safetensors", "validation.csv"):
         assert (whole / name).read_bytes() == (continued / name).read_bytes()
+    tables = [pd.read_csv(p / "epochs.csv").drop(columns="seconds") for p in (whole, continued)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    facts = [f.read_trial(trial.id) | {"seconds": 0} for f in (inputs.folder, other.folder)]
+    assert facts[0] == facts[1]
     assert not other.folder.partial_trial(trial.id).exists()
 
 
@@ -85,6 +93,76 @@ def test_the_kept_weights_are_those_of_the_chosen_epoch(
     last = inputs.folder.read_trial(shorter.id)
     assert last["selection"]["epoch"] == chosen
     assert last["weights"] == inputs.folder.read_trial(trial.id)["weights"]
+
+
+def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_again(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+    cut_after_two = replace(inputs, state_seconds=0.0)
+
+    def cut(row: dict[str, float]) -> None:
+        if row["epoch"] == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(trial, cut_after_two, "cpu", report=cut)
+    path = inputs.folder.partial_trial(trial.id) / "state.pt"
+    state = load_state(path)
+    state["training"]["network"]["fc.weight"][0, 0] = float("inf")
+    save_state(state, path)
+    run_trial(trial, inputs, "cpu")
+    folder = inputs.folder.trial(trial.id)
+    assert {p.name for p in folder.iterdir()} == {"trial.json", "epochs.csv"}
+    told = inputs.folder.read_trial(trial.id)
+    assert (told["status"], told["last_good_epoch"], told["weights"]) == ("diverged", 2, None)
+    assert "the training loss is nan in epoch 3" in told["message"]
+    assert told["volumes_checksum"].keys() == {"PH"}
+    epochs = pd.read_csv(folder / "epochs.csv")
+    assert epochs["epoch"].tolist() == [1, 2]
+    assert epochs["train_loss"].notna().all()
+    assert inputs.folder.is_finished(trial.id) and inputs.folder.has_diverged(trial.id)
+    before = (folder / "trial.json").stat().st_mtime_ns
+    run_trial(trial, inputs, "cpu")
+    assert (folder / "trial.json").stat().st_mtime_ns == before
+
+
+IN_LITTLE_MEMORY = """
+import pickle, resource, sys
+from pathlib import Path
+from mgmt_ray.base import MgmtError
+from mgmt_ray.orchestration.trial import run_trial
+
+inputs, trial = pickle.loads(Path(sys.argv[1]).read_bytes())
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 2**30
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+try:
+    run_trial(trial, inputs, "cpu")
+except MgmtError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_trial_that_wants_too_much_memory_says_what_to_make_smaller(
+    prepared: tuple[Job, TrialInputs, Trial], tmp_path: Path
+) -> None:
+    _, inputs, trial = prepared
+    wide = trial.network_config.model_copy(update={"kind": "random", "width": 1024})
+    content = pickle.dumps((inputs, replace(trial, network_config=wide)))
+    (tmp_path / "trial.pickle").write_bytes(content)
+    # its last block alone has 7 GiB of weights; the process may take one more than it begins with
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(tmp_path / "trial.pickle")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("OutOfMemory out of memory (")
+    for part in (
+        f"trial {trial.id} trains spottune (random, depth 10, width 1024) on cpu",
+        "in batches of 12 volumes of 1 × 10 × 12 × 12",
+        "a smaller training.batch_size",
+        "--workers",
+    ):
+        assert part in done.stdout
+    assert not inputs.folder.is_finished(trial.id)
 
 
 def test_a_person_on_two_sides_is_never_trained_on(

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from mgmt_ray.selection.criterion import EpochScore, choose_epoch, criterion_m, qualifies
+from mgmt_ray.selection.criterion import EpochScore, choose_epoch, qualifies
+from mgmt_ray.training.metrics import criterion_m
 
 
 def test_criterion_weighs_sensitivity_six_to_four() -> None:

@@ -77,3 +77,28 @@ def test_a_fold_trained_twice_is_refused() -> None:
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(MgmtError, match="validation_m"):
         choose_members(trials(a=[0.6]).drop(columns="validation_m"))
+
+
+def with_diverged(table: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """The same trials, some of which have left no weights and no M."""
+    nothing = {"rule": "diverged", "epoch": 0, "validation_m": float("nan"), "weights": None}
+    lost = table["trial"].isin(names)
+    return table.assign(**{k: table[k].mask(lost, v) for k, v in nothing.items()})
+
+
+def test_a_combination_of_which_one_training_diverged_is_out() -> None:
+    table = with_diverged(trials(wild=[0.9, 0.9], tame=[0.5, 0.4], dull=[0.1, 0.2]), "wild-1")
+    assert choose_members(table)["trial"].tolist() == ["tame-0", "tame-1"]
+
+
+def test_it_stays_for_another_modality_where_it_did_not_diverge() -> None:
+    table = with_diverged(trials(wild=[0.9], tame=[0.5]), "wild-0")
+    both = pd.concat([table, trials(wild=[0.9], tame=[0.5]).assign(modality="T1")])
+    assert choose_members(both)["trial"].tolist() == ["tame-0", "wild-0"]
+
+
+def test_no_combination_without_divergence_ends_it_and_says_where_and_what_to_do() -> None:
+    table = with_diverged(trials(a=[0.9, 0.9], b=[0.5, 0.5]), "a-0", "b-1")
+    other = trials(a=[0.5, 0.5], b=[0.5, 0.5]).assign(modality="T1")
+    with pytest.raises(MgmtError, match=r"^spottune PH: .*\(a-0, b-1\). Lower .*learning_rate"):
+        choose_members(pd.concat([table, other]))

@@ -1,9 +1,12 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from mgmt_ray.base import MgmtError
-from mgmt_ray.study.config import StudyConfig, load_study, write_study
+from mgmt_ray.base import Config, MgmtError
+from mgmt_ray.nets.build import NetworkConfig
+from mgmt_ray.study.config import StudyConfig, SweepConfig, load_study, write_study
+from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
 
 SHIPPED = sorted((Path(__file__).parents[2] / "jobs" / "studies").glob("*.yaml"))
 MINIMAL = """
@@ -71,3 +74,9 @@ def test_a_fault_is_named_by_file_and_key(tmp_path: Path, text: str, told: str) 
 def test_a_missing_file_says_where_studies_are(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="jobs/studies"):
         load_study(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("config", [NetworkConfig, TrainingConfig, EvaluationConfig, SweepConfig])
+def test_the_page_of_options_has_every_key(config: type[Config]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
+    assert [name for name in config.model_fields if not re.search(rf"\b{name}\b", page)] == []

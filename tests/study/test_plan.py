@@ -30,6 +30,28 @@ def test_the_paper_is_165_trainings(tmp_path: Path) -> None:
     assert len({trial.id for trial in plan}) == 165
 
 
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("transfer2", 4 * 5),
+        ("channels", 5),
+        ("scan_epochs", 6 * 11 * 5),
+        ("scan_rate", 8 * 11 * 5),
+        ("scan_temperature", 9 * 11 * 5),
+    ],
+)
+def test_the_papers_other_trainings_are_as_its_165_but_for_what_they_vary(
+    name: str, number: int, tmp_path: Path
+) -> None:
+    paper = load_study(STUDIES / "schmitz2024.yaml", data=tmp_path)
+    study = load_study(STUDIES / f"schmitz2024_{name}.yaml", data=tmp_path)
+    own = {"name", "inputs", "networks", "sweep"}
+    assert study.model_dump(exclude=own) == paper.model_dump(exclude=own)
+    folds = tuple((name,) for name in "bcdef")
+    plan = make_plan(study, (replace(SPLIT, folds=folds),))
+    assert len(plan) == len({trial.id for trial in plan}) == number
+
+
 def test_an_id_holds_all_that_determines_the_result() -> None:
     base = make_study()
     first = make_plan(base, SPLITS)[0]
@@ -37,7 +59,27 @@ def test_an_id_holds_all_that_determines_the_result() -> None:
         make_study(training={"epochs": 3}),
         make_study(recipe={"noise_deviation": 0.2}),
         make_study(seed=1),
-        make_study(networks={"spottune": {"kind": "spottune", "width": 8}}),
+        *(
+            make_study(networks={"spottune": {"kind": "spottune", **settings}})
+            for settings in (
+                {"width": 8},
+                {"dropout": 0.2},
+                {"covariates": ["age"]},
+                {"covariates": ["sex", "age"]},
+                {"start_from": "trials/one_1234"},
+                {"start_from": "trials/one_5678"},
+            )
+        ),
+        *(
+            make_study(training=settings)
+            for settings in (
+                {"schedule": "cosine"},
+                {"schedule": "constant"},
+                {"monitor": "m"},
+                {"balance": "weight"},
+            )
+        ),
+        make_study(recipe={"rounds": 2}),
     ]
     other_split = Split(test=("b",), folds=(("a",), ("c",)), left_out=(), seed=0, cohort="x")
     ids = {make_plan(study, SPLITS)[0].id for study in changed}
@@ -51,6 +93,11 @@ def test_an_id_does_not_hold_where_files_are_or_what_does_not_concern_it() -> No
     assert [t.id for t in make_plan(moved, SPLITS)] == ids
     evaluated = make_study(evaluation={"draws": 7}, checkpoint="other.pth")
     assert [t.id for t in make_plan(evaluated, SPLITS)] == ids
+    started = [
+        make_study(networks={"random": {"kind": "random", "start_from": f"{folder}/one_1234"}})
+        for folder in ("here/trials", "there/trials")
+    ]
+    assert make_plan(started[0], SPLITS)[0].id == make_plan(started[1], SPLITS)[0].id
     fewer = make_study(cohort={"reader": "upenn", "root": "data", "modalities": ["PH"]})
     assert {t.id for t in make_plan(fewer, SPLITS)} <= set(ids)
 

@@ -1,4 +1,5 @@
 import copy
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,25 +43,74 @@ def test_training_is_repeatable_to_the_bit(kind: str, make_network, make_data) -
     assert len(runs[0]) == 4
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
-def test_resumed_equals_uninterrupted_to_the_bit(
-    stop: int, make_network, make_data, tmp_path: Path
+def assert_identical(mine: object, theirs: object, where: str = "state") -> None:
+    """Nested dictionaries, lists and tensors, equal to the bit."""
+    if isinstance(theirs, torch.Tensor):
+        assert isinstance(mine, torch.Tensor) and torch.equal(mine, theirs), where
+    elif isinstance(theirs, dict):
+        assert isinstance(mine, dict) and mine.keys() == theirs.keys(), where
+        for key, value in theirs.items():
+            assert_identical(mine[key], value, f"{where}.{key}")
+    elif isinstance(theirs, list | tuple):
+        assert isinstance(mine, list | tuple) and len(mine) == len(theirs), where
+        for index, value in enumerate(theirs):
+            assert_identical(mine[index], value, f"{where}[{index}]")
+    else:
+        assert mine == theirs, where
+
+
+@pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
+def test_resumed_from_any_epoch_equals_uninterrupted_to_the_bit(
+    kind: str, make_network, make_data, tmp_path: Path
 ) -> None:
     training, validation = make_data(10, 1), make_data(6, 2)
-    whole = TrainingState(make_network("spottune"), CONFIG)
-    expected = [numbers(e) for e in fit(whole, training, validation, CONFIG, 3)]
-    first = TrainingState(make_network("spottune"), CONFIG)
-    for epoch in fit(first, training, validation, CONFIG, 3):
-        if epoch.number == stop:
-            save_state(first.state_dict(), tmp_path / "state.pt")
-            break
-    torch.manual_seed(999)
-    second = TrainingState(make_network("spottune"), CONFIG)
-    second.load_state_dict(load_state(tmp_path / "state.pt"))
-    continued = [numbers(e) for e in fit(second, training, validation, CONFIG, 3)]
-    assert continued == expected[stop:]
-    for name, value in second.network.state_dict().items():
-        assert torch.equal(value, whole.network.state_dict()[name]), name
+    whole = TrainingState(make_network(kind), CONFIG)
+    expected = []
+    for epoch in fit(whole, training, validation, CONFIG, 3):
+        expected.append(numbers(epoch))
+        save_state(whole.state_dict(), tmp_path / f"{epoch.number}.pt")
+    for stop in range(1, CONFIG.epochs + 1):
+        torch.manual_seed(999 + stop)
+        resumed = TrainingState(make_network(kind), CONFIG)
+        resumed.load_state_dict(load_state(tmp_path / f"{stop}.pt"))
+        continued = [numbers(e) for e in fit(resumed, training, validation, CONFIG, 3)]
+        assert continued == expected[stop:]
+        # network, optimiser and schedule: what a further epoch would follow from
+        assert_identical(resumed.state_dict(), whole.state_dict(), f"resumed after {stop}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "last_frozen"),
+    [("spottune", {}, 4), ("transfer", {}, 4), ("transfer", {"trainable_blocks": 2}, 2)],
+)
+def test_what_is_frozen_is_the_checkpoints_to_the_bit_after_training(
+    kind: str, settings: dict[str, int], last_frozen: int, make_network, make_data, weights: Path
+) -> None:
+    """Stem and blocks, weights and BatchNorm's statistics; everything else has changed."""
+    pretrained = torch.load(weights, weights_only=True)["state_dict"]
+    initial = make_network(kind, **settings).state_dict()
+    state = TrainingState(make_network(kind, **settings), CONFIG)
+    epochs = list(fit(state, make_data(10, 1), make_data(6, 2), CONFIG, 3))
+    assert len(epochs) == 4
+    after = state.network.state_dict()
+    prefix = "" if kind == "spottune" else "resnet."
+    parts = {"conv1.": f"{prefix}conv1.", "bn1.": f"{prefix}bn1."}
+    for block in range(last_frozen):  # one to a stage in a network of depth 10
+        ours = f"routed.{block}.frozen." if kind == "spottune" else f"resnet.layer{block + 1}.0."
+        parts[f"layer{block + 1}.0."] = ours
+    frozen = {
+        ours + name.removeprefix(f"module.{theirs}"): value
+        for theirs, ours in parts.items()
+        for name, value in pretrained.items()
+        if name.startswith(f"module.{theirs}")
+    }
+    assert sum("running_var" in name for name in frozen) >= 2 * last_frozen + 1
+    for name, value in after.items():
+        if name in frozen:
+            assert torch.equal(value, frozen[name]), f"{name} has changed"
+        else:
+            assert not torch.equal(value, initial[name]), f"{name} was not trained"
+    assert frozen.keys() <= after.keys()
 
 
 def test_a_network_learns_what_can_be_learnt(make_network, make_data) -> None:
@@ -80,12 +130,26 @@ def test_rates_fall_when_validation_stalls(make_network, make_data) -> None:
     assert rates == pytest.approx([1e-12, 1e-12, 1e-13, 1e-14], rel=1e-9, abs=0)
 
 
-def test_a_loss_that_is_no_number_ends_the_training(make_network, make_data) -> None:
-    data = make_data(8, 1)
-    data.volumes[3] = float("nan")
-    state = TrainingState(make_network("random"), CONFIG)
-    with pytest.raises(Diverged, match=r"epoch 1.*learning rate"):
-        next(fit(state, data, make_data(6, 2), CONFIG, 3))
+@pytest.mark.parametrize("part", ["training", "validation"])
+@pytest.mark.parametrize("good_epochs", [0, 2])
+def test_a_loss_that_is_no_number_ends_the_training_and_its_epoch_is_known(
+    part: str, good_epochs: int, make_network, make_data
+) -> None:
+    data = {"training": make_data(8, 1), "validation": make_data(6, 2)}
+    epochs = fit(TrainingState(make_network("random"), CONFIG), *data.values(), CONFIG, 3)
+    for _ in range(good_epochs):
+        next(epochs)
+    data[part].volumes[3] = float("nan")
+    with pytest.raises(Diverged, match=f"the {part} loss is nan in epoch .*learning_rate") as told:
+        next(epochs)
+    assert told.value.epoch == good_epochs + 1
+
+
+def test_weights_that_grow_without_bound_end_the_training(make_network, make_data) -> None:
+    config = CONFIG.model_copy(update={"learning_rate": 1e30})
+    state = TrainingState(make_network("random"), config)
+    with pytest.raises(Diverged, match=r"loss is (inf|nan) in epoch 1"):
+        next(fit(state, make_data(8, 1), make_data(6, 2), config, 3))
 
 
 def test_pruning_and_only_pruning_takes_volumes_away(make_data) -> None:
@@ -114,34 +178,59 @@ def test_class_weights_reach_the_loss(
     assert state.optimizer.state[bias]["exp_avg"].item() == pytest.approx(gradient / 10, abs=1e-6)
 
 
+ONE_STEP = CONFIG.model_copy(update={"epochs": 1, "batch_size": 10})
+
+
+def after_one_step(network, training, validation, world: World | None = None) -> dict:
+    """A tenth of the gradient (Adam's first moment) and BatchNorm's statistics, by name."""
+    state = TrainingState(copy.deepcopy(network), ONE_STEP)
+    (_,) = fit(state, training, validation, ONE_STEP, 3, world)
+    found = {n: b for n, b in state.network.named_buffers() if "running" in n}
+    for name, parameter in state.network.named_parameters():
+        if parameter.requires_grad:
+            found[name] = state.optimizer.state[parameter]["exp_avg"]
+    return found
+
+
 def _worker(rank: int, folder: str, network, training, validation) -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("error", FutureWarning)
     store = torch.distributed.FileStore(f"{folder}/store", 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    world = World(rank, 2)
+    step = after_one_step(network, training, validation, world)
     # spawn hands over tensors in shared memory
     state = TrainingState(copy.deepcopy(network), CONFIG)
-    epochs = [numbers(e) for e in fit(state, training, validation, CONFIG, 3, World(rank, 2))]
-    torch.save((epochs, state.network.state_dict()), f"{folder}/{rank}.pt")
+    epochs = [numbers(e) for e in fit(state, training, validation, CONFIG, 3, world)]
+    torch.save((step, epochs, state.network.state_dict()), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("kind", ["spottune", "random"])
 def test_two_workers_agree_with_one(kind: str, make_network, make_data, tmp_path: Path) -> None:
-    training, validation = make_data(10, 1), make_data(7, 2)
-    alone = TrainingState(make_network(kind).double(), CONFIG)
-    training, validation = (replace(d, volumes=d.volumes.double()) for d in (training, validation))
-    expected = [numbers(e) for e in fit(alone, training, validation, CONFIG, 3)]
+    """On the same global batches, here of 10 and of 4, 3 and 3 volumes, halved as they come."""
+    training, validation = (
+        replace(data, volumes=data.volumes.double()) for data in (make_data(10, 1), make_data(7, 2))
+    )
     network = make_network(kind).double()
+    step = after_one_step(network, training, validation)
+    alone = TrainingState(copy.deepcopy(network), CONFIG)
+    expected = [numbers(e) for e in fit(alone, training, validation, CONFIG, 3)]
     multiprocessing.spawn(_worker, (str(tmp_path), network, training, validation), nprocs=2)
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
-    for epochs, weights in results:
+    for their_step, epochs, weights in results:
+        for name, value in step.items():
+            # float64 sums in another order, and a variance from moments: digits of the largest
+            size = float(value.abs().max())
+            torch.testing.assert_close(
+                their_step[name], value, rtol=0, atol=1e-12 * size + 1e-15, msg=name
+            )
         for mine, theirs in zip(epochs, expected, strict=True):
-            # float64 sums in another order; Adam enlarges the rounding of gradients close to 0
+            # Adam enlarges the rounding of gradients close to 0
             assert mine[4] == pytest.approx(theirs[4], abs=1e-6)
             assert mine[1].loss == pytest.approx(theirs[1].loss, abs=1e-6)
         for name, value in weights.items():
             torch.testing.assert_close(
                 value, alone.network.state_dict()[name], rtol=1e-5, atol=1e-6, msg=name
             )
-    for name, value in results[0][1].items():
-        assert torch.equal(value, results[1][1][name]), f"workers differ in {name}"
+    assert_identical(results[0][2], results[1][2], "workers")

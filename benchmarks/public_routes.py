@@ -1,0 +1,123 @@
+"""The paper's public evaluation beside ours, with the same weights and the same routes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import statistics
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.naive_routes import make_network, steering_noise
+from benchmarks.public_code import load_public_code
+from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.nets.resnet3d import ARCHITECTURES
+from mgmt_ray.nets.routes import route_logits
+from mgmt_ray.nets.spottune import SpotTune
+
+WIDTH = 64
+"""The public network has no other."""
+
+SHAPE = (20, 24, 24)
+NUM_SUBJECTS, NUM_DRAWS, PUBLIC_DRAWS, ROUNDS = 2, 100, 5, 3
+PROBABILITY = 0.5
+
+
+def compare_with_public_code(checkout: Path) -> dict[str, object]:
+    """Time per draw of both on small volumes at the paper's width, and how far results agree.
+
+    Returns:
+        ``ratio``: the public time per draw over ours, median over rounds; ``difference``: largest
+        difference of a probability once our copy has its faults in the network (no BatchNorm in
+        the shortcuts, dilation in the first block of a stage only); ``difference_by_faults``: the
+        same for our network as it is.
+    """
+    run_model = load_public_code(checkout, "run_model_torch")
+    network = make_network(WIDTH)
+    volumes = torch.rand(NUM_SUBJECTS, 1, *SHAPE)
+    public = public_runner(run_model, network, volumes)
+    shape = (NUM_SUBJECTS, network.num_routed_blocks)
+    probability = torch.full(shape, PROBABILITY)
+    routes = draw_routes(probability, NUM_DRAWS, "independent", range(NUM_SUBJECTS))
+    ratios, ours_s, public_s = [], [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        predicted = torch.stack([public_probability(public, r) for r in routes[:PUBLIC_DRAWS]])
+        public_s.append((time.perf_counter() - started) / PUBLIC_DRAWS)
+        started = time.perf_counter()
+        network.tuned_probability(volumes)
+        ours = torch.sigmoid(route_logits(network, volumes, routes))
+        ours_s.append((time.perf_counter() - started) / NUM_DRAWS)
+        ratios.append(public_s[-1] / ours_s[-1])
+    faulty = torch.sigmoid(route_logits(with_public_faults(network), volumes, routes))
+    return {
+        "ratio": round(statistics.median(ratios), 2),
+        "difference": float((predicted - faulty[:PUBLIC_DRAWS]).abs().max()),
+        "difference_by_faults": float((predicted - ours[:PUBLIC_DRAWS]).abs().max()),
+        "public_s_per_draw": round(statistics.median(public_s), 4),
+        "ours_s_per_draw": round(statistics.median(ours_s), 4),
+        "tuned_probability": PROBABILITY,
+    }
+
+
+def public_runner(run_model: ModuleType, network: SpotTune, volumes: Tensor) -> Any:
+    """The public evaluation with our weights.
+
+    Its constructor asks for metrics and log files, and its noise for a CUDA device; so the object
+    is filled by hand, and :func:`public_probability` gives the noise.
+    """
+    runner = object.__new__(run_model.RunModel)
+    runner.model = run_model.resnet_spottune(num_classes=1, in_channels=1)
+    runner.model.load_state_dict(public_state(network))
+    runner.agent = run_model.resnet_agent(
+        num_classes=2 * network.num_routed_blocks, in_channels=1
+    ).eval()
+    runner.spottune, runner.use_clinical = True, False
+    runner.device, runner.gumbel_temperature = "cpu", 1.0
+    runner.test_dataloader = [(volumes, torch.zeros(len(volumes), 1))]
+    return runner
+
+
+def public_probability(runner: Any, route: Tensor) -> Tensor:
+    """Probabilities [subject] of one of its passes under a given route [subject, block]."""
+    runner.sample_gumbel = lambda _shape: steering_noise(route)
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress
+        results, _ = runner.predict("test")
+    return torch.tensor([float(result[0]) for result in results])
+
+
+def public_state(network: SpotTune) -> dict[str, Tensor]:
+    """Our weights under the public network's names."""
+    state = {
+        key.replace("fc.", "classify."): value
+        for key, value in network.state_dict().items()
+        if key.startswith(("conv1.", "bn1.", "fc."))
+    }
+    blocks = iter(network.blocks)
+    for stage, count in enumerate(ARCHITECTURES[50][1]):
+        for index in range(count):
+            block = next(blocks)
+            for name, branch in (("blocks", block.frozen), ("parallel_blocks", block.tuned)):
+                for key, value in branch.state_dict().items():
+                    public_key = key.replace("downsample.0", "downsample")
+                    public_key = public_key.replace("downsample.1", "bn0")
+                    state[f"{name}.{stage}.{index}.{public_key}"] = value
+    return state
+
+
+def with_public_faults(network: SpotTune) -> SpotTune:
+    """A copy that computes what the public network does, by the faults that SPEC lists."""
+    faulty = copy.deepcopy(network)
+    for block in faulty.blocks:
+        for branch in (block.frozen, block.tuned):
+            if isinstance(branch.downsample, nn.Sequential):
+                branch.downsample[1] = nn.Identity()
+            else:
+                branch.conv2.dilation = branch.conv2.padding = (1, 1, 1)
+    return faulty

@@ -1,0 +1,54 @@
+"""In which numbers a network computes, and whether it is compiled."""
+
+from __future__ import annotations
+
+import shutil
+from typing import cast
+
+import torch
+from torch import nn
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.training.config import Precision, TrainingConfig
+
+CHANNELS_LAST = torch.channels_last_3d
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which convolutions compute in the study's precision.
+
+    With "bf16" weights stay in float32, as do BatchNorm's statistics, pooled features and logits.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def arrange(network: nn.Module, precision: Precision) -> None:
+    """Lay a network's weights out as its device wants them; values and parameters stay the same.
+
+    Tensor cores want bfloat16 with channels last. On a CPU that gained nothing, and gradients
+    differed in their last bits from run to run.
+    """
+    if precision == "bf16" and next(network.parameters()).is_cuda:
+        network.to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+
+
+def compiled(network: nn.Module, config: TrainingConfig, device: torch.device) -> nn.Module:
+    """The network compiled if the config says so.
+
+    Batches of a training have at most two sizes, and each gets code of its own: sizes unknown to
+    the compiler would cost speed at every step. What earlier trials compiled is forgotten; their
+    modules would count against the number of versions that PyTorch keeps, and beyond that number
+    it falls back to uncompiled code without a word. Its cache on disk serves later trials.
+
+    Raises:
+        MgmtError: there is no compiler.
+    """
+    if not config.compile:
+        return network
+    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        raise MgmtError(
+            "training.compile needs a C++ compiler, and there is none. "
+            "Install g++, or leave compile out of the study's training."
+        )
+    torch.compiler.reset()
+    return cast(nn.Module, torch.compile(network, dynamic=False))

@@ -1,0 +1,54 @@
+"""How the learning rates fall from epoch to epoch."""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.training.metrics import Scores, criterion_m
+
+Scheduler = ReduceLROnPlateau | LambdaLR
+
+
+def make_scheduler(optimizer: Optimizer, config: TrainingConfig) -> Scheduler:
+    """The config's schedule; its state can be saved and continued from."""
+    match config.schedule:
+        case "plateau":
+            return ReduceLROnPlateau(
+                # without eps=0 torch leaves rates alone that would fall by less than 1e-8
+                optimizer,
+                mode="min" if config.monitor == "loss" else "max",
+                factor=config.rate_factor,
+                patience=config.patience,
+                eps=0.0,
+            )
+        case "cosine":
+            # Loshchilov & Hutter 2017, eq. 5, without restarts: all of the rate in the first
+            # epoch, almost none in the last
+            half = math.pi / config.epochs
+            return LambdaLR(optimizer, lambda epoch: (1 + math.cos(half * epoch)) / 2)
+        case "constant":
+            return LambdaLR(optimizer, lambda epoch: 1.0)
+
+
+def end_epoch(scheduler: Scheduler, config: TrainingConfig, validation: Scores) -> None:
+    """Set the rates of the next epoch.
+
+    Args:
+        scheduler: of :func:`make_scheduler`.
+        config: the same.
+        validation: the epoch's scores; a plateau looks at the one that the config names.
+    """
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.step()
+        return
+    match config.monitor:
+        case "loss":
+            scheduler.step(validation.loss)
+        case "auc":
+            scheduler.step(validation.auc)
+        case "m":
+            scheduler.step(criterion_m(validation.sen, validation.spe))

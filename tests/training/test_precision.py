@@ -1,0 +1,127 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from torch import nn
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
+from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.training.evaluate import predict
+from mgmt_ray.training.loop import TrainingState, fit
+from mgmt_ray.training.precision import autocast
+
+CONFIG = TrainingConfig(
+    epochs=3,
+    batch_size=4,
+    learning_rate=1e-3,
+    agent_learning_rate=1e-3,
+    temperature=1.0,
+    validation_draws=4,
+)
+BF16 = CONFIG.model_copy(update={"precision": "bf16"})
+
+
+def run(network, training, validation, config: TrainingConfig) -> list:
+    state = TrainingState(network, config)
+    return list(fit(state, training, validation, config, 3))
+
+
+@pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
+def test_bf16_trains_close_to_fp32(kind: str, make_network, make_data) -> None:
+    sets = (make_data(12, 1), make_data(6, 2))
+    full = run(make_network(kind), *sets, CONFIG)
+    half = run(make_network(kind), *sets, BF16)
+    for mine, theirs in zip(half, full, strict=True):
+        # bfloat16 rounds by up to 2^-9; some tens of layers, and three epochs of Adam, whose steps
+        # keep their length where a gradient changes its sign
+        assert mine.train.loss == pytest.approx(theirs.train.loss, abs=0.1)
+        assert mine.validation.loss == pytest.approx(theirs.validation.loss, abs=0.1)
+    differs = [m.train.loss != t.train.loss for m, t in zip(half, full, strict=True)]
+    assert all(differs), "bf16 has no effect"
+
+
+def test_convolutions_compute_in_bfloat16_and_logits_do_not(make_network, make_data) -> None:
+    network = make_network("spottune").train()
+    seen = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv3d | nn.Linear):
+            module.register_forward_hook(
+                lambda _m, _i, output, name=name: seen.update({name: output.dtype})
+            )
+    with autocast(torch.device("cpu"), "bf16"):
+        logits = network(make_data(4, 1).volumes.float(), torch.zeros(4, 4, 2))
+    classifiers = {"fc", "agent.fc"}
+    assert {seen[name] for name in classifiers} == {logits.dtype} == {torch.float32}
+    assert {seen[name] for name in seen.keys() - classifiers} == {torch.bfloat16}
+
+
+def test_weights_and_saved_tensors_stay_float32(make_network, make_data) -> None:
+    state = TrainingState(make_network("spottune"), BF16)
+    next(fit(state, make_data(8, 1), make_data(6, 2), BF16, 3))
+    floating = [v for v in trained_weights(state.network).values() if v.is_floating_point()]
+    assert {v.dtype for v in floating} == {torch.float32}
+    assert all(v.is_contiguous() for v in floating)
+
+
+def test_evaluation_is_in_the_precision_of_training(make_network, make_data) -> None:
+    network, data = make_network("random"), make_data(6, 2)
+    settings = {"num_draws": 1, "kind": "sobol", "seed": 1}
+    half = predict(network, data, precision="bf16", **settings)
+    full = predict(network, data, precision="fp32", **settings)
+    assert not (half.probability == full.probability).all()
+    assert half.probability == pytest.approx(full.probability, abs=0.05)  # see above
+    epoch = run(network, make_data(8, 1), data, BF16.model_copy(update={"epochs": 1}))[0]
+    again = predict(network, data, precision="bf16", **settings)
+    assert (epoch.predictions.probability == again.probability).all()
+
+
+def test_bf16_resumed_equals_uninterrupted_to_the_bit(
+    make_network, make_data, tmp_path: Path
+) -> None:
+    sets = (make_data(8, 1), make_data(6, 2))
+    whole = TrainingState(make_network("spottune"), BF16)
+    expected = []
+    for epoch in fit(whole, *sets, BF16, 3):
+        expected.append(epoch.predictions.probability.tolist())
+        if epoch.number == 1:
+            save_state(whole.state_dict(), tmp_path / "state.pt")
+    resumed = TrainingState(make_network("spottune"), BF16)
+    resumed.load_state_dict(load_state(tmp_path / "state.pt"))
+    continued = [e.predictions.probability.tolist() for e in fit(resumed, *sets, BF16, 3)]
+    assert continued == expected[1:]
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+
+
+def _train_compiled_and_eager(_: int, networks: list, sets: list, folder: str) -> None:
+    torch.set_num_threads(1)
+    losses = []
+    for compiles, network in zip((False, True), networks, strict=True):
+        epochs = run(network, *sets, CONFIG.model_copy(update={"compile": compiles}))
+        losses.append([(e.train.loss, e.validation.loss) for e in epochs])
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    torch.save((losses, graphs), f"{folder}/result.pt")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs g++")
+def test_a_compiled_step_trains_as_an_eager_one(make_network, make_data, tmp_path: Path) -> None:
+    # Batches of 4 and of 3: two sizes, two graphs in all epochs. Only the classifier is trained,
+    # since compiling takes half a minute per block. In a process where no shapes are checked.
+    sets = [replace(d, volumes=d.volumes.double()) for d in (make_data(11, 1), make_data(6, 2))]
+    networks = [make_network("transfer").double() for _ in range(2)]
+    multiprocessing.spawn(_train_compiled_and_eager, (networks, sets, str(tmp_path)), nprocs=1)
+    (eager, compiled), graphs = torch.load(tmp_path / "result.pt")
+    assert graphs == 2
+    # float64, where only the order of sums differs; Adam enlarges the rounding of small gradients
+    assert compiled == [pytest.approx(losses, abs=1e-6) for losses in eager]
+
+
+def test_compiling_without_a_compiler_is_refused(make_network, make_data, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    config = CONFIG.model_copy(update={"compile": True})
+    with pytest.raises(MgmtError, match=r"training\.compile needs a C\+\+ compiler"):
+        run(make_network("transfer"), make_data(8, 1), make_data(6, 2), config)
