@@ -7,6 +7,7 @@ with where it lies in the volume.
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def _decoded(folder: Path, names: list[str]) -> tuple[SimpleITK.Image, list[dict
     reader.SetFileNames([str(folder / name) for name in names])
     reader.MetaDataDictionaryArrayUpdateOn()
     try:
-        with _without_warnings():
+        with undisturbed():
             image = reader.Execute()
             slices = [_tags(reader, i) for i in range(len(names))] if len(names) > 1 else []
             if len({tuple(tags.get(key, "") for key in NUMBERS) for tags in slices}) > 1:
@@ -82,7 +83,7 @@ def _files_of_series(folder: Path) -> list[str]:
     files = sorted(p.name for p in folder.iterdir() if _is_dicom(p))
     if not files:
         raise BadScan(folder, "wrong_format", "holds no DICOM files", GET_AGAIN)
-    with _without_warnings():
+    with undisturbed():
         series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         if len(series) > 1:
             found = f"holds {len(series)} DICOM series instead of one"
@@ -182,11 +183,16 @@ def _numbers(tags: Mapping[str, str], key: str, number: int) -> list[float]:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    """What ITK warns of is looked at here, and raised."""
-    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+def undisturbed() -> Iterator[None]:
+    """Keep ITK from printing warnings, whose causes are raised here, and from leaving a locale.
+
+    Writing DICOM sets the process's locale to C, in which Python reads text files as ASCII.
+    """
+    warns = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    language = locale.setlocale(locale.LC_ALL)
     SimpleITK.ProcessObject.GlobalWarningDisplayOff()
     try:
         yield
     finally:
-        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(warns)
+        locale.setlocale(locale.LC_ALL, language)

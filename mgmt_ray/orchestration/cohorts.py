@@ -83,7 +83,7 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement
         write_cohort(members, folder.external(name).root)
     planted = study.cohort.root / "planted.json"
     if planted.is_file():
-        write_text(folder.root / "planted.json", planted.read_text())
+        write_text(folder.root / "planted.json", planted.read_text(encoding="utf-8"))
     else:
         (folder.root / "planted.json").unlink(missing_ok=True)
     return Selected(cohort, external)

@@ -48,6 +48,8 @@ def show_results(study: StudyConfig, folder: StudyFolder) -> None:
     planted = folder.root / "planted.json"
     if planted.is_file():
         groups = group_ensembles(study.modalities)
-        for verdict in planted_verdict(metrics, json.loads(planted.read_text()), groups):
+        for verdict in planted_verdict(
+            metrics, json.loads(planted.read_text(encoding="utf-8")), groups
+        ):
             where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
             say(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.words}")

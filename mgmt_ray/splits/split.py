@@ -128,7 +128,7 @@ def read_splits(path: Path) -> tuple[Split, ...]:
     Raises:
         MgmtError: the file was changed by hand, or puts a subject on two sides.
     """
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     try:
         splits = tuple(
             Split(

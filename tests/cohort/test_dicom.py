@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import locale
 import shutil
 from pathlib import Path
 
@@ -205,3 +206,11 @@ def test_slices_with_slopes_of_their_own_keep_their_values(series: Path) -> None
     expected[2] += 0.5
     assert np.array_equal(slice_of(path), halves)
     assert np.array_equal(read_series(series)[0].T, expected)
+
+
+def test_writing_a_series_leaves_the_locale_as_it_was(tmp_path: Path) -> None:
+    volume = SimpleITK.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    before = locale.setlocale(locale.LC_ALL)
+    write_series(volume, tmp_path / "series", "P1", "FLAIR")
+    read_series(tmp_path / "series")
+    assert locale.setlocale(locale.LC_ALL) == before
