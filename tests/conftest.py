@@ -1,6 +1,18 @@
+import locale
 import os
+from collections.abc import Iterator
+
+import pytest
 
 # One thread per process, before torch is imported: results do not depend on the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import mgmt_ray.orchestration  # noqa: F401  sets Ray's token before a test imports Ray
+
+
+@pytest.fixture(autouse=True)
+def own_locale() -> Iterator[None]:
+    """ITK's DICOM writer, which tests call directly, sets the process's locale to C."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)

@@ -41,10 +41,15 @@ def show_plan(
 
 
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:
-    """Print the table of results, and whether it shows what was planted."""
+    """Print the tables of results, and whether they show what was planted."""
     metrics = pd.read_csv(folder.ensembles / "metrics.csv")
     say("")
     say(summary(metrics))
+    for name in study.external:
+        path = folder.external(name).ensembles / "metrics.csv"
+        if path.is_file():
+            say(f"external {name}, predicted by the same models")
+            say(summary(pd.read_csv(path)))
     planted = folder.root / "planted.json"
     if planted.is_file():
         groups = group_ensembles(study.modalities)

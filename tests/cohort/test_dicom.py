@@ -168,11 +168,22 @@ def test_slices_of_different_size_are_refused(series: Path) -> None:
         path.write_bytes(before)
 
 
-def test_two_slices_in_one_place_are_refused(series: Path) -> None:
-    shutil.copy(series / "Image-4.dcm", series / "Image-4 (1).dcm")
+@pytest.mark.parametrize("copy", ["Image-4 (1).dcm", "Image-99.dcm", "A.dcm"])
+def test_two_slices_in_one_place_are_refused_wherever_the_copy_sorts(
+    series: Path, copy: str
+) -> None:
+    shutil.copy(series / "Image-4.dcm", series / copy)
     error = fault(series)
     assert error.kind == "not_3d"
-    assert "several slices in one place" in error.found
+    assert error.found == "has several slices in one place (1 of its 13 files)"
+    assert "one file per slice" in error.remedy
+
+
+def test_a_file_whose_link_points_nowhere_is_named(series: Path) -> None:
+    (series / "Image-12.dcm").unlink()
+    (series / "Image-12.dcm").symlink_to("../.git/annex/objects/12")
+    error = fault(series)
+    assert (error.kind, error.found) == ("no_file", "Image-12.dcm: the link points nowhere")
 
 
 def test_slices_of_different_directions_are_refused(series: Path) -> None:
