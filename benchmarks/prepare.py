@@ -65,6 +65,11 @@ class ThroughRay:
 
 
 def main(options: Options) -> None:
+    """Measure, and print a line per subject and the summary as one line of JSON.
+
+    Raises:
+        MgmtError: no subject has all modalities.
+    """
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
         subjects = find_subjects(options, Path(scratch))
         recipe = recipe_for(UPENN_GRID if options.data else options.grid)
@@ -147,6 +152,12 @@ def worker_peak(_task: int, _shared: None) -> tuple[int, float]:
 def summary(
     options: Options, comparisons: list[Comparison], through_ray: ThroughRay
 ) -> dict[str, object]:
+    """What is printed at the end.
+
+    Returns:
+        ``ratio``: median of plain over ours; ``ours_s`` and ``plain_s``: median seconds of a
+        subject on one core; the rest is of all subjects through Ray on ``CORES`` cores.
+    """
     number = len(comparisons)
     seconds_each = through_ray.seconds / number
     return {

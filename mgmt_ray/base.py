@@ -76,17 +76,34 @@ def parse(config: type[C], content: Mapping[str, Any], where: str, folder: Path 
     try:
         return config.model_validate(content, context={"folder": folder})
     except ValidationError as error:
-        faults = "; ".join(_fault(detail) for detail in error.errors())
+        faults = "; ".join(_fault(detail, content) for detail in error.errors())
         raise MgmtError(f"{where}: {faults}") from error
 
 
-def _fault(detail: Any) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+def _fault(detail: Any, content: Mapping[str, Any]) -> str:
+    path = ".".join(_keys(detail["loc"], content))
     if detail["type"] == "extra_forbidden":
         return f"{path}: unknown key, remove it or mend its spelling"
+    if detail["type"].startswith("union_tag"):
+        key = detail["ctx"]["discriminator"].strip("'")
+        known = detail["ctx"].get("expected_tags", "")
+        found = f"is none of {known}" if known else "is missing; name one, like table"
+        return f"{path}.{key}: {found}"
     message = detail["msg"].removeprefix("Value error, ")
     given = f" (found {detail['input']!r})" if not isinstance(detail["input"], dict) else ""
     return f"{path}: {message}{given}" if path else message
+
+
+def _keys(place: Sequence[str | int], content: Any) -> list[str]:
+    """The keys of a place in what was given, without the names of alternatives between them."""
+    keys = []
+    for i, part in enumerate(place):
+        if isinstance(content, Mapping) and part not in content and i < len(place) - 1:
+            continue
+        keys.append(str(part))
+        inside = content.get(part) if isinstance(content, Mapping) else None
+        content = content[part] if isinstance(content, list) and isinstance(part, int) else inside
+    return keys
 
 
 def fingerprint(value: Any) -> str:

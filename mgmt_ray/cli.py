@@ -196,6 +196,7 @@ class Plan:
 
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
+        from mgmt_ray.orchestration.cohorts import show_cohorts
         from mgmt_ray.orchestration.connect import connected
         from mgmt_ray.orchestration.show import show_plan
         from mgmt_ray.orchestration.stages import plan_study, select
@@ -203,6 +204,7 @@ class Plan:
         job = _job(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
             selected = select(job)
+            show_cohorts(job.study, selected)
             plan = plan_study(job, selected)
             show_plan(job.study, job.folder, selected.cohort, *plan)
 

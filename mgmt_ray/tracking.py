@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ class _Copy:
         from mlflow import MlflowClient
 
         self._folder = folder
+        self._external = {name: folder.external(name) for name in study.external}
         self._trials = trials
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = self._find_experiment(study.name, uri)
@@ -163,11 +164,12 @@ class _Copy:
                 self._client.set_terminated(self._runs[trial.id], "FAILED" if failed else "KILLED")
         for run in self._left - {self._parent, *self._runs.values()}:
             self._client.set_terminated(run, "KILLED")  # of a plan that has changed since
-        for prefix, folder in _evaluated_folders(self._folder).items():
+        of_external = {f"external/{name}/": place for name, place in self._external.items()}
+        for prefix, folder in ({"": self._folder} | of_external).items():
             metrics = folder.ensembles / "metrics.csv"
             if metrics.is_file():
                 self._log(self._parent, metrics=_result_metrics(metrics, prefix))
-        for path in _artifacts(self._folder):
+        for path in _artifacts(self._folder, list(self._external.values())):
             below = path.parent.relative_to(self._folder.root).as_posix()
             self._client.log_artifact(self._parent, str(path), None if below == "." else below)
         self._client.set_terminated(self._parent, outcome)
@@ -298,12 +300,6 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _evaluated_folders(folder: StudyFolder) -> dict[str, StudyFolder]:
-    """The study's folder and those of its external cohorts, by what precedes their metrics."""
-    external = sorted(path.name for path in folder.root.glob("external/*") if path.is_dir())
-    return {"": folder} | {f"external/{name}/": folder.external(name) for name in external}
-
-
 def _result_metrics(path: Path, prefix: str) -> dict[str, float]:
     metrics = {}
     for row in pd.read_csv(path).to_dict("records"):
@@ -313,10 +309,12 @@ def _result_metrics(path: Path, prefix: str) -> dict[str, float]:
     return metrics
 
 
-def _artifacts(folder: StudyFolder) -> list[Path]:
+def _artifacts(folder: StudyFolder, external: Sequence[StudyFolder]) -> list[Path]:
+    """Tables, figures and report; of external cohorts that the study no longer names, nothing."""
     tables = [*folder.root.glob("*.csv"), *folder.root.glob("*.json"), folder.study_file]
     others = [*folder.ensembles.glob("*"), *folder.root.glob("figures/*")]
-    others += [*folder.root.glob("external/*/*.csv"), *folder.root.glob("external/*/ensembles/*")]
+    for other in external:
+        others += [*other.root.glob("*.csv"), *other.ensembles.glob("*")]
     report = folder.root / "report.html"
     return [p for p in (*tables, *others, report) if p.is_file()]
 

@@ -1,4 +1,6 @@
+import locale
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,3 +16,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="a checkout of the public MedicalNet repository, to compare the networks with",
     )
+
+
+@pytest.fixture(autouse=True)
+def own_locale() -> Iterator[None]:
+    """ITK's DICOM writer, which tests call directly, sets the process's locale to C."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)

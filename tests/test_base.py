@@ -53,7 +53,7 @@ def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
     assert "cannot be written" in done.stdout and "Free some space" in done.stdout
-    assert path.read_text() == "first"
+    assert path.read_text(encoding="utf-8") == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 

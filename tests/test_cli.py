@@ -63,7 +63,9 @@ def test_an_address_where_nobody_answers_is_told_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     study = tmp_path / "study.yaml"
-    study.write_text("name: x\ncohort: {modalities: [PH]}\nnetworks: {random: {kind: random}}\n")
+    study.write_text(
+        "name: x\ncohort: {reader: upenn, modalities: [PH]}\nnetworks: {random: {kind: random}}\n"
+    )
     where = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
     assert leave(["run", str(study), *where, "--address", "127.0.0.1:9"]) == 2
     assert "--address 127.0.0.1:9: nobody answers there" in capsys.readouterr().err
@@ -73,7 +75,9 @@ def test_an_out_folder_that_is_a_file_is_told(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     study = tmp_path / "study.yaml"
-    study.write_text("name: x\ncohort: {modalities: [PH]}\nnetworks: {random: {kind: random}}\n")
+    study.write_text(
+        "name: x\ncohort: {reader: upenn, modalities: [PH]}\nnetworks: {random: {kind: random}}\n"
+    )
     assert leave(["plan", str(study), "--data", str(tmp_path), "--out", str(study)]) == 2
     assert "cannot be made or written" in capsys.readouterr().err
 
@@ -83,7 +87,7 @@ def test_a_wrong_command_leaves_with_exit_code_2(arguments: list[str]) -> None:
     assert leave(arguments) == 2
 
 
-def test_a_cohort_is_selected_and_planned_without_a_cluster(
+def test_a_cohort_is_selected_and_planned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, study, out = tmp_path / "data", tmp_path / "study.yaml", tmp_path / "out"
@@ -92,7 +96,8 @@ def test_a_cohort_is_selected_and_planned_without_a_cluster(
         "--checkpoint-width 4 --checkpoint-steps 2".split()
     )
     study.write_text(
-        "name: small\ncohort: {modalities: [PH, FLAIR]}\nsplit: {folds: 2}\n"
+        "name: small\ncohort: {reader: upenn, modalities: [PH, FLAIR]}\n"
+        "recipe: {window: [[2, 22], [2, 26], [2, 26]], shape: [10, 12, 12]}\nsplit: {folds: 2}\n"
         "networks: {random: {kind: random}, transfer: {kind: transfer}}\n"
     )
     where = [str(study), "--data", str(data), "--out", str(out)]

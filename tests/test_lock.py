@@ -38,7 +38,7 @@ def test_the_lock_of_a_dead_process_of_this_host_is_taken_over(tmp_path: Path) -
     lock = tmp_path / "preparing.lock"
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": dead_pid()}))
     with folder_lock(lock):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
+        assert json.loads(lock.read_text(encoding="utf-8"))["pid"] == os.getpid()
         with pytest.raises(Locked):
             folder_lock(lock).__enter__()
     assert not lock.exists()
@@ -52,4 +52,4 @@ def test_a_lock_that_may_be_alive_is_respected_and_its_removal_explained(
     lock.write_text(text)
     with pytest.raises(Locked, match=f"delete {lock}"):
         folder_lock(lock).__enter__()
-    assert lock.read_text() == text
+    assert lock.read_text(encoding="utf-8") == text

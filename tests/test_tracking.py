@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from mgmt_ray.base import write_json
+from mgmt_ray.base import write_json, write_text
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
@@ -83,6 +83,33 @@ def test_a_run_of_a_plan_that_has_changed_is_not_left_running(
     assert "RUNNING" not in {run.info.status for run in runs}
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert sorted(run.data.params["seed"] for run in parents) == ["0", "1"]
+
+
+def test_results_of_a_cohort_taken_out_of_the_study_are_not_copied(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    header = "network,ensemble,auc,auc_low,auc_high,ap,sen,spe"
+    for place in (folder, folder.external("kept"), folder.external("dropped")):
+        write_text(
+            place.ensembles / "metrics.csv", f"{header}\nrandom,PH,0.7,0.6,0.8,0.5,0.4,0.3\n"
+        )
+        write_text(place.problems, "subject\n")
+    study = StudyConfig.model_validate(
+        {**STUDY.model_dump(mode="json"), "external": {"kept": {"reader": "upenn", "root": "x"}}}
+    )
+    tracker = Tracker(study, folder, make_plan(study, (SPLIT,)), None, print)
+    tracker.start()
+    tracker.close("FINISHED")
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    aucs = {name for name in run.data.metrics if name.endswith("/auc")}
+    assert aucs == {"random/PH/auc", "external/kept/random/PH/auc"}
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "external")] == [
+        "external/kept"
+    ]
+    found = [item.path for item in client.list_artifacts(run.info.run_id, "external/kept")]
+    assert found == ["external/kept/ensembles", "external/kept/problems.csv"]
 
 
 def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(

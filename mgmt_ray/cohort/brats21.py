@@ -6,6 +6,7 @@ radiogenomic classification". Both tasks number their cases alike.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,26 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mgmt_ray.base import InputPath, MgmtError
-from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.folders import DataSetLayout, FoundCopy, find_copy
+from mgmt_ray.cohort.folders import (
+    DataSetLayout,
+    FoundDataSet,
+    find_data_set,
+    find_nifti,
+    is_folder,
+    listed,
+)
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading, complete_groups, read_rows
+from mgmt_ray.cohort.reader import (
+    Ids,
+    ReaderConfig,
+    Reading,
+    leave_out,
+    merge,
+    no_mask,
+    offer,
+    row_fault,
+)
+from mgmt_ray.cohort.rows import read_rows
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 LABEL_TABLE = "train_labels.csv"
@@ -28,7 +45,7 @@ NIFTI_NAMES = {"FLAIR": "flair", "T1": "t1", "T1GD": "t1ce", "T2": "t2"}
 SERIES_NAMES = {"FLAIR": "FLAIR", "T1": "T1w", "T1GD": "T1wCE", "T2": "T2w"}
 LABELS = {"0": 0, "1": 1}
 
-OF_SUBJECTS = re.compile(r"(BraTS2021_)?\d{5}$|\.")
+OF_SUBJECTS = re.compile(r"(BraTS2021_)?\d{5}$")
 LAYOUTS = {
     "nifti": DataSetLayout(
         "BraTS21",
@@ -41,7 +58,7 @@ LAYOUTS = {
         "BraTS21", re.compile(r"(\d{5})"), OF_SUBJECTS, LABEL_TABLE, "train/00002"
     ),
 }
-MASK_NAME = re.compile(r"(?:BraTS2021_)?(\d{5})(?!\d).*\.nii\.gz")
+MASK_NAME = re.compile(r"(?:BraTS2021_)?(\d{5})(?!\d).*\.nii(?:\.gz)?")
 
 
 class Brats21Config(ReaderConfig):
@@ -57,7 +74,7 @@ class Brats21Config(ReaderConfig):
         description="folder with one mask per case, named 00002….nii.gz or "
         "BraTS2021_00002….nii.gz; none: task 1's own (DICOM has none)",
     )
-    faulty: tuple[str, ...] = Field(
+    faulty: Ids = Field(
         FAULTY, description="cases left out because their scans are known to be faulty"
     )
 
@@ -79,23 +96,18 @@ def read_brats21(config: Brats21Config) -> Reading:
     Raises:
         MgmtError: no such folder, images or table, or a table without the columns of one.
     """
-    copy = find_copy(config.root, LAYOUTS[config.images])
-    labels, faults = read_labels(copy.table)
+    found = find_data_set(config.root, LAYOUTS[config.images])
+    labels, faults = read_labels(found.table)
     masks = _masks_by_id(config.masks) if config.masks else None
     parts = []
-    for name in sorted(labels.keys() | faults.keys() | copy.folders.keys()):
+    for name in sorted(labels.keys() | faults.keys() | found.folders.keys()):
         if name in config.faulty:
-            known = Exclusion(name, "cohort", "scans known to be faulty")
-            parts.append(Reading((), (known,)))
-        elif fault := faults.get(name) or copy.fault(name):
-            parts.append(Reading((), (), (fault,)))
+            parts.append(leave_out(name, "scans known to be faulty"))
+        elif fault := faults.get(name) or found.fault(name):
+            parts.append(Reading(problems=(fault,)))
         else:
-            parts.append(_read_one(config, copy, name, labels.get(name), masks))
-    return Reading(
-        tuple(subject for part in parts for subject in part.subjects),
-        tuple(exclusion for part in parts for exclusion in part.exclusions),
-        tuple(problem for part in parts for problem in part.problems),
-    )
+            parts.append(_read_one(config, found, name, labels.get(name), masks))
+    return merge(parts)
 
 
 def scan_path(folder: Path, subject: str, modality: str, images: str) -> Path:
@@ -112,7 +124,7 @@ def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
         MgmtError: not a table, a column is missing, or ids look strange.
     """
     rows: dict[str, list[str]] = {}
-    for row in read_rows(path, ("BraTS21ID", "MGMT_value")):
+    for row in read_rows(path, ("BraTS21ID", "MGMT_value"))[1]:
         if not re.fullmatch(r"\d{1,5}", row["BraTS21ID"]):
             raise MgmtError(
                 f"{path}: id {row['BraTS21ID']!r} is no number of five digits. "
@@ -120,31 +132,22 @@ def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
             )
         # spreadsheets drop leading zeros
         rows.setdefault(row["BraTS21ID"].zfill(5), []).append(row["MGMT_value"])
-    faults = {n: p for n, values in rows.items() if (p := _row_fault(path, n, values))}
+    faults = {
+        name: fault
+        for name, values in rows.items()
+        if (fault := row_fault(name, path, "MGMT_value", values, LABELS))
+    }
     return {n: LABELS[values[0]] for n, values in rows.items() if n not in faults}, faults
-
-
-def _row_fault(path: Path, name: str, values: list[str]) -> Problem | None:
-    different = sorted(set(values))
-    if len(different) > 1:
-        found = f"{len(values)} rows with MGMT_value {' and '.join(different)}"
-        return Problem(name, "two_labels", str(path), found, "Keep the right row")
-    if len(values) > 1:
-        return Problem(name, "duplicated_subject", str(path), f"{len(values)} rows", "Keep one row")
-    if values[0] not in LABELS:
-        found = f"MGMT_value is {values[0]!r}"
-        return Problem(name, "unknown_label", str(path), found, "Write 0 or 1")
-    return None
 
 
 def _read_one(
     config: Brats21Config,
-    copy: FoundCopy,
+    data_set: FoundDataSet,
     name: str,
     label: int | None,
     masks: Mapping[str, list[Path]] | None,
 ) -> Reading:
-    folder = copy.folders[name][0] if name in copy.folders else None
+    folder = data_set.folders[name][0] if name in data_set.folders else None
     found = _scans(folder, name, config.images)
     reason = ""
     if label is None:
@@ -154,27 +157,28 @@ def _read_one(
     elif not set(config.modalities) & set(found):
         reason = "none of the study's modalities"
     if reason or label is None or folder is None:
-        return Reading((), (Exclusion(name, "cohort", reason),))
+        return leave_out(name, reason)
     mask = _mask(config, folder, name, masks)
-    if isinstance(mask, Problem):
-        return Reading((), (), (mask,))
-    scans, lacks, incomplete = complete_groups(name, found, config.modalities, folder)
-    subject = Subject(name, label, scans, mask, person=f"BraTS2021_{name}")
-    return Reading((subject,), tuple(lacks), tuple(incomplete))
+    fault = mask if isinstance(mask, Problem) else None
+    place = folder if isinstance(mask, Problem) else mask
+    subject = Subject(name, label, found, place, person=f"BraTS2021_{name}")
+    return offer(subject, config.groups, folder, fault)
 
 
 def _scans(folder: Path | None, name: str, images: str) -> dict[str, Path]:
     if folder is None:
         return {}
     paths = {modality: scan_path(folder, name, modality, images) for modality in STRUCTURAL}
-    return {m: p for m, p in paths.items() if (p.is_file() if images == "nifti" else p.is_dir())}
+    if images == "dicom":
+        return {m: path for m, path in paths.items() if os.path.lexists(path)}
+    return {m: path for m, place in paths.items() if (path := find_nifti(place))}
 
 
 def _masks_by_id(folder: Path) -> dict[str, list[Path]]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise MgmtError(f"{folder}: no such folder. Give the folder of masks with cohort.masks.")
     masks: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in listed(folder):
         if match := MASK_NAME.fullmatch(path.name):
             masks.setdefault(match[1], []).append(path)
     return masks
@@ -184,18 +188,18 @@ def _mask(
     config: Brats21Config, folder: Path, name: str, masks: Mapping[str, list[Path]] | None
 ) -> Path | Problem:
     where = config.masks or folder
-    own = folder / f"BraTS2021_{name}_seg.nii.gz"
     if masks is not None:
         candidates = masks.get(name, [])
     else:
-        candidates = [own] if config.images == "nifti" and own.is_file() else []
+        own = find_nifti(folder / f"BraTS2021_{name}_seg.nii.gz")
+        candidates = [own] if config.images == "nifti" and own else []
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         found = f"{len(candidates)} masks ({', '.join(path.name for path in candidates)})"
-        return Problem(name, "no_mask", str(where), found, "Keep one per case in cohort.masks")
+        return no_mask(name, where, found, "Keep one per case in cohort.masks")
     remedy = (
         f"Put a mask named {name}.nii.gz into a folder and name the folder in cohort.masks, or "
         "leave the subject out with cohort.exclude"
     )
-    return Problem(name, "no_mask", str(where), "no tumour mask", remedy)
+    return no_mask(name, where, remedy=remedy)

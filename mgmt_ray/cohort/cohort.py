@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError, fingerprint, write_text
+from mgmt_ray.base import MgmtError, fingerprint, first_line, write_text
 from mgmt_ray.cohort.subject import MODALITIES, Subject, by_group
 
 FIXED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
@@ -94,18 +94,40 @@ def read_cohort(folder: Path) -> Cohort:
     """Read back what :func:`write_cohort` wrote.
 
     Raises:
-        MgmtError: the tables are not there yet.
+        MgmtError: the tables are not there yet, or others than this program writes.
     """
     path = folder / "cohort.csv"
     if not path.exists():
         raise MgmtError(f"{path}: not there yet. Run `mgmt-ray cohort STUDY --out {folder}` first.")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(path, FIXED_COLUMNS)
     modalities = {m for row in rows for m in row["modalities"].split()}
-    subjects = tuple(_subject(row, modalities) for row in rows)
-    with (folder / "exclusions.csv").open(newline="", encoding="utf-8") as file:
-        exclusions = tuple(Exclusion(**row) for row in csv.DictReader(file))
-    return Cohort(subjects, exclusions)
+    try:
+        subjects = tuple(_subject(row, modalities) for row in rows)
+    except (KeyError, ValueError) as error:
+        raise _not_ours(path, f"{type(error).__name__}: {error}") from error
+    columns = ("subject", "scope", "reason")
+    excluded = _rows(folder / "exclusions.csv", columns)
+    return Cohort(subjects, tuple(Exclusion(*(row[c] for c in columns)) for row in excluded))
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file, restval="")
+            rows = list(table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _not_ours(path, first_line(error)) from error
+    missing = [name for name in needed if name not in (table.fieldnames or ())]
+    if missing:
+        raise _not_ours(path, f"no column {', '.join(missing)}")
+    return rows
+
+
+def _not_ours(path: Path, why: str) -> MgmtError:
+    return MgmtError(
+        f"{path}: is not as `mgmt-ray cohort` wrote it ({why}). Give the folder of a study, or run "
+        "`mgmt-ray cohort STUDY --out FOLDER` again."
+    )
 
 
 def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
@@ -136,8 +158,11 @@ def flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
     lines = [("found", len(cohort.subjects) + sum(out.values()))]
     lines += [(f"excluded: {reason}", number) for reason, number in sorted(out.items())]
     lines.append(("in the cohort", len(cohort.subjects)))
-    lines.append(("  methylated", sum(s.label for s in cohort.subjects)))
-    lines.append(("  unmethylated", sum(1 - s.label for s in cohort.subjects)))
+    given = [s.label for s in cohort.subjects if s.score is None]
+    if len(given) < len(cohort.subjects):
+        lines.append(("  labelled by each split", len(cohort.subjects) - len(given)))
+    lines.append(("  methylated", sum(given)))
+    lines.append(("  unmethylated", len(given) - sum(given)))
     for group, members in by_group(modalities).items():
         number = sum(s.has_all(members) for s in cohort.subjects)
         lines.append((f"  with {group}", number))

@@ -7,6 +7,7 @@ with where it lies in the volume.
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
+from mgmt_ray.cohort.folders import absence
 from mgmt_ray.cohort.problem import GET_AGAIN, BadScan
 
 PLACE_TOLERANCE = 0.1
@@ -21,6 +23,9 @@ PLACE_TOLERANCE = 0.1
 neighbours by about a half of it."""
 
 SAME_PLACE_MM = 0.01
+ONE_PER_SLICE = (
+    "Leave one file per slice in the folder, or leave the subject out with cohort.exclude"
+)
 ONE_SERIES = "Leave one series in the folder, or leave the subject out with cohort.exclude"
 
 ORIENTATION, POSITION = "0020|0037", "0020|0032"
@@ -60,7 +65,7 @@ def _decoded(folder: Path, names: list[str]) -> tuple[SimpleITK.Image, list[dict
     reader.SetFileNames([str(folder / name) for name in names])
     reader.MetaDataDictionaryArrayUpdateOn()
     try:
-        with _without_warnings():
+        with undisturbed():
             image = reader.Execute()
             slices = [_tags(reader, i) for i in range(len(names))] if len(names) > 1 else []
             if len({tuple(tags.get(key, "") for key in NUMBERS) for tags in slices}) > 1:
@@ -82,7 +87,7 @@ def _files_of_series(folder: Path) -> list[str]:
     files = sorted(p.name for p in folder.iterdir() if _is_dicom(p))
     if not files:
         raise BadScan(folder, "wrong_format", "holds no DICOM files", GET_AGAIN)
-    with _without_warnings():
+    with undisturbed():
         series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         if len(series) > 1:
             found = f"holds {len(series)} DICOM series instead of one"
@@ -112,7 +117,12 @@ def _unread(folder: Path, lost: list[str], num_files: int) -> BadScan:
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+    if path.name.startswith(".") or path.name == "DICOMDIR":
+        return False
+    if path.is_symlink() and (fault := absence(path)):
+        found, remedy = fault
+        raise BadScan(path.parent, "no_file", f"{path.name}: {found}", remedy)
+    if not path.is_file():
         return False
     return path.suffix.lower() == ".dcm" or _has_magic(path)
 
@@ -158,9 +168,13 @@ def _check_places(folder: Path, slices: list[dict[str, str]], affine: np.ndarray
         raise BadScan(folder, "damaged", found, GET_AGAIN) from error
     if np.ptp(directions, axis=0).max() > PLACE_TOLERANCE:
         raise BadScan(folder, "wrong_format", "has slices of different directions", ONE_SERIES)
-    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    if steps.min() < SAME_PLACE_MM:
-        raise BadScan(folder, "not_3d", "has several slices in one place", ONE_SERIES)
+    # where two slices share a place, GDCM gives the files in another order
+    along = places @ np.cross(directions[0, :3], directions[0, 3:])
+    steps = np.linalg.norm(np.diff(places[np.argsort(along, kind="stable")], axis=0), axis=1)
+    num_doubled = int(np.sum(steps < SAME_PLACE_MM))
+    if num_doubled:
+        found = f"has several slices in one place ({num_doubled} of its {len(places)} files)"
+        raise BadScan(folder, "not_3d", found, ONE_PER_SLICE)
     step = float(np.median(steps))
     meant = affine[:3, 3] + np.outer(np.arange(len(places)), affine[:3, 2])
     if np.linalg.norm(places - meant, axis=1).max() <= PLACE_TOLERANCE * step:
@@ -182,11 +196,16 @@ def _numbers(tags: Mapping[str, str], key: str, number: int) -> list[float]:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    """What ITK warns of is looked at here, and raised."""
-    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+def undisturbed() -> Iterator[None]:
+    """Keep ITK from printing warnings, whose causes are raised here, and from leaving a locale.
+
+    Writing DICOM sets the process's locale to C, in which Python reads text files as ASCII.
+    """
+    warns = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    language = locale.setlocale(locale.LC_ALL)
     SimpleITK.ProcessObject.GlobalWarningDisplayOff()
     try:
         yield
     finally:
-        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(warns)
+        locale.setlocale(locale.LC_ALL, language)

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK
 
 from mgmt_ray.base import CannotWrite, fingerprint
-from mgmt_ray.cohort.dicom import ORIENTATION, POSITION
+from mgmt_ray.cohort.dicom import ORIENTATION, POSITION, undisturbed
 
 SERIES_UID = "0020|000e"
 
@@ -41,7 +41,8 @@ def write_series(image: SimpleITK.Image, folder: Path, patient: str, description
             for key, value in (common | own).items():
                 part.SetMetaData(key, value)
             writer.SetFileName(str(folder / f"Image-{i + 1}.dcm"))
-            writer.Execute(part)
+            with undisturbed():
+                writer.Execute(part)
     except (OSError, RuntimeError) as error:
         raise CannotWrite(
             f"{folder}: the series cannot be written. Free some space or choose another folder."

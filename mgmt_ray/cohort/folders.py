@@ -1,17 +1,31 @@
-"""Finding a data set's subjects and its table below a folder, by layout."""
+"""Finding a data set's subjects, files and table below a folder."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.problem import GET_AGAIN, Problem
 
-SEARCH_DEPTH = 4
-"""Levels of folders below the root in which subjects and tables are looked for."""
+SEARCH_DEPTH = 5
+"""Levels of folders below the root that are entered."""
+
+GET_CONTENT = (
+    "Get the file's content, for instance with git annex get, or leave the subject out with "
+    "cohort.exclude"
+)
+
+NO_DATA = re.compile(r"\.|lost\+found$")
+"""Names of folders that are never entered: hidden ones, and the one a file system makes itself."""
+
+
+def _first_group(match: re.Match[str]) -> str:
+    return match[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +34,11 @@ class DataSetLayout:
 
     Attributes:
         name: of the data set, for errors.
-        subject: what a subject's folder is called; the first group is the id.
+        subject: what a subject's folder is called.
         not_entered: beginnings of folders' names below which no subject's folder can be.
         table: pattern of the table's name.
         example: of a subject's folder, for errors.
+        id_of: the id that a folder's name gives; the first group by default.
     """
 
     name: str
@@ -31,11 +46,12 @@ class DataSetLayout:
     not_entered: re.Pattern[str]
     table: str
     example: str
+    id_of: Callable[[re.Match[str]], str] = _first_group
 
 
 @dataclass(frozen=True, slots=True)
-class FoundCopy:
-    """A copy of a data set.
+class FoundDataSet:
+    """Where a data set's table and subjects are.
 
     Attributes:
         table: the newest.
@@ -47,72 +63,146 @@ class FoundCopy:
 
     def fault(self, subject: str) -> Problem | None:
         """Say so when a subject's folder is there more than once."""
-        folders = self.folders.get(subject, ())
-        if len(folders) < 2:
-            return None
-        found = f"{len(folders)} folders: {', '.join(map(str, folders))}"
-        return Problem(
-            subject, "duplicated_subject", str(folders[0]), found, "Keep the right folder"
-        )
+        return doubled(subject, self.folders.get(subject, ()))
 
 
-def find_copy(root: Path, layout: DataSetLayout) -> FoundCopy:
+def find_data_set(root: Path, layout: DataSetLayout) -> FoundDataSet:
     """Find the table and every subject's folder at or below a folder.
 
     Raises:
-        MgmtError: one of them is not there, or two tables could be meant.
+        MgmtError: one of them is not there, two tables could be meant, or a folder is unreadable.
     """
-    if not root.is_dir():
-        raise MgmtError(
-            f"{root}: no such folder. Give the folder of your {layout.name} copy "
-            f"(it holds {layout.table} and the images) with --data or cohort.root."
-        )
     folders: dict[str, tuple[Path, ...]] = {}
-    tables: list[Path] = []
-    for folder in walk(root, layout.not_entered, SEARCH_DEPTH):
-        tables += folder.glob(layout.table)
-        for child in _folders_in(folder):
-            if match := layout.subject.fullmatch(child.name):
-                folders[match[1]] = (*folders.get(match[1], ()), child)
+    paths = paths_below(root, layout.name, f"{layout.table} and the images", layout.not_entered)
+    for path in paths:
+        if (match := layout.subject.fullmatch(path.name)) and is_folder(path):
+            name = layout.id_of(match)
+            folders[name] = (*folders.get(name, ()), path)
     if not folders:
         raise MgmtError(
             f"{root}: no {layout.name} images; looked for folders like {layout.example} down to "
             f"{SEARCH_DEPTH} levels below. Give the folder above them."
         )
-    return FoundCopy(_newest(tables, root, layout), folders)
+    return FoundDataSet(newest_table(root, layout.table, paths), folders)
 
 
-def _newest(tables: list[Path], root: Path, layout: DataSetLayout) -> Path:
+def doubled(subject: str, folders: tuple[Path, ...]) -> Problem | None:
+    """A subject's folders are a fault where they are more than one."""
+    if len(folders) < 2:
+        return None
+    found = f"{len(folders)} folders: {', '.join(map(str, folders))}"
+    return Problem(subject, "duplicated_subject", str(folders[0]), found, "Keep the right folder")
+
+
+def newest_table(root: Path, pattern: str, paths: Iterable[Path], what: str = "table") -> Path:
+    """The table of the highest version in its name among what is below a folder.
+
+    Args:
+        root: for the errors.
+        pattern: of the table's name.
+        paths: what is below the folder.
+        what: the table is called in the errors.
+
+    Raises:
+        MgmtError: there is none, or more than one of that version.
+    """
+    tables = [path for path in paths if fnmatchcase(path.name, pattern)]
     if not tables:
         raise MgmtError(
-            f"{root}: no table; looked for {layout.table} down to {SEARCH_DEPTH} levels below. "
+            f"{root}: no {what}; looked for {pattern} down to {SEARCH_DEPTH} levels below. "
             "Download it from the data set's page and put it beside the images."
         )
-    version = max(map(version_of, tables))
-    newest = [table for table in tables if version_of(table) == version]
+    version = max(map(_version_of, tables))
+    newest = [table for table in tables if _version_of(table) == version]
     if len(newest) > 1:
         raise MgmtError(
-            f"{root}: more than one table ({', '.join(map(str, sorted(newest)))}). "
+            f"{root}: more than one {what} ({', '.join(map(str, sorted(newest)))}). "
             "Keep the one that is meant, or give the folder of one copy."
         )
     return newest[0]
 
 
-def walk(folder: Path, not_entered: re.Pattern[str], depth: int) -> Iterator[Path]:
-    """A folder and those below it, but not below names that begin with ``not_entered``."""
-    yield folder
-    if depth == 0:
-        return
-    for child in _folders_in(folder):
-        if not not_entered.match(child.name):
-            yield from walk(child, not_entered, depth - 1)
+def paths_below(root: Path, name: str, content: str, not_entered: re.Pattern[str]) -> list[Path]:
+    """Every file and folder below a data set's folder, in order.
+
+    Args:
+        root: the data set's folder.
+        name: of the data set, for the error.
+        content: what the folder holds, for the error.
+        not_entered: beginnings of the names of folders that are not looked into.
+
+    Raises:
+        MgmtError: no such folder, or one that cannot be read.
+    """
+    if not is_folder(root):
+        raise MgmtError(
+            f"{root}: no such folder. Give the folder of your {name} copy (it holds {content}) "
+            "with --data or cohort.root."
+        )
+    return list(_walk(root, not_entered, SEARCH_DEPTH))
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir())
+def _walk(folder: Path, not_entered: re.Pattern[str], depth: int) -> Iterator[Path]:
+    for child in listed(folder):
+        yield child
+        if depth == 0 or NO_DATA.match(child.name) or not_entered.match(child.name):
+            continue
+        if is_folder(child):
+            yield from _walk(child, not_entered, depth - 1)
 
 
-def version_of(table: Path) -> list[int]:
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, by name.
+
+    Raises:
+        MgmtError: it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder.
+
+    Raises:
+        MgmtError: that cannot be told, for who asks may not look.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> MgmtError:
+    return MgmtError(
+        f"{path}: cannot be read ({error.strerror}). Get permission to read it, or give a "
+        "cohort.root that does not contain it."
+    )
+
+
+def find_nifti(path: Path) -> Path | None:
+    """A file by its name ``….nii.gz``, or the same unpacked (``….nii``) where only that is there.
+
+    A link that points nowhere is found too: whoever opens it says so (see :func:`absence`).
+    """
+    return next((p for p in (path, path.with_suffix("")) if os.path.lexists(p)), None)
+
+
+def absence(path: Path) -> tuple[str, str] | None:
+    """Why a file or folder cannot be had, and what to do about it; None where it is there."""
+    try:
+        if path.exists():
+            return None
+        linked = path.is_symlink()
+    except OSError as error:
+        remedy = "Mend its name or permission, or leave the subject out with cohort.exclude"
+        return f"cannot be looked at ({error.strerror})", remedy
+    return ("the link points nowhere", GET_CONTENT) if linked else ("no such file", GET_AGAIN)
+
+
+def _version_of(table: Path) -> list[int]:
     """The version in a table's name: [2, 1] of ``..._v2.1.csv``; empty where there is none."""
     numbers = re.search(r"_v(\d+(?:\.\d+)*)", table.name)
     return [int(n) for n in numbers[1].split(".")] if numbers else []

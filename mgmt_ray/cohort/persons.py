@@ -1,25 +1,74 @@
-"""The same human being under several names: by a crosswalk, and by equal voxels.
-
-Training cohort alone: ``same_persons(subjects, rows)``. Training and external cohort, so that
-nobody is in both: ``same_persons((*training, *external), rows)``; the subjects come back in order.
-"""
+"""The same human being under several names: by a crosswalk, and by equal voxels."""
 
 from __future__ import annotations
 
 import csv
-import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.reader import Reading
 from mgmt_ray.cohort.scan import EMPTY_HASH
-from mgmt_ray.cohort.subject import Subject
 
 Crosswalk: TypeAlias = tuple[tuple[str, ...], ...]
-"""Rows of cells; all cells of a row that name subjects name one person."""
+"""Rows of cells; all ids of a row name one person."""
+
+Key: TypeAlias = tuple[str, str]
+"""A cohort's name and an id in it: two hospitals may use one id for two people."""
+
+PUBLIC = (
+    (re.compile(r"(UPENN-GBM-\d{5})(_\d\d)?", re.IGNORECASE), "{0}"),
+    (re.compile(r"(BRATS2021)_(\d{5})", re.IGNORECASE), "BraTS2021_{1}"),
+    (re.compile(r"(UCSF-PDGM)-0?(\d{3})(_FU\w*)?(_nifti)?", re.IGNORECASE), "UCSF-PDGM-0{1}"),
+    (re.compile(r"(TCGA-\w\w-\w{4})(-[\w-]+)?", re.IGNORECASE), "{0}"),
+)
+"""Ids of public data sets with what is added for a session, and the person's name in them."""
+
+MOST_NAMES = 20
+"""More subjects than this are no one person: the crosswalk then holds something else than ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Somebody whom a reader found, whether a subject or left out.
+
+    Attributes:
+        cohort: its name in the study; empty for the study's own.
+        id: in that cohort.
+        person: as the reader says; a name of a public data set means the same in all cohorts, and
+            so does one that is not simply the id.
+    """
+
+    cohort: str
+    id: str
+    person: str
+
+    @property
+    def key(self) -> Key:
+        """Unique among several cohorts."""
+        return self.cohort, self.id
+
+
+def known_in(reading: Reading, cohort: str = "") -> list[Known]:
+    """Everybody of a reading: a person may be connected through somebody who is left out."""
+    found = {s.id: Known(cohort, s.id, s.person) for s in reading.subjects}
+    others = [e.subject for e in reading.exclusions if e.scope == "cohort"]
+    others += [p.subject for p in reading.problems]
+    for name in others:
+        found.setdefault(name, Known(cohort, name, public_name(name) or name))
+    return list(found.values())
+
+
+def public_name(text: str) -> str:
+    """A person's name in a public data set, whatever session or spelling; empty for other text."""
+    for pattern, name in PUBLIC:
+        if match := pattern.fullmatch(text):
+            return name.format(*(part.upper() for part in match.groups() if part))
+    return ""
 
 
 def read_crosswalk(path: Path) -> Crosswalk:
@@ -30,8 +79,8 @@ def read_crosswalk(path: Path) -> Crosswalk:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        delimiter = max(",;\t", key=text.partition("\n")[0].count)
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        delimiter = max(",;\t", key=text.count)
+        rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise MgmtError(
@@ -41,61 +90,137 @@ def read_crosswalk(path: Path) -> Crosswalk:
     return tuple(tuple(cell.strip() for cell in row) for row in rows)
 
 
-def same_persons(
-    subjects: Sequence[Subject], crosswalk: Iterable[Sequence[str]]
-) -> tuple[Subject, ...]:
-    """Give all subjects that are one person by a crosswalk the same ``person``.
+def find_persons(
+    people: Sequence[Known],
+    crosswalk: Iterable[Sequence[str]] = (),
+    pairs: Iterable[tuple[Key, Key]] = (),
+) -> dict[Key, str]:
+    """Who is the same human being.
 
-    A cell counts where it is exactly an id or a person of a subject here; sites, dates and
-    strangers' ids connect nobody. Rows that share a person are one person. An id that subjects of
-    two cohorts have stands for both.
+    A cell of a crosswalk counts where it names somebody here (by id or person, in any case, with
+    or without a public data set's session), or where it could be an id, with letters and digits and
+    no space: then it connects rows, though nobody here has it. Sites, ages and dates connect
+    nobody.
 
     Args:
-        subjects: of one cohort, or of several.
-        crosswalk: rows whose cells name one person.
+        people: of one cohort, or of several.
+        crosswalk: rows whose ids name one person.
+        pairs: who is known to be the same otherwise, by equal voxels.
 
     Returns:
-        The subjects in their order; of the connected persons' names the first by spelling is taken.
+        A person's name by key: of all that are connected the first by spelling.
+
+    Raises:
+        MgmtError: so many would be one person that the crosswalk cannot hold ids alone.
     """
-    named: dict[str, set[str]] = {}
-    for subject in subjects:
-        for name in (subject.id, subject.person):
-            named.setdefault(name, set()).add(subject.person)
-    parent = {subject.person: subject.person for subject in subjects}
+    parts = _Parts()
+    named: dict[str, list[Known]] = {}
+    for known in people:
+        parts.join(known.key, _node(known))
+        for name in {_plain(known.id), _plain(known.person)}:
+            named.setdefault(name, []).append(known)
     for row in crosswalk:
-        persons = sorted({person for cell in row for person in named.get(cell, ())})
-        for person in persons[1:]:
-            first, second = sorted((_root(parent, persons[0]), _root(parent, person)))
-            parent[second] = first
-    return tuple(replace(s, person=_root(parent, s.person)) for s in subjects)
+        nodes: list[object] = []
+        for cell in filter(None, row):
+            nodes += [known.key for known in named.get(_plain(cell), [])]
+            if _could_be_id(cell):
+                nodes.append(("name", _plain(cell)))
+        for node in nodes[1:]:
+            parts.join(nodes[0], node)
+    for first, second in pairs:
+        parts.join(first, second)
+    members: dict[object, list[Known]] = {}
+    for known in people:
+        members.setdefault(parts.root(known.key), []).append(known)
+    _refuse_crowds(members.values())
+    return {
+        known.key: min(map(_name, together)) for together in members.values() for known in together
+    }
 
 
-def _root(parent: dict[str, str], name: str) -> str:
-    while parent[name] != name:
-        parent[name] = parent[parent[name]]
-        name = parent[name]
-    return name
+def matches(people: Sequence[Known], crosswalk: Iterable[Sequence[str]]) -> int:
+    """How many people a crosswalk names."""
+    cells = {_plain(cell) for row in crosswalk for cell in row if cell}
+    return sum(bool({_plain(k.id), _plain(k.person)} & cells) for k in people)
 
 
 def by_voxels(
-    hashes: Mapping[str, Mapping[str, str]],
-) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Pairs of subjects that share at least one scan, under whatever modality.
+    hashes: Mapping[Key, Mapping[str, str]],
+) -> list[tuple[Key, Key, tuple[str, ...]]]:
+    """Pairs of subjects that share at least one image, under whatever modality.
 
     Args:
-        hashes: by subject's id and modality, of the voxels (``scan.voxel_hash``); that of an empty
-            scan never counts.
+        hashes: by subject and modality, of the voxels (``scan.voxel_hash``); that of an empty scan
+            never counts.
 
     Returns:
-        (first id, second id, the second's modalities whose voxels the first has too), sorted.
+        (first, second, the second's modalities whose voxels the first has too), sorted.
     """
-    owners: dict[str, dict[str, list[str]]] = {}
+    owners: dict[str, dict[Key, list[str]]] = {}
     for subject in sorted(hashes):
         for modality, voxels in sorted(hashes[subject].items()):
             if voxels != EMPTY_HASH:
                 owners.setdefault(voxels, {}).setdefault(subject, []).append(modality)
-    shared: dict[tuple[str, str], set[str]] = {}
+    shared: dict[tuple[Key, Key], set[str]] = {}
     for by_subject in owners.values():
         for first, second in combinations(by_subject, 2):
             shared.setdefault((first, second), set()).update(by_subject[second])
     return [(*pair, tuple(sorted(modalities))) for pair, modalities in sorted(shared.items())]
+
+
+class _Parts:
+    """Connected parts of a graph (union by root)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[object, object] = {}
+
+    def root(self, node: object) -> object:
+        """The part's representative."""
+        parent = self._parent.setdefault(node, node)
+        while parent != node:
+            self._parent[node] = self._parent[parent]
+            node, parent = parent, self._parent[parent]
+        return node
+
+    def join(self, first: object, second: object) -> None:
+        """Make one part of two."""
+        self._parent[self.root(second)] = self.root(first)
+
+
+def _node(known: Known) -> object:
+    """What all who are this person have in common."""
+    if _means_the_same_everywhere(known):
+        return "name", _plain(known.person)
+    return "local", known.cohort, known.person
+
+
+def _name(known: Known) -> str:
+    """The person's name, which no other person in any cohort has."""
+    if _means_the_same_everywhere(known) or not known.cohort:
+        return known.person
+    return f"{known.person} of {known.cohort}"
+
+
+def _means_the_same_everywhere(known: Known) -> bool:
+    return bool(public_name(known.person)) or known.person != known.id
+
+
+def _plain(text: str) -> str:
+    """One spelling for names that mean the same."""
+    text = text.strip().removesuffix(".gz").removesuffix(".nii")
+    return (public_name(text) or text).casefold()
+
+
+def _could_be_id(cell: str) -> bool:
+    has = {"letter": any(c.isalpha() for c in cell), "digit": any(c.isdigit() for c in cell)}
+    return all(has.values()) and not any(c.isspace() for c in cell)
+
+
+def _refuse_crowds(parts: Iterable[Sequence[Known]]) -> None:
+    for together in parts:
+        if len({(known.cohort, known.person) for known in together}) > MOST_NAMES:
+            some = ", ".join(known.id for known in together[:5])
+            raise MgmtError(
+                f"cohort.crosswalk: {len(together)} subjects ({some} ...) would be one person. "
+                "Keep columns of ids only; one of sites or scanners connects everybody."
+            )

@@ -10,6 +10,7 @@ from mgmt_ray.base import MgmtError
 
 Kind: TypeAlias = Literal[
     "no_file",
+    "unreadable",
     "empty_file",
     "truncated",
     "wrong_checksum",
@@ -22,10 +23,12 @@ Kind: TypeAlias = Literal[
     "no_mask",
     "empty_mask",
     "unknown_mask_label",
+    "small_scan",
     "clipped",
     "missing_modality",
     "same_voxels",
     "same_person",
+    "same_mask",
     "duplicated_subject",
     "two_labels",
     "unknown_label",
@@ -84,4 +87,4 @@ class Problem:
     modality: str = ""
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.where}: {self.found}. {self.remedy}."
+        return f"{self.subject}: {self.where}: {self.found} ({self.kind}). {self.remedy}."

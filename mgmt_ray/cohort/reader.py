@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from mgmt_ray.base import Config, InputPath, MgmtError
-from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.base import Config, InputPath
+from mgmt_ray.cohort.cohort import FIXED_COLUMNS, Exclusion
+from mgmt_ray.cohort.folders import absence
 from mgmt_ray.cohort.problem import OF_SCANS, Action, Kind, Problem
-from mgmt_ray.cohort.subject import Subject, by_group
+from mgmt_ray.cohort.rows import shown
+from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject, by_group
+
+RESERVED = ("cohort", *MODALITY_GROUPS, *FIXED_COLUMNS)
+"""Names with a meaning of their own in the study's tables."""
+
+
+def _in_quotes(ids: Any) -> Any:
+    numbers = [name for name in ids if not isinstance(name, str)] if _is_list(ids) else []
+    if numbers:
+        # YAML reads 00123 as the octal number 83
+        raise ValueError(f"{', '.join(map(str, numbers))}: write ids in quotes, like '00123'")
+    return ids
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+Ids: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_in_quotes)]
+"""Ids of subjects, in a configuration."""
 
 
 class ReaderConfig(Config):
@@ -26,7 +46,7 @@ class ReaderConfig(Config):
     modalities: tuple[str, ...] = Field(
         (), validate_default=True, description="scans to read; none named: all that there are"
     )
-    exclude: tuple[str, ...] = Field((), description="ids of subjects to leave out on purpose")
+    exclude: Ids = Field((), description="ids of subjects to leave out on purpose")
     rules: dict[Kind, Action] = Field(
         {}, description="what to do about problems of a kind, instead of stopping"
     )
@@ -34,6 +54,11 @@ class ReaderConfig(Config):
         None, description="CSV in which all ids in a row are one person (see ``persons``)"
     )
     mask_labels: tuple[int, ...] = Field((1, 2, 4), description="labels a mask may have beside 0")
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The modalities by what is of use only together; a group is taken whole or not at all."""
+        return by_group(self.modalities)
 
     @field_validator("modalities")
     @classmethod
@@ -64,6 +89,9 @@ def check_modalities(modalities: tuple[str, ...], offered: tuple[str, ...]) -> N
     unknown = [m for m in modalities if m not in offered]
     if unknown:
         raise ValueError(f"no modality {', '.join(unknown)}; there are {', '.join(offered)}")
+    reserved = [m for m in modalities if m in RESERVED]
+    if reserved:
+        raise ValueError(f"{', '.join(reserved)}: means something else here; name it otherwise")
     odd = [m for m in modalities if not m.replace("-", "").replace("_", "").isalnum()]
     if odd:
         raise ValueError(f"{', '.join(odd)}: write letters, digits, - and _ only")
@@ -85,82 +113,134 @@ class Reading:
         problems: faults of tables and of missing files; a file's content is looked at later.
     """
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Subject, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
+def merge(readings: Iterable[Reading]) -> Reading:
+    """Several subjects' readings as one, in their order."""
+    parts = list(readings)
+    return Reading(
+        tuple(subject for part in parts for subject in part.subjects),
+        tuple(exclusion for part in parts for exclusion in part.exclusions),
+        tuple(problem for part in parts for problem in part.problems),
+    )
+
+
+def leave_out(subject: str, reason: str) -> Reading:
+    """The reading of a subject that is excluded whole."""
+    return Reading(exclusions=(Exclusion(subject, "cohort", reason),))
+
+
+def no_mask(
+    subject: str,
+    where: Path,
+    found: str = "no tumour mask",
+    remedy: str = "Copy the file there, or leave the subject out with cohort.exclude",
+) -> Problem:
+    """The problem of a subject without a mask."""
+    return Problem(subject, "no_mask", shown(where), found, remedy)
+
+
+def offer(
+    subject: Subject,
+    groups: Mapping[str, tuple[str, ...]],
+    where: Path,
+    mask_fault: Problem | None = None,
+) -> Reading:
+    """The reading of one subject, in which each group of modalities is whole or a problem.
+
+    Args:
+        subject: with every scan that was found, at least one of the wanted, and a place of a mask.
+        groups: modalities of the study, by what is of use only together.
+        where: the folder or table in which the scans were looked for.
+        mask_fault: what is wrong with the mask, if it was not found.
+    """
+    scans, lacks, problems = complete_groups(subject.id, subject.scans, groups, where)
+    mask_fault = mask_fault or _no_file(subject.id, subject.mask)
+    if mask_fault:
+        problems.append(mask_fault)
+    if mask_fault or not scans:
+        return Reading(problems=tuple(problems))
+    return Reading((replace(subject, scans=scans),), tuple(lacks), tuple(problems))
+
+
 def complete_groups(
-    subject: str, found: Mapping[str, Path], wanted: tuple[str, ...], folder: Path
+    subject: str,
+    found: Mapping[str, Path],
+    groups: Mapping[str, tuple[str, ...]],
+    where: Path,
 ) -> tuple[dict[str, Path], list[Exclusion], list[Problem]]:
     """Offer each group of modalities whole or not at all.
 
     Args:
         subject: its id.
-        found: every scan on the disk.
-        wanted: modalities of the study.
-        folder: where the scans were looked for.
+        found: every scan that is on the disk, or should be.
+        groups: modalities of the study, by what is of use only together.
+        where: the folder or table in which the scans were looked for.
 
     Returns:
         The scans offered; an exclusion for each group of which there is nothing; a problem for each
-        group of which something is missing. That is for the study to decide: with the rule
-        ``missing_modality: exclude_scans`` the group is left out.
+        scan whose file cannot be had, and for each other group of which something is missing, which
+        the rule ``missing_modality: exclude_scans`` leaves out.
     """
     offered: dict[str, Path] = {}
     exclusions: list[Exclusion] = []
     problems: list[Problem] = []
-    for group, members in by_group(wanted).items():
+    for group, members in groups.items():
         missing = [m for m in members if m not in found]
         if len(missing) == len(members):
             exclusions.append(Exclusion(subject, group, f"no {group}"))
             continue
-        offered |= {m: found[m] for m in members if m in found}
-        if missing:
+        own = {m: found[m] for m in members if m in found}
+        absent = {m: fault for m in own if (fault := _no_file(subject, own[m], m))}
+        offered |= {m: path for m, path in own.items() if m not in absent}
+        problems += absent.values()
+        # a file that cannot be had already stands for what its group lacks
+        if missing and not absent:
             problems.append(
                 Problem(
                     subject,
                     "missing_modality",
-                    str(folder),
+                    str(where),
                     f"incomplete {group}: {', '.join(missing)} missing",
                     "Copy the file there, or set cohort.rules.missing_modality: exclude_scans",
-                    next(m for m in members if m in found),
+                    next(iter(own)),
                 )
             )
     return offered, exclusions, problems
 
 
-def read_rows(path: Path, needed: tuple[str, ...], delimiter: str = ",") -> list[dict[str, str]]:
-    """The rows of a table by the names of its columns; cells as text without outer spaces.
+def _no_file(subject: str, path: Path, modality: str = "") -> Problem | None:
+    fault = absence(path)
+    return Problem(subject, "no_file", shown(path), *fault, modality) if fault else None
+
+
+def row_fault(
+    subject: str,
+    table: Path,
+    column: str,
+    words: Sequence[str],
+    labels: Mapping[str, int | None],
+) -> Problem | None:
+    """What is wrong with a subject's rows, if anything is.
 
     Args:
-        path: CSV with a first line of names; a byte order mark is skipped.
-        needed: columns that must be there.
-        delimiter: between cells.
-
-    Raises:
-        MgmtError: no such file, no table, or a column is missing.
+        subject: its id.
+        table: for the error.
+        column: of the label.
+        words: the label in each row of the subject, spelled as in ``labels``.
+        labels: what a word may be, and the label it gives.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [[c.strip() for c in line] for line in csv.reader(file, delimiter=delimiter)]
-    except OSError as error:
-        raise MgmtError(
-            f"{path}: cannot be read ({error.strerror}). Give the table's right place."
-        ) from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise MgmtError(f"{path}: is no table ({error}). Save it as CSV (UTF-8).") from error
-    columns = lines[0] if lines else []
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise MgmtError(
-            f"{path}: has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(columns) or 'none'}. Take the table as downloaded, names first."
-        )
-    for number, line in enumerate(lines, start=1):
-        if any(line[len(columns) :]):
-            raise MgmtError(
-                f"{path}: row {number} has {len(line)} cells and the header {len(columns)}. "
-                "Put quotes around a cell that holds the delimiter."
-            )
-    filled = [line + [""] * (len(columns) - len(line)) for line in lines[1:] if any(line)]
-    return [dict(zip(columns, line, strict=False)) for line in filled]
+    if len({labels.get(word, word) for word in words}) > 1:
+        found = f"{len(words)} rows with {column} {' and '.join(sorted(map(repr, set(words))))}"
+        return Problem(subject, "two_labels", str(table), found, "Keep the right row")
+    if len(words) > 1:
+        found = f"{len(words)} rows"
+        return Problem(subject, "duplicated_subject", str(table), found, "Keep one row")
+    if words and words[0] not in labels:
+        known = ", ".join(word for word in labels if word)
+        remedy = f"Write one of {known} in the column {column}"
+        return Problem(subject, "unknown_label", str(table), f"{column} is {words[0]!r}", remedy)
+    return None

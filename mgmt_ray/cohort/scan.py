@@ -46,6 +46,8 @@ AXES = axcodes2ornt(("S", "P", "L"))
 TINY = 1e-9
 """Below this determinant an affine is singular: voxels of a nanometre do not exist."""
 
+LARGEST = float(np.finfo(np.float32).max)
+
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 EMPTY_HASH = "empty"
@@ -119,9 +121,9 @@ def read_scan(path: Path) -> Scan:
     """
     voxels, affine = read_series(path) if path.is_dir() else _read_nifti(path)
     if voxels.dtype.kind == "f":
-        num_strange = voxels.size - int(np.count_nonzero(np.isfinite(voxels)))
+        num_strange = voxels.size - int(np.count_nonzero(np.abs(voxels) <= LARGEST))
         if num_strange:
-            found = f"{num_strange} voxels are NaN or infinite"
+            found = f"{num_strange} voxels are NaN or infinite (in single precision)"
             raise BadScan(path, "not_finite", found, LOOK_AT_IT)
     if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > TINY):
         found = "the file is damaged (its header gives voxels no place)"
@@ -134,19 +136,21 @@ def read_scan(path: Path) -> Scan:
 
 
 def voxel_hash(scan: Scan) -> str:
-    """SHA-256 (hexadecimal) of the voxels that are not 0, cut to their box, as float32.
+    """SHA-256 (hexadecimal) of the values that are not 0, as float32 in the order of their size.
 
-    A copy keeps it under another name, compression, number type, margin or orientation.
+    A copy keeps it under another name, compression, number type, margin or orientation, even where
+    its header was lost: the order of voxels does not matter, and two scans of a million values do
+    not agree in all of them by chance.
     """
-    found = scan.voxels != 0
-    box = []
-    for axis in range(3):
-        filled = np.flatnonzero(found.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not filled.size:
-            return EMPTY_HASH
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    part = np.ascontiguousarray(scan.voxels[tuple(box)], dtype=np.float32)
-    return hashlib.sha256(repr(part.shape).encode() + part.tobytes()).hexdigest()
+    values = np.asarray(scan.voxels, dtype=np.float32).ravel()
+    values = np.sort(values[values != 0])
+    return hashlib.sha256(values.tobytes()).hexdigest() if values.size else EMPTY_HASH
+
+
+def mask_hash(mask: Scan) -> str:
+    """SHA-256 (hexadecimal) of where a mask marks tumour and how; its place counts."""
+    labels = np.ascontiguousarray(mask.voxels, dtype=np.int16)
+    return hashlib.sha256(repr(labels.shape).encode() + labels.tobytes()).hexdigest()
 
 
 def times(extents: tuple[int, ...]) -> str:
@@ -177,7 +181,9 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except (ImageFileError, HeaderDataError, ValueError, OverflowError, EOFError) as error:
         found = f"the file is damaged (its header makes no sense: {first_line(error)})"
         raise BadScan(path, "damaged", found, GET_AGAIN) from error
-    if voxels.dtype.names or voxels.ndim != 3:
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]  # a single volume, told as a series of one
+    if voxels.dtype.kind not in "biuf" or voxels.ndim != 3:
         size, kind_of_number = times(voxels.shape), voxels.dtype.name
         raise BadScan(
             path,
@@ -208,14 +214,15 @@ def _unpacked(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise BadScan(path, "no_file", "no such file", GET_AGAIN) from error
     except EOFError as error:
-        found = "the file is truncated (its gzip stream has no end)"
+        found = "the file is truncated (its gzip stream has no end, or something follows it)"
         raise BadScan(path, "truncated", found, GET_AGAIN) from error
     except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc] # stub: a value
         kind: Kind = "wrong_checksum" if "CRC" in str(error) else "damaged"
         raise BadScan(path, kind, f"the file is damaged ({error})", GET_AGAIN) from error
     except OSError as error:
         found = f"cannot be read ({error.strerror or error})"
-        raise BadScan(path, "damaged", found, GET_AGAIN) from error
+        remedy = "Look at its permissions and at the disk, then repeat the command"
+        raise BadScan(path, "unreadable", found, remedy) from error
     if not content:
         raise BadScan(path, "empty_file", "the file is empty", GET_AGAIN)
     return content

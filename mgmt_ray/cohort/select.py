@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError, write_text
 from mgmt_ray.cohort.cohort import Cohort, Exclusion
-from mgmt_ray.cohort.persons import by_voxels, read_crosswalk, same_persons
+from mgmt_ray.cohort.persons import Key, by_voxels, find_persons, known_in, read_crosswalk
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderConfig, Reading
 from mgmt_ray.cohort.subject import Subject, group_of
 
 LEFT_OUT = "left out by cohort.exclude"
+ALSO_HERE = "also in the study's own cohort"
+MASK = "mask"
+"""Stands for a modality where hashes are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,13 @@ def select(
 ) -> Selection:
     """Apply ``exclude`` and ``rules`` to everything that is wrong, and find persons twice there.
 
+    Persons are connected through everybody whom the reader found, also those who are left out.
+
     Args:
         reading: what the reader found.
         config: of the reader.
         file_problems: of the files' content.
-        hashes: by subject and modality, of the voxels.
+        hashes: by subject and modality, of the voxels; the mask's under ``MASK``.
 
     Raises:
         MgmtError: ``exclude`` names somebody whom the data set does not have, or the crosswalk
@@ -64,51 +69,41 @@ def select(
     """
     problems = [*reading.problems, *file_problems]
     _refuse_unknown_ids(reading, problems, config)
-    subjects, exclusions, findings = _apply(reading.subjects, reading.exclusions, problems, config)
-    if config.crosswalk:
-        subjects = list(same_persons(subjects, read_crosswalk(config.crosswalk)))
-    here = {s.id: hashes.get(s.id, {}) for s in subjects}
-    person = {s.id: s.person for s in subjects}
-    pairs = [p for p in by_voxels(here) if person[p[0]] != person[p[1]]]
+    pairs = by_voxels({("", name): own for name, own in hashes.items()})
+    copies = [pair for pair in pairs if pair[2] != (MASK,)]
+    rows = read_crosswalk(config.crosswalk) if config.crosswalk else ()
+    people = known_in(reading)
+    person = find_persons(people, rows)
+    everything = find_persons(people, rows, [pair[:2] for pair in copies])
     if config.rules.get("same_person") == "keep_together":
-        subjects = _merge(subjects, [(first, second) for first, second, _ in pairs])
-    twins = [_twin(*pair, subjects) for pair in pairs]
-    torn = _torn(subjects, pairs)
-    subjects, exclusions, more = _apply(subjects, exclusions, [*twins, *torn], config)
-    findings = sorted([*findings, *more], key=lambda f: (f.problem.subject, f.problem.where))
+        person = everything
+    found = [replace(s, person=person["", s.id]) for s in reading.subjects]
+    subjects, exclusions, findings = _apply(found, reading.exclusions, problems, config)
+    strangers = _copies(subjects, {s.id: everything["", s.id] for s in subjects}, copies)
+    more = [*strangers, *_shared_masks(subjects, pairs), *_torn(subjects, everything)]
+    subjects, exclusions, later = _apply(subjects, exclusions, more, config)
+    findings = sorted([*findings, *later], key=lambda f: (f.problem.subject, f.problem.where))
     return Selection(Cohort(tuple(subjects), tuple(exclusions)), tuple(findings))
 
 
 def leave_out_persons(
-    external: Cohort,
-    cohort: Cohort,
-    found: Sequence[Subject],
-    crosswalks: Sequence[Path],
-    twins: Set[str],
+    external: Cohort, cohort: Cohort, person: Mapping[Key, str], name: str
 ) -> Cohort:
     """An external cohort without the persons of the study's own cohort, whom models may know.
 
     Args:
         external: to be predicted only.
         cohort: of training and test.
-        found: the subjects of both as their readers found them, under their first persons.
-        crosswalks: of both.
-        twins: ids in ``external`` whose voxels a subject of ``cohort`` has.
+        person: of everybody in both, by all that is known (see ``find_persons``).
+        name: of the external cohort.
     """
-    # all rows at once: one crosswalk may go on where another ends
-    rows = [row for path in crosswalks for row in read_crosswalk(path)]
-    rows += [(s.id, s.person) for s in (*cohort.subjects, *external.subjects)]
-    person = {s.id: s.person for s in same_persons(found, rows)}
-    known = {person[s.id] for s in cohort.subjects}
-    stay = [s for s in external.subjects if s.id not in twins and person[s.id] not in known]
+    known = {person["", s.id] for s in cohort.subjects}
+    stay = [s for s in external.subjects if person[name, s.id] not in known]
     staying = {s.id for s in stay}
-    out = [
-        Exclusion(s.id, "cohort", "also in the study's own cohort")
-        for s in external.subjects
-        if s.id not in staying
-    ]
-    gone = {e.subject for e in out}
-    return Cohort(tuple(stay), (*(e for e in external.exclusions if e.subject not in gone), *out))
+    gone = [s.id for s in external.subjects if s.id not in staying]
+    kept = [e for e in external.exclusions if e.subject not in gone]
+    out = [Exclusion(subject, "cohort", ALSO_HERE) for subject in gone]
+    return Cohort(tuple(stay), (*kept, *out))
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
@@ -177,48 +172,73 @@ def _apply(
     return [s for s in by_id.values() if s.id not in reasons], out, findings
 
 
-def _merge(subjects: Sequence[Subject], pairs: Sequence[tuple[str, str]]) -> list[Subject]:
-    """Give both subjects of each pair one person."""
-    person = {subject.id: subject.person for subject in subjects}
-    for first, second in pairs:
-        kept, other = sorted((person[first], person[second]))
-        person = {name: kept if p == other else p for name, p in person.items()}
-    return [replace(subject, person=person[subject.id]) for subject in subjects]
-
-
-def _twin(
-    first: str, second: str, modalities: Sequence[str], subjects: Sequence[Subject]
-) -> Problem:
-    where = next(str(s.scans[m]) for s in subjects if s.id == second for m in modalities)
-    return Problem(
-        second,
-        "same_person",
-        where,
-        f"has the voxels of {first} ({', '.join(modalities)})",
-        "Leave one out with cohort.exclude, name both in one row of cohort.crosswalk, or set "
-        "cohort.rules.same_person: keep_together or exclude_subject",
-    )
-
-
-def _torn(
-    subjects: Sequence[Subject], pairs: Sequence[tuple[str, str, tuple[str, ...]]]
+def _copies(
+    subjects: Sequence[Subject],
+    person: Mapping[str, str],
+    pairs: Sequence[tuple[Key, Key, tuple[str, ...]]],
 ) -> list[Problem]:
-    """Persons of two labels: by crosswalk, or by the voxels of two subjects."""
+    """Subjects that share scans with an earlier one who is not known to be the same person."""
+    shared = {(first[1], second[1]): modalities for first, second, modalities in pairs}
+    first_of: dict[str, Subject] = {}
+    problems = []
+    for subject in sorted(subjects, key=lambda s: s.id):
+        first = first_of.setdefault(person[subject.id], subject)
+        if first.person == subject.person:
+            continue
+        modalities = shared.get((first.id, subject.id), ())
+        which = ", ".join(modalities) or "through copies that are left out"
+        where = next((subject.scans[m] for m in modalities if m in subject.scans), subject.mask)
+        problems.append(
+            Problem(
+                subject.id,
+                "same_person",
+                str(where),
+                f"has the voxels of {first.id} ({which})",
+                "Leave one out with cohort.exclude, name both in one row of cohort.crosswalk, or "
+                "set cohort.rules.same_person: keep_together or exclude_subject",
+            )
+        )
+    return problems
+
+
+def _shared_masks(
+    subjects: Sequence[Subject], pairs: Sequence[tuple[Key, Key, tuple[str, ...]]]
+) -> list[Problem]:
+    """Subjects with the mask of another person: no two tumours are equal to the voxel."""
+    by_id = {subject.id: subject for subject in subjects}
+    return [
+        Problem(
+            second[1],
+            "same_mask",
+            str(by_id[second[1]].mask),
+            f"has the mask of {first[1]}, with other scans",
+            "Give each subject its own mask, or leave one out with cohort.exclude",
+        )
+        for first, second, modalities in pairs
+        if modalities == (MASK,)
+        and first[1] in by_id
+        and second[1] in by_id
+        and by_id[first[1]].person != by_id[second[1]].person
+    ]
+
+
+def _torn(subjects: Sequence[Subject], person: Mapping[Key, str]) -> list[Problem]:
+    """Persons of several labels."""
     by_person: dict[str, list[Subject]] = {}
     for subject in subjects:
-        by_person.setdefault(subject.person, []).append(subject)
-    by_id = {subject.id: subject for subject in subjects}
-    groups = [*by_person.values(), *([by_id[a], by_id[b]] for a, b, _ in pairs)]
-    problems = {}
-    for group in groups:
+        by_person.setdefault(person["", subject.id], []).append(subject)
+    problems = []
+    for group in by_person.values():
         if len({s.label if s.score is None else s.score for s in group}) > 1:
-            names = ", ".join(f"{s.id} {s.label}" for s in group)
-            for s in group:
-                problems[s.id] = Problem(
+            names = ", ".join(f"{s.id} {s.label if s.score is None else s.score:g}" for s in group)
+            problems += [
+                Problem(
                     s.id,
                     "two_labels",
                     str(s.mask),
                     f"one person has several labels ({names})",
                     "Find out which is right; leave the others out with cohort.exclude",
                 )
-    return list(problems.values())
+                for s in group
+            ]
+    return problems

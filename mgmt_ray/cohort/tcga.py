@@ -7,18 +7,17 @@ collection". Labels: by the median rule of Chen et al. 2020, or by MGMT-STP27.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 from pydantic import Field
 
 from mgmt_ray.base import InputPath, MgmtError
-from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.folders import SEARCH_DEPTH, is_folder, paths_below
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading, complete_groups
+from mgmt_ray.cohort.reader import ReaderConfig, Reading, leave_out, merge, no_mask, offer
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga_methylation import PROBES, Methylation, read_methylation
 
@@ -30,13 +29,13 @@ MASKS = {"corrected": "GlistrBoost_ManuallyCorrected", "automatic": "GlistrBoost
 
 SESSION_FILE = re.compile(
     r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})_(\d{4}\.\d{2}\.\d{2})_"
-    rf"({'|'.join((*SCANS.values(), *MASKS.values()))})\.nii\.gz"
+    rf"({'|'.join((*SCANS.values(), *MASKS.values()))})\.nii(?:\.gz)?"
 )
 METHYLATION_FILE = re.compile(
     r"(?!\.).*methylation(?:\d*|.*\.(?:txt|tsv|csv))(?:\.gz)?", re.IGNORECASE
 )
-SEARCH_DEPTH = 5
-"""Levels of folders below the root in which scans and methylation tables are looked for."""
+EVERYTHING_ENTERED = re.compile(r"(?!)")
+"""No folder's name: what tells a subject is the name of the file."""
 
 
 class TcgaConfig(ReaderConfig):
@@ -63,13 +62,13 @@ class Session:
 
     Attributes:
         files: by what their names say (see :data:`SCANS` and :data:`MASKS`).
-        again: a file whose name was found before.
+        again: a further file of the same scan or mask, by the same.
     """
 
     patient: str
     date: str
     files: dict[str, Path] = field(default_factory=dict)
-    again: list[Path] = field(default_factory=list)
+    again: dict[str, Path] = field(default_factory=dict)
 
 
 def session_file(patient: str, date: str, what: str) -> str:
@@ -85,31 +84,24 @@ def read_tcga(config: TcgaConfig) -> Reading:
     hundreds of patients with methylation data and no scans are not counted as found.
 
     With the rule "stp27" the label is final. With "median" a subject's score is the mean of its two
-    betas, and its label is provisional, for stratified draws alone: 1 where the score is above the
-    median of all subjects here. The label that is learnt uses a cut-off fitted on training subjects
-    (``splits.label_by_training``).
+    betas, and its label is 0 whatever the score: it is provisional and must not be used. The label
+    that is learnt uses a cut-off fitted on training subjects (``splits.label_by_training``).
 
     Raises:
         MgmtError: no such folder, scans or methylation table, or a table that cannot be used.
     """
-    paths = _files(config.root)
+    content = "methylation tables and the images"
+    paths = paths_below(config.root, "TCGA-GBM", content, EVERYTHING_ENTERED)
     sessions = find_sessions(config.root, paths)
     tables = config.methylation or find_tables(config.root, paths)
     measured, problems = read_methylation(tables, sessions.keys())
     faulty = {problem.subject for problem in problems}
-    subjects: list[Subject] = []
-    exclusions: list[Exclusion] = []
+    parts = [Reading(problems=tuple(problems))]
     for patient, (first, *later) in sessions.items():
-        exclusions += [
-            Exclusion(f"{patient}_{session.date}", "cohort", "follow-up scan") for session in later
-        ]
-        if patient in faulty:
-            continue
-        subject, lacks, missing = _read_session(first, measured.get(patient), config)
-        exclusions += lacks
-        problems += missing
-        subjects += [subject] if subject else []
-    return Reading(_labelled_by_median(subjects), tuple(exclusions), tuple(problems))
+        parts += [leave_out(f"{patient}_{session.date}", "follow-up scan") for session in later]
+        if patient not in faulty:
+            parts.append(_read_session(first, measured.get(patient), config))
+    return merge(parts)
 
 
 def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]:
@@ -127,9 +119,10 @@ def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]
         if match := SESSION_FILE.fullmatch(path.name):
             patient, date, what = match.groups()
             session = sessions.setdefault((patient, date), Session(patient, date))
-            if what in session.files:
-                session.again.append(path)
-            else:
+            other = session.files.get(what)
+            if other and other.parent != path.parent:
+                session.again[what] = path
+            else:  # of one file packed and unpacked the packed one comes last, and stays
                 session.files[what] = path
     if not sessions:
         raise MgmtError(
@@ -149,7 +142,8 @@ def find_tables(root: Path, paths: Iterable[Path]) -> list[Path]:
     Raises:
         MgmtError: there is none.
     """
-    tables = [path for path in paths if METHYLATION_FILE.fullmatch(path.name)]
+    named = (path for path in paths if METHYLATION_FILE.fullmatch(path.name))
+    tables = [path for path in named if not is_folder(path)]
     if not tables:
         raise MgmtError(
             f"{root}: no methylation table; looked for names like HumanMethylation450.gz down to "
@@ -159,46 +153,25 @@ def find_tables(root: Path, paths: Iterable[Path]) -> list[Path]:
     return sorted(tables, key=lambda path: ("450" not in path.name, str(path)))
 
 
-def _files(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise MgmtError(
-            f"{root}: no such folder. Give the folder of your TCGA-GBM copy with --data or "
-            "cohort.root."
-        )
-    return list(_walk(root, SEARCH_DEPTH))
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    for child in sorted(folder.iterdir()):
-        if not child.is_dir():
-            yield child
-        elif depth > 0:
-            yield from _walk(child, depth - 1)
-
-
-def _read_session(
-    session: Session, measured: Methylation | None, config: TcgaConfig
-) -> tuple[Subject | None, list[Exclusion], list[Problem]]:
+def _read_session(session: Session, measured: Methylation | None, config: TcgaConfig) -> Reading:
     patient, files = session.patient, session.files
     found = {m: files[name] for m, name in SCANS.items() if name in files}
     reason = _reason_to_exclude(found, measured, config.modalities)
     if reason or measured is None:
-        return None, [Exclusion(patient, "cohort", reason)], []
-    folder = next(iter(found.values())).parent
-    scans, lacks, problems = complete_groups(patient, found, config.modalities, folder)
-    kind = next((kind for kind, name in MASKS.items() if name in files), None)
+        return leave_out(patient, reason)
     if session.again:
-        problems.append(_twice(session))
-    if kind is None:
-        problems.append(_no_mask(session, folder))
-    if session.again or kind is None:
-        return None, [], problems
+        return Reading(problems=(_twice(session),))
+    folder = next(iter(found.values())).parent
+    kind = next((kind for kind, name in MASKS.items() if name in files), "automatic")
+    automatic = folder / session_file(patient, session.date, MASKS["automatic"])
+    mask = files.get(MASKS[kind])
     betas = {f"beta_{p}": f"{beta:.6g}" for p, beta in zip(PROBES, measured.betas, strict=True)}
     covariates = {"mask_kind": kind, **betas, "methylation_file": measured.file.name}
-    label = int(measured.is_methylated_by_stp27)
     score = measured.score if config.rule == "median" else None
-    subject = Subject(patient, label, scans, files[MASKS[kind]], covariates, score=score)
-    return subject, lacks, problems
+    label = int(measured.is_methylated_by_stp27) if score is None else 0
+    subject = Subject(patient, label, found, mask or automatic, covariates, score=score)
+    fault = None if mask else no_mask(patient, automatic, "no tumour mask, corrected or automatic")
+    return offer(subject, config.groups, folder, fault)
 
 
 def _reason_to_exclude(
@@ -210,27 +183,7 @@ def _reason_to_exclude(
 
 
 def _twice(session: Session) -> Problem:
-    again = session.again[0]
-    first = next(path for path in session.files.values() if path.name == again.name)
+    what, again = next(iter(session.again.items()))
     remedy = "Keep one copy of the patient's files below cohort.root"
-    found = f"is there twice, also as {first}"
+    found = f"is there twice, also as {session.files[what]}"
     return Problem(session.patient, "duplicated_subject", str(again), found, remedy)
-
-
-def _no_mask(session: Session, folder: Path) -> Problem:
-    return Problem(
-        session.patient,
-        "no_mask",
-        str(folder / session_file(session.patient, session.date, MASKS["automatic"])),
-        "no tumour mask, neither corrected nor automatic",
-        "Copy the masks there, or leave the subject out with cohort.exclude",
-    )
-
-
-def _labelled_by_median(subjects: list[Subject]) -> tuple[Subject, ...]:
-    """Provisional labels where there are scores (see :func:`read_tcga`)."""
-    scores = [subject.score for subject in subjects if subject.score is not None]
-    if not scores:
-        return tuple(subjects)
-    middle = median(scores)
-    return tuple(replace(s, label=int(s.score > middle)) for s in subjects if s.score is not None)

@@ -7,32 +7,48 @@ dataset". Scans are told by their exact names: ``_T1_bias`` and the like lie bes
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.folders import DataSetLayout, FoundCopy, find_copy
+from mgmt_ray.cohort.folders import DataSetLayout, FoundDataSet, find_data_set, find_nifti
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading, complete_groups, read_rows
+from mgmt_ray.cohort.reader import (
+    ReaderConfig,
+    Reading,
+    leave_out,
+    merge,
+    no_mask,
+    offer,
+    row_fault,
+)
+from mgmt_ray.cohort.rows import read_rows
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 SCAN_NAMES = {m: "T1c" if m == "T1GD" else m for m in (*STRUCTURAL, "SWI", "DWI", "ADC", "ASL")}
 """How the data set calls each modality."""
 
+TABLE_ID = re.compile(r"UCSF-PDGM-(\d{1,4})(_FU\d+d)?")
+"""The table writes three digits, and four for follow-ups; files have four, unless renamed."""
+
+FOLLOW_UP = "_FU"
+
+
+def _id(match: re.Match[str]) -> str:
+    return f"UCSF-PDGM-{match[1].zfill(4)}{match[2] or ''}"
+
+
 LAYOUT = DataSetLayout(
     "UCSF-PDGM",
-    re.compile(r"(UCSF-PDGM-\d{4}(?:_FU\d+d)?)_nifti"),
-    re.compile(r"UCSF-PDGM-\d|\."),
+    re.compile(TABLE_ID.pattern + r"(?:_nifti)?"),
+    re.compile(r"UCSF-PDGM-\d"),
     "UCSF-PDGM-metadata*.csv",
     "UCSF-PDGM-0004_nifti",
+    _id,
 )
-TABLE_ID = re.compile(r"UCSF-PDGM-(\d{1,4})(_FU\d+d)?")
-FOLLOW_UP = "_FU"
-"""The table writes three digits, and four for follow-ups; files always have four."""
 
 STATUS, GRADE, BRATS21_ID = "MGMT status", "WHO CNS Grade", "BraTS21 ID"
 LABELS: dict[str, int | None] = {
@@ -56,6 +72,9 @@ COVARIATES = {
 """Column of each covariate; age is in years. The MGMT index is none: it is the label, counted."""
 
 UNKNOWN = ("", "unknown")
+NOT_IN_TABLE = "not in the metadata table"
+ROMAN = ("I", "II", "III", "IV")
+BRATS21_CASE = re.compile(r"(?:BraTS2021_)?(\d{1,5})")
 
 
 class UcsfConfig(ReaderConfig):
@@ -78,24 +97,10 @@ def read_ucsf(config: UcsfConfig) -> Reading:
     Raises:
         MgmtError: no such folder, images or table, or a table without the columns of one.
     """
-    copy = find_copy(config.root, LAYOUT)
-    rows = _rows_by_id(copy.table, (GRADE,) if config.grades else ())
-    parts = []
-    for name in sorted(rows.keys() | copy.folders.keys()):
-        own = rows.get(name, [])
-        fault = _row_fault(copy.table, name, own) or copy.fault(name)
-        reason = _reason_by_table(name, own[0] if own else None, config.grades)
-        if reason and not fault:
-            parts.append(Reading((), (Exclusion(name, "cohort", reason),)))
-        elif fault := fault or _label_fault(copy.table, name, own[0]):
-            parts.append(Reading((), (), (fault,)))
-        else:
-            parts.append(_read_one(config, copy, name, own[0]))
-    return Reading(
-        tuple(subject for part in parts for subject in part.subjects),
-        tuple(exclusion for part in parts for exclusion in part.exclusions),
-        tuple(problem for part in parts for problem in part.problems),
-    )
+    found = find_data_set(config.root, LAYOUT)
+    rows = _rows_by_id(found.table, (GRADE,) if config.grades else ())
+    names = sorted(rows.keys() | found.folders.keys())
+    return merge(_read_one(config, found, name, rows.get(name, [])) for name in names)
 
 
 def scan_name(subject: str, modality: str) -> str:
@@ -110,80 +115,79 @@ def mask_name(subject: str) -> str:
 
 def _rows_by_id(path: Path, more_columns: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
     rows: dict[str, list[dict[str, str]]] = {}
-    for row in read_rows(path, ("ID", STATUS, *more_columns)):
+    for row in read_rows(path, ("ID", STATUS, *more_columns))[1]:
         match = TABLE_ID.fullmatch(row["ID"])
         if not match:
             raise MgmtError(
                 f"{path}: id {row['ID']!r} does not look like UCSF-PDGM-004. "
                 "Take the table as downloaded; a spreadsheet may have changed it."
             )
-        name = f"UCSF-PDGM-{match[1].zfill(4)}{match[2] or ''}"
-        rows.setdefault(name, []).append(row)
+        rows.setdefault(_id(match), []).append(row)
     return rows
 
 
-def _row_fault(path: Path, name: str, rows: list[dict[str, str]]) -> Problem | None:
-    if len(rows) < 2:
+def _read_one(
+    config: UcsfConfig, data_set: FoundDataSet, name: str, rows: Sequence[Mapping[str, str]]
+) -> Reading:
+    table = data_set.table
+    words = [row[STATUS].lower() for row in rows]
+    fault = row_fault(name, table, STATUS, words, LABELS) or data_set.fault(name)
+    if fault and fault.kind != "unknown_label":
+        return Reading(problems=(fault,))
+    if FOLLOW_UP in name or not rows:
+        return leave_out(name, "follow-up scan" if FOLLOW_UP in name else NOT_IN_TABLE)
+    (row,) = rows
+    grade = read_grade(row[GRADE]) if config.grades else None
+    if config.grades and grade is None and row[GRADE].lower() not in UNKNOWN:
+        found = f"{GRADE} is {row[GRADE]!r}"
+        fault = Problem(name, "unknown_label", str(table), found, f"Write 1 to 4 in {GRADE}")
+    elif config.grades and grade not in config.grades:
+        return leave_out(name, f"WHO grade {grade or 'not given'}")
+    if fault:
+        return Reading(problems=(fault,))
+    label = LABELS[words[0]]
+    if label is None:
+        return leave_out(name, f"MGMT {words[0]}")
+    return _read_scans(config, data_set, name, row, label)
+
+
+def read_grade(cell: str) -> int | None:
+    """The WHO grade that a cell means, 1 to 4: ``4``, ``4.0``, ``IV`` or ``Grade 4``."""
+    match = re.fullmatch(
+        r"(?:WHO )?(?:grade )?(?:([1-4])(?:\.0*)?|(I{1,3}|IV))", cell, re.IGNORECASE
+    )
+    if not match:
         return None
-    statuses = sorted({row[STATUS].lower() for row in rows})
-    if len(statuses) > 1:
-        found = f"{len(rows)} rows with MGMT status {' and '.join(statuses)}"
-        return Problem(name, "two_labels", str(path), found, "Keep the right row")
-    return Problem(name, "duplicated_subject", str(path), f"{len(rows)} rows", "Keep one row")
+    return int(match[1]) if match[1] else ROMAN.index(match[2].upper()) + 1
 
 
-def _label_fault(path: Path, name: str, row: Mapping[str, str]) -> Problem | None:
-    if row[STATUS].lower() in LABELS:
-        return None
-    found = f"MGMT status is {row[STATUS]!r}"
-    remedy = f"Write one of {', '.join(LABELS)} in the column {STATUS}"
-    return Problem(name, "unknown_label", str(path), found, remedy)
-
-
-def _reason_by_table(name: str, row: Mapping[str, str] | None, grades: tuple[int, ...]) -> str:
-    if FOLLOW_UP in name:
-        return "follow-up scan"
-    if row is None:
-        return "not in the metadata table"
-    if grades and row[GRADE] not in map(str, grades):
-        return f"WHO grade {row[GRADE] or 'not given'}"
-    status = row[STATUS].lower()
-    return f"MGMT {status}" if LABELS.get(status, 0) is None else ""
-
-
-def _read_one(config: UcsfConfig, copy: FoundCopy, name: str, row: Mapping[str, str]) -> Reading:
-    folder = copy.folders[name][0] if name in copy.folders else None
-    paths = {m: folder / scan_name(name, m) for m in SCAN_NAMES} if folder else {}
-    found = {m: path for m, path in paths.items() if path.is_file()}
+def _read_scans(
+    config: UcsfConfig, data_set: FoundDataSet, name: str, row: Mapping[str, str], label: int
+) -> Reading:
+    folder = data_set.folders[name][0] if name in data_set.folders else None
+    found = {m: p for m in SCAN_NAMES if folder and (p := _find(folder, name, scan_name(name, m)))}
     if folder is None or not set(config.modalities) & set(found):
-        reason = "none of the study's modalities" if found else "no scans"
-        return Reading((), (Exclusion(name, "cohort", reason),))
-    mask = folder / mask_name(name)
-    if not mask.is_file():
-        remedy = "Copy the file there, or leave the subject out with cohort.exclude"
-        problem = Problem(name, "no_mask", str(mask), "no tumour mask", remedy)
-        return Reading((), (), (problem,))
-    scans, lacks, incomplete = complete_groups(name, found, config.modalities, folder)
-    label = LABELS[row[STATUS].lower()]
-    assert label is not None
+        return leave_out(name, "none of the study's modalities" if found else "no scans")
+    given = row.get(BRATS21_ID, "")
+    brats21 = BRATS21_CASE.fullmatch(given)
+    if not brats21 and given.lower() not in UNKNOWN:
+        what = f"{BRATS21_ID} is {given!r}, not like BraTS2021_00097"
+        remedy = "Mend or empty the cell: it tells who is in both data sets"
+        return Reading(problems=(Problem(name, "wrong_format", str(data_set.table), what, remedy),))
+    # the case of BraTS21 that the subject is, by which that data set's reader knows it too
+    person = f"BraTS2021_{brats21[1].zfill(5)}" if brats21 else name
     covariates = {
         covariate: row[column]
         for covariate, column in COVARIATES.items()
         if row.get(column, "").lower() not in UNKNOWN
     }
-    subject = Subject(name, label, scans, mask, covariates, _person(copy.table, name, row))
-    return Reading((subject,), tuple(lacks), tuple(incomplete))
+    mask = _find(folder, name, mask_name(name))
+    place = mask or folder / mask_name(name)
+    subject = Subject(name, label, found, place, covariates, person)
+    return offer(subject, config.groups, folder, None if mask else no_mask(name, place))
 
 
-def _person(table: Path, name: str, row: Mapping[str, str]) -> str:
-    """The case of BraTS21 that the subject is, by which that data set's reader knows it too."""
-    given = row.get(BRATS21_ID, "")
-    if given.lower() in UNKNOWN:
-        return name
-    match = re.fullmatch(r"(?:BraTS2021_)?(\d{1,5})", given)
-    if not match:
-        raise MgmtError(
-            f"{table}: {name} has {BRATS21_ID} {given!r}, which does not look like "
-            "BraTS2021_00097. Mend or empty the cell: it tells who is in both data sets."
-        )
-    return f"BraTS2021_{match[1].zfill(5)}"
+def _find(folder: Path, subject: str, file: str) -> Path | None:
+    """A file under the subject's name, or under that of its folder."""
+    own = folder.name.removesuffix("_nifti") + file.removeprefix(subject)
+    return find_nifti(folder / file) or find_nifti(folder / own)

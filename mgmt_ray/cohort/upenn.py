@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.folders import SEARCH_DEPTH, version_of, walk
+from mgmt_ray.cohort.folders import (
+    SEARCH_DEPTH,
+    doubled,
+    find_nifti,
+    is_folder,
+    listed,
+    newest_table,
+    paths_below,
+)
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading, complete_groups
+from mgmt_ray.cohort.reader import ReaderConfig, Reading, leave_out, merge, no_mask, offer
 from mgmt_ray.cohort.subject import MODALITIES, Subject, group_of
 from mgmt_ray.cohort.upenn_table import CLINICAL_TABLE, ClinicalRow, read_clinical_table
 
@@ -25,7 +32,7 @@ FOLDERS = {"Struct": "images_structural", "DTI": "images_DTI", "DSC": "images_DS
 
 SUBJECT_ID = re.compile(r"UPENN-GBM-\d{5}_\d{2}")
 BASELINE = "_11"
-OF_SUBJECTS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}|\.")
+OF_SUBJECTS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}")
 """Folders that hold subjects: thousands, and never what :func:`find_layout` looks for."""
 
 
@@ -79,42 +86,23 @@ def read_upenn(config: UpennConfig) -> Reading:
     layout = find_layout(config.root)
     rows, problems = read_clinical_table(layout.table, SUBJECT_ID)
     faulty = {problem.subject for problem in problems}
-    subjects: list[Subject] = []
-    exclusions: list[Exclusion] = []
-    for name in sorted((rows.keys() | set(_ids_on_disk(layout.images))) - faulty):
-        row, found = rows.get(name), _scans(layout.images, name)
-        reason = _reason_to_exclude(name, row, found, config.modalities)
-        if reason or row is None:
-            exclusions.append(Exclusion(name, "cohort", reason))
-            continue
-        folder = layout.images
-        scans, lacks, incomplete = complete_groups(name, found, config.modalities, folder)
-        mask = _mask(folder, name)
-        if mask is None:
-            problems.append(_no_mask(folder, name))
-            continue
-        exclusions += lacks
-        problems += incomplete
-        subjects.append(_subject(row, scans, *mask))
-    return Reading(tuple(subjects), tuple(exclusions), tuple(problems))
+    names = sorted((rows.keys() | set(_ids_on_disk(layout.images))) - faulty)
+    parts = (_read_one(config, layout.images, name, rows.get(name)) for name in names)
+    return merge((Reading(problems=tuple(problems)), *parts))
 
 
 def find_layout(root: Path) -> Layout:
     """Find the images and the newest clinical table at or below a folder.
 
     Raises:
-        MgmtError: one of them is not there, or images are there twice.
+        MgmtError: one of them is not there or there twice, or a folder cannot be read.
     """
-    if not root.is_dir():
-        raise MgmtError(
-            f"{root}: no such folder. Give the folder of your UPENN-GBM copy (it holds "
-            "NIfTI-files/ and the clinical table) with --data or cohort.root."
-        )
-    folders = list(walk(root, OF_SUBJECTS, SEARCH_DEPTH))
-    images = [f for f in folders if any((f / name).is_dir() for name in FOLDERS.values())]
+    paths = paths_below(root, "UPENN-GBM", "NIfTI-files/ and the clinical table", OF_SUBJECTS)
+    names = FOLDERS.values()
+    images = sorted({p.parent for p in paths if p.name in names and is_folder(p)})
     if not images:
         raise MgmtError(
-            f"{root}: no UPENN-GBM images; looked for NIfTI-files/ with {_or(FOLDERS.values())} "
+            f"{root}: no UPENN-GBM images; looked for NIfTI-files/ with {_or(names)} "
             f"down to {SEARCH_DEPTH} levels below. Give the folder above NIfTI-files/."
         )
     if len(images) > 1:
@@ -122,13 +110,7 @@ def find_layout(root: Path) -> Layout:
             f"{root}: UPENN-GBM images in more than one place ({', '.join(map(str, images))}). "
             "Give the folder of the copy that is meant."
         )
-    tables = [path for folder in folders for path in folder.glob(CLINICAL_TABLE)]
-    if not tables:
-        raise MgmtError(
-            f"{root}: no clinical table; looked for {CLINICAL_TABLE} down to {SEARCH_DEPTH} levels "
-            "below. Download it from the data set's page and put it beside NIfTI-files/."
-        )
-    return Layout(images[0], max(tables, key=lambda table: (version_of(table), str(table))))
+    return Layout(images[0], newest_table(root, CLINICAL_TABLE, paths, "clinical table"))
 
 
 def _group_folders(images: Path, group: str) -> tuple[Path, Path]:
@@ -139,19 +121,40 @@ def _group_folders(images: Path, group: str) -> tuple[Path, Path]:
 def _ids_on_disk(images: Path) -> Iterator[str]:
     for group in FOLDERS:
         for folder in _group_folders(images, group):
-            if folder.is_dir():
-                yield from (c.name for c in folder.iterdir() if SUBJECT_ID.fullmatch(c.name))
+            if is_folder(folder):
+                yield from (c.name for c in listed(folder) if SUBJECT_ID.fullmatch(c.name))
+
+
+def _read_one(config: UpennConfig, images: Path, name: str, row: ClinicalRow | None) -> Reading:
+    found = _scans(images, name)
+    reason = _reason_to_exclude(name, row, found, config.modalities)
+    if reason or row is None or row.label is None:
+        return leave_out(name, reason)
+    if fault := _doubled(images, name):
+        return Reading(problems=(fault,))
+    mask, kind = _mask(images, name)
+    covariates = {**row.covariates, "mask_kind": kind}
+    subject = Subject(name, row.label, found, mask, covariates, name.rpartition("_")[0])
+    return offer(subject, config.groups, images, None if kind else _no_mask(mask, name))
 
 
 def _scans(images: Path, subject: str) -> dict[str, Path]:
     found = {}
     for modality in MODALITIES:
         for folder in _group_folders(images, group_of(modality)):
-            path = folder / subject / scan_name(subject, modality)
-            if path.is_file():
+            if path := find_nifti(folder / subject / scan_name(subject, modality)):
                 found[modality] = path
                 break
     return found
+
+
+def _doubled(images: Path, subject: str) -> Problem | None:
+    """A subject whose scans of one group are in both folders of a doubled one."""
+    for group in FOLDERS:
+        folders = (folder / subject for folder in _group_folders(images, group))
+        if fault := doubled(subject, tuple(folder for folder in folders if is_folder(folder))):
+            return fault
+    return None
 
 
 def _reason_to_exclude(
@@ -168,31 +171,19 @@ def _reason_to_exclude(
     return ""
 
 
-def _mask(images: Path, subject: str) -> tuple[Path, str] | None:
-    for path, kind in (
-        (corrected_mask(images, subject), "corrected"),
-        (automatic_mask(images, subject), "automatic"),
-    ):
-        if path.is_file():
+def _mask(images: Path, subject: str) -> tuple[Path, str]:
+    """The best mask and its kind; the kind is empty where there is none."""
+    automatic = automatic_mask(images, subject)
+    for place, kind in ((corrected_mask(images, subject), "corrected"), (automatic, "automatic")):
+        if path := find_nifti(place):
             return path, kind
-    return None
+    return automatic, ""
 
 
-def _no_mask(images: Path, subject: str) -> Problem:
-    return Problem(
-        subject,
-        "no_mask",
-        str(automatic_mask(images, subject)),
-        "no tumour mask, neither corrected nor automatic",
-        "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude",
-    )
-
-
-def _subject(row: ClinicalRow, scans: Mapping[str, Path], mask: Path, kind: str) -> Subject:
-    assert row.label is not None
-    person = row.subject.rpartition("_")[0]
-    covariates = {**row.covariates, "mask_kind": kind}
-    return Subject(row.subject, row.label, scans, mask, covariates, person)
+def _no_mask(where: Path, subject: str) -> Problem:
+    remedy = "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude"
+    found = "no tumour mask, neither corrected nor automatic"
+    return no_mask(subject, where, found, remedy)
 
 
 def _or(names: Iterable[str]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import read_rows
+from mgmt_ray.cohort.reader import row_fault
+from mgmt_ray.cohort.rows import read_rows
 
 CLINICAL_TABLE = "UPENN-GBM_clinical_info_*.csv"
 LABELS: dict[str, int | None] = {
@@ -65,8 +66,8 @@ def read_clinical_table(
     Raises:
         MgmtError: not a table, a column is missing, or ids look strange.
     """
-    records = read_rows(path, ("ID", "MGMT"))
-    strange = [r["ID"] for r in records if not subject_id.fullmatch(r["ID"])]
+    _, records = read_rows(path, ("ID", "MGMT"))
+    strange = [repr(r["ID"]) for r in records if not subject_id.fullmatch(r["ID"])]
     if strange:
         raise MgmtError(
             f"{path}: ids {_first(strange)} do not look like UPENN-GBM-00001_11. "
@@ -75,23 +76,13 @@ def read_clinical_table(
     by_id: dict[str, list[dict[str, str]]] = {}
     for record in records:
         by_id.setdefault(record["ID"], []).append(record)
-    problems = [p for name, own in by_id.items() if (p := _problem(path, name, own))]
+    faults = (
+        row_fault(name, path, "MGMT", [row["MGMT"] for row in own], LABELS)
+        for name, own in by_id.items()
+    )
+    problems = [fault for fault in faults if fault]
     faulty = {problem.subject for problem in problems}
     return {name: _row(own[0]) for name, own in by_id.items() if name not in faulty}, problems
-
-
-def _problem(path: Path, subject: str, rows: list[dict[str, str]]) -> Problem | None:
-    statuses = sorted({row["MGMT"] for row in rows})
-    if len(statuses) > 1:
-        found = f"{len(rows)} rows with MGMT {' and '.join(statuses)}"
-        return Problem(subject, "two_labels", str(path), found, "Keep the right row")
-    if len(rows) > 1:
-        found = f"{len(rows)} rows"
-        return Problem(subject, "duplicated_subject", str(path), found, "Keep one row")
-    if statuses[0] not in LABELS:
-        remedy = f"Write one of {', '.join(LABELS)} in the column MGMT"
-        return Problem(subject, "unknown_label", str(path), f"MGMT is {statuses[0]!r}", remedy)
-    return None
 
 
 def _row(record: Mapping[str, str]) -> ClinicalRow:

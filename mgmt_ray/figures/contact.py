@@ -9,6 +9,7 @@ from textwrap import fill
 
 import numpy as np
 from jaxtyping import Bool, UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import ndimage
 
@@ -32,7 +33,7 @@ BRIGHT, DARK = (255, 225, 0), (0, 0, 0)
 """A line of both, side by side, is seen on any grey, in colour or not."""
 
 MISSING = (228, 228, 228)
-MARKS = {1: "M", 0: "U", None: "–"}
+MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", None: "–"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,15 +42,35 @@ class Seen:
 
     Attributes:
         subject: its id.
-        label: 1 methylated, 0 unmethylated; None for a subject that is not in the cohort.
+        label: see :data:`mgmt_ray.figures.style.Label`.
         view: of a sound scan.
         fault: in a word or two why there is no view; empty where there is one.
     """
 
     subject: str
-    label: int | None
+    label: style.Label
     view: View | None
     fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the pictures of a sheet are, in pixels."""
+
+    width: int
+    top: int
+    columns: int
+    pitch: int
+
+    def corner(self, number: int) -> tuple[int, int]:
+        """Left and upper edge of a picture, below its name."""
+        row, column = divmod(number, self.columns)
+        y = self.top + row * (PICTURE + NAME_HEIGHT + GAP) + NAME_HEIGHT
+        return MARGIN + column * self.pitch, y
+
+    def height(self, number: int) -> int:
+        """Of a sheet of so many pictures."""
+        return self.corner(number - 1)[1] + PICTURE + GAP + MARGIN
 
 
 def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
@@ -69,41 +90,37 @@ def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
     width = max(columns * pitch + 2 * MARGIN, WIDTH // 2)
     heading = _heading(modality, scans, prefix, width)
     top = MARGIN + LINE_HEIGHT * (heading.count("\n") + 1) + GAP
-    rows = -(-len(scans) // columns)
-    height = top + rows * (PICTURE + NAME_HEIGHT + GAP) + MARGIN
+    layout = _Layout(width, top, columns, pitch)
+    height = layout.height(len(scans))
     mosaic = np.full((height, width, 3), 255, np.uint8)
     figure = Figure(figsize=(width / style.DPI, height / style.DPI), dpi=style.DPI)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
-    axes.text(
-        MARGIN,
-        MARGIN,
-        heading,
-        fontsize=style.SMALL_FONT_SIZE,
-        color=style.INK,
-        va="top",
-        linespacing=1.1,
-    )
+    text = axes.text(MARGIN, MARGIN, heading, va="top", linespacing=1.1, color=style.INK)
+    text.set_fontsize(style.SMALL_FONT_SIZE)
     for number, (seen, name) in enumerate(zip(scans, names, strict=True)):
-        row, column = divmod(number, columns)
-        x = MARGIN + column * pitch
-        y = top + row * (PICTURE + NAME_HEIGHT + GAP) + NAME_HEIGHT
+        x, y = layout.corner(number)
         place = mosaic[y : y + PICTURE, x : x + PICTURE]
         place[:] = MISSING if seen.view is None else outlined(seen.view.picture, seen.view.tumour)
-        mark, colour = MARKS[seen.label], style.LABEL_COLOURS[seen.label]
-        axes.text(x, y - 3, f"{name} {mark}", fontsize=NAME_POINTS, color=colour, va="bottom")
-        if seen.view is None:
-            axes.text(
-                x + PICTURE / 2,
-                y + PICTURE / 2,
-                fill(seen.fault, 11),
-                fontsize=NAME_POINTS,
-                color=style.INK,
-                ha="center",
-                va="center",
-            )
+        _write_beside(axes, seen, name, x, y)
     axes.imshow(mosaic, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
     return figure
+
+
+def _write_beside(axes: Axes, seen: Seen, name: str, x: int, y: int) -> None:
+    """The name above a picture, and the fault in its place where there is none."""
+    mark, colour = MARKS[seen.label], style.LABEL_COLOURS[seen.label]
+    axes.text(x, y - 3, f"{name} {mark}", fontsize=NAME_POINTS, color=colour, va="bottom")
+    if seen.view is None:
+        axes.text(
+            x + PICTURE / 2,
+            y + PICTURE / 2,
+            fill(seen.fault, 11),
+            fontsize=NAME_POINTS,
+            color=style.INK,
+            ha="center",
+            va="center",
+        )
 
 
 def outlined(
@@ -142,8 +159,12 @@ def _heading(modality: str, scans: Sequence[Seen], prefix: str, width: int) -> s
     labels = [seen.label for seen in scans]
     text = f"{modality}: the axial slice with the most tumour of {len(scans)} subjects"
     text += f", {num_missing} of them without a picture for the reason given" if num_missing else ""
-    text += f". M\u00a0methylated ({labels.count(1)}), U\u00a0unmethylated ({labels.count(0)})"
-    text += f", –\u00a0not in the cohort ({labels.count(None)})" if None in labels else ""
+    marks = [
+        f"{mark}\u00a0{style.LABEL_NAMES[label]} ({labels.count(label)})"
+        for label, mark in MARKS.items()
+        if label in labels
+    ]
+    text += f". {', '.join(marks)}"
     text += f". Each id begins with “{_within(prefix)}”" if prefix else ""
     # of the font's characters the average is 0.55 of its size
     characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * style.DPI / 72))

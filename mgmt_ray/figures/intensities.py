@@ -24,7 +24,14 @@ FAR = 3.5
 """Robust z-score beyond which a value is unusual (Iglewicz and Hoaglin 1993, p. 11)."""
 
 MOST_NAMED = 4
-DASHES: dict[int | None, Literal["-", "--", ":"]] = {1: "-", 0: "--", None: ":"}
+DASHES: dict[style.Label, Literal["-", "--", "-.", ":"]] = {
+    1: "-",
+    0: "--",
+    "fitted": "-.",
+    None: ":",
+}
+"""By label, in the order of the legend."""
+
 POINTS = 160
 
 
@@ -100,12 +107,12 @@ def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
     for place, (modality, seen) in zip(axes, scans.items(), strict=True):
         _draw_panel(place, modality, [s for s in seen if s.view is not None])
     labels = dict.fromkeys(s.label for seen in scans.values() for s in seen if s.view is not None)
+    shown = [label for label in DASHES if label in labels]
     lines = [
         Line2D([], [], color=style.LABEL_COLOURS[label], linestyle=DASHES[label], linewidth=2)
-        for label in (1, 0, None)
-        if label in labels
+        for label in shown
     ]
-    names = [style.LABEL_NAMES[label] for label in (1, 0, None) if label in labels]
+    names = [style.LABEL_NAMES[label] for label in shown]
     figure.legend(
         lines,
         names,
@@ -128,13 +135,39 @@ def _draw_panel(axes: Axes, modality: str, scans: Sequence[Seen]) -> None:
     axes.grid(visible=False)
     if not usual:
         return
-    ends = np.array([quantiles(seen.view, (0.005, 0.995)) for seen in usual if seen.view])
+    grid = _grid([seen.view for seen in usual if seen.view])
+    _draw_lines(axes, scans, outliers, grid)
+    axes.set_xlim(grid[0], grid[-1])
+    if outliers:
+        axes.text(
+            0.98,
+            0.97,
+            _unusual(scans, outliers),
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontsize=style.SMALL_FONT_SIZE,
+            color=style.INK,
+            zorder=4,
+            bbox={"facecolor": "white", "edgecolor": style.REFERENCE_COLOUR, "alpha": 0.85},
+        )
+
+
+def _grid(views: Sequence[View]) -> Float64[np.ndarray, " edge"]:
+    """Equal steps over nearly all values of nearly all scans."""
+    ends = np.array([quantiles(view, (0.005, 0.995)) for view in views])
     low, high = np.quantile(ends[:, 0], 0.02), np.quantile(ends[:, 1], 0.98)
     margin = 0.03 * (high - low) or 1.0
-    grid = np.linspace(low - margin, high + margin, POINTS + 1)
+    return np.linspace(low - margin, high + margin, POINTS + 1)
+
+
+def _draw_lines(
+    axes: Axes, scans: Sequence[Seen], outliers: set[str], grid: Float64[np.ndarray, " edge"]
+) -> None:
+    """A thin line per scan, and over those of each label their mean without the outliers."""
     middles = (grid[1:] + grid[:-1]) / 2
     peaks, means = [], []
-    for label in (None, 0, 1):
+    for label in reversed(DASHES):
         found = {s.subject: _density(s.view, grid) for s in scans if s.view and s.label == label}
         if not found:
             continue
@@ -153,22 +186,7 @@ def _draw_panel(axes: Axes, modality: str, scans: Sequence[Seen]) -> None:
             mean = np.mean(among, axis=0)
             means.append(float(mean.max()))
             axes.plot(middles, mean, color=colour, linestyle=DASHES[label], linewidth=2, zorder=3)
-    axes.set_xlim(grid[0], grid[-1])
-    highest = min(float(np.quantile(peaks, 0.95)), 2.5 * max(means, default=np.inf))
-    axes.set_ylim(0, 1.05 * highest)
-    if outliers:
-        axes.text(
-            0.98,
-            0.97,
-            _unusual(scans, outliers),
-            transform=axes.transAxes,
-            ha="right",
-            va="top",
-            fontsize=style.SMALL_FONT_SIZE,
-            color=style.INK,
-            zorder=4,
-            bbox={"facecolor": "white", "edgecolor": style.REFERENCE_COLOUR, "alpha": 0.85},
-        )
+    axes.set_ylim(0, 1.05 * min(float(np.quantile(peaks, 0.95)), 2.5 * max(means, default=np.inf)))
 
 
 def _unusual(scans: Sequence[Seen], outliers: set[str]) -> str:

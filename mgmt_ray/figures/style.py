@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -40,12 +42,17 @@ _NETWORK_COLOURS = {
 _NETWORK_LINES = {"spottune": "-", "random": "--", "transfer": "-.", "transfer-2": ":"}
 _OTHER_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#7A5195")
 
-LABEL_NAMES: dict[int | None, str] = {
+Label: TypeAlias = int | Literal["fitted"] | None
+"""1 methylated, 0 unmethylated, "fitted" where each split fits a cut-off for it, so that none is
+known before; None for a subject that is not in the cohort."""
+
+LABEL_NAMES: dict[Label, str] = {
     0: "unmethylated",
     1: "methylated",
+    "fitted": "labelled by each split",
     None: "not in the cohort",
 }
-LABEL_COLOURS: dict[int | None, str] = {0: "#0072B2", 1: "#B34700", None: "#767676"}
+LABEL_COLOURS: dict[Label, str] = {0: "#0072B2", 1: "#B34700", "fitted": "#7A5195", None: "#767676"}
 """Of the same palette, the orange darker: as text on white it must have a contrast of 4.5."""
 
 
@@ -171,6 +178,13 @@ def save_compact_figure(figure: Figure, path: Path) -> None:
         few.save(aside, format="png", optimize=True, dpi=(DPI, DPI))
 
     write_aside(path, write)
+
+
+def delete_other_figures(folder: Path, pattern: str, drawn: Collection[Path]) -> None:
+    """Delete the figures of this pattern in a folder that were not drawn now, but earlier."""
+    for path in folder.glob(pattern):
+        if path not in drawn:
+            path.unlink()
 
 
 def _dress(axes: Axes) -> None:

@@ -20,14 +20,14 @@ class Varied:
 
     Attributes:
         subject: its id.
-        label: 1 methylated, 0 unmethylated.
+        label: see :data:`mgmt_ray.figures.style.Label`.
         names: of the versions, the first is ``original``.
         volumes: prepared, in [0, 1], background 0.
         drawn: per version what was drawn for it.
     """
 
     subject: str
-    label: int
+    label: style.Label
     names: tuple[str, ...]
     volumes: Float16[np.ndarray, "version depth height width"]
     drawn: Sequence[Mapping[str, float | int]]

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 from mgmt_ray.base import MgmtError, write_text
 from mgmt_ray.cohort.cohort import Cohort, flow, write_cohort
-from mgmt_ray.cohort.persons import by_voxels
-from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.persons import (
+    Crosswalk,
+    Key,
+    Known,
+    by_voxels,
+    find_persons,
+    known_in,
+    matches,
+    read_crosswalk,
+)
 from mgmt_ray.cohort.read import CohortConfig, read
-from mgmt_ray.cohort.select import Selection, leave_out_persons, select, write_findings
-from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.select import MASK, Selection, leave_out_persons, select, write_findings
 from mgmt_ray.orchestration.inspect import inspect_cohort
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import say, stage
@@ -20,17 +28,24 @@ from mgmt_ray.preprocess.inspection import Inspection
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
 
-Hashes: TypeAlias = Mapping[str, Mapping[str, str]]
-"""Of the voxels, by subject and modality."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One data set: who was selected, and all subjects with their voxels' hashes."""
+    """One data set.
 
+    Attributes:
+        name: of the cohort; empty for the study's own.
+        selection: who is in.
+        people: everybody found, also who is out.
+        hashes: of the voxels, by subject and modality.
+        crosswalk: rows of ids of one person.
+    """
+
+    name: str
     selection: Selection
-    subjects: tuple[Subject, ...]
-    hashes: Hashes
+    people: list[Known]
+    hashes: Mapping[str, Mapping[str, str]]
+    crosswalk: Crosswalk
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +73,34 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement
         MgmtError: something is wrong that the study does not cover; all of it, a line each. Then
             problems.csv is new and everything else stays as it was.
     """
-    own = _select(study.cohort, study, folder, placement, "check files")
-    externals = {
-        name: _select(
-            _fitted(name, config, study), study, folder.external(name), placement, f"check {name}"
-        )
+    own = _select("", study.cohort, study, folder, placement)
+    external = [
+        _select(name, _fitted(name, config, study), study, folder.external(name), placement)
         for name, config in study.external.items()
-    }
-    _refuse_uncovered([own.selection, *(found.selection for found in externals.values())], folder)
+    ]
+    _refuse_uncovered([own, *external], folder)
     cohort = own.selection.cohort
-    external = {
-        name: leave_out_persons(
-            found.selection.cohort,
-            cohort,
-            (*own.subjects, *found.subjects),
-            [p for p in (study.cohort.crosswalk, study.external[name].crosswalk) if p],
-            _twins(cohort, own.hashes, found.hashes),
+    if not cohort.subjects:
+        raise MgmtError(
+            f"{study.cohort.root}: nobody of {len(own.people)} found is left for the study. "
+            f"{_most_common_reason(cohort)}Look at cohort.modalities and cohort.rules."
         )
-        for name, found in externals.items()
+    person = _persons([own, *external])
+    _say_shared(external, person)
+    others = {
+        found.name: leave_out_persons(found.selection.cohort, cohort, person, found.name)
+        for found in external
     }
     write_study(study, folder.study_file)
     write_cohort(cohort, folder.root)
-    for name, members in external.items():
+    for name, members in others.items():
         write_cohort(members, folder.external(name).root)
     planted = study.cohort.root / "planted.json"
     if planted.is_file():
-        write_text(folder.root / "planted.json", planted.read_text())
+        write_text(folder.root / "planted.json", planted.read_text(encoding="utf-8"))
     else:
         (folder.root / "planted.json").unlink(missing_ok=True)
-    return Selected(cohort, external)
+    return Selected(cohort, others)
 
 
 def show_cohorts(study: StudyConfig, selected: Selected) -> None:
@@ -107,25 +121,69 @@ def _show(heading: str, cohort: Cohort, modalities: tuple[str, ...]) -> None:
 
 
 def _select(
-    config: CohortConfig, study: StudyConfig, folder: StudyFolder, placement: Placement, name: str
+    name: str, config: CohortConfig, study: StudyConfig, folder: StudyFolder, placement: Placement
 ) -> _Found:
     reading = read(config)
-    subjects = [s for s in reading.subjects if s.id not in config.exclude]
-    with stage(name) as step:
+    with stage(f"check {name}" if name else "check files") as step:
         found = inspect_cohort(
-            subjects, study.recipe, config.mask_labels, folder.inspections, placement, step
+            reading.subjects, study.recipe, config.mask_labels, folder.inspections, placement, step
         )
-    hashes = {name: inspection.hashes for name, inspection in found.items()}
-    selection = select(reading, config, _problems(found), hashes)
+    _refuse_window(found, study)
+    hashes = {subject: {**seen.hashes, **_of_mask(seen)} for subject, seen in found.items()}
+    problems = [problem for seen in found.values() for problem in seen.problems]
+    selection = select(reading, config, problems, hashes)
+    if name:
+        selection = _named(selection, f"external.{name}")
     write_findings(selection.findings, folder.problems)
     covered = len(selection.findings) - len(selection.uncovered)
     if covered:
-        say(f"{name}: {covered} problems that the study covers are in {folder.problems}")
-    return _Found(selection, reading.subjects, hashes)
+        say(f"{covered} problems that the study covers are in {folder.problems}")
+    crosswalk = read_crosswalk(config.crosswalk) if config.crosswalk else ()
+    return _Found(name, selection, known_in(reading, name), hashes, crosswalk)
 
 
-def _problems(inspections: Mapping[str, Inspection]) -> list[Problem]:
-    return [problem for found in inspections.values() for problem in found.problems]
+def _refuse_window(found: Mapping[str, Inspection], study: StudyConfig) -> None:
+    """Say once what is wrong with every scan alike."""
+    small = [p for seen in found.values() for p in seen.problems if p.kind == "small_scan"]
+    if small and len({p.subject for p in small}) == len(found):
+        raise MgmtError(
+            f"recipe.window: {small[0].found}, and so for all {len(found)} subjects. Fit "
+            "recipe.window to your scans, and recipe.shape (window extents divided by "
+            f"recipe.shrink = {study.recipe.shrink}, or more)."
+        )
+
+
+def _of_mask(seen: Inspection) -> dict[str, str]:
+    return {MASK: seen.mask_hash} if seen.mask_hash else {}
+
+
+def _named(selection: Selection, key: str) -> Selection:
+    """The remedies of an external cohort speak of its own section of the study."""
+    findings = []
+    for finding in selection.findings:
+        remedy = finding.problem.remedy.replace("cohort.", f"{key}.")
+        findings.append(replace(finding, problem=replace(finding.problem, remedy=remedy)))
+    return replace(selection, findings=tuple(findings))
+
+
+def _persons(cohorts: list[_Found]) -> Mapping[Key, str]:
+    """Who is the same human being, by all crosswalks at once and by equal voxels."""
+    people = [known for found in cohorts for known in found.people]
+    rows = [row for found in cohorts for row in found.crosswalk]
+    if rows:
+        number = matches(people, rows)
+        say(f"crosswalk: {len(rows)} rows name {number} of the {len(people)} found")
+        if not number:
+            raise MgmtError(
+                "cohort.crosswalk: no cell names anybody here. Give the right file, a CSV with the "
+                "ids of one person in each row."
+            )
+    images = {
+        (found.name, subject): {m: h for m, h in own.items() if m != MASK}
+        for found in cohorts
+        for subject, own in found.hashes.items()
+    }
+    return find_persons(people, rows, [pair[:2] for pair in by_voxels(images)])
 
 
 def _fitted(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig:
@@ -139,27 +197,41 @@ def _fitted(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig
     return config.model_copy(update={"modalities": wanted})
 
 
-def _twins(cohort: Cohort, own: Hashes, of_external: Hashes) -> set[str]:
-    """External ids whose voxels a subject of the study has too."""
-    here = {s.id for s in cohort.subjects}
-    together = {f"0 {name}": hashes for name, hashes in own.items() if name in here}
-    together |= {f"1 {name}": hashes for name, hashes in of_external.items()}
-    return {
-        second.removeprefix("1 ")
-        for first, second, _ in by_voxels(together)
-        if first.startswith("0 ") and second.startswith("1 ")
-    }
+def _say_shared(external: list[_Found], person: Mapping[Key, str]) -> None:
+    """Tell of persons in two external cohorts: their results confirm each other less."""
+    for one, other in combinations(external, 2):
+        first, second = (
+            {person[found.name, s.id] for s in found.selection.cohort.subjects}
+            for found in (one, other)
+        )
+        if first & second:
+            say(
+                f"external {one.name} and {other.name} share {len(first & second)} persons: they "
+                "are no two confirmations"
+            )
 
 
-def _refuse_uncovered(selections: list[Selection], folder: StudyFolder) -> None:
-    problems = [problem for found in selections for problem in found.uncovered]
+def _most_common_reason(cohort: Cohort) -> str:
+    reasons = Counter(e.reason for e in cohort.exclusions if e.scope == "cohort")
+    return "".join(f"{number}: {reason}. " for reason, number in reasons.most_common(1))
+
+
+def _refuse_uncovered(cohorts: list[_Found], folder: StudyFolder) -> None:
+    problems = [(found.name, p) for found in cohorts for p in found.selection.uncovered]
     if not problems:
         return
-    kinds = sorted({problem.kind for problem in problems})
-    lines = "\n".join(map(str, problems))
+    kinds = sorted({problem.kind for _, problem in problems})
+    tables = [(folder.external(name) if name else folder).problems for name, _ in problems]
+    lines = [f"{name}: {problem}" if name else str(problem) for name, problem in problems]
+    where = ", ".join(map(str, dict.fromkeys(tables)))
     raise MgmtError(
-        f"{len(problems)} problems that the study does not cover (also in {folder.problems}):\n"
-        f"{lines}\n"
-        "Mend the files or tables, name subjects in cohort.exclude, or say in cohort.rules what to "
-        f"do about {', '.join(kinds)} (for instance `{kinds[0]}: exclude_subject`)."
+        "\n".join(
+            [
+                f"{len(problems)} problems that the study does not cover (also in {where}):",
+                *lines,
+                "Mend the files or tables, name subjects in cohort.exclude, or say in cohort.rules "
+                f"what to do about {', '.join(kinds)} (for instance `{kinds[0]}: exclude_subject`)"
+                "; for an external cohort in its own section.",
+            ]
+        )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def refuse_unfit_external(
         MgmtError: a person is in both, a label would have to be fitted, there is nobody with what
             any model takes, or all who could be predicted together are of one class.
     """
+    if not external.subjects:
+        reasons = Counter(e.reason for e in external.exclusions if e.scope == "cohort")
+        counted = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+        raise MgmtError(
+            f"external.{name}: nobody is left to predict ({counted or 'nobody found'}). Take "
+            "another cohort, or leave it away."
+        )
     own = {s.person: s.id for s in cohort.subjects}
     both = [f"{s.id} (here {own[s.person]})" for s in external.subjects if s.person in own]
     if both:

@@ -55,7 +55,7 @@ def inspect_cohort(
     found: dict[str, Inspection] = {}
     for subject in subjects:
         kept = read_inspection(folder, subject.id)
-        if kept and kept.key == inspection_key(subject, recipe, mask_labels):
+        if kept and kept.lasts and kept.key == inspection_key(subject, recipe, mask_labels):
             found[subject.id] = kept
     waiting = [subject for subject in subjects if subject.id not in found]
     against = _Against(recipe, mask_labels)

@@ -60,7 +60,9 @@ def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
 def is_evaluated(folder: StudyFolder, wanted: str) -> bool:
     """Whether the tables are there, whole, and follow from this fingerprint."""
     mark = _mark(folder)
-    return mark.is_file() and json.loads(mark.read_text()) == _evaluated(folder, wanted)
+    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _evaluated(
+        folder, wanted
+    )
 
 
 def forget_evaluation(folder: StudyFolder) -> None:

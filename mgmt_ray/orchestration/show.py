@@ -53,13 +53,20 @@ def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:
 
 
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:
-    """Print the table of results, and whether it shows what was planted."""
+    """Print the tables of results, and whether they show what was planted."""
     metrics = pd.read_csv(folder.ensembles / "metrics.csv")
     say("")
     say(summary(metrics))
+    for name in study.external:
+        path = folder.external(name).ensembles / "metrics.csv"
+        if path.is_file():
+            say(f"external {name}, predicted by the same models")
+            say(summary(pd.read_csv(path)))
     planted = folder.root / "planted.json"
     if planted.is_file():
         groups = group_ensembles(study.modalities)
-        for verdict in planted_verdict(metrics, json.loads(planted.read_text()), groups):
+        for verdict in planted_verdict(
+            metrics, json.loads(planted.read_text(encoding="utf-8")), groups
+        ):
             where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
             say(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.words}")

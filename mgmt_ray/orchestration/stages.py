@@ -24,6 +24,7 @@ from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.orchestration.trials import run_trials
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.report.cohort import write_cohort_figures
 from mgmt_ray.report.html import write_report
 from mgmt_ray.splits.draw import make_splits
@@ -82,6 +83,10 @@ def _prepare(
     with stage(name) as step:
         made = prepare_volumes(cohort, modalities, recipe, folder.volumes, job.placement, step)
     say(f"{name}: {made} subjects made anew" if made else f"{name}: up to date")
+    with stage(f"{name}: verify volumes") as step:
+        for done, modality in enumerate(modalities, start=1):
+            VolumeStore(folder.volumes, modality).verify()
+            step(done, len(modalities))
 
 
 def split_cohort(job: Job, cohort: Cohort) -> tuple[Split, ...]:
@@ -182,9 +187,9 @@ def _require_checkpoint(study: StudyConfig) -> None:
     """Refuse before hours of work what would fail after them."""
     pretrained = [name for name, network in study.networks.items() if network.pretrained]
     if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
+        fault = f"{study.checkpoint} is not there" if study.checkpoint else "none are given"
         raise MgmtError(
-            f"{', '.join(pretrained)} start from pretrained weights, and "
-            f"{study.checkpoint or 'no checkpoint'} is not there. "
+            f"{', '.join(pretrained)} start from pretrained weights, and {fault}. "
             "Give MedicalNet's .pth file with --checkpoint FILE."
         )
 
@@ -197,6 +202,11 @@ def existing(job: Job) -> tuple[Selected, tuple[Split, ...], list[Trial]]:
     """
     cohort = read_cohort(job.folder.root)
     names = job.study.external
+    for name in names:
+        if not (job.folder.external(name).root / "cohort.csv").exists():
+            raise MgmtError(
+                f"external.{name}: was not read yet. Run `mgmt-ray run STUDY` with the same --out."
+            )
     external = {name: read_cohort(job.folder.external(name).root) for name in names}
     if not job.folder.splits.exists():
         raise MgmtError(f"{job.folder.splits}: not there yet. Run `mgmt-ray run STUDY` first.")

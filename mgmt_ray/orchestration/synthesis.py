@@ -41,7 +41,7 @@ def synthesize_with_weights(
     }
     mark = folder / "synthesis.json"
     if mark.is_file():
-        if json.loads(mark.read_text()) == wanted and checkpoint.is_file():
+        if json.loads(mark.read_text(encoding="utf-8")) == wanted and checkpoint.is_file():
             say(f"synthesize: {folder} is up to date")
             return checkpoint
         raise MgmtError(
@@ -53,7 +53,7 @@ def synthesize_with_weights(
         synthesize(cohort, first, step)
     if first != folder:
         lay_out(layout, first, cohort.modalities, folder, cohort.seed)
-        write_text(folder / "planted.json", (first / "planted.json").read_text())
+        write_text(folder / "planted.json", (first / "planted.json").read_text(encoding="utf-8"))
         shutil.rmtree(first)
     torch.set_num_threads(1)  # small layers: more threads are slower, and their sums differ
     with stage("learn the source task") as step:

@@ -29,7 +29,8 @@ class Source:
     """What tells one state of a file from another without reading it.
 
     Attributes:
-        name: without its folder, so that a cohort may move.
+        name: with the two folders above, so that a cohort may move, and no two subjects' files have
+            one name.
         size: bytes.
         mtime_ns: time of the last change in ns since 1970.
     """
@@ -48,7 +49,7 @@ def source_of(path: Path) -> Source:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     states = [file.stat() for file in files]
     newest = max((state.st_mtime_ns for state in states), default=0)
-    return Source(path.name, sum(state.st_size for state in states), newest)
+    return Source("/".join(path.parts[-3:]), sum(state.st_size for state in states), newest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,19 +16,22 @@ from jaxtyping import Bool, Int64, Shaped, UInt8
 from mgmt_ray.base import fingerprint, write_aside
 from mgmt_ray.cohort.check import check_grid, check_mask, check_values
 from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan, Problem
-from mgmt_ray.cohort.scan import Scan, read_scan, voxel_hash
+from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.index import source_of
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.spatial import check_window, count_outside, resample
 
-METHOD = 1
+METHOD = 2
 """Raised whenever the same files would give another inspection, so that old ones are not kept."""
 
 PICTURE = 96
 """Pixels along each side of a picture."""
 
 BINS = 48
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What a damaged file, or one of another version, may raise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +68,7 @@ class Inspection:
         problems: all of them.
         hashes: by modality, of the voxels (see ``scan.voxel_hash``).
         views: of the sound scans.
+        mask_hash: of the mask (see ``scan.mask_hash``); empty where it is not sound.
     """
 
     subject: str
@@ -72,12 +76,18 @@ class Inspection:
     problems: tuple[Problem, ...]
     hashes: dict[str, str]
     views: tuple[View, ...]
+    mask_hash: str = ""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it holds as long as the files stay as they are; a refused reading may not."""
+        return not any(p.kind in ("unreadable", "no_file") for p in self.problems)
 
 
 def inspection_key(subject: Subject, recipe: RecipeConfig, mask_labels: Sequence[int]) -> str:
     """What an inspection depends on; nothing is read."""
     states = {
-        name: asdict(source_of(path)) if path.exists() else None
+        name: [str(path), asdict(source_of(path)) if path.exists() else None]
         for name, path in (("mask", subject.mask), *subject.scans.items())
     }
     against = [recipe.window, recipe.allow_clipping, recipe.resample, list(mask_labels)]
@@ -120,7 +130,8 @@ def inspect_subject(
                 views.append(_view(modality, path, voxels, mask.voxels > 0))
         except BadScan as error:
             note(error, path, modality)
-    return Inspection(subject.id, key, tuple(problems), hashes, tuple(views))
+    of_mask = mask_hash(mask) if mask else ""
+    return Inspection(subject.id, key, tuple(problems), hashes, tuple(views), of_mask)
 
 
 def write_inspection(inspection: Inspection, folder: Path) -> None:
@@ -129,6 +140,7 @@ def write_inspection(inspection: Inspection, folder: Path) -> None:
         "key": inspection.key,
         "problems": [asdict(problem) for problem in inspection.problems],
         "hashes": inspection.hashes,
+        "mask_hash": inspection.mask_hash,
         "views": [[v.modality, v.slice_number, v.low, v.high] for v in inspection.views],
     }
     arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts, allow_nan=False))}
@@ -163,10 +175,11 @@ def read_inspection(folder: Path, subject_id: str) -> Inspection | None:
                 )
                 for i, (modality, number, low, high) in enumerate(facts["views"])
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            problems = tuple(Problem(**problem) for problem in facts["problems"])
+            key, hashes, of_mask = facts["key"], facts["hashes"], facts["mask_hash"]
+    except UNREADABLE:
         return None  # it is made again
-    problems = tuple(Problem(**problem) for problem in facts["problems"])
-    return Inspection(subject_id, facts["key"], problems, facts["hashes"], views)
+    return Inspection(subject_id, key, problems, hashes, views, of_mask)
 
 
 def _path(folder: Path, subject_id: str) -> Path:

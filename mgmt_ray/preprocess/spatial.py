@@ -114,7 +114,7 @@ def check_window(
     if any(stop > size for (_, stop), size in zip(window, mask.shape, strict=True)):
         raise BadScan(
             path,
-            "clipped",
+            "small_scan",
             f"the window {describe_window(window)} reaches beyond the scan of {times(mask.shape)} "
             "voxels (depth × height × width)",
             "Fit recipe.window to the cohort's scans",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,33 +11,23 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mgmt_ray.base import write_text
 from mgmt_ray.figures.precision_recall import precision_recall_figure
 from mgmt_ray.figures.roc import roc_figure
-from mgmt_ray.figures.style import network_label, save_compact_figure, save_figure
+from mgmt_ray.figures.style import (
+    delete_other_figures,
+    network_label,
+    save_compact_figure,
+    save_figure,
+)
 from mgmt_ray.figures.training import training_figure
 from mgmt_ray.report import records, tables
-from mgmt_ray.report.cohort import Scans, read_scans
+from mgmt_ray.report.cohort import read_scans
 from mgmt_ray.report.diverged import diverged_table
+from mgmt_ray.report.external import external_cohorts
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.headline import headline, verdict_on_planted
+from mgmt_ray.report.picture import Picture
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 from mgmt_ray.statistics.paper import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
 from mgmt_ray.statistics.planted import PlantedVerdict, planted_verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure in the report.
-
-    Attributes:
-        caption: printed below it.
-        alt: what it shows, for readers who do not see it.
-        data: the PNG, base64.
-        tall: not to be made smaller than its pixels, and to be cut over pages in print.
-    """
-
-    caption: str
-    alt: str
-    data: str
-    tall: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +61,11 @@ def write_report(out: Path) -> Path:
     )
     path = out / "report.html"
     template = environment.get_template("template.html.j2")
-    scans = read_scans(out, results.cohort, results.cohort.modalities)
-    write_text(path, template.render(_content(results, out / "figures") | _looks(scans)))
+    read = {
+        "scans": read_scans(out, results.cohort, results.cohort.modalities),
+        "external": external_cohorts(out, results),
+    }
+    write_text(path, template.render(_content(results, out / "figures") | read))
     return path
 
 
@@ -90,7 +82,6 @@ def _content(results: StudyResults, figures: Path) -> dict[str, object]:
         "split_notes": records.split_notes(results),
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
-        "external": [tables.external_table(results, name) for name in results.external],
         "other_published": tables.other_published_table(),
         "comparisons": tables.comparison_table(results.comparisons, results.main_ensembles),
         "best_overall": tables.best_overall_sentence(),
@@ -125,11 +116,6 @@ def _planted(results: StudyResults) -> Planted | None:
     )
 
 
-def _looks(scans: Scans) -> dict[str, object]:
-    pictures = [replace(_picture(f.path, f.caption, f.alt), tall=f.is_sheet) for f in scans.figures]
-    return {"scans": scans, "scan_pictures": pictures}
-
-
 def _curves(results: StudyResults, figures: Path) -> list[Picture]:
     names = results.main_ensembles
     shown = ", ".join(network_label(network) for network in results.networks)
@@ -139,12 +125,12 @@ def _curves(results: StudyResults, figures: Path) -> list[Picture]:
         figures / "precision_recall.png",
     )
     return [
-        _picture(
+        Picture(
             figures / "roc.png",
             "ROC curves on the test set, one panel per ensemble. Dotted: chance.",
             f"ROC curves of {shown}. Areas: {_values(results, 'auc')}.",
         ),
-        _picture(
+        Picture(
             figures / "precision_recall.png",
             "Precision-recall curves on the test set. Dotted: the share of methylated subjects, "
             "which is the precision of a guess.",
@@ -160,18 +146,15 @@ def _training_curves(results: StudyResults, figures: Path) -> list[Picture]:
         save_compact_figure(training_figure(results.epochs, results.members, str(network)), path)
         label = network_label(str(network))
         pictures.append(
-            _picture(
+            Picture(
                 path,
                 f"{label}: loss and AUC of every member, per modality.",
                 f"Training curves of {label}: {len(members)} members, on training folds and "
                 f"validation fold. {_overfit(results.epochs, members)}",
             )
         )
+    delete_other_figures(figures, "training_*.png", {picture.path for picture in pictures})
     return pictures
-
-
-def _picture(path: Path, caption: str, alt: str) -> Picture:
-    return Picture(caption, alt, base64.b64encode(path.read_bytes()).decode())
 
 
 def _values(results: StudyResults, metric: str) -> str:

@@ -37,13 +37,7 @@ def read_problems(path: Path) -> Problems:
     """
     if not path.exists():
         return Problems("Problems with files and tables were not recorded for this study.")
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        found = list(table)
-    if set(table.fieldnames or ()) != COLUMNS:
-        raise MgmtError(
-            f"{path}: is not a table of problems. Run `mgmt-ray cohort STUDY` to make it again."
-        )
+    found = _read_rows(path)
     if not found:
         return Problems("No problem was found in any file or table.")
     counts = Counter((row["kind"], row["covered_by"]) for row in found)
@@ -69,3 +63,24 @@ def read_problems(path: Path) -> Problems:
         Table("Problems by kind", ("Problem", "Covered by", "Number"), counted),
         Table("Every problem", header, listed),
     )
+
+
+def faulty_scans(path: Path) -> dict[tuple[str, str], str]:
+    """By subject and modality the first problem of that scan; none where none was recorded.
+
+    Raises:
+        MgmtError: the file has other columns.
+    """
+    rows = _read_rows(path) if path.exists() else []
+    return {(row["subject"], row["modality"]): row["kind"] for row in reversed(rows)}
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        found = list(table)
+    if set(table.fieldnames or ()) != COLUMNS:
+        raise MgmtError(
+            f"{path}: is not a table of problems. Run `mgmt-ray cohort STUDY` to make it again."
+        )
+    return found

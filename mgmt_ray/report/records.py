@@ -7,27 +7,34 @@ from collections import Counter
 from math import isnan
 from statistics import median
 
-from mgmt_ray.cohort.cohort import flow
+from mgmt_ray.cohort.cohort import Cohort, flow
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.tables import NOTHING, Table
 from mgmt_ray.splits.split import Split, label_by_training
 
 
-def flow_table(results: StudyResults) -> Table:
-    """From everyone found to each group's subjects."""
-    channels = _channels(results)
-    rows = tuple((what, str(number)) for what, number in flow(results.cohort, channels))
-    return Table("Flow of subjects", ("Step", "Subjects"), rows)
+def flow_table(results: StudyResults, external: str = "") -> Table:
+    """From everyone found, over exclusions by reason, to each group's subjects.
+
+    Args:
+        results: of the study.
+        external: name of an external cohort; empty for the study's own.
+    """
+    rows = flow(_cohort(results, external), _channels(results))
+    caption = f"Flow of subjects of {external}" if external else "Flow of subjects"
+    return Table(caption, ("Step", "Subjects"), tuple((what, str(n)) for what, n in rows))
 
 
-def missing_groups_table(results: StudyResults) -> Table | None:
-    """Why subjects of the cohort lack a group; None if none does."""
-    counts = Counter((e.scope, e.reason) for e in results.cohort.exclusions if e.scope != "cohort")
+def missing_groups_table(results: StudyResults, external: str = "") -> Table | None:
+    """Why subjects of a cohort (as for :func:`flow_table`) lack a group; None if none does."""
+    exclusions = _cohort(results, external).exclusions
+    counts = Counter((e.scope, e.reason) for e in exclusions if e.scope != "cohort")
     if not counts:
         return None
     rows = tuple((scope, reason, str(n)) for (scope, reason), n in sorted(counts.items()))
-    return Table("Subjects without a group", ("Group", "Reason", "Subjects"), rows)
+    caption = "Subjects without a group" + (f" in {external}" if external else "")
+    return Table(caption, ("Group", "Reason", "Subjects"), rows)
 
 
 def split_table(results: StudyResults) -> Table:
@@ -201,6 +208,10 @@ def versions_table(results: StudyResults) -> Table:
             found.setdefault(package, set()).add(str(version))
     rows = tuple((package, ", ".join(sorted(found[package]))) for package in sorted(found))
     return Table("Versions", ("Package", "Version"), rows)
+
+
+def _cohort(results: StudyResults, external: str) -> Cohort:
+    return results.external[external].cohort if external else results.cohort
 
 
 def _channels(results: StudyResults) -> tuple[str, ...]:

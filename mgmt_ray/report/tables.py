@@ -91,7 +91,8 @@ def external_table(results: StudyResults, name: str) -> Table:
             str(row["num_members"]),
             str(row["num_subjects"]),
             str(row["num_methylated"]),
-            *(str(interval_of(row, metric)) for metric in METRIC_LABELS),
+            # two lines, so that ten columns fit on a page
+            *(str(interval_of(row, metric)).replace(" [", "\n[") for metric in METRIC_LABELS),
             chance_words(interval_of(row, "auc")),
         )
         for row in results.external[name].metrics.to_dict("records")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from statistics import median
 from typing import TypeAlias
@@ -61,7 +62,8 @@ def make_splits(
 
     Persons are drawn, and numbers count their subjects: a person whose subjects are more than what
     is still wanted is passed over. Folds are balanced by label and by which modalities a person
-    has, so that every modality finds its classes in every fold.
+    has, so that every modality finds its classes in every fold. Where labels follow from scores,
+    test sets are drawn without looking at these, so that no test subject's score moves anything.
 
     Test subjects have every modality, so that all models are tested on the same ones; on the public
     cohort these are the subjects with DSC. A person of whom one subject lacks a modality is not
@@ -96,7 +98,8 @@ def _persons(cohort: Cohort) -> list[Person]:
     """Everybody, sorted by first id."""
     found: dict[str, list[Subject]] = {}
     for subject in cohort.subjects:
-        found.setdefault(subject.person, []).append(subject)
+        blind = subject if subject.score is None else replace(subject, label=0)
+        found.setdefault(subject.person, []).append(blind)
     for person, subjects in found.items():
         if len({s.label if s.score is None else s.score for s in subjects}) > 1:
             raise MgmtError(
@@ -168,6 +171,9 @@ def _split(
 ) -> Split:
     """One split of which the test set is drawn already."""
     training = [p for p in persons if p[0].id not in test | left_out]
+    scores = [s.score for person in training for s in person if s.score is not None]
+    cutoff = median(scores) if scores else None
+    training = [tuple(_fitted(s, cutoff) for s in person) for person in training]
     for label, name in ((1, "methylated"), (0, "unmethylated")):
         found = sum(p[0].label == label for p in training)
         if found < config.folds:
@@ -175,7 +181,6 @@ def _split(
                 f"split: {found} {name} subjects are left for {config.folds} training folds. "
                 "Lower split.folds or add subjects."
             )
-    scores = [s.score for person in training for s in person if s.score is not None]
     split = Split(
         test=tuple(sorted(test)),
         folds=_deal(training, config.folds, modalities, _stream(config, number, "folds")),
@@ -183,11 +188,18 @@ def _split(
         seed=config.seed,
         cohort=cohort.hash,
         outer=number,
-        cutoff=median(scores) if scores else None,
+        cutoff=cutoff,
     )
     refuse_torn_persons(split, cohort)
     refuse_missing_classes(split, cohort, modalities)
     return split
+
+
+def _fitted(subject: Subject, cutoff: float | None) -> Subject:
+    """With the label that follows from its score, where it has one."""
+    if subject.score is None or cutoff is None:
+        return subject
+    return replace(subject, label=int(subject.score > cutoff))
 
 
 def _stream(config: SplitConfig, number: int, *purpose: str | int) -> np.random.Generator:

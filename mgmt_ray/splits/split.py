@@ -128,8 +128,8 @@ def read_splits(path: Path) -> tuple[Split, ...]:
     Raises:
         MgmtError: the file was changed by hand, or puts a subject on two sides.
     """
-    content = json.loads(path.read_text())
     try:
+        content = json.loads(path.read_text(encoding="utf-8"))
         splits = tuple(
             Split(
                 test=tuple(split["test"]),
@@ -143,7 +143,7 @@ def read_splits(path: Path) -> tuple[Split, ...]:
             for split in content["splits"]
         )
         written = [split["hash"] for split in content["splits"]]
-    except (KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(f"{path}: is not a file of splits as this version makes it. {_ANEW}") from (
             error
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,14 @@ from mgmt_ray.statistics.intervals import (
     percentile_interval,
 )
 from mgmt_ray.training.metrics import METRICS, auc, average_precision, called_rightly, once
+
+Of: TypeAlias = Literal["test", "external"]
+"""Whom predictions are of: a study's test subjects, or an external cohort."""
+
+_OF_ONE_CLASS: dict[Of, str] = {
+    "test": "Enlarge the test set (split.test_fraction) or the cohort.",
+    "external": "Name fewer modalities of that cohort, or take it out of `external`.",
+}
 
 METRIC_COLUMNS: tuple[str, ...] = (
     "network",
@@ -41,7 +50,7 @@ COMPARISON_COLUMNS: tuple[str, ...] = (
 
 
 def evaluate_ensembles(
-    out: Path, of: str = "test", modalities: Sequence[str] | None = None
+    out: Path, of: Of = "test", modalities: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Average a study's members and write what follows from their predictions.
 
@@ -50,7 +59,7 @@ def evaluate_ensembles(
 
     Args:
         out: the study's folder, or that of an external cohort.
-        of: whom the predictions must be of: "test" or "external".
+        of: whom the predictions must be of.
         modalities: the study's, which make its groups; None for those of the predictions.
 
     Returns:
@@ -69,7 +78,7 @@ def evaluate_ensembles(
         )
     groups = group_ensembles(modalities or list(dict.fromkeys(members["modality"])))
     predictions = ensemble(members, groups)
-    metrics = metrics_table(predictions)
+    metrics = metrics_table(predictions, of)
     comparisons = comparisons_table(predictions)
     write_table(predictions, folder / "predictions.csv")
     write_table(metrics, folder / "metrics.csv")
@@ -77,13 +86,14 @@ def evaluate_ensembles(
     return metrics
 
 
-def metrics_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) -> pd.DataFrame:
     """AUC, AP, SEN and SPE of each network and ensemble, with 95 % intervals.
 
     AUC and AP have stratified bootstrap intervals over subjects, SEN and SPE exact ones.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them.
+        of: whom they are of; an error speaks of them.
         seed: of the bootstrap.
 
     Returns:
@@ -100,8 +110,8 @@ def metrics_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
         labels = ordered["label"].to_numpy(dtype=np.int64)
         if not 0 < labels.sum() < len(labels):
             raise MgmtError(
-                f"{network} {name}: its {len(labels)} test subjects are all of one class, so AUC "
-                "is not defined. Enlarge the test set (split.test_fraction) or the cohort."
+                f"{network} {name}: its {len(labels)} {of} subjects are all of one class, so AUC "
+                f"is not defined. {_OF_ONE_CLASS[of]}"
             )
         key = labels.tobytes()
         if key not in drawn:

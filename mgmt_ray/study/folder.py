@@ -89,7 +89,9 @@ class StudyFolder:
 
     def read_trial(self, trial_id: str) -> dict[str, Any]:
         """What determined a finished trial and what became of it."""
-        content: dict[str, Any] = json.loads((self.trial(trial_id) / "trial.json").read_text())
+        content: dict[str, Any] = json.loads(
+            (self.trial(trial_id) / "trial.json").read_text(encoding="utf-8")
+        )
         return content
 
     def has_diverged(self, trial_id: str) -> bool:
@@ -99,7 +101,7 @@ class StudyFolder:
     def read_failure(self, trial_id: str) -> str | None:
         """The message of a trial that ended without a result, if it did."""
         path = self.failure(trial_id)
-        return json.loads(path.read_text())["message"] if path.is_file() else None
+        return json.loads(path.read_text(encoding="utf-8"))["message"] if path.is_file() else None
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep every other process from changing this study meanwhile (see ``folder_lock``)."""

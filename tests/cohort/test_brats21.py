@@ -179,6 +179,29 @@ def test_a_folder_of_another_layout_says_what_was_looked_for(
         read_brats21(config(root))
 
 
+def test_links_that_point_nowhere_and_unpacked_files_are_not_missed(tmp_path: Path) -> None:
+    for number in ("00002", "00003", "00005"):
+        add_case(tmp_path, number)
+    folder = tmp_path / "BraTS2021_Training_Data"
+    for path in (folder / "BraTS2021_00003").iterdir():
+        path.rename(path.with_suffix(""))
+    for path in [*(folder / "BraTS2021_00002").glob("*_t*.nii.gz")]:
+        path.unlink()
+        path.symlink_to("nowhere")
+    mask = folder / "BraTS2021_00005" / "BraTS2021_00005_seg.nii.gz"
+    mask.unlink()
+    mask.symlink_to("nowhere")
+    write_labels(tmp_path, "00002,1", "00003,0", "00005,0")
+    reading = read_brats21(config(tmp_path))
+    assert [(s.id, len(s.scans)) for s in reading.subjects] == [("00002", 1), ("00003", 4)]
+    assert reading.exclusions == ()
+    assert [(p.subject, p.kind, p.modality) for p in reading.problems] == [
+        *(("00002", "no_file", modality) for modality in ("T2", "T1", "T1GD")),
+        ("00005", "no_file", ""),
+    ]
+    assert {p.found for p in reading.problems} == {"the link points nowhere"}
+
+
 def test_two_tables_are_an_error(tmp_path: Path) -> None:
     add_case(tmp_path, "00002")
     write_labels(tmp_path, "00002,1")

@@ -57,6 +57,39 @@ def test_a_cohort_that_was_not_written_says_how_to_write_it(tmp_path: Path) -> N
         read_cohort(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "cohort.csv",
+            "subject,label,FLAIR,mask\na,1,f,m\n",
+            "no column person, score, modalities",
+        ),
+        (
+            "cohort.csv",
+            "subject,label,person,score,modalities,mask\na,1,a,,T1,m\n",
+            "KeyError: 'T1'",
+        ),
+        (
+            "cohort.csv",
+            "subject,label,person,score,modalities,mask\na,x,a,,,m\n",
+            "invalid literal",
+        ),
+        ("exclusions.csv", "subject,why\na,b\n", "no column scope, reason"),
+        ("exclusions.csv", None, "No such file"),
+    ],
+)
+def test_tables_that_are_not_ours_are_refused(
+    tmp_path: Path, name: str, text: str | None, says: str
+) -> None:
+    write_cohort(Cohort((subject("a"),)), tmp_path)
+    (tmp_path / name).unlink()
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(MgmtError, match=rf"{name}: is not as .* wrote it \(.*{says}"):
+        read_cohort(tmp_path)
+
+
 def test_the_flow_counts_everyone_once() -> None:
     cohort = Cohort(
         (subject("a"), subject("b", 0, ("PH", "FLAIR"))),

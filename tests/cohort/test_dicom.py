@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import locale
 import shutil
 from pathlib import Path
 
@@ -167,11 +168,22 @@ def test_slices_of_different_size_are_refused(series: Path) -> None:
         path.write_bytes(before)
 
 
-def test_two_slices_in_one_place_are_refused(series: Path) -> None:
-    shutil.copy(series / "Image-4.dcm", series / "Image-4 (1).dcm")
+@pytest.mark.parametrize("copy", ["Image-4 (1).dcm", "Image-99.dcm", "A.dcm"])
+def test_two_slices_in_one_place_are_refused_wherever_the_copy_sorts(
+    series: Path, copy: str
+) -> None:
+    shutil.copy(series / "Image-4.dcm", series / copy)
     error = fault(series)
     assert error.kind == "not_3d"
-    assert "several slices in one place" in error.found
+    assert error.found == "has several slices in one place (1 of its 13 files)"
+    assert "one file per slice" in error.remedy
+
+
+def test_a_file_whose_link_points_nowhere_is_named(series: Path) -> None:
+    (series / "Image-12.dcm").unlink()
+    (series / "Image-12.dcm").symlink_to("../.git/annex/objects/12")
+    error = fault(series)
+    assert (error.kind, error.found) == ("no_file", "Image-12.dcm: the link points nowhere")
 
 
 def test_slices_of_different_directions_are_refused(series: Path) -> None:
@@ -205,3 +217,11 @@ def test_slices_with_slopes_of_their_own_keep_their_values(series: Path) -> None
     expected[2] += 0.5
     assert np.array_equal(slice_of(path), halves)
     assert np.array_equal(read_series(series)[0].T, expected)
+
+
+def test_writing_a_series_leaves_the_locale_as_it_was(tmp_path: Path) -> None:
+    volume = SimpleITK.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    before = locale.setlocale(locale.LC_ALL)
+    write_series(volume, tmp_path / "series", "P1", "FLAIR")
+    read_series(tmp_path / "series")
+    assert locale.setlocale(locale.LC_ALL) == before

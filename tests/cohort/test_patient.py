@@ -94,7 +94,9 @@ def test_every_scan_is_sound_and_looks_like_a_public_one(small_cohort: Path) -> 
 
 
 def test_the_table_is_of_version_2_1(small_cohort: Path) -> None:
-    with (small_cohort / "UPENN-GBM_clinical_info_v2.1.csv").open(newline="") as file:
+    with (small_cohort / "UPENN-GBM_clinical_info_v2.1.csv").open(
+        newline="", encoding="utf-8"
+    ) as file:
         rows = list(csv.DictReader(file))
     assert {"ID", "Gender", "Age_at_scan_years", "IDH1", "MGMT", "KPS", "GTR_over90percent"} <= set(
         rows[0]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from mgmt_ray.cohort.read import CohortConfig, read
@@ -55,6 +56,14 @@ def test_modalities_that_cannot_be_read_are_refused(
 def test_names_of_files_cannot_leave_the_folder(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="write letters, digits, - and _ only"):
         config(reader="table", root=tmp_path, modalities=["../T1"])
+
+
+def test_an_id_that_yaml_read_as_a_number_is_refused(tmp_path: Path) -> None:
+    exclude = yaml.safe_load("[00123]")
+    with pytest.raises(ValidationError, match="83: write ids in quotes, like '00123'"):
+        config(reader="brats21", root=tmp_path, exclude=exclude)
+    with pytest.raises(ValidationError, match="83: write ids in quotes"):
+        config(reader="brats21", root=tmp_path, faulty=exclude)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from mgmt_ray.cohort.problem import BadScan
-from mgmt_ray.cohort.scan import EMPTY_HASH, Grid, Scan, read_scan, voxel_hash
+from mgmt_ray.cohort.scan import EMPTY_HASH, Grid, Scan, mask_hash, read_scan, voxel_hash
 
 
 def image(values: np.ndarray) -> SimpleITK.Image:
@@ -191,17 +191,47 @@ def test_array_axes_mean_the_same_however_a_file_is_stored(tmp_path: Path, axes:
     assert scan.grid.direction == pytest.approx((0, 0, 1, 0, 1, 0, 1, 0, 0))
 
 
-def test_a_copy_keeps_its_hash_under_another_type_margin_and_orientation(tmp_path: Path) -> None:
+def test_a_copy_keeps_its_hash_under_another_type_margin_orientation_and_header(
+    tmp_path: Path,
+) -> None:
     values = np.pad(np.round(noise()), 2).astype(np.int16)
     first = tmp_path / "first.nii.gz"
     nibabel.Nifti1Image(values.T, np.diag([-1.0, -1.0, 1.0, 1.0])).to_filename(first)
     second = tmp_path / "second.nii"
     inner = values[1:-1, 2:, :-1].astype(np.float64)
-    nibabel.Nifti1Image(inner.T[::-1], np.diag([1.0, -1.0, 1.0, 1.0])).to_filename(second)
-    assert voxel_hash(read_scan(first)) == voxel_hash(read_scan(second))
+    for affine in (np.diag([1.0, -1.0, 1.0, 1.0]), np.eye(4)):
+        nibabel.Nifti1Image(inner.T[::-1], affine).to_filename(second)
+        assert voxel_hash(read_scan(first)) == voxel_hash(read_scan(second))
     inner[5, 5, 5] += 1
-    nibabel.Nifti1Image(inner.T[::-1], np.diag([1.0, -1.0, 1.0, 1.0])).to_filename(second)
+    nibabel.Nifti1Image(inner.T[::-1], np.eye(4)).to_filename(second)
     assert voxel_hash(read_scan(first)) != voxel_hash(read_scan(second))
+
+
+def test_the_place_of_a_mask_counts_in_its_hash() -> None:
+    voxels = np.zeros((4, 4, 4), np.uint8)
+    voxels[1, 1, 1] = 2
+    grid = Grid((4, 4, 4), np.eye(4))
+    same, moved = Scan(voxels.astype(np.float64), grid), Scan(np.roll(voxels, 1), grid)
+    assert mask_hash(Scan(voxels, grid)) == mask_hash(same) != mask_hash(moved)
+
+
+def test_a_series_of_one_volume_is_that_volume(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    one = noise().T[..., None]
+    nibabel.Nifti1Image(one, np.diag([-1.0, -1.0, 1.0, 1.0])).to_filename(path)
+    np.testing.assert_array_equal(read_scan(path).voxels, noise())
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    nibabel.Nifti1Image(noise().T.astype(np.complex64), np.eye(4)).to_filename(path)
+    assert "complex64" in fault_of(path, "not_3d")
+
+
+def test_numbers_beyond_single_precision_are_not_finite(tmp_path: Path) -> None:
+    values = noise().astype(np.float64)
+    values[0, 0, 0] = -1e39
+    assert "1 voxels are NaN" in fault_of(write(values, tmp_path / "scan.nii.gz"), "not_finite")
 
 
 def test_an_empty_scan_has_no_hash_of_its_own() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, flow
 from mgmt_ray.cohort.problem import Action, Kind, Problem
 from mgmt_ray.cohort.reader import ReaderConfig, Reading
-from mgmt_ray.cohort.select import Selection, leave_out_persons, select, write_findings
+from mgmt_ray.cohort.select import MASK, Selection, leave_out_persons, select, write_findings
 from mgmt_ray.cohort.subject import Subject
 
 GROUPS = ("PH", "FA", "FLAIR")
@@ -28,6 +27,9 @@ READING = Reading(
     tuple(subject(name, label) for name, label in (("a", 1), ("b", 0), ("c", 1), ("d", 0))),
     (Exclusion("e", "cohort", "follow-up scan"), Exclusion("a", "DSC", "no DSC")),
 )
+
+
+SAME_LABELS = Reading(tuple(subject(name) for name in "abcd"))
 
 
 def chosen(
@@ -63,7 +65,7 @@ def test_a_problem_that_nothing_covers_is_told() -> None:
     selection = chosen((problem("b"), problem("c")), exclude=("c",))
     assert [p.subject for p in selection.uncovered] == ["b"]
     assert [f.covered_by for f in selection.findings] == ["", "cohort.exclude"]
-    assert str(selection.uncovered[0]) == "b: b_FA.nii.gz: found this. Do that."
+    assert str(selection.uncovered[0]) == "b: b_FA.nii.gz: found this (truncated). Do that."
 
 
 def test_a_rule_takes_out_the_subject_and_counts_it() -> None:
@@ -159,35 +161,57 @@ def test_whom_a_crosswalk_names_together_is_one_person_and_no_problem(tmp_path: 
     assert [s.person for s in selection.cohort.subjects] == ["a", "b", "a", "d"]
 
 
-def test_an_external_cohort_loses_the_persons_of_the_study(tmp_path: Path) -> None:
+def test_an_external_cohort_loses_the_persons_of_the_study() -> None:
+    external = Cohort(tuple(subject(name) for name in ("x1", "x2", "b")))
+    person = {("", name): name for name in "abcd"}
+    person |= {("x", "x1"): "a", ("x", "x2"): "x2", ("x", "b"): "another b"}
+    left = leave_out_persons(external, chosen().cohort, person, "x")
+    assert names(left) == ["b", "x2"]
+    assert flow(left, GROUPS)[0] == ("found", 3)
+    assert left.exclusions == (Exclusion("x1", "cohort", "also in the study's own cohort"),)
+
+
+def test_who_is_left_out_still_connects_the_others(tmp_path: Path) -> None:
     path = tmp_path / "crosswalk.csv"
-    path.write_text("upenn,brats\na,x1\n")
-    external = Cohort(tuple(subject(name) for name in ("x1", "x2", "x3", "b")))
-    found = (*READING.subjects, *external.subjects)
-    left = leave_out_persons(external, chosen().cohort, found, [path], {"x3"})
-    # x1 by the crosswalk, x3 by its voxels, b by its name
-    assert names(left) == ["x2"]
-    assert flow(left, GROUPS)[0] == ("found", 4)
-    assert {e.reason for e in left.exclusions} == {"also in the study's own cohort"}
+    path.write_text("c,b\nb,a\n")
+    cohort = chosen(crosswalk=path, exclude=("b",), reading=SAME_LABELS).cohort
+    assert [s.person for s in cohort.subjects] == ["a", "a", "d"]
+    chain = {"a": {"PH": "1"}, "b": {"PH": "1", "FA": "2"}, "c": {"FA": "2"}, "d": {}}
+    rules: dict[Kind, Action] = {
+        "same_person": "keep_together",
+        "empty_mask": "exclude_subject",
+    }
+    bad = problem("b", "empty_mask", "")
+    cohort = chosen((bad,), rules, hashes=chain, reading=SAME_LABELS).cohort
+    assert [s.person for s in cohort.subjects] == ["a", "a", "d"]
+    rules["same_person"] = "exclude_subject"
+    selection = chosen((bad,), rules, hashes=chain, reading=SAME_LABELS)
+    assert names(selection.cohort) == ["a", "d"]
+    assert "through copies that are left out" in str(selection.findings[-1].problem)
 
 
-def test_one_crosswalk_goes_on_where_another_ends(tmp_path: Path) -> None:
-    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
-    first.write_text("p1,p2\n")
-    second.write_text("p2,x1\n")
-    sessions = [replace(subject(f"{name}_11"), person=name) for name in ("p1", "p2", "p3")]
-    reading = Reading(tuple(sessions))
-    cohort = chosen(reading=reading, crosswalk=first).cohort
-    assert [s.person for s in cohort.subjects] == ["p1", "p1", "p3"]
-    external = Cohort((subject("x1"), subject("x2")))
-    found = (*sessions, *external.subjects)
-    assert names(leave_out_persons(external, cohort, found, [first, second], set())) == ["x2"]
+def test_a_copy_whose_shared_scan_is_left_out_is_still_told() -> None:
+    hashes = {"a": {"FLAIR": "1"}, "b": {"FLAIR": "1"}}
+    rules: dict[Kind, Action] = {"truncated": "exclude_scans"}
+    selection = chosen((problem("b", modality="FLAIR"),), rules, hashes=hashes, reading=SAME_LABELS)
+    (told,) = selection.uncovered
+    assert (told.subject, told.kind) == ("b", "same_person")
+
+
+def test_a_mask_of_another_subject_is_a_problem() -> None:
+    hashes = {"a": {"PH": "1", MASK: "m"}, "c": {"PH": "2", MASK: "m"}}
+    (told,) = chosen(hashes=hashes).uncovered
+    assert (told.subject, told.kind) == ("c", "same_mask")
+    assert told.found == "has the mask of a, with other scans"
+    twins = {"a": {"PH": "1", MASK: "m"}, "c": {"PH": "1", MASK: "m"}}
+    assert [p.kind for p in chosen(hashes=twins).uncovered] == ["same_person"]
+    assert chosen(hashes=twins, rules={"same_person": "keep_together"}).uncovered == ()
 
 
 def test_every_problem_is_written_with_what_covers_it(tmp_path: Path) -> None:
     selection = chosen((problem("b"), problem("c")), exclude=("c",))
     write_findings(selection.findings, tmp_path / "problems.csv")
-    with (tmp_path / "problems.csv").open(newline="") as file:
+    with (tmp_path / "problems.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(r["subject"], r["kind"], r["modality"], r["covered_by"]) for r in rows] == [
         ("b", "truncated", "FA", ""),

@@ -77,7 +77,7 @@ def test_the_reader_selects_exactly_the_labelled_subjects(
 
 
 def test_what_was_planted_is_noted(small_cohort: Path) -> None:
-    planted = json.loads((small_cohort / "planted.json").read_text())
+    planted = json.loads((small_cohort / "planted.json").read_text(encoding="utf-8"))
     assert planted.pop("settings")
     assert planted == {"signal": {"PH": 2.0}, "subjects": 20, "seed": 5, "grid": [24, 28, 26]}
 

@@ -184,8 +184,9 @@ def test_an_empty_cell_is_a_modality_that_the_subject_lacks(tmp_path: Path) -> N
     write_files(tmp_path, "f.nii.gz", "m.nii.gz")
     write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", "P1,1,f.nii.gz,,,m.nii.gz")
     reading = read_folder(tmp_path, "FLAIR", "T1", "ADC")
-    assert [(p.kind, p.modality) for p in reading.problems] == [("missing_modality", "FLAIR")]
-    assert reading.exclusions == (Exclusion("P1", "ADC", "no ADC"),)
+    assert reading.problems == ()
+    assert reading.exclusions == (Exclusion("P1", "T1", "no T1"), Exclusion("P1", "ADC", "no ADC"))
+    assert [set(s.scans) for s in reading.subjects] == [{"FLAIR"}]
 
 
 def test_who_has_no_scan_at_all_is_excluded(tmp_path: Path) -> None:
@@ -226,8 +227,6 @@ def test_other_columns_are_covariates_but_no_scans_or_nameless_ones(tmp_path: Pa
         ("subject,label,mask,FLAIR,age,age", "FLAIR", "column age more than once"),
         ("subject,label,mask,FLAIR,score", "FLAIR", "column score is neither"),
         ("subject,label,mask,FLAIR,modalities", "FLAIR", "column modalities is neither"),
-        ("subject,label,mask", "mask", "column mask is neither"),
-        ("subject,label,mask,score", "score", "column score is neither"),
     ],
 )
 def test_columns_that_cannot_be_used_are_refused(
@@ -238,7 +237,46 @@ def test_columns_that_cannot_be_used_are_refused(
         read_folder(tmp_path, modality)
 
 
-@pytest.mark.parametrize("name", ["a b", "../x", "..", "é", "-x", "a/b", ""])
+@pytest.mark.parametrize("name", ["cohort", "Struct", "DTI", "DSC", "mask", "score", "modalities"])
+def test_a_modality_cannot_have_a_name_that_means_something_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MgmtError, match=f"{name}: means something else here"):
+        read_folder(tmp_path, "FLAIR", name)
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "Unknown", "none", "-"])
+def test_persons_whom_nobody_knows_are_not_one_person(tmp_path: Path, word: str) -> None:
+    write_files(tmp_path, "f.nii.gz", "m.nii.gz")
+    rows = [f"P{number},1,f.nii.gz,m.nii.gz,{word}" for number in (1, 2)]
+    write_table(tmp_path, "subject,label,FLAIR,mask,person", *rows)
+    assert [s.person for s in read_folder(tmp_path).subjects] == ["P1", "P2"]
+
+
+def test_a_link_that_points_nowhere_says_how_to_get_the_file(tmp_path: Path) -> None:
+    one_row(tmp_path)
+    (tmp_path / "f.nii.gz").unlink()
+    (tmp_path / "f.nii.gz").symlink_to(".git/annex/objects/f")
+    (problem,) = read_folder(tmp_path).problems
+    assert (problem.kind, problem.found) == ("no_file", "the link points nowhere")
+    assert "git annex get" in problem.remedy
+
+
+def test_a_name_that_no_file_can_have_is_a_problem_of_its_subject(tmp_path: Path) -> None:
+    one_row(tmp_path, scan="f" * 300)
+    (problem,) = read_folder(tmp_path).problems
+    assert problem.kind == "no_file"
+    assert "cannot be looked at (File name too long)" in problem.found
+
+
+def test_a_cell_with_a_line_break_stays_in_one_line(tmp_path: Path) -> None:
+    one_row(tmp_path, scan='"f\n.nii.gz"', label='"1\n2"')
+    (problem,) = read_folder(tmp_path).problems
+    assert str(problem).isprintable()
+    one_row(tmp_path, scan='"f\n.nii.gz"')
+    (problem,) = read_folder(tmp_path).problems
+    assert problem.kind == "no_file" and str(problem).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "..", "é", "-x", "a/b", "", "a" * 101])
 def test_ids_that_cannot_name_files_are_refused(tmp_path: Path, name: str) -> None:
     write_table(tmp_path, "subject,label,FLAIR,mask", "P1,1,f,m", f"{name},1,f,m")
     with pytest.raises(MgmtError, match="cannot name files"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -109,8 +110,11 @@ def test_the_median_rule_gives_the_labels_of_a_balanced_source(
     source: tuple[Subject, ...], tmp_path: Path
 ) -> None:
     names = write_tcga_copy(source, tmp_path, seed=4)
-    labels = {s.id: s.label for s in read_folder(tmp_path).subjects}
-    assert labels == {names[s.id]: s.label for s in source}
+    scores = {s.id: s.score or 0.0 for s in read_folder(tmp_path).subjects}
+    middle = median(scores.values())
+    assert {name: score > middle for name, score in scores.items()} == {
+        names[s.id]: s.label == 1 for s in source
+    }
 
 
 def test_the_same_seed_writes_the_same_copy(source: tuple[Subject, ...], tmp_path: Path) -> None:
@@ -210,24 +214,47 @@ def test_only_wanted_modalities_are_offered(tmp_path: Path) -> None:
     )
 
 
-def test_the_median_is_of_subjects_with_scans_and_stp27_knows_no_cohort(tmp_path: Path) -> None:
+def test_who_has_a_score_has_no_label_yet_and_stp27_knows_no_cohort(tmp_path: Path) -> None:
     betas = {f"TCGA-06-000{n}": beta for n, beta in enumerate((0.05, 0.2, 0.3, 0.4))}
     for patient in betas:
         add_session(tmp_path, patient)
-    strangers = {f"TCGA-14-000{n}": 0.9 for n in range(9)}
-    write_betas(tmp_path, betas | strangers)
+    write_betas(tmp_path, betas)
     by_median = read_folder(tmp_path).subjects
     assert [s.score for s in by_median] == pytest.approx([0.05, 0.2, 0.3, 0.4])
-    assert [s.label for s in by_median] == [0, 0, 1, 1]
+    assert [s.label for s in by_median] == [0, 0, 0, 0]
     assert [s.label for s in read_folder(tmp_path, rule="stp27").subjects] == [0, 1, 1, 1]
 
 
-def test_whose_score_is_the_median_is_not_above_it(tmp_path: Path) -> None:
-    betas = {f"TCGA-06-000{n}": beta for n, beta in enumerate((0.1, 0.2, 0.3))}
-    for patient in betas:
-        add_session(tmp_path, patient)
-    write_betas(tmp_path, betas)
-    assert [s.label for s in read_folder(tmp_path).subjects] == [0, 0, 1]
+def test_unpacked_files_are_read_and_packed_ones_go_before_them(tmp_path: Path) -> None:
+    folder = add_session(tmp_path, ANNA)
+    packed = folder / session_file(ANNA, DATE, "t1")
+    packed.rename(packed.with_suffix(""))
+    touch(folder / session_file(ANNA, DATE, "t2").removesuffix(".gz"))
+    write_betas(tmp_path, {ANNA: 0.5})
+    reading = read_folder(tmp_path)
+    assert reading.problems == ()
+    assert reading.subjects[0].scans["T1"] == packed.with_suffix("")
+    assert reading.subjects[0].scans["T2"] == folder / session_file(ANNA, DATE, "t2")
+
+
+def test_files_five_levels_below_are_found_and_hidden_folders_are_not_looked_into(
+    tmp_path: Path,
+) -> None:
+    folder = add_session(tmp_path / "a" / "b" / "c" / "d", ANNA)
+    add_session(tmp_path / ".cache", ANNA)
+    write_betas(tmp_path, {ANNA: 0.5})
+    (subject,) = read_folder(tmp_path).subjects
+    assert subject.scans["T1"].parent == folder
+
+
+def test_a_link_that_points_nowhere_is_a_problem(tmp_path: Path) -> None:
+    folder = add_session(tmp_path, ANNA)
+    link = folder / session_file(ANNA, DATE, "t1")
+    link.unlink()
+    link.symlink_to("nowhere")
+    write_betas(tmp_path, {ANNA: 0.5})
+    (problem,) = read_folder(tmp_path).problems
+    assert (problem.kind, problem.modality, problem.where) == ("no_file", "T1", str(link))
 
 
 def test_named_tables_are_read_in_their_order_and_others_are_not(tmp_path: Path) -> None:

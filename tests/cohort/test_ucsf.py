@@ -112,7 +112,7 @@ def test_what_is_more_than_structural_is_there_for_some_and_is_no_copy(
 def test_ids_follow_from_the_seed_alone(sources: tuple[Subject, ...], tmp_path: Path) -> None:
     first = write_ucsf_copy(sources, tmp_path / "a", seed=1)
     assert write_ucsf_copy(sources[::-1], tmp_path / "b", seed=1) == first
-    tables = [(tmp_path / name / TABLE).read_text() for name in ("a", "b")]
+    tables = [(tmp_path / name / TABLE).read_text(encoding="utf-8") for name in ("a", "b")]
     assert tables[0] == tables[1]
     assert write_ucsf_copy(sources, tmp_path / "c", seed=2) != first
 
@@ -213,11 +213,82 @@ def test_the_newest_table_is_read(tmp_path: Path) -> None:
     assert [s.label for s in read_ucsf(config(tmp_path)).subjects] == [0]
 
 
-def test_a_strange_brats21_id_is_an_error_because_it_tells_an_overlap(tmp_path: Path) -> None:
+def test_a_strange_brats21_id_is_a_problem_because_it_tells_an_overlap(tmp_path: Path) -> None:
+    for number in ("0004", "0005"):
+        add_case(tmp_path, number)
+    write_table(tmp_path, row("004", brats21="case 97"), row("005", brats21="BraTS2021_00098"))
+    reading = read_ucsf(config(tmp_path))
+    assert [s.person for s in reading.subjects] == ["BraTS2021_00098"]
+    (problem,) = reading.problems
+    assert (problem.subject, problem.kind) == ("UCSF-PDGM-0004", "wrong_format")
+    assert "BraTS21 ID is 'case 97'" in problem.found
+
+
+@pytest.mark.parametrize("grade", ["4", "4.0", "IV", "iv", "WHO grade 4", "Grade IV"])
+def test_a_grade_is_read_however_it_is_written(tmp_path: Path, grade: str) -> None:
     add_case(tmp_path, "0004")
-    write_table(tmp_path, row("004", brats21="case 97"))
-    with pytest.raises(MgmtError, match="UCSF-PDGM-0004 has BraTS21 ID 'case 97'"):
-        read_ucsf(config(tmp_path))
+    write_table(tmp_path, row("004", grade=grade))
+    assert len(read_ucsf(config(tmp_path)).subjects) == 1
+    assert reasons(read_ucsf(config(tmp_path, grades=[2, 3]))) == {"UCSF-PDGM-0004": "WHO grade 4"}
+
+
+@pytest.mark.parametrize("grade", ["5", "high", "4.5", "VI", '"4\nor 3"'])
+def test_a_grade_that_cannot_be_read_is_a_problem(tmp_path: Path, grade: str) -> None:
+    add_case(tmp_path, "0004")
+    write_table(tmp_path, row("004", grade=grade))
+    reading = read_ucsf(config(tmp_path))
+    assert reading.subjects == reading.exclusions == ()
+    (problem,) = reading.problems
+    assert problem.kind == "unknown_label" and "WHO CNS Grade is '" in problem.found
+    assert str(problem).isprintable()
+
+
+def test_a_grade_that_is_not_given_is_a_reason(tmp_path: Path) -> None:
+    add_case(tmp_path, "0004")
+    write_table(tmp_path, row("004", grade=""))
+    assert reasons(read_ucsf(config(tmp_path))) == {"UCSF-PDGM-0004": "WHO grade not given"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "number"),
+    [
+        ("UCSF-PDGM-004_nifti", "004"),
+        ("UCSF-PDGM-004_nifti", "0004"),
+        ("UCSF-PDGM-0004", "0004"),
+        ("UCSF-PDGM-004", "004"),
+    ],
+)
+def test_folders_and_files_may_be_numbered_as_in_the_table(
+    tmp_path: Path, folder: str, number: str
+) -> None:
+    for name in NAMES:
+        path = tmp_path / folder / f"UCSF-PDGM-{number}_{name}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    write_table(tmp_path, row("004"))
+    (subject,) = read_ucsf(config(tmp_path)).subjects
+    assert (subject.id, subject.person) == ("UCSF-PDGM-0004", "UCSF-PDGM-0004")
+    assert set(subject.scans) == {*STRUCTURAL, *MORE}
+
+
+def test_the_same_number_with_three_and_four_digits_is_a_problem(tmp_path: Path) -> None:
+    for number in ("004", "0004"):
+        add_case(tmp_path, number)
+    write_table(tmp_path, row("004"))
+    assert [p.kind for p in read_ucsf(config(tmp_path)).problems] == ["duplicated_subject"]
+
+
+def test_unpacked_files_are_read_and_packed_ones_go_before_them(tmp_path: Path) -> None:
+    folder = add_case(tmp_path, "0004")
+    for name in ("T1", "tumor_segmentation"):
+        path = folder / f"UCSF-PDGM-0004_{name}.nii.gz"
+        path.rename(path.with_suffix(""))
+    (folder / "UCSF-PDGM-0004_T2.nii").touch()
+    write_table(tmp_path, row("004"))
+    (subject,) = read_ucsf(config(tmp_path)).subjects
+    assert subject.scans["T1"].name == "UCSF-PDGM-0004_T1.nii"
+    assert subject.scans["T2"].name == "UCSF-PDGM-0004_T2.nii.gz"
+    assert subject.mask.name == "UCSF-PDGM-0004_tumor_segmentation.nii"
 
 
 def test_an_id_of_another_data_set_is_an_error(tmp_path: Path) -> None:

@@ -202,6 +202,40 @@ def test_the_newest_table_wins_by_number_not_by_spelling(tmp_path: Path) -> None
     assert [s.label for s in reading(tmp_path).subjects] == [0]
 
 
+def test_two_tables_of_one_version_are_an_error(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    write_table(tmp_path / "NIfTI-files", {name: "Unmethylated"})
+    with pytest.raises(MgmtError, match=r"more than one clinical table .*NIfTI-files.*v2\.1\.csv"):
+        reading(tmp_path)
+
+
+def test_a_subject_in_a_single_and_a_doubled_folder_is_a_problem(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    folder = tmp_path / "NIfTI-files" / "images_DTI"
+    touch(folder / "images_DTI" / name / f"{name}_DTI_FA.nii.gz")
+    found = reading(tmp_path)
+    assert found.subjects == ()
+    (problem,) = found.problems
+    assert (problem.subject, problem.kind) == (name, "duplicated_subject")
+    assert str(folder / "images_DTI" / name) in problem.found
+
+
+def test_unpacked_files_and_links_that_point_nowhere_are_not_missed(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    images = tmp_path / "NIfTI-files"
+    packed = images / f"images_structural/{name}/{name}_T1.nii.gz"
+    packed.rename(packed.with_suffix(""))
+    for path in (images / "images_DTI" / name).iterdir():
+        path.unlink()
+        path.symlink_to("nowhere")
+    found = reading(tmp_path)
+    assert found.subjects[0].scans["T1"] == packed.with_suffix("")
+    assert [(p.kind, p.modality) for p in found.problems] == [
+        ("no_file", modality) for modality in ("AD", "FA", "RD", "TR")
+    ]
+    assert found.exclusions == ()
+
+
 def test_a_folder_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match=r"nowhere: no such folder.*--data or cohort\.root"):
         reading(tmp_path / "nowhere")

@@ -41,7 +41,7 @@ def test_version_1_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
 
 
 def test_what_is_not_available_is_no_covariate(tmp_path: Path) -> None:
-    path = table(tmp_path, f"{HEADER_V1}\nUPENN-GBM-00001_11,M,,,,Indeterminate,Not Available\n")
+    path = table(tmp_path, f"{HEADER_V1}\nUPENN-GBM-00001_11,M,,,,Indeterminate,Not Available,\n")
     row = read_clinical_table(path, SUBJECT_ID)[0]["UPENN-GBM-00001_11"]
     assert row.label is None
     assert row.covariates == {"sex": "M"}
@@ -53,7 +53,7 @@ def test_what_is_not_available_is_no_covariate(tmp_path: Path) -> None:
         ("", "no column ID, MGMT; its columns are none"),
         ("ID;MGMT\na;b\n", "no column ID, MGMT; its columns are ID;MGMT"),
         ("ID,mgmt\na,b\n", "no column MGMT; its columns are ID, mgmt"),
-        ("ID,MGMT\n00001,Methylated\n", "ids 00001 do not look like UPENN-GBM-00001_11"),
+        ("ID,MGMT\n00001,Methylated\n", "ids '00001' do not look like UPENN-GBM-00001_11"),
     ],
 )
 def test_a_faulty_table_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
@@ -73,7 +73,7 @@ def test_faults_of_single_rows_are_listed_all_at_once(tmp_path: Path) -> None:
         ("1_11", "unknown_label", "MGMT is 'methylated'"),
         ("2_11", "unknown_label", "MGMT is ''"),
         ("3_11", "duplicated_subject", "2 rows"),
-        ("5_11", "two_labels", "2 rows with MGMT Methylated and Unmethylated"),
+        ("5_11", "two_labels", "2 rows with MGMT 'Methylated' and 'Unmethylated'"),
     ]
     assert {p.where for p in problems} == {str(path)}
 

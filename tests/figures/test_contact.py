@@ -95,6 +95,22 @@ def test_a_scan_without_a_picture_is_a_grey_field_with_the_reason() -> None:
     assert (field[40:60].min() < 100).any()
 
 
+def test_a_label_that_each_split_fits_is_not_shown_before() -> None:
+    heading, *names = said(contact_sheet("T1", [Seen(n, "fitted", view(50)) for n in "AB"]))
+    assert names == ["A S", "B S"]
+    assert (
+        heading.replace("\u00a0", " ")
+        .replace("\n", " ")
+        .endswith("of 2 subjects. S labelled by each split (2).")
+    )
+    heading, *_ = said(contact_sheet("T1", [*many(5, ""), Seen("B", "fitted", view(50))]))
+    assert (
+        heading.replace("\u00a0", " ")
+        .replace("\n", " ")
+        .endswith("M methylated (2), U unmethylated (3), S labelled by each split (1).")
+    )
+
+
 def test_the_outline_lies_outside_the_tumour_and_shows_on_any_grey() -> None:
     tumour = np.zeros((12, 12), bool)
     tumour[4:8, 4:8] = True

@@ -111,6 +111,17 @@ def test_each_panel_has_a_line_per_subject_and_the_mean_of_each_label() -> None:
     assert not second.texts
 
 
+def test_subjects_whose_label_each_split_fits_are_drawn_together() -> None:
+    seen = [Seen(s.subject, "fitted", s.view) for s in scans(10)]
+    figure = intensity_figure({"T1": seen})
+    (axes,) = figure.axes
+    assert [line.get_color() for line in axes.get_lines()] == [style.LABEL_COLOURS["fitted"]]
+    (thin,) = (c for c in axes.collections if isinstance(c, LineCollection))
+    assert len(thin.get_segments()) == 10
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["labelled by each split"]
+
+
 def test_a_modality_without_a_sound_scan_has_an_empty_panel() -> None:
     figure = intensity_figure({"T1": [Seen("A", 1, None, "truncated")], "FA": scans(3)})
     assert figure.axes[0].get_title(loc="left") == "T1 (0 subjects)"

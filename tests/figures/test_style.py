@@ -45,8 +45,8 @@ def test_a_compact_figure_keeps_its_colours_and_has_equal_bytes_each_time(tmp_pa
     for name in ("a.png", "b.png", "whole.png"):
         figure, (axes,) = style.panels(1, columns=1, width=4.0, height=3.0)
         axes.imshow(np.linspace(0, 1, 40_000).reshape(200, 200), cmap="gray")
-        for label, colour in style.LABEL_COLOURS.items():
-            axes.axhspan(50 * (label or 0), 50 * (label or 0) + 20, color=colour)
+        for number, colour in enumerate(style.LABEL_COLOURS.values()):
+            axes.axhspan(50 * number, 50 * number + 20, color=colour)
         save = style.save_figure if name == "whole.png" else style.save_compact_figure
         save(figure, tmp_path / name)
     first, second, whole = (tmp_path / name for name in ("a.png", "b.png", "whole.png"))

@@ -89,7 +89,9 @@ def test_a_study_killed_half_way_continues_to_the_same_tables(
     finish(study, data, out, "in-process")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
-        assert (out / "ensembles" / name).read_text() == (undisturbed / name).read_text()
+        assert (out / "ensembles" / name).read_text(encoding="utf-8") == (
+            undisturbed / name
+        ).read_text(encoding="utf-8")
 
 
 @pytest.mark.chaos
@@ -106,8 +108,8 @@ def test_a_killed_worker_is_replaced_and_the_tables_are_the_same(
         os.kill(workers[0].pid, signal.SIGKILL)
         printed, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, printed
-    whole = (undisturbed / "metrics.csv").read_text()
-    assert (out / "ensembles" / "metrics.csv").read_text() == whole
+    whole = (undisturbed / "metrics.csv").read_text(encoding="utf-8")
+    assert (out / "ensembles" / "metrics.csv").read_text(encoding="utf-8") == whole
 
 
 def is_worker_of(process: psutil.Process, ancestor: int) -> bool:

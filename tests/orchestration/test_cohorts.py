@@ -51,7 +51,11 @@ class Study:
         self._capsys = capsys
         masks = sorted((self.images / "automated_segm").iterdir())
         self.ids = [mask.name.partition("_automated")[0] for mask in masks]
-        labelled = (self.data / "UPENN-GBM_clinical_info_v2.1.csv").read_text().splitlines()
+        labelled = (
+            (self.data / "UPENN-GBM_clinical_info_v2.1.csv")
+            .read_text(encoding="utf-8")
+            .splitlines()
+        )
         known = {line.split(",")[0] for line in labelled if "ethylated" in line}
         self.ids = [name for name in self.ids if name in known]
 
@@ -85,7 +89,7 @@ class Study:
         return code, printed.out, printed.err
 
     def problems(self) -> list[dict[str, str]]:
-        with (self.out / "problems.csv").open(newline="") as file:
+        with (self.out / "problems.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
 
@@ -152,7 +156,7 @@ def spoil_all(study: Study) -> dict[str, int]:
     numbers["same_person"] = len(study.ids) - 1  # the later of two is told of
     shutil.copy(study.scan(len(study.ids) - 2, "PH"), study.scan(len(study.ids) - 1, "PH"))
     table = study.data / "UPENN-GBM_clinical_info_v2.1.csv"
-    lines = table.read_text().splitlines()
+    lines = table.read_text(encoding="utf-8").splitlines()
     row = {line.split(",")[0]: i for i, line in enumerate(lines)}
     words = {"duplicated_subject": "as it is", "two_labels": "the other", "unknown_label": "?"}
     for number, (kind, word) in enumerate(words.items(), start=len(numbers)):
@@ -178,7 +182,7 @@ def test_all_problems_are_listed_at_once_with_what_to_do(study: Study) -> None:
         rows = [r for r in study.problems() if r["kind"] == kind]
         assert study.ids[number] in [r["subject"] for r in rows], kind
         for row in rows:
-            line = f"{row['subject']}: {row['where']}: {row['found']}. {row['remedy']}."
+            line = f"{row['subject']}: {row['where']}: {row['found']} ({kind}). {row['remedy']}."
             assert line in errors.splitlines()
     assert f"{len(study.problems())} problems that the study does not cover" in errors
     assert not (study.out / "cohort.csv").exists()

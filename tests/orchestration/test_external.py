@@ -124,9 +124,9 @@ def test_a_changed_external_cohort_does_not_open_the_test_set_again(
     assert evaluate(trained, external) == (False, False)
     fewer = Cohort(external.subjects[1:])
     assert evaluate(trained, fewer) == (False, True)
-    assert len(job.folder.test_openings.read_text().splitlines()) == 1
+    assert len(job.folder.test_openings.read_text(encoding="utf-8").splitlines()) == 1
     beside = job.folder.external("elsewhere")
-    assert len(beside.test_openings.read_text().splitlines()) == 2
+    assert len(beside.test_openings.read_text(encoding="utf-8").splitlines()) == 2
     metrics = beside.ensembles / "metrics.csv"
     whole = metrics.read_bytes()
     metrics.unlink()

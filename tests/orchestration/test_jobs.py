@@ -104,4 +104,7 @@ def test_a_study_is_submitted_as_a_job(head: Head, write_study, data, tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "trials: 4 of 4" in done.stdout
     assert (out / "report.html").exists()
-    assert len((out / "ensembles" / "test_openings.jsonl").read_text().splitlines()) == 1
+    assert (
+        len((out / "ensembles" / "test_openings.jsonl").read_text(encoding="utf-8").splitlines())
+        == 1
+    )

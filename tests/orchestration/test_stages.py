@@ -99,7 +99,10 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     capsys.readouterr()
     bring_up_to_date(job)
     assert files(root) == before
-    assert len((root / "ensembles" / "test_openings.jsonl").read_text().splitlines()) == 1
+    assert (
+        len((root / "ensembles" / "test_openings.jsonl").read_text(encoding="utf-8").splitlines())
+        == 1
+    )
     printed = capsys.readouterr().out
     for stage in ("prepare", "trials", "ensemble"):
         assert f"{stage}: up to date" in printed
@@ -107,12 +110,12 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     here = make_job("in-process", out="here")
     bring_up_to_date(here)
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
-        here_text = (here.folder.ensembles / name).read_text()
-        assert here_text == (job.folder.ensembles / name).read_text(), name
+        here_text = (here.folder.ensembles / name).read_text(encoding="utf-8")
+        assert here_text == (job.folder.ensembles / name).read_text(encoding="utf-8"), name
 
 
 def check_trial(folder: Path, test: set[str]) -> None:
-    description = json.loads((folder / "trial.json").read_text())
+    description = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     assert description["id"] == folder.name
     assert description["selection"]["rule"] in ("best_m", "last_epoch")
     epochs = pd.read_csv(folder / "epochs.csv")
@@ -160,7 +163,7 @@ def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., Job
     after = files(job.folder.root)
     kept = {path: time for path, time in before.items() if "/trials/" in path}
     assert kept and kept.items() <= after.items()
-    openings = job.folder.test_openings.read_text().splitlines()
+    openings = job.folder.test_openings.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["num_members"] for line in openings] == [4, 8]
 
 
@@ -223,7 +226,7 @@ def test_trials_of_other_volumes_are_not_taken_for_this_studys(
     job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
     bring_up_to_date(job)
     path = next(job.folder.trials.glob("*_PH_*/trial.json"))
-    path.write_text(path.read_text().replace('"PH": "', '"PH": "0'))
+    path.write_text(path.read_text(encoding="utf-8").replace('"PH": "', '"PH": "0'))
     with pytest.raises(MgmtError, match=r"trained from other files \(volumes_checksum differ\)"):
         bring_up_to_date(job)
 
@@ -295,7 +298,7 @@ def test_an_external_cohort_is_predicted_without_the_persons_of_the_study(
     metrics = pd.read_csv(there.ensembles / "metrics.csv")
     assert {"DSC", "Struct"} <= set(metrics["ensemble"])
     assert metrics["num_subjects"].max() == len(strangers)
-    assert "elsewhere" in (job.folder.root / "report.html").read_text()
+    assert "elsewhere" in (job.folder.root / "report.html").read_text(encoding="utf-8")
     before = files(job.folder.root) | files(there.root)
     bring_up_to_date(job)
     assert files(job.folder.root) | files(there.root) == before
@@ -344,11 +347,11 @@ def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
 def test_a_lost_table_is_made_again(make_job: Callable[..., Job]) -> None:
     job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
     bring_up_to_date(job)
-    before = (job.folder.ensembles / "metrics.csv").read_text()
+    before = (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8")
     (job.folder.ensembles / "metrics.csv").unlink()
     (job.folder.ensembles / "predictions.csv").write_text("")
     bring_up_to_date(job)
-    assert (job.folder.ensembles / "metrics.csv").read_text() == before
+    assert (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
 
 
 def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
@@ -389,7 +392,12 @@ def test_trials_never_read_the_test_subjects(make_job: Callable[..., Job]) -> No
             for modality in job.study.modalities:
                 spoil(job, modality, split.test)
         train(job, trials, job.inputs(selected.cohort, (split,)))
-        tables.append([(job.folder.trial(t.id) / "validation.csv").read_text() for t in trials])
+        tables.append(
+            [
+                (job.folder.trial(t.id) / "validation.csv").read_text(encoding="utf-8")
+                for t in trials
+            ]
+        )
     assert tables[0] == tables[1]
 
 

@@ -103,7 +103,7 @@ def test_every_fault_of_every_scan_is_found_at_once(
         (np.zeros(SHAPE), "empty_mask"),
         (TUMOUR * 3, "unknown_mask_label"),
         (ball(SHAPE, (3, 15, 11), 6), "clipped"),
-        (ball((12, 32, 28), (6, 15, 11), 3), "clipped"),
+        (ball((12, 32, 28), (6, 15, 11), 3), "small_scan"),
         (None, "no_file"),
     ],
 )

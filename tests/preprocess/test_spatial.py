@@ -119,7 +119,7 @@ def test_clipped_tumour_says_which_how_much_and_what_to_do() -> None:
     [
         (slice(0, 1), 8, "clipped", "8 of its 8"),
         (slice(0, 0), 8, "empty_mask", "no tumour"),
-        (slice(2, 3), 6, "clipped", "reaches beyond the scan of 6×8×8"),
+        (slice(2, 3), 6, "small_scan", "reaches beyond the scan of 6×8×8"),
     ],
 )
 def test_a_window_that_keeps_nothing_or_reaches_too_far_is_never_accepted(

@@ -100,12 +100,12 @@ def test_an_index_that_is_none_is_refused(folder: Path) -> None:
 
 
 def test_the_index_tells_a_stranger_what_the_array_is(folder: Path, recipe: RecipeConfig) -> None:
-    index = json.loads((folder / "T1.json").read_text())
+    index = json.loads((folder / "T1.json").read_text(encoding="utf-8"))
     assert index["axes"] == "subject, version, depth, height, width"
     assert index["shape"] == [3, 5, 10, 12, 14] and index["dtype"] == "float16"
     assert index["bytes"] == (folder / "T1.npy").stat().st_size
     assert RecipeConfig(**index["recipe"]) == recipe
     first = index["subjects"][0]
     assert first["id"] == "S1" and len(first["keys"]) == len(versions(recipe))
-    assert first["image"]["name"] == "T1.nii.gz" and first["mask"]["size"] > 0
+    assert first["image"]["name"] == "scans/S1/T1.nii.gz" and first["mask"]["size"] > 0
     assert -180 <= first["parameters"][2]["angle_degrees"] <= 180

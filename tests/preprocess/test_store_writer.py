@@ -114,7 +114,7 @@ def test_a_completion_cut_between_its_renames_is_never_mixed_up(
     old = {name: (folder / name).read_bytes() for name in ("T1.json", "T1.npy")}
     changed = recipe.model_copy(update={"noise_deviation": 0.3})
     prepare(folder, cohort, changed)
-    target = json.loads((folder / "T1.json").read_text())["target"]
+    target = json.loads((folder / "T1.json").read_text(encoding="utf-8"))["target"]
     # as a crash leaves it: the next index is written, the array renamed or not
     (folder / "T1.json").rename(folder / "T1.json.next")
     (folder / "T1.json").write_bytes(old["T1.json"])

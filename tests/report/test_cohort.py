@@ -31,7 +31,7 @@ from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.store_plan import plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import make_volumes
-from mgmt_ray.report.cohort import examples, read_scans, seen_scans, write_cohort_figures
+from mgmt_ray.report.cohort import read_scans, seen_scans, write_cohort_figures
 from mgmt_ray.report.html import write_report
 
 MODALITIES = ("PH", "FLAIR")
@@ -165,9 +165,15 @@ def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
         "P": [("A", 1, True, ""), ("B", 0, True, ""), ("E", None, False, "empty mask")],
         "T": [("A", 1, True, ""), ("B", 0, False, "other grid")],
     }
+    missing = Problem("D", "missing_modality", "d", "x", "y", "T")
+    stranger = Problem("Z", "missing_modality", "z", "x", "y", "T")
+    write_findings([Finding(missing, ""), Finding(stranger, "")], out / "problems.csv")
+    seen = seen_scans(out, cohort, ("P", "T", "V"))
+    assert [s.fault for s in seen["T"]] == ["", "other grid", "missing modality"]
+    assert [s.subject for s in seen["P"]] == ["A", "B", "E"]
     sheets = [f for f in read_scans(out, cohort, ("P", "T", "V")).figures if f.is_sheet]
     assert "Without a picture: E (empty mask)." in sheets[0].alt
-    assert "Without a picture: B (other grid)." in sheets[1].alt
+    assert "Without a picture: B (other grid), D (missing modality)." in sheets[1].alt
 
 
 def test_a_scan_of_another_scale_is_in_the_table_of_unusual_ones(out: Path) -> None:
@@ -183,23 +189,29 @@ def test_a_scan_of_another_scale_is_in_the_table_of_unusual_ones(out: Path) -> N
     assert "Unusual: S4 P." in scans.figures[0].alt
 
 
-@pytest.mark.parametrize(
-    ("labels", "chosen"),
-    [
-        ("0101010", "A D G"),
-        ("1111100", "C F G"),
-        ("0000000", "A B G"),
-        ("1111111", "A B D"),
-        ("01", "A B"),
-        ("1", "A"),
-        ("", ""),
-    ],
-)
-def test_examples_are_of_both_labels(labels: str, chosen: str) -> None:
-    subjects = [
-        Subject("ABCDEFG"[i], int(label), {}, Path("mask")) for i, label in enumerate(labels)
-    ]
-    assert [subject.id for subject in examples(subjects)] == chosen.split()
+def test_figures_of_a_modality_dropped_since_are_deleted(out: Path, cohort: Cohort) -> None:
+    write_cohort_figures(out, cohort, RECIPE, MODALITIES)
+    (out / "figures" / "roc.png").write_bytes(b"another's")
+    paths = write_cohort_figures(out, cohort, RECIPE, ("FLAIR",))
+    assert {*(out / "figures").iterdir()} == {*paths, out / "figures" / "roc.png"}
+    assert not any("PH" in path.name for path in paths)
+    prepare(out, cohort, RECIPE)
+    read_scans(out, cohort, MODALITIES)
+    shown = read_scans(out, cohort, ("PH",)).figures
+    names = {path.name for path in (out / "figures").glob("cohort_*")}
+    assert names == {figure.path.name for figure in shown}
+
+
+def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort: Cohort) -> None:
+    scored = [replace(s, score=0.1 + s.label / 2) for s in cohort.subjects]
+    mixed = Cohort((replace(scored[0], score=None), *scored[1:]))
+    labels = {scan.subject: scan.label for scan in seen_scans(out, mixed, ("FLAIR",))["FLAIR"]}
+    first, *others = [s.id for s in mixed.subjects]
+    assert labels == {first: mixed.subjects[0].label} | dict.fromkeys(others, "fitted")
+    prepare(out, cohort, RECIPE)
+    alt = read_scans(out, Cohort(tuple(scored)), MODALITIES).figures[-1].alt
+    assert alt.count("(labelled by each split)") == 3
+    assert "methylated" not in alt
 
 
 @pytest.fixture
@@ -240,8 +252,8 @@ def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
     report = write_report(small_study).read_text(encoding="utf-8")
     assert "<script" not in report
     section = report[report.index('id="scans"') : report.index('id="results"')]
-    # counted under its cover, and listed with subject, finding, place and cover
-    assert section.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 5
+    # counted under its cover, listed with subject, finding, place and cover, and on the sheet
+    assert section.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 6
     assert "Problems found: 2, with files or rows of 2 subjects." in section
     assert cohort.subjects[2].id in section
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', section)
@@ -250,7 +262,7 @@ def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
         for name in ("intensities", "contact_T1")
     ]
     assert [base64.b64decode(picture) for picture in pictures] == saved
-    assert section.count('<img class="tall"') == 1
+    assert section.count('<img class="sheet"') == 1
 
 
 def test_a_subject_whose_id_is_markup_is_escaped_in_captions_and_tables(

@@ -58,7 +58,9 @@ def test_a_trial_of_another_split_is_refused(tiny: Path, tmp_path: Path) -> None
     out = tmp_path / "out"
     shutil.copytree(tiny, out)
     path = next((out / "trials").glob("*/trial.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"split_hash": "0" * 64}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"split_hash": "0" * 64})
+    )
     with pytest.raises(MgmtError, match="trained with another split"):
         read_study_results(out)
 

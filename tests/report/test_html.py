@@ -69,6 +69,17 @@ def test_figures_are_saved_and_embedded_with_words_for_them(report: str, study: 
     assert all(len(a["alt"] or "") > 40 for a in images)
 
 
+def test_training_curves_of_a_network_dropped_since_are_deleted(
+    make_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = make_study(tmp_path, modalities=("T1",), networks=("random",), num_epochs=3)
+    old = out / "figures" / "training_dropped.png"
+    old.parent.mkdir()
+    old.write_bytes(b"old")
+    write_report(out)
+    assert [path.stem for path in old.parent.glob("training_*")] == ["training_random"]
+
+
 def test_a_planted_signal_that_is_found_is_told(report: str) -> None:
     assert "A signal was planted in PH (strength 2.0) and nowhere else." in report
     assert "above chance: found" in report
@@ -112,9 +123,11 @@ def test_no_signal_and_real_subjects_are_told_apart(
     make_study: Callable[..., Path], tmp_path: Path
 ) -> None:
     small = {"modalities": ("T1",), "networks": ("random",), "num_epochs": 3}
-    null = write_report(make_study(tmp_path / "null", signal={}, **small)).read_text()
+    null = write_report(make_study(tmp_path / "null", signal={}, **small)).read_text(
+        encoding="utf-8"
+    )
     assert "No signal was planted in any modality." in null
-    real = write_report(make_study(tmp_path / "real", **small)).read_text()
+    real = write_report(make_study(tmp_path / "real", **small)).read_text(encoding="utf-8")
     assert 'id="planted"' not in real
     assert "synthetic" not in real
 

@@ -85,6 +85,14 @@ def test_the_flow_starts_with_everyone_found(results: StudyResults) -> None:
     assert missing.rows == (("DSC", "no DSC scans", "24"),)
 
 
+def test_the_flow_shows_no_label_that_follows_from_a_score(results: StudyResults) -> None:
+    subjects = [replace(s, score=0.5 * s.label) for s in results.cohort.subjects]
+    scored = replace(results, cohort=replace(results.cohort, subjects=tuple(subjects)))
+    rows = dict(records.flow_table(scored).rows)
+    assert rows["  labelled by each split"] == "120"
+    assert rows["  methylated"] == rows["  unmethylated"] == "0"
+
+
 def test_members_openings_and_versions_are_listed(results: StudyResults) -> None:
     assert len(records.members_table(results).rows) == 75
     openings = records.openings_table(results)
@@ -150,7 +158,7 @@ def test_an_external_cohort_has_a_table_of_what_its_scans_allow(nested_study: Pa
     ]
     first = results.external["elsewhere"].metrics.iloc[0]
     assert (
-        table.rows[0][5] == f"{first['auc']:.3f} [{first['auc_low']:.3f}, {first['auc_high']:.3f}]"
+        table.rows[0][5] == f"{first['auc']:.3f}\n[{first['auc_low']:.3f}, {first['auc_high']:.3f}]"
     )
     assert table.rows[0][-1] == "above 0.5"
     assert all(len(row) == len(table.header) for row in table.rows)

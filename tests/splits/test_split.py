@@ -82,7 +82,7 @@ def move_and_sign(content: dict) -> None:
 def test_splits_that_were_changed_by_hand_are_refused(tmp_path: Path, change) -> None:
     path = tmp_path / "splits.json"
     write_splits((SPLIT, replace(SPLIT, outer=1)), path)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content))
     with pytest.raises(MgmtError, match="changed after it was made"):

@@ -141,6 +141,10 @@ def ensemble_predictions() -> pd.DataFrame:
 def test_a_test_set_of_one_class_has_no_auc() -> None:
     with pytest.raises(MgmtError, match="spottune DSC: its 4 test subjects are all of one class"):
         metrics_table(ensemble_predictions().assign(label=1))
+    with pytest.raises(MgmtError, match="4 external subjects") as error:
+        metrics_table(ensemble_predictions().assign(label=1), "external")
+    assert "modalities of that cohort" in str(error.value)
+    assert "test" not in str(error.value)
 
 
 def test_networks_of_different_subjects_are_not_compared() -> None:

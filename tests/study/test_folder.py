@@ -40,5 +40,5 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert (tmp_path / "study.lock").exists()
     with StudyFolder(tmp_path).lock():
-        assert json.loads((tmp_path / "study.lock").read_text())["pid"] > 0
+        assert json.loads((tmp_path / "study.lock").read_text(encoding="utf-8"))["pid"] > 0
     assert not (tmp_path / "study.lock").exists()
