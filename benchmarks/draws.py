@@ -12,34 +12,17 @@ import torch
 import tyro
 from torch import Tensor
 
-from mgmt_ray.base import stream
-from mgmt_ray.cohort.texture import tumour_texture
-from mgmt_ray.nets.build import NetworkConfig, build
+from benchmarks.trained_networks import train_spottune, write_source_weights
+from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.policy import DrawKind, draw_routes
 from mgmt_ray.nets.resnet3d import Depth
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
-from mgmt_ray.training.config import TrainingConfig
-from mgmt_ray.training.dataset import VolumeSet, volume_set
-from mgmt_ray.training.evaluate import predict
-from mgmt_ray.training.loop import TrainingState, fit
-from mgmt_ray.training.metrics import score
-from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
+from mgmt_ray.training.dataset import VolumeSet
 
 INDEPENDENT_DRAWS = 100
 SOBOL_DRAWS = (32, 64, 100, 128)
 COMPARED_DRAWS = 64
-
-RATES = ((1e-3, 1e-3), (3e-4, 1e-3), (3e-4, 3e-4))
-"""Learning rates of network and agent; the networks take them in turn.
-
-From policies that end near certainty to policies that hardly leave one half.
-"""
-
-SOURCE_STEPS = 400
-TRAINING_SUBJECTS, VALIDATION_SUBJECTS = 100, 20
-SIGNAL = 4.0
-"""Amplitude of the label's texture, in deviations of the texture that all tumours have."""
 
 
 @dataclass(frozen=True)
@@ -70,24 +53,27 @@ class RouteTable:
     """One subject under every route.
 
     Attributes:
+        subject: its id.
         probability: of methylation [route]; a route's number has the first block as lowest bit.
         mean: of it over the policy, exactly.
         variance: of it under the policy, exactly.
         tuned: probability to tune each block [block].
     """
 
+    subject: str
     probability: Tensor
     mean: Tensor
     variance: Tensor
     tuned: Tensor
 
     def errors(self, kind: DrawKind, draws: int, replicates: int) -> Tensor:
-        """Errors [replicate] of the mean over so many draws, one seed per replicate."""
+        """Errors [replicate] of the mean over so many draws."""
         num_blocks = len(self.tuned)
         probability = self.tuned.expand(replicates, num_blocks)
-        routes = draw_routes(probability, draws, kind, range(replicates))
-        number = (routes.long() * 2 ** torch.arange(num_blocks)).sum(dim=-1)
-        return self.probability[number].mean(dim=0) - self.mean
+        seeds = [stream_seed(number, "draws", self.subject) for number in range(replicates)]
+        routes = draw_routes(probability, draws, kind, seeds)
+        route = (routes.long() * 2 ** torch.arange(num_blocks)).sum(dim=-1)
+        return self.probability[route].mean(dim=0) - self.mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,71 +98,17 @@ class Errors:
 def main(options: Options) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
-        checkpoint = Path(scratch) / "source.pth"
-        source = SourceTaskConfig(
-            depth=options.depth, width=options.width, shape=options.shape, steps=SOURCE_STEPS
-        )
-        write_source_task_checkpoint(source, checkpoint)
+        weights = Path(scratch) / "source.pth"
+        write_source_weights(options.depth, options.width, options.shape, weights)
         found = []
         for number in range(options.networks):
-            network, validation = train(options, number, checkpoint)
-            found.append(measure(network, validation, options.replicates))
+            network, validation = train_spottune(
+                options.depth, options.width, options.shape, options.epochs, number, weights
+            )
+            subjects = validation.select(np.arange(options.subjects))
+            found.append(measure(network, subjects, options.replicates))
             print("ratio", round(ratio(found[-1:], COMPARED_DRAWS), 2), flush=True)
     print(json.dumps(summary(options, found)))
-
-
-def train(options: Options, number: int, checkpoint: Path) -> tuple[SpotTune, VolumeSet]:
-    """A network that has learnt to tell textures, and subjects that it was not trained on."""
-    torch.manual_seed(number)
-    config = NetworkConfig(
-        kind="spottune", depth=options.depth, width=options.width, agent_width=options.width
-    )
-    network = build(config, 1, 1.0, checkpoint)
-    assert isinstance(network, SpotTune)
-    rate, agent_rate = RATES[number % len(RATES)]
-    training = TrainingConfig(
-        epochs=options.epochs,
-        batch_size=6,
-        learning_rate=rate,
-        agent_learning_rate=agent_rate,
-        temperature=1.0,
-        balance="none",
-        validation_draws=1,
-    )
-    volumes = textured_volumes(TRAINING_SUBJECTS, options.shape, "training", number)
-    validation = textured_volumes(VALIDATION_SUBJECTS, options.shape, "validation", number)
-    for _ in fit(TrainingState(network, training), volumes, validation, training, number):
-        pass
-    found = predict(network, validation, num_draws=100, kind="independent", seed=42)
-    auc = score(found.probability, validation.labels.numpy(), found.loss).auc
-    network.eval()
-    measured = validation.select(np.arange(options.subjects))
-    with torch.no_grad():
-        probability = network.tuned_probability(measured.volumes.float())
-    certainty = float((probability - 0.5).abs().mean())
-    print(
-        f"network {number}, rates {rate:g} and {agent_rate:g}: validation AUC {auc:.2f}, "
-        f"mean |p - 0.5| {certainty:.2f}",
-        end=", ",
-    )
-    return network, measured
-
-
-def textured_volumes(
-    number: int, shape: tuple[int, int, int], purpose: str, seed: int
-) -> VolumeSet:
-    """Balls whose texture is coarse in methylated and fine in unmethylated subjects."""
-    random = stream(seed, "draws", purpose)
-    centre = (np.array(shape).reshape(3, 1, 1, 1) - 1) / 2
-    distance = np.linalg.norm(np.indices(shape) - centre, axis=0)
-    labels = [subject % 2 for subject in range(number)]
-    volumes = []
-    for label in labels:
-        tumour = distance < random.uniform(0.6, 0.95) * min(shape) / 2
-        texture = tumour_texture(tumour, bool(label), SIGNAL, random)
-        volumes.append(np.where(tumour, np.clip(0.5 + 0.08 * texture, 0.01, 1), 0)[None])
-    ids = [f"{purpose}-{subject}" for subject in range(number)]
-    return volume_set([np.stack(volumes)], labels, ids, "cpu")
 
 
 @torch.no_grad()
@@ -184,8 +116,9 @@ def measure(network: SpotTune, data: VolumeSet, replicates: int) -> list[Errors]
     """Errors of each subject: every route is evaluated once, and all draws are looked up."""
     volumes = data.volumes.float()
     found = []
-    for volume, tuned in zip(volumes, network.tuned_probability(volumes), strict=True):
-        table = route_table(network, volume, tuned)
+    tuned_probability = network.tuned_probability(volumes)
+    for row, subject in enumerate(data.subjects):
+        table = route_table(network, subject, volumes[row], tuned_probability[row])
         independent = table.errors("independent", INDEPENDENT_DRAWS, replicates)
         sobol = {draws: table.errors("sobol", draws, replicates) for draws in SOBOL_DRAWS}
         compared = sobol[COMPARED_DRAWS]
@@ -201,7 +134,7 @@ def measure(network: SpotTune, data: VolumeSet, replicates: int) -> list[Errors]
     return found
 
 
-def route_table(network: SpotTune, volume: Tensor, tuned: Tensor) -> RouteTable:
+def route_table(network: SpotTune, subject: str, volume: Tensor, tuned: Tensor) -> RouteTable:
     """Evaluate all 2^blocks routes of one volume [channel, depth, height, width]."""
     num_blocks = network.num_routed_blocks
     routes = (torch.arange(2**num_blocks)[:, None] >> torch.arange(num_blocks) & 1).float()
@@ -209,13 +142,18 @@ def route_table(network: SpotTune, volume: Tensor, tuned: Tensor) -> RouteTable:
     chance = torch.where(routes > 0, tuned, 1 - tuned).double().prod(dim=1)
     mean = (chance * probability).sum()
     variance = (chance * (probability - mean).square()).sum()
-    return RouteTable(probability, mean, variance, tuned)
+    return RouteTable(subject, probability, mean, variance, tuned)
 
 
 def ratio(networks: list[list[Errors]], draws: int) -> float:
     """Squared error of 100 independent draws over that of so many Sobol draws, all subjects."""
     errors = [e for network in networks for e in network]
     return sum(e.independent for e in errors) / sum(e.sobol[draws] for e in errors)
+
+
+def root_mean_square(errors: list[Errors]) -> float:
+    """Error of the mean over 100 independent draws."""
+    return float(np.mean([e.independent for e in errors]) ** 0.5)
 
 
 def standard_error(networks: list[list[Errors]], draws: int) -> float | None:
@@ -237,13 +175,14 @@ def summary(options: Options, networks: list[list[Errors]]) -> dict[str, object]
         "ratio_by_draws": {draws: round(ratio(networks, draws), 2) for draws in SOBOL_DRAWS},
         "ratio_by_network": [round(ratio([network], COMPARED_DRAWS), 2) for network in networks],
         "difference": max(abs(e.bias) for e in errors),
-        "difference_in_standard_errors": round(max(abs(e.bias) / e.bias_error for e in errors), 2),
+        "difference_in_standard_errors": round(
+            max(abs(e.bias) / e.bias_error for e in errors if e.bias_error > 0), 2
+        ),
         "independent_seen_over_expected": round(
             sum(e.independent_seen for e in errors) / sum(e.independent for e in errors), 3
         ),
-        "root_mean_square_error_of_100_independent": round(
-            float(np.mean([e.independent for e in errors]) ** 0.5), 5
-        ),
+        "independent_error": round(root_mean_square(errors), 5),
+        "independent_error_by_network": [round(root_mean_square(n), 5) for n in networks],
         "depth": options.depth,
         "num_networks": options.networks,
         "num_subjects": options.subjects,

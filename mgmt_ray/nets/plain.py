@@ -113,7 +113,9 @@ class Tail(nn.Module):
 
     def __init__(self, network: PlainNetwork) -> None:
         super().__init__()
-        self.network = network
+        head = [] if network.covariate_head is None else [network.covariate_head]
+        self.trained = nn.ModuleList([*network.trained_blocks, network.resnet.fc, *head])
+        self.finish = network.finish  # a method is no submodule: the frozen part is not walked
 
     def forward(
         self,
@@ -123,4 +125,4 @@ class Tail(nn.Module):
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
         """Logits, as of :meth:`PlainNetwork.forward`."""
-        return self.network.finish(x, keep, covariates)
+        return self.finish(x, keep, covariates)
