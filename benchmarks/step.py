@@ -174,7 +174,7 @@ def make_plain(case: Case, files: VolumeFiles) -> PlainTraining:
 def differences(
     case: Case, plain: PlainTraining, volumes: np.ndarray, labels: np.ndarray, precision: Precision
 ) -> dict[str, float]:
-    """Largest difference of a logit, and that of the loss, before any step; both in training mode."""
+    """Largest difference of a logit and of the loss before any step, in training mode."""
     batch = torch.from_numpy(volumes[: case.batch]).to(case.device).float()
     label = torch.from_numpy(labels[: case.batch]).to(case.device).float()
     network, theirs = spottune(case.width, case.device), copy.copy(plain)

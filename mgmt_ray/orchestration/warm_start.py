@@ -70,7 +70,7 @@ def find_start(trial: Trial) -> Start | None:
             f"trial {trial.id} starts from {text}: {len(found)} trained trials are there. "
             f"Name one in networks.{trial.network}.start_from, after it was trained."
         )
-    facts = json.loads((found[0] / "trial.json").read_text())
+    facts = json.loads((found[0] / "trial.json").read_text(encoding="utf-8"))
     if "persons" not in facts:
         raise MgmtError(
             f"{found[0]}: does not say whom it was trained on, so nothing can start from it. "
