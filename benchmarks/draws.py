@@ -151,6 +151,11 @@ def ratio(networks: list[list[Errors]], draws: int) -> float:
     return sum(e.independent for e in errors) / sum(e.sobol[draws] for e in errors)
 
 
+def bias_over_chance(errors: list[Errors]) -> float:
+    """Root mean square of the Sobol draws' mean errors over that of their standard errors."""
+    return float((sum(e.bias**2 for e in errors) / sum(e.bias_error**2 for e in errors)) ** 0.5)
+
+
 def root_mean_square(errors: list[Errors]) -> float:
     """Error of the mean over 100 independent draws."""
     return float(np.mean([e.independent for e in errors]) ** 0.5)
@@ -175,9 +180,7 @@ def summary(options: Options, networks: list[list[Errors]]) -> dict[str, object]
         "ratio_by_draws": {draws: round(ratio(networks, draws), 2) for draws in SOBOL_DRAWS},
         "ratio_by_network": [round(ratio([network], COMPARED_DRAWS), 2) for network in networks],
         "difference": max(abs(e.bias) for e in errors),
-        "difference_in_standard_errors": round(
-            max(abs(e.bias) / e.bias_error for e in errors if e.bias_error > 0), 2
-        ),
+        "difference_over_chance": round(bias_over_chance(errors), 2),
         "independent_seen_over_expected": round(
             sum(e.independent_seen for e in errors) / sum(e.independent for e in errors), 3
         ),

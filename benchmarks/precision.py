@@ -44,7 +44,7 @@ class Options:
     seeds: int = 5
     subjects: int = 60
     epochs: int = 12
-    signal: float = 0.35
+    signal: float = 2.0
     device: str = "cpu"
 
 

@@ -6,7 +6,6 @@ import contextlib
 import io
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,18 +15,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.naive_routes import make_network, steering_noise
+from benchmarks.device import seconds_of
+from benchmarks.naive_routes import steering_noise
+from benchmarks.our_step import Case, OurTraining, random_volumes, resident, spottune
 from benchmarks.public_code import load_public_code
 from benchmarks.public_routes import WIDTH, public_state, with_public_faults
 from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.config import TrainingConfig
-from mgmt_ray.training.dataset import volume_set
-from mgmt_ray.training.loop import TrainingState
-from mgmt_ray.training.precision import arrange, compiled
-from mgmt_ray.training.step import train_step
 
-TEMPERATURE, ROUNDS = 100.0, 3
+ROUNDS = 3
 
 
 class NoMetric:
@@ -58,26 +55,21 @@ def compare_with_public_step(checkout: Path, device: str) -> dict[str, object]:
         ``difference``: largest difference of a logit in fp32 once ours has its faults in the
         network, with the frozen BatchNorms of both in evaluation mode.
     """
-    on_gpu = device.startswith("cuda")
-    shape, batch = (70, 86, 86) if on_gpu else (24, 32, 32), 12
+    shape = (70, 86, 86) if device.startswith("cuda") else (24, 32, 32)
     run_model = load_public_code(checkout, "run_model_torch")
-    config = TrainingConfig(temperature=TEMPERATURE, precision="bf16", compile=on_gpu)
+    config = TrainingConfig(precision="bf16", compile=device.startswith("cuda"))
+    case = Case(device, WIDTH, shape, config)
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
-        random = np.random.default_rng(3)
-        volumes = random.random((batch, 1, *shape), dtype=np.float32).astype(np.float16)
+        volumes, labels = random_volumes(case, batches=1)
         loader = public_loader(run_model, volumes, Path(scratch))
-        network = trainable(make_network(WIDTH)).to(device)
+        network = spottune(case)
         public = public_trainer(run_model, network, loader, device)
         difference = logit_difference(public, network, torch.from_numpy(volumes).to(device).float())
-        step = our_step(network, volumes, config, device)
+        ours = OurTraining(network, config, resident(case, volumes, labels))
         seconds: tuple[list[float], list[float]] = ([], [])
         for _ in range(ROUNDS + 1):
-            for own, run in zip(seconds, (lambda: public_epoch(public), step), strict=True):
-                started = time.perf_counter()
-                run()
-                if on_gpu:
-                    torch.cuda.synchronize()
-                own.append(time.perf_counter() - started)
+            for own, run in zip(seconds, (lambda: public_epoch(public), ours.step), strict=True):
+                own.append(seconds_of(run, device))
             print(f"public {seconds[0][-1]:.3f} s, ours {seconds[1][-1]:.3f} s", flush=True)
     pairs = list(zip(*seconds, strict=True))[1:]  # the first round warms up
     return {
@@ -85,16 +77,9 @@ def compare_with_public_step(checkout: Path, device: str) -> dict[str, object]:
         "difference": difference,
         "public_s": round(statistics.median(theirs for theirs, _ in pairs), 4),
         "ours_s": round(statistics.median(ours for _, ours in pairs), 4),
-        "batch": batch,
+        "batch": config.batch_size,
         "shape": list(shape),
     }
-
-
-def trainable(network: SpotTune) -> SpotTune:
-    for parameters in network.parameter_groups().values():
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-    return network.train()
 
 
 def public_loader(run_model: ModuleType, volumes: np.ndarray, folder: Path) -> Any:
@@ -124,7 +109,7 @@ def public_trainer(run_model: ModuleType, network: SpotTune, loader: Any, device
     runner.acc_fn, runner.auc_fn, runner.sen_fn, runner.spe_fn = (NoMetric() for _ in range(4))
     runner.writer, runner.epoch = NoWriter(), 0
     runner.spottune, runner.use_clinical, runner.n_classes = True, False, 1
-    runner.device, runner.gumbel_temperature = device, TEMPERATURE
+    runner.device, runner.gumbel_temperature = device, network.temperature
     runner.train_dataloader = loader
     # its own noise is drawn on a CUDA device only
     runner.sample_gumbel = lambda size: gumbel_noise(size[0], size[1], torch.Generator()).to(
@@ -151,28 +136,3 @@ def logit_difference(runner: Any, network: SpotTune, volumes: Tensor) -> float:
         ours = faulty(volumes, steering_noise(routes))
     runner.model.load_state_dict(before)
     return float((theirs - ours).abs().max())
-
-
-def our_step(network: SpotTune, volumes: np.ndarray, config: TrainingConfig, device: str) -> Any:
-    arrange(network, config.precision)
-    optimizer = TrainingState(network, config).optimizer
-    number = len(volumes)
-    names = [str(i) for i in range(number)]
-    data = volume_set([volumes], [i % 2 for i in range(number)], names, device)
-    noise = torch.Generator().manual_seed(0)
-    trained = compiled(network, config, data.volumes.device).train()
-
-    def step() -> None:
-        train_step(
-            trained,
-            optimizer,
-            data.select(np.random.default_rng(0).permutation(number)),
-            gumbel_noise(number, network.num_routed_blocks, noise),
-            keep=None,
-            weights=None,
-            num_rows=number,
-            num_workers=1,
-            precision=config.precision,
-        )
-
-    return step

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import ceil
 from statistics import median
 
@@ -15,24 +15,14 @@ import torch
 import tyro
 from torch import nn
 
-from benchmarks.step import (
-    Case,
-    OurTraining,
-    count_operations,
-    random_volumes,
-    resident,
-    resolve,
-    spottune,
-    wait,
-)
+from benchmarks.device import count_operations, seconds_of
+from benchmarks.our_step import Case, OurTraining, random_volumes, resident, spottune
 from benchmarks.step import Options as StepOptions
+from benchmarks.step import resolve
 from mgmt_ray.nets.plain import PlainNetwork
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.training.config import Precision
 from mgmt_ray.training.evaluate import predict
-from mgmt_ray.training.loop import TrainingState
-from mgmt_ray.training.precision import arrange, compiled
-from mgmt_ray.training.step import train_step
 
 GROUPS = {"DSC": (3, 132), "DTI": (4, 151), "Struct": (4, 183)}
 """Modalities, and training subjects of each (SPEC section A, Split)."""
@@ -167,25 +157,27 @@ def measure(options: Options) -> tuple[float, float, float, float]:
     case = resolve(
         StepOptions(device=options.device, batch=options.batch, precision=options.precision)
     )
+    device, config = case.device, case.config
     data = resident(case, *random_volumes(case))
-    ours = OurTraining(case, data)
-    spottune_s = timed(ours.step, case.device)
-    spottune_scale = to_full_size(case, spottune)
-    network = from_scratch(case.width, case.device)
-    random_s = timed(random_step(case, network), case.device)
-    random_scale = to_full_size(case, from_scratch)
-    batch = data.select(np.arange(case.batch))
-    settings = {"kind": "sobol", "seed": 0, "precision": options.precision}
-    forward_s = timed(lambda: predict(network, batch, num_draws=1, **settings), case.device)
-    routed = spottune(case.width, case.device)
-    draws_s = timed(
-        lambda: predict(routed, batch, num_draws=VALIDATION_DRAWS, **settings), case.device
+    batch = data.select(np.arange(options.batch))
+    evaluate = partial(predict, data=batch, kind="sobol", seed=0, precision=options.precision)
+    network, plain = spottune(case), from_scratch(case.width, device)
+    draws_s = timed(lambda: evaluate(network, num_draws=VALIDATION_DRAWS), device)
+    forward_s = timed(lambda: evaluate(plain, num_draws=1), device)
+    spottune_s = timed(OurTraining(network, config, data).step, device)
+    random_s = timed(OurTraining(plain, config, data).step, device)
+    full = replace(case, width=FULL_WIDTH, shape=FULL_SHAPE)
+    routed_scale = operations(full, spottune(full, "meta")) / operations(
+        case, spottune(case, "meta")
+    )
+    plain_scale = operations(full, from_scratch(full.width, "meta")) / operations(
+        case, from_scratch(case.width, "meta")
     )
     return (
-        spottune_s * spottune_scale,
-        random_s * random_scale,
-        forward_s / case.batch * random_scale,
-        draws_s / case.batch * spottune_scale,
+        spottune_s * routed_scale,
+        random_s * plain_scale,
+        forward_s / options.batch * plain_scale,
+        draws_s / options.batch * routed_scale,
     )
 
 
@@ -194,41 +186,13 @@ def from_scratch(width: int, device: str) -> PlainNetwork:
         return PlainNetwork(ResNet3d(50, width, 1, 1), None).train()
 
 
-def to_full_size(case: Case, make: Callable[[int, str], nn.Module]) -> float:
-    """Operations of a step of the paper's size over those of the measured one."""
-    full = count_operations(make(FULL_WIDTH, "meta"), case.batch, FULL_SHAPE)
-    return full / count_operations(make(case.width, "meta"), case.batch, case.shape)
-
-
-def random_step(case: Case, network: PlainNetwork) -> Callable[[], object]:
-    data = resident(case, *random_volumes(case))
-    arrange(network, case.config.precision)
-    optimizer = TrainingState(network, case.config).optimizer
-    trained = compiled(network, case.config, data.volumes.device).train()
-    batch, noise = data.select(np.arange(case.batch)), torch.zeros(case.batch, 0, 2)
-    return lambda: train_step(
-        trained,
-        optimizer,
-        batch,
-        noise,
-        keep=None,
-        weights=None,
-        num_rows=case.batch,
-        num_workers=1,
-        precision=case.config.precision,
-    )
+def operations(case: Case, network: nn.Module) -> float:
+    return count_operations(network, case.config.batch_size, case.shape)
 
 
 def timed(run: Callable[[], object], device: str) -> float:
-    """Seconds of one call, median of three after two that warm up and compile."""
-    seconds = []
-    for _ in range(5):
-        wait(device)
-        started = time.perf_counter()
-        run()
-        wait(device)
-        seconds.append(time.perf_counter() - started)
-    return median(seconds[2:])
+    """Median of three calls after two that warm up and compile."""
+    return median([seconds_of(run, device) for _ in range(5)][2:])
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Options:
     epochs: int = 90
     volumes: int = 60
     subjects: int = 12
-    width: int = 16
+    width: int = 32
     shape: tuple[int, int, int] = (24, 32, 32)
     batch: int = 12
     device: str = "cpu"
