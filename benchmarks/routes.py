@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.naive_routes import make_network, naive_logits
 from benchmarks.public_routes import compare_with_public_code
+from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.policy import draw_routes
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
@@ -110,11 +111,12 @@ def tuned_probabilities(subjects: int) -> dict[str, Tensor]:
 
 
 def shared_logits(
-    network: SpotTune, volumes: Tensor, probability: Tensor, num_draws: int
+    network: SpotTune, volumes: Tensor, probability: Tensor, num_draws: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """As ``training.evaluate.predict``, but for the probabilities: the agent runs for its time."""
     network.tuned_probability(volumes)
-    routes = draw_routes(probability, num_draws, "independent", range(len(probability)))
+    seeds = [stream_seed(seed, "routes", subject) for subject in range(len(probability))]
+    routes = draw_routes(probability, num_draws, "independent", seeds)
     return route_logits(network, volumes, routes), routes
 
 
@@ -122,9 +124,10 @@ def measure(
     network: SpotTune, volumes: Tensor, probability: Tensor, name: str, options: Options
 ) -> Case:
     naive, ours, difference = [], [], 0.0
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
+        # New routes each time: a batch of a new size costs torch the choice of its kernels.
         (logits, routes), seconds = timed(
-            lambda: shared_logits(network, volumes, probability, options.draws)
+            lambda seed=number: shared_logits(network, volumes, probability, options.draws, seed)
         )
         ours.append(seconds)
         plain, seconds = timed(lambda routes=routes: naive_logits(network, volumes, routes))

@@ -18,6 +18,7 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """A context in which convolutions compute in the study's precision.
 
     With "bf16" weights stay in float32, as do BatchNorm's statistics, pooled features and logits.
+    With "fp32" PyTorch's settings hold, by which convolutions on GPUs may compute in TF32.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
