@@ -104,7 +104,10 @@ def _keys(place: Sequence[str | int], content: Any) -> list[str]:
             continue
         keys.append(str(part))
         inside = content.get(part) if isinstance(content, Mapping) else None
-        content = content[part] if isinstance(content, list) and isinstance(part, int) else inside
+        if isinstance(content, list | tuple) and isinstance(part, int):
+            content = content[part] if part < len(content) else None  # one that is missing
+        else:
+            content = inside
     return keys
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mgmt_ray.base import MgmtError, file_checksum, stream_seed
+from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import Network, build
@@ -186,13 +186,17 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     pretrained = trial.network_config.pretrained and inputs.checkpoint is not None
     checkpoint = _checkpoint_checksum(inputs.checkpoint) if pretrained else None
     files: dict[str, Any] = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
+    if trial.network_config.covariates:
+        known = read_covariates(inputs.cohort.subjects, trial.network_config.covariates)
+        in_words = {s: [repr(value) for value in values] for s, values in known.items()}
+        files["covariates_checksum"] = fingerprint(in_words)
     start = find_start(trial)
     if start:
         refuse_unfit_start(trial, start, inputs.splits[trial.outer], inputs.cohort, checkpoint)
         files["start_checksum"] = file_checksum(start.weights)
     if inputs.folder.is_finished(trial.id):
         trained = inputs.folder.read_trial(trial.id)
-        changed = [name for name, value in files.items() if trained[name] != value]
+        changed = [name for name, value in files.items() if trained.get(name) != value]
         if changed:
             raise MgmtError(
                 f"{inputs.folder.trial(trial.id)}: was trained from other files "
