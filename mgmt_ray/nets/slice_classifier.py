@@ -1,0 +1,77 @@
+"""The small network that tells methylation from a slice and its tumour (Chen et al. 2020).
+
+Their sec. 2.4 counts 3,498 parameters, BatchNorm's moving means and variances among them: as
+PyTorch names things 3,458 parameters and 40 values of buffers. BatchNorm's momentum and ε are
+PyTorch's (0.1 and 1e-5), as the paper gives none.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mgmt_ray.nets.resnet3d import FullLinear
+
+SIDE = 128
+"""Height and width of the slices in pixels; the first linear layer depends on it."""
+
+CHANNELS = ("image", "probability", "product")
+"""The paper does not name its three channels. Ours: the normalised image, the predicted probability
+of tumour, and their product."""
+
+LEAK = 0.3
+CLASSES = ("unmethylated", "methylated")
+
+
+class SliceClassifier(nn.Module):
+    """Two 3×3 convolutions without padding and two linear layers.
+
+    Each convolution is followed by LeakyReLU, BatchNorm and max-pooling of 4 × 4, in this order.
+    Weights start from He et al.'s (2015) normal distribution, biases from 0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(len(CHANNELS), 16, 3)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.conv2 = nn.Conv2d(16, 4, 3)
+        self.bn2 = nn.BatchNorm2d(4)
+        self.fc1 = FullLinear(4 * 7 * 7, 12)
+        self.fc2 = FullLinear(12, len(CLASSES))
+        self.apply(_initialise)
+
+    def forward(
+        self, slices: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch class"]:
+        """Logits of the two classes; their softmax is the paper's output.
+
+        Args:
+            slices: the :data:`CHANNELS`, of :data:`SIDE` × :data:`SIDE` pixels.
+        """
+        assert slices.shape[2:] == (SIDE, SIDE), (
+            f"slices of {slices.shape[2]} × {slices.shape[3]}: the classifier's are {SIDE} × {SIDE}"
+        )
+        x = _pool(self.bn1(_leaky(self.conv1(slices))))
+        x = _pool(self.bn2(_leaky(self.conv2(x))))
+        x = self.fc1(x.flatten(1).to(self.fc1.weight.dtype))
+        logits: Tensor = self.fc2(x.relu())
+        return logits
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters under "network"."""
+        return {"network": list(self.parameters())}
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return nn.functional.leaky_relu(x, LEAK)
+
+
+def _pool(x: Tensor) -> Tensor:
+    return nn.functional.max_pool2d(x, kernel_size=4)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight)  # √(2 / inputs), for all layers as in the paper
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,149 @@
+"""What training on slices minimises (Chen et al. 2020, sec. 2.3 and 2.4).
+
+All values are per slice, at least in float32. The loss of a batch is their mean, so a slice's part
+depends neither on its neighbours nor on how workers share a batch, and losses of batches of any
+size add up to the data's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from mgmt_ray.nets.blocks2d import at_least_float32
+from mgmt_ray.nets.segmentation2d import Segmentation
+
+DICE_EPSILON = 1e-8
+RECONSTRUCTION_WEIGHT = 0.1
+KL_WEIGHT = 0.1
+PENALTY_WEIGHT = 1e-3
+"""Of the output layers' kernels."""
+
+
+class SegmentationLoss(NamedTuple):
+    """The parts of eq. 1 of Chen et al. 2020, per slice.
+
+    Attributes:
+        total: dice + 0.1·l2 + 0.1·kl; the Dice part alone where nothing was rebuilt.
+        dice: one minus the soft Dice coefficient, in [0, 1].
+        l2: mean squared error of the reconstruction; 0 where nothing was rebuilt.
+        kl: divergence from the standard normal prior, per pixel; 0 where nothing was rebuilt.
+    """
+
+    total: Float[Tensor, " batch"]
+    dice: Float[Tensor, " batch"]
+    l2: Float[Tensor, " batch"]
+    kl: Float[Tensor, " batch"]
+
+
+def segmentation_loss(
+    segmentation: Segmentation,
+    images: Float[Tensor, "batch height width"],
+    masks: Num[Tensor, "batch height width"],
+    l2_weight: float = RECONSTRUCTION_WEIGHT,
+    kl_weight: float = KL_WEIGHT,
+) -> SegmentationLoss:
+    """The three-term loss, eq. 1 of Chen et al. 2020; :func:`weight_penalty` stands beside it.
+
+    Args:
+        segmentation: what the network said.
+        images: what it saw.
+        masks: 1 where there is tumour, else 0.
+        l2_weight: of the reconstruction's error.
+        kl_weight: of the divergence.
+    """
+    dice = soft_dice_loss(segmentation.logits, masks)
+    rebuilt = segmentation.reconstruction
+    if rebuilt is None:
+        return SegmentationLoss(dice, dice, torch.zeros_like(dice), torch.zeros_like(dice))
+    l2 = reconstruction_loss(rebuilt.images, images)
+    kl = kl_divergence(rebuilt.mean, rebuilt.log_variance, num_pixels=images[0].numel())
+    return SegmentationLoss(dice + l2_weight * l2 + kl_weight * kl, dice, l2, kl)
+
+
+def soft_dice_loss(
+    logits: Float[Tensor, "batch height width"], masks: Num[Tensor, "batch height width"]
+) -> Float[Tensor, " batch"]:
+    """1 − 2·Σ p·p̂ / (Σ p² + Σ p̂² + ε) over a slice's pixels, ε = 1e-8.
+
+    Eq. 2 of Chen et al. 2020 with its sums where Myronenko 2018 has them: as printed, the sum would
+    stand around the fraction. Per slice, so that slices with little tumour count as much as others.
+    The loss of a slice without tumour is 1 whatever is predicted, and its gradient is 0.
+
+    Args:
+        logits: of the predicted probabilities p̂.
+        masks: p, 1 where there is tumour, else 0.
+    """
+    probability = torch.sigmoid(at_least_float32(logits))
+    truth = masks.to(probability.dtype)
+    shared = (truth * probability).sum(dim=(1, 2))
+    sizes = truth.square().sum(dim=(1, 2)) + probability.square().sum(dim=(1, 2))
+    return 1 - 2 * shared / (sizes + DICE_EPSILON)
+
+
+def reconstruction_loss(
+    rebuilt: Float[Tensor, "batch height width"], images: Float[Tensor, "batch height width"]
+) -> Float[Tensor, " batch"]:
+    """Mean over a slice's pixels of the squared error.
+
+    Myronenko 2018 prints the squared norm, a sum. Its weight of 0.1 beside a Dice loss of at most 1
+    fits the mean alone, which his published code (MONAI's ``SegResNetVAE``) takes too.
+    """
+    return (at_least_float32(rebuilt) - at_least_float32(images)).square().mean(dim=(1, 2))
+
+
+def kl_divergence(
+    mean: Float[Tensor, "batch latent"],
+    log_variance: Float[Tensor, "batch latent"],
+    num_pixels: int,
+) -> Float[Tensor, " batch"]:
+    """1/N·Σ (μ² + σ² − log σ² − 1) over the latent variables, N the pixels of a slice.
+
+    Myronenko 2018, sec. 2.4: twice the divergence of N(μ, σ²) from N(0, 1), over N.
+
+    Args:
+        mean: μ.
+        log_variance: log σ².
+        num_pixels: N.
+    """
+    mean, log_variance = at_least_float32(mean), at_least_float32(log_variance)
+    # expm1: near the prior σ² − 1 has no digits to lose
+    terms = mean.square() + torch.expm1(log_variance) - log_variance
+    return terms.sum(dim=1) / num_pixels
+
+
+def weight_penalty(kernels: Iterable[Tensor], weight: float = PENALTY_WEIGHT) -> Float[Tensor, ""]:
+    """``weight`` · Σ w², added once to the loss of a batch.
+
+    Keras's ``l2``, which adds to the loss and spares biases. Chen et al. 2020, sec. 2.3, put it on
+    the 3×3 convolutions of both output layers and nowhere else; take the kernels from
+    :meth:`mgmt_ray.nets.segmentation2d.SegmentationNetwork.penalised_kernels`. For plain Adam the
+    same gradient would be a ``weight_decay`` of twice the weight in a parameter group of their own;
+    a term of the loss needs no such group and is recorded with it.
+    """
+    return (
+        weight * torch.stack([at_least_float32(kernel).square().sum() for kernel in kernels]).sum()
+    )
+
+
+def slice_cross_entropy(
+    logits: Float[Tensor, "batch class"],
+    labels: Float[Tensor, " batch"],
+    weights: Float[Tensor, "2"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Cross-entropy of the softmax over two classes, in nats.
+
+    Args:
+        logits: of unmethylated and methylated.
+        labels: 1 methylated, 0 unmethylated.
+        weights: per class, see :func:`mgmt_ray.training.objective.class_weights`; None counts
+            every slice once.
+    """
+    exact = at_least_float32(logits)
+    weight = None if weights is None else weights.to(exact.dtype)
+    return cross_entropy(exact, labels.long(), weight, reduction="none")
