@@ -18,6 +18,7 @@ from mgmt_ray.nets.build import Network, build
 from mgmt_ray.orchestration.record import (
     finish,
     finish_diverged,
+    prior,
     resume,
     save,
     scaling,
@@ -152,7 +153,7 @@ def _run(
         split = inputs.splits[trial.outer]
         persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
         facts = files | sizes(network, training) | scaling(network) | persons
-        facts |= {"seconds": seconds}
+        facts |= {"seconds": seconds, "prior": prior(training, trial.training_config)}
         if diverged:
             finish_diverged(trial, inputs.folder, split, record, diverged, facts)
         else:

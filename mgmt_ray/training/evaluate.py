@@ -31,11 +31,14 @@ class Predictions:
         probability: of methylation, mean over policy draws, in [0, 1].
         deviation: standard deviation over policy draws; 0 for a network without a policy.
         loss: binary cross-entropy of the mean probability, in nats.
+        tuned_probability: [row, block], how probable the row's policy is to tune each block, in
+            [0, 1]; None for a network without a policy.
     """
 
     probability: np.ndarray
     deviation: np.ndarray
     loss: np.ndarray
+    tuned_probability: np.ndarray | None = None
 
 
 @torch.no_grad()
@@ -62,28 +65,39 @@ def predict(
     """
     was_training = network.training
     network.eval()
-    means, deviations = [], []
+    means, deviations, tuned = [], [], []
     for rows in even_batches(np.arange(len(data)), rows_at_once):
         part = data.select(rows)
         with autocast(data.volumes.device, precision):
-            probability = _draw_probabilities(network, part, num_draws, kind, seed).double()
-        means.append(probability.mean(dim=0))
-        deviations.append(probability.std(dim=0, correction=0))
+            drawn, policy = _draw_probabilities(network, part, num_draws, kind, seed)
+        means.append(drawn.double().mean(dim=0))
+        deviations.append(drawn.double().std(dim=0, correction=0))
+        if policy is not None:
+            tuned.append(policy.double())
     network.train(was_training)
     mean = torch.cat(means).cpu().numpy()
     label = data.labels.cpu().numpy()
     likelihood = np.where(label > 0, mean, 1 - mean).clip(1e-12, 1.0)
-    return Predictions(mean, torch.cat(deviations).cpu().numpy(), -np.log(likelihood))
+    return Predictions(
+        mean,
+        torch.cat(deviations).cpu().numpy(),
+        -np.log(likelihood),
+        torch.cat(tuned).cpu().numpy() if tuned else None,
+    )
 
 
 def _draw_probabilities(
     network: Network | Tail, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
-) -> Tensor:
-    """Probabilities [draw, row]; one draw for a network without a policy."""
+) -> tuple[Tensor, Tensor | None]:
+    """Probabilities [draw, row], and the agent's of tuning [row, block].
+
+    One draw, and None, for a network without a policy.
+    """
     volumes = data.inputs(next(network.parameters()).dtype)
     if not isinstance(network, SpotTune):
-        return torch.sigmoid(network(volumes, covariates=data.covariates)).unsqueeze(0)
+        return torch.sigmoid(network(volumes, covariates=data.covariates)).unsqueeze(0), None
     seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]
-    routes = draw_routes(network.tuned_probability(volumes), num_draws, kind, seeds)
-    logits = route_logits(network, volumes, routes)
-    return torch.sigmoid(with_covariates(logits, network.covariate_head, data.covariates))
+    tuned = network.tuned_probability(volumes)
+    logits = route_logits(network, volumes, draw_routes(tuned, num_draws, kind, seeds))
+    whole = with_covariates(logits, network.covariate_head, data.covariates)
+    return torch.sigmoid(whole), tuned
