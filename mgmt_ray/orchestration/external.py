@@ -128,7 +128,7 @@ def predict_external(
     refuse_changed_weights(members, inputs)
     subjects = {"num_subjects": len(external.subjects), "cohort_hash": external.hash}
     log_opening(folder, {"purpose": f"external {name}", **subjects, **members.names})
-    table = predict_members(tasks, inputs, evaluation, placement, progress)
+    table = predict_members(tasks, inputs, evaluation, placement, progress).table
     write_table(table, folder.ensembles / "member_predictions.csv")
     evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
     mark_evaluated(folder, wanted)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pandas as pd
 import ray
 import torch
@@ -17,16 +18,19 @@ import torch
 from mgmt_ray.base import file_checksum, write_json
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
-from mgmt_ray.nets.build import build
+from mgmt_ray.nets.build import Network, build
 from mgmt_ray.orchestration.connect import fetch
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.trial import TrialInputs, load_volumes
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.config import EvaluationConfig
+from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import predict
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,20 @@ class Unseen:
     volumes: Path
     label: Mapping[str, int]
     cohort: Cohort
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemberPredictions:
+    """What members say of unseen subjects.
+
+    Attributes:
+        table: the columns of ``PREDICTION_COLUMNS``.
+        policies: a row per subject and member with an agent: how probable it is to tune each block
+            (``block_1`` is the first), in [0, 1]; empty where no member has an agent.
+    """
+
+    table: pd.DataFrame
+    policies: pd.DataFrame
 
 
 def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
@@ -81,8 +99,8 @@ def predict_members(
     evaluation: EvaluationConfig,
     placement: Placement,
     progress: Callable[[int, int], None],
-) -> pd.DataFrame:
-    """Predictions of every member, in the order given.
+) -> MemberPredictions:
+    """Predictions and policies of every member, in the order given.
 
     Args:
         tasks: members, and whom each predicts.
@@ -91,22 +109,68 @@ def predict_members(
         placement: with launcher "ray", Ray must be connected.
         progress: is given members done and their number.
     """
+    shared = (inputs, evaluation, placement)
+    return _joined(on_members(_predict, tasks, shared, placement, progress))
+
+
+def on_members(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Trial, Unseen]],
+    shared: tuple[Any, ...],
+    placement: Placement,
+    progress: Callable[[int, int], None],
+) -> list[Result]:
+    """``function(task, *shared)`` for every task, in the order given.
+
+    Args:
+        function: of the top level of a module; takes the resources of a trial.
+        tasks: members, and whom each is asked about.
+        shared: the further arguments of all.
+        placement: with launcher "ray", Ray must be connected.
+        progress: is given members done and their number.
+    """
     if placement.launcher == "in-process":
-        tables = []
+        done = []
         for task in tasks:
-            tables.append(_predict(task, inputs, evaluation, placement))
-            progress(len(tables), len(tasks))
-        return pd.concat(tables, ignore_index=True)
-    remote = ray.remote(_predict).options(
+            done.append(function(task, *shared))
+            progress(len(done), len(tasks))
+        return done
+    remote = ray.remote(function).options(
         num_cpus=placement.cpus, num_gpus=placement.gpus, max_retries=placement.max_failures
     )
-    shared = ray.put(inputs)
-    waiting = [remote.remote(task, shared, evaluation, placement) for task in tasks]
+    held = [ray.put(value) for value in shared]
+    waiting = [remote.remote(task, *held) for task in tasks]
     left = list(waiting)
     while left:
         _, left = ray.wait(left)
         progress(len(tasks) - len(left), len(tasks))
-    return pd.concat([fetch(reference) for reference in waiting], ignore_index=True)
+    return [fetch(reference) for reference in waiting]
+
+
+def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
+    """Write policies.csv beside the predictions; where there are none, no earlier one stays."""
+    path = folder.ensembles / "policies.csv"
+    if policies.empty:
+        path.unlink(missing_ok=True)
+    else:
+        write_table(policies, path)
+
+
+def read_member(trial: Trial, inputs: TrialInputs) -> Network:
+    """A finished trial's network with its weights, on the CPU."""
+    checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
+    temperature = trial.training_config.temperature
+    network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
+    load_weights(network, inputs.folder.trial(trial.id) / "weights.safetensors")
+    return network
+
+
+def read_unseen(unseen: Unseen, trial: Trial, device: str) -> VolumeSet:
+    """What a member takes of unseen subjects."""
+    names = trial.network_config.covariates
+    known = read_covariates(unseen.cohort.subjects, names) if names else None
+    ids = tuple(unseen.label)
+    return load_volumes(unseen.volumes, trial.channels, unseen.label, ids, device, covariates=known)
 
 
 def _predict(
@@ -114,35 +178,22 @@ def _predict(
     inputs: TrialInputs,
     evaluation: EvaluationConfig,
     placement: Placement,
-) -> pd.DataFrame:
-    """One member's prediction table."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One member's prediction table, and its policies (no row for one without an agent)."""
     torch.set_num_threads(placement.threads)
     trial, unseen = task
-    path = inputs.folder.trial(trial.id) / "weights.safetensors"
-    checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
-    temperature = trial.training_config.temperature
-    network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
-    load_weights(network, path)
-    ids = tuple(unseen.label)
-    names = trial.network_config.covariates
-    data = load_volumes(
-        unseen.volumes,
-        trial.channels,
-        unseen.label,
-        ids,
-        placement.device,
-        covariates=read_covariates(unseen.cohort.subjects, names) if names else None,
-    )
+    data = read_unseen(unseen, trial, placement.device)
     predictions = predict(
-        network.to(placement.device),
+        read_member(trial, inputs).to(placement.device),
         data,
         num_draws=evaluation.draws,
         kind=evaluation.kind,
         seed=evaluation.seed,
         precision=trial.training_config.precision,
     )
+    trained = inputs.folder.read_trial(trial.id)
     columns: dict[str, Any] = {
-        "subject": ids,
+        "subject": data.subjects,
         "split": unseen.split,
         "outer": trial.outer,
         "fold": trial.fold,
@@ -152,9 +203,28 @@ def _predict(
         "probability": predictions.probability,
         "deviation": predictions.deviation,
         "label": data.labels.int().tolist(),
-        "weights": inputs.folder.read_trial(trial.id)["weights"],
+        "weights": trained["weights"],
+        "prior": trained["prior"],
     }
-    return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
+    table = pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
+    return table, _policies(trial, table, predictions.tuned_probability)
+
+
+def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd.DataFrame:
+    if tuned is None:
+        return pd.DataFrame()
+    kept = table[["trial", "network", "modality", "outer", "fold", "subject", "label"]]
+    named = [f"block_{number}" for number in range(1, tuned.shape[1] + 1)]
+    policies = kept.join(pd.DataFrame(tuned, columns=named))
+    policies.insert(5, "seed", trial.seed)
+    return policies
+
+
+def _joined(done: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> MemberPredictions:
+    tables, policies = zip(*done, strict=True)
+    return MemberPredictions(
+        pd.concat(tables, ignore_index=True), pd.concat(policies, ignore_index=True)
+    )
 
 
 def _mark(folder: StudyFolder) -> Path:

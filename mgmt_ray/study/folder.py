@@ -10,6 +10,10 @@ from typing import Any
 
 from mgmt_ray.base import CannotWrite, folder_lock
 
+EXPLAIN = "explain"
+"""Purpose of an opening of the test set for pictures: no result follows from it, but somebody has
+seen test subjects."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
@@ -41,6 +45,11 @@ class StudyFolder:
     def volumes(self) -> Path:
         """The volume store."""
         return self.root / "volumes"
+
+    @property
+    def radiomics(self) -> Path:
+        """Volumes and radiomic features of every tumour."""
+        return self.root / "radiomics.csv"
 
     @property
     def trials(self) -> Path:
