@@ -183,8 +183,7 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
             a trial that it must not start from.
     """
     stores = {c: VolumeStore(inputs.folder.volumes, c).checksum for c in trial.channels}
-    pretrained = trial.network_config.pretrained and inputs.checkpoint is not None
-    checkpoint = _checkpoint_checksum(inputs.checkpoint) if pretrained else None
+    checkpoint = checkpoint_checksum(trial, inputs)
     files: dict[str, Any] = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
     if trial.network_config.covariates:
         known = read_covariates(inputs.cohort.subjects, trial.network_config.covariates)
@@ -206,8 +205,15 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     return files
 
 
+def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
+    """Of the pretrained weights that a trial begins with, if it begins with any."""
+    if not trial.network_config.pretrained or inputs.checkpoint is None:
+        return None
+    return _checksum_once(inputs.checkpoint)
+
+
 @cache
-def _checkpoint_checksum(path: Path) -> str | None:
+def _checksum_once(path: Path) -> str | None:
     """Of a file that does not change while a study runs; None where there is none."""
     return file_checksum(path) if path.is_file() else None
 
