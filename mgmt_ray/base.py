@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -102,7 +104,10 @@ def _keys(place: Sequence[str | int], content: Any) -> list[str]:
             continue
         keys.append(str(part))
         inside = content.get(part) if isinstance(content, Mapping) else None
-        content = content[part] if isinstance(content, list) and isinstance(part, int) else inside
+        if isinstance(content, list | tuple) and isinstance(part, int):
+            content = content[part] if part < len(content) else None  # one that is missing
+        else:
+            content = inside
     return keys
 
 
@@ -168,6 +173,13 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
     write_aside(path, write)
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV table completely or not at all, the first row being the names of its columns."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from mgmt_ray.base import (
     CannotWrite,
+    Config,
     MgmtError,
     fingerprint,
     first_line,
+    parse,
     stream,
     stream_seed,
     write_text,
@@ -31,6 +33,14 @@ def test_streams_do_not_depend_on_the_process() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert int(printed) == stream_seed(7, "trial", 3)
+
+
+def test_a_list_that_is_too_short_is_told_by_its_place() -> None:
+    class Box(Config):
+        window: tuple[tuple[int, int], tuple[int, int]]
+
+    with pytest.raises(MgmtError, match=r"study\.yaml: window\.1: Field required"):
+        parse(Box, {"window": [[1, 2]]}, "study.yaml")
 
 
 def test_fingerprints_see_values_and_not_the_order_of_keys() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError, fingerprint, first_line, write_text
+from mgmt_ray.base import MgmtError, fingerprint, first_line, write_csv
 from mgmt_ray.cohort.subject import MODALITIES, Subject, by_group
 
 FIXED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
@@ -84,10 +83,10 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
                 *(subject.scans.get(m, "") for m in present),
             )
         )
-    write_text(folder / "cohort.csv", _csv(rows))
+    write_csv(folder / "cohort.csv", rows)
     excluded = [("subject", "scope", "reason")]
     excluded += [(e.subject, e.scope, e.reason) for e in cohort.exclusions]
-    write_text(folder / "exclusions.csv", _csv(excluded))
+    write_csv(folder / "exclusions.csv", excluded)
 
 
 def read_cohort(folder: Path) -> Cohort:
@@ -167,9 +166,3 @@ def flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
         number = sum(s.has_all(members) for s in cohort.subjects)
         lines.append((f"  with {group}", number))
     return lines
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError, write_text
+from mgmt_ray.base import MgmtError, write_csv
 from mgmt_ray.cohort.cohort import Cohort, Exclusion
-from mgmt_ray.cohort.persons import Key, by_voxels, find_persons, known_in, read_crosswalk
+from mgmt_ray.cohort.persons import Crosswalk, Key, by_voxels, find_persons, known_in
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderConfig, Reading
-from mgmt_ray.cohort.subject import Subject, group_of
+from mgmt_ray.cohort.subject import Subject
 
-LEFT_OUT = "left out by cohort.exclude"
 ALSO_HERE = "also in the study's own cohort"
 MASK = "mask"
 """Stands for a modality where hashes are compared."""
@@ -52,6 +49,8 @@ def select(
     config: ReaderConfig,
     file_problems: Iterable[Problem],
     hashes: Mapping[str, Mapping[str, str]],
+    crosswalk: Crosswalk = (),
+    key: str = "cohort",
 ) -> Selection:
     """Apply ``exclude`` and ``rules`` to everything that is wrong, and find persons twice there.
 
@@ -62,28 +61,29 @@ def select(
         config: of the reader.
         file_problems: of the files' content.
         hashes: by subject and modality, of the voxels; the mask's under ``MASK``.
+        crosswalk: rows whose ids name one person.
+        key: of this cohort in the study's file, for reasons and remedies.
 
     Raises:
-        MgmtError: ``exclude`` names somebody whom the data set does not have, or the crosswalk
-            cannot be read.
+        MgmtError: ``exclude`` names somebody whom the data set does not have.
     """
     problems = [*reading.problems, *file_problems]
-    _refuse_unknown_ids(reading, problems, config)
+    _refuse_unknown_ids(reading, problems, config, key)
     pairs = by_voxels({("", name): own for name, own in hashes.items()})
     copies = [pair for pair in pairs if pair[2] != (MASK,)]
-    rows = read_crosswalk(config.crosswalk) if config.crosswalk else ()
     people = known_in(reading)
-    person = find_persons(people, rows)
-    everything = find_persons(people, rows, [pair[:2] for pair in copies])
+    person = find_persons(people, crosswalk)
+    everything = find_persons(people, crosswalk, [pair[:2] for pair in copies])
     if config.rules.get("same_person") == "keep_together":
         person = everything
     found = [replace(s, person=person["", s.id]) for s in reading.subjects]
-    subjects, exclusions, findings = _apply(found, reading.exclusions, problems, config)
+    subjects, exclusions, findings = _apply(found, reading.exclusions, problems, config, key)
     strangers = _copies(subjects, {s.id: everything["", s.id] for s in subjects}, copies)
     more = [*strangers, *_shared_masks(subjects, pairs), *_torn(subjects, everything)]
-    subjects, exclusions, later = _apply(subjects, exclusions, more, config)
+    subjects, exclusions, later = _apply(subjects, exclusions, more, config, key)
     findings = sorted([*findings, *later], key=lambda f: (f.problem.subject, f.problem.where))
-    return Selection(Cohort(tuple(subjects), tuple(exclusions)), tuple(findings))
+    cohort = Cohort(tuple(subjects), tuple(exclusions))
+    return Selection(cohort, tuple(_with_key(finding, key) for finding in findings))
 
 
 def leave_out_persons(
@@ -108,19 +108,21 @@ def leave_out_persons(
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
     """Write ``problems.csv``: every problem, and what covers it."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("subject", "kind", "where", "found", "remedy", "modality", "covered_by"))
+    rows = [("subject", "kind", "where", "found", "remedy", "modality", "covered_by")]
     for finding in findings:
         p = finding.problem
-        table.writerow(
-            (p.subject, p.kind, p.where, p.found, p.remedy, p.modality, finding.covered_by)
-        )
-    write_text(path, text.getvalue())
+        rows.append((p.subject, p.kind, p.where, p.found, p.remedy, p.modality, finding.covered_by))
+    write_csv(path, rows)
+
+
+def _with_key(finding: Finding, key: str) -> Finding:
+    """Readers speak of ``cohort.``; an external cohort has its own section of the study."""
+    remedy = finding.problem.remedy.replace("cohort.", f"{key}.")
+    return replace(finding, problem=replace(finding.problem, remedy=remedy))
 
 
 def _refuse_unknown_ids(
-    reading: Reading, problems: Sequence[Problem], config: ReaderConfig
+    reading: Reading, problems: Sequence[Problem], config: ReaderConfig, key: str
 ) -> None:
     found = {s.id for s in reading.subjects} | {p.subject for p in problems}
     found |= {e.subject for e in reading.exclusions if e.scope == "cohort"}
@@ -128,7 +130,7 @@ def _refuse_unknown_ids(
     if unknown:
         like = f", whose ids look like {min(found)}" if found else ""
         raise MgmtError(
-            f"cohort.exclude: {', '.join(unknown)} not in the data set{like}. "
+            f"{key}.exclude: {', '.join(unknown)} not in the data set{like}. "
             "Mend the spelling or remove the id."
         )
 
@@ -138,30 +140,32 @@ def _apply(
     exclusions: Iterable[Exclusion],
     problems: Sequence[Problem],
     config: ReaderConfig,
+    key: str,
 ) -> tuple[list[Subject], list[Exclusion], list[Finding]]:
     """Who stays with which scans, who is out and why, and what covers each problem."""
     by_id = {subject.id: subject for subject in subjects}
     gone = {e.subject for e in exclusions if e.scope == "cohort"}
-    reasons = {s: LEFT_OUT for s in config.exclude if s not in gone}
+    reasons = {s: f"left out by {key}.exclude" for s in config.exclude if s not in gone}
+    group_of = {m: group for group, members in config.groups.items() for m in members}
     findings: list[Finding] = []
     partly: dict[tuple[str, str], str] = {}
     for problem in problems:
         action = config.rules.get(problem.kind)
         reason = problem.kind.replace("_", " ")
-        covered = f"cohort.rules: {problem.kind}: {action}" if action else ""
+        covered = f"{key}.rules: {problem.kind}: {action}" if action else ""
         if problem.subject in config.exclude:
-            covered = "cohort.exclude"
+            covered = f"{key}.exclude"
         elif action == "exclude_subject" or (action == "exclude_scans" and not problem.modality):
             reasons.setdefault(problem.subject, reason)
         elif action == "exclude_scans":
-            partly.setdefault((problem.subject, group_of(problem.modality)), reason)
+            partly.setdefault((problem.subject, group_of[problem.modality]), reason)
         findings.append(Finding(problem, covered))
     out = [e for e in exclusions if e.scope == "cohort" or e.subject not in reasons]
     for (name, group), reason in partly.items():
         if name in reasons:
             continue
         scans = by_id[name].scans if name in by_id else {}
-        left = {m: path for m, path in scans.items() if group_of(m) != group}
+        left = {m: path for m, path in scans.items() if group_of[m] != group}
         if left:
             by_id[name] = replace(by_id[name], scans=left)
             out.append(Exclusion(name, group, reason))

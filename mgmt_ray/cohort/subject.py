@@ -41,7 +41,8 @@ class Subject:
 
     Attributes:
         id: unique in its cohort; letters, digits, ``.``, ``_`` and ``-``.
-        label: 1 for a methylated MGMT promoter, 0 for an unmethylated one.
+        label: 1 for a methylated MGMT promoter, 0 for an unmethylated one; without a meaning where
+            there is a ``score``, from which each split fits its own.
         scans: by modality an image file, or the folder of a DICOM series.
         mask: tumour labels (0 background, 1 necrosis, 2 edema, 4 enhancing tumour).
         covariates: what else the cohort's table says (age in years, sex, IDH1, ...), as text.

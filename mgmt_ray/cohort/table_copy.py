@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from mgmt_ray.base import stream, write_text
+from mgmt_ray.base import stream, write_csv
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS
 from mgmt_ray.cohort.scan_files import copy_file
 from mgmt_ray.cohort.subject import Subject
@@ -57,9 +55,7 @@ def write_table_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> di
         name = f"case_{numbers[-1]:04d}"
         files = _write_files(subjects[0], folder, name, modalities)
         rows.append([name, "unknown", *files, "", *[""] * len(covariates), ""])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(folder / TABLE, text.getvalue())
+    write_csv(folder / TABLE, rows)
     return new
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from mgmt_ray.base import stream, write_text
+from mgmt_ray.base import stream, write_csv
 from mgmt_ray.cohort.brats21_copy import check_sources
 from mgmt_ray.cohort.other_contrast import write_other_contrast
 from mgmt_ray.cohort.scan_files import copy_file
@@ -89,7 +87,9 @@ def write_ucsf_copy(
         rows.append(_row(source, ids[source.id], status, "4", brats21))
     rows += _write_others(sources, free[len(ids) :], images)
     rows += _write_follow_ups(sources, ids, images)
-    write_text(folder / TABLE, _csv(sorted(rows, key=lambda row: row["ID"])))
+    ordered = sorted(rows, key=lambda row: row["ID"])
+    cells = [[row.get(name, "unknown") for name in COLUMNS] for row in ordered]
+    write_csv(folder / TABLE, [COLUMNS, *cells])
     return ids
 
 
@@ -156,11 +156,3 @@ def _row(
         "BraTS21 Segmentation Cohort": in_brats21,
         "BraTS21 MGMT Cohort": in_brats21,
     }
-
-
-def _csv(rows: Sequence[Mapping[str, str]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, restval="unknown", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

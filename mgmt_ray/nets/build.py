@@ -11,7 +11,7 @@ from mgmt_ray.base import Config, InputPath, MgmtError
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.medicalnet import inflate_stem, load_medicalnet
 from mgmt_ray.nets.plain import PlainNetwork
-from mgmt_ray.nets.resnet3d import Depth, ResNet3d
+from mgmt_ray.nets.resnet3d import ARCHITECTURES, Depth, ResNet3d
 from mgmt_ray.nets.spottune import SpotTune
 
 Network = SpotTune | PlainNetwork
@@ -46,6 +46,9 @@ class NetworkConfig(Config):
             raise ValueError("covariates: one is listed twice")
         if self.trainable_blocks and self.kind != "transfer":
             raise ValueError(f"trainable_blocks: a {self.kind} network trains what its kind says")
+        num_blocks = sum(ARCHITECTURES[self.depth][1])
+        if self.trainable_blocks > num_blocks:
+            raise ValueError(f"trainable_blocks: depth {self.depth} has {num_blocks} blocks")
         return self
 
     @property
@@ -85,9 +88,4 @@ def build(
         case "random":
             return PlainNetwork(resnet, None, config.dropout, config.covariates)
         case "transfer":
-            if config.trainable_blocks > num_blocks:
-                raise MgmtError(
-                    f"trainable_blocks is {config.trainable_blocks}, but a network of depth "
-                    f"{config.depth} has {num_blocks} blocks. Choose at most {num_blocks}."
-                )
             return PlainNetwork(resnet, config.trainable_blocks, config.dropout, config.covariates)

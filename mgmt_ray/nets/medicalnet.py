@@ -5,7 +5,6 @@ The public files are ``.pth`` pickles with a ``state_dict`` whose keys begin wit
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -35,7 +34,7 @@ def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
 
     Raises:
         CheckpointMismatch: the file is no such checkpoint, or a key is missing, left over, or of
-            another shape; the message lists the keys.
+            another shape; the message names some.
     """
     pretrained = _read(path)
     own = {k: v for k, v in resnet.state_dict().items() if not k.startswith(IGNORED_PREFIXES)}
@@ -94,7 +93,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # whatever an unpickler makes of bytes that are no pickle
         raise CheckpointMismatch(
             f"{path}: is not a readable weights file ({first_line(error)}). "
             "Copy it again from MedicalNet's release."
@@ -109,4 +108,6 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _listed(keys: list[str]) -> str:
-    return ", ".join(keys) if keys else "none"
+    """The first few, and how many more there are."""
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(keys[:3]) + more if keys else "none"

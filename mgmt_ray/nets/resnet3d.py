@@ -157,7 +157,8 @@ def run_stem(
 ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
     """7³ convolution, BatchNorm, ReLU and 3³ max-pool; convolution and pool have stride 2."""
     x = torch.relu(norm(convolution(volumes)))
-    return nn.functional.max_pool3d(x, kernel_size=3, stride=2, padding=1)
+    # on CPUs autocast pools in float32, which would make all that follows another computation
+    return nn.functional.max_pool3d(x, kernel_size=3, stride=2, padding=1).to(x.dtype)
 
 
 def pool(

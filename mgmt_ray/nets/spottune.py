@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.head import classify_pooled, make_covariate_head, with_covariates
@@ -44,9 +45,39 @@ class RoutedBlock(nn.Module):
             x: the block's input.
             tuned: 1.0 takes the tuned branch, 0.0 the pretrained one.
         """
-        choice = tuned.to(x.dtype).view(-1, 1, 1, 1, 1)
-        mixed: Tensor = choice * self.tuned(x) + (1 - choice) * self.frozen(x)
-        return mixed
+        return mix(tuned, self.tuned(x), self.frozen(x))
+
+
+def mix(
+    policy: Float[Tensor, " batch"],
+    tuned: Float[Tensor, "batch channels depth height width"],
+    frozen: Float[Tensor, "batch channels depth height width"],
+) -> Float[Tensor, "batch channels depth height width"]:
+    """policy·tuned + (1 − policy)·frozen, in the precision of the two."""
+    mixed: Tensor = _Mix.apply(policy, tuned, frozen)  # type: ignore[no-untyped-call]
+    return mixed
+
+
+class _Mix(torch.autograd.Function):
+    """:func:`mix` with a policy's gradient that keeps its digits.
+
+    Automatic differentiation would sum gradient·tuned and gradient·frozen apart, round both to the
+    precision of the outputs, and subtract: in bfloat16 little of the difference is left.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, policy: Tensor, tuned: Tensor, frozen: Tensor) -> Tensor:
+        ctx.save_for_backward(policy, tuned, frozen)
+        choice = policy.to(tuned.dtype).view(-1, 1, 1, 1, 1)
+        return choice * tuned + (1 - choice) * frozen
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        policy, tuned, frozen = ctx.saved_tensors
+        choice = policy.to(tuned.dtype).view(-1, 1, 1, 1, 1)
+        exact = torch.promote_types(tuned.dtype, torch.float32)
+        of_policy = (gradient.to(exact) * (tuned.to(exact) - frozen.to(exact))).sum((1, 2, 3, 4))
+        return of_policy.to(policy.dtype), gradient * choice, gradient * (1 - choice)
 
 
 class SpotTune(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 from mgmt_ray.base import MgmtError, write_text
@@ -85,12 +85,8 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement
             f"{study.cohort.root}: nobody of {len(own.people)} found is left for the study. "
             f"{_most_common_reason(cohort)}Look at cohort.modalities and cohort.rules."
         )
-    person = _persons([own, *external])
-    _say_shared(external, person)
-    others = {
-        found.name: leave_out_persons(found.selection.cohort, cohort, person, found.name)
-        for found in external
-    }
+    _show_crosswalk([own, *external])
+    others = _without_own_persons(external, own) if external else {}
     write_study(study, folder.study_file)
     write_cohort(cohort, folder.root)
     for name, members in others.items():
@@ -131,14 +127,13 @@ def _select(
     _refuse_window(found, study)
     hashes = {subject: {**seen.hashes, **_of_mask(seen)} for subject, seen in found.items()}
     problems = [problem for seen in found.values() for problem in seen.problems]
-    selection = select(reading, config, problems, hashes)
-    if name:
-        selection = _named(selection, f"external.{name}")
+    key = f"external.{name}" if name else "cohort"
+    crosswalk = read_crosswalk(config.crosswalk) if config.crosswalk else ()
+    selection = select(reading, config, problems, hashes, crosswalk, key)
     write_findings(selection.findings, folder.problems)
     covered = len(selection.findings) - len(selection.uncovered)
     if covered:
         say(f"{covered} problems that the study covers are in {folder.problems}")
-    crosswalk = read_crosswalk(config.crosswalk) if config.crosswalk else ()
     return _Found(name, selection, known_in(reading, name), hashes, crosswalk)
 
 
@@ -157,17 +152,8 @@ def _of_mask(seen: Inspection) -> dict[str, str]:
     return {MASK: seen.mask_hash} if seen.mask_hash else {}
 
 
-def _named(selection: Selection, key: str) -> Selection:
-    """The remedies of an external cohort speak of its own section of the study."""
-    findings = []
-    for finding in selection.findings:
-        remedy = finding.problem.remedy.replace("cohort.", f"{key}.")
-        findings.append(replace(finding, problem=replace(finding.problem, remedy=remedy)))
-    return replace(selection, findings=tuple(findings))
-
-
-def _persons(cohorts: list[_Found]) -> Mapping[Key, str]:
-    """Who is the same human being, by all crosswalks at once and by equal voxels."""
+def _show_crosswalk(cohorts: list[_Found]) -> None:
+    """Say how many people the crosswalks name; one that names nobody is the wrong file."""
     people = [known for found in cohorts for known in found.people]
     rows = [row for found in cohorts for row in found.crosswalk]
     if rows:
@@ -178,6 +164,12 @@ def _persons(cohorts: list[_Found]) -> Mapping[Key, str]:
                 "cohort.crosswalk: no cell names anybody here. Give the right file, a CSV with the "
                 "ids of one person in each row."
             )
+
+
+def _persons(cohorts: list[_Found]) -> Mapping[Key, str]:
+    """Who is the same human being, in whatever cohort: by all crosswalks, and by equal voxels."""
+    people = [known for found in cohorts for known in found.people]
+    rows = [row for found in cohorts for row in found.crosswalk]
     images = {
         (found.name, subject): {m: h for m, h in own.items() if m != MASK}
         for found in cohorts
@@ -195,6 +187,17 @@ def _fitted(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig
             f"({', '.join(study.modalities)}). Name others, or leave the cohort away."
         )
     return config.model_copy(update={"modalities": wanted})
+
+
+def _without_own_persons(external: list[_Found], own: _Found) -> dict[str, Cohort]:
+    """The external cohorts by name, each without the persons of the study's own cohort."""
+    person = _persons([own, *external])
+    _say_shared(external, person)
+    cohort = own.selection.cohort
+    return {
+        found.name: leave_out_persons(found.selection.cohort, cohort, person, found.name)
+        for found in external
+    }
 
 
 def _say_shared(external: list[_Found], person: Mapping[Key, str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 import shutil
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mgmt_ray.base import file_checksum, write_json, write_text
+from mgmt_ray.base import file_checksum, write_csv, write_json
 from mgmt_ray.nets.build import Network
 from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
@@ -241,8 +239,4 @@ def _number(value: float) -> float | None:
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows with the same keys as a CSV table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_csv(path, [list(rows[0]), *(list(row.values()) for row in rows)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mgmt_ray.base import MgmtError, file_checksum, stream_seed
+from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import Network, build
@@ -184,16 +184,19 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
             a trial that it must not start from.
     """
     stores = {c: VolumeStore(inputs.folder.volumes, c).checksum for c in trial.channels}
-    pretrained = trial.network_config.pretrained and inputs.checkpoint is not None
-    checkpoint = _checkpoint_checksum(inputs.checkpoint) if pretrained else None
+    checkpoint = checkpoint_checksum(trial, inputs)
     files: dict[str, Any] = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
+    if trial.network_config.covariates:
+        known = read_covariates(inputs.cohort.subjects, trial.network_config.covariates)
+        in_words = {s: [repr(value) for value in values] for s, values in known.items()}
+        files["covariates_checksum"] = fingerprint(in_words)
     start = find_start(trial)
     if start:
         refuse_unfit_start(trial, start, inputs.splits[trial.outer], inputs.cohort, checkpoint)
         files["start_checksum"] = file_checksum(start.weights)
     if inputs.folder.is_finished(trial.id):
         trained = inputs.folder.read_trial(trial.id)
-        changed = [name for name, value in files.items() if trained[name] != value]
+        changed = [name for name, value in files.items() if trained.get(name) != value]
         if changed:
             raise MgmtError(
                 f"{inputs.folder.trial(trial.id)}: was trained from other files "
@@ -203,8 +206,15 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     return files
 
 
+def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
+    """Of the pretrained weights that a trial begins with, if it begins with any."""
+    if not trial.network_config.pretrained or inputs.checkpoint is None:
+        return None
+    return _checksum_once(inputs.checkpoint)
+
+
 @cache
-def _checkpoint_checksum(path: Path) -> str | None:
+def _checksum_once(path: Path) -> str | None:
     """Of a file that does not change while a study runs; None where there is none."""
     return file_checksum(path) if path.is_file() else None
 

@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.splits.split import Split
@@ -67,16 +67,28 @@ def find_start(trial: Trial) -> Start | None:
     found = [p for p in Path(path.anchor).glob(pattern) if all((p / f).is_file() for f in files)]
     if len(found) != 1:
         raise MgmtError(
-            f"trial {trial.id} starts from {text}: {len(found)} trained trials are there. "
-            f"Name one in networks.{trial.network}.start_from, after it was trained."
+            f"trial {trial.id} starts from {text}: {len(found)} trials with weights are there. "
+            f"Name one that was trained and did not diverge in networks.{trial.network}.start_from."
         )
-    facts = json.loads((found[0] / "trial.json").read_text(encoding="utf-8"))
-    if "persons" not in facts:
+    return Start(found[0], _read_facts(found[0]))
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    """What a trial says of itself, if its weights are those that it left."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+        facts["persons"]["trained"], facts["persons"]["chosen"], facts["weights"]
+    except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(
-            f"{found[0]}: does not say whom it was trained on, so nothing can start from it. "
-            "Delete that trial and train it anew."
+            f"{folder}/trial.json: does not say whom it was trained on, so nothing can start from "
+            "it. Train that trial anew in its own study."
+        ) from error
+    if file_checksum(folder / WEIGHTS) != facts["weights"]:
+        raise MgmtError(
+            f"{folder / WEIGHTS}: its checksum is not the one in trial.json, so these weights may "
+            "have seen others than it says. Train that trial anew in its own study."
         )
-    return Start(found[0], facts)
+    return facts
 
 
 def refuse_unfit_start(

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from mgmt_ray.base import fingerprint, stream_seed
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.training.config import TrainingConfig
+
+OF_AGENTS = (
+    "agent_depth",
+    "agent_width",
+    "agent_learning_rate",
+    "temperature",
+    "validation_draws",
+)
+"""Keys of networks and training that mean nothing to a network without an agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +82,23 @@ def _combinations(study: StudyConfig, network: str) -> Iterator[dict[str, float]
     """Every combination of the swept values that the network has a use for."""
     lists = {name: values for name, values in study.sweep.model_dump().items() if values}
     if study.networks[network].kind != "spottune":
-        lists = {k: v for k, v in lists.items() if k in ("epochs", "learning_rate")}
+        lists = {k: v for k, v in lists.items() if k not in OF_AGENTS}
     for values in product(*lists.values()):
         yield dict(zip(lists, values, strict=True))
+
+
+def _determined_by(network: NetworkConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
+    """What of the two configurations a result follows from: what an agent needs only with one."""
+    described = network.model_dump(mode="json")
+    trained = training.model_dump(mode="json")
+    if network.start_from is not None:
+        # where a trial's folder stands does not matter; its name ends with what determined it
+        described["start_from"] = network.start_from.name
+    if network.kind != "spottune":
+        for name in OF_AGENTS:
+            described.pop(name, None)
+            trained.pop(name, None)
+    return {"network": described, "training": trained}
 
 
 def _trial(
@@ -93,16 +117,10 @@ def _trial(
     outer = ("outer", split.outer) if split.outer else ()
     stream = stream_seed(study.seed, network, modality, fold, seed, *outer)
     part = f"outer{split.outer}_fold{fold}" if len(splits) > 1 else f"fold{fold}"
-    described = network_config.model_dump(mode="json")
-    if network_config.start_from is not None:
-        # where a trial's folder stands does not matter; its name ends with what determined it
-        described["start_from"] = network_config.start_from.name
-    determined_by = {
-        "network": described,
+    determined_by = _determined_by(network_config, training_config) | {
         "channels": channels,
         "fold": fold,
         "stream": stream,
-        "training": training_config.model_dump(mode="json"),
         "recipe": study.recipe.model_dump(mode="json"),
         "split": split.hash,
     }

@@ -15,13 +15,13 @@ from mgmt_ray.nets.build import Network
 
 
 def trained_weights(network: Network) -> dict[str, Tensor]:
-    """Copies, in CPU memory, of the tensors that training changes: parameters and BatchNorm's.
+    """Copies, on the network's device, of what training changes: parameters and BatchNorm's.
 
     What stays frozen is the pretrained checkpoint's and is not kept a second time.
     """
     frozen = _frozen_names(network)
     return {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
+        name: tensor.detach().clone()
         for name, tensor in network.state_dict().items()
         if name not in frozen
     }
@@ -29,7 +29,8 @@ def trained_weights(network: Network) -> dict[str, Tensor]:
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """Write weights as safetensors, completely or not at all."""
-    write_aside(path, lambda aside: aside.write_bytes(save(weights)))
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
+    write_aside(path, lambda aside: aside.write_bytes(save(tensors)))
 
 
 def load_weights(network: Network, path: Path, partial: bool = False) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mgmt_ray.base import Config
 from mgmt_ray.nets.policy import DrawKind
 
 Precision = Literal["fp32", "bf16"]
+
+MOST_DRAWS = 2**16
+"""As many policies as sixteen blocks allow."""
 
 
 class TrainingConfig(Config):
@@ -48,12 +51,21 @@ class TrainingConfig(Config):
         False,
         description="compile the training step: minutes at the start, which pay on a GPU",
     )
-    validation_draws: int = Field(32, ge=1, description="Sobol policies per subject and epoch")
+    validation_draws: int = Field(
+        32, ge=1, le=MOST_DRAWS, description="Sobol policies per subject and epoch"
+    )
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> TrainingConfig:
+        for name in () if self.schedule == "plateau" else ("monitor", "patience", "rate_factor"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is for schedule plateau alone; leave it out")
+        return self
 
 
 class EvaluationConfig(Config):
     """How chosen models are evaluated on the test set; the defaults are the paper's."""
 
-    draws: int = Field(100, ge=1, description="policies per subject and model")
+    draws: int = Field(100, ge=1, le=MOST_DRAWS, description="policies per subject and model")
     kind: DrawKind = Field("independent", description="how policies are drawn")
     seed: int = Field(42, description="of the policies")

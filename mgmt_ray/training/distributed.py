@@ -75,17 +75,30 @@ class SharedBatchNorm3d(nn.BatchNorm3d):
         """Normalise with the statistics of all workers while training."""
         if not self.training:
             return super().forward(x)
-        wide = x.double()  # a variance by its moments loses digits in float32
-        number = wide.new_full((1,), x.numel() / x.shape[1])
-        moments = torch.cat([wide.sum((0, 2, 3, 4)), wide.square().sum((0, 2, 3, 4)), number])
-        total = _Sum.apply(moments)  # type: ignore[no-untyped-call]
-        count = total[-1].detach()
-        mean, square = (total[:-1] / count).chunk(2)
-        variance = square - mean.square()
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        own_variance, own_mean = torch.var_mean(exact, dim=(0, 2, 3, 4), correction=0)
+        number = torch.tensor(x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
+        mean, variance, count = self._pool(own_mean.double(), own_variance.double(), number)
         self._remember(mean.detach(), (variance * count / (count - 1)).detach())
         scale = (variance + self.eps).rsqrt() * self.weight
+        shift = self.bias - mean * scale
         shape = (1, -1, 1, 1, 1)
-        return (wide * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+        return (exact * scale.to(exact).view(shape) + shift.to(exact).view(shape)).to(x.dtype)
+
+    def _pool(
+        self, mean: Tensor, variance: Tensor, number: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, variance and number of all workers' values per channel (Chan et al. 1983).
+
+        Each worker's variance is about its own mean: a difference of large moments would lose
+        digits.
+        """
+        sums = torch.cat([mean * number, number.view(1)])
+        total = _Sum.apply(sums)  # type: ignore[no-untyped-call]
+        count = total[-1].detach()
+        common = total[:-1] / count
+        spread = number * (variance + (mean - common).square())
+        return common, _Sum.apply(spread) / count, count  # type: ignore[no-untyped-call]
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running averages towards a batch's statistics."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from mgmt_ray.training.evaluate import Predictions, predict
 from mgmt_ray.training.frozen import run_frozen_part
 from mgmt_ray.training.metrics import Scores, score
 from mgmt_ray.training.objective import class_weights
-from mgmt_ray.training.precision import arrange, compiled
+from mgmt_ray.training.precision import arrange, compile_failure_told, compiled
 from mgmt_ray.training.schedule import end_epoch, make_scheduler
 from mgmt_ray.training.step import train_step
 
@@ -66,6 +67,7 @@ class TrainingState:
 
     def __init__(self, network: Network, config: TrainingConfig) -> None:
         rates = {"network": config.learning_rate, "agent": config.agent_learning_rate}
+        arrange(network, config.precision)
         on_gpu = next(network.parameters()).is_cuda
         self.network = network
         self.optimizer = torch.optim.Adam(
@@ -93,12 +95,19 @@ class TrainingState:
             "scheduler": self.scheduler.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continue from a checkpoint."""
-        self.epoch = state["epoch"]  # type: ignore[assignment]
-        self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
-        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-        self.scheduler.load_state_dict(state["scheduler"])  # type: ignore[arg-type]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint, whichever device saved it."""
+        self.epoch = state["epoch"]
+        self.network.load_state_dict(state["network"])
+        own = {"fused": self.optimizer.defaults["fused"]}
+        saved = state["optimizer"]
+        groups = [group | own for group in saved["param_groups"]]
+        self.optimizer.load_state_dict({**saved, "param_groups": groups})
+        for parameter, moments in self.optimizer.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                # fused kernels walk through memory: moments must lie as their parameters do
+                moments[name] = torch.empty_like(parameter).copy_(moments[name])
+        self.scheduler.load_state_dict(state["scheduler"])
 
 
 def prepare_training_rows(data: VolumeSet, config: TrainingConfig, seed: int) -> VolumeSet:
@@ -135,7 +144,6 @@ def fit(
     """
     world = world or World()
     device = training.volumes.device
-    arrange(state.network, config.precision)
     trained, training, validation = run_frozen_part(
         state.network, training, validation, config.batch_size, config.precision
     )
@@ -145,7 +153,8 @@ def fit(
         started = time.perf_counter()
         number = state.epoch + 1
         rates = state.learning_rates
-        train = _train_epoch(network, state, training, config, seed, world, weights, number)
+        with compile_failure_told(config):
+            train = _train_epoch(network, state, training, config, seed, world, weights, number)
         _refuse_divergence("training", train, number)
         predictions = _validate(trained, validation, config, seed, world)
         scores = score(predictions.probability, validation.labels.cpu().numpy(), predictions.loss)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
 from torch import nn
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, first_line
 from mgmt_ray.training.config import Precision, TrainingConfig
 
 CHANNELS_LAST = torch.channels_last_3d
@@ -26,11 +28,37 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def arrange(network: nn.Module, precision: Precision) -> None:
     """Lay a network's weights out as its device wants them; values and parameters stay the same.
 
-    Tensor cores want bfloat16 with channels last. On a CPU that gained nothing, and gradients
-    differed in their last bits from run to run.
+    Tensor cores want bfloat16 with channels last, and cuDNN then times its algorithms once for the
+    shapes of a training, which never change. On a CPU that gained nothing, and gradients differed
+    in their last bits from run to run.
     """
     if precision == "bf16" and next(network.parameters()).is_cuda:
+        torch.backends.cudnn.benchmark = True
         network.to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+
+
+@contextmanager
+def compile_failure_told(config: TrainingConfig) -> Iterator[None]:
+    """Turn a compiler's failure in the block into a line that can be acted on.
+
+    Code is compiled when it is first used, not by :func:`compiled`.
+
+    Raises:
+        MgmtError: compiling failed, for instance as an interrupted run left a file half written.
+    """
+    if not config.compile:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise MgmtError(
+            f"training.compile: compiling failed ({first_line(error)}). Delete the compiler's "
+            f"cache, {cache_dir()}, and repeat the command, or leave compile out."
+        ) from error
 
 
 def compiled(network: nn.Module, config: TrainingConfig, device: torch.device) -> nn.Module:
@@ -46,10 +74,11 @@ def compiled(network: nn.Module, config: TrainingConfig, device: torch.device) -
     """
     if not config.compile:
         return network
-    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+    wanted = ("g++", "clang++") if device.type == "cpu" else ("gcc", "clang", "cc")
+    if not any(map(shutil.which, wanted)):
         raise MgmtError(
-            "training.compile needs a C++ compiler, and there is none. "
-            "Install g++, or leave compile out of the study's training."
+            f"training.compile needs a compiler ({' or '.join(wanted)}), and there is none. "
+            f"Install {wanted[0]}, or leave compile out of the study's training."
         )
     torch.compiler.reset()
     return cast(nn.Module, torch.compile(network, dynamic=False))

@@ -7,6 +7,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from mgmt_ray.base import MgmtError
 from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.metrics import Scores, criterion_m
 
@@ -41,14 +42,21 @@ def end_epoch(scheduler: Scheduler, config: TrainingConfig, validation: Scores) 
         scheduler: of :func:`make_scheduler`.
         config: the same.
         validation: the epoch's scores; a plateau looks at the one that the config names.
+
+    Raises:
+        MgmtError: the monitor is not defined, for want of one of the classes.
     """
     if not isinstance(scheduler, ReduceLROnPlateau):
         scheduler.step()
         return
-    match config.monitor:
-        case "loss":
-            scheduler.step(validation.loss)
-        case "auc":
-            scheduler.step(validation.auc)
-        case "m":
-            scheduler.step(criterion_m(validation.sen, validation.spe))
+    watched = {
+        "loss": validation.loss,
+        "auc": validation.auc,
+        "m": criterion_m(validation.sen, validation.spe),
+    }[config.monitor]
+    if math.isnan(watched):
+        raise MgmtError(
+            f"training.monitor: {config.monitor} is not defined, as the validation fold lacks a "
+            "class. Take fewer folds, or monitor: loss."
+        )
+    scheduler.step(watched)

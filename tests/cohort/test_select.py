@@ -7,10 +7,12 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, flow
+from mgmt_ray.cohort.persons import read_crosswalk
 from mgmt_ray.cohort.problem import Action, Kind, Problem
 from mgmt_ray.cohort.reader import ReaderConfig, Reading
 from mgmt_ray.cohort.select import MASK, Selection, leave_out_persons, select, write_findings
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.table import TableConfig
 
 GROUPS = ("PH", "FA", "FLAIR")
 
@@ -39,11 +41,11 @@ def chosen(
     hashes: dict[str, dict[str, str]] | None = None,
     crosswalk: Path | None = None,
     reading: Reading = READING,
+    key: str = "cohort",
 ) -> Selection:
-    config = ReaderConfig(
-        root=Path(), modalities=GROUPS, rules=rules or {}, exclude=exclude, crosswalk=crosswalk
-    )
-    return select(reading, config, problems, hashes or {})
+    config = ReaderConfig(root=Path(), modalities=GROUPS, rules=rules or {}, exclude=exclude)
+    rows = read_crosswalk(crosswalk) if crosswalk else ()
+    return select(reading, config, problems, hashes or {}, rows, key)
 
 
 def names(cohort: Cohort) -> list[str]:
@@ -83,6 +85,28 @@ def test_a_rule_takes_out_the_group_of_the_scan() -> None:
     assert set(by_name["b"].scans) == {"PH", "FLAIR"}
     assert set(by_name["a"].scans) == set(GROUPS)
     assert Exclusion("b", "DTI", "truncated") in selection.cohort.exclusions
+
+
+def test_in_a_table_a_bad_scan_takes_no_other_modality_with_it() -> None:
+    modalities = ("T1", "FLAIR")
+    config = TableConfig(
+        root=Path(), reader="table", modalities=modalities, rules={"truncated": "exclude_scans"}
+    )
+    reading = Reading((subject("a", 1, modalities), subject("b", 0, modalities)))
+    selection = select(reading, config, (problem("a", modality="T1"),), {})
+    assert [set(s.scans) for s in selection.cohort.subjects] == [{"FLAIR"}, {"T1", "FLAIR"}]
+    assert selection.cohort.exclusions == (Exclusion("a", "T1", "truncated"),)
+
+
+def test_an_external_cohort_is_spoken_of_by_its_own_section() -> None:
+    remedy = "Write a label, or leave the subject out with cohort.exclude"
+    faulty = Problem("a", "unknown_label", "table.csv", "no label", remedy)
+    (finding,) = chosen((faulty,), key="external.hospital").findings
+    assert finding.problem.remedy.endswith("external.hospital.exclude")
+    (finding,) = chosen((faulty,), exclude=("a",), key="external.hospital").findings
+    assert finding.covered_by == "external.hospital.exclude"
+    with pytest.raises(MgmtError, match=r"external\.hospital\.exclude: z not in"):
+        chosen(exclude=("z",), key="external.hospital")
 
 
 def test_a_subject_whose_last_scans_are_taken_out_is_out() -> None:

@@ -83,7 +83,9 @@ def test_a_checkpoint_of_another_depth_is_refused_and_nothing_is_loaded(tmp_path
     assert torch.equal(target.conv1.weight, before)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a pickle", b"\x80\x02c__builtin__\nprint\n."])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a pickle", b"hello" * 1000, b"\x80\x02c__builtin__\nprint\n."]
+)
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.pth").write_bytes(content)
     with pytest.raises(CheckpointMismatch, match="not a readable weights file"):

@@ -77,6 +77,22 @@ def test_a_study_with_every_option_runs_from_scans_to_report(
     assert (job.folder.root / "report.html").is_file()
 
 
+def test_a_trial_of_other_ages_is_not_taken_for_finished(make_job: Callable[..., Job]) -> None:
+    network = {"kind": "transfer", **SMALL, "covariates": ["age"]}
+    job = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
+    selected = select(job)
+    splits, (trial, *_) = plan_study(job, selected)
+    prepare(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
+    run_trial(trial, inputs, "cpu")
+    older = tuple(
+        replace(s, covariates={**s.covariates, "age": str(number)})
+        for number, s in enumerate(selected.cohort.subjects, 30)
+    )
+    with pytest.raises(MgmtError, match=r"other files \(covariates_checksum differ"):
+        run_trial(trial, replace(inputs, cohort=Cohort(older)), "cpu")
+
+
 def test_nothing_is_learnt_from_the_age_of_those_who_do_not_train(
     make_job: Callable[..., Job],
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.base import MgmtError, file_checksum, write_json
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial, trial_files
@@ -116,6 +116,25 @@ def test_a_start_that_saw_whom_the_trial_is_judged_by_is_refused(
         trial_files(same, replace(inputs, splits=(moved,)))
 
 
+def test_a_start_is_taken_only_with_the_weights_that_it_left(
+    plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, (first, other) = begin({"kind": "random"})
+    folder = inputs.folder.trial(first.id)
+    _, (same, _) = plan({"kind": "random", "start_from": str(folder)}, TRAINING, "second")
+    weights, facts = folder / "weights.safetensors", folder / "trial.json"
+    own, told = weights.read_bytes(), facts.read_text()
+    weights.write_bytes((inputs.folder.trial(other.id) / "weights.safetensors").read_bytes())
+    with pytest.raises(MgmtError, match=r"may have seen others than it says"):
+        trial_files(same, inputs)
+    weights.write_bytes(own)
+    facts.write_text(told[:200])
+    with pytest.raises(MgmtError, match=r"trial\.json: does not say whom it was trained on"):
+        trial_files(same, inputs)
+    facts.write_text(told)
+    trial_files(same, inputs)
+
+
 def test_a_person_under_another_name_is_still_a_leak(
     plan: Callable[..., Any], begin: Callable[..., Any]
 ) -> None:
@@ -174,7 +193,7 @@ def test_no_start_several_starts_and_old_ones_are_refused(
     for pattern, number in (("absent", 0), ("first_*", 2)):
         text = str(inputs.folder.trials / pattern)
         _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
-        with pytest.raises(MgmtError, match=f"{number} trained trials are there"):
+        with pytest.raises(MgmtError, match=f"{number} trials with weights are there"):
             find_start(second)
     facts = inputs.folder.read_trial(first.id)
     del facts["persons"]
@@ -206,5 +225,7 @@ def test_a_trial_whose_start_was_trained_anew_is_not_kept(
     assert trial_files(second, inputs)["start_checksum"]
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
+    facts = inputs.folder.read_trial(first.id) | {"weights": file_checksum(path)}
+    write_json(folder / "trial.json", facts)
     with pytest.raises(MgmtError, match=r"trained from other files \(start_checksum differ"):
         trial_files(second, inputs)

@@ -7,9 +7,11 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
+from mgmt_ray.base import stream_seed
 from mgmt_ray.training.checkpoint import load_state, save_state
 from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.distributed import World
+from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, prepare_training_rows
 
 CONFIG = TrainingConfig(
@@ -118,6 +120,35 @@ def test_a_network_learns_what_can_be_learnt(make_network, make_data) -> None:
     state = TrainingState(make_network("random"), config)
     *_, last = fit(state, make_data(24, 1), make_data(24, 2), config, 3)
     assert last.validation.auc > 0.95
+
+
+def test_the_agent_learns_at_its_own_rate(make_network, make_data) -> None:
+    config = CONFIG.model_copy(update={"learning_rate": 1e-12, "agent_learning_rate": 1e-2})
+    state = TrainingState(make_network("spottune"), config)
+    before = copy.deepcopy(state.network.state_dict())
+    epoch = next(fit(state, make_data(8, 1), make_data(6, 2), config, 3))
+    assert epoch.learning_rates == {"network": 1e-12, "agent": 1e-2}
+    moved = {
+        name: float((value.detach() - before[name]).abs().max())
+        for name, value in state.network.named_parameters()
+        if value.requires_grad
+    }
+    # three steps of Adam, each as long as the rate or shorter
+    assert all((m > 1e-4) == name.startswith("agent") for name, m in moved.items() if m)
+
+
+def test_validation_is_the_mean_over_as_many_sobol_policies_as_asked(
+    make_network, make_data
+) -> None:
+    validation = make_data(6, 2)
+    config = CONFIG.model_copy(update={"validation_draws": 3})
+    state = TrainingState(make_network("spottune"), config)
+    epoch = next(fit(state, make_data(8, 1), validation, config, 3))
+    settings = {"kind": "sobol", "seed": stream_seed(3, "validation"), "precision": "fp32"}
+    asked = predict(state.network, validation, num_draws=3, **settings)
+    assert (epoch.predictions.probability == asked.probability).all()
+    other = predict(state.network, validation, num_draws=4, **settings)
+    assert not (epoch.predictions.probability == other.probability).all()
 
 
 def test_rates_fall_when_validation_stalls(make_network, make_data) -> None:

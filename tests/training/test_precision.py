@@ -1,3 +1,5 @@
+import copy
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.nets.spottune import mix
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
 from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.evaluate import predict
@@ -59,6 +62,31 @@ def test_convolutions_compute_in_bfloat16_and_logits_do_not(make_network, make_d
     assert {seen[name] for name in seen.keys() - classifiers} == {torch.bfloat16}
 
 
+def test_what_blocks_hand_on_is_bfloat16_as_on_a_gpu(make_network, make_data) -> None:
+    network = make_network("spottune").train()
+    seen = []
+    for block in network.blocks:
+        block.register_forward_hook(lambda _m, inputs, output: seen.append((inputs[0], output)))
+    with autocast(torch.device("cpu"), "bf16"):
+        network(make_data(4, 1).volumes.float(), torch.zeros(4, 4, 2))
+    assert len(seen) == 4
+    assert {part.dtype for pair in seen for part in pair} == {torch.bfloat16}
+
+
+def test_a_policys_gradient_keeps_its_digits_in_bfloat16() -> None:
+    random = torch.Generator().manual_seed(0)
+    large = 4 + torch.rand((3, 8, 6, 6, 6), generator=random)
+    tuned = large.bfloat16()
+    frozen = (large + 0.05 * torch.randn(large.shape, generator=random)).bfloat16()
+    gradient = torch.randn(large.shape, generator=random).bfloat16()
+    policy = torch.tensor([0.0, 1.0, 1.0], requires_grad=True)
+    mix(policy, tuned, frozen).backward(gradient)
+    difference = tuned.double() - frozen.double()
+    expected = (gradient.double() * difference).sum((1, 2, 3, 4))
+    # sums of 1728 products in float32; two sums of products in bfloat16 would differ by a fifth
+    assert policy.grad.double() == pytest.approx(expected, rel=1e-4)
+
+
 def test_weights_and_saved_tensors_stay_float32(make_network, make_data) -> None:
     state = TrainingState(make_network("spottune"), BF16)
     next(fit(state, make_data(8, 1), make_data(6, 2), BF16, 3))
@@ -97,6 +125,27 @@ def test_bf16_resumed_equals_uninterrupted_to_the_bit(
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 
+def test_a_state_that_a_gpu_saved_continues_alike(make_network, make_data) -> None:
+    """A GPU keeps weights and moments with channels last; here they are saved so on purpose."""
+    sets = (make_data(8, 1), make_data(6, 2))
+    whole = TrainingState(make_network("spottune"), BF16)
+    next(epochs := fit(whole, *sets, BF16, 3))
+    saved = copy.deepcopy(whole.state_dict())
+    for moments in saved["optimizer"]["state"].values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            if moments[name].dim() == 5:
+                moments[name] = moments[name].to(memory_format=torch.channels_last_3d)
+    for group in saved["optimizer"]["param_groups"]:
+        group["fused"] = False
+    next(epochs)
+    resumed = TrainingState(make_network("spottune"), BF16)
+    resumed.load_state_dict(saved)
+    assert all(group["fused"] for group in resumed.optimizer.param_groups)
+    next(fit(resumed, *sets, BF16, 3))
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+
+
 def _train_compiled_and_eager(_: int, networks: list, sets: list, folder: str) -> None:
     torch.set_num_threads(1)
     losses = []
@@ -120,8 +169,28 @@ def test_a_compiled_step_trains_as_an_eager_one(make_network, make_data, tmp_pat
     assert compiled == [pytest.approx(losses, abs=1e-6) for losses in eager]
 
 
+def _train_with_a_broken_compiler(_: int, network, sets: list, folder: str) -> None:
+    os.environ |= {"CXX": "/bin/false", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/cache"}
+    torch.set_num_threads(1)
+    try:
+        run(network, *sets, CONFIG.model_copy(update={"compile": True}))
+    except MgmtError as error:
+        Path(folder, "message").write_text(str(error))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs g++")
+def test_a_failing_compiler_is_told_in_a_line(make_network, make_data, tmp_path: Path) -> None:
+    sets = [make_data(8, 1), make_data(6, 2)]
+    arguments = (make_network("transfer"), sets, str(tmp_path))
+    multiprocessing.spawn(_train_with_a_broken_compiler, arguments, nprocs=1)
+    message = (tmp_path / "message").read_text()
+    assert message.startswith("training.compile: compiling failed")
+    assert f"Delete the compiler's cache, {tmp_path}/cache" in message
+    assert "\n" not in message
+
+
 def test_compiling_without_a_compiler_is_refused(make_network, make_data, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
     config = CONFIG.model_copy(update={"compile": True})
-    with pytest.raises(MgmtError, match=r"training\.compile needs a C\+\+ compiler"):
+    with pytest.raises(MgmtError, match=r"training\.compile needs a compiler \(g\+\+ or clang"):
         run(make_network("transfer"), make_data(8, 1), make_data(6, 2), config)

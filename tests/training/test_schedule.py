@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from mgmt_ray.base import MgmtError
 from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.metrics import Scores
 from mgmt_ray.training.schedule import end_epoch, make_scheduler
@@ -47,6 +48,12 @@ def test_a_plateau_looks_at_its_monitor_alone(monitor: str, better: dict[str, fl
 def test_the_papers_plateau_waits_twenty_epochs() -> None:
     found = rates(TrainingConfig(), [make_scores()] * 23)
     assert found == [1.0] * 22 + [pytest.approx(0.1)] * 2
+
+
+def test_a_monitor_that_is_not_defined_is_refused() -> None:
+    config = TrainingConfig(monitor="auc", patience=0)
+    with pytest.raises(MgmtError, match=r"training\.monitor: auc is not defined"):
+        rates(config, [make_scores(auc=math.nan)])
 
 
 def test_a_cosine_falls_from_all_of_the_rate_to_none() -> None:
