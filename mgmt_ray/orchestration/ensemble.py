@@ -17,16 +17,14 @@ from mgmt_ray.orchestration.comparison_models import (
     predict_validation,
 )
 from mgmt_ray.orchestration.comparisons import NO_COMPARISONS, Comparisons
-from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import (
-    Unseen,
+from mgmt_ray.orchestration.evaluated import (
     forget_evaluation,
     is_evaluated,
     log_opening,
     mark_evaluated,
-    predict_members,
-    write_policies,
 )
+from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.prediction import Unseen, predict_members, write_policies
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import read_predictions, write_table
@@ -146,7 +144,7 @@ def run_ensemble(
 def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:
     """Raise MgmtError where a member's weights are not those that its training left."""
     for trial, checksum in zip(members.trials, members.table["weights"], strict=True):
-        path = inputs.folder.trial(trial.id) / "weights.safetensors"
+        path = inputs.folder.weights(trial.id)
         if file_checksum(path) != checksum:
             raise MgmtError(
                 f"{path}: its checksum is not the one in trial.json, so it was changed. "

@@ -13,15 +13,10 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.figures.overlay import Evidence, Explained, overlay_figure
 from mgmt_ray.figures.style import delete_other_figures, save_figure
 from mgmt_ray.orchestration.ensemble import Members, find_members, refuse_changed_weights
+from mgmt_ray.orchestration.evaluated import log_opening
 from mgmt_ray.orchestration.evidence import Method, evidence_volume
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import (
-    Unseen,
-    log_opening,
-    on_members,
-    read_member,
-    read_unseen,
-)
+from mgmt_ray.orchestration.prediction import Unseen, on_members, read_member, read_unseen
 from mgmt_ray.orchestration.progress import Step
 from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.preprocess.store import VolumeStore

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,20 +12,24 @@ import pandas as pd
 import ray
 import torch
 
-from mgmt_ray.base import file_checksum, write_json
+from mgmt_ray.base import stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import Network, build
 from mgmt_ray.orchestration.connect import fetch
+from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.trial import TrialInputs, load_volumes
+from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.config import EvaluationConfig
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.evaluate import predict
+from mgmt_ray.training.evaluate import Predictions, predict
+from mgmt_ray.training.memory import memory_shortage_told
+from mgmt_ray.training.precision import arrange
 
 Result = TypeVar("Result")
 
@@ -62,35 +63,6 @@ class MemberPredictions:
 
     table: pd.DataFrame
     policies: pd.DataFrame
-
-
-def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
-    """Write down that labels of unseen subjects are looked at, before they are."""
-    path = folder.test_openings
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
-    with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(opening) + "\n")
-        log.flush()
-        os.fsync(log.fileno())
-
-
-def is_evaluated(folder: StudyFolder, wanted: str) -> bool:
-    """Whether the tables are there, whole, and follow from this fingerprint."""
-    mark = _mark(folder)
-    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _evaluated(
-        folder, wanted
-    )
-
-
-def forget_evaluation(folder: StudyFolder) -> None:
-    """From here to the new mark the tables are not to be trusted."""
-    _mark(folder).unlink(missing_ok=True)
-
-
-def mark_evaluated(folder: StudyFolder, wanted: str) -> None:
-    """Note that the tables, as they are now, follow from this fingerprint."""
-    write_json(_mark(folder), _evaluated(folder, wanted))
 
 
 def predict_members(
@@ -161,7 +133,7 @@ def read_member(trial: Trial, inputs: TrialInputs) -> Network:
     checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
     temperature = trial.training_config.temperature
     network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
-    load_weights(network, inputs.folder.trial(trial.id) / "weights.safetensors")
+    load_weights(network, inputs.folder.weights(trial.id))
     return network
 
 
@@ -182,16 +154,31 @@ def _predict(
     """One member's prediction table, and its policies (no row for one without an agent)."""
     torch.set_num_threads(placement.threads)
     trial, unseen = task
-    data = read_unseen(unseen, trial, placement.device)
-    predictions = predict(
-        read_member(trial, inputs).to(placement.device),
-        data,
-        num_draws=evaluation.draws,
-        kind=evaluation.kind,
-        seed=evaluation.seed,
-        precision=trial.training_config.precision,
-    )
-    trained = inputs.folder.read_trial(trial.id)
+    device, precision = placement.device, trial.training_config.precision
+    shape = VolumeStore(unseen.volumes, trial.channels[0]).volume_shape
+    with memory_shortage_told(*memory_words(trial, shape, device, "predicts with")):
+        data = read_unseen(unseen, trial, device)
+        network = read_member(trial, inputs).to(device)
+        arrange(network, precision)
+        predictions = predict(
+            network,
+            data,
+            num_draws=evaluation.draws,
+            kind=evaluation.kind,
+            # members draw apart, so that what their draws miss averages out over an ensemble
+            seed=stream_seed(evaluation.seed, trial.stream),
+            precision=precision,
+        )
+    return _tables(trial, unseen, data, predictions, inputs.folder.read_trial(trial.id))
+
+
+def _tables(
+    trial: Trial,
+    unseen: Unseen,
+    data: VolumeSet,
+    predictions: Predictions,
+    trained: Mapping[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns: dict[str, Any] = {
         "subject": data.subjects,
         "split": unseen.split,
@@ -225,12 +212,3 @@ def _joined(done: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> MemberPredicti
     return MemberPredictions(
         pd.concat(tables, ignore_index=True), pd.concat(policies, ignore_index=True)
     )
-
-
-def _mark(folder: StudyFolder) -> Path:
-    return folder.ensembles / "evaluated.json"
-
-
-def _evaluated(folder: StudyFolder, wanted: str) -> dict[str, Any]:
-    tables = {path.name: file_checksum(path) for path in sorted(folder.ensembles.glob("*.csv"))}
-    return {"fingerprint": wanted, "tables": tables}

@@ -18,7 +18,7 @@ from mgmt_ray.nets.build import Network
 from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import WEIGHTS, StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, save_weights, trained_weights
 from mgmt_ray.training.config import TrainingConfig
@@ -96,8 +96,8 @@ def finish(
     """Complete the partial folder of a trained trial and rename it into place."""
     assert record.choice is not None
     partial = folder.partial_trial(trial.id)
-    save_weights(record.weights, partial / "weights.safetensors")
-    checksum = file_checksum(partial / "weights.safetensors")
+    save_weights(record.weights, partial / WEIGHTS)
+    checksum = file_checksum(partial / WEIGHTS)
     labels = validation.labels.int().tolist()
     predictions = [
         {

@@ -16,6 +16,7 @@ from mgmt_ray.orchestration.comparisons import gather_comparisons, refuse_unfit_
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
 from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.preflight import refuse_unfit_networks
 from mgmt_ray.orchestration.prepare import prepare_cohort
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.provenance import provenance
@@ -159,7 +160,7 @@ def bring_up_to_date(job: Job) -> None:
     selected = select(job)
     show_cohorts(job.study, selected)
     splits, trials = plan_study(job, selected)
-    _require_checkpoint(job.study)
+    refuse_unfit_networks(job.study, trials, job.inputs(selected.cohort, splits))
     content = provenance(job.study, job.placement, started)
     write_json(job.folder.provenance, content)
     unfinished = any(not job.folder.is_finished(t.id) for t in trials)
@@ -174,17 +175,6 @@ def bring_up_to_date(job: Job) -> None:
     if job.tracking_uri is None:
         say(f"MLflow: mlflow ui --backend-store-uri {local_store(job.folder)}")
         say("        then open http://localhost:5000/#/experiments/1/runs; + unfolds the trials")
-
-
-def _require_checkpoint(study: StudyConfig) -> None:
-    """Refuse before hours of work what would fail after them."""
-    pretrained = [name for name, network in study.networks.items() if network.pretrained]
-    if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
-        fault = f"{study.checkpoint} is not there" if study.checkpoint else "none are given"
-        raise MgmtError(
-            f"{', '.join(pretrained)} start from pretrained weights, and {fault}. "
-            "Give MedicalNet's .pth file with --checkpoint FILE."
-        )
 
 
 def existing(job: Job) -> tuple[Selected, tuple[Split, ...], list[Trial]]:

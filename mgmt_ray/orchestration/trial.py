@@ -13,8 +13,9 @@ import torch
 
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import Network, build
+from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.record import (
     finish,
     finish_diverged,
@@ -114,8 +115,7 @@ def run_trial(
     if inputs.folder.is_finished(trial.id):
         return
     shape = VolumeStore(inputs.folder.volumes, trial.channels[0]).volume_shape
-    what, remedy = _memory_words(trial, shape, device)
-    with memory_shortage_told(what, remedy):
+    with memory_shortage_told(*memory_words(trial, shape, device, "trains")):
         _run(trial, inputs, files, device, world or World(), report)
 
 
@@ -160,22 +160,6 @@ def _run(
             finish(trial, inputs.folder, split, record, validation, facts)
 
 
-def _memory_words(trial: Trial, shape: tuple[int, ...], device: str) -> tuple[str, str]:
-    """What a trial's memory follows from, and what its user could make smaller."""
-    network, batch = trial.network_config, trial.training_config.batch_size
-    volume = " × ".join(map(str, (len(trial.channels), *shape)))
-    what = (
-        f"trial {trial.id} trains {trial.network} ({network.kind}, depth {network.depth}, width "
-        f"{network.width}) on {device}, in batches of {batch} volumes of {volume}"
-    )
-    on_gpu = "a larger share of the GPU (--gpus), " if device.startswith("cuda") else ""
-    remedy = (
-        f"Give it {on_gpu}more workers (--workers), a smaller training.batch_size, "
-        f"training.precision bf16, or a smaller width of networks.{trial.network}."
-    )
-    return what, remedy
-
-
 def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     """Checksums of the files that a trial is trained from.
 
@@ -187,9 +171,8 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     checkpoint = checkpoint_checksum(trial, inputs)
     files: dict[str, Any] = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
     if trial.network_config.covariates:
-        known = read_covariates(inputs.cohort.subjects, trial.network_config.covariates)
-        in_words = {s: [repr(value) for value in values] for s, values in known.items()}
-        files["covariates_checksum"] = fingerprint(in_words)
+        names = trial.network_config.covariates
+        files["covariates_checksum"] = covariates_checksum(inputs.cohort, names)
     start = find_start(trial)
     if start:
         refuse_unfit_start(trial, start, inputs.splits[trial.outer], inputs.cohort, checkpoint)
@@ -204,6 +187,12 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
                 "trial's folder to train it anew."
             )
     return files
+
+
+def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:
+    """Of everybody's values."""
+    known = read_covariates(cohort.subjects, names)
+    return fingerprint({s: [repr(value) for value in values] for s, values in known.items()})
 
 
 def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:

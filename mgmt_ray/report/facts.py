@@ -81,6 +81,10 @@ def _of_data(results: StudyResults) -> dict[str, Fact]:
         "preprocessing": Fact(_preprocessing(results.config.get("recipe") or {}), "provenance"),
         "subsets": Fact(f"modalities {', '.join(results.inputs)}", "subjects"),
         "partitions": Fact(f"{several}{sizes}, stratified by label; {folds}", "subjects"),
+        "differences": Fact(
+            "training and test are drawn from one cohort; training alone is augmented and balanced",
+            "subjects",
+        ),
         "disjoint": Fact("person: all subjects of a person have one role", "subjects"),
     }
 
@@ -209,9 +213,5 @@ def _of_results(results: StudyResults) -> dict[str, Fact]:
             "probability of methylation; thresholds 0.5, chosen on validation, and prior"
             * ("operating_points" in further),
             "operating",
-        ),
-        "differences": Fact(
-            "training and test are drawn from one cohort; training alone is augmented and balanced",
-            "subjects",
         ),
     }

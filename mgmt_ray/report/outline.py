@@ -65,15 +65,20 @@ def all_sections(
         subgroups_section(results, figures),
         agent_section(results, figures),
         _training(results, figures),
-        Section("members", "Members", {"members": records.members_table(results)}),
-        Section(
-            "openings", "Openings of the test set", {"openings": records.openings_table(results)}
-        ),
+        *_lists(results),
         card_section(card),
         checklist_section(facts),
         _provenance(results),
     ]
     return [*sections, files_section(sections)]
+
+
+def _lists(results: StudyResults) -> list[Section]:
+    members, openings = records.members_table(results), records.openings_table(results)
+    return [
+        Section("members", "Members", {"members": members}),
+        Section("openings", "Openings of the test set", {"openings": openings}),
+    ]
 
 
 def _planted(results: StudyResults) -> list[Section]:

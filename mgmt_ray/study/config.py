@@ -43,7 +43,7 @@ class StudyConfig(Config):
     checkpoint: InputPath | None = Field(None, description="MedicalNet's .pth file")
     recipe: RecipeConfig = RecipeConfig()
     split: SplitConfig = SplitConfig()
-    inputs: tuple[tuple[str, ...], ...] = Field(
+    inputs: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
         (), description="channels of each model; empty: every modality alone"
     )
     networks: dict[Annotated[str, Field(pattern=NAME)], NetworkConfig] = Field(min_length=1)

@@ -15,6 +15,10 @@ EXPLAIN = "explain"
 seen test subjects."""
 
 
+WEIGHTS = "weights.safetensors"
+"""In a finished trial's folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
     """Paths below a study's folder."""
@@ -83,6 +87,10 @@ class StudyFolder:
     def trial(self, trial_id: str) -> Path:
         """A finished trial's folder."""
         return self.trials / trial_id
+
+    def weights(self, trial_id: str) -> Path:
+        """The tensors that a finished trial trained."""
+        return self.trial(trial_id) / WEIGHTS
 
     def partial_trial(self, trial_id: str) -> Path:
         """Where a trial is written until it is complete."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mgmt_ray.report.card import OPEN as CARD_OPEN
@@ -7,6 +8,7 @@ from mgmt_ray.report.card import card_markdown, model_card
 from mgmt_ray.report.checklist import OPEN, checklist_csv, checklist_section, read_items
 from mgmt_ray.report.facts import study_facts
 from mgmt_ray.report.gather import StudyResults, read_study_results
+from mgmt_ray.report.science import CHOSEN
 
 
 def test_both_guidelines_have_all_their_items_in_order() -> None:
@@ -71,7 +73,14 @@ def test_the_card_says_what_it_does_not_know_and_never_for_the_clinic(study: Pat
     assert parts["Ethical considerations"] == (CARD_OPEN,)
     assert any("Not for clinical use" in line for line in parts["Intended use"])
     assert any("synthetic" in line for line in parts["Caveats"])
-    assert len(parts["Results on the test set"]) == 21
+
+
+def test_without_a_choice_the_card_tells_of_all_groups(study: Path) -> None:
+    results = read_study_results(study)
+    metrics = results.metrics[~results.metrics["ensemble"].isin(CHOSEN)]
+    parts = model_card(replace(results, metrics=metrics), study_facts(results))
+    (told,) = [part.lines for part in parts if part.title == "Results on the test set"]
+    assert len(told) == 7 * 3
 
 
 def test_the_card_leads_with_what_was_chosen_on_validation(whole_study: Path) -> None:

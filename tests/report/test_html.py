@@ -70,14 +70,20 @@ def test_figures_are_saved_and_embedded_with_words_for_them(report: str, study: 
     embedded = {base64.b64decode((a["src"] or "").partition(",")[2]) for a in images}
     saved = sorted((study / "figures").glob("*.png"))
     assert {path.read_bytes() for path in saved} == embedded
-    assert [path.stem for path in saved] == [
+    assert {path.stem for path in saved} == {
+        "decision",
         "precision_recall",
+        "precision_recall_chosen",
+        "reliability_best_overall",
+        "reliability_forward_selection",
         "roc",
+        "roc_chosen",
+        "subgroups",
         "training_random",
         "training_spottune",
         "training_transfer",
         "variance",
-    ]
+    }
     assert all(len(a["alt"] or "") > 40 for a in images)
 
 
