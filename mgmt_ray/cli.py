@@ -249,6 +249,39 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
+class Explain:
+    """Draw where in the tumour the networks find their evidence, for a few test subjects."""
+
+    study: Positional[StudyFile]
+    subjects: Annotated[tuple[str, ...], arg(metavar="ID")] = ()
+    """test subjects, one per flag; none given: of the best overall ensemble's calls, the two most
+    confident right ones and the two most confident wrong ones"""
+    modalities: Annotated[tuple[str, ...], arg(metavar="MODALITY")] = ()
+    """models' inputs, one per flag; none given: all"""
+    method: Literal["occlusion", "grad-cam"] = "occlusion"
+    """occlusion: what the prediction loses without a part of the tumour, a hundred evaluations or
+    so per model and subject; grad-cam: one, but coarse, and most of it lies outside the tumour"""
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Needs volumes, weights and the tables of results."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.explain import explain_subjects
+        from mgmt_ray.orchestration.progress import say, stage
+        from mgmt_ray.orchestration.stages import existing
+
+        job = _job(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address), stage("explain") as step:
+            selected, splits, trials = existing(job)
+            inputs = job.inputs(selected.cohort, splits)
+            for path in explain_subjects(
+                self.subjects, self.modalities, self.method, trials, inputs, job.placement, step
+            ):
+                say(str(path))
+
+
+@dataclass(frozen=True)
 class Report:
     """Write report.html anew from the study's tables."""
 
@@ -264,6 +297,31 @@ class Report:
         job = _job(self.study, files, Machine())
         with job.folder.lock():
             say(f"report: {report(job)}")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Look for leakage: permute labels, plant a signal, exchange test subjects, search for twins.
+
+    Leaves with exit code 1 if a check failed.
+    """
+
+    study: Positional[StudyFile]
+    seed: int = 0
+    """of the audit's own draws"""
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Needs a study that is at least prepared; nothing of it is changed."""
+        from mgmt_ray.orchestration.audit.run import audit
+        from mgmt_ray.orchestration.connect import connected
+
+        job = _job(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            checks = audit(job, self.seed)
+        if any(check.outcome == "failed" for check in checks):
+            sys.exit(1)
 
 
 @dataclass(frozen=True)
@@ -288,7 +346,9 @@ Command = (
     | Annotated[Plan, subcommand("plan")]
     | Annotated[Run, subcommand("run")]
     | Annotated[Ensemble, subcommand("ensemble")]
+    | Annotated[Explain, subcommand("explain")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Audit, subcommand("audit")]
     | Annotated[Demo, subcommand("demo")]
 )
 

@@ -8,7 +8,18 @@ import pytest
 
 from mgmt_ray.cli import main
 
-VERBS = ["doctor", "synthesize", "cohort", "prepare", "plan", "run", "ensemble", "report", "demo"]
+VERBS = [
+    "doctor",
+    "synthesize",
+    "cohort",
+    "prepare",
+    "plan",
+    "run",
+    "ensemble",
+    "report",
+    "audit",
+    "demo",
+]
 
 
 def leave(arguments: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,7 +12,10 @@ from mgmt_ray.statistics.curves import precision_recall_points
 
 
 def precision_recall_figure(
-    predictions: pd.DataFrame, metrics: pd.DataFrame, ensembles: Sequence[str]
+    predictions: pd.DataFrame,
+    metrics: pd.DataFrame,
+    ensembles: Sequence[str],
+    details: Mapping[tuple[str, str], str] | None = None,
 ) -> Figure:
     """Precision against recall in steps, with each AP and its interval in the legend.
 
@@ -22,8 +25,11 @@ def precision_recall_figure(
         predictions: ensemble predictions.
         metrics: the metrics table of the same predictions.
         ensembles: one panel each, at least one.
+        details: by network and ensemble what the legend says below a value, for instance which
+            ensemble was chosen.
     """
-    figure, axes = style.curve_panels(len(ensembles), metrics["network"].nunique())
+    lines = style.legend_lines(metrics, ensembles, details)
+    figure, axes = style.curve_panels(len(ensembles), lines)
     for place, name in zip(axes, ensembles, strict=True):
         chosen = predictions[predictions["ensemble"] == name]
         place.axhline(
@@ -43,7 +49,7 @@ def precision_recall_figure(
                 color=style.network_colour(str(network)),
                 linestyle=style.network_line(str(network)),
                 linewidth=1.8,
-                label=style.metric_label(metrics, str(network), name, "ap"),
+                label=style.metric_label(metrics, str(network), name, "ap", details),
             )
         style.unit_square(place)
         style.title(place, name)

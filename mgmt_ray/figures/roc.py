@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,7 +12,10 @@ from mgmt_ray.statistics.curves import roc_points
 
 
 def roc_figure(
-    predictions: pd.DataFrame, metrics: pd.DataFrame, ensembles: Sequence[str]
+    predictions: pd.DataFrame,
+    metrics: pd.DataFrame,
+    ensembles: Sequence[str],
+    details: Mapping[tuple[str, str], str] | None = None,
 ) -> Figure:
     """Sensitivity against 1 − specificity, with each AUC and its interval in the legend.
 
@@ -20,8 +23,11 @@ def roc_figure(
         predictions: ensemble predictions.
         metrics: the metrics table of the same predictions.
         ensembles: one panel each, at least one.
+        details: by network and ensemble what the legend says below a value, for instance which
+            ensemble was chosen.
     """
-    figure, axes = style.curve_panels(len(ensembles), metrics["network"].nunique())
+    lines = style.legend_lines(metrics, ensembles, details)
+    figure, axes = style.curve_panels(len(ensembles), lines)
     for place, name in zip(axes, ensembles, strict=True):
         place.plot([0, 1], [0, 1], color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
         for network, rows in predictions[predictions["ensemble"] == name].groupby(
@@ -36,7 +42,7 @@ def roc_figure(
                 color=style.network_colour(str(network)),
                 linestyle=style.network_line(str(network)),
                 linewidth=1.8,
-                label=style.metric_label(metrics, str(network), name, "auc"),
+                label=style.metric_label(metrics, str(network), name, "auc", details),
             )
         style.unit_square(place)
         style.title(place, name)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
@@ -18,9 +20,14 @@ from PIL import Image
 from mgmt_ray.base import MgmtError, write_aside
 from mgmt_ray.statistics.intervals import interval_of
 
+LineStyle: TypeAlias = str | tuple[int, tuple[int, ...]]
+
 DPI = 150
 FONT_SIZE = 10.0
 SMALL_FONT_SIZE = 8.5
+LEGEND_WIDTH = 40
+"""Letters of a panel's legend in a line."""
+
 INK = "#222222"
 GRID_COLOUR = "#dddddd"
 REFERENCE_COLOUR = "#767676"
@@ -30,7 +37,13 @@ NETWORK_LABELS: dict[str, str] = {
     "random": "Random",
     "transfer": "Transfer",
     "transfer-2": "Transfer-2",
+    "radiomics_forest": "Radiomics forest",
+    "age_sex": "Age and sex",
+    "tumour_volume": "Tumour volume",
+    "prevalence": "Prevalence",
 }
+"""Names for readers, of networks and of the models they are compared with."""
+
 # Okabe and Ito's palette, which stays apart for colour-blind readers, without its light colours;
 # line styles tell networks apart where the print has no colour.
 _NETWORK_COLOURS = {
@@ -38,8 +51,21 @@ _NETWORK_COLOURS = {
     "random": "#D55E00",
     "transfer": "#009E73",
     "transfer-2": "#CC79A7",
+    "radiomics_forest": "#7A5195",
+    "age_sex": "#E69F00",
+    "tumour_volume": "#56B4E9",
+    "prevalence": "#767676",
 }
-_NETWORK_LINES = {"spottune": "-", "random": "--", "transfer": "-.", "transfer-2": ":"}
+_NETWORK_LINES: dict[str, LineStyle] = {
+    "spottune": "-",
+    "random": "--",
+    "transfer": "-.",
+    "transfer-2": ":",
+    "radiomics_forest": (0, (6, 2)),
+    "age_sex": (0, (3, 1, 1, 1)),
+    "tumour_volume": (0, (1, 1)),
+    "prevalence": (0, (2, 3)),
+}
 _OTHER_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#7A5195")
 
 Label: TypeAlias = int | Literal["fitted"] | None
@@ -68,7 +94,7 @@ def network_colour(network: str) -> str:
     return _OTHER_COLOURS[sum(network.encode()) % len(_OTHER_COLOURS)]
 
 
-def network_line(network: str) -> str:
+def network_line(network: str) -> LineStyle:
     """One line style per network in all figures."""
     return _NETWORK_LINES.get(network, "-")
 
@@ -107,12 +133,12 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y, fontsize=SMALL_FONT_SIZE, color=INK)
 
 
-def curve_panels(num_panels: int, num_networks: int) -> tuple[Figure, list[Axes]]:
-    """Nearly square panels with room below each for a legend of so many networks.
+def curve_panels(num_panels: int, num_lines: int) -> tuple[Figure, list[Axes]]:
+    """Nearly square panels with room below each for a legend of so many lines.
 
     Their aspect is not fixed: the constrained layout then lets titles and legends overlap.
     """
-    return panels(num_panels, columns=3, width=3.4, height=3.6 + 0.17 * num_networks)
+    return panels(num_panels, columns=3, width=3.4, height=3.6 + 0.17 * num_lines)
 
 
 def unit_square(axes: Axes) -> None:
@@ -137,8 +163,38 @@ def legend(axes: Axes, heading: str) -> None:
     )
 
 
-def metric_label(metrics: pd.DataFrame, network: str, ensemble: str, metric: str) -> str:
+def legend_lines(
+    metrics: pd.DataFrame,
+    ensembles: Collection[str],
+    details: Mapping[tuple[str, str], str] | None = None,
+) -> int:
+    """Lines of text of the longest legend of these ensembles' panels."""
+    shown = metrics[metrics["ensemble"].isin(ensembles)]
+    labels = (
+        (row["ensemble"], metric_label(metrics, row["network"], row["ensemble"], "auc", details))
+        for row in shown.to_dict("records")
+    )
+    lines: Counter[str] = Counter()
+    for ensemble, label in labels:
+        lines[ensemble] += 1 + label.count("\n")
+    return max(lines.values(), default=0)
+
+
+def metric_label(
+    metrics: pd.DataFrame,
+    network: str,
+    ensemble: str,
+    metric: str,
+    details: Mapping[tuple[str, str], str] | None = None,
+) -> str:
     """A network's name with a metric and its interval, for a legend.
+
+    Args:
+        metrics: a metrics table.
+        network: of the row.
+        ensemble: of the row.
+        metric: "auc" or "ap".
+        details: by network and ensemble what stands below.
 
     Raises:
         MgmtError: the metrics table has no such row, so it is not of these predictions.
@@ -149,7 +205,9 @@ def metric_label(metrics: pd.DataFrame, network: str, ensemble: str, metric: str
             f"metrics: {len(rows)} rows for {network} {ensemble}, so they are not of these "
             "predictions. Run `mgmt-ray ensemble STUDY` again."
         )
-    return f"{network_label(network)} {interval_of(rows.to_dict('records')[0], metric)}"
+    label = f"{network_label(network)} {interval_of(rows.to_dict('records')[0], metric)}"
+    detail = (details or {}).get((network, ensemble), "")
+    return "\n".join((label, *wrap(detail, LEGEND_WIDTH, initial_indent="  ")))
 
 
 def greys_with_faults() -> Colormap:
@@ -158,12 +216,20 @@ def greys_with_faults() -> Colormap:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG of 150 dpi completely or not at all; equal figures give equal bytes."""
+    """Write a PNG of 150 dpi, and an SVG beside it; equal figures give equal bytes.
+
+    Each is written completely or not at all.
+
+    Args:
+        figure: to be saved.
+        path: of the PNG.
+    """
 
     def write(aside: Path) -> None:
         figure.savefig(aside, format="png", dpi=DPI, metadata={"Software": None})
 
     write_aside(path, write)
+    _save_svg(figure, path)
 
 
 def save_compact_figure(figure: Figure, path: Path) -> None:
@@ -178,13 +244,32 @@ def save_compact_figure(figure: Figure, path: Path) -> None:
         few.save(aside, format="png", optimize=True, dpi=(DPI, DPI))
 
     write_aside(path, write)
+    _save_svg(figure, path)
+
+
+def _save_svg(figure: Figure, png: Path) -> None:
+    def write(aside: Path) -> None:
+        # places are those that the PNG was laid out with: finding them again takes seconds
+        figure.set_layout_engine("none")
+        # the ids in it are otherwise drawn at random, and the date would be of today
+        with rc_context({"svg.hashsalt": "mgmt_ray"}):
+            figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": None})
+
+    write_aside(png.with_suffix(".svg"), write)
 
 
 def delete_other_figures(folder: Path, pattern: str, drawn: Collection[Path]) -> None:
-    """Delete the figures of this pattern in a folder that were not drawn now, but earlier."""
+    """Delete the figures of this pattern in a folder that were not drawn now, but earlier.
+
+    Args:
+        folder: of the figures.
+        pattern: of the PNGs' names; the SVG beside each is deleted with it.
+        drawn: PNGs that stay.
+    """
     for path in folder.glob(pattern):
         if path not in drawn:
             path.unlink()
+            path.with_suffix(".svg").unlink(missing_ok=True)
 
 
 def _dress(axes: Axes) -> None:

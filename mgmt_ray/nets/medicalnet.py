@@ -34,7 +34,7 @@ def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
 
     Raises:
         CheckpointMismatch: the file is no such checkpoint, or a key is missing, left over, or of
-            another shape; the message lists the keys.
+            another shape; the message names some.
     """
     pretrained = _read(path)
     own = {k: v for k, v in resnet.state_dict().items() if not k.startswith(IGNORED_PREFIXES)}
@@ -108,4 +108,6 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _listed(keys: list[str]) -> str:
-    return ", ".join(keys) if keys else "none"
+    """The first few, and how many more there are."""
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(keys[:3]) + more if keys else "none"

@@ -10,20 +10,27 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint
-from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import (
-    Unseen,
+from mgmt_ray.orchestration.comparison_models import (
+    describe,
+    fit_comparisons,
+    predict_test,
+    predict_validation,
+)
+from mgmt_ray.orchestration.comparisons import NO_COMPARISONS, Comparisons
+from mgmt_ray.orchestration.evaluated import (
     forget_evaluation,
     is_evaluated,
     log_opening,
     mark_evaluated,
-    predict_members,
 )
+from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.prediction import Unseen, predict_members, write_policies
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.selection.members import DIVERGED, choose_members
-from mgmt_ray.selection.predictions import write_table
+from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
 from mgmt_ray.statistics.tables import evaluate_ensembles
+from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.config import EvaluationConfig
 
@@ -78,17 +85,20 @@ def run_ensemble(
     evaluation: EvaluationConfig,
     placement: Placement,
     progress: Callable[[int, int], None],
+    comparisons: Comparisons = NO_COMPARISONS,
 ) -> bool:
     """Choose members on validation, predict the test set with them, and write the tables.
 
     A member predicts the test subjects of the split that it was trained in, and nobody else.
+    Comparison models are fitted before the test set is opened.
 
     Args:
         trials: the whole plan.
         inputs: of the study.
         evaluation: draws on the test set.
         placement: with launcher "ray", Ray must be connected.
-        progress: is given members done and their number.
+        progress: is given members and comparison models done and their number.
+        comparisons: models that no network is part of, beside the members.
 
     Returns:
         Whether anything was done; False if the tables are of these members already.
@@ -101,16 +111,31 @@ def run_ensemble(
     members = find_members(trials, inputs)
     settings = {"evaluation": evaluation.model_dump(mode="json")}
     hashes = [split.hash for split in inputs.splits]
-    wanted = fingerprint(members.facts | settings | {"splits": hashes})
+    facts = members.facts | comparisons.facts | {"splits": hashes}
+    wanted = fingerprint(facts | settings)
     if is_evaluated(folder, wanted):
         return False
     forget_evaluation(folder)
     refuse_changed_weights(members, inputs)
+    num_models = comparisons.num_models(inputs.splits)
+    total = num_models + len(members.trials)
+    cohort, splits = inputs.cohort, inputs.splits
+    fitted = fit_comparisons(
+        comparisons, cohort, splits, placement, lambda done, _: progress(done, total)
+    )
     unseen = _open_test_sets(inputs, members)
     tasks = [(trial, unseen[trial.outer]) for trial in members.trials]
-    table = predict_members(tasks, inputs, evaluation, placement, progress)
+    predicted = predict_members(
+        tasks, inputs, evaluation, placement, lambda done, _: progress(num_models + done, total)
+    )
+    test = [predicted.table, *predict_test(fitted, comparisons, unseen)]
+    validation = _read_validation(members, folder)
+    validation += predict_validation(fitted, comparisons, cohort, splits)
     write_table(members.table, folder.ensembles / "members.csv")
-    write_table(table, folder.ensembles / "member_predictions.csv")
+    write_table(describe(fitted), folder.ensembles / "comparison_models.csv")
+    write_table(pd.concat(test), folder.ensembles / "member_predictions.csv")
+    write_table(pd.concat(validation), folder.ensembles / "validation_members.csv")
+    write_policies(predicted.policies, folder)
     evaluate_ensembles(folder.root)
     mark_evaluated(folder, wanted)
     return True
@@ -119,12 +144,17 @@ def run_ensemble(
 def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:
     """Raise MgmtError where a member's weights are not those that its training left."""
     for trial, checksum in zip(members.trials, members.table["weights"], strict=True):
-        path = inputs.folder.trial(trial.id) / "weights.safetensors"
+        path = inputs.folder.weights(trial.id)
         if file_checksum(path) != checksum:
             raise MgmtError(
                 f"{path}: its checksum is not the one in trial.json, so it was changed. "
                 "Delete the trial's folder and run the study again."
             )
+
+
+def _read_validation(members: Members, folder: StudyFolder) -> list[pd.DataFrame]:
+    """What members said of their validation subjects when they were trained."""
+    return [read_predictions(folder.trial(t.id) / "validation.csv") for t in members.trials]
 
 
 def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:

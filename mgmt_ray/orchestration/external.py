@@ -9,16 +9,15 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
-from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import (
-    Unseen,
+from mgmt_ray.orchestration.evaluated import (
     forget_evaluation,
     is_evaluated,
     log_opening,
     mark_evaluated,
-    predict_members,
 )
-from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.prediction import Unseen, predict_members
+from mgmt_ray.orchestration.trial import TrialInputs, covariates_checksum
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.ensemble import group_ensembles
@@ -120,7 +119,12 @@ def predict_external(
     channels = sorted({channel for trial, _ in tasks for channel in trial.channels})
     volumes = {c: VolumeStore(folder.volumes, c).checksum for c in channels}
     settings = {"evaluation": evaluation.model_dump(mode="json")}
-    facts = {"cohort": external.hash, "volumes": volumes}
+    named = {name for trial, _ in tasks for name in trial.network_config.covariates}
+    facts = {
+        "cohort": external.hash,
+        "volumes": volumes,
+        "covariates": covariates_checksum(external, sorted(named)),
+    }
     wanted = fingerprint(members.facts | settings | facts)
     if is_evaluated(folder, wanted):
         return False
@@ -128,7 +132,7 @@ def predict_external(
     refuse_changed_weights(members, inputs)
     subjects = {"num_subjects": len(external.subjects), "cohort_hash": external.hash}
     log_opening(folder, {"purpose": f"external {name}", **subjects, **members.names})
-    table = predict_members(tasks, inputs, evaluation, placement, progress)
+    table = predict_members(tasks, inputs, evaluation, placement, progress).table
     write_table(table, folder.ensembles / "member_predictions.csv")
     evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
     mark_evaluated(folder, wanted)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pandas as pd
 import ray
 import torch
 
-from mgmt_ray.base import file_checksum, write_json
+from mgmt_ray.base import stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
-from mgmt_ray.nets.build import build
+from mgmt_ray.nets.build import Network, build
 from mgmt_ray.orchestration.connect import fetch
+from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.trial import TrialInputs, load_volumes
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.preprocess.store import VolumeStore
+from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.config import EvaluationConfig
-from mgmt_ray.training.evaluate import predict
+from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.evaluate import Predictions, predict
+from mgmt_ray.training.memory import memory_shortage_told
+from mgmt_ray.training.precision import arrange
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +51,18 @@ class Unseen:
     cohort: Cohort
 
 
-def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
-    """Write down that labels of unseen subjects are looked at, before they are."""
-    path = folder.test_openings
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
-    with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(opening) + "\n")
-        log.flush()
-        os.fsync(log.fileno())
+@dataclass(frozen=True, slots=True, eq=False)
+class MemberPredictions:
+    """What members say of unseen subjects.
 
+    Attributes:
+        table: the columns of ``PREDICTION_COLUMNS``.
+        policies: a row per subject and member with an agent: how probable it is to tune each block
+            (``block_1`` is the first), in [0, 1]; empty where no member has an agent.
+    """
 
-def is_evaluated(folder: StudyFolder, wanted: str) -> bool:
-    """Whether the tables are there, whole, and follow from this fingerprint."""
-    mark = _mark(folder)
-    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _evaluated(
-        folder, wanted
-    )
-
-
-def forget_evaluation(folder: StudyFolder) -> None:
-    """From here to the new mark the tables are not to be trusted."""
-    _mark(folder).unlink(missing_ok=True)
-
-
-def mark_evaluated(folder: StudyFolder, wanted: str) -> None:
-    """Note that the tables, as they are now, follow from this fingerprint."""
-    write_json(_mark(folder), _evaluated(folder, wanted))
+    table: pd.DataFrame
+    policies: pd.DataFrame
 
 
 def predict_members(
@@ -81,8 +71,8 @@ def predict_members(
     evaluation: EvaluationConfig,
     placement: Placement,
     progress: Callable[[int, int], None],
-) -> pd.DataFrame:
-    """Predictions of every member, in the order given.
+) -> MemberPredictions:
+    """Predictions and policies of every member, in the order given.
 
     Args:
         tasks: members, and whom each predicts.
@@ -91,22 +81,68 @@ def predict_members(
         placement: with launcher "ray", Ray must be connected.
         progress: is given members done and their number.
     """
+    shared = (inputs, evaluation, placement)
+    return _joined(on_members(_predict, tasks, shared, placement, progress))
+
+
+def on_members(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Trial, Unseen]],
+    shared: tuple[Any, ...],
+    placement: Placement,
+    progress: Callable[[int, int], None],
+) -> list[Result]:
+    """``function(task, *shared)`` for every task, in the order given.
+
+    Args:
+        function: of the top level of a module; takes the resources of a trial.
+        tasks: members, and whom each is asked about.
+        shared: the further arguments of all.
+        placement: with launcher "ray", Ray must be connected.
+        progress: is given members done and their number.
+    """
     if placement.launcher == "in-process":
-        tables = []
+        done = []
         for task in tasks:
-            tables.append(_predict(task, inputs, evaluation, placement))
-            progress(len(tables), len(tasks))
-        return pd.concat(tables, ignore_index=True)
-    remote = ray.remote(_predict).options(
+            done.append(function(task, *shared))
+            progress(len(done), len(tasks))
+        return done
+    remote = ray.remote(function).options(
         num_cpus=placement.cpus, num_gpus=placement.gpus, max_retries=placement.max_failures
     )
-    shared = ray.put(inputs)
-    waiting = [remote.remote(task, shared, evaluation, placement) for task in tasks]
+    held = [ray.put(value) for value in shared]
+    waiting = [remote.remote(task, *held) for task in tasks]
     left = list(waiting)
     while left:
         _, left = ray.wait(left)
         progress(len(tasks) - len(left), len(tasks))
-    return pd.concat([fetch(reference) for reference in waiting], ignore_index=True)
+    return [fetch(reference) for reference in waiting]
+
+
+def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
+    """Write policies.csv beside the predictions; where there are none, no earlier one stays."""
+    path = folder.ensembles / "policies.csv"
+    if policies.empty:
+        path.unlink(missing_ok=True)
+    else:
+        write_table(policies, path)
+
+
+def read_member(trial: Trial, inputs: TrialInputs) -> Network:
+    """A finished trial's network with its weights, on the CPU."""
+    checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
+    temperature = trial.training_config.temperature
+    network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
+    load_weights(network, inputs.folder.weights(trial.id))
+    return network
+
+
+def read_unseen(unseen: Unseen, trial: Trial, device: str) -> VolumeSet:
+    """What a member takes of unseen subjects."""
+    names = trial.network_config.covariates
+    known = read_covariates(unseen.cohort.subjects, names) if names else None
+    ids = tuple(unseen.label)
+    return load_volumes(unseen.volumes, trial.channels, unseen.label, ids, device, covariates=known)
 
 
 def _predict(
@@ -114,35 +150,37 @@ def _predict(
     inputs: TrialInputs,
     evaluation: EvaluationConfig,
     placement: Placement,
-) -> pd.DataFrame:
-    """One member's prediction table."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One member's prediction table, and its policies (no row for one without an agent)."""
     torch.set_num_threads(placement.threads)
     trial, unseen = task
-    path = inputs.folder.trial(trial.id) / "weights.safetensors"
-    checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
-    temperature = trial.training_config.temperature
-    network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
-    load_weights(network, path)
-    ids = tuple(unseen.label)
-    names = trial.network_config.covariates
-    data = load_volumes(
-        unseen.volumes,
-        trial.channels,
-        unseen.label,
-        ids,
-        placement.device,
-        covariates=read_covariates(unseen.cohort.subjects, names) if names else None,
-    )
-    predictions = predict(
-        network.to(placement.device),
-        data,
-        num_draws=evaluation.draws,
-        kind=evaluation.kind,
-        seed=evaluation.seed,
-        precision=trial.training_config.precision,
-    )
+    device, precision = placement.device, trial.training_config.precision
+    shape = VolumeStore(unseen.volumes, trial.channels[0]).volume_shape
+    with memory_shortage_told(*memory_words(trial, shape, device, "predicts with")):
+        data = read_unseen(unseen, trial, device)
+        network = read_member(trial, inputs).to(device)
+        arrange(network, precision)
+        predictions = predict(
+            network,
+            data,
+            num_draws=evaluation.draws,
+            kind=evaluation.kind,
+            # members draw apart, so that what their draws miss averages out over an ensemble
+            seed=stream_seed(evaluation.seed, trial.stream),
+            precision=precision,
+        )
+    return _tables(trial, unseen, data, predictions, inputs.folder.read_trial(trial.id))
+
+
+def _tables(
+    trial: Trial,
+    unseen: Unseen,
+    data: VolumeSet,
+    predictions: Predictions,
+    trained: Mapping[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns: dict[str, Any] = {
-        "subject": ids,
+        "subject": data.subjects,
         "split": unseen.split,
         "outer": trial.outer,
         "fold": trial.fold,
@@ -152,15 +190,25 @@ def _predict(
         "probability": predictions.probability,
         "deviation": predictions.deviation,
         "label": data.labels.int().tolist(),
-        "weights": inputs.folder.read_trial(trial.id)["weights"],
+        "weights": trained["weights"],
+        "prior": trained["prior"],
     }
-    return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
+    table = pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
+    return table, _policies(trial, table, predictions.tuned_probability)
 
 
-def _mark(folder: StudyFolder) -> Path:
-    return folder.ensembles / "evaluated.json"
+def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd.DataFrame:
+    if tuned is None:
+        return pd.DataFrame()
+    kept = table[["trial", "network", "modality", "outer", "fold", "subject", "label"]]
+    named = [f"block_{number}" for number in range(1, tuned.shape[1] + 1)]
+    policies = kept.join(pd.DataFrame(tuned, columns=named))
+    policies.insert(5, "seed", trial.seed)
+    return policies
 
 
-def _evaluated(folder: StudyFolder, wanted: str) -> dict[str, Any]:
-    tables = {path.name: file_checksum(path) for path in sorted(folder.ensembles.glob("*.csv"))}
-    return {"fingerprint": wanted, "tables": tables}
+def _joined(done: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> MemberPredictions:
+    tables, policies = zip(*done, strict=True)
+    return MemberPredictions(
+        pd.concat(tables, ignore_index=True), pd.concat(policies, ignore_index=True)
+    )

@@ -8,12 +8,48 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.progress import Step
+from mgmt_ray.orchestration.progress import Step, say, stage
 from mgmt_ray.orchestration.spread import spread
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.preprocess.store_plan import SubjectTask, plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import Made, make_volumes
+
+
+def prepare_cohort(
+    name: str,
+    cohort: Cohort,
+    modalities: tuple[str, ...],
+    recipe: RecipeConfig,
+    folder: Path,
+    placement: Placement,
+    *,
+    verify: bool,
+) -> None:
+    """Bring a volume store up to date, and say so.
+
+    Args:
+        name: what the lines begin with.
+        cohort: whose volumes.
+        modalities: of the volumes.
+        recipe: how.
+        folder: of the store.
+        placement: with launcher "ray", Ray must be connected.
+        verify: whether every voxel is read again and compared with its checksum. Who loads a
+            subject's volumes compares these anyway.
+
+    Raises:
+        MgmtError: as :func:`prepare_volumes`, or volumes are not what was written.
+    """
+    with stage(name) as step:
+        made = prepare_volumes(cohort, modalities, recipe, folder, placement, step)
+    say(f"{name}: {made} subjects made anew" if made else f"{name}: up to date")
+    if verify:
+        with stage(f"{name}: verify volumes") as step:
+            for done, modality in enumerate(modalities, start=1):
+                VolumeStore(folder, modality).verify()
+                step(done, len(modalities))
 
 
 def prepare_volumes(

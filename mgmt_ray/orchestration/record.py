@@ -18,9 +18,10 @@ from mgmt_ray.nets.build import Network
 from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import WEIGHTS, StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, save_weights, trained_weights
+from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState
 from mgmt_ray.training.metrics import criterion_m
@@ -95,8 +96,8 @@ def finish(
     """Complete the partial folder of a trained trial and rename it into place."""
     assert record.choice is not None
     partial = folder.partial_trial(trial.id)
-    save_weights(record.weights, partial / "weights.safetensors")
-    checksum = file_checksum(partial / "weights.safetensors")
+    save_weights(record.weights, partial / WEIGHTS)
+    checksum = file_checksum(partial / WEIGHTS)
     labels = validation.labels.int().tolist()
     predictions = [
         {
@@ -111,6 +112,7 @@ def finish(
             "deviation": record.deviation[row],
             "label": labels[row],
             "weights": checksum,
+            "prior": facts["prior"],
         }
         for row, subject in enumerate(validation.subjects)
     ]
@@ -186,6 +188,17 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
             **{name: version(name) for name in ("mgmt-ray", "torch", "numpy")},
         },
     }
+
+
+def prior(training: VolumeSet, config: TrainingConfig) -> float:
+    """The share of methylated that a training makes its network believe in, in [0, 1].
+
+    Args:
+        training: the volumes that train: a subject has equally many, unless classes were pruned
+            to equal numbers.
+        config: weighted classes count as equally many.
+    """
+    return 0.5 if config.balance == "weight" else training.labels.double().mean().item()
 
 
 def sizes(network: Network, training: VolumeSet) -> dict[str, Any]:

@@ -18,21 +18,26 @@ Result = TypeVar("Result")
 
 
 def spread(
-    function: Callable[..., Result], items: Sequence[Item], shared: Any, placement: Placement
+    function: Callable[..., Result],
+    items: Sequence[Item],
+    shared: Any,
+    placement: Placement,
+    cpus: float = 1,
 ) -> Iterator[tuple[Item, Result]]:
     """Yield ``(item, function(item, shared))`` as they are done, in any order.
 
     Args:
-        function: of the top level of a module; takes one core.
+        function: of the top level of a module.
         items: each becomes a task.
         shared: the second argument of all.
         placement: with launcher "ray", Ray must be connected.
+        cpus: cores that one call takes.
     """
     if placement.launcher == "in-process":
         for item in items:
             yield item, function(item, shared)
         return
-    remote = ray.remote(function).options(num_cpus=1, max_retries=placement.max_failures)
+    remote = ray.remote(function).options(num_cpus=cpus, max_retries=placement.max_failures)
     limit = WAITING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     left = list(reversed(items))
     running: dict[ray.ObjectRef, Item] = {}

@@ -7,24 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
 
 from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.orchestration.cohorts import Selected, select_cohorts, show_cohorts
+from mgmt_ray.orchestration.comparisons import gather_comparisons, refuse_unfit_comparisons
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prepare import prepare_volumes
-from mgmt_ray.orchestration.progress import Step, say, stage
+from mgmt_ray.orchestration.preflight import refuse_unfit_networks
+from mgmt_ray.orchestration.prepare import prepare_cohort
+from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.provenance import provenance
 from mgmt_ray.orchestration.show import show_diverged, show_results
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
-from mgmt_ray.orchestration.trials import run_trials
+from mgmt_ray.orchestration.trials import run_trials, watched
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
-from mgmt_ray.preprocess.recipe import RecipeConfig
-from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.report.cohort import write_cohort_figures
 from mgmt_ray.report.html import write_report
 from mgmt_ray.splits.draw import make_splits
@@ -62,31 +61,23 @@ def draw_cohort(job: Job, selected: Selected) -> None:
         say(f"figure: {path}")
 
 
-def prepare(job: Job, selected: Selected) -> None:
-    """Bring the volume stores up to date, the external cohorts' without augmentations."""
-    plain = job.study.recipe.model_copy(update={"rounds": 0})
-    modalities = job.study.modalities
-    _prepare("prepare", job, selected.cohort, modalities, job.study.recipe, job.folder)
+def prepare(job: Job, selected: Selected, *, verify: bool = True) -> None:
+    """Bring the volume stores up to date, the external cohorts' without augmentations.
+
+    Args:
+        job: of the study.
+        selected: its cohorts.
+        verify: whether every voxel is compared with its checksum.
+    """
+    own, placement, recipe = job.study.modalities, job.placement, job.study.recipe
+    volumes = job.folder.volumes
+    prepare_cohort("prepare", selected.cohort, own, recipe, volumes, placement, verify=verify)
+    plain = recipe.model_copy(update={"rounds": 0})
     for name, cohort in selected.external.items():
-        some = tuple(m for m in modalities if m in cohort.modalities)
-        _prepare(f"prepare {name}", job, cohort, some, plain, job.folder.external(name))
-
-
-def _prepare(
-    name: str,
-    job: Job,
-    cohort: Cohort,
-    modalities: tuple[str, ...],
-    recipe: RecipeConfig,
-    folder: StudyFolder,
-) -> None:
-    with stage(name) as step:
-        made = prepare_volumes(cohort, modalities, recipe, folder.volumes, job.placement, step)
-    say(f"{name}: {made} subjects made anew" if made else f"{name}: up to date")
-    with stage(f"{name}: verify volumes") as step:
-        for done, modality in enumerate(modalities, start=1):
-            VolumeStore(folder.volumes, modality).verify()
-            step(done, len(modalities))
+        some = tuple(m for m in own if m in cohort.modalities)
+        volumes = job.folder.external(name).volumes
+        prepare_cohort(f"prepare {name}", cohort, some, plain, volumes, placement, verify=verify)
+    gather_comparisons(job.study, selected.cohort, job.folder, placement)
 
 
 def split_cohort(job: Job, cohort: Cohort) -> tuple[Split, ...]:
@@ -105,6 +96,7 @@ def plan_study(job: Job, selected: Selected) -> tuple[tuple[Split, ...], list[Tr
     for cohort in (selected.cohort, *selected.external.values()):
         read_covariates(cohort.subjects, sorted(names))  # an unreadable value ends it here
     splits = split_cohort(job, selected.cohort)
+    refuse_unfit_comparisons(job.study.comparisons, selected.cohort, splits)
     trials = make_plan(job.study, splits)
     for name, external in selected.external.items():
         refuse_start_on_external(name, external, trials)
@@ -124,7 +116,7 @@ def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
         say(f"trials: up to date ({len(trials)} finished)")
         show_diverged(job.folder, trials)
         return
-    with stage("trials") as step, _watched(trials, job.folder, step):
+    with stage("trials") as step, watched(trials, job.folder, step):
         run_trials(waiting, inputs, job.placement)
     show_diverged(job.folder, trials)
     failures = {t.id: job.folder.read_failure(t.id) for t in trials}
@@ -144,8 +136,9 @@ def ensemble(
 ) -> None:
     """Open the test set for the chosen models, then the external cohorts; write the results."""
     study, placement = job.study, job.placement
+    comparisons = gather_comparisons(study, inputs.cohort, job.folder, placement)
     with stage("ensemble") as step:
-        if not run_ensemble(trials, inputs, study.evaluation, placement, step):
+        if not run_ensemble(trials, inputs, study.evaluation, placement, step, comparisons):
             say("ensemble: up to date")
     for name, cohort in external.items():
         with stage(f"predict {name}") as step:
@@ -167,11 +160,12 @@ def bring_up_to_date(job: Job) -> None:
     selected = select(job)
     show_cohorts(job.study, selected)
     splits, trials = plan_study(job, selected)
-    _require_checkpoint(job.study)
+    refuse_unfit_networks(job.study, trials, job.inputs(selected.cohort, splits))
     content = provenance(job.study, job.placement, started)
     write_json(job.folder.provenance, content)
+    unfinished = any(not job.folder.is_finished(t.id) for t in trials)
     with _tracked(job, trials):
-        prepare(job, selected)
+        prepare(job, selected, verify=unfinished)
         inputs = job.inputs(selected.cohort, splits)
         train(job, trials, inputs)
         ensemble(job, trials, inputs, selected.external)
@@ -181,17 +175,6 @@ def bring_up_to_date(job: Job) -> None:
     if job.tracking_uri is None:
         say(f"MLflow: mlflow ui --backend-store-uri {local_store(job.folder)}")
         say("        then open http://localhost:5000/#/experiments/1/runs; + unfolds the trials")
-
-
-def _require_checkpoint(study: StudyConfig) -> None:
-    """Refuse before hours of work what would fail after them."""
-    pretrained = [name for name, network in study.networks.items() if network.pretrained]
-    if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
-        fault = f"{study.checkpoint} is not there" if study.checkpoint else "none are given"
-        raise MgmtError(
-            f"{', '.join(pretrained)} start from pretrained weights, and {fault}. "
-            "Give MedicalNet's .pth file with --checkpoint FILE."
-        )
 
 
 def existing(job: Job) -> tuple[Selected, tuple[Split, ...], list[Trial]]:
@@ -217,29 +200,6 @@ def existing(job: Job) -> tuple[Selected, tuple[Split, ...], list[Trial]]:
             "Run `mgmt-ray run STUDY`, or use the study file that the folder was made with."
         )
     return Selected(cohort, external), splits, make_plan(job.study, splits)
-
-
-@contextmanager
-def _watched(trials: Sequence[Trial], folder: StudyFolder, step: Step) -> Iterator[None]:
-    """Show finished trials while others work."""
-    stop = Event()
-
-    def look() -> None:
-        step(sum(folder.is_finished(t.id) for t in trials), len(trials))
-
-    def watch() -> None:
-        while not stop.wait(1.0):
-            look()
-
-    thread = Thread(target=watch, name="progress", daemon=True)
-    look()
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        look()
 
 
 @contextmanager

@@ -13,11 +13,13 @@ import torch
 
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import Network, build
+from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.record import (
     finish,
     finish_diverged,
+    prior,
     resume,
     save,
     scaling,
@@ -113,8 +115,7 @@ def run_trial(
     if inputs.folder.is_finished(trial.id):
         return
     shape = VolumeStore(inputs.folder.volumes, trial.channels[0]).volume_shape
-    what, remedy = _memory_words(trial, shape, device)
-    with memory_shortage_told(what, remedy):
+    with memory_shortage_told(*memory_words(trial, shape, device, "trains")):
         _run(trial, inputs, files, device, world or World(), report)
 
 
@@ -152,27 +153,11 @@ def _run(
         split = inputs.splits[trial.outer]
         persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
         facts = files | sizes(network, training) | scaling(network) | persons
-        facts |= {"seconds": seconds}
+        facts |= {"seconds": seconds, "prior": prior(training, trial.training_config)}
         if diverged:
             finish_diverged(trial, inputs.folder, split, record, diverged, facts)
         else:
             finish(trial, inputs.folder, split, record, validation, facts)
-
-
-def _memory_words(trial: Trial, shape: tuple[int, ...], device: str) -> tuple[str, str]:
-    """What a trial's memory follows from, and what its user could make smaller."""
-    network, batch = trial.network_config, trial.training_config.batch_size
-    volume = " × ".join(map(str, (len(trial.channels), *shape)))
-    what = (
-        f"trial {trial.id} trains {trial.network} ({network.kind}, depth {network.depth}, width "
-        f"{network.width}) on {device}, in batches of {batch} volumes of {volume}"
-    )
-    on_gpu = "a larger share of the GPU (--gpus), " if device.startswith("cuda") else ""
-    remedy = (
-        f"Give it {on_gpu}more workers (--workers), a smaller training.batch_size, "
-        f"training.precision bf16, or a smaller width of networks.{trial.network}."
-    )
-    return what, remedy
 
 
 def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
@@ -183,13 +168,11 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
             a trial that it must not start from.
     """
     stores = {c: VolumeStore(inputs.folder.volumes, c).checksum for c in trial.channels}
-    pretrained = trial.network_config.pretrained and inputs.checkpoint is not None
-    checkpoint = _checkpoint_checksum(inputs.checkpoint) if pretrained else None
+    checkpoint = checkpoint_checksum(trial, inputs)
     files: dict[str, Any] = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
     if trial.network_config.covariates:
-        known = read_covariates(inputs.cohort.subjects, trial.network_config.covariates)
-        in_words = {s: [repr(value) for value in values] for s, values in known.items()}
-        files["covariates_checksum"] = fingerprint(in_words)
+        names = trial.network_config.covariates
+        files["covariates_checksum"] = covariates_checksum(inputs.cohort, names)
     start = find_start(trial)
     if start:
         refuse_unfit_start(trial, start, inputs.splits[trial.outer], inputs.cohort, checkpoint)
@@ -206,8 +189,21 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     return files
 
 
+def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:
+    """Of everybody's values."""
+    known = read_covariates(cohort.subjects, names)
+    return fingerprint({s: [repr(value) for value in values] for s, values in known.items()})
+
+
+def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
+    """Of the pretrained weights that a trial begins with, if it begins with any."""
+    if not trial.network_config.pretrained or inputs.checkpoint is None:
+        return None
+    return _checksum_once(inputs.checkpoint)
+
+
 @cache
-def _checkpoint_checksum(path: Path) -> str | None:
+def _checksum_once(path: Path) -> str | None:
     """Of a file that does not change while a study runs; None where there is none."""
     return file_checksum(path) if path.is_file() else None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import ray
@@ -14,7 +16,9 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.orchestration.placement import Placement, launches, slots
+from mgmt_ray.orchestration.progress import Step
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
+from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.distributed import World
 
@@ -39,6 +43,29 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placemen
                 _attempt(trial, inputs, placement.device, World(), report=None)
         case "ray":
             _run_on_ray(trials, inputs, placement)
+
+
+@contextmanager
+def watched(trials: Sequence[Trial], folder: StudyFolder, step: Step) -> Iterator[None]:
+    """Show finished trials while others work."""
+    stop = Event()
+
+    def look() -> None:
+        step(sum(folder.is_finished(t.id) for t in trials), len(trials))
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            look()
+
+    thread = Thread(target=watch, name="progress", daemon=True)
+    look()
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        look()
 
 
 def _attempt(

@@ -17,9 +17,8 @@ from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.splits.split import Split
+from mgmt_ray.study.folder import WEIGHTS
 from mgmt_ray.study.plan import Trial
-
-WEIGHTS = "weights.safetensors"
 
 ARCHITECTURE = ("kind", "depth", "width", "agent_depth", "agent_width", "covariates")
 """Keys of a network in which a trial and the one that it starts from are alike."""

@@ -14,7 +14,7 @@ from mgmt_ray.preprocess.inspection import Inspection, read_inspection
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.problems import Problems, faulty_scans, read_problems
-from mgmt_ray.report.tables import Table
+from mgmt_ray.report.table import Table
 from mgmt_ray.report.versions import label_before_splits, versions_pictures
 from mgmt_ray.study.folder import StudyFolder
 
@@ -188,7 +188,7 @@ def _unusual(seen: Mapping[str, Sequence[Seen]]) -> Table | None:
         for o in outliers
     )
     header = ("Subject", "Modality", "Median", "usual", "Quartiles' distance", "usual")
-    return Table("Scans whose tumour values are unlike the others'", header, rows)
+    return Table("unusual_scans", "Scans whose tumour values are unlike the others'", header, rows)
 
 
 def _number(value: float) -> str:

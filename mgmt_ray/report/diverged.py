@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.tables import NOTHING, Table
+from mgmt_ray.report.table import NOTHING, Table
 
 
 def diverged_table(results: StudyResults) -> Table | None:
@@ -37,4 +37,4 @@ def diverged_table(results: StudyResults) -> Table | None:
         "Last epoch with\na finite loss",
     )
     caption = "Trainings that diverged: none of them, nor others with their settings, was chosen"
-    return Table(caption, header, tuple(rows))
+    return Table("diverged", caption, header, tuple(rows))

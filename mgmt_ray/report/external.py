@@ -8,6 +8,7 @@ from pathlib import Path
 from mgmt_ray.report import records, tables
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.problems import Problems, read_problems
+from mgmt_ray.report.table import Table, slug
 from mgmt_ray.study.folder import StudyFolder
 
 
@@ -24,9 +25,9 @@ class ExternalCohort:
     """
 
     name: str
-    metrics: tables.Table
-    flow: tables.Table
-    missing_groups: tables.Table | None
+    metrics: Table
+    flow: Table
+    missing_groups: Table | None
     problems: Problems
 
 
@@ -46,7 +47,7 @@ def external_cohorts(out: Path, results: StudyResults) -> list[ExternalCohort]:
             tables.external_table(results, name),
             records.flow_table(results, name),
             records.missing_groups_table(results, name),
-            read_problems(StudyFolder(out).external(name).problems),
+            read_problems(StudyFolder(out).external(name).problems, f"problems_{slug(name)}"),
         )
         for name in results.external
     ]

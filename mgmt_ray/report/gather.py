@@ -14,9 +14,12 @@ import yaml
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
+from mgmt_ray.report.science import CHOSEN, read_further, read_whole_table
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import read_table
 from mgmt_ray.splits.split import Split, read_splits, refuse_torn_persons
+from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, COMPARISON_MODELS
+from mgmt_ray.statistics.tables import METRIC_COLUMNS
 from mgmt_ray.study.folder import StudyFolder
 
 
@@ -45,6 +48,7 @@ class StudyResults:
         name: the study's.
         seed: the study's, as its configuration says; None if it does not.
         config_text: its resolved configuration, YAML.
+        config: the same, read.
         cohort: subjects and exclusions.
         splits: test sets and folds.
         planted: what a synthetic cohort was given; None for real subjects.
@@ -54,7 +58,9 @@ class StudyResults:
         diverged: trial.json of each training in the folder whose loss was no longer a number.
         predictions: the ensembles' predictions of the test subjects.
         metrics: with intervals.
-        comparisons: between networks; may be empty.
+        comparisons: between models; may be empty.
+        further: the tables of :data:`mgmt_ray.report.science.FURTHER` that have been made.
+        audit: what ``mgmt-ray audit`` found; None if it has not run.
         openings: of the test set, in the order logged.
         external: results on other cohorts, by their names in the study.
         provenance: versions, commit, times; empty where it was not recorded.
@@ -63,6 +69,7 @@ class StudyResults:
     name: str
     seed: int | None
     config_text: str
+    config: Mapping[str, Any]
     cohort: Cohort
     splits: tuple[Split, ...]
     planted: Mapping[str, Any] | None
@@ -73,14 +80,22 @@ class StudyResults:
     predictions: pd.DataFrame
     metrics: pd.DataFrame
     comparisons: pd.DataFrame
+    further: Mapping[str, pd.DataFrame]
+    audit: Mapping[str, Any] | None
     openings: tuple[Mapping[str, Any], ...]
     external: Mapping[str, ExternalResults]
     provenance: Mapping[str, Any]
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Those that were evaluated, in the order of the metrics."""
-        return tuple(dict.fromkeys(self.metrics["network"]))
+        """Those that were evaluated, in the order of the metrics, without comparison models."""
+        found = dict.fromkeys(self.metrics["network"])
+        return tuple(name for name in found if name not in self.comparison_models)
+
+    @property
+    def comparison_models(self) -> tuple[str, ...]:
+        """What networks are compared with, each an ensemble of its own name."""
+        return tuple(n for n in COMPARISON_MODELS if n in set(self.metrics["network"]))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -97,7 +112,9 @@ class StudyResults:
     @property
     def main_ensembles(self) -> tuple[str, ...]:
         """The ensembles that tables and figures lead with: the groups, else all there are."""
-        return tuple(self.groups) or tuple(dict.fromkeys(self.metrics["ensemble"]))
+        others = {*CHOSEN, *self.comparison_models}
+        found = dict.fromkeys(self.metrics["ensemble"])
+        return tuple(self.groups) or tuple(name for name in found if name not in others)
 
 
 def read_study_results(out: Path) -> StudyResults:
@@ -123,11 +140,14 @@ def read_study_results(out: Path) -> StudyResults:
         refuse_torn_persons(split, cohort)
     evaluate = f"mgmt-ray ensemble STUDY --out {out}"
     members = read_table(folder.ensembles / "members.csv", evaluate)
+    # comparison models have no trial
+    members = members[~members["network"].isin(COMPARISON_MODELS)].reset_index(drop=True)
     trials = {name: _read_trial(folder, name, splits) for name in members["trial"]}
     return StudyResults(
         name=str(config.get("name", out.name)),
         seed=config.get("seed"),
         config_text=config_text,
+        config=config,
         cohort=cohort,
         splits=splits,
         planted=_read_json(out / "planted.json"),
@@ -136,8 +156,10 @@ def read_study_results(out: Path) -> StudyResults:
         epochs=_read_epochs(folder, list(trials)),
         diverged=_read_diverged(folder),
         predictions=read_table(folder.ensembles / "predictions.csv", evaluate),
-        metrics=read_table(folder.ensembles / "metrics.csv", evaluate),
-        comparisons=read_table(folder.ensembles / "comparisons.csv", evaluate),
+        metrics=read_whole_table(folder.ensembles / "metrics.csv", METRIC_COLUMNS),
+        comparisons=read_whole_table(folder.ensembles / "comparisons.csv", COMPARISON_COLUMNS),
+        further=read_further(folder.ensembles),
+        audit=_read_json(out / "audit.json"),
         openings=_read_lines(folder.test_openings),
         external={
             name: _read_external(folder.external(name), evaluate)

@@ -10,8 +10,11 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.statistics.intervals import Interval, interval_of
 from mgmt_ray.statistics.planted import CHANCE_AUC, PlantedVerdict
+from mgmt_ray.study.folder import EXPLAIN
 
 SUSPICIOUS_AUC = 0.75
+AGAINST = "against "
+"""Begins the name of a comparison of every network's best ensemble with a comparison model."""
 
 
 def headline(results: StudyResults) -> list[str]:
@@ -29,21 +32,40 @@ def headline(results: StudyResults) -> list[str]:
         for network in results.networks
         if network in set(main["network"])
     ]
-    different = results.comparisons[
-        results.comparisons["ensemble"].isin(results.main_ensembles)
-    ].drop_duplicates("ensemble")
-    if len(different):
-        number = int((different["friedman_p"] < 0.05).sum())
-        sentences.append(
-            f"The networks' probabilities differ by Friedman's test (p < 0.05) in {number} of "
-            f"{len(different)} ensembles; the test does not say which network is more often right."
-        )
+    sentences += differences_in_words(results)
     sentences.append(
         f"{len(main)} AUC intervals stand here, and about one 95\u00a0% interval in twenty misses "
         "the true value by chance: the best row of many is not a finding by itself."
     )
     sentences += [external_sentence(results, name) for name in results.external]
     return sentences + cautions(results)
+
+
+def differences_in_words(results: StudyResults) -> list[str]:
+    """What the comparisons between networks and with comparison models show, after Holm."""
+    table = results.comparisons
+    main = table[table["comparison"].isin(results.main_ensembles)]
+    tested = main[main["friedman_p"].notna()].drop_duplicates("comparison")
+    words = []
+    if len(tested):
+        ranks, errors = (
+            int((tested[f"{of}friedman_p_holm"] < 0.05).sum()) for of in ("", "error_")
+        )
+        words.append(
+            f"Friedman's test (p < 0.05 after Holm's correction) tells the networks' probabilities "
+            f"apart in {ranks} of {len(tested)} ensembles, which does not say which network is "
+            f"more often right, and their squared errors in {errors}."
+        )
+    against = table[table["comparison"].str.startswith(AGAINST)]
+    for rows, what in ((main, "pairs of networks"), (against, "comparisons with simple models")):
+        known = rows[rows["delong_p_holm"].notna()]
+        if len(known):
+            found = int((known["delong_p_holm"] < 0.05).sum())
+            words.append(
+                f"AUC differs (DeLong, p < 0.05 after Holm's correction) in {found} of "
+                f"{len(known)} {what}."
+            )
+    return words
 
 
 def external_sentence(results: StudyResults, name: str) -> str:
@@ -113,22 +135,38 @@ def cautions(results: StudyResults) -> list[str]:
             f"An AUC above {SUSPICIOUS_AUC} is more than large honest studies of this question "
             "reach (0.55 to 0.67): look for leakage before believing it."
         )
-    if (metrics["auc_low"] == metrics["auc_high"]).any():
+    separated = metrics["auc"].isin((0, 1)) & (metrics["auc_low"] == metrics["auc_high"])
+    if separated.any():
         found.append(
             "Where the classes are perfectly separated the bootstrap interval of AUC and AP "
             "shrinks to a point; read the exact intervals of SEN and SPE there."
         )
-    if len(results.openings) > 1:
-        found.append(
-            f"The test set was opened {len(results.openings)} times; choices made after the first "
-            "opening may have seen it."
-        )
+    found += _repeated_openings(results)
     found += [
         f"External cohort {name} was predicted {len(external.openings)} times; choices made after "
         "the first may have seen it."
         for name, external in results.external.items()
         if len(external.openings) > 1
     ]
+    return found
+
+
+def _repeated_openings(results: StudyResults) -> list[str]:
+    """Openings for pictures are told apart: no number in the report follows from them."""
+    pictures = sum(opening.get("purpose") == EXPLAIN for opening in results.openings)
+    others = len(results.openings) - pictures
+    found = []
+    if others > 1:
+        found.append(
+            f"The test set was opened {others} times; choices made after the first "
+            "opening may have seen it."
+        )
+    if pictures:
+        times = "once" if pictures == 1 else f"{pictures} times"
+        found.append(
+            f"Test subjects were looked at {times} to explain predictions (`mgmt-ray explain`); "
+            "choices made after that may have seen them."
+        )
     return found
 
 

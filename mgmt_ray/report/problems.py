@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.report.tables import NOTHING, Table
+from mgmt_ray.report.table import NOTHING, Table
 
 COLUMNS = {"subject", "kind", "where", "found", "remedy", "modality", "covered_by"}
 NOT_COVERED = "nothing"
@@ -29,8 +29,12 @@ class Problems:
     listed: Table | None = None
 
 
-def read_problems(path: Path) -> Problems:
+def read_problems(path: Path, name: str = "problems") -> Problems:
     """What is in ``problems.csv``; a study made before there was one says so.
+
+    Args:
+        path: of the file.
+        name: of the tables' files.
 
     Raises:
         MgmtError: the file has other columns.
@@ -57,11 +61,12 @@ def read_problems(path: Path) -> Problems:
         for row in found
     )
     header = ("Subject", "Modality", "Problem", "Found", "Where", "Covered by")
+    kinds = ("Problem", "Covered by", "Number")
     num_subjects = len({row["subject"] for row in found})
     return Problems(
         f"Problems found: {len(found)}, with files or rows of {num_subjects} subjects.",
-        Table("Problems by kind", ("Problem", "Covered by", "Number"), counted),
-        Table("Every problem", header, listed),
+        Table(f"{name}_by_kind", "Problems by kind", kinds, counted, is_wide=True),
+        Table(name, "Every problem", header, listed, is_wide=True),
     )
 
 

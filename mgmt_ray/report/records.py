@@ -1,4 +1,4 @@
-"""The report's tables of what was done: subjects, splits, members, openings, versions."""
+"""The report's tables of what was done: subjects, splits, members, openings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from statistics import median
 from mgmt_ray.cohort.cohort import Cohort, flow
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.tables import NOTHING, Table
+from mgmt_ray.report.provenance import as_text
+from mgmt_ray.report.table import NOTHING, Table, slug
 from mgmt_ray.splits.split import Split, label_by_training
 
 
@@ -23,7 +24,8 @@ def flow_table(results: StudyResults, external: str = "") -> Table:
     """
     rows = flow(_cohort(results, external), _channels(results))
     caption = f"Flow of subjects of {external}" if external else "Flow of subjects"
-    return Table(caption, ("Step", "Subjects"), tuple((what, str(n)) for what, n in rows))
+    cells = tuple((what, str(n)) for what, n in rows)
+    return Table(_named("flow", external), caption, ("Step", "Subjects"), cells)
 
 
 def missing_groups_table(results: StudyResults, external: str = "") -> Table | None:
@@ -34,7 +36,7 @@ def missing_groups_table(results: StudyResults, external: str = "") -> Table | N
         return None
     rows = tuple((scope, reason, str(n)) for (scope, reason), n in sorted(counts.items()))
     caption = "Subjects without a group" + (f" in {external}" if external else "")
-    return Table(caption, ("Group", "Reason", "Subjects"), rows)
+    return Table(_named("without_group", external), caption, ("Group", "Reason", "Subjects"), rows)
 
 
 def split_table(results: StudyResults) -> Table:
@@ -52,7 +54,7 @@ def split_table(results: StudyResults) -> Table:
             (name, *(_count(results, split, ids, modality) for ids in roles.values()))
             for name, modality in everyone
         )
-        return Table(caption, ("Modality", *roles), rows)
+        return Table("split", caption, ("Modality", *roles), rows)
     rows = tuple(
         (
             str(split.outer),
@@ -62,7 +64,8 @@ def split_table(results: StudyResults) -> Table:
         for split in results.splits
     )
     folds = _roles(results.splits[0])
-    return Table(caption, ("Split", *folds, *(f"training\n{m}" for m in channels)), rows)
+    header = ("Split", *folds, *(f"training\n{m}" for m in channels))
+    return Table("split", caption, header, rows)
 
 
 def split_notes(results: StudyResults) -> list[str]:
@@ -134,7 +137,7 @@ def training_table(results: StudyResults) -> Table:
         "Median seconds",
         "Minutes in all",
     )
-    return Table("Trainings of the members", header, tuple(rows))
+    return Table("trainings", "Trainings of the members", header, tuple(rows))
 
 
 def members_table(results: StudyResults) -> Table:
@@ -168,7 +171,8 @@ def members_table(results: StudyResults) -> Table:
         "Validation M",
         "Weights (SHA-256)",
     )
-    return Table("Members of the ensembles, chosen on validation folds only", header, rows)
+    caption = "Members of the ensembles, chosen on validation folds only"
+    return Table("members", caption, header, rows)
 
 
 def openings_table(results: StudyResults) -> Table | None:
@@ -177,37 +181,14 @@ def openings_table(results: StudyResults) -> Table | None:
         return None
     keys = tuple(dict.fromkeys(key for opening in results.openings for key in opening))
     rows = tuple(
-        (str(number), *(_text(opening.get(key)) for key in keys))
+        (str(number), *(as_text(opening.get(key)) for key in keys))
         for number, opening in enumerate(results.openings, 1)
     )
-    return Table("Openings of the test set", ("No.", *keys), rows)
+    return Table("openings", "Openings of the test set", ("No.", *keys), rows, is_wide=True)
 
 
-def provenance_table(results: StudyResults) -> Table:
-    """What ran, with which seeds and on what."""
-    recorded = {k: _text(v) for k, v in results.provenance.items() if k != "versions"}
-    seeds = sorted(set(results.members["seed"]))
-    rows = [
-        *recorded.items(),
-        ("study's seed", _text(results.seed)),
-        ("split's seed", str(results.splits[0].seed)),
-        ("split's hash", ", ".join(split.hash for split in results.splits)),
-        ("cohort's hash", results.cohort.hash),
-        ("repetitions (seed numbers)", ", ".join(map(str, seeds))),
-        ("volumes' checksums", _volume_checksums(results)),
-    ]
-    return Table("Provenance", ("What", "Value"), tuple(rows))
-
-
-def versions_table(results: StudyResults) -> Table:
-    """Versions of packages; several where trials were trained with different ones."""
-    found: dict[str, set[str]] = {}
-    recorded = [results.provenance, *results.trials.values()]
-    for versions in (record.get("versions") or {} for record in recorded):
-        for package, version in versions.items():
-            found.setdefault(package, set()).add(str(version))
-    rows = tuple((package, ", ".join(sorted(found[package]))) for package in sorted(found))
-    return Table("Versions", ("Package", "Version"), rows)
+def _named(table: str, external: str) -> str:
+    return f"{table}_{slug(external)}" if external else table
 
 
 def _cohort(results: StudyResults, external: str) -> Cohort:
@@ -218,16 +199,6 @@ def _channels(results: StudyResults) -> tuple[str, ...]:
     """The modalities that any model takes, alone or as a channel."""
     used = {channel for name in results.inputs for channel in name.split("+")}
     return tuple(m for m in results.cohort.modalities if m in used)
-
-
-def _volume_checksums(results: StudyResults) -> str:
-    """Each modality with the first digits of its volumes' checksum."""
-    found = {
-        f"{modality} {checksum[:12]}"
-        for trial in results.trials.values()
-        for modality, checksum in (trial.get("volumes_checksum") or {}).items()
-    }
-    return ", ".join(sorted(found)) or NOTHING
 
 
 def _span(numbers: list[int | None]) -> str:
@@ -241,10 +212,4 @@ def _span(numbers: list[int | None]) -> str:
 
 def _settings(hyperparameters: str) -> str:
     values = json.loads(hyperparameters)
-    return ", ".join(f"{k} {_text(v)}" for k, v in values.items()) or NOTHING
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return NOTHING
-    return value if isinstance(value, str) else json.dumps(value)
+    return ", ".join(f"{k} {as_text(v)}" for k, v in values.items()) or NOTHING

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
@@ -12,10 +10,10 @@ from mgmt_ray.cohort.subject import MODALITY_GROUPS
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.headline import chance_words
+from mgmt_ray.report.science import leading
+from mgmt_ray.report.table import NOTHING, Table, number, p_value, slug, with_interval
 from mgmt_ray.statistics.intervals import interval_of
 from mgmt_ray.statistics.paper import (
-    PAPER_BEST_OVERALL,
-    PAPER_COMPARISONS,
     PAPER_DSC_THREE_CHANNELS_AUC,
     PAPER_FALLBACKS,
     PAPER_FOREST,
@@ -25,17 +23,6 @@ from mgmt_ray.statistics.paper import (
 )
 from mgmt_ray.statistics.planted import PlantedVerdict
 from mgmt_ray.training.metrics import METRIC_LABELS
-
-NOTHING = "–"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of text cells; the first cell of a row names it."""
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def network_table(results: StudyResults, network: str) -> Table:
@@ -52,19 +39,19 @@ def network_table(results: StudyResults, network: str) -> Table:
         published = PAPER_RESULTS.get(network, {}).get(row["ensemble"])
         cells = [row["ensemble"], str(row["num_members"])]
         for metric in METRIC_LABELS:
-            # Two lines, so that eleven columns fit on a page.
-            interval = str(interval_of(row, metric)).replace(" [", "\n[")
-            cells += [interval, _published(published, metric)]
+            cells += [with_interval(row, metric), _published(published, metric)]
         rows.append((*cells, chance_words(interval_of(row, "auc"))))
     source = f"beside table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
     caption = f"{network_label(network)} on the test set {source}".strip()
-    return Table(caption, (*header, "AUC against\nchance"), tuple(rows))
+    name = f"metrics_{slug(network)}"
+    return Table(name, caption, (*header, "AUC against\nchance"), tuple(rows))
 
 
 def single_input_table(results: StudyResults) -> Table | None:
     """Metrics of each modality alone; None where the main tables already show them all."""
     metrics = results.metrics
-    chosen = metrics[~metrics["ensemble"].isin(results.main_ensembles)]
+    alone = set(results.inputs) - set(results.main_ensembles)
+    chosen = metrics[metrics["ensemble"].isin(alone)]
     if chosen.empty:
         return None
     rows = tuple(
@@ -72,14 +59,66 @@ def single_input_table(results: StudyResults) -> Table | None:
             row["ensemble"],
             network_label(row["network"]),
             str(row["num_members"]),
-            *(str(interval_of(row, metric)) for metric in METRIC_LABELS),
+            *(with_interval(row, metric) for metric in METRIC_LABELS),
             chance_words(interval_of(row, "auc")),
         )
         for name in results.inputs
         for row in chosen[chosen["ensemble"] == name].to_dict("records")
     )
     header = ("Modality", "Network", "Models", *METRIC_LABELS.values(), "AUC against\nchance")
-    return Table("Each modality alone (the paper does not report these)", header, rows)
+    caption = "Each modality alone (the paper does not report these)"
+    return Table("single_modalities", caption, header, rows)
+
+
+def comparison_models_table(results: StudyResults) -> Table | None:
+    """Metrics of the models that networks are compared with; None where there are none."""
+    metrics = results.metrics
+    chosen = metrics[metrics["network"].isin(results.comparison_models)]
+    if chosen.empty:
+        return None
+    rows = []
+    for row in chosen.to_dict("records"):
+        published = PAPER_FOREST if row["network"] == "radiomics_forest" else None
+        cells = [network_label(row["network"]), str(row["num_members"])]
+        for metric in METRIC_LABELS:
+            cells += [with_interval(row, metric), _published(published, metric)]
+        rows.append((*cells, chance_words(interval_of(row, "auc"))))
+    header = ["Model", "Models"]
+    for label in METRIC_LABELS.values():
+        header += [label, f"paper's\n{label}"]
+    caption = "Models to compare the networks with, on the same test subjects"
+    return Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
+
+
+def chance_table(results: StudyResults) -> Table:
+    """Each AUC with both intervals and the permutation test, and the Brier score."""
+    metrics = results.metrics
+    groups = metrics["ensemble"].isin(results.main_ensembles)
+    shown = metrics[groups | leading(metrics, results.comparison_models, results.main_ensembles)]
+    rows = tuple(
+        (
+            row["ensemble"] if row["network"] != row["ensemble"] else "–",
+            network_label(row["network"]),
+            f"{row['num_subjects']} ({row['num_methylated']})",
+            with_interval(row, "auc"),
+            f"[{number(row['auc_delong_low'])}, {number(row['auc_delong_high'])}]",
+            p_value(row["auc_p"]),
+            p_value(row["auc_p_holm"]),
+            with_interval(row, "brier"),
+        )
+        for row in shown.to_dict("records")
+    )
+    header = (
+        "Ensemble",
+        "Network",
+        "Subjects\n(methylated)",
+        "AUC, bootstrap\ninterval",
+        "DeLong's\ninterval",
+        "Permutation\np",
+        "the same,\nHolm",
+        "Brier",
+    )
+    return Table("auc_against_chance", "AUC against chance, and Brier score", header, rows)
 
 
 def external_table(results: StudyResults, name: str) -> Table:
@@ -91,15 +130,14 @@ def external_table(results: StudyResults, name: str) -> Table:
             str(row["num_members"]),
             str(row["num_subjects"]),
             str(row["num_methylated"]),
-            # two lines, so that ten columns fit on a page
-            *(str(interval_of(row, metric)).replace(" [", "\n[") for metric in METRIC_LABELS),
+            *(with_interval(row, metric) for metric in METRIC_LABELS),
             chance_words(interval_of(row, "auc")),
         )
         for row in results.external[name].metrics.to_dict("records")
     )
     header = ("Ensemble", "Network", "Models", "Subjects", "Methylated", *METRIC_LABELS.values())
     caption = f"External cohort {name}, predicted only"
-    return Table(caption, (*header, "AUC against\nchance"), rows)
+    return Table(f"external_{slug(name)}", caption, (*header, "AUC against\nchance"), rows)
 
 
 def other_published_table() -> Table:
@@ -119,48 +157,8 @@ def other_published_table() -> Table:
             NOTHING,
         ),
     )
-    return Table("Other results of the paper", ("Model", *METRIC_LABELS.values()), rows)
-
-
-def comparison_table(comparisons: pd.DataFrame, ensembles: Sequence[str]) -> Table:
-    """Friedman and Nemenyi of the main ensembles beside table 5 of the paper."""
-    rows = []
-    for row in comparisons[comparisons["ensemble"].isin(ensembles)].to_dict("records"):
-        published = PAPER_COMPARISONS.get(row["ensemble"])
-        pair = (row["network_a"], row["network_b"])
-        rows.append(
-            (
-                row["ensemble"],
-                f"{row['friedman_chi2']:.2f}" if not math.isnan(row["friedman_chi2"]) else NOTHING,
-                _p_value(row["friedman_p"]),
-                _p_value(published.friedman_p if published else None),
-                " – ".join(network_label(network) for network in pair),
-                _p_value(row["nemenyi_p"]),
-                _p_value(published.nemenyi_p(*pair) if published else None),
-            )
-        )
-    header = (
-        "Ensemble",
-        "Friedman χ²",
-        "Friedman p",
-        "paper's p",
-        "Networks compared",
-        "Nemenyi p",
-        "paper's p",
-    )
-    return Table("Networks on the same inputs, beside table 5 of the paper", header, tuple(rows))
-
-
-def best_overall_sentence() -> str:
-    """The last row of the paper's table 5, which compares different inputs."""
-    best = PAPER_BEST_OVERALL
-    return (
-        "The paper also compares its best ensemble of each network on different inputs (DSC+DTI, "
-        f"Struct and DTI): Friedman p {_p_value(best.friedman_p)}; Nemenyi p "
-        f"{_p_value(best.spottune_random)} (SpotTune – Random), {_p_value(best.random_transfer)} "
-        f"(Random – Transfer), {_p_value(best.spottune_transfer)} (SpotTune – Transfer). "
-        "Choosing the best by the test set would be choosing by the answer; that is not done here."
-    )
+    header = ("Model", *METRIC_LABELS.values())
+    return Table("other_published", "Other results of the paper", header, rows)
 
 
 def rules_table(members: pd.DataFrame) -> Table:
@@ -182,7 +180,7 @@ def rules_table(members: pd.DataFrame) -> Table:
             )
         )
     header = ("Network", "Group", "Models", "best M", "last epoch", "paper's last epoch")
-    return Table("Which rule kept the epoch", header, tuple(rows))
+    return Table("rules", "Which rule kept the epoch", header, tuple(rows))
 
 
 def planted_table(verdicts: Sequence[PlantedVerdict]) -> Table:
@@ -198,7 +196,7 @@ def planted_table(verdicts: Sequence[PlantedVerdict]) -> Table:
         for v in verdicts
     )
     header = ("Ensemble", "Network", "Modalities with the signal", "AUC", "Verdict")
-    return Table("What was planted, and what was found", header, rows)
+    return Table("planted", "What was planted, and what was found", header, rows)
 
 
 def _all_published(published: PaperResult) -> tuple[str, ...]:
@@ -207,9 +205,3 @@ def _all_published(published: PaperResult) -> tuple[str, ...]:
 
 def _published(published: PaperResult | None, metric: str) -> str:
     return NOTHING if published is None else f"{getattr(published, metric):.4f}"
-
-
-def _p_value(p: float | None) -> str:
-    if p is None or math.isnan(p):
-        return NOTHING
-    return "< 0.0001" if p < 0.0001 else f"{p:.3g}" if p < 0.1 else f"{p:.3f}"

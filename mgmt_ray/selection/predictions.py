@@ -20,13 +20,15 @@ PREDICTION_COLUMNS: tuple[str, ...] = (
     "deviation",
     "label",
     "weights",
+    "prior",
 )
 """Columns of a prediction table.
 
 ``probability`` is the mean over policy draws, in [0, 1]; ``deviation`` the standard deviation of
 one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split`` "validation",
 "test" or "external"; ``outer`` the number of the split that the model was trained in; ``weights``
-the SHA-256 of the weights that predicted.
+the SHA-256 of the weights that predicted; ``prior`` the share of methylated among what the model
+was trained on, strictly between 0 and 1: 0.5 where classes were pruned or weighted to balance.
 """
 
 TEXT_COLUMNS = frozenset(
@@ -42,6 +44,14 @@ TEXT_COLUMNS = frozenset(
         "ensemble",
         "network_a",
         "network_b",
+        "ensemble_a",
+        "ensemble_b",
+        "comparison",
+        "point",
+        "version",
+        "source",
+        "attribute",
+        "level",
     }
 )
 
@@ -93,8 +103,8 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
 
     Raises:
         MgmtError: a column is missing or unknown, the table is empty, a number is missing, a
-            probability outside [0, 1], a deviation negative, a label neither 0 nor 1, a subject
-            twice in one trial, or a subject with two labels.
+            probability outside [0, 1], a deviation negative, a label neither 0 nor 1, a prior not
+            between 0 and 1, a subject twice in one trial, or a subject with two labels.
     """
     missing = [name for name in PREDICTION_COLUMNS if name not in table.columns]
     unknown = [name for name in table.columns if name not in PREDICTION_COLUMNS]
@@ -105,6 +115,8 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
     _refuse_rows(table, where, ~table["probability"].between(0, 1), "probability outside [0, 1]")
     _refuse_rows(table, where, ~table["deviation"].ge(0), "deviation negative or missing")
     _refuse_rows(table, where, ~table["label"].isin([0, 1]), "label neither 0 nor 1")
+    between = table["prior"].between(0, 1, inclusive="neither")
+    _refuse_rows(table, where, ~between, "prior not between 0 and 1")
     twice = table.duplicated(["trial", "subject"], keep=False)
     _refuse_rows(table, where, twice, "more than one row of one trial")
     refuse_two_labels(table, where)

@@ -22,33 +22,38 @@ class Comparison:
     p: float
     pairs: tuple[tuple[str, str, float], ...]
 
+    def p_of(self, network_a: str, network_b: str) -> float:
+        """Nemenyi's p-value of one pair, in the order in which the networks were given."""
+        return next(p for a, b, p in self.pairs if (a, b) == (network_a, network_b))
+
 
 def compare_networks(
-    probabilities: Float[np.ndarray, "subject network"], networks: tuple[str, ...]
+    values: Float[np.ndarray, "subject network"], networks: tuple[str, ...]
 ) -> Comparison:
     """Friedman's rank test with Nemenyi's post-hoc test (Demšar 2006, sec. 3.2.2).
 
-    Subjects are the blocks, the networks' probabilities of methylation the treatments, as in
-    table 5 of Schmitz et al. 2024. The tests ask whether networks give systematically higher or
-    lower probabilities, not whether one is more often right.
+    Subjects are the blocks, the networks' values the treatments. On probabilities of methylation,
+    as in table 5 of Schmitz et al. 2024, the tests ask whether networks give systematically higher
+    or lower probabilities, not whether one is more often right. On squared errors
+    (probability − label)² they ask whether one is systematically nearer to the truth.
 
     Args:
-        probabilities: at least 3 networks.
+        values: of at least 3 networks.
         networks: the columns' names.
 
     Returns:
         p-values in [0, 1]; NaN when no subject's networks differ (nothing to rank).
     """
-    assert probabilities.shape[1] == len(networks) >= 3, "Friedman's test needs 3 networks"
+    assert values.shape[1] == len(networks) >= 3, "Friedman's test needs 3 networks"
     pairs = list(combinations(range(len(networks)), 2))
-    if np.all(probabilities == probabilities[:, :1]):
+    if np.all(values == values[:, :1]):
         undefined = tuple((networks[a], networks[b], float("nan")) for a, b in pairs)
         return Comparison(float("nan"), float("nan"), undefined)
     # Imported here: it brings seaborn and statsmodels, which nothing else needs.
     from scikit_posthocs import posthoc_nemenyi_friedman
 
-    friedman = friedmanchisquare(*probabilities.T)
-    nemenyi = posthoc_nemenyi_friedman(probabilities).to_numpy()
+    friedman = friedmanchisquare(*values.T)
+    nemenyi = posthoc_nemenyi_friedman(values).to_numpy()
     return Comparison(
         float(friedman.statistic),
         float(friedman.pvalue),

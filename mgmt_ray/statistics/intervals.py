@@ -1,4 +1,4 @@
-"""How sure a number is: stratified bootstrap for AUC and AP, exact binomial for rates."""
+"""How sure a number is: stratified bootstrap for AUC, AP and Brier, exact binomial for rates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class Interval:
 
 
 def interval_of(row: Mapping[Hashable, Any], metric: str) -> Interval:
-    """A metric's interval in a row of a metrics table ("auc", "ap", "sen" or "spe")."""
+    """A metric's interval in a row of a table ("auc", "ap", "brier", "sen", "auc_difference", ...).
+
+    It is that of the columns named like the metric, ``_low`` and ``_high`` added.
+    """
     return Interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
 
 
@@ -72,6 +75,24 @@ def percentile_interval(
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return Interval(value, float(low), float(high))
+
+
+def interval_columns(intervals: Mapping[str, Interval]) -> dict[str, float]:
+    """Intervals under a table's column names, as :func:`interval_of` reads them back."""
+    return {
+        f"{name}{bound}": number
+        for name, interval in intervals.items()
+        for bound, number in (
+            ("", interval.value),
+            ("_low", interval.low),
+            ("_high", interval.high),
+        )
+    }
+
+
+def column_names(*metrics: str) -> tuple[str, ...]:
+    """The columns that hold these metrics with their intervals."""
+    return tuple(f"{metric}{bound}" for metric in metrics for bound in ("", "_low", "_high"))
 
 
 def exact_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:

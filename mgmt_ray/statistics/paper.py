@@ -1,7 +1,7 @@
 """The published results of Schmitz et al. 2024, to print beside ours.
 
 Source: E. Schmitz, Y. Guo, J. Wang, Biomed. Phys. Eng. Express 10 (2024) 055018,
-doi:10.1088/2057-1976/ad6573: tables 2 to 5, and sections 3 and 4 for what stands in the text.
+doi:10.1088/2057-1976/ad6573: tables 1 to 5, and sections 3 and 4 for what stands in the text.
 """
 
 from __future__ import annotations
@@ -44,6 +44,27 @@ class PaperComparison:
         }
         return pairs.get(frozenset({network_a, network_b}))
 
+
+NUM_SUBJECTS = 240
+"""Section 2.1: those that train or are tested."""
+
+PAPER_AGE_BANDS: dict[str, tuple[int, int]] = {
+    "18–29": (18, 30),
+    "30–49": (30, 50),
+    "50–69": (50, 70),
+    "70+": (70, 1000),
+}
+"""Table 1: years from (with) and to (without), by name."""
+
+PAPER_CHARACTERISTICS: dict[str, tuple[int, int]] = {
+    "male": (62, 88),
+    "female": (40, 50),
+    "18–29": (1, 5),
+    "30–49": (6, 17),
+    "50–69": (64, 82),
+    "70+": (31, 34),
+}
+"""Table 1: methylated and unmethylated subjects by sex and by age band."""
 
 PAPER_TABLES: dict[str, int] = {"spottune": 2, "random": 3, "transfer": 4}
 """The paper's table by network."""
@@ -106,3 +127,10 @@ PAPER_COMPARISONS: dict[str, PaperComparison] = {
 
 PAPER_BEST_OVERALL = PaperComparison(0.0636, 0.0181, 0.0982, 0.0768)
 """Table 5, last row: DSC+DTI (SpotTune), Struct (random) and DTI (transfer)."""
+
+PAPER_BEST_ENSEMBLES: dict[str, str] = {
+    "spottune": "DSC+DTI",
+    "random": "Struct",
+    "transfer": "DTI",
+}
+"""Table 5, last row, and figures 3 and 5: each network's best by its results on the test set."""

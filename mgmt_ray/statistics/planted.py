@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from mgmt_ray.selection.choices import BEST_OVERALL, FORWARD_SELECTION
 from mgmt_ray.statistics.intervals import Interval, interval_of
 
 CHANCE_AUC = 0.5
@@ -55,6 +56,8 @@ def planted_verdict(
     Returns:
         One verdict per ensemble judged, in the order of the table.
     """
+    # what they consist of differs by network, and each part is judged already
+    metrics = metrics[~metrics["ensemble"].isin([BEST_OVERALL, FORWARD_SELECTION])]
     strengths = planted.get("signal") or {}
     signal = {modality for modality, strength in strengths.items() if strength != 0}
     rows = metrics

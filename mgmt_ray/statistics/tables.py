@@ -1,26 +1,43 @@
-"""The tables of a study: metrics with intervals, and comparisons between networks."""
+"""The tables of a study: metrics with intervals here, and a plain list of all that are written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.selection.ensemble import ensemble, group_ensembles
-from mgmt_ray.selection.predictions import read_predictions, refuse_two_labels, write_table
-from mgmt_ray.statistics.compare import compare_networks, same_subjects
+from mgmt_ray.cohort.cohort import read_cohort
+from mgmt_ray.selection.choices import Choices, Ensembles, all_ensembles, with_chosen
+from mgmt_ray.selection.ensemble import ensemble, group_ensembles, mean_over_splits
+from mgmt_ray.selection.predictions import (
+    read_predictions,
+    read_table,
+    refuse_two_labels,
+    write_table,
+)
+from mgmt_ray.statistics.adapted import Adapted, adapt
+from mgmt_ray.statistics.calibration import calibration_table
+from mgmt_ray.statistics.comparisons import comparisons_table
+from mgmt_ray.statistics.decision import decision_table
+from mgmt_ray.statistics.delong import delong_interval
+from mgmt_ray.statistics.differences import BOOTSTRAPPED, ResampledModel, resample_models
+from mgmt_ray.statistics.holm import holm
 from mgmt_ray.statistics.intervals import (
     Interval,
-    bootstrap_weights,
+    column_names,
     exact_interval,
-    percentile_interval,
+    interval_columns,
 )
-from mgmt_ray.training.metrics import METRICS, auc, average_precision, called_rightly, once
+from mgmt_ray.statistics.operating import operating_points_table
+from mgmt_ray.statistics.permutation import permutation_p, permuted_labels
+from mgmt_ray.statistics.reliability import reliability_table
+from mgmt_ray.statistics.subgroups import subgroups_table
+from mgmt_ray.statistics.variance import variance_table
+from mgmt_ray.training.metrics import called_rightly, once
 
 Of: TypeAlias = Literal["test", "external"]
 """Whom predictions are of: a study's test subjects, or an external cohort."""
@@ -36,16 +53,11 @@ METRIC_COLUMNS: tuple[str, ...] = (
     "num_members",
     "num_subjects",
     "num_methylated",
-    *(f"{metric}{bound}" for metric in METRICS for bound in ("", "_low", "_high")),
-)
-COMPARISON_COLUMNS: tuple[str, ...] = (
-    "ensemble",
-    "num_subjects",
-    "friedman_chi2",
-    "friedman_p",
-    "network_a",
-    "network_b",
-    "nemenyi_p",
+    *column_names(*BOOTSTRAPPED, "sen", "spe"),
+    "auc_delong_low",
+    "auc_delong_high",
+    "auc_p",
+    "auc_p_holm",
 )
 
 
@@ -54,8 +66,9 @@ def evaluate_ensembles(
 ) -> pd.DataFrame:
     """Average a study's members and write what follows from their predictions.
 
-    Reads ``ensembles/member_predictions.csv``; writes ``predictions.csv``, ``metrics.csv`` and
-    ``comparisons.csv`` beside it.
+    Reads ``ensembles/member_predictions.csv`` and writes tables beside it: ``predictions.csv``,
+    ``metrics.csv`` and ``comparisons.csv``. Of a study it also reads ``validation_members.csv``,
+    ``members.csv`` and ``cohort.csv``, and writes what validation chose and all that follows.
 
     Args:
         out: the study's folder, or that of an external cohort.
@@ -66,35 +79,88 @@ def evaluate_ensembles(
         The metrics table (see :func:`metrics_table`).
 
     Raises:
-        MgmtError: the predictions are missing, faulty, or not of these subjects.
+        MgmtError: the predictions or what else is read are missing, faulty, or not of these
+            subjects.
     """
     folder = out / "ensembles"
-    path = folder / "member_predictions.csv"
-    members = read_predictions(path, f"mgmt-ray ensemble STUDY --out {out}")
-    if set(members["split"]) != {of}:
-        what = "the test set" if of == "test" else "external subjects"
-        raise MgmtError(
-            f"{path}: not only of {what}. Delete it and run `mgmt-ray ensemble STUDY` again."
-        )
+    command = f"mgmt-ray ensemble STUDY --out {out}"
+    members = _members(folder / "member_predictions.csv", of, command)
     groups = group_ensembles(modalities or list(dict.fromkeys(members["modality"])))
-    predictions = ensemble(members, groups)
+    if of == "external":
+        predictions = ensemble(members, groups)
+    else:
+        validation = _members(folder / "validation_members.csv", "validation", command)
+        ensembles = all_ensembles(validation, members, groups)
+        predictions = mean_over_splits(ensembles.test)
+        _write_chosen(ensembles, folder)
+        _write_adapted(adapt(ensembles.validation, ensembles.test), folder)
+        _write_parts(predictions, members, groups, ensembles.choices, out)
     metrics = metrics_table(predictions, of)
-    comparisons = comparisons_table(predictions)
     write_table(predictions, folder / "predictions.csv")
     write_table(metrics, folder / "metrics.csv")
-    write_table(comparisons, folder / "comparisons.csv")
+    write_table(comparisons_table(predictions), folder / "comparisons.csv")
     return metrics
 
 
-def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) -> pd.DataFrame:
-    """AUC, AP, SEN and SPE of each network and ensemble, with 95 % intervals.
+def _write_chosen(ensembles: Ensembles, folder: Path) -> None:
+    """What validation chose, and from what."""
+    validation = mean_over_splits(ensembles.validation)
+    write_table(validation, folder / "validation_predictions.csv")
+    write_table(ensembles.choices.best, folder / "best_ensembles.csv")
+    write_table(ensembles.choices.forward, folder / "forward_selection.csv")
 
-    AUC and AP have stratified bootstrap intervals over subjects, SEN and SPE exact ones.
+
+def _write_adapted(adapted: Adapted, folder: Path) -> None:
+    """What probabilities are worth beyond their order."""
+    write_table(operating_points_table(adapted), folder / "operating_points.csv")
+    write_table(calibration_table(adapted), folder / "calibration.csv")
+    write_table(reliability_table(adapted), folder / "reliability.csv")
+    write_table(decision_table(adapted), folder / "decision.csv")
+
+
+def _write_parts(
+    predictions: pd.DataFrame,
+    members: pd.DataFrame,
+    groups: Mapping[str, tuple[str, ...]],
+    choices: Choices,
+    out: Path,
+) -> None:
+    """Results by parts: of the members, and of the test subjects."""
+    folder = out / "ensembles"
+
+    def average(some: pd.DataFrame) -> pd.DataFrame:
+        return mean_over_splits(with_chosen(some, groups, choices))
+
+    trained = read_table(folder / "members.csv", f"mgmt-ray ensemble STUDY --out {out}")
+    seeds = dict(zip(trained["trial"], trained["seed"], strict=True))
+    write_table(variance_table(predictions, members, seeds, average), folder / "variance.csv")
+    subjects = read_cohort(out).subjects
+    write_table(subgroups_table(predictions, subjects), folder / "subgroups.csv")
+
+
+def _members(path: Path, of: Of | Literal["validation"], command: str) -> pd.DataFrame:
+    members = read_predictions(path, command)
+    if set(members["split"]) != {of}:
+        what = {"test": "the test set", "validation": "training subjects"}.get(
+            of, "external subjects"
+        )
+        raise MgmtError(
+            f"{path}: not only of {what}. Delete it and run `mgmt-ray ensemble STUDY` again."
+        )
+    return members
+
+
+def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) -> pd.DataFrame:
+    """AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
+
+    AUC, AP and Brier have stratified bootstrap intervals over subjects, SEN and SPE exact ones;
+    ``auc_delong_low`` and ``_high`` are :func:`delong_interval`'s. ``auc_p`` is the permutation
+    test's, two-sided; ``auc_p_holm`` corrects it for the ensembles of the same network.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them.
         of: whom they are of; an error speaks of them.
-        seed: of the bootstrap.
+        seed: of the bootstrap and the permutations.
 
     Returns:
         :data:`METRIC_COLUMNS`, one row per network and ensemble, in the order given.
@@ -103,84 +169,61 @@ def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) ->
         MgmtError: a subject has two labels, or an ensemble's subjects are all of one class.
     """
     refuse_two_labels(predictions, "ensemble predictions")
-    drawn: dict[bytes, Int[np.ndarray, "resample subject"]] = {}
-    rows: list[dict[str, object]] = []
-    for (network, name), group in predictions.groupby(["network", "ensemble"], sort=False):
-        ordered = group.sort_values("subject")
-        labels = ordered["label"].to_numpy(dtype=np.int64)
-        if not 0 < labels.sum() < len(labels):
+    _refuse_one_class(predictions, of)
+    models = resample_models(predictions, seed)
+    num_members = predictions.groupby(["network", "ensemble"])["num_members"].first()
+    p = _permutation_p(models, seed)
+    rows = [
+        {
+            "network": network,
+            "ensemble": name,
+            "num_members": int(num_members[network, name]),
+            "num_subjects": len(model.labels),
+            "num_methylated": int(model.labels.sum()),
+            **interval_columns(_intervals(model)),
+            **_delong(model),
+            "auc_p": p[network, name],
+        }
+        for (network, name), model in models.items()
+    ]
+    table = pd.DataFrame(rows).reindex(columns=list(METRIC_COLUMNS))
+    by_network = table.groupby("network")["auc_p"]
+    table["auc_p_holm"] = by_network.transform(lambda own: holm(own.to_numpy()))
+    return table
+
+
+def _refuse_one_class(predictions: pd.DataFrame, of: Of) -> None:
+    by_model = predictions.groupby(["network", "ensemble"], sort=False)["label"]
+    for (network, name), labels in by_model:
+        if labels.nunique() < 2:
             raise MgmtError(
                 f"{network} {name}: its {len(labels)} {of} subjects are all of one class, so AUC "
                 f"is not defined. {_OF_ONE_CLASS[of]}"
             )
-        key = labels.tobytes()
-        if key not in drawn:
-            drawn[key] = bootstrap_weights(labels, seed)
-        probabilities = ordered["probability"].to_numpy(dtype=float)
-        rows.append(
-            {
-                "network": network,
-                "ensemble": name,
-                "num_members": int(ordered["num_members"].iloc[0]),
-                "num_subjects": len(labels),
-                "num_methylated": int(labels.sum()),
-            }
-            | _flat(_intervals(labels, probabilities, drawn[key]))
-        )
-    return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
 
 
-def comparisons_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Friedman's and Nemenyi's tests between the networks that share an ensemble's inputs.
-
-    Args:
-        predictions: as for :func:`metrics_table`.
-
-    Returns:
-        :data:`COMPARISON_COLUMNS`, one row per ensemble and pair of networks; none for an
-        ensemble of fewer than three networks.
-
-    Raises:
-        MgmtError: the networks of an ensemble were evaluated on different subjects.
-    """
-    rows = []
-    for name, group in predictions.groupby("ensemble", sort=False):
-        wide = same_subjects(group, str(name))
-        if wide.shape[1] < 3:
-            continue
-        result = compare_networks(wide.to_numpy(dtype=float), tuple(wide.columns))
-        shared = (name, len(wide), result.chi2, result.p)
-        rows += [(*shared, *pair) for pair in result.pairs]
-    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+def _permutation_p(
+    models: Mapping[tuple[str, str], ResampledModel], seed: int
+) -> dict[tuple[str, str], float]:
+    permuted: dict[bytes, np.ndarray] = {}
+    found = {}
+    for key, model in models.items():
+        labels = model.labels.tobytes()
+        if labels not in permuted:
+            permuted[labels] = permuted_labels(model.labels, seed)
+        found[key] = permutation_p(model.labels, model.probabilities, permuted[labels])
+    return found
 
 
-def _intervals(
-    labels: Int[np.ndarray, " subject"],
-    probabilities: np.ndarray,
-    weights: Int[np.ndarray, "resample subject"],
-) -> dict[str, Interval]:
-    sample = once(len(labels))
-    intervals = {
-        name: percentile_interval(
-            float(metric(labels, probabilities, sample)[0]),
-            metric(labels, probabilities, weights),
-        )
-        for name, metric in (("auc", auc), ("ap", average_precision))
-    }
+def _delong(model: ResampledModel) -> dict[str, float]:
+    interval = delong_interval(model.labels, model.probabilities)
+    return {"auc_delong_low": interval.low, "auc_delong_high": interval.high}
+
+
+def _intervals(model: ResampledModel) -> dict[str, Interval]:
+    intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
+    sample = once(len(model.labels))
     for name, label in (("sen", 1), ("spe", 0)):
-        right, total = called_rightly(labels, probabilities, sample, of_label=label)
+        right, total = called_rightly(model.labels, model.probabilities, sample, of_label=label)
         intervals[name] = exact_interval(int(right[0]), int(total[0]))
     return intervals
-
-
-def _flat(intervals: dict[str, Interval]) -> dict[str, float]:
-    """An interval's three numbers under the table's column names."""
-    return {
-        f"{metric}{bound}": number
-        for metric, interval in intervals.items()
-        for bound, number in (
-            ("", interval.value),
-            ("_low", interval.low),
-            ("_high", interval.high),
-        )
-    }

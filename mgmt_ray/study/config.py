@@ -12,6 +12,9 @@ from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
 from mgmt_ray.cohort.read import CohortConfig
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.radiomics.features import FEATURE_SCANS, REGIONS
+from mgmt_ray.radiomics.forest import ForestConfig
+from mgmt_ray.radiomics.model import Comparison
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
 
@@ -40,7 +43,7 @@ class StudyConfig(Config):
     checkpoint: InputPath | None = Field(None, description="MedicalNet's .pth file")
     recipe: RecipeConfig = RecipeConfig()
     split: SplitConfig = SplitConfig()
-    inputs: tuple[tuple[str, ...], ...] = Field(
+    inputs: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
         (), description="channels of each model; empty: every modality alone"
     )
     networks: dict[Annotated[str, Field(pattern=NAME)], NetworkConfig] = Field(min_length=1)
@@ -48,6 +51,10 @@ class StudyConfig(Config):
     sweep: SweepConfig = SweepConfig()
     num_seeds: int = Field(1, ge=1, description="trainings of each network, input and fold")
     evaluation: EvaluationConfig = EvaluationConfig()
+    comparisons: tuple[Comparison, ...] = Field(
+        (), description="models that no network is part of, fitted and tested beside the networks"
+    )
+    forest: ForestConfig = ForestConfig()
 
     @model_validator(mode="after")
     def _inputs_are_in_the_cohort(self) -> StudyConfig:
@@ -66,6 +73,29 @@ class StudyConfig(Config):
                     TrainingConfig.model_validate({name: value})
                 except ValidationError as error:
                     raise ValueError(f"sweep.{name}: {error.errors()[0]['msg']}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _comparisons_have_what_they_take(self) -> StudyConfig:
+        if len(set(self.comparisons)) < len(self.comparisons):
+            raise ValueError("comparisons: one is listed twice")
+        taken = sorted({*self.comparisons} & {*self.networks})
+        if taken:
+            raise ValueError(f"networks: {', '.join(taken)} is a comparison model; rename it")
+        if "radiomics_forest" not in self.comparisons:
+            return self
+        lacking = [m for m in FEATURE_SCANS if m not in self.modalities]
+        if lacking:
+            raise ValueError(
+                f"comparisons: radiomics_forest takes {', '.join(lacking)}, not in "
+                "cohort.modalities. Add it there, or take radiomics_forest out"
+            )
+        labels = {label for region in REGIONS.values() for label in region}
+        if not labels <= {*self.cohort.mask_labels}:
+            raise ValueError(
+                "comparisons: radiomics_forest needs masks that tell necrosis (1), edema (2) and "
+                "enhancing tumour (4) apart, and cohort.mask_labels lacks one. Take it out"
+            )
         return self
 
     @property

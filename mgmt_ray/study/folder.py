@@ -10,6 +10,14 @@ from typing import Any
 
 from mgmt_ray.base import CannotWrite, folder_lock
 
+EXPLAIN = "explain"
+"""Purpose of an opening of the test set for pictures: no result follows from it, but somebody has
+seen test subjects."""
+
+
+WEIGHTS = "weights.safetensors"
+"""In a finished trial's folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
@@ -43,6 +51,11 @@ class StudyFolder:
         return self.root / "volumes"
 
     @property
+    def radiomics(self) -> Path:
+        """Volumes and radiomic features of every tumour."""
+        return self.root / "radiomics.csv"
+
+    @property
     def trials(self) -> Path:
         """One folder per finished trial."""
         return self.root / "trials"
@@ -74,6 +87,10 @@ class StudyFolder:
     def trial(self, trial_id: str) -> Path:
         """A finished trial's folder."""
         return self.trials / trial_id
+
+    def weights(self, trial_id: str) -> Path:
+        """The tensors that a finished trial trained."""
+        return self.trial(trial_id) / WEIGHTS
 
     def partial_trial(self, trial_id: str) -> Path:
         """Where a trial is written until it is complete."""

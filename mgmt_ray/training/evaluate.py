@@ -31,11 +31,14 @@ class Predictions:
         probability: of methylation, mean over policy draws, in [0, 1].
         deviation: standard deviation over policy draws; 0 for a network without a policy.
         loss: binary cross-entropy of the mean probability, in nats.
+        tuned_probability: [row, block], how probable the row's policy is to tune each block, in
+            [0, 1]; None for a network without a policy.
     """
 
     probability: np.ndarray
     deviation: np.ndarray
     loss: np.ndarray
+    tuned_probability: np.ndarray | None = None
 
 
 @torch.no_grad()
@@ -46,7 +49,7 @@ def predict(
     num_draws: int,
     kind: DrawKind,
     seed: int,
-    precision: Precision = "fp32",
+    precision: Precision,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Predictions:
     """Evaluate a network; its mode (training or evaluation) is as before afterwards.
@@ -59,31 +62,48 @@ def predict(
         seed: of the policies; each subject has a stream of its own, derived from its id.
         precision: as the network was trained.
         rows_at_once: rows that pass the network together.
+
+    Returns:
+        Its loss is infinite where a logit is.
     """
+    if not len(data):
+        return Predictions(np.empty(0), np.empty(0), np.empty(0))
     was_training = network.training
     network.eval()
-    means, deviations = [], []
+    means, deviations, finite, tuned = [], [], [], []
     for rows in even_batches(np.arange(len(data)), rows_at_once):
         part = data.select(rows)
         with autocast(data.volumes.device, precision):
-            probability = _draw_probabilities(network, part, num_draws, kind, seed).double()
-        means.append(probability.mean(dim=0))
-        deviations.append(probability.std(dim=0, correction=0))
+            logits, policy = _draw_logits(network, part, num_draws, kind, seed)
+        drawn = torch.sigmoid(logits).double()
+        means.append(drawn.mean(dim=0))
+        deviations.append(drawn.std(dim=0, correction=0))
+        finite.append(torch.isfinite(logits).all(dim=0))
+        if policy is not None:
+            tuned.append(policy.double())
     network.train(was_training)
     mean = torch.cat(means).cpu().numpy()
     label = data.labels.cpu().numpy()
     likelihood = np.where(label > 0, mean, 1 - mean).clip(1e-12, 1.0)
-    return Predictions(mean, torch.cat(deviations).cpu().numpy(), -np.log(likelihood))
+    return Predictions(
+        mean,
+        torch.cat(deviations).cpu().numpy(),
+        np.where(torch.cat(finite).cpu().numpy(), -np.log(likelihood), np.inf),
+        torch.cat(tuned).cpu().numpy() if tuned else None,
+    )
 
 
-def _draw_probabilities(
+def _draw_logits(
     network: Network | Tail, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
-) -> Tensor:
-    """Probabilities [draw, row]; one draw for a network without a policy."""
+) -> tuple[Tensor, Tensor | None]:
+    """Logits [draw, row], and the agent's probability of tuning [row, block].
+
+    One draw, and None, for a network without a policy.
+    """
     volumes = data.inputs(next(network.parameters()).dtype)
     if not isinstance(network, SpotTune):
-        return torch.sigmoid(network(volumes, covariates=data.covariates)).unsqueeze(0)
+        return network(volumes, covariates=data.covariates).unsqueeze(0), None
     seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]
-    routes = draw_routes(network.tuned_probability(volumes), num_draws, kind, seeds)
-    logits = route_logits(network, volumes, routes)
-    return torch.sigmoid(with_covariates(logits, network.covariate_head, data.covariates))
+    tuned = network.tuned_probability(volumes)
+    logits = route_logits(network, volumes, draw_routes(tuned, num_draws, kind, seeds))
+    return with_covariates(logits, network.covariate_head, data.covariates), tuned

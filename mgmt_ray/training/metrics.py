@@ -1,4 +1,4 @@
-"""AUC, average precision, sensitivity and specificity, from probabilities, never from logits.
+"""AUC, average precision, Brier score, sensitivity and specificity of probabilities, not logits.
 
 For one sample or many resamples at once: a resample is a row of weights, how often each subject
 was drawn. All metrics take such rows, so a bootstrap of thousands of resamples is one array
@@ -18,7 +18,6 @@ THRESHOLD = 0.5
 SENSITIVITY_WEIGHT = 0.6
 SPECIFICITY_WEIGHT = 0.4
 
-METRICS: tuple[str, ...] = ("auc", "ap", "sen", "spe")
 METRIC_LABELS: dict[str, str] = {"auc": "AUC", "ap": "AP", "sen": "SEN", "spe": "SPE"}
 
 
@@ -105,6 +104,23 @@ def average_precision(
     # Before the first drawn subject nothing is called and the recall does not grow: precision 0.
     precision = np.divide(true_positives, called, out=np.zeros(called.shape), where=called > 0)
     return _ratio((positives * precision).sum(axis=1), positives.sum(axis=1))
+
+
+def brier(
+    labels: Integer[np.ndarray, " subject"],
+    probabilities: Float[np.ndarray, " subject"],
+    weights: Integer[np.ndarray, "resample subject"],
+) -> Float[np.ndarray, " resample"]:
+    """Mean squared difference of probability and label (Brier 1950, for two classes).
+
+    Arguments as of :func:`auc`.
+
+    Returns:
+        One score per resample, in [0, 1]: 0 is best, 0.25 what a constant 0.5 has; NaN where a
+        resample is empty.
+    """
+    errors = (probabilities - labels) ** 2
+    return _ratio((weights * errors).sum(axis=1), weights.sum(axis=1).astype(np.int64))
 
 
 def sensitivity(

@@ -24,6 +24,7 @@ def predictions() -> pd.DataFrame:
                 "probability": np.clip(draws.random(30) * 0.8 + 0.2 * labels, 0, 1),
                 "deviation": 0.0,
                 "num_members": 5,
+                "prior": 0.5,
             }
         )
         for network in ("spottune", "random", "transfer")

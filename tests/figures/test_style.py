@@ -41,6 +41,42 @@ def test_a_saved_figure_has_150_dots_per_inch_and_equal_bytes_each_time(tmp_path
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_an_svg_lies_beside_each_png_with_equal_bytes_each_time(tmp_path: Path) -> None:
+    for name, save in (("a", style.save_figure), ("b", style.save_figure)):
+        figure, (axes,) = style.panels(1, columns=1, width=3.0, height=2.0)
+        axes.plot([0, 1], label="one")
+        style.legend(axes, "legend")
+        save(figure, tmp_path / f"{name}.png")
+    first, second = ((tmp_path / f"{name}.svg").read_text(encoding="utf-8") for name in "ab")
+    assert first == second
+    assert first.startswith("<?xml")
+    assert "dc:date" not in first
+
+
+def test_deleting_a_figure_deletes_its_svg(tmp_path: Path) -> None:
+    for name in ("kept", "old"):
+        figure, _ = style.panels(1, columns=1, width=1.0, height=1.0)
+        style.save_compact_figure(figure, tmp_path / f"f_{name}.png")
+    style.delete_other_figures(tmp_path, "f_*.png", {tmp_path / "f_kept.png"})
+    assert {path.name for path in tmp_path.iterdir()} == {"f_kept.png", "f_kept.svg"}
+
+
+def test_a_legend_says_below_a_value_what_it_is_of() -> None:
+    row = {"network": "spottune", "ensemble": "best", "auc": 0.6, "auc_low": 0.5, "auc_high": 0.7}
+    metrics = pd.DataFrame([row])
+    plain = style.metric_label(metrics, "spottune", "best", "auc")
+    detailed = style.metric_label(
+        metrics, "spottune", "best", "auc", {("spottune", "best"): "PH + " * 12 + "T1"}
+    )
+    assert plain == "SpotTune 0.600 [0.500, 0.700]"
+    assert detailed.splitlines()[0] == plain
+    assert all(len(line) <= style.LEGEND_WIDTH for line in detailed.splitlines())
+    details = {("spottune", "best"): "DSC"}
+    assert style.legend_lines(metrics, ["best"]) == 1
+    assert style.legend_lines(metrics, ["best"], details) == 2
+    assert style.legend_lines(metrics, ["other"]) == 0
+
+
 def test_a_compact_figure_keeps_its_colours_and_has_equal_bytes_each_time(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "whole.png"):
         figure, (axes,) = style.panels(1, columns=1, width=4.0, height=3.0)

@@ -143,8 +143,8 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., Job]) -
         )
         for cohort in (selected.cohort, Cohort(aged))
     )
-    changed = first["probability"] != second["probability"]
-    assert first.loc[changed, "subject"].tolist() == [older]
+    changed = first.table["probability"] != second.table["probability"]
+    assert first.table.loc[changed, "subject"].tolist() == [older]
 
 
 def test_an_unreadable_age_ends_the_study_before_any_work(make_job: Callable[..., Job]) -> None:

@@ -88,10 +88,11 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
         check_trial(root / "trials" / trial.id, set(split.test))
     metrics = pd.read_csv(root / "ensembles" / "metrics.csv")
     assert set(metrics.columns) >= METRIC_COLUMNS
-    assert set(metrics["ensemble"]) == {"DSC", "Struct", "DSC+Struct", "PH", "FLAIR"}
+    groups = {"DSC", "Struct", "DSC+Struct", "PH", "FLAIR"}
+    assert set(metrics["ensemble"]) == groups | {"best overall", "forward selection"}
     assert set(metrics["num_subjects"]) == {len(split.test)}
     assert (metrics["auc_low"] <= metrics["auc"]).all()
-    assert len(pd.read_csv(root / "ensembles" / "comparisons.csv")) == 5 * 3
+    assert len(pd.read_csv(root / "ensembles" / "comparisons.csv")) == 7 * 3
     assert (root / "report.html").stat().st_size > 100_000
     check_mlflow(job, len(trials))
 
@@ -369,6 +370,28 @@ def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
     with pytest.raises(MgmtError, match=r"checkpoint_checksum differ"):
         ensemble(job, trials, other, {})
     assert not job.folder.test_openings.exists()
+
+
+def test_a_damaged_store_is_refused_before_any_trial_and_left_alone_after_the_last(
+    make_job: Callable[..., Job],
+) -> None:
+    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    selected = select(job)
+    (split,), _ = plan_study(job, selected)
+    prepare(job, selected)
+    clean = VolumeStore(job.folder.volumes, "FLAIR").path.read_bytes()
+    trained_on = split.training[0]
+    spoil(job, "FLAIR", (trained_on,))
+    with pytest.raises(MgmtError, match=rf"FLAIR.npy: the volumes of {trained_on} are not what"):
+        bring_up_to_date(job)
+    assert not job.folder.trials.exists()
+
+    VolumeStore(job.folder.volumes, "FLAIR").path.write_bytes(clean)
+    bring_up_to_date(job)
+    spoil(job, "FLAIR", (trained_on,))
+    bring_up_to_date(job)  # nothing is trained, so 20 GB need not be read
+    with pytest.raises(MgmtError, match=rf"the volumes of {trained_on} are not what was written"):
+        prepare(job, selected)
 
 
 def test_tables_of_another_split_are_not_continued(make_job: Callable[..., Job]) -> None:

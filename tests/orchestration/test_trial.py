@@ -193,3 +193,19 @@ def test_a_trial_learns_the_labels_of_its_own_split(
     assert set(validation["label"]) == {0, 1}
     for row in validation.to_dict("records"):
         assert row["label"] == 1 - label[row["subject"]]
+
+
+def test_a_trial_tells_the_prior_that_it_was_trained_with(
+    make_job: Callable[..., Job],
+) -> None:
+    job = make_job(networks=NETWORKS, training=TRAINING | {"epochs": 1, "balance": "none"})
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    run_trial(trials[0], job.inputs(selected.cohort, splits), "cpu")
+    label = {s.id: s.label for s in selected.cohort.subjects}
+    trained, _ = splits[0].fold(trials[0].fold, set(label))
+    share = sum(label[s] for s in trained) / len(trained)
+    assert job.folder.read_trial(trials[0].id)["prior"] == pytest.approx(share)
+    validation = pd.read_csv(job.folder.trial(trials[0].id) / "validation.csv")
+    assert validation["prior"].tolist() == pytest.approx([share] * len(validation))

@@ -14,14 +14,21 @@ import pytest
 from mgmt_ray.base import fingerprint, stream, write_json, write_text
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, write_cohort
 from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject
+from mgmt_ray.report.html import write_report
 from mgmt_ray.selection.criterion import EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.statistics.tables import evaluate_ensembles
+from tests.report.fabricated import write_further
 
 NETWORKS = ("spottune", "random", "transfer")
 ONE_SPLIT = SplitConfig()
+SETTINGS = """\
+cohort: {reader: upenn}
+recipe: {window: [[0, 140], [39, 211], [44, 208]], shrink: 2, shape: [70, 86, 86]}
+training: {epochs: 20, batch_size: 12, learning_rate: 1.0e-5, balance: prune}
+"""
 METRICS = ("loss", "auc", "ap", "sen", "spe", "m")
 
 
@@ -47,10 +54,10 @@ def write_study(
     write_splits(splits, out / "splits.json")
     text = f"name: {name}\nseed: 42\nnetworks:\n" + "".join(f"  {n}: {{}}\n" for n in networks)
     text += "external:\n" * bool(external) + "".join(f"  {n}: {{}}\n" for n in external)
-    write_text(out / "study.yaml", text)
+    write_text(out / "study.yaml", text + SETTINGS)
     if signal is not None:
         write_json(out / "planted.json", {"signal": signal})
-    members, predictions = [], []
+    members, predictions, validations = [], [], []
     label = {s.id: s.label for s in cohort.subjects}
     for network in networks:
         for modality in modalities:
@@ -60,8 +67,13 @@ def write_study(
                 strength = (signal or {}).get(modality, 0.0) * (network == "spottune")
                 tested = {subject: label[subject] for subject in split.test}
                 predictions.append(predict(member, tested, strength))
+                available = {s.id for s in cohort.subjects if modality in s.scans}
+                _, validating = split.fold(fold, available)
+                known = {subject: label[subject] for subject in validating}
+                validations.append(predict(member, known, strength).assign(split="validation"))
     write_table(pd.DataFrame(members), out / "ensembles" / "members.csv")
     write_table(pd.concat(predictions), out / "ensembles" / "member_predictions.csv")
+    write_table(pd.concat(validations), out / "ensembles" / "validation_members.csv")
     opening = {"time": "2024-11-21T09:00:00", "reason": "ensembles", "num_members": len(members)}
     write_text(out / "ensembles" / "test_openings.jsonl", json.dumps(opening) + "\n")
     evaluate_ensembles(out)
@@ -95,6 +107,7 @@ def make_cohort(num_subjects: int, modalities: tuple[str, ...]) -> Cohort:
                 if m not in MODALITY_GROUPS["DSC"] or i % 5 != (i // 5) % 5
             },
             mask=Path("mask.nii.gz"),
+            covariates={"sex": "FM"[i % 3 > 0], "age": f"{25 + i % 56}", "idh1": "Wildtype"},
         )
         for i in range(num_subjects)
     ]
@@ -177,6 +190,7 @@ def predict(
             "probability": 1 / (1 + np.exp(-logits)),
             "deviation": 0.05 if member["network"] == "spottune" else 0.0,
             "label": labels,
+            "prior": 0.5,
         }
     )[list(PREDICTION_COLUMNS)]
 
@@ -191,6 +205,21 @@ def make_study() -> Callable[..., Path]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic study with a signal in PH that its results show; read it, do not change it."""
     return write_study(tmp_path_factory.mktemp("study") / "out", signal={"PH": 2.0})
+
+
+@pytest.fixture(scope="session")
+def whole_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with every table there may be, and an audit; read it, do not change it."""
+    modalities = ("PH", "FA", "T1")
+    out = write_study(tmp_path_factory.mktemp("whole") / "out", None, modalities, num_epochs=3)
+    write_further(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def whole_report(whole_study: Path) -> Path:
+    """Its report."""
+    return write_report(whole_study)
 
 
 @pytest.fixture(scope="session")

@@ -92,3 +92,18 @@ def test_an_external_cohort_is_cautioned_about_like_the_test_set(nested_study: P
     # the cohort's signal is far above what honest studies reach
     assert "look for leakage" in words
     assert "look for leakage" not in " ".join(cautions(replace(results, metrics=own, external={})))
+
+
+def test_openings_for_pictures_are_told_apart_from_those_for_results(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    seen = {"purpose": "explain", "subjects": ["S0001"]}
+    once = [words for words in cautions(replace(results, openings=({}, seen))) if "seen" in words]
+    assert len(once) == 1
+    assert once[0].startswith("Test subjects were looked at once to explain")
+    often = [
+        words
+        for words in cautions(replace(results, openings=({}, seen, {}, seen)))
+        if "seen" in words
+    ]
+    assert often[0].startswith("The test set was opened 2 times")
+    assert often[1].startswith("Test subjects were looked at 2 times")

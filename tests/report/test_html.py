@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import write_text
-from mgmt_ray.report.html import write_report
+from mgmt_ray.report.html import with_code, write_report
 
 
 class Page(HTMLParser):
@@ -30,6 +30,12 @@ class Page(HTMLParser):
         assert self.open.pop() == tag, f"</{tag}> closes something else"
 
 
+def contents(report: str) -> list[str | None]:
+    """Where the table of contents leads."""
+    nav = report[report.index("<nav") : report.index("</nav>")]
+    return [a["href"] for tag, a in Page(nav + "</nav>").tags if tag == "a"]
+
+
 @pytest.fixture(scope="module")
 def report(study: Path) -> str:
     return write_report(study).read_text(encoding="utf-8")
@@ -38,7 +44,8 @@ def report(study: Path) -> str:
 def test_the_page_is_well_formed_and_loads_nothing(report: str) -> None:
     page = Page(report)
     assert page.open == []
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]
     for _, attributes in page.tags:
         for name in ("src", "href"):
             address = attributes.get(name) or ""
@@ -48,10 +55,14 @@ def test_the_page_is_well_formed_and_loads_nothing(report: str) -> None:
 
 def test_the_contents_lead_to_every_section(report: str) -> None:
     page = Page(report)
-    links = [a["href"] for tag, a in page.tags if tag == "a"]
     sections = [f"#{a['id']}" for tag, a in page.tags if tag == "section"]
-    assert links == sections
-    assert "#planted" in links
+    assert contents(report) == sections
+    assert "#planted" in sections
+    ids = [f"#{a['id']}" for _, a in page.tags if a.get("id")]
+    assert len(ids) == len(set(ids))
+    links = [a["href"] for tag, a in page.tags if tag == "a"]
+    assert {*links} <= {*ids}
+    assert links.count("#contents") == len(sections)
 
 
 def test_figures_are_saved_and_embedded_with_words_for_them(report: str, study: Path) -> None:
@@ -59,13 +70,20 @@ def test_figures_are_saved_and_embedded_with_words_for_them(report: str, study: 
     embedded = {base64.b64decode((a["src"] or "").partition(",")[2]) for a in images}
     saved = sorted((study / "figures").glob("*.png"))
     assert {path.read_bytes() for path in saved} == embedded
-    assert [path.stem for path in saved] == [
+    assert {path.stem for path in saved} == {
+        "decision",
         "precision_recall",
+        "precision_recall_chosen",
+        "reliability_best_overall",
+        "reliability_forward_selection",
         "roc",
+        "roc_chosen",
+        "subgroups",
         "training_random",
         "training_spottune",
         "training_transfer",
-    ]
+        "variance",
+    }
     assert all(len(a["alt"] or "") > 40 for a in images)
 
 
@@ -77,7 +95,7 @@ def test_training_curves_of_a_network_dropped_since_are_deleted(
     old.parent.mkdir()
     old.write_bytes(b"old")
     write_report(out)
-    assert [path.stem for path in old.parent.glob("training_*")] == ["training_random"]
+    assert [path.stem for path in old.parent.glob("training_*.png")] == ["training_random"]
 
 
 def test_a_planted_signal_that_is_found_is_told(report: str) -> None:
@@ -87,23 +105,25 @@ def test_a_planted_signal_that_is_found_is_told(report: str) -> None:
     assert "The cohort is synthetic" in report
 
 
-def test_every_auc_in_the_tables_carries_its_interval(report: str) -> None:
-    values = re.findall(r"<td>(\d\.\d{3})(\s\[\d\.\d{3}, \d\.\d{3}\])?</td>", report)
-    # 21 group rows and 15 single modalities of four metrics, 3 planted verdicts.
-    assert len([v for v in values if v[1]]) == 36 * 4 + 3
-    without = {v[0] for v in values if not v[1]}
-    section = report[report.index('id="results"') : report.index('id="comparisons"')]
-    assert not any(f"<td>{value}</td>" in section for value in without)
+def test_every_value_of_our_own_in_the_results_carries_its_interval(report: str) -> None:
+    found = re.findall(
+        r'id="table-(metrics_\w+|single_modalities|planted)">(.*?)</table>', report, re.S
+    )
+    assert len(found) == 5
+    cells = [
+        cell for _, table in found for cell in re.findall(r"<td>(\d\.\d{3})(.*?)</td>", table, re.S)
+    ]
+    ours = [rest for _, rest in cells if not re.fullmatch(r"\d", rest)]
+    # 21 group rows and 15 single modalities of four metrics, 3 planted verdicts
+    assert len(ours) == 36 * 4 + 3
+    assert all(re.fullmatch(r"\s\[\d\.\d{3}, \d\.\d{3}\]", rest) for rest in ours)
 
 
 def test_external_cohorts_have_a_section_where_there_are_any(
     nested_study: Path, report: str
 ) -> None:
     nested = write_report(nested_study).read_text(encoding="utf-8")
-    page = Page(nested)
-    links = [a["href"] for tag, a in page.tags if tag == "a"]
-    assert "#external" in links
-    assert links == [f"#{a['id']}" for tag, a in page.tags if tag == "section"]
+    assert "#external" in contents(nested)
     assert "External cohort elsewhere, predicted only" in nested
     assert 'id="external"' not in report
 
@@ -140,5 +160,14 @@ def test_all_text_from_files_is_escaped(make_study: Callable[..., Path], tmp_pat
     write_text(out / "ensembles" / "test_openings.jsonl", f'{{"reason": "{nasty}"}}\n')
     write_text(out / "provenance.json", f'{{"commit": "{nasty}", "versions": {{"{nasty}": "1"}}}}')
     report = write_report(out).read_text(encoding="utf-8")
-    assert "<script" not in report
-    assert report.count("&lt;script&gt;") == 7
+    assert report.count("<script") == 1
+    assert "alert('x')" not in report
+    # title, heading; exclusion; opening; commit and version; and in card and checklists
+    assert report.count("&lt;script&gt;") >= 7
+    card = (out / "model_card.md").read_text(encoding="utf-8")
+    assert re.search(r"(?<!\\)<", card) is None
+
+
+def test_code_is_marked_and_markup_in_it_is_text() -> None:
+    assert with_code("run `a <b>` & go") == "run <code>a &lt;b&gt;</code> &amp; go"
+    assert with_code("a ` alone <b>") == "a ` alone &lt;b&gt;"

@@ -9,6 +9,7 @@ import pytest
 from mgmt_ray.base import fingerprint
 from mgmt_ray.report import records, tables
 from mgmt_ray.report.gather import StudyResults, read_study_results
+from mgmt_ray.report.provenance import provenance_table, versions_table
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +37,26 @@ def test_single_modalities_have_a_row_for_each_network(results: StudyResults) ->
     assert len(named) == 5 * 3
 
 
-def test_p_values_stand_beside_the_papers_pair_by_pair(results: StudyResults) -> None:
-    table = tables.comparison_table(results.comparisons, ["DSC+Struct"])
-    published = {row[4]: row[6] for row in table.rows}
-    assert published == {
-        "SpotTune – Random": "0.0503",
-        "SpotTune – Transfer": "0.900",
-        "Random – Transfer": "0.0395",
-    }
-    assert {row[3] for row in table.rows} == {"0.0222"}
+def test_comparison_models_stand_beside_the_papers_forest(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    table = tables.comparison_models_table(results)
+    assert table is not None
+    rows = {row[0]: row for row in table.rows}
+    assert list(rows) == ["Radiomics forest", "Age and sex", "Tumour volume", "Prevalence"]
+    assert rows["Radiomics forest"][3::2][:4] == ("0.5764", "0.4886", "0.2174", "0.9355")
+    assert rows["Prevalence"][3] == "–"
+    assert results.networks == ("spottune", "random", "transfer")
+    assert not {"best overall", "age_sex"} & {*results.main_ensembles}
+
+
+def test_every_auc_has_both_intervals_and_a_corrected_p(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    table = tables.chance_table(results)
+    # 7 groups and 2 choices of 3 networks, 4 comparison models
+    assert len(table.rows) == 9 * 3 + 4
+    row = results.metrics.iloc[0]
+    assert table.rows[0][4] == f"[{row['auc_delong_low']:.3f}, {row['auc_delong_high']:.3f}]"
+    assert table.rows[0][6] in (f"{row['auc_p_holm']:.3g}", f"{row['auc_p_holm']:.3f}")
 
 
 def test_rules_are_counted_by_network_and_group() -> None:
@@ -98,8 +110,8 @@ def test_members_openings_and_versions_are_listed(results: StudyResults) -> None
     openings = records.openings_table(results)
     assert openings is not None
     assert openings.rows[0][-1] == "75"
-    assert records.versions_table(results).rows == (("numpy", "2.4.6"), ("torch", "2.13.0"))
-    provenance = dict(records.provenance_table(results).rows)
+    assert versions_table(results).rows == (("numpy", "2.4.6"), ("torch", "2.13.0"))
+    provenance = dict(provenance_table(results).rows)
     assert provenance["study's seed"] == "42"
     assert provenance["split's hash"] == results.splits[0].hash
     assert f"PH {fingerprint('PH')[:12]}" in provenance["volumes' checksums"]

@@ -30,6 +30,7 @@ def member(
             "deviation": 0.1,
             "label": [int(name.startswith("m")) for name in probabilities],
             "weights": "f" * 64,
+            "prior": 0.5,
         }
     )
 
@@ -213,3 +214,72 @@ def test_external_members_of_one_modality_predict_the_same_subjects() -> None:
     ).assign(split="external")
     with pytest.raises(MgmtError, match="trial spottune-PH-0-outer1 has no prediction for u"):
         ensemble(members, {})
+
+
+def out_of_fold(
+    modality: str, folds: list[dict[str, float]], seed: int = 0, network: str = "spottune"
+) -> pd.DataFrame:
+    """Validation predictions of one model: each fold's member predicts its own subjects."""
+    tables = [member(modality, fold, own, network) for fold, own in enumerate(folds)]
+    table = pd.concat(tables, ignore_index=True).assign(split="validation")
+    return table.assign(trial=table["trial"] + f"-seed{seed}")
+
+
+def test_training_subjects_are_predicted_by_the_member_that_did_not_train_on_them() -> None:
+    members = pd.concat(
+        [
+            out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}, {"m2": 0.7, "u2": 0.3}]),
+            out_of_fold("PH", [{"m1": 0.7, "u1": 0.3}, {"m2": 0.5, "u2": 0.5}], seed=1),
+            out_of_fold("T1", [{"m1": 0.2, "u1": 0.2, "u3": 0.4}, {"m2": 0.1, "u2": 0.5}]),
+        ]
+    )
+    table = ensemble(members, group_ensembles(("PH", "T1")))
+    own = table[table["ensemble"] == "DSC+Struct"]
+    assert own["subject"].tolist() == ["m1", "m2", "u1", "u2"]
+    assert own["probability"].tolist() == pytest.approx([0.5, 0.35, 0.2, 0.45])
+    assert set(own["num_members"]) == {6}
+    assert table.loc[table["ensemble"] == "Struct", "subject"].tolist() == [
+        "m1",
+        "m2",
+        "u1",
+        "u2",
+        "u3",
+    ]
+
+
+def test_a_training_subject_of_two_folds_is_refused() -> None:
+    torn = out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}, {"m2": 0.7, "u1": 0.3}])
+    with pytest.raises(MgmtError, match="spottune PH, outer split 0: u1 not validated by exactly"):
+        ensemble(torn, {})
+
+
+def test_a_training_subject_that_one_seed_lacks_is_refused() -> None:
+    uneven = [
+        out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}]),
+        out_of_fold("PH", [{"m1": 0.9}], seed=1),
+    ]
+    with pytest.raises(MgmtError, match="u1 not validated by exactly one fold"):
+        ensemble(pd.concat(uneven), {})
+
+
+def test_networks_that_validated_different_subjects_are_refused() -> None:
+    uneven = [
+        out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}]),
+        out_of_fold("PH", [{"m1": 0.9}], network="random"),
+    ]
+    with pytest.raises(MgmtError, match="random PH, outer split 0: u1 not validated, unlike"):
+        ensemble(pd.concat(uneven), {})
+
+
+def test_the_prior_of_an_ensemble_is_weighted_as_its_probability() -> None:
+    members = pd.concat(
+        [
+            member("PH", 0, {"m": 0.6, "u": 0.2}).assign(prior=0.5),
+            member("PH", 1, {"m": 0.6, "u": 0.2}).assign(prior=0.3),
+            member("FA", 0, {"m": 0.6, "u": 0.2}).assign(prior=0.2),
+        ]
+    )
+    table = ensemble(members, {"DSC+DTI": ("PH", "FA")})
+    priors = table.groupby("ensemble")["prior"].first().to_dict()
+    # members weigh equally within a modality, modalities within an ensemble
+    assert priors == pytest.approx({"DSC+DTI": 0.3, "PH": 0.4, "FA": 0.2})

@@ -29,6 +29,7 @@ def table() -> pd.DataFrame:
             "deviation": 0.0,
             "label": [0, 1, 0, 1],
             "weights": "0012e4",
+            "prior": 0.5,
         }
     )
 
@@ -50,6 +51,9 @@ def test_a_table_comes_back_to_the_last_digit_with_ids_as_text(tmp_path: Path) -
         ("deviation", float("nan"), "deviation negative or missing"),
         ("deviation", -0.1, "deviation negative or missing"),
         ("label", 2, "label neither 0 nor 1"),
+        ("prior", 1.0, r"prior not between 0 and 1 for 00012 \(b\)"),
+        ("prior", 0.0, "prior not between 0 and 1"),
+        ("prior", float("nan"), "prior not between 0 and 1"),
         ("label", 0, "two labels for 00012"),
         ("subject", "00005", r"more than one row of one trial for 00005 \(b\)"),
     ],

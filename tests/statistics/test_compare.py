@@ -32,10 +32,10 @@ def test_friedman_is_scipys_and_nemenyi_follows_its_definition() -> None:
 def test_a_shifted_network_differs_from_the_others_only() -> None:
     values = stream(1, "test").random((57, 3))
     values[:, 2] += 2
-    p = {pair[:2]: pair[2] for pair in compare_networks(values, NETWORKS).pairs}
-    assert p["spottune", "transfer"] < 0.001
-    assert p["random", "transfer"] < 0.001
-    assert p["spottune", "random"] > 0.05
+    result = compare_networks(values, NETWORKS)
+    assert result.p_of("spottune", "transfer") < 0.001
+    assert result.p_of("random", "transfer") < 0.001
+    assert result.p_of("spottune", "random") > 0.05
 
 
 def test_identical_networks_have_no_p_value() -> None:

@@ -5,17 +5,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
 from mgmt_ray.base import MgmtError, stream
+from mgmt_ray.cohort.cohort import Cohort, write_cohort
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.selection.choices import BEST_COLUMNS, FORWARD_COLUMNS
+from mgmt_ray.selection.ensemble import ENSEMBLE_COLUMNS
 from mgmt_ray.selection.predictions import read_table, write_table
-from mgmt_ray.statistics.tables import (
-    COMPARISON_COLUMNS,
-    METRIC_COLUMNS,
-    comparisons_table,
-    evaluate_ensembles,
-    metrics_table,
-)
+from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
+from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS
+from mgmt_ray.statistics.decision import DECISION_COLUMNS
+from mgmt_ray.statistics.delong import delong_interval
+from mgmt_ray.statistics.operating import OPERATING_COLUMNS
+from mgmt_ray.statistics.permutation import permutation_p, permuted_labels
+from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS
+from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS
+from mgmt_ray.statistics.tables import METRIC_COLUMNS, evaluate_ensembles, metrics_table
+from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
 
 
 def member_predictions(
@@ -37,6 +45,7 @@ def member_predictions(
                 "deviation": 0.1,
                 "label": labels,
                 "weights": "f" * 64,
+                "prior": 0.5,
             }
         )
         for network in networks
@@ -46,20 +55,33 @@ def member_predictions(
     return pd.concat(tables, ignore_index=True)
 
 
+def validation_members(members: pd.DataFrame) -> pd.DataFrame:
+    """Other subjects, each predicted by the fold that it validates."""
+    subject = "V" + members["subject"].str.removeprefix("S")
+    own = members["subject"].str.removeprefix("S").astype(int) % 2 == members["fold"]
+    return members.assign(subject=subject, split="validation")[own]
+
+
 def evaluated(out: Path, members: pd.DataFrame) -> pd.DataFrame:
     write_table(members, out / "ensembles" / "member_predictions.csv")
+    write_table(validation_members(members), out / "ensembles" / "validation_members.csv")
+    trials = members[["trial"]].drop_duplicates().assign(seed=0)
+    write_table(trials, out / "ensembles" / "members.csv")
+    labels = members.groupby("subject")["label"].first()
+    subjects = [Subject(s, int(label), {}, Path("mask.nii.gz")) for s, label in labels.items()]
+    write_cohort(Cohort(tuple(subjects)), out)
     return evaluate_ensembles(out)
 
 
 def test_a_study_is_evaluated_from_its_members_predictions(tmp_path: Path) -> None:
     metrics = evaluated(tmp_path, member_predictions())
     assert tuple(metrics.columns) == METRIC_COLUMNS
-    assert len(metrics) == 3 * 5
+    assert len(metrics) == 3 * 7
     assert set(metrics["num_subjects"]) == {57}
     assert set(metrics["num_methylated"]) == {24}
     written = read_table(tmp_path / "ensembles" / "metrics.csv", "")
     pd.testing.assert_frame_equal(written, metrics, check_dtype=False)
-    for name in ("auc", "ap", "sen", "spe"):
+    for name in ("auc", "ap", "brier", "sen", "spe"):
         assert (metrics[f"{name}_low"] < metrics[name]).all()
         assert (metrics[name] < metrics[f"{name}_high"]).all()
     predictions = read_table(tmp_path / "ensembles" / "predictions.csv", "")
@@ -74,7 +96,54 @@ def test_a_study_is_evaluated_from_its_members_predictions(tmp_path: Path) -> No
     assert row["num_members"] == 4
     comparisons = read_table(tmp_path / "ensembles" / "comparisons.csv", "")
     assert tuple(comparisons.columns) == COMPARISON_COLUMNS
-    assert len(comparisons) == 5 * 3
+    assert len(comparisons) == 7 * 3
+    variance = read_table(tmp_path / "ensembles" / "variance.csv", "")
+    assert tuple(variance.columns) == VARIANCE_COLUMNS
+    assert len(variance) == 3 * 7 * 4
+    assert variance[variance["source"] == "seeds"]["auc_deviation"].isna().all()
+    subgroups = read_table(tmp_path / "ensembles" / "subgroups.csv", "")
+    assert tuple(subgroups.columns) == SUBGROUP_COLUMNS
+    assert set(subgroups["ensemble"]) == {"best overall"}
+    for name, columns in (
+        ("validation_predictions", ENSEMBLE_COLUMNS),
+        ("best_ensembles", BEST_COLUMNS),
+        ("forward_selection", FORWARD_COLUMNS),
+        ("operating_points", OPERATING_COLUMNS),
+        ("calibration", CALIBRATION_COLUMNS),
+        ("reliability", RELIABILITY_COLUMNS),
+        ("decision", DECISION_COLUMNS),
+    ):
+        table = read_table(tmp_path / "ensembles" / f"{name}.csv", "")
+        assert tuple(table.columns) == columns
+        assert set(table["network"]) == {"spottune", "random", "transfer"}
+
+
+def test_a_rows_other_numbers_are_those_of_their_definitions(tmp_path: Path) -> None:
+    metrics = evaluated(tmp_path, member_predictions())
+    predictions = read_table(tmp_path / "ensembles" / "predictions.csv", "")
+    chosen = (predictions["network"] == "transfer") & (predictions["ensemble"] == "FA")
+    own = predictions[chosen].sort_values("subject")
+    labels, values = own["label"].to_numpy(), own["probability"].to_numpy()
+    row = metrics[(metrics["network"] == "transfer") & (metrics["ensemble"] == "FA")].iloc[0]
+    assert row["brier"] == pytest.approx(brier_score_loss(labels, values))
+    interval = delong_interval(labels, values)
+    assert row["auc_delong_low"] == pytest.approx(interval.low)
+    assert row["auc_delong_high"] == pytest.approx(interval.high)
+    assert row["auc_p"] == permutation_p(labels, values, permuted_labels(labels, 42))
+
+
+def test_permutation_p_values_are_corrected_for_one_networks_ensembles(tmp_path: Path) -> None:
+    metrics = evaluated(tmp_path, member_predictions())
+    for _, rows in metrics.groupby("network"):
+        expected = multipletests(rows["auc_p"], method="holm")[1]
+        assert list(rows["auc_p_holm"]) == pytest.approx(expected)
+
+
+def test_a_missing_table_is_named_with_what_makes_it(tmp_path: Path) -> None:
+    evaluated(tmp_path, member_predictions())
+    (tmp_path / "ensembles" / "members.csv").unlink()
+    with pytest.raises(MgmtError, match=r"members.csv: not there yet. Run `mgmt-ray ensemble"):
+        evaluate_ensembles(tmp_path)
 
 
 def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
@@ -89,13 +158,6 @@ def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
         second.sort_values(keys, ignore_index=True),
         rtol=1e-9,
     )
-
-
-def test_fewer_than_three_networks_are_not_compared(tmp_path: Path) -> None:
-    evaluated(tmp_path, member_predictions(("spottune", "random")))
-    comparisons = read_table(tmp_path / "ensembles" / "comparisons.csv", "")
-    assert comparisons.empty
-    assert tuple(comparisons.columns) == COMPARISON_COLUMNS
 
 
 def test_validation_predictions_are_not_evaluated_as_test(tmp_path: Path) -> None:
@@ -134,6 +196,7 @@ def ensemble_predictions() -> pd.DataFrame:
             "probability": [0.1, 0.2, 0.8, 0.9] * 3,
             "deviation": 0.0,
             "num_members": 5,
+            "prior": 0.5,
         }
     )
 
@@ -145,11 +208,6 @@ def test_a_test_set_of_one_class_has_no_auc() -> None:
         metrics_table(ensemble_predictions().assign(label=1), "external")
     assert "modalities of that cohort" in str(error.value)
     assert "test" not in str(error.value)
-
-
-def test_networks_of_different_subjects_are_not_compared() -> None:
-    with pytest.raises(MgmtError, match="DSC: d not predicted by all"):
-        comparisons_table(ensemble_predictions().iloc[:-1])
 
 
 def test_two_labels_of_one_subject_are_refused() -> None:

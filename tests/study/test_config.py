@@ -35,6 +35,9 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     # what only the public cohort can give
     assert content["split"].pop("left_out_with") == {"DTI": 10}
     content["split"]["left_out_with"] = {}
+    # the paper's is the forest; the others are ours
+    assert content.pop("comparisons")[0] == "radiomics_forest"
+    content["comparisons"] = ()
     assert content == plain.model_dump(exclude={"cohort", "networks", "name"})
     assert all(n.depth == 50 and n.width == 64 for n in study.networks.values())
 
@@ -52,6 +55,22 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
         (MINIMAL + "training: {epoch: 3}\n", "training.epoch: unknown key"),
         (MINIMAL + "training: {epochs: 0}\n", r"training.epochs: .*found 0"),
         (MINIMAL.replace("kind: random", "kind: best"), r"networks.random.kind: .*'spottune'"),
+        (MINIMAL + "comparisons: [forest]\n", "comparisons.0: .*'radiomics_forest'"),
+        (MINIMAL + "comparisons: [age_sex, age_sex]\n", "comparisons: one is listed twice"),
+        (
+            MINIMAL + "comparisons: [radiomics_forest]\n",
+            "radiomics_forest takes T1, FLAIR, T1GD, T2, not in cohort.modalities. Add it there",
+        ),
+        (
+            MINIMAL.replace("[PH]", "[T1, T2, T1GD, FLAIR], mask_labels: [1]")
+            + "comparisons: [radiomics_forest]\n",
+            r"masks that tell necrosis \(1\), edema \(2\)",
+        ),
+        (
+            MINIMAL.replace("{random: {kind", "{prevalence: {kind") + "comparisons: [prevalence]\n",
+            "networks: prevalence is a comparison model; rename it",
+        ),
+        (MINIMAL + "forest: {trees: 0}\n", "forest.trees: .*found 0"),
         (MINIMAL + "inputs: [[FA]]\n", "inputs: FA not in cohort.modalities"),
         (MINIMAL + "inputs: [[PH], [PH]]\n", "listed twice"),
         (MINIMAL + "sweep: {learning_rate: [0.1, -1]}\n", "sweep.learning_rate: .*greater than 0"),

@@ -13,7 +13,9 @@ def test_prediction_is_the_mean_over_the_draws(make_network, make_data) -> None:
         for block in network.blocks:
             for p in block.tuned.parameters():
                 p.add_(0.1 * torch.randn(p.shape))
-    result = predict(network, data, num_draws=20, kind="independent", seed=42, rows_at_once=2)
+    result = predict(
+        network, data, num_draws=20, kind="independent", rows_at_once=2, seed=42, precision="fp32"
+    )
     network.eval()
     volumes = data.volumes.float()
     seeds = [stream_seed(42, "policy", s) for s in data.subjects]
@@ -38,7 +40,7 @@ def test_prediction_is_the_mean_over_the_draws(make_network, make_data) -> None:
 def test_evaluation_leaves_mode_and_statistics_as_they_were(make_network, make_data) -> None:
     network = make_network("random").train()
     before = network.resnet.bn1.running_mean.clone()
-    result = predict(network, make_data(3, 5), num_draws=1, kind="sobol", seed=1)
+    result = predict(network, make_data(3, 5), num_draws=1, kind="sobol", seed=1, precision="fp32")
     assert network.training
     assert torch.equal(network.resnet.bn1.running_mean, before)
     assert (result.deviation == 0).all()
@@ -46,7 +48,22 @@ def test_evaluation_leaves_mode_and_statistics_as_they_were(make_network, make_d
 
 def test_a_subjects_prediction_does_not_depend_on_the_others(make_network, make_data) -> None:
     network, data = make_network("spottune"), make_data(4, 5)
-    together = predict(network, data, num_draws=8, kind="sobol", seed=1)
-    alone = predict(network, data.select(np.array([2])), num_draws=8, kind="sobol", seed=1)
+    settings = {"num_draws": 8, "kind": "sobol", "seed": 1, "precision": "fp32"}
+    together = predict(network, data, **settings)
+    alone = predict(network, data.select(np.array([2])), **settings)
     # convolutions of another batch size may round differently
     assert alone.probability[0] == pytest.approx(together.probability[2], abs=1e-6)
+
+
+def test_the_loss_of_an_infinite_logit_is_infinite(make_network, make_data) -> None:
+    network, data = make_network("random"), make_data(4, 5)
+    with torch.no_grad():
+        network.resnet.fc.bias.fill_(float("inf"))
+    result = predict(network, data, num_draws=1, kind="sobol", seed=1, precision="fp32")
+    assert np.isinf(result.loss).all()
+
+
+def test_nobody_is_predicted_where_there_is_nobody(make_network, make_data) -> None:
+    nobody = make_data(4, 5).select(np.array([], dtype=int))
+    settings = {"num_draws": 2, "kind": "sobol", "seed": 1, "precision": "fp32"}
+    assert len(predict(make_network("spottune"), nobody, **settings).probability) == 0

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    recall_score,
+    roc_auc_score,
+)
 
 from mgmt_ray.base import stream
 from mgmt_ray.training.metrics import (
     auc,
     average_precision,
+    brier,
     once,
     score,
     sensitivity,
@@ -28,6 +34,7 @@ def split(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([r[0] for r in rows]), np.array([r[1] / 8 for r in rows])
 
 
+@settings(deadline=None)  # the first call of scikit-learn's imports, and other work, take long
 @given(cases)
 def test_metrics_agree_with_scikit_learn_ties_included(rows: list[tuple[int, int]]) -> None:
     labels, probabilities = split(rows)
@@ -36,6 +43,7 @@ def test_metrics_agree_with_scikit_learn_ties_included(rows: list[tuple[int, int
     expected = [
         (auc, roc_auc_score(labels, probabilities)),
         (average_precision, average_precision_score(labels, probabilities)),
+        (brier, brier_score_loss(labels, probabilities)),
         (sensitivity, recall_score(labels, called)),
         (specificity, recall_score(labels, called, pos_label=0)),
     ]
@@ -52,7 +60,7 @@ def test_weights_mean_repeated_subjects(rows: list[tuple[int, int]], random: obj
     if not 0 < labels[repeated].sum() < len(repeated):
         return
     ones = once(len(repeated))
-    for metric in (auc, average_precision, sensitivity, specificity):
+    for metric in (auc, average_precision, brier, sensitivity, specificity):
         weighted = metric(labels, probabilities, weights)[0]
         again = metric(labels[repeated], probabilities[repeated], ones)[0]
         assert weighted == pytest.approx(again, abs=1e-12)
@@ -75,7 +83,7 @@ def test_many_resamples_at_once_equal_each_alone() -> None:
     draws = stream(0, "test")
     labels, probabilities = draws.integers(0, 2, 20), draws.random(20).round(1)
     weights = draws.integers(0, 3, (50, 20))
-    for metric in (auc, average_precision, sensitivity, specificity):
+    for metric in (auc, average_precision, brier, sensitivity, specificity):
         together = metric(labels, probabilities, weights)
         alone = [metric(labels, probabilities, row[None])[0] for row in weights]
         np.testing.assert_array_equal(together, alone)
@@ -94,6 +102,7 @@ def test_what_a_missing_class_leaves_undefined_is_nan() -> None:
     assert np.isnan(average_precision(labels, probabilities, one)[0])
     assert np.isnan(sensitivity(labels, probabilities, one)[0])
     assert specificity(labels, probabilities, one)[0] == pytest.approx(2 / 3)
+    assert np.isnan(brier(labels, probabilities, 0 * one)[0])
 
 
 def test_a_missing_class_leaves_its_scores_undefined() -> None:

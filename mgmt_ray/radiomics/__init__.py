@@ -1,0 +1,1 @@
+"""The comparison models: six radiomic features with a forest, and logistic regressions."""

@@ -1,0 +1,151 @@
+"""The report's sections, in their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report import records, tables
+from mgmt_ray.report.agent import agent_section
+from mgmt_ray.report.audit import audit_section, audit_sentence
+from mgmt_ray.report.beyond import calibration_section, decision_section, operating_section
+from mgmt_ray.report.card import CardPart, card_section
+from mgmt_ray.report.checklist import checklist_section
+from mgmt_ray.report.cohort import read_scans
+from mgmt_ray.report.combinations import combinations_section
+from mgmt_ray.report.comparisons import comparisons_section
+from mgmt_ray.report.curves import curves_section, training_pictures
+from mgmt_ray.report.diverged import diverged_table
+from mgmt_ray.report.exploring import subgroups_section, variance_section
+from mgmt_ray.report.external import external_cohorts
+from mgmt_ray.report.facts import Fact
+from mgmt_ray.report.files import files_section
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.headline import headline, verdict_on_planted
+from mgmt_ray.report.patients import patients_table
+from mgmt_ray.report.provenance import provenance_table, versions_table
+from mgmt_ray.report.section import Section
+from mgmt_ray.statistics.intervals import NUM_RESAMPLES
+from mgmt_ray.statistics.paper import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
+from mgmt_ray.statistics.planted import planted_verdict
+
+
+def all_sections(
+    out: Path, results: StudyResults, facts: dict[str, Fact], card: tuple[CardPart, ...]
+) -> list[Section]:
+    """Every section of a study's report; saves its figures on the way.
+
+    Args:
+        out: the study's folder.
+        results: read from there.
+        facts: what the study knows of itself.
+        card: the model card.
+
+    Raises:
+        MgmtError: a file of the cohort's inspection is damaged.
+    """
+    figures = out / "figures"
+    sections = [
+        Section("summary", "Summary", {"sentences": [*headline(results), audit_sentence(results)]}),
+        audit_section(results),
+        *_planted(results),
+        _subjects(results),
+        Section(
+            "scans", "Scans", {"scans": read_scans(out, results.cohort, results.cohort.modalities)}
+        ),
+        _results(results),
+        *_external(out, results),
+        combinations_section(results),
+        comparisons_section(results),
+        curves_section(results, figures),
+        operating_section(results),
+        calibration_section(results, figures),
+        decision_section(results, figures),
+        variance_section(results, figures),
+        subgroups_section(results, figures),
+        agent_section(results, figures),
+        _training(results, figures),
+        *_lists(results),
+        card_section(card),
+        checklist_section(facts),
+        _provenance(results),
+    ]
+    return [*sections, files_section(sections)]
+
+
+def _lists(results: StudyResults) -> list[Section]:
+    members, openings = records.members_table(results), records.openings_table(results)
+    return [
+        Section("members", "Members", {"members": members}),
+        Section("openings", "Openings of the test set", {"openings": openings}),
+    ]
+
+
+def _planted(results: StudyResults) -> list[Section]:
+    if results.planted is None:
+        return []
+    signal = {m: s for m, s in (results.planted.get("signal") or {}).items() if s != 0}
+    own = results.metrics[
+        results.metrics["ensemble"].isin((*results.main_ensembles, *results.inputs))
+    ]
+    verdicts = planted_verdict(own, results.planted, results.groups)
+    content = {
+        "signal": ", ".join(f"{m} (strength {s})" for m, s in signal.items()),
+        "sentence": verdict_on_planted(verdicts, bool(signal)),
+        "verdicts": tables.planted_table(verdicts),
+    }
+    return [Section("planted", "What was planted", content)]
+
+
+def _subjects(results: StudyResults) -> Section:
+    content = {
+        "patients": patients_table(results),
+        "flow": records.flow_table(results),
+        "missing_groups": records.missing_groups_table(results),
+        "split": records.split_table(results),
+        "split_notes": records.split_notes(results),
+        "citation": CITATION,
+    }
+    return Section("subjects", "Subjects", content)
+
+
+def _results(results: StudyResults) -> Section:
+    content = {
+        "networks": [tables.network_table(results, network) for network in results.networks],
+        "single_inputs": tables.single_input_table(results),
+        "models": tables.comparison_models_table(results),
+        "chance": tables.chance_table(results),
+        "other_published": tables.other_published_table(),
+        "synthetic": results.planted is not None,
+        "citation": CITATION,
+        "paper_subjects": NUM_TEST_SUBJECTS,
+        "paper_methylated": NUM_TEST_METHYLATED,
+        "num_resamples": NUM_RESAMPLES,
+        "shown": ", ".join(network_label(network) for network in results.networks),
+    }
+    return Section("results", "Results on the test set", content)
+
+
+def _external(out: Path, results: StudyResults) -> list[Section]:
+    if not results.external:
+        return []
+    return [Section("external", "External cohorts", {"cohorts": external_cohorts(out, results)})]
+
+
+def _training(results: StudyResults, figures: Path) -> Section:
+    content = {
+        "rules": tables.rules_table(results.members),
+        "trainings": records.training_table(results),
+        "diverged": diverged_table(results),
+        "all": training_pictures(results, figures),
+    }
+    return Section("training", "Training", content)
+
+
+def _provenance(results: StudyResults) -> Section:
+    content = {
+        "provenance": provenance_table(results),
+        "versions": versions_table(results),
+        "config_text": results.config_text,
+    }
+    return Section("provenance", "Provenance", content)

@@ -1,0 +1,90 @@
+"""Who the subjects are: table 1 of Schmitz et al. 2024."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.table import NOTHING, Table
+from mgmt_ray.splits.split import label_by_training
+from mgmt_ray.statistics.paper import NUM_SUBJECTS, PAPER_AGE_BANDS, PAPER_CHARACTERISTICS
+
+
+def patients_table(results: StudyResults) -> Table:
+    """Sex and age bands by methylation of all who train or are tested, beside the paper's.
+
+    Percentages of subjects are of all of them, those of methylated and unmethylated of the row.
+    Where each split fits a cut-off for the labels, they are those of the first split.
+    """
+    split = results.splits[0]
+    used = {i for s in results.splits for i in (*s.training, *s.test)}
+    subjects = [s for s in results.cohort.subjects if s.id in used]
+    label = label_by_training(split, results.cohort)
+    sexes, bands = sorted_by_sex(subjects), sorted_by_age(subjects)
+    rows = []
+    for name, who in {"all": subjects, **sexes, **bands}.items():
+        if not who and name not in PAPER_CHARACTERISTICS:
+            continue
+        methylated = sum(label[s.id] for s in who)
+        ours = _cells(methylated, len(who) - methylated, len(subjects))
+        paper = PAPER_CHARACTERISTICS.get(name)
+        rows.append((_words(name), *ours, *_published(name, paper)))
+    header = ("Characteristic", "Subjects", "Methylated", "Unmethylated")
+    theirs = tuple(f"paper's\n{cell.lower()}" for cell in header[1:])
+    caption = "Characteristics of the subjects, beside table 1 of the paper"
+    return Table("patients", caption, (*header, *theirs), tuple(rows))
+
+
+def sorted_by_sex(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:
+    """Subjects by male, female and unknown sex."""
+    found: dict[str, list[Subject]] = {"male": [], "female": [], "sex not known": []}
+    for subject in subjects:
+        sex = _covariate(subject, "sex")
+        name = "sex not known" if math.isnan(sex) else "male" if sex > 0 else "female"
+        found[name].append(subject)
+    return found
+
+
+def sorted_by_age(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:
+    """Subjects by the paper's bands of age in years; younger and unknown ones apart."""
+    names = ("under 18", *PAPER_AGE_BANDS, "age not known")
+    found: dict[str, list[Subject]] = {name: [] for name in names}
+    for subject in subjects:
+        years = _covariate(subject, "age")
+        bands = [n for n, (low, high) in PAPER_AGE_BANDS.items() if low <= years < high]
+        other = "age not known" if math.isnan(years) else "under 18"
+        found[bands[0] if bands else other].append(subject)
+    return found
+
+
+def _covariate(subject: Subject, name: str) -> float:
+    """NaN also where the cohort's table says something that is neither age nor sex."""
+    try:
+        ((value,),) = read_covariates([subject], ("age",) if name == "age" else ("sex",)).values()
+    except MgmtError:
+        return math.nan
+    return value
+
+
+def _cells(methylated: int, unmethylated: int, total: int) -> tuple[str, str, str]:
+    number = methylated + unmethylated
+    return (_share(number, total), _share(methylated, number), _share(unmethylated, number))
+
+
+def _published(name: str, paper: tuple[int, int] | None) -> tuple[str, str, str]:
+    if name == "all":
+        sexes = [PAPER_CHARACTERISTICS[sex] for sex in ("male", "female")]
+        paper = (sum(m for m, _ in sexes), sum(u for _, u in sexes))
+    return _cells(*paper, NUM_SUBJECTS) if paper else (NOTHING, NOTHING, NOTHING)
+
+
+def _share(number: int, of: int) -> str:
+    return f"{number} ({100 * number / of:.1f} %)" if of else str(number)
+
+
+def _words(name: str) -> str:
+    return f"{name} years" if name in PAPER_AGE_BANDS or name == "under 18" else name

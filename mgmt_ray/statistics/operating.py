@@ -1,0 +1,89 @@
+"""Operating points: how often calls are right, at thresholds that validation chose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Integer
+
+from mgmt_ray.statistics.adapted import (
+    AS_PREDICTED,
+    PRIOR_CORRECTED,
+    THRESHOLD_CHOSEN,
+    Adapted,
+    mean_fits,
+)
+from mgmt_ray.statistics.intervals import Interval, exact_interval
+from mgmt_ray.training.metrics import THRESHOLD
+
+POINTS: tuple[str, ...] = ("0.5", "validation", "prior")
+"""Threshold 0.5 as in the paper; the one chosen on validation; 0.5 after the correction for the
+training prior."""
+
+_VERSIONS = (AS_PREDICTED, THRESHOLD_CHOSEN, PRIOR_CORRECTED)
+
+RATES: tuple[str, ...] = ("sen", "spe", "ppv", "npv")
+OPERATING_COLUMNS: tuple[str, ...] = (
+    "network",
+    "ensemble",
+    "point",
+    "threshold",
+    *(f"{rate}{bound}" for rate in RATES for bound in ("", "_low", "_high")),
+)
+"""``threshold`` is in the probabilities as predicted, its mean over outer splits."""
+
+
+def operating_points_table(adapted: Adapted) -> pd.DataFrame:
+    """Rates of the test subjects at each point, with exact intervals.
+
+    Args:
+        adapted: see :func:`.adapted.adapt`.
+
+    Returns:
+        :data:`OPERATING_COLUMNS`; a rate of nobody (as PPV where none is called methylated) NaN.
+    """
+    fits = mean_fits(adapted.fits)
+    rows: list[dict[str, object]] = []
+    for (network, name), group in adapted.probabilities.groupby(
+        ["network", "ensemble"], sort=False
+    ):
+        labels = group["label"].to_numpy(dtype=np.int64)
+        fit = fits[str(network), str(name)]
+        thresholds = (THRESHOLD, fit["threshold"], fit["prior_threshold"])
+        for point, version, threshold in zip(POINTS, _VERSIONS, thresholds, strict=True):
+            called = group[version].to_numpy(dtype=float) >= THRESHOLD
+            row = {"network": network, "ensemble": name, "point": point, "threshold": threshold}
+            for rate, interval in rates(labels, called).items():
+                row |= {rate: interval.value}
+                row |= {f"{rate}_low": interval.low, f"{rate}_high": interval.high}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(OPERATING_COLUMNS))
+
+
+def rates(
+    labels: Integer[np.ndarray, " subject"], called: Bool[np.ndarray, " subject"]
+) -> dict[str, Interval]:
+    """Sensitivity, specificity and predictive values with Clopper and Pearson's intervals.
+
+    The intervals of PPV and NPV take the number of calls as given; both values hold for the
+    prevalence of these subjects.
+
+    Args:
+        labels: 1 methylated, 0 unmethylated.
+        called: whether a subject is called methylated.
+
+    Returns:
+        By name (see :data:`RATES`), in [0, 1]; NaN where there is nobody to be right about.
+    """
+    methylated = labels == 1
+    right = {
+        "sen": called[methylated],
+        "spe": ~called[~methylated],
+        "ppv": methylated[called],
+        "npv": ~methylated[~called],
+    }
+    nan = float("nan")
+    return {
+        rate: exact_interval(int(r.sum()), len(r)) if len(r) else Interval(nan, nan, nan)
+        for rate, r in right.items()
+    }

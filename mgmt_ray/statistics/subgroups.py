@@ -1,0 +1,127 @@
+"""How the chosen ensembles do in parts of the test set: by sex, age and IDH status."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from mgmt_ray.cohort.covariates import SEX
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.selection.choices import BEST_OVERALL
+from mgmt_ray.statistics.comparisons import COMPARISON_MODELS
+from mgmt_ray.statistics.delong import delong_interval
+from mgmt_ray.statistics.differences import resample_model
+from mgmt_ray.statistics.intervals import (
+    Interval,
+    bootstrap_weights,
+    column_names,
+    exact_interval,
+    interval_columns,
+)
+from mgmt_ray.training.metrics import called_rightly, once
+
+UNKNOWN_LEVEL = "unknown"
+LEVELS: Mapping[str, tuple[str, ...]] = {
+    "sex": ("female", "male", UNKNOWN_LEVEL),
+    "age": ("under 18", "18-29", "30-49", "50-69", "70+", UNKNOWN_LEVEL),
+    "idh": ("wildtype", "mutated", UNKNOWN_LEVEL),
+}
+"""Levels by attribute; the age bands in years are those of Schmitz et al. 2024, table 1."""
+
+AGE_BANDS = ((18, "under 18"), (30, "18-29"), (50, "30-49"), (70, "50-69"), (math.inf, "70+"))
+IDH_COLUMNS = ("idh1", "idh")
+
+SUBGROUP_COLUMNS: tuple[str, ...] = (
+    "attribute",
+    "level",
+    "network",
+    "ensemble",
+    "num_subjects",
+    "num_methylated",
+    *column_names("auc", "sen", "spe", "brier"),
+)
+_UNDEFINED = Interval(math.nan, math.nan, math.nan)
+
+
+def subgroups_table(
+    predictions: pd.DataFrame, subjects: Iterable[Subject], seed: int = 42
+) -> pd.DataFrame:
+    """AUC, SEN, SPE and Brier of each network's best ensemble and each simple model, by subgroup.
+
+    AUC has :func:`delong_interval`'s interval, which stays honest where the few subjects of a
+    subgroup happen to be perfectly separated (a bootstrap's shrinks to a point); SEN and SPE have
+    exact ones, Brier a stratified bootstrap's. Differences between subgroups are not tested.
+
+    Args:
+        predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them; of networks the
+            ensembles named "best overall" are shown.
+        subjects: of the cohort, with their covariates.
+        seed: of the bootstrap.
+
+    Returns:
+        :data:`SUBGROUP_COLUMNS`, levels in the order of :data:`LEVELS`, those without test
+        subjects left out; NaN where a class that a metric needs is missing, and for bounds of AUC
+        where one has a single subject.
+    """
+    levels = {subject.id: subject_levels(subject) for subject in subjects}
+    shown = predictions[
+        (predictions["ensemble"] == BEST_OVERALL) | predictions["network"].isin(COMPARISON_MODELS)
+    ]
+    rows: list[dict[str, object]] = []
+    for attribute, names in LEVELS.items():
+        level = shown["subject"].map({subject: own[attribute] for subject, own in levels.items()})
+        for name in names:
+            rows += [
+                {"attribute": attribute, "level": name, "network": network, "ensemble": ensemble}
+                | _metrics(own.sort_values("subject"), seed)
+                for (network, ensemble), own in shown[level == name].groupby(
+                    ["network", "ensemble"], sort=False
+                )
+            ]
+    return pd.DataFrame(rows).reindex(columns=list(SUBGROUP_COLUMNS))
+
+
+def subject_levels(subject: Subject) -> dict[str, str]:
+    """A subject's level of each attribute; what is missing or cannot be read is "unknown"."""
+    known = {name.lower(): text.strip().lower() for name, text in subject.covariates.items()}
+    sex = SEX.get(known.get("sex", ""), math.nan)
+    idh = next((known[name] for name in IDH_COLUMNS if name in known), "")
+    return {
+        "sex": UNKNOWN_LEVEL if math.isnan(sex) else "male" if sex > 0 else "female",
+        "age": _age_band(known.get("age", "")),
+        "idh": _idh(idh),
+    }
+
+
+def _age_band(text: str) -> str:
+    try:
+        years = float(text.removesuffix("+"))  # public tables hide the oldest as 90+
+    except ValueError:
+        return UNKNOWN_LEVEL
+    return next((band for end, band in AGE_BANDS if 0 <= years < end), UNKNOWN_LEVEL)
+
+
+def _idh(text: str) -> str:
+    if "wild" in text:
+        return "wildtype"
+    # UCSF-PDGM names the mutation (IDH1 p.R132H, IDH2 p.Arg172Trp); "NOS/NEC" is no result.
+    return "mutated" if "mut" in text or "132" in text or "172" in text else UNKNOWN_LEVEL
+
+
+def _metrics(predictions: pd.DataFrame, seed: int) -> dict[str, object]:
+    labels = predictions["label"].to_numpy(dtype=np.int64)
+    model = resample_model(predictions, bootstrap_weights(labels, seed))
+    intervals = {"auc": delong_interval(labels, model.probabilities)}
+    for name, label in (("sen", 1), ("spe", 0)):
+        right, total = called_rightly(labels, model.probabilities, once(len(labels)), label)
+        known = bool(total[0])
+        intervals[name] = exact_interval(int(right[0]), int(total[0])) if known else _UNDEFINED
+    intervals["brier"] = model.interval("brier")
+    return {
+        "num_subjects": len(labels),
+        "num_methylated": int(labels.sum()),
+        **interval_columns(intervals),
+    }

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgmt_ray.base import stream
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.orchestration.audit.audited import permute_labels
+from mgmt_ray.orchestration.audit.check import Check
+from mgmt_ray.orchestration.audit.stores import noise_like, with_slabs, write_changed_copy
+from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.prepare import prepare_volumes
+from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.store import VolumeStore
+
+
+def test_labels_are_dealt_to_persons_and_their_numbers_stay() -> None:
+    subjects = [
+        Subject(f"S{i:02}", int(i < 8), {"PH": Path("x")}, Path("m"), score=i / 20)
+        for i in range(20)
+    ]
+    subjects += [replace(subjects[0], id="S00_again", person="S00")]
+    cohort = Cohort(tuple(subjects))
+    dealt = permute_labels(cohort, stream(0, "audit", "permuted labels"))
+    known = {s.id: (s.label, s.score) for s in dealt.subjects}
+    assert known["S00"] == known["S00_again"]
+    once = [known[f"S{i:02}"] for i in range(20)]
+    assert Counter(once) == Counter((s.label, s.score) for s in subjects[:20])
+    assert once != [(s.label, s.score) for s in subjects[:20]]
+    again = permute_labels(cohort, stream(0, "audit", "permuted labels"))
+    assert again == dealt != permute_labels(cohort, stream(1, "audit", "permuted labels"))
+
+
+def test_slabs_darken_every_other_pair_of_planes_and_leave_the_background() -> None:
+    volumes = np.full((2, 6, 3, 3), 0.8, np.float16)
+    volumes[:, :, 0] = 0
+    slabs = with_slabs(volumes)
+    assert slabs.dtype == np.float16
+    assert not slabs[:, :, 0].any()
+    assert (slabs[:, [0, 1, 4, 5]] == volumes[:, [0, 1, 4, 5]]).all()
+    assert slabs[:, 2:4, 1:] == pytest.approx(0.2, abs=1e-3)  # float16's step at 0.2
+
+
+def test_a_changed_copy_is_a_sound_store_and_its_source_stays(tmp_path: Path) -> None:
+    config = SyntheticConfig(
+        subjects=4, grid=(24, 28, 28), modalities=("FLAIR",), without_dti=0, without_dsc=0
+    )
+    synthesize(config, tmp_path / "cohort")
+    reading = read_upenn(
+        UpennConfig(reader="upenn", root=tmp_path / "cohort", modalities=("FLAIR",))
+    )
+    recipe = RecipeConfig(window=((2, 22), (2, 26), (2, 26)), shape=(10, 12, 12), rounds=0)
+    folder, target = tmp_path / "volumes", tmp_path / "copy"
+    cohort = Cohort(reading.subjects)
+    placement = Placement("in-process")
+    prepare_volumes(cohort, ("FLAIR",), recipe, folder, placement, lambda done, total: None)
+    source = VolumeStore(folder, "FLAIR")
+    chosen = source.ids[1]
+
+    def change(subject: str, volumes: np.ndarray) -> np.ndarray:
+        return noise_like(volumes, stream(0, subject)) if subject == chosen else volumes
+
+    write_changed_copy(folder, "FLAIR", target, change)
+    copy = VolumeStore(target, "FLAIR")
+    copy.verify()
+    source.verify()
+    assert copy.ids == source.ids and copy.checksum != source.checksum
+    before, after = (store.load(source.ids, ["original"]) for store in (source, copy))
+    same = [(b == a).all() for b, a in zip(before, after, strict=True)]
+    assert same == [subject != chosen for subject in source.ids]
+    assert after[1].min() > 0 and after[1].max() <= 1
+    changed = (target / "FLAIR.npy").stat().st_mtime_ns
+    write_changed_copy(folder, "FLAIR", target, change)
+    assert (target / "FLAIR.npy").stat().st_mtime_ns == changed
+
+
+def test_a_check_that_passed_says_what_was_found_and_no_more() -> None:
+    check = Check("twins", "passed", "nobody is twice there", "nobody is")
+    assert str(check) == "passed    twins: nobody is."
+    failed = replace(check, outcome="failed", found="two are", remedy="Look at both.")
+    assert str(failed) == (
+        "failed    twins: two are. Expected: nobody is twice there. Look at both."
+    )

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mgmt_ray.report.audit import audit_section, audit_sentence
+from mgmt_ray.report.gather import read_study_results
+
+
+def test_each_check_has_its_verdict(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    section = audit_section(results)
+    assert section.content["alarm"]
+    assert section.content["checks"].rows[1] == (
+        "twins",
+        "failed",
+        "no scan twice",
+        "S0001 and S0002 are one scan",
+        "Exclude one of them.",
+    )
+    assert audit_sentence(results) == (
+        "Audit of then: 1 of 3 checks passed; failed: twins; not done: permuted labels."
+    )
+
+
+def test_an_audit_without_a_failure_is_no_alarm(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    assert results.audit is not None
+    passed = [check for check in results.audit["checks"] if check["outcome"] == "passed"]
+    calm = replace(results, audit={**results.audit, "checks": passed})
+    assert not audit_section(calm).content["alarm"]
+    assert audit_sentence(calm) == "Audit of then: 1 of 1 checks passed."
+
+
+def test_a_study_that_was_not_audited_says_how(study: Path) -> None:
+    results = read_study_results(study)
+    assert "run `mgmt-ray audit STUDY`" in audit_sentence(results)
+    assert "run `mgmt-ray audit STUDY`" in audit_section(results).missing

@@ -1,0 +1,101 @@
+"""Sections that show a table of their own: rates, calibration, decision, variance, agent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.report import agent, beyond, exploring, science
+from mgmt_ray.report.gather import StudyResults, read_study_results
+from mgmt_ray.selection.choices import BEST_OVERALL
+from mgmt_ray.selection.predictions import write_table
+
+
+@pytest.fixture(scope="module")
+def results(whole_study: Path) -> StudyResults:
+    return read_study_results(whole_study)
+
+
+def test_without_its_file_a_section_is_one_line_with_the_command(
+    results: StudyResults, tmp_path: Path
+) -> None:
+    bare = replace(results, further={})
+    sections = [
+        beyond.operating_section(bare),
+        beyond.calibration_section(bare, tmp_path),
+        beyond.decision_section(bare, tmp_path),
+        exploring.variance_section(bare, tmp_path),
+        exploring.subgroups_section(bare, tmp_path),
+        agent.agent_section(bare, tmp_path),
+    ]
+    for section in sections:
+        assert "mgmt-ray ensemble STUDY" in section.missing
+        assert ".csv" in section.missing
+        assert not section.content
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_chosen_and_comparison_models_lead(results: StudyResults) -> None:
+    content = beyond.operating_section(results).content
+    first = {(row[0], row[1]) for row in content["first"].rows}
+    assert first == {
+        *((e, n) for e in science.CHOSEN for n in ("SpotTune", "Random", "Transfer")),
+        *(("–", n) for n in ("Radiomics forest", "Age and sex", "Tumour volume", "Prevalence")),
+    }
+    points = results.further["operating_points"]
+    assert len(content["first"].rows) + len(content["others"].rows) == len(points)
+
+
+def test_without_a_choice_the_groups_lead(results: StudyResults) -> None:
+    points = results.further["operating_points"]
+    groups = points[points["ensemble"].isin(results.groups)]
+    rows = science.leading(groups, results.comparison_models, results.main_ensembles)
+    assert rows.all()
+
+
+def test_points_have_names_for_readers(results: StudyResults) -> None:
+    rows = beyond.operating_section(results).content["first"].rows
+    assert [row[2] for row in rows[:3]] == ["0.5", "chosen on validation", "prior corrected"]
+
+
+def test_net_benefit_is_told_at_the_nearest_thresholds(results: StudyResults) -> None:
+    decision = results.further["decision"]
+    table = beyond.decision_table(decision[decision["ensemble"] == BEST_OVERALL])
+    assert table.header[2:] == ("at 0.2", "at 0.3", "at 0.4", "at 0.5")
+    own = decision[(decision["ensemble"] == BEST_OVERALL) & (decision["network"] == "random")]
+    nearest = own.iloc[(own["threshold"] - 0.3).abs().argmin()]
+    (row,) = [row for row in table.rows if row[1] == "Random"]
+    assert row[3] == f"{nearest['net_benefit']:.3f}"
+    assert table.rows[0][3] == f"{nearest['treat_all']:.3f}"
+
+
+def test_every_source_of_variance_has_a_column(results: StudyResults) -> None:
+    variance = results.further["variance"]
+    table = exploring.variance_table(variance)
+    first = variance.iloc[0]
+    column = table.header.index(first["source"])
+    assert table.rows[0][column] == f"{first['auc_deviation']:.4f} ({first['num']})"
+    seeds = {row[table.header.index("seeds")] for row in table.rows}
+    assert seeds == {"– (1)"}
+
+
+def test_the_agents_table_tells_classes_and_folds(results: StudyResults) -> None:
+    policies = results.further["policies"]
+    (row, *_) = agent.agent_table(policies).rows
+    own = policies[policies["modality"] == "PH"].filter(like="block_")
+    assert row[:4] == ("SpotTune", "PH", "5", f"{own.to_numpy().mean():.3f}")
+
+
+def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path) -> None:
+    none = replace(results, further={"policies": results.further["policies"].head(0)})
+    assert agent.agent_section(none, tmp_path).missing == "No network of this study has an agent."
+
+
+def test_a_table_of_another_version_is_refused(tmp_path: Path, results: StudyResults) -> None:
+    path = tmp_path / "ensembles" / "calibration.csv"
+    write_table(results.further["calibration"].drop(columns="ece"), path)
+    with pytest.raises(MgmtError, match="no column ece, so another version"):
+        science.read_further(path.parent)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from MLstatkit import Delong_test
+from scipy.special import expit, logit
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from mgmt_ray.base import stream
+from mgmt_ray.statistics.delong import delong_interval, delong_p, delong_variance
+
+PAPER_LABELS = np.repeat([1, 0], [24, 33])
+
+
+def two_models(case: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draws = stream(case, "test")
+    labels = draws.permutation(PAPER_LABELS)
+    shared = draws.normal(size=57)
+    a = expit(shared + draws.normal(size=57) + 0.9 * labels)
+    b = expit(shared + draws.normal(size=57) + 0.3 * labels)
+    return (labels, a.round(1), b.round(1)) if ties else (labels, a, b)
+
+
+def plain_variance(labels: np.ndarray, values: np.ndarray) -> float:
+    """DeLong et al. 1988, eq. 5, pair by pair."""
+    order = np.sign(values[labels == 1][:, None] - values[labels == 0][None, :])
+    psi = (1 + order) / 2
+    return psi.mean(axis=1).var(ddof=1) / len(psi) + psi.mean(axis=0).var(ddof=1) / psi.shape[1]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("case", range(4))
+def test_intervals_and_differences_are_those_of_mlstatkit(case: int, ties: bool) -> None:
+    labels, a, b = two_models(case, ties)
+    _, p, bounds, _, auc, _, info = Delong_test(labels, a, b)
+    assert info["method"] == "delong"
+    # Both are sums of a few dozen terms; MLstatkit's bounds are on the probability's scale.
+    assert delong_p(labels, a, b) == pytest.approx(p, rel=1e-9)
+    deviation = (auc - bounds[0]) / norm.ppf(0.975)
+    assert delong_variance(labels, a) == pytest.approx(deviation**2, rel=1e-9)
+    interval = delong_interval(labels, a)
+    half = norm.ppf(0.975) * deviation / (auc * (1 - auc))
+    expected = (auc, expit(logit(auc) - half), expit(logit(auc) + half))
+    assert (interval.value, interval.low, interval.high) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_variance_is_that_of_the_definition(ties: bool) -> None:
+    labels, a, b = two_models(9, ties)
+    for values in (a, b, 1 - a):
+        expected = plain_variance(labels, values)
+        assert delong_variance(labels, values) == pytest.approx(expected, rel=1e-12)
+        assert delong_interval(labels, values).value == pytest.approx(roc_auc_score(labels, values))
+
+
+def test_perfect_separation_has_the_exact_interval_of_disjoint_pairs() -> None:
+    values = np.linspace(0, 1, 57)
+    labels = np.repeat([0, 1], [33, 24])
+    assert delong_variance(labels, values) == 0
+    interval = delong_interval(labels, values)
+    # 24 of 24 pairs in order: (0.025)^(1/24) = 0.8575
+    assert (interval.value, interval.high) == (1, 1)
+    assert interval.low == pytest.approx(0.025 ** (1 / 24))
+    wrong_way = delong_interval(1 - labels, values)
+    assert (wrong_way.value, wrong_way.low) == (0, 0)
+    assert wrong_way.high == pytest.approx(1 - 0.025 ** (1 / 24))
+
+
+def test_small_samples_of_a_strong_model_are_covered_perfect_separation_included() -> None:
+    draws = stream(0, "coverage")
+    labels = np.repeat([1, 0], [8, 10])
+    shift, true_auc = np.sqrt(2) * norm.ppf(0.95), 0.95
+    intervals = [
+        delong_interval(labels, draws.normal(size=18) + shift * labels) for _ in range(2000)
+    ]
+    assert sum(i.value == 1 for i in intervals) > 200
+    # 0.95 less what 18 subjects cost the normal approximation; 4 standard errors are 0.02
+    assert np.mean([i.low <= true_auc <= i.high for i in intervals]) > 0.92
+
+
+def test_a_constant_model_has_auc_one_half_for_certain() -> None:
+    interval = delong_interval(PAPER_LABELS, np.full(57, 0.3))
+    assert (interval.value, interval.low, interval.high) == (0.5, 0.5, 0.5)
+
+
+def test_models_of_the_same_order_do_not_differ() -> None:
+    labels, a, _ = two_models(0, False)
+    assert delong_p(labels, a, a**3) == 1
+
+
+def test_the_p_value_is_uniform_when_models_are_equally_good() -> None:
+    draws = stream(0, "null")
+    p = [
+        delong_p(PAPER_LABELS, *(draws.normal(size=(2, 57)) + 0.8 * PAPER_LABELS))
+        for _ in range(1000)
+    ]
+    # 4 standard errors at 1000 are 0.028 and 0.063
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.028)
+    assert np.mean(np.array(p) < 0.5) == pytest.approx(0.5, abs=0.063)
+
+
+def test_what_cannot_be_tested_is_nan() -> None:
+    perfect, constant = np.arange(4) / 4, np.full(4, 0.5)
+    assert np.isnan(delong_p(np.array([0, 0, 1, 1]), perfect, constant))
+    assert np.isnan(delong_variance(np.array([0, 0, 0, 1]), perfect))
+    single = delong_interval(np.array([0, 1, 0, 0]), perfect)
+    assert single.value == pytest.approx(1 / 3)
+    assert np.isnan([single.low, single.high]).all()
+    assert np.isnan(delong_interval(np.zeros(4, dtype=int), perfect).value)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mgmt_ray.statistics.shortcut import family_p, numbers_tell, rank_areas, voxels_tell
+
+
+def labels_of(number: int) -> np.ndarray:
+    return (np.arange(number) % 5 < 2).astype(np.int64)
+
+
+def permuted_of(labels: np.ndarray, number: int) -> np.ndarray:
+    random = np.random.default_rng(1)
+    return np.stack([random.permutation(labels) for _ in range(number)])
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_every_area_is_scikit_learns_ties_included(kind: type) -> None:
+    random = np.random.default_rng(0)
+    numbers = np.round(random.normal(size=(40, 33)), 1).astype(kind)
+    numbers[:10] = np.abs(numbers[:10])
+    numbers[10] = 0.0
+    labels = labels_of(33)
+    labellings = np.concatenate([labels[None], permuted_of(labels, 3)])
+    expected = [[roc_auc_score(row, number) for row in labellings] for number in numbers]
+    # ranks and their sums are exact in float32 here
+    np.testing.assert_allclose(rank_areas(numbers, labellings), expected, atol=1e-12)
+
+
+def test_a_minus_zero_is_a_zero() -> None:
+    numbers = np.array([[-0.0, 0.0, 0.5, 0.5]], dtype=np.float16)
+    assert rank_areas(numbers, np.array([[1, 0, 1, 0]]))[0, 0] == 0.5
+
+
+def test_a_voxel_with_the_label_is_found_and_others_are_at_chance() -> None:
+    random = np.random.default_rng(2)
+    labels = labels_of(60)
+    volumes = random.random((60, 4, 5, 6)).astype(np.float16)
+    volumes[:, 2, 3, 1] = 0.2 + 0.6 * labels
+    telling = voxels_tell(volumes, labels, permuted_of(labels, 200))
+    assert telling.areas[2, 3, 1] == 1.0
+    assert family_p(0.5, telling.chance) == pytest.approx(1 / 201)
+    rest = np.abs(telling.areas - 0.5)
+    rest[2, 3, 1] = 0.0
+    # 119 voxels without a label: the best of them is an ordinary maximum of chance
+    assert family_p(float(rest.max()), telling.chance) > 0.05
+
+
+def test_voxels_that_hardly_anybody_fills_are_not_asked() -> None:
+    labels = labels_of(60)
+    volumes = np.zeros((60, 1, 1, 2), dtype=np.float16)
+    volumes[:2, 0, 0, 0] = 1.0
+    volumes[:, 0, 0, 1] = labels
+    telling = voxels_tell(volumes, labels, permuted_of(labels, 10))
+    assert telling.areas.ravel().tolist() == [0.5, 1.0]
+
+
+def test_the_corrected_p_is_uniform_where_nothing_tells() -> None:
+    random = np.random.default_rng(3)
+    labels = labels_of(30)
+    permuted = permuted_of(labels, 199)
+    p = []
+    for _ in range(200):
+        telling = numbers_tell(random.normal(size=(20, 30)), labels, permuted)
+        p.append(family_p(float(np.abs(telling.areas - 0.5).max()), telling.chance))
+    # 200 studies: 0.05 ± 0.046 is three standard errors
+    assert np.mean(np.array(p) <= 0.05) < 0.096
+    assert np.mean(p) == pytest.approx(0.5, abs=0.062)  # 3 × sqrt(1/12/200)
