@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from benchmarks.naive_routes import make_network
 from mgmt_ray.nets.build import Network
-from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet, volume_set
 from mgmt_ray.training.loop import TrainingState
 from mgmt_ray.training.precision import arrange, compiled
 from mgmt_ray.training.step import train_step
+from mgmt_ray.training.tasks import make_task
 
 NUM_BATCHES = 2
 
@@ -45,9 +44,9 @@ class OurTraining:
         self.config, self.data = config, data
         self.optimizer = TrainingState(network, config).optimizer
         self.network = compiled(network, config, data.volumes.device).train()
-        self.num_blocks = network.num_routed_blocks
+        self.task = make_task(network, data, config)
         self.random = np.random.default_rng(0)
-        self.noise = torch.Generator().manual_seed(0)
+        self.draw = self.task.noise(0, 1)
 
     def step(self) -> None:
         rows = self.random.permutation(len(self.data))[: self.config.batch_size]
@@ -55,12 +54,10 @@ class OurTraining:
             self.network,
             self.optimizer,
             self.data.select(rows),
-            gumbel_noise(len(rows), self.num_blocks, self.noise),
-            keep=None,
-            weights=None,
+            self.task,
+            self.draw(len(rows)),
             num_rows=len(rows),
             num_workers=1,
-            precision=self.config.precision,
         )
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from mgmt_ray.figures import style
 
 TRAIN_COLOUR = "#9a9a9a"
-_KEPT_MARKERS = {"best_m": "o", "last_epoch": "s"}
+_FALLBACK = "last_epoch"
 _CURVES = (("loss", "loss (nats)"), ("auc", "AUC"))
 
 
@@ -21,7 +21,8 @@ def training_figure(epochs: pd.DataFrame, members: pd.DataFrame, network: str) -
     """Loss and AUC over epochs of one network, a row of two panels per modality.
 
     Every member is a thin line, on its training folds and on its validation fold. A filled dot
-    marks the epoch kept for the best M, an open square a last epoch kept because none qualified.
+    marks the epoch kept for the best M (of a slice classifier, the best accuracy), an open square a
+    last epoch kept because none qualified.
 
     Args:
         epochs: the trials' epochs.csv with a column ``trial``.
@@ -46,7 +47,8 @@ def training_figure(epochs: pd.DataFrame, members: pd.DataFrame, network: str) -
                     0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)), zorder=1
                 )
                 place.set_ylim(-0.03, 1.03)
-    _explain(figure, network)
+    by_accuracy = (own["rule"] == "best_accuracy").any()
+    _explain(figure, network, "accuracy" if by_accuracy else "M")
     return figure
 
 
@@ -62,23 +64,23 @@ def _draw_member(
     place.plot(
         [epoch],
         validation[epochs["epoch"] == epoch],
-        marker=_KEPT_MARKERS[rule],
+        marker="s" if rule == _FALLBACK else "o",
         markersize=5,
-        markerfacecolor=colour if rule == "best_m" else "white",
+        markerfacecolor="white" if rule == _FALLBACK else colour,
         markeredgecolor=colour,
         linestyle="none",
         zorder=3,
     )
 
 
-def _explain(figure: Figure, network: str) -> None:
+def _explain(figure: Figure, network: str, best: str) -> None:
     """One legend for all panels, above them."""
     colour = style.network_colour(network)
     mark: dict[str, Any] = {"linestyle": "none", "markersize": 5, "markeredgecolor": colour}
     handles = [
         Line2D([], [], color=TRAIN_COLOUR, linewidth=1.5, label="training folds"),
         Line2D([], [], color=colour, linewidth=1.5, label="validation fold"),
-        Line2D([], [], marker="o", markerfacecolor=colour, label="kept: best M", **mark),
+        Line2D([], [], marker="o", markerfacecolor=colour, label=f"kept: best {best}", **mark),
         Line2D([], [], marker="s", markerfacecolor="white", label="kept: last epoch", **mark),
     ]
     figure.legend(

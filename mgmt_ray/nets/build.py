@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -12,9 +12,13 @@ from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.medicalnet import inflate_stem, load_medicalnet
 from mgmt_ray.nets.plain import PlainNetwork
 from mgmt_ray.nets.resnet3d import ARCHITECTURES, Depth, ResNet3d
+from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.nets.slice_classifier import SliceClassifier
 from mgmt_ray.nets.spottune import SpotTune
 
 Network = SpotTune | PlainNetwork
+SliceNetwork = SegmentationNetwork | SliceClassifier
+AnyNetwork = Network | SliceNetwork
 
 
 class NetworkConfig(Config):
@@ -55,6 +59,45 @@ class NetworkConfig(Config):
     def pretrained(self) -> bool:
         """Whether training starts from a checkpoint."""
         return self.kind != "random"
+
+
+class SegmentationConfig(Config):
+    """The network that segments slices (SPEC section B)."""
+
+    pretrained: ClassVar[bool] = False
+    covariates: ClassVar[tuple[Covariate, ...]] = ()
+    start_from: ClassVar[None] = None
+
+    kind: Literal["segmentation"] = "segmentation"
+    width: int = Field(32, ge=8, multiple_of=8, description="channels of its first stage")
+    shape: tuple[int, int] = Field(description="height and width of the slices")
+
+
+class SliceClassifierConfig(Config):
+    """The network that classifies slices (SPEC section B); nothing of it can be chosen."""
+
+    pretrained: ClassVar[bool] = False
+    covariates: ClassVar[tuple[Covariate, ...]] = ()
+    start_from: ClassVar[None] = None
+
+    kind: Literal["slice_classifier"] = "slice_classifier"
+
+
+AnyNetworkConfig: TypeAlias = NetworkConfig | SegmentationConfig | SliceClassifierConfig
+"""What one trial trains."""
+
+
+def build_any(
+    config: AnyNetworkConfig, channels: int, temperature: float, checkpoint: Path | None
+) -> AnyNetwork:
+    """Build a network of volumes or slices; arguments as of :func:`build`."""
+    match config:
+        case SegmentationConfig():
+            return SegmentationNetwork(config.width, config.shape)
+        case SliceClassifierConfig():
+            return SliceClassifier()
+        case NetworkConfig():
+            return build(config, channels, temperature, checkpoint)
 
 
 def build(

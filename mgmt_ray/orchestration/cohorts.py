@@ -120,9 +120,15 @@ def _select(
     name: str, config: CohortConfig, study: StudyConfig, folder: StudyFolder, placement: Placement
 ) -> _Found:
     reading = read(config)
+    recipe = study.recipe if study.takes_volumes else study.slices
     with stage(f"check {name}" if name else "check files") as step:
         found = inspect_cohort(
-            reading.subjects, study.recipe, config.mask_labels, folder.inspections, placement, step
+            reading.subjects,
+            recipe,
+            config.mask_labels,
+            folder.inspections,
+            placement,
+            step,
         )
     _refuse_window(found, study)
     hashes = {subject: {**seen.hashes, **_of_mask(seen)} for subject, seen in found.items()}

@@ -24,7 +24,12 @@ from mgmt_ray.orchestration.evaluated import (
     mark_evaluated,
 )
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import Unseen, predict_members, write_policies
+from mgmt_ray.orchestration.prediction import (
+    Unseen,
+    predict_members,
+    write_policies,
+    write_slices,
+)
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import read_predictions, write_table
@@ -136,14 +141,21 @@ def run_ensemble(
     write_table(pd.concat(test), folder.ensembles / "member_predictions.csv")
     write_table(pd.concat(validation), folder.ensembles / "validation_members.csv")
     write_policies(predicted.policies, folder)
+    write_slices(predicted.slices, folder)
     evaluate_ensembles(folder.root)
     mark_evaluated(folder, wanted)
     return True
 
 
 def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:
-    """Raise MgmtError where a member's weights are not those that its training left."""
-    for trial, checksum in zip(members.trials, members.table["weights"], strict=True):
+    """Raise MgmtError where a member's weights are not those that its training left.
+
+    A slice classifier's are its own and those of the segmentation of its fold.
+    """
+    needed = [need for trial in members.trials for need in trial.needs[:1]]
+    told = [inputs.folder.read_trial(need.id)["weights"] for need in needed]
+    every = [*zip(members.trials, members.table["weights"], strict=True)]
+    for trial, checksum in [*every, *zip(needed, told, strict=True)]:
         path = inputs.folder.weights(trial.id)
         if file_checksum(path) != checksum:
             raise MgmtError(
@@ -167,7 +179,7 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
         )
     diverged = {"rule": DIVERGED, "epoch": 0, "m": None}
     rows = []
-    for trial in trials:
+    for trial in (t for t in trials if t.tells_methylation):
         result = inputs.folder.read_trial(trial.id)
         selection = result.get("selection", diverged)
         rows.append(
@@ -195,7 +207,7 @@ def _open_test_sets(inputs: TrialInputs, members: Members) -> list[Unseen]:
         refuse_torn_persons(split, inputs.cohort)
         label = label_by_training(split, inputs.cohort)
         test = {subject: label[subject] for subject in split.test}
-        unseen.append(Unseen("test", inputs.folder.volumes, test, inputs.cohort))
+        unseen.append(Unseen("test", inputs.folder, test, inputs.cohort))
     log_opening(
         inputs.folder,
         {

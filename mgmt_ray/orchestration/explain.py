@@ -63,7 +63,10 @@ def explain_subjects(
     predictions = read_table(inputs.folder.ensembles / "predictions.csv", _COMMAND)
     members = _evaluated_members(trials, inputs)
     ids = _chosen_subjects(subjects, predictions, inputs)
-    existing = list(dict.fromkeys(trial.modality for trial in members.trials))
+    volumetric = (trial for trial in members.trials if not trial.takes_slices)
+    existing = list(dict.fromkeys(trial.modality for trial in volumetric))
+    if not existing:
+        raise MgmtError("explain: draws evidence of networks of volumes, and this study has none.")
     chosen = list(dict.fromkeys(modalities)) or existing
     _refuse_unknown("--modalities", "modality of a model", chosen, existing)
     facts = {"purpose": EXPLAIN, "num_subjects": len(ids), "subjects": list(ids)}
@@ -141,14 +144,15 @@ def explain_modality(
         placement: with launcher "ray", Ray must be connected.
         predictions: of the ensembles, whose probabilities are shown.
     """
-    trials = [trial for trial in members.trials if trial.modality == modality]
+    of_input = (trial for trial in members.trials if trial.modality == modality)
+    trials = [trial for trial in of_input if not trial.takes_slices]
     tasks = [(trial, unseen) for trial in trials if (unseen := _unseen(trial, ids, inputs)).label]
     maps = on_members(
         _maps, tasks, (method, inputs, placement), placement, lambda done, number: None
     )
     label = {s: value for _, unseen in reversed(tasks) for s, value in unseen.label.items()}
-    of_input = predictions[predictions["ensemble"] == modality]
-    probability = of_input.set_index(["network", "subject"])["probability"]
+    own = predictions[predictions["ensemble"] == modality]
+    probability = own.set_index(["network", "subject"])["probability"]
     explained = []
     for subject in ids:
         found: dict[str, list[np.ndarray]] = {}
@@ -169,7 +173,7 @@ def _unseen(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> Unseen:
     split = inputs.splits[trial.outer]
     label = label_by_training(split, inputs.cohort)
     own = {subject: label[subject] for subject in ids if subject in split.test}
-    return Unseen("test", inputs.folder.volumes, own, inputs.cohort)
+    return Unseen("test", inputs.folder, own, inputs.cohort)
 
 
 def _maps(

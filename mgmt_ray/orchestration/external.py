@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.cohort.cohort import Cohort
@@ -16,13 +15,15 @@ from mgmt_ray.orchestration.evaluated import (
     mark_evaluated,
 )
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import Unseen, predict_members
+from mgmt_ray.orchestration.prediction import Unseen, predict_members, write_slices
 from mgmt_ray.orchestration.trial import TrialInputs, covariates_checksum
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
+from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import name_some, write_table
 from mgmt_ray.statistics.tables import evaluate_ensembles
+from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.config import EvaluationConfig
 
@@ -115,9 +116,10 @@ def predict_external(
     refuse_unfit_external(name, external, inputs.cohort, models)
     refuse_start_on_external(name, external, trials)
     members = find_members(trials, inputs)
-    tasks = _tasks(members.trials, external, folder.volumes)
-    channels = sorted({channel for trial, _ in tasks for channel in trial.channels})
-    volumes = {c: VolumeStore(folder.volumes, c).checksum for c in channels}
+    tasks = _tasks(members.trials, external, folder)
+    read = {(c, trial.takes_slices) for trial, _ in tasks for c in trial.channels}
+    volumes = {c: VolumeStore(folder.volumes, c).checksum for c, slices in read if not slices}
+    sliced = {c: SliceStore(folder.slices, c).checksum for c, slices in read if slices}
     settings = {"evaluation": evaluation.model_dump(mode="json")}
     named = {name for trial, _ in tasks for name in trial.network_config.covariates}
     facts = {
@@ -125,6 +127,7 @@ def predict_external(
         "volumes": volumes,
         "covariates": covariates_checksum(external, sorted(named)),
     }
+    facts |= {"slices": sliced} if sliced else {}
     wanted = fingerprint(members.facts | settings | facts)
     if is_evaluated(folder, wanted):
         return False
@@ -132,18 +135,21 @@ def predict_external(
     refuse_changed_weights(members, inputs)
     subjects = {"num_subjects": len(external.subjects), "cohort_hash": external.hash}
     log_opening(folder, {"purpose": f"external {name}", **subjects, **members.names})
-    table = predict_members(tasks, inputs, evaluation, placement, progress).table
-    write_table(table, folder.ensembles / "member_predictions.csv")
+    predicted = predict_members(tasks, inputs, evaluation, placement, progress)
+    write_table(predicted.table, folder.ensembles / "member_predictions.csv")
+    write_slices(predicted.slices, folder)
     evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
     mark_evaluated(folder, wanted)
     return True
 
 
-def _tasks(members: Sequence[Trial], external: Cohort, volumes: Path) -> list[tuple[Trial, Unseen]]:
+def _tasks(
+    members: Sequence[Trial], external: Cohort, folder: StudyFolder
+) -> list[tuple[Trial, Unseen]]:
     """Each member that has somebody to predict, with the subjects that have its modalities."""
     tasks = []
     for trial in members:
         label = {s.id: s.label for s in external.subjects if s.has_all(trial.channels)}
         if label:
-            tasks.append((trial, Unseen("external", volumes, label, external)))
+            tasks.append((trial, Unseen("external", folder, label, external)))
     return tasks

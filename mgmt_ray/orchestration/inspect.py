@@ -11,26 +11,26 @@ from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import Step
 from mgmt_ray.orchestration.spread import spread
 from mgmt_ray.preprocess.inspection import (
+    AnyRecipe,
     Inspection,
     inspect_subject,
     inspection_key,
     read_inspection,
     write_inspection,
 )
-from mgmt_ray.preprocess.recipe import RecipeConfig
 
 
 @dataclass(frozen=True, slots=True)
 class _Against:
     """What files are compared with."""
 
-    recipe: RecipeConfig
+    recipe: AnyRecipe
     mask_labels: tuple[int, ...]
 
 
 def inspect_cohort(
     subjects: Sequence[Subject],
-    recipe: RecipeConfig,
+    recipe: AnyRecipe,
     mask_labels: tuple[int, ...],
     folder: Path,
     placement: Placement,
@@ -40,7 +40,7 @@ def inspect_cohort(
 
     Args:
         subjects: as a reader found them.
-        recipe: whose window must hold the tumours.
+        recipe: whose window must hold the tumours, if it has one.
         mask_labels: that a mask may have beside 0.
         folder: keeps the inspections.
         placement: with launcher "ray", Ray must be connected.

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
+from mgmt_ray.nets.build import NetworkConfig, SegmentationConfig
+from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.evaluate import ROWS_AT_ONCE
+from mgmt_ray.training.segmentation_task import SLICES_AT_ONCE
 
 
 def memory_words(
-    trial: Trial, shape: tuple[int, ...], device: str, does: Literal["trains", "predicts with"]
+    trial: Trial, volumes: Path, device: str, does: Literal["trains", "predicts with"]
 ) -> tuple[str, str]:
-    """What memory follows from, and what its user could make smaller."""
+    """What memory follows from, and what its user could make smaller.
+
+    Args:
+        trial: that runs.
+        volumes: folder of the volume store, for the shape of volumes.
+        device: as torch names it.
+        does: what it does.
+    """
     network, training = trial.network_config, trial.training_config
-    volume = " × ".join(map(str, (len(trial.channels), *shape)))
-    at_once = training.batch_size if does == "trains" else ROWS_AT_ONCE
-    what = (
-        f"trial {trial.id} {does} {trial.network} ({network.kind}, depth {network.depth}, width "
-        f"{network.width}) on {device}, in batches of {at_once} volumes of {volume}"
-    )
+    trains = does == "trains"
+    if isinstance(network, NetworkConfig):
+        shape = VolumeStore(volumes, trial.channels[0]).volume_shape
+        volume = " × ".join(map(str, (len(trial.channels), *shape)))
+        at_once = f"{training.batch_size if trains else ROWS_AT_ONCE} volumes of {volume}"
+        kind = f"{network.kind}, depth {network.depth}, width {network.width}"
+        batch_size = "training.batch_size"
+    else:
+        at_once = f"{training.batch_size if trains else SLICES_AT_ONCE} slices"
+        kind, stage = "slice classifier", "classification"
+        if isinstance(network, SegmentationConfig):
+            kind, stage = f"segmentation, width {network.width}", "segmentation"
+        batch_size = f"networks.{trial.network}.{stage}.batch_size"
+    what = f"trial {trial.id} {does} {trial.network} ({kind}) on {device}, in batches of {at_once}"
     less = ["a larger share of the GPU (--gpus)"] if device.startswith("cuda") else []
-    if does == "trains":
-        less += ["more workers (--workers)", "a smaller training.batch_size"]
+    if trains:
+        less += ["more workers (--workers)", f"a smaller {batch_size}"]
     if training.precision == "fp32":
-        less.append("training.precision bf16")
-    if not network.pretrained:
+        less.append("training.precision bf16" if not trial.takes_slices else "precision bf16")
+    if not network.pretrained and trial.stage == 0:
         less.append(f"a smaller width of networks.{trial.network}")
     return what, f"Give it {', '.join([*less, 'or a machine with more memory'])}."

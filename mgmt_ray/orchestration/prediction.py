@@ -15,16 +15,20 @@ import torch
 from mgmt_ray.base import stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
-from mgmt_ray.nets.build import Network, build
+from mgmt_ray.nets.build import Network, NetworkConfig, build
+from mgmt_ray.nets.slice_classifier import SliceClassifier
 from mgmt_ray.orchestration.connect import fetch
 from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.trial import TrialInputs, load_volumes
-from mgmt_ray.preprocess.store import VolumeStore
+from mgmt_ray.orchestration.slice_data import load_segmenter, open_slices, slices_to_classify
+from mgmt_ray.orchestration.slice_trial import by_patient, classified_slices
+from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.trial_sets import load_volumes
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_weights
+from mgmt_ray.training.classification_task import classify
 from mgmt_ray.training.config import EvaluationConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import Predictions, predict
@@ -40,13 +44,13 @@ class Unseen:
 
     Attributes:
         split: what they are to the study.
-        volumes: folder of their volume store.
+        folder: of the study, or of an external cohort, with their volumes and slices.
         label: by subject; these are predicted, in this order.
         cohort: whose subjects they are.
     """
 
     split: Literal["test", "external"]
-    volumes: Path
+    folder: StudyFolder
     label: Mapping[str, int]
     cohort: Cohort
 
@@ -59,10 +63,12 @@ class MemberPredictions:
         table: the columns of ``PREDICTION_COLUMNS``.
         policies: a row per subject and member with an agent: how probable it is to tune each block
             (``block_1`` is the first), in [0, 1]; empty where no member has an agent.
+        slices: a row per subject's slice and member that takes slices; empty without such members.
     """
 
     table: pd.DataFrame
     policies: pd.DataFrame
+    slices: pd.DataFrame
 
 
 def predict_members(
@@ -121,18 +127,27 @@ def on_members(
 
 def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
     """Write policies.csv beside the predictions; where there are none, no earlier one stays."""
-    path = folder.ensembles / "policies.csv"
-    if policies.empty:
+    _write_or_forget(policies, folder.ensembles / "policies.csv")
+
+
+def write_slices(slices: pd.DataFrame, folder: StudyFolder) -> None:
+    """Write slice_predictions.csv likewise."""
+    _write_or_forget(slices, folder.ensembles / "slice_predictions.csv")
+
+
+def _write_or_forget(table: pd.DataFrame, path: Path) -> None:
+    if table.empty:
         path.unlink(missing_ok=True)
     else:
-        write_table(policies, path)
+        write_table(table, path)
 
 
 def read_member(trial: Trial, inputs: TrialInputs) -> Network:
-    """A finished trial's network with its weights, on the CPU."""
-    checkpoint = inputs.checkpoint if trial.network_config.pretrained else None
-    temperature = trial.training_config.temperature
-    network = build(trial.network_config, len(trial.channels), temperature, checkpoint)
+    """A finished trial's network of volumes with its weights, on the CPU."""
+    config = trial.network_config
+    assert isinstance(config, NetworkConfig), "networks of slices are read with their segmentation"
+    checkpoint = inputs.checkpoint if config.pretrained else None
+    network = build(config, len(trial.channels), trial.temperature, checkpoint)
     load_weights(network, inputs.folder.weights(trial.id))
     return network
 
@@ -142,7 +157,8 @@ def read_unseen(unseen: Unseen, trial: Trial, device: str) -> VolumeSet:
     names = trial.network_config.covariates
     known = read_covariates(unseen.cohort.subjects, names) if names else None
     ids = tuple(unseen.label)
-    return load_volumes(unseen.volumes, trial.channels, unseen.label, ids, device, covariates=known)
+    volumes = unseen.folder.volumes
+    return load_volumes(volumes, trial.channels, unseen.label, ids, device, covariates=known)
 
 
 def _predict(
@@ -150,13 +166,14 @@ def _predict(
     inputs: TrialInputs,
     evaluation: EvaluationConfig,
     placement: Placement,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One member's prediction table, and its policies (no row for one without an agent)."""
+) -> MemberPredictions:
+    """What one member says."""
     torch.set_num_threads(placement.threads)
     trial, unseen = task
     device, precision = placement.device, trial.training_config.precision
-    shape = VolumeStore(unseen.volumes, trial.channels[0]).volume_shape
-    with memory_shortage_told(*memory_words(trial, shape, device, "predicts with")):
+    with memory_shortage_told(*memory_words(trial, unseen.folder.volumes, device, "predicts with")):
+        if trial.takes_slices:
+            return _predict_slices(trial, unseen, inputs, device)
         data = read_unseen(unseen, trial, device)
         network = read_member(trial, inputs).to(device)
         arrange(network, precision)
@@ -172,13 +189,30 @@ def _predict(
     return _tables(trial, unseen, data, predictions, inputs.folder.read_trial(trial.id))
 
 
+def _predict_slices(
+    trial: Trial, unseen: Unseen, inputs: TrialInputs, device: str
+) -> MemberPredictions:
+    """Of a slice classifier behind the segmentation of its fold; a patient has the slices' mean."""
+    precision, facts = trial.training_config.precision, inputs.folder.read_trial(trial.id)
+    segmenter = load_segmenter(trial.needs[0], inputs.folder, device)
+    store = open_slices(unseen.folder.slices, trial)
+    data, rows = slices_to_classify(store, tuple(unseen.label), segmenter, unseen.label, device)
+    network = SliceClassifier()
+    load_weights(network, inputs.folder.weights(trial.id))
+    arrange(network.to(device), precision)
+    probability = classify(network, data, precision)[:, 0].tolist()
+    slices = classified_slices(trial, unseen.split, data, rows, probability)
+    table = by_patient(trial, slices, facts["weights"], facts["prior"])
+    return MemberPredictions(table, pd.DataFrame(), slices)
+
+
 def _tables(
     trial: Trial,
     unseen: Unseen,
     data: VolumeSet,
     predictions: Predictions,
     trained: Mapping[str, Any],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> MemberPredictions:
     columns: dict[str, Any] = {
         "subject": data.subjects,
         "split": unseen.split,
@@ -194,7 +228,8 @@ def _tables(
         "prior": trained["prior"],
     }
     table = pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
-    return table, _policies(trial, table, predictions.tuned_probability)
+    policies = _policies(trial, table, predictions.tuned_probability)
+    return MemberPredictions(table, policies, pd.DataFrame())
 
 
 def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd.DataFrame:
@@ -207,8 +242,10 @@ def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd
     return policies
 
 
-def _joined(done: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> MemberPredictions:
-    tables, policies = zip(*done, strict=True)
+def _joined(done: Sequence[MemberPredictions]) -> MemberPredictions:
     return MemberPredictions(
-        pd.concat(tables, ignore_index=True), pd.concat(policies, ignore_index=True)
+        *(
+            pd.concat([getattr(one, name) for one in done], ignore_index=True)
+            for name in ("table", "policies", "slices")
+        )
     )

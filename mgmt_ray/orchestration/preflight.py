@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.nets.build import build
+from mgmt_ray.nets.build import build_any
 from mgmt_ray.orchestration.trial import TrialInputs, checkpoint_checksum
 from mgmt_ray.orchestration.warm_start import find_start, refuse_unfit_start
 from mgmt_ray.study.config import StudyConfig
@@ -26,9 +26,9 @@ def refuse_unfit_networks(study: StudyConfig, trials: Sequence[Trial], inputs: T
     """
     _refuse_missing_checkpoint(study)
     # networks of the same configuration differ only in their number of channels
-    different = {(t.network, len(t.channels)): t for t in trials}
+    different = {(t.network, t.stage, len(t.channels)): t for t in trials}
     for trial in different.values():
-        build(trial.network_config, len(trial.channels), 1.0, study.checkpoint)
+        build_any(trial.network_config, len(trial.channels), 1.0, study.checkpoint)
     for trial in trials:
         start = find_start(trial)
         if start:

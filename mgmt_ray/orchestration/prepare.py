@@ -1,4 +1,4 @@
-"""Making volumes: one Ray task per subject computes, this process alone writes."""
+"""Making volumes and slices: a Ray task per subject computes, this process alone writes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import Step, say, stage
 from mgmt_ray.orchestration.spread import spread
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.slice_plan import SliceTask, plan_slice_store
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.slice_store import SliceStore
+from mgmt_ray.preprocess.slice_writer import SliceWriter
+from mgmt_ray.preprocess.slices import SubjectSlices, make_slices, slice_sources
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.preprocess.store_plan import SubjectTask, plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
@@ -97,6 +102,51 @@ def prepare_volumes(
         if faults:
             raise MgmtError("\n".join(faults))
     return len(tasks)
+
+
+def prepare_slices(
+    name: str,
+    cohort: Cohort,
+    modalities: tuple[str, ...],
+    recipe: SliceRecipe,
+    folder: Path,
+    placement: Placement,
+    *,
+    verify: bool,
+) -> None:
+    """Bring a slice store up to date, and say so; arguments as of :func:`prepare_cohort`.
+
+    Raises:
+        MgmtError: files that cannot be used, each named, once all others are done; a full disk.
+    """
+    plan = plan_slice_store(folder, {m: slice_sources(cohort, m) for m in modalities}, recipe)
+    faults: list[str] = []
+    if plan.modalities:
+        with stage(name) as step, SliceWriter(plan) as writer:
+            made = spread(_cut, plan.tasks, recipe, placement)
+            for done, (task, slices) in enumerate(made, start=1):
+                if isinstance(slices, MgmtError):
+                    faults.append(f"{task.modality}: {slices}")
+                else:
+                    writer.put(task, slices)
+                step(done, len(plan.tasks))
+            if faults:
+                raise MgmtError("\n".join(faults))
+    number = len(plan.tasks)
+    say(f"{name}: {number} scans sliced anew" if number else f"{name}: up to date")
+    if verify:
+        with stage(f"{name}: verify slices") as step:
+            for done, modality in enumerate(modalities, start=1):
+                SliceStore(folder, modality).verify()
+                step(done, len(modalities))
+
+
+def _cut(task: SliceTask, recipe: SliceRecipe) -> SubjectSlices | MgmtError:
+    """A scan's slices, or what is wrong with its files."""
+    try:
+        return make_slices(task.source, recipe)
+    except MgmtError as error:
+        return error
 
 
 def _make(task: SubjectTask, recipe: RecipeConfig) -> dict[str, Made] | MgmtError:

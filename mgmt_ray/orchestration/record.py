@@ -5,51 +5,57 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from mgmt_ray.base import file_checksum, write_csv, write_json
-from mgmt_ray.nets.build import Network
-from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_epoch
+from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig, SliceClassifierConfig
+from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_best, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import WEIGHTS, StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, save_weights, trained_weights
-from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.training.config import AnyTraining, SegmentationTraining
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState
-from mgmt_ray.training.metrics import criterion_m
+
+Tables: TypeAlias = dict[str, list[dict[str, Any]]]
+"""Rows by file name."""
+
+STATE = ("files", "training", "rows", "choice", "weights")
+"""Keys of a saved state; all others are columns of the validation rows."""
 
 
 @dataclass(slots=True)
 class TrialRecord:
-    """What a trial has so far; all of it is in its saved state."""
+    """What a trial has so far; all of it is in its saved state.
+
+    Attributes:
+        rows: of ``epochs.csv``.
+        choice: the epoch that is kept.
+        weights: of that epoch.
+        columns: what it said of the validation rows, by name.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     choice: EpochChoice | None = None
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    probability: list[float] = field(default_factory=list)
-    deviation: list[float] = field(default_factory=list)
+    columns: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, epoch: Epoch, network: Network) -> None:
+    def add(self, trial: Trial, epoch: Epoch, network: AnyNetwork) -> None:
         """Take in an epoch; keep its weights if the selection rule now prefers it."""
         self.rows.append(_epoch_row(epoch))
-        self.choice = choose_epoch(
-            [
-                EpochScore(int(r["epoch"]), r["validation_sen"], r["validation_spe"])
-                for r in self.rows
-            ]
-        )
+        self.choice = _choose(trial, self.rows)
         if self.choice.epoch == epoch.number:
             self.weights = trained_weights(network)
-            self.probability = epoch.predictions.probability.tolist()
-            self.deviation = epoch.predictions.deviation.tolist()
+            self.columns = epoch.predictions.columns
 
 
 def resume(state: TrainingState, path: Path, files: dict[str, Any]) -> TrialRecord:
@@ -62,9 +68,8 @@ def resume(state: TrainingState, path: Path, files: dict[str, Any]) -> TrialReco
         return TrialRecord()
     state.load_state_dict(saved["training"])
     choice = EpochChoice(**saved["choice"])
-    return TrialRecord(
-        saved["rows"], choice, saved["weights"], saved["probability"], saved["deviation"]
-    )
+    columns = {name: saved[name] for name in saved if name not in STATE}
+    return TrialRecord(saved["rows"], choice, saved["weights"], columns)
 
 
 def save(state: TrainingState, record: TrialRecord, path: Path, files: dict[str, Any]) -> None:
@@ -78,8 +83,7 @@ def save(state: TrainingState, record: TrialRecord, path: Path, files: dict[str,
             "rows": record.rows,
             "choice": choice,
             "weights": record.weights,
-            "probability": record.probability,
-            "deviation": record.deviation,
+            **record.columns,
         },
         path,
     )
@@ -90,34 +94,25 @@ def finish(
     folder: StudyFolder,
     split: Split,
     record: TrialRecord,
-    validation: VolumeSet,
+    tables: Callable[[str], Tables],
     facts: dict[str, Any],
 ) -> None:
-    """Complete the partial folder of a trained trial and rename it into place."""
+    """Complete the partial folder of a trained trial and rename it into place.
+
+    Args:
+        trial: that ended.
+        folder: the study's.
+        split: of the trial.
+        record: what it has.
+        tables: its own ones, given the checksum of its weights.
+        facts: what else ``trial.json`` says.
+    """
     assert record.choice is not None
     partial = folder.partial_trial(trial.id)
     save_weights(record.weights, partial / WEIGHTS)
     checksum = file_checksum(partial / WEIGHTS)
-    labels = validation.labels.int().tolist()
-    predictions = [
-        {
-            "subject": subject,
-            "split": "validation",
-            "outer": trial.outer,
-            "fold": trial.fold,
-            "network": trial.network,
-            "modality": trial.modality,
-            "trial": trial.id,
-            "probability": record.probability[row],
-            "deviation": record.deviation[row],
-            "label": labels[row],
-            "weights": checksum,
-            "prior": facts["prior"],
-        }
-        for row, subject in enumerate(validation.subjects)
-    ]
-    assert tuple(predictions[0]) == PREDICTION_COLUMNS
-    write_rows(partial / "validation.csv", predictions)
+    for name, rows in tables(checksum).items():
+        write_rows(partial / name, rows)
     write_rows(partial / "epochs.csv", record.rows)
     choice = record.choice
     outcome = {
@@ -132,6 +127,32 @@ def finish(
         "weights": checksum,
     }
     _put_in_place(trial, folder, _description(trial, split) | outcome | facts)
+
+
+def validation_rows(
+    trial: Trial, record: TrialRecord, validation: VolumeSet, checksum: str, prior: float
+) -> Tables:
+    """``validation.csv``: what a trial said of its validation subjects."""
+    labels = validation.labels.int().tolist()
+    predictions = [
+        {
+            "subject": subject,
+            "split": "validation",
+            "outer": trial.outer,
+            "fold": trial.fold,
+            "network": trial.network,
+            "modality": trial.modality,
+            "trial": trial.id,
+            "probability": record.columns["probability"][row],
+            "deviation": record.columns["deviation"][row],
+            "label": labels[row],
+            "weights": checksum,
+            "prior": prior,
+        }
+        for row, subject in enumerate(validation.subjects)
+    ]
+    assert tuple(predictions[0]) == PREDICTION_COLUMNS
+    return {"validation.csv": predictions}
 
 
 def finish_diverged(
@@ -169,7 +190,7 @@ def _put_in_place(trial: Trial, folder: StudyFolder, description: dict[str, Any]
 
 
 def _description(trial: Trial, split: Split) -> dict[str, Any]:
-    return {
+    description = {
         "id": trial.id,
         "name": trial.name,
         "network": trial.network,
@@ -188,20 +209,25 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
             **{name: version(name) for name in ("mgmt-ray", "torch", "numpy")},
         },
     }
+    if trial.takes_slices:
+        needs = [need.id for need in trial.needs]
+        description |= {"stage": trial.stage, "part": trial.part, "needs": needs}
+    return description
 
 
-def prior(training: VolumeSet, config: TrainingConfig) -> float:
+def prior(training: VolumeSet, config: AnyTraining) -> float:
     """The share of methylated that a training makes its network believe in, in [0, 1].
 
     Args:
-        training: the volumes that train: a subject has equally many, unless classes were pruned
-            to equal numbers.
+        training: the rows that train: a subject has equally many volumes, unless classes were
+            pruned to equal numbers.
         config: weighted classes count as equally many.
     """
+    assert not isinstance(config, SegmentationTraining), "it learns nothing of methylation"
     return 0.5 if config.balance == "weight" else training.labels.double().mean().item()
 
 
-def sizes(network: Network, training: VolumeSet) -> dict[str, Any]:
+def sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
     """Numbers of parameters, subjects and volumes of a training."""
     return {
         "num_parameters": sum(p.numel() for p in network.parameters()),
@@ -211,22 +237,43 @@ def sizes(network: Network, training: VolumeSet) -> dict[str, Any]:
     }
 
 
-def scaling(network: Network) -> dict[str, Any]:
+def scaling(network: AnyNetwork) -> dict[str, Any]:
     """Mean and deviation by which each covariate is scaled; sex is coded, so 0 and 1."""
-    head = network.covariate_head
+    head = getattr(network, "covariate_head", None)
     if head is None:
         return {}
     values = zip(head.covariates, head.mean.tolist(), head.deviation.tolist(), strict=True)
     return {"covariates": {name: {"mean": m, "deviation": d} for name, m, d in values}}
 
 
+def _choose(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
+    """The epoch to keep: by criterion M, of slices by validation loss or accuracy."""
+    nan = float("nan")
+    scores = [
+        EpochScore(int(r["epoch"]), r.get("validation_sen", nan), r.get("validation_spe", nan))
+        for r in rows
+    ]
+    match trial.network_config:
+        case SegmentationConfig():
+            return choose_best(scores, [-row["validation_loss"] for row in rows], "lowest_loss")
+        case SliceClassifierConfig():
+            return choose_best(
+                scores, [row["validation_accuracy"] for row in rows], "best_accuracy"
+            )
+        case _:
+            return choose_epoch(scores)
+
+
 def _epoch_row(epoch: Epoch) -> dict[str, float]:
     row: dict[str, float] = {"epoch": epoch.number}
-    for name in ("loss", "auc", "ap", "sen", "spe"):
-        row[f"train_{name}"] = getattr(epoch.train, name)
-        row[f"validation_{name}"] = getattr(epoch.validation, name)
-    for part, scores in (("train", epoch.train), ("validation", epoch.validation)):
-        row[f"{part}_m"] = criterion_m(scores.sen, scores.spe)
+    parts = {"train": epoch.train, "validation": epoch.validation}
+    scores = {part: asdict(of_part) for part, of_part in parts.items()}
+    for name in scores["train"]:
+        for part, values in scores.items():
+            row[f"{part}_{name}"] = values[name]
+    for part, of_part in parts.items():
+        if hasattr(of_part, "m"):
+            row[f"{part}_m"] = of_part.m
     row["lr_network"] = epoch.learning_rates["network"]
     row["lr_agent"] = epoch.learning_rates.get("agent", float("nan"))
     row["seconds"] = round(epoch.seconds, 4)

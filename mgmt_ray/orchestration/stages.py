@@ -17,13 +17,14 @@ from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.preflight import refuse_unfit_networks
-from mgmt_ray.orchestration.prepare import prepare_cohort
+from mgmt_ray.orchestration.prepare import prepare_cohort, prepare_slices
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.provenance import provenance
 from mgmt_ray.orchestration.show import show_diverged, show_results
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.orchestration.trials import run_trials, watched
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
+from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.cohort import write_cohort_figures
 from mgmt_ray.report.html import write_report
 from mgmt_ray.splits.draw import make_splits
@@ -62,22 +63,47 @@ def draw_cohort(job: Job, selected: Selected) -> None:
 
 
 def prepare(job: Job, selected: Selected, *, verify: bool = True) -> None:
-    """Bring the volume stores up to date, the external cohorts' without augmentations.
+    """Bring the stores of volumes and slices up to date, the external cohorts' not augmented.
 
     Args:
         job: of the study.
         selected: its cohorts.
         verify: whether every voxel is compared with its checksum.
     """
-    own, placement, recipe = job.study.modalities, job.placement, job.study.recipe
-    volumes = job.folder.volumes
-    prepare_cohort("prepare", selected.cohort, own, recipe, volumes, placement, verify=verify)
-    plain = recipe.model_copy(update={"rounds": 0})
+    study, own = job.study, job.study.modalities
+    _prepare_stores(job, "prepare", selected.cohort, own, job.folder, study.recipe, verify=verify)
+    plain = study.recipe.model_copy(update={"rounds": 0})
     for name, cohort in selected.external.items():
         some = tuple(m for m in own if m in cohort.modalities)
-        volumes = job.folder.external(name).volumes
-        prepare_cohort(f"prepare {name}", cohort, some, plain, volumes, placement, verify=verify)
-    gather_comparisons(job.study, selected.cohort, job.folder, placement)
+        folder = job.folder.external(name)
+        _prepare_stores(job, f"prepare {name}", cohort, some, folder, plain, verify=verify)
+    gather_comparisons(study, selected.cohort, job.folder, job.placement)
+
+
+def _prepare_stores(
+    job: Job,
+    name: str,
+    cohort: Cohort,
+    modalities: tuple[str, ...],
+    folder: StudyFolder,
+    recipe: RecipeConfig,
+    *,
+    verify: bool,
+) -> None:
+    """The stores that the study's networks read of one cohort."""
+    study, placement = job.study, job.placement
+    if study.takes_volumes:
+        prepare_cohort(name, cohort, modalities, recipe, folder.volumes, placement, verify=verify)
+    if study.takes_slices:
+        prepare_slices(
+            f"{name} slices",
+            cohort,
+            modalities,
+            study.slices,
+            folder.slices,
+            placement,
+            verify=verify,
+        )
 
 
 def split_cohort(job: Job, cohort: Cohort) -> tuple[Split, ...]:

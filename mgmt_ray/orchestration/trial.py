@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,27 +14,30 @@ import torch
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
-from mgmt_ray.nets.build import Network, build
+from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_any
 from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.record import (
+    Tables,
+    TrialRecord,
     finish,
     finish_diverged,
-    prior,
     resume,
     save,
     scaling,
     sizes,
     write_rows,
 )
+from mgmt_ray.orchestration.trial_sets import TrialSets, load_sets
 from mgmt_ray.orchestration.warm_start import Start, find_start, persons_seen, refuse_unfit_start
+from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
-from mgmt_ray.splits.split import Split, label_by_training, refuse_torn_persons
+from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.checkpoint import load_weights
-from mgmt_ray.training.dataset import VolumeSet, volume_set
+from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.loop import Diverged, TrainingState, fit, prepare_training_rows
+from mgmt_ray.training.loop import Diverged, TrainingState, fit
 from mgmt_ray.training.memory import memory_shortage_told
 
 STATE_SECONDS = 60.0
@@ -58,34 +61,6 @@ class TrialInputs:
     splits: tuple[Split, ...]
     checkpoint: Path | None
     state_seconds: float = STATE_SECONDS
-
-
-def load_volumes(
-    folder: Path,
-    channels: tuple[str, ...],
-    label: Mapping[str, int],
-    ids: tuple[str, ...],
-    device: str,
-    *,
-    augmented: bool = False,
-    covariates: Mapping[str, Sequence[float]] | None = None,
-) -> VolumeSet:
-    """Volumes of some subjects on a device: the originals, or with all augmentations.
-
-    Args:
-        folder: of the volume store.
-        channels: modalities.
-        label: by subject.
-        ids: whom to load.
-        device: as torch names it.
-        augmented: whether to load all versions.
-        covariates: by subject, for a network that takes any.
-    """
-    stores = [VolumeStore(folder, channel) for channel in channels]
-    versions = stores[0].versions if augmented else stores[0].versions[:1]
-    arrays = [store.load(ids, versions) for store in stores]
-    known = None if covariates is None else [covariates[s] for s in ids]
-    return volume_set(arrays, [label[s] for s in ids], ids, device, known)
 
 
 def run_trial(
@@ -114,8 +89,7 @@ def run_trial(
     files = trial_files(trial, inputs)
     if inputs.folder.is_finished(trial.id):
         return
-    shape = VolumeStore(inputs.folder.volumes, trial.channels[0]).volume_shape
-    with memory_shortage_told(*memory_words(trial, shape, device, "trains")):
+    with memory_shortage_told(*memory_words(trial, inputs.folder.volumes, device, "trains")):
         _run(trial, inputs, files, device, world or World(), report)
 
 
@@ -128,36 +102,59 @@ def _run(
     report: Callable[[dict[str, float]], None] | None,
 ) -> None:
     started = time.perf_counter()
-    training, validation = _load(trial, inputs, device)
-    start = find_start(trial)
-    network = _initial_network(trial, inputs, start, training).to(device)
-    state = TrainingState(network, trial.training_config)
-    folder = inputs.folder.partial_trial(trial.id)
-    record = resume(state, folder / "state.pt", files)
-    saved = time.monotonic()
+    split, start, record = inputs.splits[trial.outer], find_start(trial), TrialRecord()
+    facts: dict[str, Any] = {}
+    tables: Callable[[str], Tables] | None = None
+    sets: TrialSets | None = None
     diverged: Diverged | None = None
     try:
-        for epoch in fit(state, training, validation, trial.training_config, trial.stream, world):
-            record.add(epoch, network)
-            if world.rank == 0:
-                write_rows(folder / "epochs.csv", record.rows)
-                if time.monotonic() - saved >= inputs.state_seconds:
-                    save(state, record, folder / "state.pt", files)
-                    saved = time.monotonic()
-            if report:
-                report(record.rows[-1])
+        sets = load_sets(trial, inputs.folder, inputs.cohort, split, device)
+        network = _initial_network(trial, inputs, start, sets.training).to(device)
+        facts = sizes(network, sets.training) | scaling(network)
+        state = TrainingState(network, trial.training_config)
+        record = resume(state, _state_file(trial, inputs), files)
+        _train(trial, inputs, state, sets, record, files, world, report)
+        tables = partial(sets.tables, trial, record, network)
     except Diverged as error:
         diverged = error
     if world.rank == 0:
-        seconds = round(time.perf_counter() - started, 3)
-        split = inputs.splits[trial.outer]
         persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
-        facts = files | sizes(network, training) | scaling(network) | persons
-        facts |= {"seconds": seconds, "prior": prior(training, trial.training_config)}
+        facts = files | facts | persons | {"seconds": round(time.perf_counter() - started, 3)}
+        facts |= sets.facts if sets else {}
         if diverged:
             finish_diverged(trial, inputs.folder, split, record, diverged, facts)
         else:
-            finish(trial, inputs.folder, split, record, validation, facts)
+            assert tables is not None
+            finish(trial, inputs.folder, split, record, tables, facts)
+
+
+def _train(
+    trial: Trial,
+    inputs: TrialInputs,
+    state: TrainingState,
+    sets: TrialSets,
+    record: TrialRecord,
+    files: dict[str, Any],
+    world: World,
+    report: Callable[[dict[str, float]], None] | None,
+) -> None:
+    """Train to the last epoch; what there is so far is written between epochs."""
+    file, saved = _state_file(trial, inputs), time.monotonic()
+    for epoch in fit(
+        state, sets.training, sets.validation, trial.training_config, trial.stream, world
+    ):
+        record.add(trial, epoch, state.network)
+        if world.rank == 0:
+            write_rows(file.parent / "epochs.csv", record.rows)
+            if time.monotonic() - saved >= inputs.state_seconds:
+                save(state, record, file, files)
+                saved = time.monotonic()
+        if report:
+            report(record.rows[-1])
+
+
+def _state_file(trial: Trial, inputs: TrialInputs) -> Path:
+    return inputs.folder.partial_trial(trial.id) / "state.pt"
 
 
 def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
@@ -167,9 +164,11 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         MgmtError: the trial is finished, but was trained from other files; or it would start from
             a trial that it must not start from.
     """
-    stores = {c: VolumeStore(inputs.folder.volumes, c).checksum for c in trial.channels}
     checkpoint = checkpoint_checksum(trial, inputs)
-    files: dict[str, Any] = {"volumes_checksum": stores, "checkpoint_checksum": checkpoint}
+    files: dict[str, Any] = {
+        **_store_checksums(trial, inputs.folder),
+        "checkpoint_checksum": checkpoint,
+    }
     if trial.network_config.covariates:
         names = trial.network_config.covariates
         files["covariates_checksum"] = covariates_checksum(inputs.cohort, names)
@@ -187,6 +186,18 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
                 "trial's folder to train it anew."
             )
     return files
+
+
+def _store_checksums(trial: Trial, folder: StudyFolder) -> dict[str, Any]:
+    """Of volumes; or of slices, and the weights of the segmentations that are finished."""
+    if not trial.takes_slices:
+        stores = {c: VolumeStore(folder.volumes, c).checksum for c in trial.channels}
+        return {"volumes_checksum": stores}
+    finished = (need.id for need in trial.needs if folder.is_finished(need.id))
+    return {
+        "slices_checksum": {c: SliceStore(folder.slices, c).checksum for c in trial.channels},
+        "segmentations": {name: folder.read_trial(name)["weights"] for name in finished},
+    }
 
 
 def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:
@@ -210,39 +221,17 @@ def _checksum_once(path: Path) -> str | None:
 
 def _initial_network(
     trial: Trial, inputs: TrialInputs, start: Start | None, training: VolumeSet
-) -> Network:
+) -> AnyNetwork:
     """The network before its first epoch, with the scaling of its training subjects' age."""
     config = trial.network_config
     torch.manual_seed(stream_seed(trial.stream, "initial weights"))
     checkpoint = inputs.checkpoint if config.pretrained else None
-    network = build(config, len(trial.channels), trial.training_config.temperature, checkpoint)
+    network = build_any(config, len(trial.channels), trial.temperature, checkpoint)
     if start:
         load_weights(network, start.weights, partial=True)
-    if network.covariate_head is not None:
+    if config.covariates and not isinstance(network, SliceNetwork):
+        assert network.covariate_head is not None
         assert training.covariates is not None
         row = {subject: row for row, subject in enumerate(training.subjects)}
         network.covariate_head.fit_scaling(training.covariates[[*row.values()]].cpu())
     return network
-
-
-def _load(trial: Trial, inputs: TrialInputs, device: str) -> tuple[VolumeSet, VolumeSet]:
-    """The trial's training volumes, balanced, and its validation volumes."""
-    split = inputs.splits[trial.outer]
-    refuse_torn_persons(split, inputs.cohort)
-    available = {s.id for s in inputs.cohort.subjects if s.has_all(trial.channels)}
-    train, validation = split.fold(trial.fold, available)
-    leaked = sorted(set(split.test) & {*train, *validation})
-    if leaked:
-        raise MgmtError(
-            f"trial {trial.id}: test subjects {', '.join(leaked)} would train or validate. "
-            "Delete splits.json and the trials made with it, then run again."
-        )
-    label = label_by_training(split, inputs.cohort)
-    names = trial.network_config.covariates
-    known = read_covariates(inputs.cohort.subjects, names) if names else None
-    load = partial(
-        load_volumes, inputs.folder.volumes, trial.channels, label, device=device, covariates=known
-    )
-    training = load(ids=train, augmented=True)
-    balanced = prepare_training_rows(training, trial.training_config, trial.stream)
-    return balanced, load(ids=validation)

@@ -29,6 +29,8 @@ DRIVER_MEMORY = 2**20
 def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
     """Train the given trials; a trial that ends without a result leaves a note saying why.
 
+    Those that need others' weights start when these are finished.
+
     Args:
         trials: unfinished ones.
         inputs: of their study.
@@ -36,6 +38,25 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placemen
     """
     for trial in trials:
         inputs.folder.failure(trial.id).unlink(missing_ok=True)
+    for stage in sorted({trial.stage for trial in trials}):
+        _run_stage([trial for trial in trials if trial.stage == stage], inputs, placement)
+
+
+def _run_stage(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    """Train those trials whose needs are there."""
+    able = []
+    for trial in trials:
+        lacking = [need.id for need in trial.needs if not inputs.folder.is_finished(need.id)]
+        if lacking:
+            message = f"it needs {', '.join(lacking)}, not finished. Run the study again."
+            write_json(inputs.folder.failure(trial.id), {"message": message})
+        else:
+            able.append(trial)
+    if able:
+        _run_able(able, inputs, placement)
+
+
+def _run_able(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
     match placement.launcher:
         case "in-process":
             torch.set_num_threads(placement.threads)

@@ -15,6 +15,7 @@ from typing import Any
 
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.orchestration.slice_trial import without_part
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import WEIGHTS
@@ -144,6 +145,7 @@ def persons_seen(
     """Whom a trial's weights are trained on and chosen by, with those of where it started."""
     available = {s.id for s in cohort.subjects if s.has_all(trial.channels)}
     trained, chosen = split.fold(trial.fold, available)
+    trained = without_part(trial, trained, cohort)
     person = {s.id: s.person for s in cohort.subjects}
     before = start.persons if start else {"trained": [], "chosen": []}
     return {

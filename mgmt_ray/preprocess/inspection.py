@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8
@@ -20,10 +20,14 @@ from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.index import source_of
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.spatial import check_window, count_outside, resample
 
 METHOD = 2
 """Raised whenever the same files would give another inspection, so that old ones are not kept."""
+
+AnyRecipe: TypeAlias = RecipeConfig | SliceRecipe
+"""What a study makes of its scans."""
 
 PICTURE = 96
 """Pixels along each side of a picture."""
@@ -84,24 +88,26 @@ class Inspection:
         return not any(p.kind in ("unreadable", "no_file") for p in self.problems)
 
 
-def inspection_key(subject: Subject, recipe: RecipeConfig, mask_labels: Sequence[int]) -> str:
+def inspection_key(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[int]) -> str:
     """What an inspection depends on; nothing is read."""
     states = {
         name: [str(path), asdict(source_of(path)) if path.exists() else None]
         for name, path in (("mask", subject.mask), *subject.scans.items())
     }
-    against = [recipe.window, recipe.allow_clipping, recipe.resample, list(mask_labels)]
+    window: list[Any] = []
+    if isinstance(recipe, RecipeConfig):
+        window = [recipe.window, recipe.allow_clipping]
+    against = [*window, recipe.resample, list(mask_labels)]
     return fingerprint([METHOD, subject.id, states, against])
 
 
-def inspect_subject(
-    subject: Subject, recipe: RecipeConfig, mask_labels: Sequence[int]
-) -> Inspection:
+def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[int]) -> Inspection:
     """Read every file of a subject whole and list all that is wrong.
 
     Args:
         subject: as a reader found it.
-        recipe: whose window must hold the tumour.
+        recipe: whose window must hold the tumour; of slices, which are cut around the brain, the
+            whole scan.
         mask_labels: that a mask may have beside 0.
     """
     problems: list[Problem] = []
@@ -186,10 +192,14 @@ def _path(folder: Path, subject_id: str) -> Path:
     return folder / f"{subject_id}.npz"
 
 
-def _sound_mask(path: Path, recipe: RecipeConfig, labels: Sequence[int]) -> Scan:
+def _sound_mask(path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
     mask = read_scan(path)
     check_mask(mask, path, labels)
-    check_window(mask.voxels > 0, recipe.window, allow_clipping=recipe.allow_clipping, path=path)
+    depth, height, width = mask.voxels.shape
+    window, allow_clipping = ((0, depth), (0, height), (0, width)), False
+    if isinstance(recipe, RecipeConfig):
+        window, allow_clipping = recipe.window, recipe.allow_clipping
+    check_window(mask.voxels > 0, window, allow_clipping=allow_clipping, path=path)
     return mask
 
 
@@ -201,7 +211,7 @@ def _refuse_twin(hashes: Mapping[str, str], modality: str, path: Path) -> None:
 
 
 def _on_grid_of(
-    mask: Scan, scan: Scan, path: Path, mask_path: Path, recipe: RecipeConfig
+    mask: Scan, scan: Scan, path: Path, mask_path: Path, recipe: AnyRecipe
 ) -> Shaped[np.ndarray, "depth height width"]:
     if not recipe.resample:
         check_grid(scan, mask, path, mask_path)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mgmt_ray.training.metrics import criterion_m
 
-Rule = Literal["best_m", "last_epoch"]
+Rule = Literal["best_m", "last_epoch", "lowest_loss", "best_accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class EpochChoice:
 
     Attributes:
         epoch: counted from 1.
-        rule: "best_m" when an epoch qualified, "last_epoch" when none did.
+        rule: "best_m" when an epoch qualified, "last_epoch" when none did; of slices "lowest_loss"
+            of a segmentation, "best_accuracy" of a classifier.
         m: the kept epoch's criterion, in [0, 1]; NaN where sen or spe is.
         sen: the kept epoch's sensitivity.
         spe: the kept epoch's specificity.
@@ -63,6 +64,18 @@ def choose_epoch(history: Sequence[EpochScore]) -> EpochChoice:
         best = max(candidates, key=lambda s: (_rounded_m(s), -s.epoch))
         return _choice(best, "best_m")
     return _choice(max(history, key=lambda s: s.epoch), "last_epoch")
+
+
+def choose_best(history: Sequence[EpochScore], values: Sequence[float], rule: Rule) -> EpochChoice:
+    """The epoch with the highest value, the earliest on a tie.
+
+    Args:
+        history: at least one epoch.
+        values: of each epoch; validation alone.
+        rule: what the values are.
+    """
+    best = max(zip(values, history, strict=True), key=lambda pair: (pair[0], -pair[1].epoch))
+    return _choice(best[1], rule)
 
 
 def _choice(score: EpochScore, rule: Rule) -> EpochChoice:

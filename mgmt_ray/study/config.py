@@ -11,15 +11,24 @@ from pydantic import Field, ValidationError, model_validator
 from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
 from mgmt_ray.cohort.read import CohortConfig
 from mgmt_ray.nets.build import NetworkConfig
+from mgmt_ray.nets.segmentation2d import SMALLEST_FACTOR
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.radiomics.features import FEATURE_SCANS, REGIONS
 from mgmt_ray.radiomics.forest import ForestConfig
 from mgmt_ray.radiomics.model import Comparison
 from mgmt_ray.splits.draw import SplitConfig
+from mgmt_ray.study.pipeline import SlicePipelineConfig
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """What may become the name of a file."""
+
+LEAST_SIDE = 2 * SMALLEST_FACTOR
+"""What the sides of slices are multiples of."""
+
+
+StudyNetwork = Annotated[NetworkConfig | SlicePipelineConfig, Field(discriminator="kind")]
 
 
 class SweepConfig(Config):
@@ -42,11 +51,12 @@ class StudyConfig(Config):
     )
     checkpoint: InputPath | None = Field(None, description="MedicalNet's .pth file")
     recipe: RecipeConfig = RecipeConfig()
+    slices: SliceRecipe = Field(SliceRecipe(), description="what networks of kind slices take")
     split: SplitConfig = SplitConfig()
     inputs: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
         (), description="channels of each model; empty: every modality alone"
     )
-    networks: dict[Annotated[str, Field(pattern=NAME)], NetworkConfig] = Field(min_length=1)
+    networks: dict[Annotated[str, Field(pattern=NAME)], StudyNetwork] = Field(min_length=1)
     training: TrainingConfig = TrainingConfig()
     sweep: SweepConfig = SweepConfig()
     num_seeds: int = Field(1, ge=1, description="trainings of each network, input and fold")
@@ -76,6 +86,24 @@ class StudyConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _slices_fit(self) -> StudyConfig:
+        if not self.takes_slices:
+            return self
+        if any(len(channels) > 1 for channels in self.inputs):
+            raise ValueError(
+                "inputs: a network of kind slices takes one modality at a time. Leave inputs away, "
+                "or put that network into a study of its own"
+            )
+        if any(side % LEAST_SIDE for side in self.slices.shape):
+            raise ValueError(
+                f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, and networks of "
+                f"kind slices take multiples of {LEAST_SIDE}"
+            )
+        if not self.takes_volumes and any(self.sweep.model_dump().values()):
+            raise ValueError("sweep: networks of kind slices have nothing swept; take it out")
+        return self
+
+    @model_validator(mode="after")
     def _comparisons_have_what_they_take(self) -> StudyConfig:
         if len(set(self.comparisons)) < len(self.comparisons):
             raise ValueError("comparisons: one is listed twice")
@@ -97,6 +125,16 @@ class StudyConfig(Config):
                 "enhancing tumour (4) apart, and cohort.mask_labels lacks one. Take it out"
             )
         return self
+
+    @property
+    def takes_slices(self) -> bool:
+        """Whether a network takes slices."""
+        return any(isinstance(n, SlicePipelineConfig) for n in self.networks.values())
+
+    @property
+    def takes_volumes(self) -> bool:
+        """Whether a network takes volumes."""
+        return any(isinstance(n, NetworkConfig) for n in self.networks.values())
 
     @property
     def modalities(self) -> tuple[str, ...]:

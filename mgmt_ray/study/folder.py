@@ -51,6 +51,11 @@ class StudyFolder:
         return self.root / "volumes"
 
     @property
+    def slices(self) -> Path:
+        """The slice store."""
+        return self.root / "slices"
+
+    @property
     def radiomics(self) -> Path:
         """Volumes and radiomic features of every tumour."""
         return self.root / "radiomics.csv"

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mgmt_ray.base import MgmtError, first_line, write_aside
-from mgmt_ray.nets.build import Network
+from mgmt_ray.nets.build import AnyNetwork
 
 
-def trained_weights(network: Network) -> dict[str, Tensor]:
+def trained_weights(network: AnyNetwork) -> dict[str, Tensor]:
     """Copies, on the network's device, of what training changes: parameters and BatchNorm's.
 
     What stays frozen is the pretrained checkpoint's and is not kept a second time.
@@ -33,7 +33,7 @@ def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     write_aside(path, lambda aside: aside.write_bytes(save(tensors)))
 
 
-def load_weights(network: Network, path: Path, partial: bool = False) -> None:
+def load_weights(network: AnyNetwork, path: Path, partial: bool = False) -> None:
     """Put a trial's weights into a network built as the trial's was.
 
     Args:
@@ -81,7 +81,7 @@ def load_state(path: Path) -> dict[str, Any]:
     return content
 
 
-def _frozen_names(network: Network) -> set[str]:
+def _frozen_names(network: AnyNetwork) -> set[str]:
     """Names of the parameters and buffers that training never changes."""
     was_training = network.training
     network.train()

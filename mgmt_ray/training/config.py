@@ -1,8 +1,8 @@
-"""How a network is trained and evaluated (SPEC section A, Training and Evaluation)."""
+"""How a network is trained and evaluated (SPEC sections A and B, Training and Evaluation)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -61,6 +61,69 @@ class TrainingConfig(Config):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is for schedule plateau alone; leave it out")
         return self
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Adam's first rate by group of parameters."""
+        return {"network": self.learning_rate, "agent": self.agent_learning_rate}
+
+    @property
+    def stable_epochs(self) -> None:
+        """Volumes train to the last epoch."""
+        return None
+
+
+class SegmentationTraining(Config):
+    """What a trial that segments slices does; the defaults are those of Chen et al. 2020."""
+
+    schedule: ClassVar[Literal["plateau"]] = "plateau"
+    monitor: ClassVar[Literal["loss"]] = "loss"
+    stable_epochs: ClassVar[None] = None
+
+    epochs: int = Field(50, ge=1, description="passes over the training slices")
+    batch_size: int = Field(8, ge=2, description="slices per step, over all workers")
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's rate")
+    patience: int = Field(
+        5, ge=0, description="epochs without a lower validation loss before the rate falls"
+    )
+    rate_factor: float = Field(0.5, gt=0, lt=1, description="what the rate is multiplied with")
+    precision: Precision = Field("fp32", description="of the convolutions")
+    compile: bool = Field(False, description="compile the training step")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Adam's first rate by group of parameters."""
+        return {"network": self.learning_rate}
+
+
+class ClassificationTraining(Config):
+    """What a trial that classifies slices does; the defaults are those of Chen et al. 2020."""
+
+    schedule: ClassVar[Literal["constant"]] = "constant"
+
+    epochs: int = Field(50, ge=1, description="passes over the training slices")
+    batch_size: int = Field(32, ge=2, description="slices per step, over all workers")
+    learning_rate: float = Field(2e-4, gt=0, description="Adam's rate")
+    stable_epochs: int | None = Field(
+        10,
+        ge=1,
+        description="training ends when the validation accuracy has been the same after so many "
+        "epochs; null: never",
+    )
+    balance: Literal["weight", "none"] = Field(
+        "none", description="classes: weight the loss, so that both count alike, or not"
+    )
+    precision: Precision = Field("fp32", description="of the convolutions")
+    compile: bool = Field(False, description="compile the training step")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Adam's first rate by group of parameters."""
+        return {"network": self.learning_rate}
+
+
+AnyTraining: TypeAlias = TrainingConfig | SegmentationTraining | ClassificationTraining
+"""What the loop takes."""
 
 
 class EvaluationConfig(Config):

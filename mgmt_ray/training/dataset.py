@@ -16,8 +16,10 @@ class VolumeSet:
 
     Attributes:
         volumes: [row, channel, depth, height, width], float16 in [0, 1]; or what a network's
-            frozen part made of them (see ``training.frozen``).
-        labels: [row], float32, 1 methylated, 0 unmethylated.
+            frozen part made of them (see ``training.frozen``); or slices, float16: normalised
+            [row, height, width] or the channels of the slice classifier.
+        labels: [row], float32, 1 methylated, 0 unmethylated; of slices that are segmented their
+            masks [row, height, width], uint8.
         subjects: id per row; a subject has several rows when its augmentations are there.
         covariates: [row, covariate], float32 (see ``cohort.covariates``), NaN where not known;
             None for a network that takes none.

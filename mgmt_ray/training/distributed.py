@@ -9,6 +9,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,11 @@ class World:
         if self.size == 1:
             return network
         for module in network.modules():
+            # Parameters and buffers stay the same objects, so the optimiser keeps its own.
             if isinstance(module, nn.BatchNorm3d):
-                # Parameters and buffers stay the same objects, so the optimiser keeps its own.
                 module.__class__ = SharedBatchNorm3d
+            elif isinstance(module, nn.BatchNorm2d):
+                module.__class__ = SharedBatchNorm2d
         parallel = nn.parallel.DistributedDataParallel(network)
         # Workers compute the same statistics. As an argument torch 2.13 warns of it, and its new
         # name does not exist in 2.11.
@@ -63,26 +66,27 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-class SharedBatchNorm3d(nn.BatchNorm3d):
+class SharedBatchNorm(_BatchNorm):
     """BatchNorm over the workers' common batch; PyTorch's own runs on GPUs only.
 
-    Workers may hold different numbers of volumes.
+    Workers may hold different numbers of volumes or slices.
     """
 
     def forward(
-        self, x: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch channels depth height width"]:
+        self, x: Float[Tensor, "batch channels *grid"]
+    ) -> Float[Tensor, "batch channels *grid"]:
         """Normalise with the statistics of all workers while training."""
         if not self.training:
             return super().forward(x)
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        own_variance, own_mean = torch.var_mean(exact, dim=(0, 2, 3, 4), correction=0)
+        inside = (0, *range(2, x.dim()))
+        own_variance, own_mean = torch.var_mean(exact, dim=inside, correction=0)
         number = torch.tensor(x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
         mean, variance, count = self._pool(own_mean.double(), own_variance.double(), number)
         self._remember(mean.detach(), (variance * count / (count - 1)).detach())
         scale = (variance + self.eps).rsqrt() * self.weight
         shift = self.bias - mean * scale
-        shape = (1, -1, 1, 1, 1)
+        shape = (1, -1, *(1 for _ in x.shape[2:]))
         return (exact * scale.to(exact).view(shape) + shift.to(exact).view(shape)).to(x.dtype)
 
     def _pool(
@@ -107,3 +111,11 @@ class SharedBatchNorm3d(nn.BatchNorm3d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+
+
+class SharedBatchNorm3d(SharedBatchNorm, nn.BatchNorm3d):
+    """Of volumes."""
+
+
+class SharedBatchNorm2d(SharedBatchNorm, nn.BatchNorm2d):
+    """Of slices."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgmt_ray.nets.build import Network
+from mgmt_ray.nets.build import AnyNetwork
 from mgmt_ray.nets.plain import PlainNetwork, Tail
 from mgmt_ray.training.config import Precision
 from mgmt_ray.training.dataset import VolumeSet, even_batches
@@ -24,12 +24,12 @@ Pooled features of the paper's trainings take 5 MB; the input of ResNet-50's las
 
 
 def run_frozen_part(
-    network: Network,
+    network: AnyNetwork,
     training: VolumeSet,
     validation: VolumeSet,
     batch_size: int,
     precision: Precision,
-) -> tuple[Network | Tail, VolumeSet, VolumeSet]:
+) -> tuple[AnyNetwork | Tail, VolumeSet, VolumeSet]:
     """What is left to train, and its inputs.
 
     Augmentations are fixed and a frozen part's BatchNorm is in evaluation mode, so what it gives

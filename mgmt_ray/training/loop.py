@@ -10,23 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mgmt_ray.base import MgmtError, stream, stream_seed
-from mgmt_ray.nets.build import Network
-from mgmt_ray.nets.head import dropout_mask
-from mgmt_ray.nets.plain import Tail
-from mgmt_ray.nets.policy import gumbel_noise
-from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.training.classification_task import SliceScores
+from mgmt_ray.training.config import AnyTraining, TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.evaluate import Predictions, predict
 from mgmt_ray.training.frozen import run_frozen_part
-from mgmt_ray.training.metrics import Scores, score
-from mgmt_ray.training.objective import class_weights
 from mgmt_ray.training.precision import arrange, compile_failure_told, compiled
-from mgmt_ray.training.schedule import end_epoch, make_scheduler
+from mgmt_ray.training.schedule import end_epoch, is_stable, make_scheduler
 from mgmt_ray.training.step import train_step
+from mgmt_ray.training.task import EpochPredictions, EpochScores, Task
+from mgmt_ray.training.tasks import make_task
 
 
 class Diverged(MgmtError):
@@ -43,30 +40,30 @@ class Diverged(MgmtError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Epoch:
-    """What one pass over the training volumes gave.
+    """What one pass over the training rows gave.
 
     Attributes:
         number: from 1.
-        train: scores of the volumes as they passed, under one drawn policy each.
-        validation: scores of the validation fold, mean over its draws.
+        train: scores of the rows as they passed, under one draw of noise each.
+        validation: scores of the validation fold.
         learning_rates: by parameter group, as used in this epoch.
         seconds: wall time.
         predictions: of the validation fold, in its order.
     """
 
     number: int
-    train: Scores
-    validation: Scores
+    train: EpochScores
+    validation: EpochScores
     learning_rates: dict[str, float]
     seconds: float
-    predictions: Predictions
+    predictions: EpochPredictions
 
 
 class TrainingState:
     """A network with its optimiser and schedule: what a checkpoint must hold to continue."""
 
-    def __init__(self, network: Network, config: TrainingConfig) -> None:
-        rates = {"network": config.learning_rate, "agent": config.agent_learning_rate}
+    def __init__(self, network: AnyNetwork, config: AnyTraining) -> None:
+        rates = config.rates
         arrange(network, config.precision)
         on_gpu = next(network.parameters()).is_cuda
         self.network = network
@@ -80,6 +77,7 @@ class TrainingState:
         )
         self.scheduler = make_scheduler(self.optimizer, config)
         self.epoch = 0
+        self.accuracies: list[float] = []
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -93,6 +91,7 @@ class TrainingState:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "accuracies": [*self.accuracies],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -108,6 +107,7 @@ class TrainingState:
                 # fused kernels walk through memory: moments must lie as their parameters do
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.scheduler.load_state_dict(state["scheduler"])
+        self.accuracies = [*state.get("accuracies", [])]  # not in states of earlier versions
 
 
 def prepare_training_rows(data: VolumeSet, config: TrainingConfig, seed: int) -> VolumeSet:
@@ -122,7 +122,7 @@ def fit(
     state: TrainingState,
     training: VolumeSet,
     validation: VolumeSet,
-    config: TrainingConfig,
+    config: AnyTraining,
     seed: int,
     world: World | None = None,
 ) -> Iterator[Epoch]:
@@ -134,7 +134,7 @@ def fit(
     Args:
         state: changed in place; between epochs it can be saved.
         training: see :func:`prepare_training_rows`; the whole set on every worker.
-        validation: one row per subject, never augmented.
+        validation: one row per subject (or its slices), never augmented.
         config: of the training.
         seed: of the trial's streams.
         world: the workers that share each batch; None trains alone.
@@ -143,23 +143,23 @@ def fit(
         Diverged: the loss became NaN or infinite.
     """
     world = world or World()
-    device = training.volumes.device
+    task = make_task(state.network, training, config)
     trained, training, validation = run_frozen_part(
         state.network, training, validation, config.batch_size, config.precision
     )
-    network = compiled(world.wrap(trained), config, device)
-    weights = class_weights(training.labels) if config.balance == "weight" else None
-    while state.epoch < config.epochs:
+    network = compiled(world.wrap(trained), config, training.volumes.device)
+    while state.epoch < config.epochs and not is_stable(state.accuracies, config):
         started = time.perf_counter()
         number = state.epoch + 1
         rates = state.learning_rates
         with compile_failure_told(config):
-            train = _train_epoch(network, state, training, config, seed, world, weights, number)
+            train = _train_epoch(network, state, training, task, config, seed, world)
         _refuse_divergence("training", train, number)
-        predictions = _validate(trained, validation, config, seed, world)
-        scores = score(predictions.probability, validation.labels.cpu().numpy(), predictions.loss)
+        scores, predictions = _validate(task, trained, validation, seed, world)
         _refuse_divergence("validation", scores, number)
         end_epoch(state.scheduler, config, scores)
+        if isinstance(scores, SliceScores):
+            state.accuracies.append(scores.accuracy)
         state.epoch = number
         seconds = time.perf_counter() - started
         yield Epoch(number, train, scores, rates, seconds, predictions)
@@ -169,43 +169,35 @@ def _train_epoch(
     network: nn.Module,
     state: TrainingState,
     data: VolumeSet,
-    config: TrainingConfig,
+    task: Task,
+    config: AnyTraining,
     seed: int,
     world: World,
-    weights: Tensor | None,
-    number: int,
-) -> Scores:
+) -> EpochScores:
     network.train()
+    number = state.epoch + 1
     order = stream(seed, "order", number).permutation(len(data))
-    noise = torch.Generator().manual_seed(stream_seed(seed, "gumbel", number))
-    dropped = torch.Generator().manual_seed(stream_seed(seed, "dropout", number))
-    num_blocks, num_features = state.network.num_routed_blocks, state.network.num_features
-    dropout = state.network.dropout
+    draw = task.noise(seed, number)
     seen = []
     for rows in even_batches(order, config.batch_size):
-        gumbel = gumbel_noise(len(rows), num_blocks, noise)
         mine = slice(world.rank, None, world.size)
+        noise = tuple(None if drawn is None else drawn[mine] for drawn in draw(len(rows)))
         batch = data.select(rows[mine])
-        keep = dropout_mask(len(rows), num_features, dropout, dropped)[mine] if dropout else None
-        logits = train_step(
-            network,
-            state.optimizer,
-            batch,
-            gumbel[mine],
-            keep=keep,
-            weights=weights,
-            num_rows=len(rows),
-            num_workers=world.size,
-            precision=config.precision,
+        seen.append(
+            train_step(
+                network,
+                state.optimizer,
+                batch,
+                task,
+                noise,
+                num_rows=len(rows),
+                num_workers=world.size,
+            )
         )
-        seen.append(torch.stack([logits.to(batch.labels.dtype), batch.labels]))
-    logits, labels = world.gather(torch.cat(seen, dim=1).T).double().T.cpu()
-    probability = torch.sigmoid(logits)
-    losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    return score(probability.numpy(), labels.numpy(), losses.numpy())
+    return task.train_scores(world.gather(torch.cat(seen)))
 
 
-def _refuse_divergence(part: str, scores: Scores, epoch: int) -> None:
+def _refuse_divergence(part: str, scores: EpochScores, epoch: int) -> None:
     """Raise :class:`Diverged` unless the mean loss, and with it every single one, is finite."""
     if not math.isfinite(scores.loss):
         raise Diverged(
@@ -216,19 +208,11 @@ def _refuse_divergence(part: str, scores: Scores, epoch: int) -> None:
 
 
 def _validate(
-    network: Network | Tail, data: VolumeSet, config: TrainingConfig, seed: int, world: World
-) -> Predictions:
-    """Predictions of all rows, each made by one worker."""
+    task: Task, network: nn.Module, data: VolumeSet, seed: int, world: World
+) -> tuple[EpochScores, EpochPredictions]:
+    """Scores and predictions of all rows, each predicted by one worker."""
     mine = np.arange(len(data))[world.rank :: world.size]
-    own = predict(
-        network,
-        data.select(mine),
-        num_draws=config.validation_draws,
-        kind="sobol",
-        seed=stream_seed(seed, "validation"),
-        precision=config.precision,
-    )
-    columns = np.stack([own.probability, own.deviation, own.loss, mine], axis=1)
-    gathered = world.gather(torch.from_numpy(columns)).numpy()
-    gathered = gathered[np.argsort(gathered[:, 3])]
-    return Predictions(gathered[:, 0], gathered[:, 1], gathered[:, 2])
+    own = task.predict(network, data.select(mine), stream_seed(seed, "validation"))
+    gathered = world.gather(torch.column_stack([own, torch.from_numpy(mine)]))
+    in_order = gathered[gathered[:, -1].argsort()]
+    return task.validation(in_order[:, :-1], data)

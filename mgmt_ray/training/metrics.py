@@ -39,6 +39,11 @@ class Scores:
     sen: float
     spe: float
 
+    @property
+    def m(self) -> float:
+        """Criterion M (see :func:`criterion_m`)."""
+        return criterion_m(self.sen, self.spe)
+
 
 def criterion_m(sen: float, spe: float) -> float:
     """M = 0.6·SEN + 0.4·SPE, in [0, 1].

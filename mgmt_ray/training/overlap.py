@@ -19,14 +19,14 @@ def dice(predicted: Bool[np.ndarray, "*grid"], truth: Bool[np.ndarray, "*grid"])
         truth: of the same.
     """
     shared, sizes = _counts(predicted[None], truth[None])
-    return float(_coefficient(shared, sizes)[0])
+    return float(coefficient(shared, sizes)[0])
 
 
 def dice_per_slice(
     predicted: Bool[np.ndarray, "slice height width"], truth: Bool[np.ndarray, "slice height width"]
 ) -> Float[np.ndarray, " slice"]:
     """The coefficient of each slice by itself."""
-    return _coefficient(*_counts(predicted, truth))
+    return coefficient(*_counts(predicted, truth))
 
 
 def dice_per_patient(
@@ -53,7 +53,7 @@ def dice_per_patient(
     total_shared, total_sizes = np.zeros((2, len(names)), dtype=np.int64)
     np.add.at(total_shared, whose, shared)
     np.add.at(total_sizes, whose, sizes)
-    values = _coefficient(total_shared, total_sizes)
+    values = coefficient(total_shared, total_sizes)
     return {str(name): float(value) for name, value in zip(names, values, strict=True)}
 
 
@@ -66,9 +66,10 @@ def _counts(
     return (predicted & truth).sum(axis=grid, dtype=np.int64), sizes
 
 
-def _coefficient(
+def coefficient(
     shared: Int[np.ndarray, " row"], sizes: Int[np.ndarray, " row"]
 ) -> Float[np.ndarray, " row"]:
+    """Of |A ∩ B| and |A| + |B|, in [0, 1]."""
     both_empty = np.ones(len(sizes))
     value: np.ndarray = np.divide(2 * shared, sizes, out=both_empty, where=sizes > 0)
     return value

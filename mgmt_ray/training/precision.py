@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mgmt_ray.base import MgmtError, first_line
-from mgmt_ray.training.config import Precision, TrainingConfig
+from mgmt_ray.training.config import AnyTraining, Precision
 
 CHANNELS_LAST = torch.channels_last_3d
 
@@ -34,11 +34,13 @@ def arrange(network: nn.Module, precision: Precision) -> None:
     """
     if precision == "bf16" and next(network.parameters()).is_cuda:
         torch.backends.cudnn.benchmark = True
-        network.to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+        in_space = any(p.dim() == 5 for p in network.parameters())
+        layout = CHANNELS_LAST if in_space else torch.channels_last
+        network.to(memory_format=layout)  # type: ignore[call-overload]
 
 
 @contextmanager
-def compile_failure_told(config: TrainingConfig) -> Iterator[None]:
+def compile_failure_told(config: AnyTraining) -> Iterator[None]:
     """Turn a compiler's failure in the block into a line that can be acted on.
 
     Code is compiled when it is first used, not by :func:`compiled`.
@@ -61,7 +63,7 @@ def compile_failure_told(config: TrainingConfig) -> Iterator[None]:
         ) from error
 
 
-def compiled(network: nn.Module, config: TrainingConfig, device: torch.device) -> nn.Module:
+def compiled(network: nn.Module, config: AnyTraining, device: torch.device) -> nn.Module:
     """The network compiled if the config says so.
 
     Batches of a training have at most two sizes, and each gets code of its own: sizes unknown to

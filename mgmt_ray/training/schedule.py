@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.training.config import TrainingConfig
-from mgmt_ray.training.metrics import Scores, criterion_m
+from mgmt_ray.training.config import AnyTraining
+from mgmt_ray.training.task import EpochScores
 
 Scheduler = ReduceLROnPlateau | LambdaLR
 
 
-def make_scheduler(optimizer: Optimizer, config: TrainingConfig) -> Scheduler:
+def make_scheduler(optimizer: Optimizer, config: AnyTraining) -> Scheduler:
     """The config's schedule; its state can be saved and continued from."""
     match config.schedule:
         case "plateau":
@@ -35,7 +36,7 @@ def make_scheduler(optimizer: Optimizer, config: TrainingConfig) -> Scheduler:
             return LambdaLR(optimizer, lambda epoch: 1.0)
 
 
-def end_epoch(scheduler: Scheduler, config: TrainingConfig, validation: Scores) -> None:
+def end_epoch(scheduler: Scheduler, config: AnyTraining, validation: EpochScores) -> None:
     """Set the rates of the next epoch.
 
     Args:
@@ -46,17 +47,27 @@ def end_epoch(scheduler: Scheduler, config: TrainingConfig, validation: Scores) 
     Raises:
         MgmtError: the monitor is not defined, for want of one of the classes.
     """
-    if not isinstance(scheduler, ReduceLROnPlateau):
+    if isinstance(scheduler, LambdaLR):
         scheduler.step()
         return
-    watched = {
-        "loss": validation.loss,
-        "auc": validation.auc,
-        "m": criterion_m(validation.sen, validation.spe),
-    }[config.monitor]
+    assert config.schedule == "plateau"
+    watched: float = getattr(validation, config.monitor)
     if math.isnan(watched):
         raise MgmtError(
             f"training.monitor: {config.monitor} is not defined, as the validation fold lacks a "
             "class. Take fewer folds, or monitor: loss."
         )
     scheduler.step(watched)
+
+
+def is_stable(accuracies: Sequence[float], config: AnyTraining) -> bool:
+    """Whether the validation accuracy has stayed the same for the config's number of epochs.
+
+    Args:
+        accuracies: one per epoch so far.
+        config: which may ask for no such end.
+    """
+    number = config.stable_epochs
+    if number is None or len(accuracies) <= number:
+        return False
+    return len({*accuracies[-number - 1 :]}) == 1

@@ -22,7 +22,8 @@ from mgmt_ray.orchestration.explain import (
 )
 from mgmt_ray.orchestration.prediction import read_member
 from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
-from mgmt_ray.orchestration.trial import TrialInputs, load_volumes
+from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.trial_sets import load_volumes
 from mgmt_ray.orchestration.trials import run_trials
 from mgmt_ray.study.plan import Trial
 

@@ -135,7 +135,7 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., Job]) -
     )
     first, second = (
         predict_members(
-            [(trial, Unseen("test", inputs.folder.volumes, label, cohort))],
+            [(trial, Unseen("test", inputs.folder, label, cohort))],
             inputs,
             EvaluationConfig(draws=1),
             job.placement,

@@ -239,8 +239,12 @@ def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
         "random": {"kind": "random", "depth": 10, "width": 4},
         "transfer": {"kind": "transfer", "depth": 10, "width": 64},
     }
+    job = make_job(networks=networks)  # bring_up_to_date would refuse it before anything is trained
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
     with pytest.raises(MgmtError, match=r"4 of 8 trials are not finished \(4 with a fault"):
-        bring_up_to_date(make_job(networks=networks))
+        train(job, trials, job.inputs(selected.cohort, splits))
     printed = capsys.readouterr().out
     assert "does not fit the network" in printed
     assert "Set depth and width" in printed

@@ -83,11 +83,16 @@ class Audited:
         """The network with the fewest trained parameters, of those that can be trained here.
 
         Raises:
-            NoNetwork: every network starts from pretrained weights, and there are none.
+            NoNetwork: every network starts from pretrained weights, and there are none, or takes
+                slices.
         """
         study = self.study
         there = study.checkpoint is not None and study.checkpoint.is_file()
-        able = {n: c for n, c in study.networks.items() if there or not c.pretrained}
+        able = {
+            name: config
+            for name, config in study.networks.items()
+            if isinstance(config, NetworkConfig) and (there or not config.pretrained)
+        }
         if not able:
             raise NoNetwork
         return min(able, key=lambda name: _trained_parameters(able[name], study))

@@ -1,0 +1,122 @@
+"""Learning methylation from slices and their predicted tumour (Chen et al. 2020, sec. 2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mgmt_ray.training.config import ClassificationTraining, Precision
+from mgmt_ray.training.dataset import VolumeSet, even_batches
+from mgmt_ray.training.evaluate import Predictions
+from mgmt_ray.training.metrics import THRESHOLD, criterion_m, score
+from mgmt_ray.training.precision import autocast
+from mgmt_ray.training.segmentation_task import SLICES_AT_ONCE
+from mgmt_ray.training.slice_objective import slice_cross_entropy
+from mgmt_ray.training.task import BatchLoss, Noise, dtype_of
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScores:
+    """Of one set of slices, each counted by itself; NaN where a class is missing.
+
+    Attributes:
+        loss: mean cross-entropy in nats.
+        accuracy: share of slices on their label's side of the threshold.
+        auc: area under the ROC curve.
+        ap: average precision.
+        sen: sensitivity at the threshold.
+        spe: specificity at the threshold.
+    """
+
+    loss: float
+    accuracy: float
+    auc: float
+    ap: float
+    sen: float
+    spe: float
+
+    @property
+    def m(self) -> float:
+        """Criterion M."""
+        return criterion_m(self.sen, self.spe)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassificationTask:
+    """A :class:`~mgmt_ray.training.task.Task`; nothing is drawn.
+
+    Attributes:
+        config: of the training.
+        weights: per class; None counts every slice once.
+    """
+
+    config: ClassificationTraining
+    weights: Float[Tensor, "2"] | None
+
+    def noise(self, seed: int, epoch: int) -> Callable[[int], Noise]:
+        """None."""
+        return lambda num_rows: ()
+
+    def loss(self, network: nn.Module, batch: VolumeSet, noise: Noise) -> BatchLoss:
+        """Cross-entropy of the softmax."""
+        with autocast(batch.volumes.device, self.config.precision):
+            logits = network(batch.inputs(dtype_of(network)))
+        loss = slice_cross_entropy(logits, batch.labels, self.weights)
+        return BatchLoss(loss.sum(), _values(logits.detach(), batch))
+
+    def train_scores(self, seen: Float[Tensor, "row value"]) -> SliceScores:
+        """Scores of the slices as they passed."""
+        return _scores(seen.double().cpu().numpy())
+
+    def predict(self, network: nn.Module, data: VolumeSet, seed: int) -> Float[Tensor, "row value"]:
+        """Probability, loss and label."""
+        return classify(network, data, self.config.precision)
+
+    def validation(
+        self, values: Float[Tensor, "row value"], data: VolumeSet
+    ) -> tuple[SliceScores, Predictions]:
+        """Scores, and the probability of each slice."""
+        columns = values.numpy()
+        probability, loss = columns[:, 0].copy(), columns[:, 1].copy()
+        return _scores(columns), Predictions(probability, np.zeros(len(columns)), loss)
+
+
+@torch.no_grad()
+def classify(network: nn.Module, data: VolumeSet, precision: Precision) -> Float[Tensor, "row 3"]:
+    """Probability of methylation, loss and label of each slice, float64 on the CPU."""
+    was_training = network.training
+    network.eval()
+    parts = [torch.empty(0, 3, dtype=torch.float64)]
+    for rows in even_batches(np.arange(len(data)), SLICES_AT_ONCE) if len(data) else ():
+        part = data.select(rows)
+        with autocast(data.volumes.device, precision):
+            logits = network(part.inputs(dtype_of(network)))
+        parts.append(_values(logits, part).double().cpu())
+    network.train(was_training)
+    return torch.cat(parts)
+
+
+def _values(logits: Float[Tensor, "row 2"], batch: VolumeSet) -> Float[Tensor, "row 3"]:
+    """Probability, loss (every slice counted once) and label."""
+    exact = logits.double()
+    loss = slice_cross_entropy(exact, batch.labels)
+    return torch.stack([exact.softmax(dim=1)[:, 1], loss, batch.labels.double()], dim=1)
+
+
+def _scores(values: np.ndarray) -> SliceScores:
+    probability, loss, label = values.T.copy()
+    right = (probability >= THRESHOLD) == (label > 0)
+    of_labels = score(probability, label, loss)
+    return SliceScores(
+        loss=of_labels.loss,
+        accuracy=float(right.mean()),
+        auc=of_labels.auc,
+        ap=of_labels.ap,
+        sen=of_labels.sen,
+        spe=of_labels.spe,
+    )

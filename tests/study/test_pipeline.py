@@ -1,0 +1,108 @@
+"""The two-stage pipeline in a study's plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from mgmt_ray.splits.split import Split
+from mgmt_ray.study.config import StudyConfig, load_study
+from mgmt_ray.study.plan import make_plan
+
+SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
+STUDIES = Path(__file__).parents[2] / "jobs" / "studies"
+
+
+def make_study(chen: dict[str, object] | None = None, **changes: object) -> StudyConfig:
+    content = {
+        "name": "small",
+        "cohort": {"reader": "tcga", "root": "data", "modalities": ["FLAIR", "T1GD"]},
+        "networks": {"chen": {"kind": "slices", **(chen or {})}},
+    }
+    return StudyConfig.model_validate(content | changes)
+
+
+def test_the_paper_has_a_segmentation_and_a_classifier_for_each_modality_and_fold() -> None:
+    study = load_study(STUDIES / "chen2020.yaml", data=Path("data"))
+    folds = tuple((name,) for name in "bcdefghijk")
+    plan = make_plan(study, (replace(SPLIT, folds=folds),))
+    classifiers = [trial for trial in plan if trial.tells_methylation]
+    assert len(classifiers) == 2 * 10
+    assert len(plan) == len({trial.id for trial in plan}) == 20 * (1 + 3 + 1)
+    for trial in classifiers:
+        config = trial.training_config
+        assert (config.learning_rate, config.batch_size, config.epochs) == (2e-4, 32, 50)
+        first = trial.needs[0].training_config
+        assert (first.learning_rate, first.batch_size, first.epochs) == (1e-4, 8, 50)
+        assert (first.patience, first.rate_factor, config.stable_epochs) == (5, 0.5, 10)
+        assert trial.needs[0].network_config.width == 32
+
+
+def test_a_classifier_needs_the_segmentations_of_its_fold_and_modality() -> None:
+    plan = make_plan(make_study(), (SPLIT,))
+    for trial in plan:
+        if trial.tells_methylation:
+            assert trial.stage == 1
+            assert [need.part for need in trial.needs] == [None, 0, 1, 2]
+            place = (trial.modality, trial.fold, trial.outer, trial.seed)
+            assert {(n.modality, n.fold, n.outer, n.seed) for n in trial.needs} == {place}
+            assert {need.parts for need in trial.needs} == {trial.parts}
+            assert {need.id for need in trial.needs} <= {other.id for other in plan}
+        else:
+            assert (trial.stage, trial.needs) == (0, ())
+    assert len({trial.stream for trial in plan}) == len(plan)
+
+
+def test_without_cross_fitting_there_is_one_segmentation() -> None:
+    plan = make_plan(make_study({"cross_fitted": False}), (SPLIT,))
+    assert len(plan) == 2 * 2 * 2
+    assert all(trial.parts is None for trial in plan)
+    # the fold's own network is the same one
+    own = {t.id for t in plan if not t.tells_methylation}
+    assert own <= {t.id for t in make_plan(make_study(), (SPLIT,))}
+
+
+@pytest.mark.parametrize(
+    "chen",
+    [{"width": 8}, {"segmentation": {"epochs": 3}}, {"cross_fitted": False}, {"parts": 4}],
+)
+def test_a_classifiers_id_holds_those_of_its_segmentations(chen: dict[str, object]) -> None:
+    *_, base = make_plan(make_study(), (SPLIT,))
+    *_, changed = make_plan(make_study(chen), (SPLIT,))
+    assert base.name == changed.name
+    assert base.id != changed.id
+
+
+def test_a_classifiers_own_settings_leave_its_segmentations_as_they_are() -> None:
+    base = make_plan(make_study(), (SPLIT,))
+    changed = make_plan(make_study({"classification": {"epochs": 3}}), (SPLIT,))
+    for mine, theirs in zip(base, changed, strict=True):
+        assert (mine.id == theirs.id) == (not mine.tells_methylation)
+
+
+def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> None:
+    random = {"random": {"kind": "random"}}
+    both = make_study(networks={**random, "chen": {"kind": "slices"}})
+    assert both.takes_slices and both.takes_volumes
+    alone = make_plan(make_study(), (SPLIT,)) + make_plan(make_study(networks=random), (SPLIT,))
+    assert {t.id for t in make_plan(both, (SPLIT,))} == {t.id for t in alone}
+    recipe = make_plan(make_study(slices={"shrink": 1}), (SPLIT,))
+    assert not {t.id for t in recipe} & {t.id for t in alone}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": [["FLAIR", "T1GD"]]}, "takes one modality at a time"),
+        ({"slices": {"shape": [100, 128]}}, "multiples of 16"),
+        ({"sweep": {"learning_rate": [1e-3]}}, "nothing swept"),
+        ({"networks": {"chen": {"kind": "slices", "depth": 10}}}, "depth"),
+        ({"networks": {"chen": {"kind": "slice"}}}, "kind"),
+    ],
+)
+def test_what_slices_cannot_do_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        make_study(**changes)
