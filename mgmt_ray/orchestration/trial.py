@@ -154,6 +154,7 @@ def _run(
         persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
         facts = files | sizes(network, training) | scaling(network) | persons
         facts |= {"seconds": seconds, "prior": prior(training, trial.training_config)}
+        facts |= {"started_from": str(start.folder)} if start else {}
         if diverged:
             finish_diverged(trial, inputs.folder, split, record, diverged, facts)
         else:

@@ -13,6 +13,8 @@ from mgmt_ray.statistics.planted import CHANCE_AUC, PlantedVerdict
 from mgmt_ray.study.folder import EXPLAIN
 
 SUSPICIOUS_AUC = 0.75
+ABSURD_LOSS = 5.0
+"""In nats; a model that is 99 % sure and wrong has 4.6."""
 AGAINST = "against "
 """Begins the name of a comparison of every network's best ensemble with a comparison model."""
 
@@ -141,6 +143,7 @@ def cautions(results: StudyResults) -> list[str]:
             "Where the classes are perfectly separated the bootstrap interval of AUC and AP "
             "shrinks to a point; read the exact intervals of SEN and SPE there."
         )
+    found += _absurd_losses(results)
     found += _repeated_openings(results)
     found += [
         f"External cohort {name} was predicted {len(external.openings)} times; choices made after "
@@ -149,6 +152,18 @@ def cautions(results: StudyResults) -> list[str]:
         if len(external.openings) > 1
     ]
     return found
+
+
+def _absurd_losses(results: StudyResults) -> list[str]:
+    """Members that are finite, and yet far worse than a guess."""
+    kept = results.members.merge(results.epochs, on=["trial", "epoch"])
+    number = int((kept["validation_loss"] > ABSURD_LOSS).sum())
+    if not number:
+        return []
+    return [
+        f"{number} of {len(kept)} members have a validation loss above {ABSURD_LOSS:g} nats, where "
+        "a guess has 0.69: their learning rate was too high."
+    ]
 
 
 def _repeated_openings(results: StudyResults) -> list[str]:

@@ -25,6 +25,7 @@ from mgmt_ray.report.headline import headline, verdict_on_planted
 from mgmt_ray.report.patients import patients_table
 from mgmt_ray.report.provenance import provenance_table, versions_table
 from mgmt_ray.report.section import Section
+from mgmt_ray.report.settings import covariates_sentence, settings_table
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 from mgmt_ray.statistics.paper import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
 from mgmt_ray.statistics.planted import planted_verdict
@@ -134,6 +135,8 @@ def _external(out: Path, results: StudyResults) -> list[Section]:
 
 def _training(results: StudyResults, figures: Path) -> Section:
     content = {
+        "settings": settings_table(results),
+        "covariates": covariates_sentence(results),
         "rules": tables.rules_table(results.members),
         "trainings": records.training_table(results),
         "diverged": diverged_table(results),
