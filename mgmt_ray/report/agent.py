@@ -11,7 +11,8 @@ from mgmt_ray.figures.policy import (
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.figures.style import network_label, save_compact_figure
+from mgmt_ray.figures.save import save_compact_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.section import Section, not_made

@@ -9,7 +9,8 @@ from pathlib import Path
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.figures.contact import Seen, contact_sheet
 from mgmt_ray.figures.intensities import find_outliers, intensity_figure
-from mgmt_ray.figures.style import Label, delete_other_figures, save_compact_figure
+from mgmt_ray.figures.save import delete_other_figures, save_compact_figure
+from mgmt_ray.figures.style import Label
 from mgmt_ray.preprocess.inspection import Inspection, read_inspection
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.picture import Picture

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgmt_ray.figures.style import network_label, save_figure
+from mgmt_ray.figures.save import save_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.subgroups import subgroups_figure
 from mgmt_ray.figures.variance import variance_figure
 from mgmt_ray.report.gather import StudyResults

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import Subject, by_group
-from mgmt_ray.figures.style import LABEL_NAMES, Label, save_figure
+from mgmt_ray.figures.save import save_figure
+from mgmt_ray.figures.style import LABEL_NAMES, Label
 from mgmt_ray.figures.versions import Varied, versions_figure
 from mgmt_ray.preprocess.index import array_path, read_index
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
