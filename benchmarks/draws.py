@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.trained_networks import Recipe, train_spottune, write_source_weights
 from benchmarks.volumes import Shape
 from mgmt_ray.base import stream_seed
-from mgmt_ray.nets.policy import DrawKind, draw_routes
+from mgmt_ray.nets.policy import DrawKind, draw_policies
 from mgmt_ray.nets.resnet3d import Depth
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
@@ -76,7 +76,7 @@ class RouteTable:
         num_blocks = len(self.tuned)
         probability = self.tuned.expand(replicates, num_blocks)
         seeds = [stream_seed(number, "draws", self.subject) for number in range(replicates)]
-        routes = draw_routes(probability, draws, kind, seeds)
+        routes = draw_policies(probability, draws, kind, seeds)
         route = (routes.long() * 2 ** torch.arange(num_blocks)).sum(dim=-1)
         return self.probability[route].mean(dim=0) - self.mean
 

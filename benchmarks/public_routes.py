@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.device import FULL_WIDTH, Spent, in_turns, median_s, wall_ratio
 from benchmarks.naive_routes import make_network, steering_noise
 from benchmarks.public_code import load_public_code
-from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.nets.resnet3d import ARCHITECTURES
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
@@ -41,7 +41,7 @@ def compare_with_public_code(checkout: Path) -> dict[str, object]:
     public = public_runner(run_model, network, volumes)
     shape = (NUM_SUBJECTS, network.num_routed_blocks)
     probability = torch.full(shape, PROBABILITY)
-    routes = draw_routes(probability, NUM_DRAWS, "independent", range(NUM_SUBJECTS))
+    routes = draw_policies(probability, NUM_DRAWS, "independent", range(NUM_SUBJECTS))
     few = routes[:PUBLIC_DRAWS]
     runs = [partial(public_probabilities, public, few), partial(ours_at, network, volumes, routes)]
     spent: tuple[list[Spent], list[Spent]] = ([], [])

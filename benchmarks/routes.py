@@ -25,7 +25,7 @@ from benchmarks.device import (
 from benchmarks.naive_routes import make_network, naive_logits
 from benchmarks.public_routes import compare_with_public_code
 from mgmt_ray.base import stream_seed
-from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
 
@@ -112,7 +112,7 @@ def tuned_probabilities(subjects: int) -> dict[str, Tensor]:
 def draw(probability: Tensor, num_draws: int, seed: int = 0) -> Tensor:
     """Routes [draw, subject, block]."""
     seeds = [stream_seed(seed, "routes", subject) for subject in range(len(probability))]
-    return draw_routes(probability, num_draws, "independent", seeds)
+    return draw_policies(probability, num_draws, "independent", seeds)
 
 
 def shared_logits(

@@ -16,6 +16,7 @@ from mgmt_ray.report.combinations import combinations_section
 from mgmt_ray.report.comparisons import comparisons_section
 from mgmt_ray.report.curves import curves_section, training_pictures
 from mgmt_ray.report.diverged import diverged_table
+from mgmt_ray.report.explained import explain_section
 from mgmt_ray.report.exploring import subgroups_section, variance_section
 from mgmt_ray.report.external import external_cohorts
 from mgmt_ray.report.facts import Fact
@@ -65,6 +66,7 @@ def all_sections(
         variance_section(results, figures),
         subgroups_section(results, figures),
         agent_section(results, figures),
+        explain_section(results, figures),
         _training(results, figures),
         *_lists(results),
         card_section(card),
@@ -115,6 +117,7 @@ def _results(results: StudyResults) -> Section:
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
         "models": tables.comparison_models_table(results),
+        "prevalence": tables.prevalence_note(results),
         "chance": tables.chance_table(results),
         "other_published": tables.other_published_table(),
         "synthetic": results.planted is not None,

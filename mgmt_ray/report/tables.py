@@ -90,6 +90,16 @@ def comparison_models_table(results: StudyResults) -> Table | None:
     return Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
 
 
+def prevalence_note(results: StudyResults) -> str:
+    """What makes prevalence's AUC odd where there are several splits; empty where nothing does."""
+    if len(results.splits) == 1 or "prevalence" not in results.comparison_models:
+        return ""
+    return (
+        "Over several splits its AUC falls below 0.5 by construction: a split that tests more "
+        "methylated subjects trains on fewer, so those get the lower constant. That is no finding."
+    )
+
+
 def chance_table(results: StudyResults) -> Table:
     """Each AUC with both intervals and the permutation test, and the Brier score."""
     metrics = results.metrics

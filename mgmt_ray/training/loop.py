@@ -24,7 +24,12 @@ from mgmt_ray.training.evaluate import Predictions, predict
 from mgmt_ray.training.frozen import run_frozen_part
 from mgmt_ray.training.metrics import Scores, score
 from mgmt_ray.training.objective import class_weights
-from mgmt_ray.training.precision import arrange, compile_failure_told, compiled
+from mgmt_ray.training.precision import (
+    arrange,
+    compile_failure_told,
+    compiled,
+    refuse_faulty_bf16,
+)
 from mgmt_ray.training.schedule import end_epoch, make_scheduler
 from mgmt_ray.training.step import train_step
 
@@ -144,6 +149,7 @@ def fit(
     """
     world = world or World()
     device = training.volumes.device
+    refuse_faulty_bf16(state.network, training.volumes, config.precision)
     trained, training, validation = run_frozen_part(
         state.network, training, validation, config.batch_size, config.precision
     )

@@ -20,7 +20,7 @@ from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.statistics.tables import evaluate_ensembles
-from tests.report.fabricated import write_further
+from tests.report.fabricated import predict_simply, write_audit, write_policies
 
 NETWORKS = ("spottune", "random", "transfer")
 ONE_SPLIT = SplitConfig()
@@ -42,17 +42,19 @@ def write_study(
     name: str = "fake-study",
     split_config: SplitConfig = ONE_SPLIT,
     external: tuple[str, ...] = (),
+    is_whole: bool = False,
 ) -> Path:
     """Write a finished study; ``signal`` shifts the methylated subjects' probabilities.
 
     With ``signal`` None the cohort passes for a real one, else for a synthetic one. ``external``
-    names cohorts that have T1 and T1GD only.
+    names cohorts that have T1 and T1GD only. A whole study has all there may be: comparison models,
+    the agent's policies, an audit.
     """
     cohort = make_cohort(num_subjects, modalities)
     write_cohort(cohort, out)
     splits = make_splits(cohort, split_config, modalities)
     write_splits(splits, out / "splits.json")
-    text = f"name: {name}\nseed: 42\nnetworks:\n" + "".join(f"  {n}: {{}}\n" for n in networks)
+    text = f"name: {name}\nseed: 42\nnetworks:\n" + "".join(f"  {n}: {{kind: {n}}}\n" for n in networks)
     text += "external:\n" * bool(external) + "".join(f"  {n}: {{}}\n" for n in external)
     write_text(out / "study.yaml", text + SETTINGS)
     if signal is not None:
@@ -71,6 +73,13 @@ def write_study(
                 _, validating = split.fold(fold, available)
                 known = {subject: label[subject] for subject in validating}
                 validations.append(predict(member, known, strength).assign(split="validation"))
+    if is_whole:
+        for split in splits:
+            predictions += predict_simply(split, label, "test")
+            validations += predict_simply(split, label, "validation")
+        tested = {subject: label[subject] for split in splits for subject in split.test}
+        write_policies(members, tested, out)
+        write_audit(out, name)
     write_table(pd.DataFrame(members), out / "ensembles" / "members.csv")
     write_table(pd.concat(predictions), out / "ensembles" / "member_predictions.csv")
     write_table(pd.concat(validations), out / "ensembles" / "validation_members.csv")
@@ -211,9 +220,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with every table there may be, and an audit; read it, do not change it."""
     modalities = ("PH", "FA", "T1")
-    out = write_study(tmp_path_factory.mktemp("whole") / "out", None, modalities, num_epochs=3)
-    write_further(out)
-    return out
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return write_study(out, None, modalities, num_epochs=3, is_whole=True)
 
 
 @pytest.fixture(scope="session")

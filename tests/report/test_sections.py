@@ -91,7 +91,13 @@ def test_the_agents_table_tells_classes_and_folds(results: StudyResults) -> None
 
 def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path) -> None:
     none = replace(results, further={"policies": results.further["policies"].head(0)})
-    assert agent.agent_section(none, tmp_path).missing == "No network of this study has an agent."
+    kinds = {"networks": {"ours": {"kind": "random"}, "theirs": {"kind": "transfer"}}}
+    without = replace(results, further={}, config=kinds)
+    for study in (none, without):
+        told = agent.agent_section(study, tmp_path).missing
+        assert told == "No network of this study has an agent."
+    kinds["networks"]["ours"]["kind"] = "spottune"
+    assert "policies.csv" in agent.agent_section(without, tmp_path).missing
 
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path, results: StudyResults) -> None:
