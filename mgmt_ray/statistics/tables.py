@@ -39,6 +39,9 @@ from mgmt_ray.statistics.subgroups import subgroups_table
 from mgmt_ray.statistics.variance import variance_table
 from mgmt_ray.training.metrics import called_rightly, once
 
+TABLES_VERSION = 1
+"""Raised where the meaning of a table changes, so that finished studies make it anew."""
+
 Of: TypeAlias = Literal["test", "external"]
 """Whom predictions are of: a study's test subjects, or an external cohort."""
 

@@ -71,6 +71,11 @@ class StudyFolder:
         return self.ensembles / "test_openings.jsonl"
 
     @property
+    def evaluated(self) -> Path:
+        """The fingerprint of what the tables of results follow from, and their checksums."""
+        return self.ensembles / "evaluated.json"
+
+    @property
     def evaluated_study(self) -> Path:
         """The resolved study that the tables of results are of."""
         return self.ensembles / "study.yaml"
