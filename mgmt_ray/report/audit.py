@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mgmt_ray.base import fingerprint
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.table import NOTHING, Table
@@ -29,11 +28,11 @@ def audit_section(results: StudyResults) -> Section:
 def outdated(results: StudyResults) -> str:
     """Why the audit is not of these results; empty where nothing says so."""
     audit = results.audit or {}
-    name, studied = audit.get("study"), audit.get("hash")
+    name, evaluated = audit.get("study"), results.evaluated
     if name is not None and name != results.name:
         why = f"is of the study {name}"
-    elif studied is not None and studied != fingerprint(dict(results.config)):
-        why = "was made with other settings of the study"
+    elif evaluated and audit.get("evaluated", evaluated) != evaluated:
+        why = "is of other results"
     elif is_before(read_time(audit), results_time(results)):
         why = "is older than the results"
     else:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
 from mgmt_ray.report.science import CHOSEN, read_further, read_whole_table
@@ -61,6 +61,7 @@ class StudyResults:
         comparisons: between models; may be empty.
         further: the tables of :data:`mgmt_ray.report.science.FURTHER` that have been made.
         audit: what ``mgmt-ray audit`` found; None if it has not run.
+        evaluated: checksum of the mark that the tables are whole; None without it.
         openings: of the test set, in the order logged.
         external: results on other cohorts, by their names in the study.
         provenance: versions, commit, times; empty where it was not recorded.
@@ -82,6 +83,7 @@ class StudyResults:
     comparisons: pd.DataFrame
     further: Mapping[str, pd.DataFrame]
     audit: Mapping[str, Any] | None
+    evaluated: str | None
     openings: tuple[Mapping[str, Any], ...]
     external: Mapping[str, ExternalResults]
     provenance: Mapping[str, Any]
@@ -128,7 +130,6 @@ def read_study_results(out: Path) -> StudyResults:
             trained with another split than the folder's, or a split puts a person on two sides.
     """
     folder = StudyFolder(out)
-    # the study that the results are of, not one that was planned in the folder since
     study = folder.evaluated_study if folder.evaluated_study.is_file() else folder.study_file
     config_text = _read_text(study, f"mgmt-ray cohort STUDY --out {out}")
     config = _read_config(study, config_text)
@@ -160,6 +161,7 @@ def read_study_results(out: Path) -> StudyResults:
         comparisons=read_whole_table(folder.ensembles / "comparisons.csv", COMPARISON_COLUMNS),
         further=read_further(folder.ensembles),
         audit=_read_json(out / "audit.json"),
+        evaluated=file_checksum(folder.evaluated) if folder.evaluated.is_file() else None,
         openings=_read_lines(folder.test_openings),
         external={
             name: _read_external(folder.external(name), evaluate)
@@ -213,8 +215,7 @@ def _read_text(path: Path, command: str) -> str:
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content: dict[str, Any] = _parse(path, path.read_text(encoding="utf-8"))
-    return content
+    return dict(_parse(path, path.read_text(encoding="utf-8")))
 
 
 def _read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:

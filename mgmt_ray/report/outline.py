@@ -50,7 +50,7 @@ def all_sections(
     sections = [
         Section("summary", "Summary", {"sentences": [*headline(results), audit_sentence(results)]}),
         audit_section(results),
-        *_planted(results),
+        *planted_sections(results),
         _subjects(results),
         Section(
             "scans", "Scans", {"scans": read_scans(out, results.cohort, results.cohort.modalities)}
@@ -84,7 +84,8 @@ def _lists(results: StudyResults) -> list[Section]:
     ]
 
 
-def _planted(results: StudyResults) -> list[Section]:
+def planted_sections(results: StudyResults) -> list[Section]:
+    """What was planted and what was found of it, for a synthetic cohort; else nothing."""
     if results.planted is None:
         return []
     signal = {m: s for m, s in (results.planted.get("signal") or {}).items() if s != 0}

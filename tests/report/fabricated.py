@@ -1,4 +1,4 @@
-"""What a whole study has besides its networks' predictions: comparison models, policies, audit."""
+"""A cohort, and what a whole study has besides networks: comparison models, policies, audit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mgmt_ray.base import fingerprint, stream, write_json
+from mgmt_ray.cohort.cohort import Cohort, Exclusion
+from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.split import Split
 from mgmt_ray.statistics.comparisons import COMPARISON_MODELS
@@ -20,6 +22,28 @@ CHECKS = (
     ("twins", "failed", "no scan twice", "S0001 and S0002 are one scan", "Exclude one of them."),
     ("permuted labels", "not done", "a training", "no network to train", ""),
 )
+
+
+def make_cohort(num_subjects: int, modalities: tuple[str, ...]) -> Cohort:
+    """Subjects of whom every fifth lacks DSC, two in five methylated."""
+    subjects = [
+        Subject(
+            id=f"S{i:04d}",
+            label=int(i % 5 in (0, 2)),
+            scans={
+                m: Path(f"{m}.nii.gz")
+                for m in modalities
+                if m not in MODALITY_GROUPS["DSC"] or i % 5 != (i // 5) % 5
+            },
+            mask=Path("mask.nii.gz"),
+            covariates={"sex": "FM"[i % 3 > 0], "age": f"{25 + i % 56}", "idh1": "Wildtype"},
+        )
+        for i in range(num_subjects)
+    ]
+    lacking = [s.id for s in subjects if len(s.scans) < len(modalities)]
+    exclusions = [Exclusion(name, "DSC", "no DSC scans") for name in lacking]
+    exclusions += [Exclusion(f"X{i}", "cohort", "MGMT status not available") for i in range(7)]
+    return Cohort(tuple(subjects), tuple(exclusions))
 
 
 def predict_simply(split: Split, label: Mapping[str, int], of: str) -> list[pd.DataFrame]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mgmt_ray.base import fingerprint
 from mgmt_ray.report.audit import audit_section, audit_sentence, outdated
 from mgmt_ray.report.gather import read_study_results
 from tests.report.fabricated import AUDITED
@@ -38,15 +37,17 @@ def test_an_audit_of_other_results_is_an_alarm(whole_study: Path) -> None:
     results = read_study_results(whole_study)
     assert results.audit is not None
     calm = replace(results, audit={**results.audit, "checks": []})
-    own = fingerprint(dict(results.config))
-    assert outdated(replace(calm, audit={**calm.audit, "hash": own})) == ""
+    marked = replace(calm, evaluated="a")
+    for known in ({}, {"evaluated": "a"}):
+        assert outdated(replace(marked, audit={**calm.audit, **known})) == ""
     later = ({"time": "2024-11-22T09:00:01+00:00", "purpose": "ensembles"},)
     pictures = ({"time": "2024-11-22T09:00:01+00:00", "purpose": "explain"},)
     assert outdated(replace(calm, openings=pictures)) == ""
     others = {
         "is older than the results": replace(calm, openings=(*calm.openings, *later)),
         "is of the study other": replace(calm, audit={**calm.audit, "study": "other"}),
-        "was made with other settings": replace(calm, audit={**calm.audit, "hash": "0" * 64}),
+        "is of other results": replace(marked, audit={**calm.audit, "evaluated": "b"}),
+        "of other results:": replace(marked, audit={**calm.audit, "evaluated": None}),
     }
     for words, other in others.items():
         assert words in outdated(other)

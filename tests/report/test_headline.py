@@ -7,6 +7,7 @@ import pandas as pd
 
 from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.headline import (
+    ABSURD_LOSS,
     against_chance,
     cautions,
     chance_words,
@@ -92,6 +93,19 @@ def test_an_external_cohort_is_cautioned_about_like_the_test_set(nested_study: P
     # the cohort's signal is far above what honest studies reach
     assert "look for leakage" in words
     assert "look for leakage" not in " ".join(cautions(replace(results, metrics=own, external={})))
+
+
+def test_losses_worse_than_a_guess_are_told_of_kept_epochs_alone(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    assert not [words for words in cautions(results) if "nats" in words]
+    kept = results.members.iloc[:2].set_index("trial")["epoch"]
+    epochs = results.epochs.copy()
+    is_kept = epochs["epoch"] == epochs["trial"].map(kept)
+    other = epochs["trial"].isin(kept.index) & ~is_kept
+    epochs.loc[is_kept, "validation_loss"] = [ABSURD_LOSS + 1, ABSURD_LOSS]
+    epochs.loc[other, "validation_loss"] = 2 * ABSURD_LOSS
+    (told,) = [words for words in cautions(replace(results, epochs=epochs)) if "nats" in words]
+    assert told.startswith(f"1 of {len(results.members)} members have a validation loss above 5")
 
 
 def test_openings_for_pictures_are_told_apart_from_those_for_results(nested_study: Path) -> None:
