@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from mgmt_ray.figures import style
+from mgmt_ray.figures.save import DPI
 from mgmt_ray.preprocess.inspection import PICTURE, View
 
 WIDTH = 1150
@@ -93,7 +94,7 @@ def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
     layout = _Layout(width, top, columns, pitch)
     height = layout.height(len(scans))
     mosaic = np.full((height, width, 3), 255, np.uint8)
-    figure = Figure(figsize=(width / style.DPI, height / style.DPI), dpi=style.DPI)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     text = axes.text(MARGIN, MARGIN, heading, va="top", linespacing=1.1, color=style.INK)
@@ -167,5 +168,5 @@ def _heading(modality: str, scans: Sequence[Seen], prefix: str, width: int) -> s
     text += f". {', '.join(marks)}"
     text += f". Each id begins with “{_within(prefix)}”" if prefix else ""
     # of the font's characters the average is 0.55 of its size
-    characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * style.DPI / 72))
+    characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * DPI / 72))
     return fill(text + ".", characters)

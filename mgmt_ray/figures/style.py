@@ -15,11 +15,6 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from mgmt_ray.base import MgmtError
-
-# By these names orchestration/explain.py (saving) and contact.py (dots per inch) find them here.
-from mgmt_ray.figures.save import DPI as DPI
-from mgmt_ray.figures.save import delete_other_figures as delete_other_figures
-from mgmt_ray.figures.save import save_figure as save_figure
 from mgmt_ray.statistics.intervals import interval_of
 
 LineStyle: TypeAlias = str | tuple[int, tuple[int, ...]]

@@ -8,7 +8,6 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from mgmt_ray.figures import style
 from mgmt_ray.figures.contact import (
     BRIGHT,
     DARK,
@@ -19,6 +18,7 @@ from mgmt_ray.figures.contact import (
     outlined,
     short_names,
 )
+from mgmt_ray.figures.save import DPI
 from mgmt_ray.preprocess.inspection import BINS, PICTURE, View
 
 
@@ -37,7 +37,7 @@ def many(number: int, prefix: str = "UPENN-GBM-") -> list[Seen]:
 def drawn(figure: Figure) -> np.ndarray:
     """The pixels of a sheet, 0 to 255, by row, column and colour."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=style.DPI)
+    figure.savefig(file, format="png", dpi=DPI)
     file.seek(0)
     return np.round(255 * imread(file)[..., :3]).astype(int)
 
