@@ -34,7 +34,7 @@ BRIGHT, DARK = (255, 225, 0), (0, 0, 0)
 """A line of both, side by side, is seen on any grey, in colour or not."""
 
 MISSING = (228, 228, 228)
-MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", None: "–"}
+MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", "hidden": "", None: "–"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +111,8 @@ def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
 def _write_beside(axes: Axes, seen: Seen, name: str, x: int, y: int) -> None:
     """The name above a picture, and the fault in its place where there is none."""
     mark, colour = MARKS[seen.label], style.LABEL_COLOURS[seen.label]
-    axes.text(x, y - 3, f"{name} {mark}", fontsize=NAME_POINTS, color=colour, va="bottom")
+    text = f"{name} {mark}".rstrip()
+    axes.text(x, y - 3, text, fontsize=NAME_POINTS, color=colour, va="bottom")
     if seen.view is None:
         axes.text(
             x + PICTURE / 2,
@@ -163,9 +164,10 @@ def _heading(modality: str, scans: Sequence[Seen], prefix: str, width: int) -> s
     marks = [
         f"{mark}\u00a0{style.LABEL_NAMES[label]} ({labels.count(label)})"
         for label, mark in MARKS.items()
-        if label in labels
+        if label in labels and mark
     ]
-    text += f". {', '.join(marks)}"
+    text += f". {', '.join(marks)}" if marks else ""
+    text += f". {style.LABELS_LATER.capitalize()}" if "hidden" in labels else ""
     text += f". Each id begins with “{_within(prefix)}”" if prefix else ""
     # of the font's characters the average is 0.55 of its size
     characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * DPI / 72))

@@ -28,6 +28,7 @@ DASHES: dict[style.Label, Literal["-", "--", "-.", ":"]] = {
     1: "-",
     0: "--",
     "fitted": "-.",
+    "hidden": "-",
     None: ":",
 }
 """By label, in the order of the legend."""
@@ -97,6 +98,8 @@ def quantiles(view: View, fractions: Sequence[float]) -> Float64[np.ndarray, " f
 def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
     """One panel per modality: a thin line per subject, and the mean of each label.
 
+    Subjects whose label is hidden have one mean together.
+
     The axis spans the usual scans; the unusual ones (see :func:`find_outliers`) are named, drawn
     as far as they reach into it, and left out of the means.
 
@@ -112,7 +115,9 @@ def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
         Line2D([], [], color=style.LABEL_COLOURS[label], linestyle=DASHES[label], linewidth=2)
         for label in shown
     ]
-    names = [style.LABEL_NAMES[label] for label in shown]
+    names = [
+        style.LABELS_LATER if label == "hidden" else style.LABEL_NAMES[label] for label in shown
+    ]
     figure.legend(
         lines,
         names,

@@ -64,17 +64,26 @@ _NETWORK_LINES: dict[str, LineStyle] = {
 }
 _OTHER_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#7A5195")
 
-Label: TypeAlias = int | Literal["fitted"] | None
+Label: TypeAlias = int | Literal["fitted", "hidden"] | None
 """1 methylated, 0 unmethylated, "fitted" where each split fits a cut-off for it, so that none is
-known before; None for a subject that is not in the cohort."""
+known before, "hidden" before the test set was opened; None for a subject that is not in the
+cohort."""
 
 LABEL_NAMES: dict[Label, str] = {
     0: "unmethylated",
     1: "methylated",
     "fitted": "labelled by each split",
+    "hidden": "label not shown yet",
     None: "not in the cohort",
 }
-LABEL_COLOURS: dict[Label, str] = {0: "#0072B2", 1: "#B34700", "fitted": "#7A5195", None: "#767676"}
+LABELS_LATER = "labels are shown once the test set was opened"
+LABEL_COLOURS: dict[Label, str] = {
+    0: "#0072B2",
+    1: "#B34700",
+    "fitted": "#7A5195",
+    "hidden": INK,
+    None: "#767676",
+}
 """Of the same palette, the orange darker: as text on white it must have a contrast of 4.5."""
 
 

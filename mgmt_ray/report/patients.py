@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.cohort.covariates import age_in_years
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.table import NOTHING, Table
 from mgmt_ray.splits.split import label_by_training
 from mgmt_ray.statistics.paper import NUM_SUBJECTS, PAPER_AGE_BANDS, PAPER_CHARACTERISTICS
+from mgmt_ray.statistics.subgroups import UNKNOWN_LEVEL, subject_levels
 
 PRINTED: dict[str, tuple[str, str, str]] = {
     "male": ("62.5", "41.3", "58.7"),
@@ -52,9 +52,8 @@ def sorted_by_sex(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:
     """Subjects by male, female and unknown sex."""
     found: dict[str, list[Subject]] = {"male": [], "female": [], "sex not known": []}
     for subject in subjects:
-        sex = _covariate(subject, "sex")
-        name = "sex not known" if math.isnan(sex) else "male" if sex > 0 else "female"
-        found[name].append(subject)
+        sex = subject_levels(subject)["sex"]
+        found["sex not known" if sex == UNKNOWN_LEVEL else sex].append(subject)
     return found
 
 
@@ -63,25 +62,22 @@ def sorted_by_age(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:
     names = ("under 18", *PAPER_AGE_BANDS, "age not known")
     found: dict[str, list[Subject]] = {name: [] for name in names}
     for subject in subjects:
-        years = _covariate(subject, "age")
+        years = age_in_table(subject)
         bands = [n for n, (low, high) in PAPER_AGE_BANDS.items() if low <= years < high]
         other = "age not known" if math.isnan(years) else "under 18"
         found[bands[0] if bands else other].append(subject)
     return found
 
 
-def _covariate(subject: Subject, name: str) -> float:
-    """NaN also where the cohort's table says something that is neither age nor sex."""
-    try:
-        ((value,),) = read_covariates([subject], ("age",) if name == "age" else ("sex",)).values()
-    except MgmtError:
-        return math.nan
-    return value
+def age_in_table(subject: Subject) -> float:
+    """Years as the cohort's table has them; NaN where it has none, or something else."""
+    known = {name.lower(): text for name, text in subject.covariates.items()}
+    return age_in_years(known.get("age", ""))
 
 
 def _cells(methylated: int, unmethylated: int, total: int) -> tuple[str, str, str]:
     number = methylated + unmethylated
-    return (_share(number, total), _share(methylated, number), _share(unmethylated, number))
+    return (share(number, total), share(methylated, number), share(unmethylated, number))
 
 
 def _published(name: str) -> tuple[str, str, str]:
@@ -98,7 +94,8 @@ def _published(name: str) -> tuple[str, str, str]:
     return first, second, third
 
 
-def _share(number: int, of: int) -> str:
+def share(number: int, of: int) -> str:
+    """A number of subjects, and its percentage where there are any."""
     return f"{number} ({100 * number / of:.1f} %)" if of else str(number)
 
 

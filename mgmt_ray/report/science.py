@@ -37,7 +37,7 @@ FURTHER: dict[str, tuple[str, ...]] = {
         "version",
         "temperature",
         "prior_shift",
-        *_with_bounds("brier", "slope", "intercept"),
+        *_with_bounds("brier", "slope", "intercept", "intercept_at_slope_1"),
         "ece",
         "num_subjects",
     ),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mgmt_ray.base import Config
-from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.gather import StudyResults
@@ -38,8 +38,7 @@ def settings_table(results: StudyResults) -> Table | None:
 
 def covariates_sentence(results: StudyResults) -> str:
     """How many subjects lack an age or a sex that a network takes; empty where none takes any."""
-    networks: Mapping[str, Any] = results.config.get("networks") or {}
-    names = sorted({name for n in networks.values() for name in (n or {}).get("covariates") or ()})
+    names = taken_covariates(results)
     if not names:
         return ""
     known = read_covariates(results.cohort.subjects, names)
@@ -52,6 +51,12 @@ def covariates_sentence(results: StudyResults) -> str:
         f"Not known, and taken to be the mean of the training subjects: {parts} of the "
         f"{len(known)} subjects."
     )
+
+
+def taken_covariates(results: StudyResults) -> list[Covariate]:
+    """Which numbers of a subject any network takes beside the image, sorted."""
+    networks: Mapping[str, Any] = results.config.get("networks") or {}
+    return sorted({name for n in networks.values() for name in (n or {}).get("covariates") or ()})
 
 
 def _unlike(results: StudyResults, name: str, kind: type[Config]) -> Iterator[tuple[str, str, str]]:

@@ -69,7 +69,6 @@ def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
         labels = group["label"].to_numpy(dtype=np.int64)
         if labels.tobytes() not in drawn:
             drawn[labels.tobytes()] = bootstrap_weights(labels, seed)
-        fit = fits[str(network), str(name)]
         versions = {
             version: group[version].to_numpy(dtype=float) for version in CALIBRATION_VERSIONS
         }
@@ -79,7 +78,7 @@ def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
                 "network": network,
                 "ensemble": name,
                 "version": version,
-                **_applied(version, fit),
+                **_applied(version, fits[str(network), str(name)]),
                 **interval_columns(intervals[version]),
                 "ece": expected_calibration_error(labels, p),
                 "num_subjects": len(labels),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mgmt_ray.base import MgmtError, stream
+from mgmt_ray.base import MgmtError, stream, write_text
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, read_cohort, write_cohort
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.select import Finding, write_findings
@@ -34,6 +34,7 @@ from mgmt_ray.report.cohort import read_scans, seen_scans, write_cohort_figures
 from mgmt_ray.report.html import render_page, write_report
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.versions import versions_pictures
+from mgmt_ray.study.folder import StudyFolder
 
 MODALITIES = ("PH", "FLAIR")
 RECIPE = RecipeConfig(
@@ -62,6 +63,10 @@ def out(cohort: Cohort, tmp_path: Path) -> Path:
         assert not inspection.problems
         write_inspection(inspection, tmp_path / "out" / "inspections")
     return tmp_path / "out"
+
+
+def open_test_set(out: Path) -> None:
+    write_text(StudyFolder(out).test_openings, "{}\n")
 
 
 def prepare(out: Path, cohort: Cohort, recipe: RecipeConfig) -> None:
@@ -156,6 +161,7 @@ def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
     ):
         write_inspection(inspection, folder)
     (folder / "C.npz").write_bytes(b"damaged")
+    open_test_set(out)
     seen = seen_scans(out, cohort, ("P", "T", "V"))
     told = {
         modality: [(s.subject, s.label, s.view is not None, s.fault) for s in scans]
@@ -207,6 +213,7 @@ def test_figures_of_a_modality_dropped_since_are_deleted(out: Path, cohort: Coho
 def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort: Cohort) -> None:
     scored = [replace(s, score=0.1 + s.label / 2) for s in cohort.subjects]
     mixed = Cohort((replace(scored[0], score=None), *scored[1:]))
+    open_test_set(out)
     labels = {scan.subject: scan.label for scan in seen_scans(out, mixed, ("FLAIR",))["FLAIR"]}
     first, *others = [s.id for s in mixed.subjects]
     assert labels == {first: mixed.subjects[0].label} | dict.fromkeys(others, "fitted")
@@ -214,6 +221,28 @@ def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort:
     alt = read_scans(out, Cohort(tuple(scored)), MODALITIES).figures[-1].alt
     assert alt.count("(labelled by each split)") == 3
     assert "methylated" not in alt
+
+
+def test_nothing_tells_a_label_before_the_test_set_was_opened(out: Path, cohort: Cohort) -> None:
+    def drawn(of: Cohort) -> dict[str, bytes]:
+        paths = write_cohort_figures(out, of, RECIPE, ("FLAIR",))
+        return {path.name: path.read_bytes() for path in paths}
+
+    swapped = Cohort(
+        tuple(replace(s, label=1 - s.label) for s in cohort.subjects), cohort.exclusions
+    )
+    assert drawn(cohort) == drawn(swapped)
+    assert {s.label for s in seen_scans(out, cohort, ("FLAIR",))["FLAIR"]} <= {"hidden", None}
+    told = [
+        words for f in read_scans(out, cohort, ("FLAIR",)).figures for words in (f.caption, f.alt)
+    ]
+    assert not any("methylated" in words for words in told)
+    assert "labels are shown once the test set was opened" in told[0]
+    open_test_set(out)
+    opened = drawn(cohort)
+    assert {s.label for s in seen_scans(out, cohort, ("FLAIR",))["FLAIR"]} == {0, 1}
+    assert all(picture != opened[name] for name, picture in drawn(swapped).items())
+    assert "the mean of each label" in read_scans(out, cohort, ("FLAIR",)).figures[0].caption
 
 
 @pytest.fixture

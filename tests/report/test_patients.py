@@ -8,6 +8,7 @@ import pytest
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.patients import patients_table, sorted_by_age, sorted_by_sex
+from mgmt_ray.statistics.subgroups import subject_levels
 
 
 def subject(**covariates: str) -> Subject:
@@ -42,6 +43,17 @@ def test_a_band_ends_before_the_next_begins(age: str, band: str) -> None:
 )
 def test_sex_is_read_as_readers_write_it(sex: str, name: str) -> None:
     assert [n for n, who in sorted_by_sex([subject(sex=sex)]).items() if who] == [name]
+
+
+@pytest.mark.parametrize(
+    "age", ["90+", " 64 ", "17", "121", "-3", "Not Available", "nan", "", "6O"]
+)
+@pytest.mark.parametrize("key", ["age", "Age"])
+def test_ages_are_read_as_for_subgroups(age: str, key: str) -> None:
+    who = subject(**{key: age})
+    (band,) = [name for name, found in sorted_by_age([who]).items() if found]
+    own = subject_levels(who)["age"]
+    assert band == ("age not known" if own == "unknown" else own.replace("-", "–"))
 
 
 def test_the_papers_table_stands_beside_ours(results: StudyResults) -> None:

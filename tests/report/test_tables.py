@@ -181,5 +181,5 @@ def test_an_external_cohort_has_a_table_of_what_its_scans_allow(nested_study: Pa
     assert (
         table.rows[0][5] == f"{first['auc']:.3f}\n[{first['auc_low']:.3f}, {first['auc_high']:.3f}]"
     )
-    assert table.rows[0][-1] == "above 0.5"
+    assert table.rows[0][-1] == "above 0.5,\nalso after Holm"
     assert all(len(row) == len(table.header) for row in table.rows)

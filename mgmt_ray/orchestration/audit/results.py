@@ -44,9 +44,7 @@ def check_openings(audited: Audited) -> Check:
 def check_plausible_auc(audited: Audited) -> Check:
     """AUCs, on the test set and on external cohorts, that no honest study of this task has."""
     name = "plausible AUC"
-    expected = (
-        f"no AUC above {SUSPICIOUS_AUC}, as in the published studies that were done with care"
-    )
+    expected = f"no AUC above {SUSPICIOUS_AUC}, as in published studies done with care"
     folder = audited.job.folder
     if not (folder.ensembles / "metrics.csv").exists():
         return Check(name, "not done", expected, "the test set was not opened yet")

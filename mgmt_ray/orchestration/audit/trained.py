@@ -74,13 +74,13 @@ def check_permuted_labels(audited: Audited) -> Check:
     )
     if p >= LEVEL:
         return Check(name, "passed", expected, found)
-    return Check(name, "failed", expected, found, f"{_remedy(farthest)} {_BY_CHANCE}")
+    return Check(name, "failed", expected, found, f"{remedy_for_permuted(farthest)} {_BY_CHANCE}")
 
 
 _BY_CHANCE = "By chance alone one sound study in 20 shows this: repeat with another --seed first."
 
 
-def _remedy(auc: float) -> str:
+def remedy_for_permuted(auc: float) -> str:
     """What an AUC of permuted labels that is not at chance asks for."""
     if auc > 0.5:
         return "Something other than images tells labels here, or the test set is seen in training."

@@ -66,6 +66,18 @@ class Twin:
         """Whether both train: what is chosen is then chosen too well, and no result is touched."""
         return self.sides[0].startswith("fold")
 
+    @property
+    def pair(self) -> tuple[str, str, str]:
+        """Equal for all placings, modalities and splits in which the two were compared."""
+        if self.sides[0].startswith("external"):
+            return self.sides[0], self.one, self.other
+        return "", min(self.one, self.other), max(self.one, self.other)
+
+    @property
+    def weight(self) -> tuple[bool, float]:
+        """Of several of one pair the heaviest is told."""
+        return not self.between_folds, self.correlation
+
     def __str__(self) -> str:
         return (
             f"{self.one} ({self.sides[0]}) and {self.other} ({self.sides[1]}) in {self.modality}, "
@@ -103,15 +115,14 @@ def check_twins(audited: Audited) -> Check:
     """
     name = "twins"
     expected = "no test or external subject looks like a training subject, nor two of two folds"
-    twins: dict[tuple[str, str], Twin] = {}
+    twins: dict[tuple[str, str, str], Twin] = {}
     highest = 0.0
     for modality in audited.study.modalities:
         for one, other in _pairs(audited, modality):
             for twin in _compare(one, other, modality):
                 if _is_twin(twin):
-                    kept = twins.setdefault((twin.one, twin.other), twin)
-                    if twin.correlation > kept.correlation:
-                        twins[twin.one, twin.other] = twin
+                    kept = twins.setdefault(twin.pair, twin)
+                    twins[twin.pair] = max(kept, twin, key=lambda t: t.weight)
                 elif twin.overlap >= SOME_OVERLAP:
                     highest = max(highest, twin.correlation)
     if not twins:
@@ -135,22 +146,28 @@ def _is_twin(pair: Twin) -> bool:
 def _pairs(audited: Audited, modality: str) -> Iterator[tuple[_Side, _Side]]:
     """Sides that must be apart, the one that trains last."""
     for split in audited.splits:
-        tested = _own(audited, modality, "test", split.test)
-        yield tested, _own(audited, modality, "training", split.training)
-        yield from _folds(audited, modality, split)
-    trained = sorted({s for split in audited.splits for s in split.training})
+        trained = _own(audited, modality, "training", split.training)
+        yield _own(audited, modality, "test", split.test), trained
+        yield from _folds(split, trained)
+    everybody = sorted({s for split in audited.splits for s in split.training})
     for name in audited.study.external:
         outside = _external(audited, name, modality)
         if outside is not None:
-            yield outside, _own(audited, modality, "training", trained)
+            yield outside, _own(audited, modality, "training", everybody)
 
 
-def _folds(audited: Audited, modality: str, split: Split) -> Iterator[tuple[_Side, _Side]]:
+def _folds(split: Split, trained: _Side) -> Iterator[tuple[_Side, _Side]]:
     """Each fold with all that come after it."""
     for number, ids in enumerate(split.folds[:-1]):
         later = [s for fold in split.folds[number + 1 :] for s in fold]
-        one = _own(audited, modality, f"fold {number}", ids)
-        yield one, _own(audited, modality, "a later fold", later)
+        yield _part(trained, f"fold {number}", ids), _part(trained, "a later fold", later)
+
+
+def _part(side: _Side, role: str, ids: Sequence[str]) -> _Side:
+    wanted = set(ids)
+    rows = [row for row, subject in enumerate(side.ids) if subject in wanted]
+    ids_there, persons = (tuple(names[row] for row in rows) for names in (side.ids, side.persons))
+    return _Side(role, ids_there, persons, side.volumes[rows])
 
 
 def _own(audited: Audited, modality: str, role: str, ids: Sequence[str]) -> _Side:
