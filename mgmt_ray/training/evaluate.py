@@ -70,7 +70,7 @@ def predict(
         return Predictions(np.empty(0), np.empty(0), np.empty(0))
     was_training = network.training
     network.eval()
-    means, deviations, finite, tuned = [], [], [], []
+    means, deviations, infinite, tuned = [], [], [], []
     for rows in even_batches(np.arange(len(data)), rows_at_once):
         part = data.select(rows)
         with autocast(data.volumes.device, precision):
@@ -78,7 +78,7 @@ def predict(
         drawn = torch.sigmoid(logits).double()
         means.append(drawn.mean(dim=0))
         deviations.append(drawn.std(dim=0, correction=0))
-        finite.append(torch.isfinite(logits).all(dim=0))
+        infinite.append(torch.isinf(logits).any(dim=0))
         if policy is not None:
             tuned.append(policy.double())
     network.train(was_training)
@@ -88,7 +88,7 @@ def predict(
     return Predictions(
         mean,
         torch.cat(deviations).cpu().numpy(),
-        np.where(torch.cat(finite).cpu().numpy(), -np.log(likelihood), np.inf),
+        np.where(torch.cat(infinite).cpu().numpy(), np.inf, -np.log(likelihood)),
         torch.cat(tuned).cpu().numpy() if tuned else None,
     )
 

@@ -114,7 +114,7 @@ def test_a_subjects_mask_does_not_depend_on_the_number_of_workers(
 def test_dropout_changes_training_and_never_evaluation(make_network, make_data) -> None:
     training, validation = make_data(8, 1), make_data(6, 2)
     with_it, without = make_network("transfer", dropout=0.5), make_network("transfer")
-    draws = {"num_draws": 1, "kind": "sobol", "seed": 0}
+    draws = {"num_draws": 1, "kind": "sobol", "seed": 0, "precision": "fp32"}
     for name, value in with_it.state_dict().items():
         assert torch.equal(value, without.state_dict()[name]), name
     before = predict(with_it, validation, **draws).probability.tolist()
@@ -154,7 +154,7 @@ def test_the_scaling_travels_with_the_weights(
     assert fresh.covariate_head.mean.tolist() == [0, 0]
     load_weights(fresh, tmp_path / "weights.safetensors")
     assert 50 < fresh.covariate_head.mean[0] < 70
-    draws = {"num_draws": 1, "kind": "sobol", "seed": 0}
+    draws = {"num_draws": 1, "kind": "sobol", "seed": 0, "precision": "fp32"}
     assert (
         predict(fresh, validation, **draws).probability.tolist()
         == predict(trained, validation, **draws).probability.tolist()
