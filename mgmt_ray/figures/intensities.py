@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from mgmt_ray.figures import style
 from mgmt_ray.figures.contact import Seen, short_names
@@ -137,6 +138,7 @@ def _draw_panel(axes: Axes, modality: str, scans: Sequence[Seen]) -> None:
     style.title(axes, f"{modality} ({len(scans)} subjects)")
     style.name_axes(axes, "tumour value, in the scan's own unit", "density")
     axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(visible=False)
     if not usual:
         return

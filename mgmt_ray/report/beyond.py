@@ -94,7 +94,7 @@ def calibration_table(calibration: pd.DataFrame, name: str) -> Table:
         "Ensemble",
         "Network",
         "Probabilities",
-        "Temper-\nature",
+        "Temperature",
         "Prior's\nshift",
         "Brier",
         "Slope",

@@ -91,6 +91,10 @@ def _repeated_openings(results: StudyResults) -> list[str]:
     """Openings for pictures are told apart: no number in the report follows from them."""
     of_results, for_pictures = openings_by_purpose(results.openings)
     found = []
+    if not of_results:
+        found.append(
+            "No opening of the test set is logged, and yet there are results: its log was lost."
+        )
     if len(of_results) > 1:
         found.append(
             f"The test set was opened {len(of_results)} times; choices made after the first "

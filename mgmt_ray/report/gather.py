@@ -12,7 +12,14 @@ import pandas as pd
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
-from mgmt_ray.report.read import not_there, read_config, read_json, read_lines, read_text
+from mgmt_ray.report.read import (
+    not_there,
+    read_config,
+    read_json,
+    read_lines,
+    read_text,
+    refuse_changed_tables,
+)
 from mgmt_ray.report.science import CHOSEN, read_further, read_whole_table
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import read_table
@@ -129,6 +136,7 @@ def read_study_results(out: Path) -> StudyResults:
             trained with another split than the folder's, or a split puts a person on two sides.
     """
     folder = StudyFolder(out)
+    refuse_changed_tables(folder.evaluated)
     config_text, config = _read_study(folder)
     cohort = read_cohort(out)
     splits = _read_splits(folder, cohort)

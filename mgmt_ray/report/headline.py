@@ -10,6 +10,7 @@ import pandas as pd
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import cautions
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.statistics.intervals import interval_of
 from mgmt_ray.statistics.planted import CHANCE_AUC, PlantedVerdict
 
@@ -29,6 +30,7 @@ def headline(results: StudyResults) -> list[str]:
         f"held-out subjects, {first['num_methylated']} of them methylated"
         f"{_in_splits(len(results.splits))}. Brackets hold 95\u00a0% intervals."
     ]
+    sentences += _best_overall(results)
     sentences += [
         against_chance(network_label(network), main[main["network"] == network])
         for network in results.networks
@@ -41,6 +43,15 @@ def headline(results: StudyResults) -> list[str]:
     )
     sentences += [external_sentence(results, name) for name in results.external]
     return sentences + cautions(results)
+
+
+def _best_overall(results: StudyResults) -> list[str]:
+    """One number per network that nothing was chosen for on the test set."""
+    rows = results.metrics[results.metrics["ensemble"] == BEST_OVERALL].to_dict("records")
+    if not rows:
+        return []
+    named = "; ".join(f"{network_label(r['network'])} {interval_of(r, 'auc')}" for r in rows)
+    return [f"AUC of the ensemble that each network was best with on validation: {named}."]
 
 
 def differences_in_words(results: StudyResults) -> list[str]:

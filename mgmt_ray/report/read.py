@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, file_checksum
 
 
 def read_text(path: Path, command: str) -> str:
@@ -48,6 +48,22 @@ def read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
         return ()
     lines = path.read_text(encoding="utf-8").splitlines()
     return tuple(_parse(path, line) for line in lines if line.strip())
+
+
+def refuse_changed_tables(evaluated: Path) -> None:
+    """Raise MgmtError where tables are not what `mgmt-ray ensemble` wrote.
+
+    Args:
+        evaluated: ``ensembles/evaluated.json``, which has their checksums; nothing is compared
+            where it is not there, as while tables are made.
+    """
+    tables = (read_json(evaluated) or {}).get("tables", {})
+    for name, checksum in tables.items():
+        path = evaluated.parent / name
+        if not path.is_file() or file_checksum(path) != checksum:
+            raise MgmtError(
+                f"{path}: is not what was written there. `mgmt-ray ensemble STUDY` makes it anew."
+            )
 
 
 def read_config(path: Path, text: str) -> Mapping[str, Any]:

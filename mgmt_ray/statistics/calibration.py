@@ -49,7 +49,8 @@ CALIBRATION_COLUMNS: tuple[str, ...] = (
 def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
     """Brier score, slope, both intercepts and ECE of each version, all but ECE with intervals.
 
-    Stratified bootstrap over subjects; what was fitted on validation stays as it is.
+    Bootstrap over subjects, not stratified: the share of methylated is what an intercept measures,
+    and must vary. What was fitted on validation stays as it is.
 
     Args:
         adapted: see :func:`.adapted.adapt`.
@@ -68,7 +69,7 @@ def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
     ):
         labels = group["label"].to_numpy(dtype=np.int64)
         if labels.tobytes() not in drawn:
-            drawn[labels.tobytes()] = bootstrap_weights(labels, seed)
+            drawn[labels.tobytes()] = bootstrap_weights(labels, seed, stratified=False)
         versions = {
             version: group[version].to_numpy(dtype=float) for version in CALIBRATION_VERSIONS
         }

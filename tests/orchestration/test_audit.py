@@ -265,6 +265,10 @@ def test_each_opening_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_p
     assert check.outcome == "warning" and check.found.count("8 members") == 2
     assert "cannot be read" in check.found
     log.unlink()
+    (audited.job.folder.ensembles / "metrics.csv").write_text("", encoding="utf-8")
+    check = check_openings(audited)
+    assert check.outcome == "failed" and "no opening in the log" in check.found
+    (audited.job.folder.ensembles / "metrics.csv").unlink()
     assert check_openings(audited).found == "none"
 
 

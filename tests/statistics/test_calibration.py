@@ -82,7 +82,8 @@ def test_estimates_and_bounds_are_those_of_regressions_of_the_resamples(
     for row in table.to_dict("records"):
         own = adapted.probabilities[adapted.probabilities["network"] == row["network"]]
         labels = own["label"].to_numpy()
-        weights = np.concatenate([once(len(labels)), bootstrap_weights(labels, 42)])
+        drawn = bootstrap_weights(labels, 42, stratified=False)
+        weights = np.concatenate([once(len(labels)), drawn])
         fitted = logistic_recalibration(labels, logit(own[row["version"]].to_numpy()), weights)
         log_odds = logit(own[row["version"]].to_numpy())
         fitted = (*fitted, intercept_at_slope_1(labels, log_odds, weights))

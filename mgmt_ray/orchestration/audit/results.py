@@ -26,6 +26,10 @@ def check_openings(audited: Audited) -> Check:
     path = audited.job.folder.test_openings
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     of_results, for_pictures = openings_by_purpose(_facts(line) for line in lines if line.strip())
+    if not of_results and (audited.job.folder.ensembles / "metrics.csv").exists():
+        remedy = f"Restore {path.name}, or say in publications that it is not known."
+        found = "results of the test set, and no opening in the log: it was deleted or changed"
+        return Check(name, "failed", expected, found, remedy)
     if not of_results and not for_pictures:
         return Check(name, "passed", expected, "none")
     found = f"{len(of_results)} for results: {'; '.join(map(_opening, of_results))}"
