@@ -20,9 +20,9 @@ from mgmt_ray.report.read import (
     read_text,
     refuse_changed_tables,
 )
-from mgmt_ray.report.science import CHOSEN, read_further, read_whole_table
+from mgmt_ray.report.science import CHOSEN, read_further
 from mgmt_ray.selection.ensemble import group_ensembles
-from mgmt_ray.selection.predictions import read_table
+from mgmt_ray.selection.predictions import read_table, read_whole_table
 from mgmt_ray.splits.split import Split, read_splits, refuse_torn_persons
 from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, COMPARISON_MODELS
 from mgmt_ray.statistics.tables import METRIC_COLUMNS
