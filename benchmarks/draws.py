@@ -12,9 +12,10 @@ import torch
 import tyro
 from torch import Tensor
 
-from benchmarks.trained_networks import train_spottune, write_source_weights
+from benchmarks.trained_networks import Recipe, train_spottune, write_source_weights
+from benchmarks.volumes import Shape
 from mgmt_ray.base import stream_seed
-from mgmt_ray.nets.policy import DrawKind, draw_routes
+from mgmt_ray.nets.policy import DrawKind, draw_policies
 from mgmt_ray.nets.resnet3d import Depth
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
@@ -34,6 +35,8 @@ class Options:
         networks: trained from different seeds, at different rates
         subjects: of the validation subjects of each network, those with all routes evaluated
         epochs: of each training
+        training_subjects: of each training
+        source_steps: of the task whose weights all networks start from
         replicates: sets of draws per subject
         width: channels of the network's stem
         shape: depth, height, width of a volume
@@ -43,9 +46,11 @@ class Options:
     networks: int = 6
     subjects: int = 4
     epochs: int = 12
+    training_subjects: int = 100
+    source_steps: int = 400
     replicates: int = 200
     width: int = 4
-    shape: tuple[int, int, int] = (20, 24, 24)
+    shape: Shape = (20, 24, 24)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +76,7 @@ class RouteTable:
         num_blocks = len(self.tuned)
         probability = self.tuned.expand(replicates, num_blocks)
         seeds = [stream_seed(number, "draws", self.subject) for number in range(replicates)]
-        routes = draw_routes(probability, draws, kind, seeds)
+        routes = draw_policies(probability, draws, kind, seeds)
         route = (routes.long() * 2 ** torch.arange(num_blocks)).sum(dim=-1)
         return self.probability[route].mean(dim=0) - self.mean
 
@@ -97,14 +102,20 @@ class Errors:
 
 def main(options: Options) -> None:
     torch.set_num_threads(1)
+    recipe = Recipe(
+        options.depth,
+        options.width,
+        options.shape,
+        options.source_steps,
+        options.training_subjects,
+        options.epochs,
+    )
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
         weights = Path(scratch) / "source.pth"
-        write_source_weights(options.depth, options.width, options.shape, weights)
+        write_source_weights(recipe, weights)
         found = []
         for number in range(options.networks):
-            network, validation = train_spottune(
-                options.depth, options.width, options.shape, options.epochs, number, weights
-            )
+            network, validation = train_spottune(recipe, number, weights)
             subjects = validation.select(np.arange(options.subjects))
             found.append(measure(network, subjects, options.replicates))
             print("ratio", round(ratio(found[-1:], COMPARED_DRAWS), 2), flush=True)

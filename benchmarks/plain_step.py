@@ -56,13 +56,12 @@ class PlainBlock(nn.Module):
                 x = torch.relu(x)
         return torch.relu(x + residual)
 
-    def take(self, state: Mapping[str, Tensor]) -> None:
-        """Weights of a block of ours."""
+    def parts(self) -> dict[str, nn.Module]:
+        """Its layers under the names that they have in a block of ours."""
+        named: dict[str, nn.Module] = {}
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            convolution.load_state_dict(_part(state, f"conv{i + 1}."))
-            norm.load_state_dict(_part(state, f"bn{i + 1}."))
-        if self.shortcut is not None:
-            self.shortcut.load_state_dict(_part(state, "downsample."))
+            named |= {f"conv{i + 1}": convolution, f"bn{i + 1}": norm}
+        return named if self.shortcut is None else named | {"downsample": self.shortcut}
 
 
 def plain_blocks(depth: int, width: int) -> nn.ModuleList:
@@ -152,6 +151,9 @@ class VolumeFiles(Dataset[tuple[Tensor, Tensor]]):
 class PlainTraining:
     """Network, agent, an optimiser for each, a loader, and metrics printed at every step."""
 
+    bf16 = False
+    """PyTorch's own autocast; never while it is timed."""
+
     def __init__(
         self, width: int, files: VolumeFiles, batch: int, temperature: float, device: str
     ) -> None:
@@ -159,8 +161,8 @@ class PlainTraining:
         self.agent = PlainAgent(width, len(self.network.tuned)).to(device).train()
         trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizers = (
-            torch.optim.Adam(trained, lr=1e-5, weight_decay=1e-8),
-            torch.optim.Adam(self.agent.parameters(), lr=1e-4, weight_decay=1e-8),
+            torch.optim.Adam(trained, lr=1e-5),
+            torch.optim.Adam(self.agent.parameters(), lr=1e-4),
         )
         self.temperature, self.device = temperature, device
         on_gpu = device.startswith("cuda")
@@ -168,23 +170,38 @@ class PlainTraining:
         self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())
         self.screen = io.StringIO()
 
+    def parts(self) -> dict[str, nn.Module]:
+        """Its layers under the names that they have in a SpotTune network of ours."""
+        network, agent = self.network, self.agent
+        named: dict[str, nn.Module] = {"fc": network.linear, "agent.fc": agent.linear}
+        for prefix, stem in (("", network.stem), ("agent.", agent.stem)):
+            named |= {f"{prefix}conv1": stem.convolution, f"{prefix}bn1": stem.norm}
+        blocks = {f"agent.layer{i + 1}.0": block for i, block in enumerate(agent.blocks)}
+        for branch, all_blocks in (("frozen", network.frozen), ("tuned", network.tuned)):
+            blocks |= {f"routed.{i}.{branch}": block for i, block in enumerate(all_blocks)}
+        for prefix, block in blocks.items():
+            assert isinstance(block, PlainBlock)
+            named |= {f"{prefix}.{name}": layer for name, layer in block.parts().items()}
+        return named
+
     def take(self, state: Mapping[str, Tensor]) -> None:
         """Weights of a SpotTune network of ours."""
-        network, agent = self.network, self.agent
-        for stem, own in ((network.stem, state), (agent.stem, _part(state, "agent."))):
-            stem.convolution.load_state_dict(_part(own, "conv1."))
-            stem.norm.load_state_dict(_part(own, "bn1."))
-        for index, (frozen, tuned) in enumerate(zip(network.frozen, network.tuned, strict=True)):
-            frozen.take(_part(state, f"routed.{index}.frozen."))
-            tuned.take(_part(state, f"routed.{index}.tuned."))
-        for index, block in enumerate(agent.blocks):
-            block.take(_part(state, f"agent.layer{index + 1}.0."))
-        network.linear.load_state_dict(_part(state, "fc."))
-        agent.linear.load_state_dict(_part(state, "agent.fc."))
+        for prefix, layer in self.parts().items():
+            layer.load_state_dict(_part(state, f"{prefix}."))
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, under the names of a SpotTune network of ours."""
+        return {
+            f"{prefix}.{name}": parameter
+            for prefix, layer in self.parts().items()
+            for name, parameter in layer.named_parameters()
+            if parameter.requires_grad
+        }
 
     def logits(self, volumes: Tensor, noise: Tensor) -> Tensor:
-        policy = gumbel_policy(self.agent(volumes), noise, self.temperature)
-        return self.network(volumes, policy)
+        with torch.autocast(volumes.device.type, torch.bfloat16, enabled=self.bf16):
+            policy = gumbel_policy(self.agent(volumes), noise, self.temperature)
+            return self.network(volumes, policy).float()
 
     def step(self) -> None:
         """The next batch of the loader."""
@@ -197,6 +214,10 @@ class PlainTraining:
         labels = labels.to(self.device, dtype=torch.float)
         shape = (len(volumes), len(self.network.tuned), 2)
         noise = -torch.log(-torch.log(torch.rand(shape, device=self.device) + 1e-20) + 1e-20)
+        self.learn(volumes, labels, noise)
+
+    def learn(self, volumes: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        """A step on this batch; its logits [row, 1] before the step."""
         predicted = self.logits(volumes, noise)
         loss = nn.functional.binary_cross_entropy_with_logits(predicted, labels)
         right = ((predicted > 0).float() == labels).float().mean()
@@ -206,6 +227,7 @@ class PlainTraining:
         for optimizer in self.optimizers:
             optimizer.step()
         print(f"loss {loss.item():.4f}, accuracy {right.item():.4f}", end="\r", file=self.screen)
+        return predicted.detach()
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

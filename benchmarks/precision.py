@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
+from scipy import stats
 
-from mgmt_ray.base import stream
-from mgmt_ray.cohort.texture import smoothed_noise
+from benchmarks.device import Spent, in_turns, wall_ratio
+from benchmarks.volumes import Shape, textured_volumes
 from mgmt_ray.nets.build import NetworkConfig, build
 from mgmt_ray.training.config import Precision, TrainingConfig
-from mgmt_ray.training.dataset import VolumeSet, volume_set
+from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import TrainingState, fit
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
-
-SHAPE = (20, 24, 24)
-COARSE, FINE = 2.5, 1.0
-"""Grain of the lesions' texture in voxels: methylated and unmethylated."""
 
 NETWORK = NetworkConfig(kind="spottune", depth=10, width=8, agent_depth=10, agent_width=4)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -34,10 +30,12 @@ class Options:
     """Train the demo's SpotTune on synthetic volumes in both precisions.
 
     Attributes:
-        seeds: trainings in each precision; a seed has data and draws of its own
+        seeds: trainings in each precision, 2 at least; a seed has data and draws of its own
         subjects: that train, and as many that validate
         epochs: of each training
-        signal: strength of the texture that tells the label, beside noise of strength 1
+        signal: amplitude of the label's texture, in deviations of the texture that all have
+        source_steps: of the task whose weights all networks start from
+        shape: depth, height, width of a volume
         device: as torch names it
     """
 
@@ -45,39 +43,35 @@ class Options:
     subjects: int = 60
     epochs: int = 12
     signal: float = 2.0
+    source_steps: int = 200
+    shape: Shape = (20, 24, 24)
     device: str = "cpu"
 
 
 def main(options: Options) -> None:
     torch.set_num_threads(1)
     auc: dict[Precision, list[float]] = {p: [] for p in PRECISIONS}
-    seconds: dict[Precision, list[float]] = {p: [] for p in PRECISIONS}
+    spent: dict[Precision, list[Spent]] = {p: [] for p in PRECISIONS}
+    source = SourceTaskConfig(shape=options.shape, steps=options.source_steps)
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
         checkpoint = Path(scratch) / "source.pth"
-        write_source_task_checkpoint(SourceTaskConfig(shape=SHAPE), checkpoint)
+        write_source_task_checkpoint(source, checkpoint)
         for seed in range(options.seeds):
-            sets = lesion_set(options, seed, "training"), lesion_set(options, seed, "validation")
-            for precision in PRECISIONS:
-                started = time.perf_counter()
-                auc[precision].append(trained_auc(sets, precision, seed, checkpoint, options))
-                seconds[precision].append(time.perf_counter() - started)
+            sets = make_set(options, seed, "training"), make_set(options, seed, "validation")
+            runs = [partial(trained_auc, sets, p, seed, checkpoint, options) for p in PRECISIONS]
+            for p, (found, seconds) in zip(
+                PRECISIONS, in_turns(runs, seed, options.device), strict=True
+            ):
+                auc[p].append(found)
+                spent[p].append(seconds)
             print(seed, {p: round(values[-1], 3) for p, values in auc.items()}, flush=True)
-    print(json.dumps(summary(options, auc, seconds)))
+    print(json.dumps(summary(options, auc, spent)))
 
 
-def lesion_set(options: Options, seed: int, part: str) -> VolumeSet:
-    """Lesions whose texture is coarse or fine by their label, with noise of any grain on top."""
-    random = stream(seed, part)
-    grid = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in SHAPE), indexing="ij"))
-    labels = [i % 2 for i in range(options.subjects)]
-    volumes = []
-    for label in labels:
-        inside = np.linalg.norm(grid - random.uniform(-2, 2, (3, 1, 1, 1)), axis=0) < 8
-        told = smoothed_noise(SHAPE, COARSE if label else FINE, random)
-        other = smoothed_noise(SHAPE, random.uniform(FINE, COARSE), random)
-        volumes.append(np.where(inside, 0.5 + 0.1 * (options.signal * told + other), 0).clip(0, 1))
-    names = [f"{part}-{i}" for i in range(len(labels))]
-    return volume_set([np.stack(volumes)[:, None]], labels, names, options.device)
+def make_set(options: Options, seed: int, part: str) -> VolumeSet:
+    return textured_volumes(
+        options.subjects, options.shape, part, seed, options.signal, options.device
+    )
 
 
 def trained_auc(
@@ -103,24 +97,33 @@ def trained_auc(
 
 
 def summary(
-    options: Options,
-    auc: dict[Precision, list[float]],
-    seconds: dict[Precision, list[float]],
+    options: Options, auc: dict[Precision, list[float]], spent: dict[Precision, list[Spent]]
 ) -> dict[str, object]:
-    mean = {p: statistics.mean(values) for p, values in auc.items()}
-    gaps = [half - full for full, half in zip(*auc.values(), strict=True)]
+    gaps = [half - full for full, half in zip(auc["fp32"], auc["bf16"], strict=True)]
+    mean = statistics.mean(gaps)
+    reach = half_width(gaps)
     return {
         "name": "precision",
-        "ratio": round(statistics.median(f / h for f, h in zip(*seconds.values(), strict=True)), 2),
-        "difference": round(mean["bf16"] - mean["fp32"], 4),
-        "standard_error": round(statistics.stdev(gaps) / len(gaps) ** 0.5, 4),
-        "mean_auc": {p: round(value, 4) for p, value in mean.items()},
+        "ratio": wall_ratio(spent["fp32"], spent["bf16"]),
+        "difference": round(max(abs(gap) for gap in gaps), 4),
+        "paired_difference": round(mean, 4),
+        "paired_interval": [round(mean - reach, 4), round(mean + reach, 4)],
+        "interval_holds_0": abs(mean) <= reach,
+        "mean_auc": {p: round(statistics.mean(values), 4) for p, values in auc.items()},
         "deviation": {p: round(statistics.stdev(values), 4) for p, values in auc.items()},
         "auc": {p: [round(v, 4) for v in values] for p, values in auc.items()},
+        "seeds": options.seeds,
         "epochs": options.epochs,
         "subjects": options.subjects,
+        "signal": options.signal,
         "device": options.device,
     }
+
+
+def half_width(gaps: list[float]) -> float:
+    """Of the 95 % interval of the mean difference by Student's t, one difference per seed."""
+    standard_error = statistics.stdev(gaps) / len(gaps) ** 0.5
+    return float(stats.t.ppf(0.975, len(gaps) - 1)) * standard_error
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import statistics
-import time
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,18 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.device import FULL_WIDTH, Spent, in_turns, median_s, wall_ratio
 from benchmarks.naive_routes import make_network, steering_noise
 from benchmarks.public_code import load_public_code
-from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.nets.resnet3d import ARCHITECTURES
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
 
-WIDTH = 64
-"""The public network has no other."""
-
 SHAPE = (20, 24, 24)
-NUM_SUBJECTS, NUM_DRAWS, PUBLIC_DRAWS, ROUNDS = 2, 100, 5, 3
+NUM_SUBJECTS, NUM_DRAWS, PUBLIC_DRAWS, ROUNDS = 2, 100, 5, 4
 PROBABILITY = 0.5
 
 
@@ -39,31 +36,39 @@ def compare_with_public_code(checkout: Path) -> dict[str, object]:
         same for our network as it is.
     """
     run_model = load_public_code(checkout, "run_model_torch")
-    network = make_network(WIDTH)
+    network = make_network(FULL_WIDTH)  # the public network has no other
     volumes = torch.rand(NUM_SUBJECTS, 1, *SHAPE)
     public = public_runner(run_model, network, volumes)
     shape = (NUM_SUBJECTS, network.num_routed_blocks)
     probability = torch.full(shape, PROBABILITY)
-    routes = draw_routes(probability, NUM_DRAWS, "independent", range(NUM_SUBJECTS))
-    ratios, ours_s, public_s = [], [], []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        predicted = torch.stack([public_probability(public, r) for r in routes[:PUBLIC_DRAWS]])
-        public_s.append((time.perf_counter() - started) / PUBLIC_DRAWS)
-        started = time.perf_counter()
-        network.tuned_probability(volumes)
-        ours = torch.sigmoid(route_logits(network, volumes, routes))
-        ours_s.append((time.perf_counter() - started) / NUM_DRAWS)
-        ratios.append(public_s[-1] / ours_s[-1])
-    faulty = torch.sigmoid(route_logits(with_public_faults(network), volumes, routes))
+    routes = draw_policies(probability, NUM_DRAWS, "independent", range(NUM_SUBJECTS))
+    few = routes[:PUBLIC_DRAWS]
+    runs = [partial(public_probabilities, public, few), partial(ours_at, network, volumes, routes)]
+    spent: tuple[list[Spent], list[Spent]] = ([], [])
+    for number in range(ROUNDS):
+        (predicted, theirs), (ours, own) = in_turns(runs, number, "cpu")
+        spent[0].append(Spent(theirs.wall_s / PUBLIC_DRAWS, theirs.process_s / PUBLIC_DRAWS))
+        spent[1].append(Spent(own.wall_s / NUM_DRAWS, own.process_s / NUM_DRAWS))
+    faulty = torch.sigmoid(route_logits(with_public_faults(network), volumes, few))
     return {
-        "ratio": round(statistics.median(ratios), 2),
-        "difference": float((predicted - faulty[:PUBLIC_DRAWS]).abs().max()),
+        "ratio": wall_ratio(*spent),
+        "difference": float((predicted - faulty).abs().max()),
         "difference_by_faults": float((predicted - ours[:PUBLIC_DRAWS]).abs().max()),
-        "public_s_per_draw": round(statistics.median(public_s), 4),
-        "ours_s_per_draw": round(statistics.median(ours_s), 4),
+        "public_s_per_draw": round(median_s(spent[0]), 4),
+        "ours_s_per_draw": round(median_s(spent[1]), 4),
         "tuned_probability": PROBABILITY,
     }
+
+
+def ours_at(network: SpotTune, volumes: Tensor, routes: Tensor) -> Tensor:
+    """Probabilities [draw, subject]; the agent runs for its time."""
+    network.tuned_probability(volumes)
+    return torch.sigmoid(route_logits(network, volumes, routes))
+
+
+def public_probabilities(runner: Any, routes: Tensor) -> Tensor:
+    """The same by the public code."""
+    return torch.stack([public_probability(runner, route) for route in routes])
 
 
 def public_runner(run_model: ModuleType, network: SpotTune, volumes: Tensor) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import statistics
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,16 +16,25 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.device import seconds_of
+from benchmarks.device import (
+    FULL_SHAPE,
+    FULL_WIDTH,
+    SMALL_SHAPE,
+    Spent,
+    in_turns,
+    median_s,
+    wall_ratio,
+)
 from benchmarks.naive_routes import steering_noise
-from benchmarks.our_step import Case, OurTraining, random_volumes, resident, spottune
+from benchmarks.our_step import Case, OurTraining, spottune
 from benchmarks.public_code import load_public_code
-from benchmarks.public_routes import WIDTH, public_state, with_public_faults
+from benchmarks.public_routes import public_state, with_public_faults
+from benchmarks.volumes import random_volumes, resident
 from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.config import TrainingConfig
 
-ROUNDS = 3
+ROUNDS = 4
 
 
 class NoMetric:
@@ -55,28 +65,29 @@ def compare_with_public_step(checkout: Path, device: str) -> dict[str, object]:
         ``difference``: largest difference of a logit in fp32 once ours has its faults in the
         network, with the frozen BatchNorms of both in evaluation mode.
     """
-    shape = (70, 86, 86) if device.startswith("cuda") else (24, 32, 32)
+    shape = FULL_SHAPE if device.startswith("cuda") else SMALL_SHAPE
     run_model = load_public_code(checkout, "run_model_torch")
     config = TrainingConfig(precision="bf16", compile=device.startswith("cuda"))
-    case = Case(device, WIDTH, shape, config)
+    case = Case(device, FULL_WIDTH, shape, config)
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
-        volumes, labels = random_volumes(case, batches=1)
+        volumes, labels = random_volumes(config.batch_size, shape)
         loader = public_loader(run_model, volumes, Path(scratch))
         network = spottune(case)
         public = public_trainer(run_model, network, loader, device)
         difference = logit_difference(public, network, torch.from_numpy(volumes).to(device).float())
-        ours = OurTraining(network, config, resident(case, volumes, labels))
-        seconds: tuple[list[float], list[float]] = ([], [])
-        for _ in range(ROUNDS + 1):
-            for own, run in zip(seconds, (lambda: public_epoch(public), ours.step), strict=True):
-                own.append(seconds_of(run, device))
-            print(f"public {seconds[0][-1]:.3f} s, ours {seconds[1][-1]:.3f} s", flush=True)
-    pairs = list(zip(*seconds, strict=True))[1:]  # the first round warms up
+        ours = OurTraining(network, config, resident(volumes, labels, device))
+        spent: tuple[list[Spent], list[Spent]] = ([], [])
+        runs: list[Callable[[], None]] = [partial(public_epoch, public), ours.step]
+        for number in range(-1, ROUNDS):  # the first round warms up
+            for own, (_, seconds) in zip(spent, in_turns(runs, number, device), strict=True):
+                own.append(seconds)
+            print(*(f"{own[-1].wall_s:.3f} s" for own in spent), flush=True)
+    theirs, own = (seconds[1:] for seconds in spent)
     return {
-        "ratio": round(statistics.median(theirs / ours for theirs, ours in pairs), 2),
+        "ratio": wall_ratio(theirs, own),
         "difference": difference,
-        "public_s": round(statistics.median(theirs for theirs, _ in pairs), 4),
-        "ours_s": round(statistics.median(ours for _, ours in pairs), 4),
+        "public_s": round(median_s(theirs), 4),
+        "ours_s": round(median_s(own), 4),
         "batch": config.batch_size,
         "shape": list(shape),
     }

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import copy
 import json
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks.device import (
+    FULL_SHAPE,
+    FULL_WIDTH,
+    Spent,
+    count_operations,
+    in_turns,
+    median_s,
+    process_ratio,
+    wall_ratio,
+)
 from benchmarks.naive_routes import make_network, naive_logits
 from benchmarks.public_routes import compare_with_public_code
 from mgmt_ray.base import stream_seed
-from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
 
-FULL_WIDTH, FULL_SHAPE, FULL_SUBJECTS = 64, (70, 86, 86), 12
-DOUBLE_DRAWS = 10
-
-T = TypeVar("T")
+FULL_SUBJECTS, FULL_DRAWS, DOUBLE_DRAWS = 12, 100, 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Options:
         width: channels of the stems, of the network and of its agent
         shape: depth, height, width of a volume
         rounds: how often both ways are timed, in turns
+        full_size: whether operations at the paper's size are counted too, some seconds
         device: as torch names it
         reference: a checkout of the paper's public code, to measure that too
     """
@@ -46,17 +51,10 @@ class Options:
     draws: int = 100
     width: int = 8
     shape: tuple[int, int, int] = (20, 24, 24)
-    rounds: int = 5
+    rounds: int = 6
+    full_size: bool = True
     device: str = "cpu"
     reference: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """Seconds of one call: by the clock on the wall, and of this process alone."""
-
-    wall_s: float
-    process_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +64,9 @@ class Case:
     Attributes:
         ratio: naive time over ours by the clock on the wall, median over rounds.
         process_ratio: the same by processor time, which others' work disturbs less.
-        operations_ratio: multiply-adds of the naive loop over ours, of what was measured.
-        full_size_operations_ratio: the same for a batch of the paper's size, counted, not run.
+        operations_ratio: operations of the naive loop over ours, of what was measured.
+        full_size_operations_ratio: the same for a batch of the paper's size, counted, not run; or
+            None.
         difference: largest difference of a draw's probability.
         naive_s: seconds of the naive loop, median.
         ours_s: seconds of ours, median.
@@ -76,7 +75,7 @@ class Case:
     ratio: float
     process_ratio: float
     operations_ratio: float
-    full_size_operations_ratio: float
+    full_size_operations_ratio: float | None
     difference: float
     naive_s: float
     ours_s: float
@@ -110,83 +109,71 @@ def tuned_probabilities(subjects: int) -> dict[str, Tensor]:
     }
 
 
+def draw(probability: Tensor, num_draws: int, seed: int = 0) -> Tensor:
+    """Routes [draw, subject, block]."""
+    seeds = [stream_seed(seed, "routes", subject) for subject in range(len(probability))]
+    return draw_policies(probability, num_draws, "independent", seeds)
+
+
 def shared_logits(
     network: SpotTune, volumes: Tensor, probability: Tensor, num_draws: int, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """As ``training.evaluate.predict``, but for the probabilities: the agent runs for its time."""
     network.tuned_probability(volumes)
-    seeds = [stream_seed(seed, "routes", subject) for subject in range(len(probability))]
-    routes = draw_routes(probability, num_draws, "independent", seeds)
-    return route_logits(network, volumes, routes), routes
+    return route_logits(network, volumes, draw(probability, num_draws, seed))
 
 
 def measure(
     network: SpotTune, volumes: Tensor, probability: Tensor, name: str, options: Options
 ) -> Case:
-    naive, ours, difference = [], [], 0.0
+    spent: tuple[list[Spent], list[Spent]] = ([], [])
+    difference = 0.0
     for number in range(options.rounds):
         # New routes each time: a batch of a new size costs torch the choice of its kernels.
-        (logits, routes), seconds = timed(
-            lambda seed=number: shared_logits(network, volumes, probability, options.draws, seed)
-        )
-        ours.append(seconds)
-        plain, seconds = timed(lambda routes=routes: naive_logits(network, volumes, routes))
-        naive.append(seconds)
+        routes = draw(probability, options.draws, number)
+        runs = [
+            partial(naive_logits, network, volumes, routes),
+            partial(shared_logits, network, volumes, probability, options.draws, number),
+        ]
+        (plain, naive_s), (logits, ours_s) = in_turns(runs, number, options.device)
+        spent[0].append(naive_s)
+        spent[1].append(ours_s)
         gap = (torch.sigmoid(logits) - torch.sigmoid(plain)).abs().max()
         difference = max(difference, float(gap))
-    full = make_network(FULL_WIDTH, "meta")
-    full_volumes = torch.empty(FULL_SUBJECTS, 1, *FULL_SHAPE, device="meta")
-    full_probability = tuned_probabilities(FULL_SUBJECTS)[name]
-    pairs = list(zip(naive, ours, strict=True))
     return Case(
-        ratio=round(statistics.median(n.wall_s / o.wall_s for n, o in pairs), 2),
-        process_ratio=round(statistics.median(n.process_s / o.process_s for n, o in pairs), 2),
+        ratio=wall_ratio(*spent),
+        process_ratio=process_ratio(*spent),
         operations_ratio=operations_ratio(network, volumes, probability, options.draws),
-        full_size_operations_ratio=operations_ratio(full, full_volumes, full_probability, 100),
+        full_size_operations_ratio=full_size_ratio(name) if options.full_size else None,
         difference=difference,
-        naive_s=round(statistics.median(n.wall_s for n in naive), 3),
-        ours_s=round(statistics.median(o.wall_s for o in ours), 3),
+        naive_s=round(median_s(spent[0]), 3),
+        ours_s=round(median_s(spent[1]), 3),
     )
-
-
-def timed(run: Callable[[], T]) -> tuple[T, Timed]:
-    wall, process = time.perf_counter(), time.process_time()
-    result = run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return result, Timed(time.perf_counter() - wall, time.process_time() - process)
 
 
 def operations_ratio(
     network: SpotTune, volumes: Tensor, probability: Tensor, num_draws: int
 ) -> float:
-    """Multiply-adds of the naive loop over those of the trie."""
-    ours = multiply_adds(network, lambda: shared_logits(network, volumes, probability, num_draws))
-    routes = torch.zeros(1, *probability.shape, device=volumes.device)
-    one_draw = multiply_adds(network, lambda: naive_logits(network, volumes, routes))
+    """Operations of the naive loop over those of the trie."""
+    one_route = torch.zeros(1, *probability.shape, device=volumes.device)
+    ours = count_operations(partial(shared_logits, network, volumes, probability, num_draws, 0))
+    one_draw = count_operations(partial(naive_logits, network, volumes, one_route))
     return round(num_draws * one_draw / ours, 2)
 
 
-def multiply_adds(network: nn.Module, run: Callable[[], object]) -> int:
-    """Multiply-adds of convolutions and linear layers while ``run`` runs, padding included."""
-    counts = []
-
-    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        counts.append(output.numel() * layer.weight[0].numel())
-
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv3d | nn.Linear)]
-    handles = [layer.register_forward_hook(count) for layer in layers]
-    run()
-    for handle in handles:
-        handle.remove()
-    return sum(counts)
+def full_size_ratio(name: str) -> float:
+    """The same for a batch of the paper's size; nothing is computed."""
+    network = make_network(FULL_WIDTH, "meta")
+    volumes = torch.empty(FULL_SUBJECTS, 1, *FULL_SHAPE, device="meta")
+    return operations_ratio(network, volumes, tuned_probabilities(FULL_SUBJECTS)[name], FULL_DRAWS)
 
 
 def difference_in_double(network: SpotTune, volumes: Tensor) -> float:
     """Largest difference of a logit in float64, where only the order of sums is left."""
     double = copy.deepcopy(network).double()
     probability = tuned_probabilities(len(volumes))["0.5"]
-    logits, routes = shared_logits(double, volumes.double(), probability, DOUBLE_DRAWS)
+    logits = shared_logits(double, volumes.double(), probability, DOUBLE_DRAWS)
+    routes = draw(probability, DOUBLE_DRAWS)
     return float((logits - naive_logits(double, volumes.double(), routes)).abs().max())
 
 

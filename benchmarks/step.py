@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.device import count_operations, matrix_rate, peak_mb, seconds_of
-from benchmarks.our_step import Case, OurTraining, random_volumes, resident, spottune
+from benchmarks.device import (
+    FULL_SHAPE,
+    FULL_WIDTH,
+    SMALL_SHAPE,
+    Spent,
+    fp32_numbers,
+    in_turns,
+    matrix_rate,
+    median_s,
+    peak_mb,
+    process_ratio,
+    step_operations,
+    wall_ratio,
+)
+from benchmarks.our_step import NUM_BATCHES, Case, OurTraining, spottune
 from benchmarks.plain_step import PlainTraining, VolumeFiles
 from benchmarks.public_step import compare_with_public_step
-from mgmt_ray.nets.policy import gumbel_noise
+from benchmarks.step_difference import step_differences
+from benchmarks.volumes import random_volumes, resident
 from mgmt_ray.training.config import Precision, TrainingConfig
-from mgmt_ray.training.precision import autocast
+from mgmt_ray.training.dataset import VolumeSet
 
 TEMPERATURE = 100.0
 
@@ -41,7 +50,7 @@ class Options:
         precision: of ours; the plain step computes in fp32
         compile: whether ours is compiled; none: on a GPU
         rounds: how often both are timed, in turns
-        steps: of each in a round
+        steps: of each in a round; none: 20 on a GPU, 1 on a CPU
         memory: whether peak memory is measured, in processes of their own
         reference: a checkout of the paper's public code, to measure that too
     """
@@ -52,40 +61,25 @@ class Options:
     batch: int = 12
     precision: Precision = "bf16"
     compile: bool | None = None
-    rounds: int = 7
-    steps: int = 1
+    rounds: int = 8
+    steps: int | None = None
     memory: bool = True
     reference: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Seconds of a step: by the clock on the wall, and of this process's processor."""
-
-    wall_s: float
-    process_s: float
 
 
 def main(options: Options) -> None:
     torch.set_num_threads(1)
     case = resolve(options)
-    volumes, labels = random_volumes(case)
+    volumes, labels = random_volumes(NUM_BATCHES * options.batch, case.shape)
+    data = resident(volumes, labels, case.device)
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
         files = VolumeFiles(Path(scratch), volumes, labels)
-        plain = make_plain(case, files)
-        difference = {p: differences(case, plain, volumes, labels, p) for p in ("fp32", "bf16")}
+        difference = step_differences(case, partial(make_plain, case, files), data)
         print("differences", difference, flush=True)
-        operations = count_operations(spottune(case, "meta"), case.config.batch_size, case.shape)
-        ours = OurTraining(spottune(case), case.config, resident(case, volumes, labels))
-        for training in (plain, ours):
-            for _ in range(2):  # warm, and compiled
-                training.step()
-        spent = in_turns(case, options, [plain.step, ours.step])
-        del plain, ours
+        spent = measure(case, options, make_plain(case, files), data)
         peak = {w: peak_of(w, case, scratch) for w in ("plain", "ours")} if options.memory else None
-    rates = {p: matrix_rate(case.device, p) for p in ("fp32", "bf16")}
     public = compare_with_public_step(options.reference, case.device) if options.reference else None
-    print(json.dumps(summary(case, spent, difference, operations, peak, rates, public)))
+    print(json.dumps(summary(case, spent, difference, peak, public)))
 
 
 def resolve(options: Options) -> Case:
@@ -99,8 +93,8 @@ def resolve(options: Options) -> Case:
     )
     return Case(
         device,
-        options.width or (64 if on_gpu else 32),
-        options.shape or ((70, 86, 86) if on_gpu else (24, 32, 32)),
+        options.width or (FULL_WIDTH if on_gpu else 32),
+        options.shape or (FULL_SHAPE if on_gpu else SMALL_SHAPE),
         config,
     )
 
@@ -111,38 +105,19 @@ def make_plain(case: Case, files: VolumeFiles) -> PlainTraining:
     return plain
 
 
-def differences(
-    case: Case, plain: PlainTraining, volumes: np.ndarray, labels: np.ndarray, precision: Precision
-) -> dict[str, float]:
-    """Largest difference of a logit and of the loss before any step, in training mode."""
-    batch = torch.from_numpy(volumes[: case.config.batch_size]).to(case.device).float()
-    label = torch.from_numpy(labels[: case.config.batch_size]).to(case.device).float()
-    network, theirs = spottune(case), copy.copy(plain)
-    theirs.network, theirs.agent = copy.deepcopy(plain.network), copy.deepcopy(plain.agent)
-    noise = gumbel_noise(
-        case.config.batch_size, network.num_routed_blocks, torch.Generator().manual_seed(2)
-    )
-    noise = noise.float().to(case.device)
-    with torch.no_grad():
-        expected = theirs.logits(batch, noise).squeeze(1)
-        with autocast(batch.device, precision):
-            logits = network(batch, noise)
-    losses = [binary_cross_entropy_with_logits(x, label) for x in (logits, expected)]
-    return {
-        "logit": float((logits - expected).abs().max()),
-        "loss": float((losses[0] - losses[1]).abs()),
-    }
-
-
-def in_turns(case: Case, options: Options, steps: list[Callable[[], None]]) -> list[list[Spent]]:
-    """Per step of each, round by round."""
-    spent: list[list[Spent]] = [[] for _ in steps]
-    for _ in range(options.rounds):
-        for own, step in zip(spent, steps, strict=True):
-            started = time.process_time()
-            wall_s = seconds_of(partial(repeat, step, options.steps), case.device)
-            process_s = time.process_time() - started
-            own.append(Spent(wall_s / options.steps, process_s / options.steps))
+def measure(
+    case: Case, options: Options, plain: PlainTraining, data: VolumeSet
+) -> tuple[list[Spent], list[Spent]]:
+    """Per step of the plain training and of ours, round by round."""
+    ours = OurTraining(spottune(case), case.config, data)
+    steps = options.steps or (20 if case.device.startswith("cuda") else 1)
+    runs = [partial(repeat, training.step, steps) for training in (plain, ours)]
+    for training in (plain, ours):
+        repeat(training.step, 2)  # warm, and compiled
+    spent: tuple[list[Spent], list[Spent]] = ([], [])
+    for number in range(options.rounds):
+        for own, (_, whole) in zip(spent, in_turns(runs, number, case.device), strict=True):
+            own.append(Spent(whole.wall_s / steps, whole.process_s / steps))
         print(*(f"{own[-1].wall_s:.4f} s" for own in spent), flush=True)
     return spent
 
@@ -166,38 +141,37 @@ def _peak_of(which: str, case: Case, scratch: str) -> float:
     folder = Path(scratch) / which
     folder.mkdir()
     before = peak_mb(case.device)
-    volumes, labels = random_volumes(case)
+    volumes, labels = random_volumes(NUM_BATCHES * case.config.batch_size, case.shape)
     training = (
         make_plain(case, VolumeFiles(folder, volumes, labels))
         if which == "plain"
-        else OurTraining(spottune(case), case.config, resident(case, volumes, labels))
+        else OurTraining(spottune(case), case.config, resident(volumes, labels, case.device))
     )
-    for _ in range(3):
-        training.step()
+    repeat(training.step, 3)
     return peak_mb(case.device) - before
 
 
 def summary(
     case: Case,
-    spent: list[list[Spent]],
+    spent: tuple[list[Spent], list[Spent]],
     difference: dict[str, dict[str, float]],
-    operations: float,
     peak: dict[str, float] | None,
-    rates: dict[str, float],
     public: dict[str, object] | None,
 ) -> dict[str, object]:
-    plain_s, ours_s = (statistics.median(s.wall_s for s in own) for own in spent)
-    pairs = list(zip(*spent, strict=True))
+    plain_s, ours_s = (median_s(own) for own in spent)
+    operations = step_operations(spottune(case, "meta"), case.config.batch_size, case.shape)
+    rates = {p: matrix_rate(case.device, p) for p in ("fp32", "bf16")}
     precision = case.config.precision
     return {
         "name": "step",
-        "ratio": round(statistics.median(p.wall_s / o.wall_s for p, o in pairs), 2),
-        "process_ratio": round(statistics.median(p.process_s / o.process_s for p, o in pairs), 2),
-        "difference": max(difference["fp32"].values()),
-        "bf16_difference": difference["bf16"],
-        "plain_steps_per_s": round(1 / plain_s, 3),
-        "ours_steps_per_s": round(1 / ours_s, 3),
+        "ratio": wall_ratio(*spent),
+        "process_ratio": process_ratio(*spent),
+        "difference": difference["fp32"]["gradient"],
+        **{f"{name}_difference": found for name, found in difference.items()},
+        "plain_steps_per_s": float(f"{1 / plain_s:.4g}"),
+        "ours_steps_per_s": float(f"{1 / ours_s:.4g}"),
         "step_operations": operations,
+        "fp32_numbers": fp32_numbers(case.device),
         "matrix_rate": {name: round(rate) for name, rate in rates.items()},
         "plain_fraction": round(operations / plain_s / rates["fp32"], 3),
         "ours_fraction": round(operations / ours_s / rates[precision], 3),

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import tyro
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from benchmarks.device import SMALL_SHAPE, Spent, in_turns, median_s
+from benchmarks.volumes import Shape, random_volumes, resident
 from mgmt_ray.base import stream
 from mgmt_ray.nets.plain import PlainNetwork
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.training.config import TrainingConfig
-from mgmt_ray.training.dataset import VolumeSet, volume_set
+from mgmt_ray.training.dataset import VolumeSet, even_batches
+from mgmt_ray.training.evaluate import ROWS_AT_ONCE
 from mgmt_ray.training.loop import TrainingState, fit
 
 SEED = 0
@@ -41,7 +44,7 @@ class Options:
     volumes: int = 60
     subjects: int = 12
     width: int = 32
-    shape: tuple[int, int, int] = (24, 32, 32)
+    shape: Shape = SMALL_SHAPE
     batch: int = 12
     device: str = "cpu"
 
@@ -51,18 +54,18 @@ class Comparison:
     """Both ways, epoch by epoch in turns.
 
     Attributes:
-        plain_s: seconds per epoch.
-        ours_s: seconds per epoch; the first includes the frozen part.
+        plain: of each epoch.
+        ours: of each epoch; the first includes the frozen part.
         difference: largest of any trained weight and of any epoch's validation probability.
     """
 
-    plain_s: list[float]
-    ours_s: list[float]
+    plain: list[Spent]
+    ours: list[Spent]
     difference: float
 
     @property
     def ratio(self) -> float:
-        return round(sum(self.plain_s) / sum(self.ours_s), 2)
+        return round(sum(s.wall_s for s in self.plain) / sum(s.wall_s for s in self.ours), 2)
 
 
 def main(options: Options) -> None:
@@ -76,9 +79,9 @@ def main(options: Options) -> None:
                 "ratio": classifier.ratio,
                 "difference": classifier.difference,
                 "epochs": options.epochs,
-                "plain_epoch_s": round(float(np.median(classifier.plain_s)), 4),
-                "ours_first_epoch_s": round(classifier.ours_s[0], 4),
-                "ours_epoch_s": round(float(np.median(classifier.ours_s[1:])), 4),
+                "plain_epoch_s": round(median_s(classifier.plain), 4),
+                "ours_first_epoch_s": round(classifier.ours[0].wall_s, 4),
+                "ours_epoch_s": round(median_s(classifier.ours[1:]), 4),
                 "two_blocks_ratio": two_blocks.ratio,
                 "two_blocks_difference": two_blocks.difference,
                 "two_blocks_epochs": min(BLOCK_EPOCHS, options.epochs),
@@ -96,29 +99,30 @@ def compare(options: Options, trained_blocks: int, epochs: int) -> Comparison:
     config = TrainingConfig(
         epochs=epochs, batch_size=options.batch, learning_rate=1e-3, schedule="constant"
     )
-    training = random_volumes(options.volumes, options, 1)
-    validation = random_volumes(options.subjects, options, 2)
+    training, validation = (
+        resident(*random_volumes(number, options.shape, seed), options.device)
+        for seed, number in ((1, options.volumes), (2, options.subjects))
+    )
     state = TrainingState(make_network(options, trained_blocks), config)
     ours = fit(state, training, validation, config, SEED)
     network = make_network(options, trained_blocks)
     plain = train_plainly(network, training, validation, config)
-    seconds: tuple[list[float], list[float]] = ([], [])
+    spent: tuple[list[Spent], list[Spent]] = ([], [])
+    probabilities = (partial(next, plain), lambda: next(ours).predictions.probability)
     difference = 0.0
-    for number in range(1, epochs + 1):
-        started = time.perf_counter()
-        expected = next(plain)
-        seconds[0].append(time.perf_counter() - started)
-        started = time.perf_counter()
-        epoch = next(ours)
-        seconds[1].append(time.perf_counter() - started)
-        difference = max(difference, float(np.abs(epoch.predictions.probability - expected).max()))
-        if number in (1, 2, epochs):
-            print(f"{trained_blocks} blocks trained, epoch {number}:", end=" ")
-            print(f"plain {seconds[0][-1]:.4f} s, ours {seconds[1][-1]:.4f} s", flush=True)
+    for number in range(epochs):
+        both = in_turns(probabilities, number, options.device)
+        for own, (_, seconds) in zip(spent, both, strict=True):
+            own.append(seconds)
+        (expected, _), (found, _) = both
+        difference = max(difference, float(np.abs(found - expected).max()))
+        if number in (0, 1, epochs - 1):
+            print(f"{trained_blocks} blocks trained, epoch {number + 1}:", end=" ")
+            print(*(f"{own[-1].wall_s:.4f} s" for own in spent), flush=True)
     weights = state.network.state_dict()
     for name, value in network.state_dict().items():
         difference = max(difference, float((weights[name] - value).abs().max()))
-    return Comparison(*seconds, difference)
+    return Comparison(*spent, difference)
 
 
 def train_plainly(
@@ -130,7 +134,7 @@ def train_plainly(
     for epoch in range(1, config.epochs + 1):
         network.train()
         order = stream(SEED, "order", epoch).permutation(len(training))
-        for rows in np.array_split(order, -(-len(training) // config.batch_size)):
+        for rows in even_batches(order, config.batch_size):
             index = torch.from_numpy(rows).to(training.volumes.device)
             logits = network(training.volumes[index].float())
             loss = binary_cross_entropy_with_logits(logits, training.labels[index], reduction="sum")
@@ -139,7 +143,8 @@ def train_plainly(
             optimizer.step()
         network.eval()
         with torch.no_grad():
-            parts = [network(part.float()) for part in validation.volumes.split(12)]
+            batches = even_batches(np.arange(len(validation)), ROWS_AT_ONCE)
+            parts = [network(validation.select(rows).volumes.float()) for rows in batches]
         yield torch.sigmoid(torch.cat(parts)).double().cpu().numpy()
 
 
@@ -147,12 +152,6 @@ def make_network(options: Options, trained_blocks: int) -> PlainNetwork:
     torch.manual_seed(SEED)
     resnet = ResNet3d(50, options.width, channels=1, outputs=1)
     return PlainNetwork(resnet, trained_blocks).to(options.device)
-
-
-def random_volumes(number: int, options: Options, seed: int) -> VolumeSet:
-    volumes = np.random.default_rng(seed).random((number, 1, *options.shape))
-    labels = [i % 2 for i in range(number)]
-    return volume_set([volumes], labels, [f"{seed}-{i}" for i in range(number)], options.device)
 
 
 if __name__ == "__main__":

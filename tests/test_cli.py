@@ -16,6 +16,7 @@ VERBS = [
     "plan",
     "run",
     "ensemble",
+    "explain",
     "report",
     "audit",
     "demo",

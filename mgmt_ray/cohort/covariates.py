@@ -40,7 +40,7 @@ def _number(subject: Subject, name: Covariate) -> float:
     text = subject.covariates.get(name, "").strip()
     if text.lower() in UNKNOWN:
         return math.nan
-    value = SEX.get(text.lower(), math.nan) if name == "sex" else _age(text)
+    value = SEX.get(text.lower(), math.nan) if name == "sex" else age_in_years(text)
     if math.isnan(value):
         wanted = "F or M" if name == "sex" else f"years between 0 and {OLDEST:.0f}"
         raise MgmtError(
@@ -50,9 +50,14 @@ def _number(subject: Subject, name: Covariate) -> float:
     return value
 
 
-def _age(text: str) -> float:
+def age_in_years(text: str) -> float:
+    """The number that a table's cell tells; "90+", as tables hide the oldest, counts as 90.
+
+    Returns:
+        Between 0 and :data:`OLDEST`; NaN where the cell holds no such number.
+    """
     try:
-        years = float(text)
+        years = float(text.strip().removesuffix("+"))
     except ValueError:
         return math.nan
     return years if 0 <= years <= OLDEST else math.nan

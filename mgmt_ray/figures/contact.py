@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from mgmt_ray.figures import style
+from mgmt_ray.figures.save import DPI
 from mgmt_ray.preprocess.inspection import PICTURE, View
 
 WIDTH = 1150
@@ -33,7 +34,7 @@ BRIGHT, DARK = (255, 225, 0), (0, 0, 0)
 """A line of both, side by side, is seen on any grey, in colour or not."""
 
 MISSING = (228, 228, 228)
-MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", None: "–"}
+MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", "hidden": "", None: "–"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +94,7 @@ def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
     layout = _Layout(width, top, columns, pitch)
     height = layout.height(len(scans))
     mosaic = np.full((height, width, 3), 255, np.uint8)
-    figure = Figure(figsize=(width / style.DPI, height / style.DPI), dpi=style.DPI)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     text = axes.text(MARGIN, MARGIN, heading, va="top", linespacing=1.1, color=style.INK)
@@ -110,7 +111,8 @@ def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
 def _write_beside(axes: Axes, seen: Seen, name: str, x: int, y: int) -> None:
     """The name above a picture, and the fault in its place where there is none."""
     mark, colour = MARKS[seen.label], style.LABEL_COLOURS[seen.label]
-    axes.text(x, y - 3, f"{name} {mark}", fontsize=NAME_POINTS, color=colour, va="bottom")
+    text = f"{name} {mark}".rstrip()
+    axes.text(x, y - 3, text, fontsize=NAME_POINTS, color=colour, va="bottom")
     if seen.view is None:
         axes.text(
             x + PICTURE / 2,
@@ -162,10 +164,11 @@ def _heading(modality: str, scans: Sequence[Seen], prefix: str, width: int) -> s
     marks = [
         f"{mark}\u00a0{style.LABEL_NAMES[label]} ({labels.count(label)})"
         for label, mark in MARKS.items()
-        if label in labels
+        if label in labels and mark
     ]
-    text += f". {', '.join(marks)}"
+    text += f". {', '.join(marks)}" if marks else ""
+    text += f". {style.LABELS_LATER.capitalize()}" if "hidden" in labels else ""
     text += f". Each id begins with “{_within(prefix)}”" if prefix else ""
     # of the font's characters the average is 0.55 of its size
-    characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * style.DPI / 72))
+    characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * DPI / 72))
     return fill(text + ".", characters)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from mgmt_ray.figures import style
 from mgmt_ray.figures.contact import Seen, short_names
@@ -28,6 +29,7 @@ DASHES: dict[style.Label, Literal["-", "--", "-.", ":"]] = {
     1: "-",
     0: "--",
     "fitted": "-.",
+    "hidden": "-",
     None: ":",
 }
 """By label, in the order of the legend."""
@@ -97,6 +99,8 @@ def quantiles(view: View, fractions: Sequence[float]) -> Float64[np.ndarray, " f
 def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
     """One panel per modality: a thin line per subject, and the mean of each label.
 
+    Subjects whose label is hidden have one mean together.
+
     The axis spans the usual scans; the unusual ones (see :func:`find_outliers`) are named, drawn
     as far as they reach into it, and left out of the means.
 
@@ -112,7 +116,9 @@ def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
         Line2D([], [], color=style.LABEL_COLOURS[label], linestyle=DASHES[label], linewidth=2)
         for label in shown
     ]
-    names = [style.LABEL_NAMES[label] for label in shown]
+    names = [
+        style.LABELS_LATER if label == "hidden" else style.LABEL_NAMES[label] for label in shown
+    ]
     figure.legend(
         lines,
         names,
@@ -132,6 +138,7 @@ def _draw_panel(axes: Axes, modality: str, scans: Sequence[Seen]) -> None:
     style.title(axes, f"{modality} ({len(scans)} subjects)")
     style.name_axes(axes, "tumour value, in the scan's own unit", "density")
     axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(visible=False)
     if not usual:
         return

@@ -107,7 +107,7 @@ def _label(version: str, calibration: pd.DataFrame) -> str:
     row = calibration[calibration["version"] == version].to_dict("records")[0]
     slope = interval_of(row, "slope")
     if np.isnan(slope.value):
-        return f"{version}: none, classes separated"
+        return f"{version}: none"
     bounds = "open" if np.isnan([slope.low, slope.high]).any() else ""
     return f"{version} {slope.value:.2f} [{bounds or f'{slope.low:.2f}, {slope.high:.2f}'}]"
 

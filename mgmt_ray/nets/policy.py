@@ -51,7 +51,7 @@ def sample_policy(
     return hard + (soft - soft.detach())
 
 
-def draw_routes(
+def draw_policies(
     tuned_probability: Float[Tensor, "batch block"],
     num_draws: int,
     kind: DrawKind,

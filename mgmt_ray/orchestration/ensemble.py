@@ -18,8 +18,10 @@ from mgmt_ray.orchestration.comparison_models import (
 )
 from mgmt_ray.orchestration.comparisons import NO_COMPARISONS, Comparisons
 from mgmt_ray.orchestration.evaluated import (
+    Source,
     forget_evaluation,
     is_evaluated,
+    is_predicted,
     log_opening,
     mark_evaluated,
 )
@@ -34,7 +36,7 @@ from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
-from mgmt_ray.statistics.tables import evaluate_ensembles
+from mgmt_ray.statistics.tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.config import EvaluationConfig
@@ -114,14 +116,41 @@ def run_ensemble(
     """
     folder = inputs.folder
     members = find_members(trials, inputs)
-    settings = {"evaluation": evaluation.model_dump(mode="json")}
-    hashes = [split.hash for split in inputs.splits]
-    facts = members.facts | comparisons.facts | {"splits": hashes}
-    wanted = fingerprint(facts | settings)
-    if is_evaluated(folder, wanted):
+    source = _source(members, inputs, evaluation, comparisons)
+    if is_evaluated(folder, source):
         return False
+    predicted = is_predicted(folder, source)
     forget_evaluation(folder)
-    refuse_changed_weights(members, inputs)
+    if not predicted:
+        refuse_changed_weights(members, inputs)
+        _predict_all(members, inputs, evaluation, placement, progress, comparisons)
+    evaluate_ensembles(folder.root)
+    mark_evaluated(folder, source)
+    return True
+
+
+def _source(
+    members: Members, inputs: TrialInputs, evaluation: EvaluationConfig, comparisons: Comparisons
+) -> Source:
+    settings = {"evaluation": evaluation.model_dump(mode="json")}
+    hashes = {"splits": [split.hash for split in inputs.splits]}
+    known = {s.id: dict(s.covariates) for s in inputs.cohort.subjects}
+    return Source(
+        fingerprint(members.facts | comparisons.facts | hashes | settings),
+        fingerprint({"version": TABLES_VERSION, "covariates": known}),
+    )
+
+
+def _predict_all(
+    members: Members,
+    inputs: TrialInputs,
+    evaluation: EvaluationConfig,
+    placement: Placement,
+    progress: Callable[[int, int], None],
+    comparisons: Comparisons,
+) -> None:
+    """Fit comparison models, open the test set, and write what all models say of it."""
+    folder = inputs.folder
     num_models = comparisons.num_models(inputs.splits)
     total = num_models + len(members.trials)
     cohort, splits = inputs.cohort, inputs.splits
@@ -142,9 +171,6 @@ def run_ensemble(
     write_table(pd.concat(validation), folder.ensembles / "validation_members.csv")
     write_policies(predicted.policies, folder)
     write_slices(predicted.slices, folder)
-    evaluate_ensembles(folder.root)
-    mark_evaluated(folder, wanted)
-    return True
 
 
 def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from mgmt_ray.base import file_checksum, write_json
 from mgmt_ray.study.folder import StudyFolder
+
+PREDICTED = (
+    "members.csv",
+    "comparison_models.csv",
+    "member_predictions.csv",
+    "validation_members.csv",
+    "policies.csv",
+    "slice_predictions.csv",
+)
+"""Tables that models' predictions make; all others follow from them."""
 
 
 def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
@@ -24,28 +34,52 @@ def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
         os.fsync(log.fileno())
 
 
-def is_evaluated(folder: StudyFolder, wanted: str) -> bool:
-    """Whether the tables are there, whole, and follow from this fingerprint."""
-    mark = _mark(folder)
-    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == _evaluated(
-        folder, wanted
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What tables follow from.
+
+    Attributes:
+        predictions: fingerprint of what models' predictions follow from.
+        statistics: fingerprint of what else the tables of results follow from.
+    """
+
+    predictions: str
+    statistics: str
+
+
+def is_evaluated(folder: StudyFolder, source: Source) -> bool:
+    """Whether all tables are there, whole, and follow from this."""
+    return _noted(folder) == _marked(folder, source)
+
+
+def is_predicted(folder: StudyFolder, source: Source) -> bool:
+    """Whether models' predictions are there, whole, and follow from this."""
+    noted, now = _noted(folder), _marked(folder, source)
+    tables = noted.get("tables", {})
+    wanted = [name for name in PREDICTED if name in tables or name in now["tables"]]
+    return noted.get("predictions") == source.predictions and all(
+        tables.get(name) == now["tables"].get(name) for name in wanted
     )
 
 
 def forget_evaluation(folder: StudyFolder) -> None:
     """From here to the new mark the tables are not to be trusted."""
-    _mark(folder).unlink(missing_ok=True)
+    folder.evaluated.unlink(missing_ok=True)
 
 
-def mark_evaluated(folder: StudyFolder, wanted: str) -> None:
-    """Note that the tables, as they are now, follow from this fingerprint."""
-    write_json(_mark(folder), _evaluated(folder, wanted))
+def mark_evaluated(folder: StudyFolder, source: Source) -> None:
+    """Note that the tables, as they are now, follow from this."""
+    write_json(folder.evaluated, _marked(folder, source))
 
 
-def _mark(folder: StudyFolder) -> Path:
-    return folder.ensembles / "evaluated.json"
+def _noted(folder: StudyFolder) -> dict[str, Any]:
+    try:
+        content = json.loads(folder.evaluated.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # never evaluated, or the mark is damaged
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _evaluated(folder: StudyFolder, wanted: str) -> dict[str, Any]:
+def _marked(folder: StudyFolder, source: Source) -> dict[str, Any]:
     tables = {path.name: file_checksum(path) for path in sorted(folder.ensembles.glob("*.csv"))}
-    return {"fingerprint": wanted, "tables": tables}
+    return {**asdict(source), "tables": tables}

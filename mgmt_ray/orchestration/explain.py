@@ -11,7 +11,7 @@ import torch
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.figures.overlay import Evidence, Explained, overlay_figure
-from mgmt_ray.figures.style import delete_other_figures, save_figure
+from mgmt_ray.figures.save import delete_other_figures, save_figure
 from mgmt_ray.orchestration.ensemble import Members, find_members, refuse_changed_weights
 from mgmt_ray.orchestration.evaluated import log_opening
 from mgmt_ray.orchestration.evidence import Method, evidence_volume

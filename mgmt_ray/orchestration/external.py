@@ -9,6 +9,7 @@ from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
 from mgmt_ray.orchestration.evaluated import (
+    Source,
     forget_evaluation,
     is_evaluated,
     log_opening,
@@ -22,7 +23,7 @@ from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import name_some, write_table
-from mgmt_ray.statistics.tables import evaluate_ensembles
+from mgmt_ray.statistics.tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Trial
 from mgmt_ray.training.config import EvaluationConfig
@@ -128,8 +129,10 @@ def predict_external(
         "covariates": covariates_checksum(external, sorted(named)),
     }
     facts |= {"slices": sliced} if sliced else {}
-    wanted = fingerprint(members.facts | settings | facts)
-    if is_evaluated(folder, wanted):
+    source = Source(
+        fingerprint(members.facts | settings | facts), fingerprint({"version": TABLES_VERSION})
+    )
+    if is_evaluated(folder, source):
         return False
     forget_evaluation(folder)
     refuse_changed_weights(members, inputs)
@@ -139,7 +142,7 @@ def predict_external(
     write_table(predicted.table, folder.ensembles / "member_predictions.csv")
     write_slices(predicted.slices, folder)
     evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
-    mark_evaluated(folder, wanted)
+    mark_evaluated(folder, source)
     return True
 
 

@@ -25,8 +25,9 @@ def refuse_unfit_networks(study: StudyConfig, trials: Sequence[Trial], inputs: T
             there, of another network, or has seen whom the trial is judged by.
     """
     _refuse_missing_checkpoint(study)
+    left = [t for t in trials if not inputs.folder.is_finished(t.id)]
     # networks of the same configuration differ only in their number of channels
-    different = {(t.network, t.stage, len(t.channels)): t for t in trials}
+    different = {(t.network, t.stage, len(t.channels)): t for t in left}
     for trial in different.values():
         build_any(trial.network_config, len(trial.channels), 1.0, study.checkpoint)
     for trial in trials:

@@ -121,6 +121,7 @@ def _run(
         persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
         facts = files | facts | persons | {"seconds": round(time.perf_counter() - started, 3)}
         facts |= sets.facts if sets else {}
+        facts |= {"started_from": str(start.folder)} if start else {}
         if diverged:
             finish_diverged(trial, inputs.folder, split, record, diverged, facts)
         else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +13,8 @@ from mgmt_ray.figures.policy import (
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.figures.style import network_label, save_compact_figure
+from mgmt_ray.figures.save import save_compact_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.section import Section, not_made
@@ -23,10 +26,10 @@ def agent_section(results: StudyResults, figures: Path) -> Section:
     """Which blocks the agent tunes, for whom, and how steadily."""
     anchor, title = "agent", "What the agent does"
     policies = results.further.get("policies")
+    if no_agent(results) or (policies is not None and policies.empty):
+        return Section(anchor, title, missing="No network of this study has an agent.")
     if policies is None:
         return not_made(anchor, title, "ensembles/policies.csv")
-    if policies.empty:
-        return Section(anchor, title, missing="No network of this study has an agent.")
     table = agent_table(policies)
     spoken = "; ".join(f"{r[0]} {r[1]} mean {r[3]}, between folds {r[6]}" for r in table.rows)
     drawn = {
@@ -53,6 +56,13 @@ def agent_section(results: StudyResults, figures: Path) -> Section:
         save_compact_figure(draw(policies), path)
         pictures.append(Picture(path, caption, alt))
     return Section(anchor, title, {"agreement": table, "all": pictures})
+
+
+def no_agent(results: StudyResults) -> bool:
+    """Whether the study's configuration names its networks' kinds, and none has an agent."""
+    networks: Mapping[str, Any] = results.config.get("networks") or {}
+    kinds = [(network or {}).get("kind") for network in networks.values()]
+    return bool(kinds) and not {"spottune", None} & {*kinds}
 
 
 def agent_table(policies: pd.DataFrame) -> Table:

@@ -7,6 +7,7 @@ from collections import Counter
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.table import NOTHING, Table
+from mgmt_ray.report.times import is_before, read_time, results_time
 
 NOT_AUDITED = "not audited yet: run `mgmt-ray audit STUDY`"
 
@@ -15,12 +16,28 @@ def audit_section(results: StudyResults) -> Section:
     """The verdict of each check."""
     if results.audit is None:
         return Section("audit", "Audit", missing=f"This study is {NOT_AUDITED}.")
+    failed = any(check.get("outcome") == "failed" for check in results.audit["checks"])
     content = {
         "sentence": audit_sentence(results),
-        "alarm": any(check.get("outcome") == "failed" for check in results.audit["checks"]),
+        "alarm": failed or bool(outdated(results)),
         "checks": audit_table(results),
     }
     return Section("audit", "Audit", content)
+
+
+def outdated(results: StudyResults) -> str:
+    """Why the audit is not of these results; empty where nothing says so."""
+    audit = results.audit or {}
+    name, evaluated = audit.get("study"), results.evaluated
+    if name is not None and name != results.name:
+        why = f"is of the study {name}"
+    elif evaluated and audit.get("evaluated", evaluated) != evaluated:
+        why = "is of other results"
+    elif is_before(read_time(audit), results_time(results)):
+        why = "is older than the results"
+    else:
+        return ""
+    return f"This audit {why}: run `mgmt-ray audit STUDY` again."
 
 
 def audit_sentence(results: StudyResults) -> str:
@@ -34,7 +51,8 @@ def audit_sentence(results: StudyResults) -> str:
         names = [str(check["name"]) for check in checks if check["outcome"] == outcome]
         if names:
             words.append(f"{outcome}: {', '.join(names)}")
-    return f"Audit of {results.audit.get('time', 'unknown time')}: {'; '.join(words)}."
+    found = f"Audit of {results.audit.get('time', 'unknown time')}: {'; '.join(words)}."
+    return f"{found} {outdated(results)}".strip()
 
 
 def audit_table(results: StudyResults) -> Table:

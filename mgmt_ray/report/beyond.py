@@ -14,6 +14,7 @@ from mgmt_ray.report.science import leading
 from mgmt_ray.report.section import Section, not_made
 from mgmt_ray.report.table import Table, number, with_interval
 
+IN_THE_LARGE = "intercept_at_slope_1"
 _POINTS = {"0.5": "0.5", "validation": "chosen on validation", "prior": "prior corrected"}
 
 
@@ -84,7 +85,7 @@ def calibration_table(calibration: pd.DataFrame, name: str) -> Table:
             row["version"],
             number(row["temperature"]),
             number(row["prior_shift"]),
-            *(with_interval(row, metric) for metric in ("brier", "slope", "intercept")),
+            *(with_interval(row, m) for m in ("brier", "slope", "intercept", IN_THE_LARGE)),
             number(row["ece"]),
         )
         for row in calibration.to_dict("records")
@@ -93,11 +94,12 @@ def calibration_table(calibration: pd.DataFrame, name: str) -> Table:
         "Ensemble",
         "Network",
         "Probabilities",
-        "Temper-\nature",
+        "Temperature",
         "Prior's\nshift",
         "Brier",
         "Slope",
-        "Intercept",
+        "Intercept\n(with the slope)",
+        "Calibration\nin the large",
         "ECE",
     )
     return Table(name, "Calibration on the test set", header, rows)

@@ -8,7 +8,8 @@ import pandas as pd
 
 from mgmt_ray.figures.decision import decision_figure
 from mgmt_ray.figures.reliability import reliability_figure
-from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
+from mgmt_ray.figures.save import delete_other_figures, save_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.science import CHOSEN, COMPARISON_PANEL, with_models_together

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.facts import Fact
+from mgmt_ray.report.cautions import cautions
+from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.headline import cautions
 from mgmt_ray.report.section import Section
 from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.statistics.intervals import interval_of

@@ -1,7 +1,8 @@
 """CLAIM 2024 and TRIPOD+AI, filled from what a study knows of itself.
 
 Sources: Tejani et al., Radiology: Artificial Intelligence 6 (2024) e240300; Collins et al., BMJ 385
-(2024) e078378. Items have their numbers there; the topics are in words of our own.
+(2024) e078378. The topics are in words of our own, and the numbers (CLAIM's above all) are from
+memory: an author has to check both against the published lists.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgmt_ray.report.facts import Fact
+from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.table import Table, slug
 
 ITEMS = Path(__file__).with_name("checklists.csv")
 OPEN = "open: to be written by the authors"
+IN_PART = "in part"
+"""Begins the status of an item of which the study knows only something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Item:
         part: of a paper that it belongs to.
         topic: what is to be reported.
         fact: name of what the study knows about it; empty where that is for the authors to say.
+        lacking: what the fact leaves to the authors; empty where it is the whole item.
     """
 
     guideline: str
@@ -36,32 +40,35 @@ class Item:
     part: str
     topic: str
     fact: str
+    lacking: str
 
 
 def read_items() -> list[Item]:
     """All items of both guidelines, in their order."""
     with ITEMS.open(newline="", encoding="utf-8") as file:
         return [
-            Item(row["guideline"], row["item"], row["part"], row["topic"], row["fact"])
+            Item(*(row[k] for k in ("guideline", "item", "part", "topic", "fact", "lacking")))
             for row in csv.DictReader(file)
         ]
 
 
 def checklist_section(facts: Mapping[str, Fact]) -> Section:
-    """Both checklists, and how many items are open."""
+    """Both checklists, and how many items are open, reported in part, and there at all."""
     tables = []
-    num_open = {}
+    numbers = {}
     for name in dict.fromkeys(item.guideline for item in read_items()):
         table = checklist_table(name, facts)
-        num_open[name] = (sum(row[-1] == OPEN for row in table.rows), len(table.rows))
+        cells = [row[-1] for row in table.rows]
+        in_part = sum(cell.startswith(IN_PART) for cell in cells)
+        numbers[name] = (cells.count(OPEN), in_part, len(cells))
         tables.append(table)
-    return Section("checklist", "Reporting checklists", {"tables": tables, "open": num_open})
+    return Section("checklist", "Reporting checklists", {"tables": tables, "numbers": numbers})
 
 
 def checklist_table(guideline: str, facts: Mapping[str, Fact]) -> Table:
-    """A guideline's items, each reported (what, and where in the report) or open."""
+    """A guideline's items, each reported (what, and where in the report), in part, or open."""
     rows = tuple(
-        (item.number, item.part, item.topic, status(facts.get(item.fact)))
+        (item.number, item.part, item.topic, status(item, facts))
         for item in read_items()
         if item.guideline == guideline
     )
@@ -69,15 +76,19 @@ def checklist_table(guideline: str, facts: Mapping[str, Fact]) -> Table:
     return Table(f"checklist_{slug(guideline)}", guideline, header, rows, is_wide=True)
 
 
-def status(fact: Fact | None) -> str:
+def status(item: Item, facts: Mapping[str, Fact]) -> str:
     """An item's last cell."""
-    return OPEN if fact is None else f"reported: {fact.text} (section {fact.where})"
+    fact = facts.get(item.fact)
+    if fact is None:
+        return OPEN
+    known = f"{fact.text} (section {fact.where})"
+    return f"{IN_PART}: {known}; open: {item.lacking}" if item.lacking else f"reported: {known}"
 
 
 def checklist_csv(facts: Mapping[str, Fact]) -> Table:
     """All items of both guidelines in one table."""
     rows = tuple(
-        (item.guideline, item.number, item.part, item.topic, status(facts.get(item.fact)))
+        (item.guideline, item.number, item.part, item.topic, status(item, facts))
         for item in read_items()
     )
     header = ("guideline", "item", "part", "topic", "status")

@@ -9,13 +9,14 @@ from pathlib import Path
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.figures.contact import Seen, contact_sheet
 from mgmt_ray.figures.intensities import find_outliers, intensity_figure
-from mgmt_ray.figures.style import Label, delete_other_figures, save_compact_figure
+from mgmt_ray.figures.save import delete_other_figures, save_compact_figure
+from mgmt_ray.figures.style import LABELS_LATER, Label
 from mgmt_ray.preprocess.inspection import Inspection, read_inspection
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.problems import Problems, faulty_scans, read_problems
 from mgmt_ray.report.table import Table
-from mgmt_ray.report.versions import label_before_splits, versions_pictures
+from mgmt_ray.report.versions import label_to_show, versions_pictures
 from mgmt_ray.study.folder import StudyFolder
 
 
@@ -83,14 +84,16 @@ def seen_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> dict[str
     """By modality the scans of all subjects that were found, also of those that are left out.
 
     A scan that could not even be looked at is there without a view, as problems.csv tells it.
-    Inspections of subjects whom the study does not know (any more) are not read.
+    Inspections of subjects whom the study does not know (any more) are not read. Before the test
+    set was opened no label is told.
 
     Raises:
         MgmtError: problems.csv is not one.
     """
     folder = StudyFolder(out)
     labels: dict[str, Label] = {e.subject: None for e in cohort.exclusions}
-    labels |= {subject.id: label_before_splits(subject) for subject in cohort.subjects}
+    is_opened = folder.test_openings.exists()
+    labels |= {subject.id: label_to_show(subject, is_opened) for subject in cohort.subjects}
     faulty = faulty_scans(folder.problems)
     inspections = {name: read_inspection(folder.inspections, name) for name in sorted(labels)}
     if not any(inspections.values()):
@@ -149,11 +152,13 @@ def _looks(out: Path, seen: Mapping[str, Sequence[Seen]]) -> list[Picture]:
     sound = {m: sum(s.view is not None for s in scans) for m, scans in seen.items()}
     numbers = ", ".join(f"{modality} {number}" for modality, number in sound.items())
     named = ", ".join(f"{o.subject} {o.modality}" for o in outliers)
+    is_hidden = any(scan.label == "hidden" for scans in seen.values() for scan in scans)
+    means = f"the mean of all ({LABELS_LATER})" if is_hidden else "the mean of each label"
     figures = [
         Picture(
             path,
-            "Values in the tumour: a thin line per subject, and the mean of each label. Means and "
-            "axes are those of the scans that are not named as unusual.",
+            f"Values in the tumour: a thin line per subject, and {means}. Means and axes are those "
+            "of the scans that are not named as unusual.",
             f"Histograms of tumour values by modality (subjects: {numbers}). "
             f"Unusual: {named or 'none'}.",
         )

@@ -14,7 +14,6 @@ from mgmt_ray.report.science import CHOSEN, of_chosen
 from mgmt_ray.report.section import Section, not_made
 from mgmt_ray.report.table import NOTHING, Table, number, with_interval
 from mgmt_ray.selection.choices import BEST_OVERALL
-from mgmt_ray.statistics.intervals import interval_of
 from mgmt_ray.statistics.paper import PAPER_BEST_ENSEMBLES
 from mgmt_ray.training.metrics import METRIC_LABELS
 
@@ -75,7 +74,7 @@ def chosen_table(results: StudyResults) -> Table:
                     words.get(network, NOTHING),
                     paper,
                     *(with_interval(row, metric) for metric in METRIC_LABELS),
-                    chance_words(interval_of(row, "auc")),
+                    chance_words(row),
                 )
             )
     header = ("Chosen as", "Network", "Models of", "paper's best", *METRIC_LABELS.values())

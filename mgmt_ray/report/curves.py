@@ -8,12 +8,8 @@ import pandas as pd
 
 from mgmt_ray.figures.precision_recall import precision_recall_figure
 from mgmt_ray.figures.roc import roc_figure
-from mgmt_ray.figures.style import (
-    delete_other_figures,
-    network_label,
-    save_compact_figure,
-    save_figure,
-)
+from mgmt_ray.figures.save import delete_other_figures, save_compact_figure, save_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.training import training_figure
 from mgmt_ray.report.combinations import chosen_by_network
 from mgmt_ray.report.gather import StudyResults

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgmt_ray.figures.style import network_label, save_figure
+from mgmt_ray.figures.save import save_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.subgroups import subgroups_figure
 from mgmt_ray.figures.variance import variance_figure
 from mgmt_ray.report.gather import StudyResults
@@ -26,7 +27,7 @@ def variance_section(results: StudyResults, figures: Path) -> Section:
     save_figure(variance_figure(table), path)
     shown = variance_table(table)
     alt = "; ".join(f"{row[1]} {row[0]}: {', '.join(row[2:])}" for row in shown.rows)
-    caption = "Standard deviation of the AUC on the test set from each source alone."
+    caption = "Standard deviation of the AUC on the test set by source."
     picture = Picture(path, caption, f"Draws, folds, seeds, subjects. {alt}.")
     return Section(anchor, title, {"deviations": shown, "all": [picture]})
 
@@ -43,7 +44,7 @@ def variance_table(variance: pd.DataFrame) -> Table:
         )
         rows.append((str(ensemble), network_label(str(network)), *cells))
     header = ("Ensemble", "Network", *sources)
-    caption = "Standard deviation of the AUC from each source alone (how many of it there were)"
+    caption = "Standard deviation of the AUC by source (how many of it there were)"
     return Table("variance", caption, header, tuple(rows))
 
 

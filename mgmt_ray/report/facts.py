@@ -3,109 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.cohort.cohort import flow
 from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.data_facts import data_facts
+from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
-
-SOURCES: dict[str, tuple[str, str]] = {
-    "upenn": (
-        "UPENN-GBM, The Cancer Imaging Archive, doi:10.7937/TCIA.709X-DN49, baseline scans",
-        "MGMT column of the cohort's clinical table, Methylated or Unmethylated; Indeterminate and "
-        "Not Available are excluded",
-    ),
-    "brats21": ("RSNA-MICCAI BraTS 2021", "MGMT_value of the challenge's table of labels"),
-    "ucsf": (
-        "UCSF-PDGM, The Cancer Imaging Archive, doi:10.7937/tcia.bdgf-8v37",
-        "MGMT status of the cohort's table, positive or negative; others are excluded",
-    ),
-    "tcga": (
-        "TCGA-GBM, The Cancer Imaging Archive, doi:10.7937/K9/TCIA.2016.RNYFUYE9",
-        "methylation of promoter probes",
-    ),
-}
-"""By reader: the data set, and what its labels are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """Something the study knows.
-
-    Attributes:
-        text: a sentence without its full stop.
-        where: anchor of the report's section with more of it.
-    """
-
-    text: str
-    where: str
 
 
 def study_facts(results: StudyResults) -> dict[str, Fact]:
     """All that the study knows, by the names that ``checklists.csv`` uses."""
-    found = _of_data(results) | _of_models(results) | _of_results(results)
+    found = data_facts(results) | _of_models(results) | _of_results(results)
     return {name: fact for name, fact in found.items() if fact.text}
-
-
-def _of_data(results: StudyResults) -> dict[str, Fact]:
-    source, reference = data_source(results)
-    steps = flow(results.cohort, results.cohort.modalities)
-    found = "; ".join(f"{what.strip()} {number}" for what, number in steps)
-    lacking = sum(e.scope != "cohort" for e in results.cohort.exclusions)
-    split = results.splits[0]
-    folds = f"{len(split.folds)} folds of the training subjects, each validating once"
-    sizes = f"{len(split.training)} training and {len(split.test)} test subjects"
-    several = f"{len(results.splits)} outer splits, the first with " * (len(results.splits) > 1)
-    is_synthetic = results.planted is not None
-    return {
-        "aims": Fact("developing and evaluating models of MGMT methylation", "summary"),
-        "goal": Fact("comparison of networks and modalities with intervals", "results"),
-        "design": Fact(
-            "synthetic subjects" if is_synthetic else "retrospective, of existing scans", "subjects"
-        ),
-        "source": Fact(source, "subjects"),
-        "reference": Fact(reference, "subjects"),
-        "annotation": Fact("labels as published with the data set" * bool(reference), "subjects"),
-        "eligibility": Fact("every exclusion is counted with its reason", "subjects"),
-        "flow": Fact(found, "subjects"),
-        "characteristics": Fact("sex and age by methylation, and numbers by role", "subjects"),
-        "numbers": Fact(f"{several}{sizes}, with the methylated among them", "subjects"),
-        "missing": Fact(
-            f"a subject without a modality of a group is used without that group ({lacking} such "
-            "cases); nothing is imputed",
-            "subjects",
-        ),
-        "preprocessing": Fact(_preprocessing(results.config.get("recipe") or {}), "provenance"),
-        "subsets": Fact(f"modalities {', '.join(results.inputs)}", "subjects"),
-        "partitions": Fact(f"{several}{sizes}, stratified by label; {folds}", "subjects"),
-        "differences": Fact(
-            "training and test are drawn from one cohort; training alone is augmented and balanced",
-            "subjects",
-        ),
-        "disjoint": Fact("person: all subjects of a person have one role", "subjects"),
-    }
-
-
-def data_source(results: StudyResults) -> tuple[str, str]:
-    """The data set, and what its labels are; empty where the study does not know."""
-    if results.planted is not None:
-        return "synthetic cohort made by mgmt_ray", "labels drawn at random"
-    reader = str((results.config.get("cohort") or {}).get("reader", ""))
-    return SOURCES.get(reader, ("", ""))
-
-
-def _preprocessing(recipe: Mapping[str, Any]) -> str:
-    if not recipe:
-        return ""
-    shape = " × ".join(map(str, recipe.get("shape", ())))
-    return (
-        f"tumour mask applied, window {recipe.get('window')}, {recipe.get('shrink')} voxels "
-        f"averaged into one per axis, padded to {shape}, each volume scaled to [0, 1] by its own "
-        "minimum and maximum; nothing is fitted over subjects"
-    )
 
 
 def _of_models(results: StudyResults) -> dict[str, Fact]:
@@ -180,14 +91,14 @@ def _code(results: StudyResults) -> str:
 def _of_results(results: StudyResults) -> dict[str, Fact]:
     further = results.further
     first = results.metrics.iloc[0]
+    tests = ", ".join(["exact intervals of rates", *_tests(results)])
     outside = f"external data: {', '.join(results.external) or 'none in this study'}"
     return {
         "metrics": Fact(
             "AUC, AP, Brier score, SEN, SPE, PPV, NPV, calibration, net benefit", "results"
         ),
         "uncertainty": Fact(
-            f"{NUM_RESAMPLES} stratified bootstrap resamples of subjects, exact intervals of "
-            "rates, DeLong, permutation, Friedman, Nemenyi, Holm",
+            f"{NUM_RESAMPLES} stratified bootstrap resamples of subjects, {tests}",
             "comparisons",
         ),
         "robustness": Fact(
@@ -215,3 +126,15 @@ def _of_results(results: StudyResults) -> dict[str, Fact]:
             "operating",
         ),
     }
+
+
+def _tests(results: StudyResults) -> list[str]:
+    """Those whose p-values are in the tables."""
+    columns = {
+        "permutation of labels": results.metrics["auc_p"],
+        "DeLong": results.comparisons["delong_p"],
+        "Friedman": results.comparisons["friedman_p"],
+        "Nemenyi": results.comparisons["nemenyi_p"],
+    }
+    found = [name for name, p in columns.items() if p.notna().any()]
+    return [*found, "Holm’s correction"] if found else found

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
-from mgmt_ray.report.science import CHOSEN, read_further, read_whole_table
+from mgmt_ray.report.read import (
+    not_there,
+    read_config,
+    read_json,
+    read_lines,
+    read_text,
+    refuse_changed_tables,
+)
+from mgmt_ray.report.science import CHOSEN, read_further
 from mgmt_ray.selection.ensemble import group_ensembles
-from mgmt_ray.selection.predictions import read_table
+from mgmt_ray.selection.predictions import read_table, read_whole_table
 from mgmt_ray.splits.split import Split, read_splits, refuse_torn_persons
 from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, COMPARISON_MODELS
 from mgmt_ray.statistics.tables import METRIC_COLUMNS
@@ -61,6 +67,7 @@ class StudyResults:
         comparisons: between models; may be empty.
         further: the tables of :data:`mgmt_ray.report.science.FURTHER` that have been made.
         audit: what ``mgmt-ray audit`` found; None if it has not run.
+        evaluated: checksum of the mark that the tables are whole; None without it.
         openings: of the test set, in the order logged.
         external: results on other cohorts, by their names in the study.
         provenance: versions, commit, times; empty where it was not recorded.
@@ -82,6 +89,7 @@ class StudyResults:
     comparisons: pd.DataFrame
     further: Mapping[str, pd.DataFrame]
     audit: Mapping[str, Any] | None
+    evaluated: str | None
     openings: tuple[Mapping[str, Any], ...]
     external: Mapping[str, ExternalResults]
     provenance: Mapping[str, Any]
@@ -128,20 +136,12 @@ def read_study_results(out: Path) -> StudyResults:
             trained with another split than the folder's, or a split puts a person on two sides.
     """
     folder = StudyFolder(out)
-    # the study that the results are of, not one that was planned in the folder since
-    study = folder.evaluated_study if folder.evaluated_study.is_file() else folder.study_file
-    config_text = _read_text(study, f"mgmt-ray cohort STUDY --out {out}")
-    config = _read_config(study, config_text)
+    refuse_changed_tables(folder.evaluated)
+    config_text, config = _read_study(folder)
     cohort = read_cohort(out)
-    if not folder.splits.exists():
-        raise _missing(folder.splits, f"mgmt-ray plan STUDY --out {out}")
-    splits = read_splits(folder.splits)
-    for split in splits:
-        refuse_torn_persons(split, cohort)
+    splits = _read_splits(folder, cohort)
     evaluate = f"mgmt-ray ensemble STUDY --out {out}"
-    members = read_table(folder.ensembles / "members.csv", evaluate)
-    # comparison models have no trial
-    members = members[~members["network"].isin(COMPARISON_MODELS)].reset_index(drop=True)
+    members = _read_members(folder, evaluate)
     trials = {name: _read_trial(folder, name, splits) for name in members["trial"]}
     return StudyResults(
         name=str(config.get("name", out.name)),
@@ -150,7 +150,7 @@ def read_study_results(out: Path) -> StudyResults:
         config=config,
         cohort=cohort,
         splits=splits,
-        planted=_read_json(out / "planted.json"),
+        planted=read_json(out / "planted.json"),
         members=members,
         trials=trials,
         epochs=_read_epochs(folder, list(trials)),
@@ -159,14 +159,38 @@ def read_study_results(out: Path) -> StudyResults:
         metrics=read_whole_table(folder.ensembles / "metrics.csv", METRIC_COLUMNS),
         comparisons=read_whole_table(folder.ensembles / "comparisons.csv", COMPARISON_COLUMNS),
         further=read_further(folder.ensembles),
-        audit=_read_json(out / "audit.json"),
-        openings=_read_lines(folder.test_openings),
-        external={
-            name: _read_external(folder.external(name), evaluate)
-            for name in (config.get("external") or {})
-        },
-        provenance=_read_json(folder.provenance) or {},
+        audit=read_json(out / "audit.json"),
+        evaluated=file_checksum(folder.evaluated) if folder.evaluated.is_file() else None,
+        openings=read_lines(folder.test_openings),
+        external={n: _read_external(folder.external(n), evaluate) for n in _external(config)},
+        provenance=read_json(folder.provenance) or {},
     )
+
+
+def _read_study(folder: StudyFolder) -> tuple[str, Mapping[str, Any]]:
+    """The resolved study that the results are of: its text, and what that says."""
+    path = folder.evaluated_study if folder.evaluated_study.is_file() else folder.study_file
+    text = read_text(path, f"mgmt-ray cohort STUDY --out {folder.root}")
+    return text, read_config(path, text)
+
+
+def _external(config: Mapping[str, Any]) -> list[str]:
+    return list(config.get("external") or {})
+
+
+def _read_splits(folder: StudyFolder, cohort: Cohort) -> tuple[Split, ...]:
+    if not folder.splits.exists():
+        raise not_there(folder.splits, f"mgmt-ray plan STUDY --out {folder.root}")
+    splits = read_splits(folder.splits)
+    for split in splits:
+        refuse_torn_persons(split, cohort)
+    return splits
+
+
+def _read_members(folder: StudyFolder, command: str) -> pd.DataFrame:
+    """Without comparison models, which have no trial."""
+    members = read_table(folder.ensembles / "members.csv", command)
+    return members[~members["network"].isin(COMPARISON_MODELS)].reset_index(drop=True)
 
 
 def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
@@ -174,14 +198,14 @@ def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
         cohort=read_cohort(folder.root),
         predictions=read_table(folder.ensembles / "predictions.csv", command),
         metrics=read_table(folder.ensembles / "metrics.csv", command),
-        openings=_read_lines(folder.test_openings),
+        openings=read_lines(folder.test_openings),
     )
 
 
 def _read_trial(folder: StudyFolder, name: str, splits: tuple[Split, ...]) -> Mapping[str, Any]:
     path = folder.trial(name) / "trial.json"
     if not folder.is_finished(name):
-        raise _missing(path, f"mgmt-ray run STUDY --out {folder.root}")
+        raise not_there(path, f"mgmt-ray run STUDY --out {folder.root}")
     trial = folder.read_trial(name)
     if trial.get("split_hash") not in {split.hash for split in splits}:
         raise MgmtError(
@@ -202,47 +226,3 @@ def _read_epochs(folder: StudyFolder, names: list[str]) -> pd.DataFrame:
 def _read_diverged(folder: StudyFolder) -> tuple[Mapping[str, Any], ...]:
     found = sorted(path.parent.name for path in folder.trials.glob("*/trial.json"))
     return tuple(folder.read_trial(name) for name in found if folder.has_diverged(name))
-
-
-def _read_text(path: Path, command: str) -> str:
-    if not path.exists():
-        raise _missing(path, command)
-    return path.read_text(encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    content: dict[str, Any] = _parse(path, path.read_text(encoding="utf-8"))
-    return content
-
-
-def _read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
-    if not path.exists():
-        return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(_parse(path, line) for line in lines if line.strip())
-
-
-def _parse(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise MgmtError(
-            f"{path}: not JSON ({error}). Restore it, or run its stage again."
-        ) from error
-
-
-def _read_config(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split())
-        raise MgmtError(f"{path}: is not YAML ({where}). Mend that line.") from error
-    if not isinstance(content, dict):
-        raise MgmtError(f"{path}: is not a study. Restore it from the study's file.")
-    return content
-
-
-def _missing(path: Path, command: str) -> MgmtError:
-    return MgmtError(f"{path}: not there yet. Run `{command}` first.")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.cautions import cautions
 from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.statistics.intervals import Interval, interval_of
+from mgmt_ray.selection.choices import BEST_OVERALL
+from mgmt_ray.statistics.intervals import interval_of
 from mgmt_ray.statistics.planted import CHANCE_AUC, PlantedVerdict
-from mgmt_ray.study.folder import EXPLAIN
 
-SUSPICIOUS_AUC = 0.75
+LEVEL = 0.05
+"""P-values below it are called findings, after Holm's correction."""
 AGAINST = "against "
 """Begins the name of a comparison of every network's best ensemble with a comparison model."""
 
@@ -27,6 +30,7 @@ def headline(results: StudyResults) -> list[str]:
         f"held-out subjects, {first['num_methylated']} of them methylated"
         f"{_in_splits(len(results.splits))}. Brackets hold 95\u00a0% intervals."
     ]
+    sentences += _best_overall(results)
     sentences += [
         against_chance(network_label(network), main[main["network"] == network])
         for network in results.networks
@@ -41,6 +45,15 @@ def headline(results: StudyResults) -> list[str]:
     return sentences + cautions(results)
 
 
+def _best_overall(results: StudyResults) -> list[str]:
+    """One number per network that nothing was chosen for on the test set."""
+    rows = results.metrics[results.metrics["ensemble"] == BEST_OVERALL].to_dict("records")
+    if not rows:
+        return []
+    named = "; ".join(f"{network_label(r['network'])} {interval_of(r, 'auc')}" for r in rows)
+    return [f"AUC of the ensemble that each network was best with on validation: {named}."]
+
+
 def differences_in_words(results: StudyResults) -> list[str]:
     """What the comparisons between networks and with comparison models show, after Holm."""
     table = results.comparisons
@@ -49,7 +62,7 @@ def differences_in_words(results: StudyResults) -> list[str]:
     words = []
     if len(tested):
         ranks, errors = (
-            int((tested[f"{of}friedman_p_holm"] < 0.05).sum()) for of in ("", "error_")
+            int((tested[f"{of}friedman_p_holm"] < LEVEL).sum()) for of in ("", "error_")
         )
         words.append(
             f"Friedman's test (p < 0.05 after Holm's correction) tells the networks' probabilities "
@@ -60,7 +73,7 @@ def differences_in_words(results: StudyResults) -> list[str]:
     for rows, what in ((main, "pairs of networks"), (against, "comparisons with simple models")):
         known = rows[rows["delong_p_holm"].notna()]
         if len(known):
-            found = int((known["delong_p_holm"] < 0.05).sum())
+            found = int((known["delong_p_holm"] < LEVEL).sum())
             words.append(
                 f"AUC differs (DeLong, p < 0.05 after Holm's correction) in {found} of "
                 f"{len(known)} {what}."
@@ -74,41 +87,41 @@ def external_sentence(results: StudyResults, name: str) -> str:
     most = max(metrics.to_dict("records"), key=lambda row: int(row["num_subjects"]))
     main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
     shown = main if len(main) else metrics
-    above = [
+    above = shown[shown["auc_low"] > CHANCE_AUC]
+    named = [
         f"{network_label(row['network'])} {row['ensemble']} {interval_of(row, 'auc')}"
-        for row in shown.to_dict("records")
-        if row["auc_low"] > CHANCE_AUC
+        for row in above.to_dict("records")
     ]
-    found = "; ".join(above) if above else "none, so better than chance is not shown there"
+    nothing = ": none, so better than chance is not shown there"
+    found = f"{_after_holm(above)}: {'; '.join(named)}" if named else nothing
     return (
         f"External cohort {name} (up to {most['num_subjects']} subjects, {most['num_methylated']} "
         f"methylated; nothing was chosen or fitted on it): {len(above)} of {len(shown)} AUC "
-        f"intervals lie above 0.5: {found}."
+        f"intervals lie above 0.5{found}."
     )
 
 
 def against_chance(network: str, rows: pd.DataFrame) -> str:
-    """How many of a network's ensembles are above chance, which, and what is not shown."""
-    above: list[str] = []
-    below: list[str] = []
-    open_ = 0
-    for row in rows.to_dict("records"):
-        auc = interval_of(row, "auc")
-        if not auc.excludes(CHANCE_AUC):
-            open_ += 1
-        else:
-            side = above if auc.low > CHANCE_AUC else below
-            side.append(f"{row['ensemble']} {auc}")
-    if not above and not below:
+    """How many of a network's ensembles are above chance, which, and what is not shown.
+
+    Args:
+        network: its name for readers.
+        rows: of its ensembles, of a metrics table.
+    """
+    above = rows[rows["auc_low"] > CHANCE_AUC]
+    below = rows[rows["auc_high"] < CHANCE_AUC]
+    open_ = len(rows) - len(above) - len(below)
+    if open_ == len(rows):
         return (
             f"{network}: the AUC interval of every ensemble ({open_}) contains 0.5, so better than "
             "chance is not shown."
         )
-    parts = []
-    if above:
-        parts.append(f"{len(above)} of {len(rows)} ensembles above chance: {'; '.join(above)}")
-    if below:
-        parts.append(f"{len(below)} of {len(rows)} ensembles below chance: {'; '.join(below)}")
+    parts = [
+        f"{len(found)} of {len(rows)} ensembles {side} chance{_after_holm(found)}: "
+        + "; ".join(f"{r['ensemble']} {interval_of(r, 'auc')}" for r in found.to_dict("records"))
+        for side, found in (("above", above), ("below", below))
+        if len(found)
+    ]
     if open_:
         parts.append(
             f"for the other {open_} the AUC interval contains 0.5: better than chance is not shown"
@@ -116,58 +129,16 @@ def against_chance(network: str, rows: pd.DataFrame) -> str:
     return f"{network}: " + ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
+def _after_holm(rows: pd.DataFrame) -> str:
+    """How many of these rows, whose intervals exclude chance, stay after the correction."""
+    number = int((rows["auc_p_holm"] < LEVEL).sum())
+    return f", {number} of them after Holm’s correction (p < {LEVEL})"
+
+
 def _in_splits(number: int) -> str:
     if number == 1:
         return ""
     return f", in {number} splits, each subject by models that were trained without it"
-
-
-def cautions(results: StudyResults) -> list[str]:
-    """What a reader must know before trusting the numbers."""
-    metrics = pd.concat([results.metrics, *(e.metrics for e in results.external.values())])
-    found = []
-    if results.planted is not None:
-        found.append(
-            "The cohort is synthetic: the numbers test the software and say nothing about patients."
-        )
-    elif (metrics["auc"] > SUSPICIOUS_AUC).any():
-        found.append(
-            f"An AUC above {SUSPICIOUS_AUC} is more than large honest studies of this question "
-            "reach (0.55 to 0.67): look for leakage before believing it."
-        )
-    separated = metrics["auc"].isin((0, 1)) & (metrics["auc_low"] == metrics["auc_high"])
-    if separated.any():
-        found.append(
-            "Where the classes are perfectly separated the bootstrap interval of AUC and AP "
-            "shrinks to a point; read the exact intervals of SEN and SPE there."
-        )
-    found += _repeated_openings(results)
-    found += [
-        f"External cohort {name} was predicted {len(external.openings)} times; choices made after "
-        "the first may have seen it."
-        for name, external in results.external.items()
-        if len(external.openings) > 1
-    ]
-    return found
-
-
-def _repeated_openings(results: StudyResults) -> list[str]:
-    """Openings for pictures are told apart: no number in the report follows from them."""
-    pictures = sum(opening.get("purpose") == EXPLAIN for opening in results.openings)
-    others = len(results.openings) - pictures
-    found = []
-    if others > 1:
-        found.append(
-            f"The test set was opened {others} times; choices made after the first "
-            "opening may have seen it."
-        )
-    if pictures:
-        times = "once" if pictures == 1 else f"{pictures} times"
-        found.append(
-            f"Test subjects were looked at {times} to explain predictions (`mgmt-ray explain`); "
-            "choices made after that may have seen them."
-        )
-    return found
 
 
 def verdict_on_planted(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
@@ -186,8 +157,14 @@ def verdict_on_planted(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
     )
 
 
-def chance_words(auc: Interval) -> str:
-    """Where an AUC's interval lies, for a table's cell."""
+def chance_words(row: Mapping[Hashable, Any]) -> str:
+    """Where an AUC's interval lies, and whether Holm's correction leaves that, for a cell.
+
+    Args:
+        row: of a metrics table.
+    """
+    auc = interval_of(row, "auc")
     if not auc.excludes(CHANCE_AUC):
         return "contains 0.5"
-    return "above 0.5" if auc.low > CHANCE_AUC else "below 0.5"
+    side = "above 0.5" if auc.low > CHANCE_AUC else "below 0.5"
+    return f"{side},\n{'also' if row['auc_p_holm'] < LEVEL else 'not'} after Holm"

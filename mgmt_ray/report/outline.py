@@ -5,26 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from mgmt_ray.figures.style import network_label
+from mgmt_ray.radiomics.texture import BIN_WIDTH
 from mgmt_ray.report import records, tables
 from mgmt_ray.report.agent import agent_section
 from mgmt_ray.report.audit import audit_section, audit_sentence
 from mgmt_ray.report.beyond import calibration_section, decision_section, operating_section
 from mgmt_ray.report.card import CardPart, card_section
+from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.checklist import checklist_section
 from mgmt_ray.report.cohort import read_scans
 from mgmt_ray.report.combinations import combinations_section
 from mgmt_ray.report.comparisons import comparisons_section
 from mgmt_ray.report.curves import curves_section, training_pictures
 from mgmt_ray.report.diverged import diverged_table
+from mgmt_ray.report.explained import explain_section
 from mgmt_ray.report.exploring import subgroups_section, variance_section
 from mgmt_ray.report.external import external_cohorts
-from mgmt_ray.report.facts import Fact
+from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.files import files_section
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.headline import headline, verdict_on_planted
+from mgmt_ray.report.partitions import partitions_table
 from mgmt_ray.report.patients import patients_table
 from mgmt_ray.report.provenance import provenance_table, versions_table
 from mgmt_ray.report.section import Section
+from mgmt_ray.report.settings import covariates_sentence, settings_table
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 from mgmt_ray.statistics.paper import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
 from mgmt_ray.statistics.planted import planted_verdict
@@ -48,13 +53,29 @@ def all_sections(
     sections = [
         Section("summary", "Summary", {"sentences": [*headline(results), audit_sentence(results)]}),
         audit_section(results),
-        *_planted(results),
+        *planted_sections(results),
         _subjects(results),
-        Section(
-            "scans", "Scans", {"scans": read_scans(out, results.cohort, results.cohort.modalities)}
-        ),
+        _scans(out, results),
         _results(results),
         *_external(out, results),
+        *_explored(results, figures),
+        _training(results, figures),
+        *_lists(results),
+        card_section(card),
+        checklist_section(facts),
+        _provenance(results),
+    ]
+    return [*sections, files_section(sections)]
+
+
+def _scans(out: Path, results: StudyResults) -> Section:
+    scans = read_scans(out, results.cohort, results.cohort.modalities)
+    return Section("scans", "Scans", {"scans": scans})
+
+
+def _explored(results: StudyResults, figures: Path) -> list[Section]:
+    """What follows from the same predictions, beyond the metrics."""
+    return [
         combinations_section(results),
         comparisons_section(results),
         curves_section(results, figures),
@@ -64,13 +85,8 @@ def all_sections(
         variance_section(results, figures),
         subgroups_section(results, figures),
         agent_section(results, figures),
-        _training(results, figures),
-        *_lists(results),
-        card_section(card),
-        checklist_section(facts),
-        _provenance(results),
+        explain_section(results, figures),
     ]
-    return [*sections, files_section(sections)]
 
 
 def _lists(results: StudyResults) -> list[Section]:
@@ -81,7 +97,8 @@ def _lists(results: StudyResults) -> list[Section]:
     ]
 
 
-def _planted(results: StudyResults) -> list[Section]:
+def planted_sections(results: StudyResults) -> list[Section]:
+    """What was planted and what was found of it, for a synthetic cohort; else nothing."""
     if results.planted is None:
         return []
     signal = {m: s for m, s in (results.planted.get("signal") or {}).items() if s != 0}
@@ -100,6 +117,8 @@ def _planted(results: StudyResults) -> list[Section]:
 def _subjects(results: StudyResults) -> Section:
     content = {
         "patients": patients_table(results),
+        "partitions": partitions_table(results),
+        "nested": len(results.splits) > 1,
         "flow": records.flow_table(results),
         "missing_groups": records.missing_groups_table(results),
         "split": records.split_table(results),
@@ -114,6 +133,7 @@ def _results(results: StudyResults) -> Section:
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
         "models": tables.comparison_models_table(results),
+        "prevalence": tables.prevalence_note(results),
         "chance": tables.chance_table(results),
         "other_published": tables.other_published_table(),
         "synthetic": results.planted is not None,
@@ -121,6 +141,8 @@ def _results(results: StudyResults) -> Section:
         "paper_subjects": NUM_TEST_SUBJECTS,
         "paper_methylated": NUM_TEST_METHYLATED,
         "num_resamples": NUM_RESAMPLES,
+        "pooled": pooled_splits(results),
+        "bin_width": f"{BIN_WIDTH:g}",
         "shown": ", ".join(network_label(network) for network in results.networks),
     }
     return Section("results", "Results on the test set", content)
@@ -134,6 +156,8 @@ def _external(out: Path, results: StudyResults) -> list[Section]:
 
 def _training(results: StudyResults, figures: Path) -> Section:
     content = {
+        "settings": settings_table(results),
+        "covariates": covariates_sentence(results),
         "rules": tables.rules_table(results.members),
         "trainings": records.training_table(results),
         "diverged": diverged_table(results),

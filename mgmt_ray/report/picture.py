@@ -6,6 +6,9 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
+NARROW = 704
+"""Pixels: 44 rem, which the page gives every wider picture at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -28,3 +31,10 @@ class Picture:
     def data(self) -> str:
         """The PNG, base64."""
         return base64.b64encode(self.path.read_bytes()).decode()
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is not to be made wider than its pixels: a single panel would fill a page."""
+        with self.path.open("rb") as png:
+            header = png.read(24)  # signature, length and name of the first chunk, width, height
+        return int.from_bytes(header[16:20], "big") < NARROW

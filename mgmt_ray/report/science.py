@@ -7,75 +7,39 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgmt_ray.base import MgmtError
-from mgmt_ray.selection.choices import BEST_OVERALL, FORWARD_SELECTION
-from mgmt_ray.selection.predictions import read_table
+from mgmt_ray.selection.choices import (
+    BEST_COLUMNS,
+    BEST_OVERALL,
+    FORWARD_COLUMNS,
+    FORWARD_SELECTION,
+)
+from mgmt_ray.selection.predictions import read_whole_table
+from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
+from mgmt_ray.statistics.decision import DECISION_COLUMNS
+from mgmt_ray.statistics.operating import OPERATING_COLUMNS
+from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS
+from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS
+from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
 
 CHOSEN = (BEST_OVERALL, FORWARD_SELECTION)
 """Ensembles of each network that were chosen on validation."""
 
-_BOUNDS = ("", "_low", "_high")
-_SCORES = ("validation_m", "validation_sen", "validation_spe", "validation_auc", "num_subjects")
-_OF_ENSEMBLE = ("network", "ensemble")
-
-
-def _with_bounds(*names: str) -> tuple[str, ...]:
-    return tuple(f"{name}{bound}" for name in names for bound in _BOUNDS)
-
-
 FURTHER: dict[str, tuple[str, ...]] = {
-    "best_ensembles": ("network", "outer", "ensemble", *_SCORES, "chosen"),
-    "forward_selection": ("network", "outer", "step", "modality", *_SCORES, "kept"),
-    "operating_points": (
-        *_OF_ENSEMBLE,
-        "point",
-        "threshold",
-        *_with_bounds("sen", "spe", "ppv", "npv"),
-    ),
-    "calibration": (
-        *_OF_ENSEMBLE,
-        "version",
-        "temperature",
-        "prior_shift",
-        *_with_bounds("brier", "slope", "intercept"),
-        "ece",
-        "num_subjects",
-    ),
-    "reliability": (
-        *_OF_ENSEMBLE,
-        "version",
-        "bin",
-        "count",
-        "mean_probability",
-        "share_methylated",
-        "low",
-        "high",
-    ),
-    "decision": (*_OF_ENSEMBLE, "threshold", "net_benefit", "treat_all"),
-    "variance": (*_OF_ENSEMBLE, "source", "num", "auc_deviation"),
-    "subgroups": (
-        "attribute",
-        "level",
-        *_OF_ENSEMBLE,
-        "num_subjects",
-        "num_methylated",
-        *_with_bounds("auc", "sen", "spe", "brier"),
-    ),
+    "best_ensembles": BEST_COLUMNS,
+    "forward_selection": FORWARD_COLUMNS,
+    "operating_points": OPERATING_COLUMNS,
+    "calibration": CALIBRATION_COLUMNS,
+    "reliability": RELIABILITY_COLUMNS,
+    "decision": DECISION_COLUMNS,
+    "variance": VARIANCE_COLUMNS,
+    "subgroups": SUBGROUP_COLUMNS,
+    # as many blocks follow as the network has
     "policies": (
-        "trial",
-        "network",
-        "modality",
-        "outer",
-        "fold",
-        "seed",
-        "subject",
-        "label",
-        "block_1",
+        *("trial", "network", "modality", "outer", "fold"),
+        *("seed", "subject", "label", "block_1"),
     ),
 }
 """Columns of each table that may be there: ``ensembles/NAME.csv``."""
-
-_TEXT = ("point", "version", "source", "attribute", "level")
 
 
 def read_further(folder: Path) -> dict[str, pd.DataFrame]:
@@ -89,23 +53,6 @@ def read_further(folder: Path) -> dict[str, pd.DataFrame]:
         for name, columns in FURTHER.items()
         if (folder / f"{name}.csv").exists()
     }
-
-
-def read_whole_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A table of results that has all of these columns.
-
-    Raises:
-        MgmtError: it is not there, or lacks a column.
-    """
-    command = "mgmt-ray ensemble STUDY"
-    table = read_table(path, f"{command} --out {path.parents[1]}")
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise MgmtError(
-            f"{path}: no column {', '.join(missing)}, so another version of mgmt-ray wrote it. "
-            f"Delete it and run `{command}` again."
-        )
-    return table.astype({name: str for name in _TEXT if name in table.columns})
 
 
 COMPARISON_PANEL = "comparison models"

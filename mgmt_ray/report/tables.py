@@ -12,7 +12,6 @@ from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.headline import chance_words
 from mgmt_ray.report.science import leading
 from mgmt_ray.report.table import NOTHING, Table, number, p_value, slug, with_interval
-from mgmt_ray.statistics.intervals import interval_of
 from mgmt_ray.statistics.paper import (
     PAPER_DSC_THREE_CHANNELS_AUC,
     PAPER_FALLBACKS,
@@ -40,7 +39,7 @@ def network_table(results: StudyResults, network: str) -> Table:
         cells = [row["ensemble"], str(row["num_members"])]
         for metric in METRIC_LABELS:
             cells += [with_interval(row, metric), _published(published, metric)]
-        rows.append((*cells, chance_words(interval_of(row, "auc"))))
+        rows.append((*cells, chance_words(row)))
     source = f"beside table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
     caption = f"{network_label(network)} on the test set {source}".strip()
     name = f"metrics_{slug(network)}"
@@ -60,7 +59,7 @@ def single_input_table(results: StudyResults) -> Table | None:
             network_label(row["network"]),
             str(row["num_members"]),
             *(with_interval(row, metric) for metric in METRIC_LABELS),
-            chance_words(interval_of(row, "auc")),
+            chance_words(row),
         )
         for name in results.inputs
         for row in chosen[chosen["ensemble"] == name].to_dict("records")
@@ -82,12 +81,22 @@ def comparison_models_table(results: StudyResults) -> Table | None:
         cells = [network_label(row["network"]), str(row["num_members"])]
         for metric in METRIC_LABELS:
             cells += [with_interval(row, metric), _published(published, metric)]
-        rows.append((*cells, chance_words(interval_of(row, "auc"))))
+        rows.append((*cells, chance_words(row)))
     header = ["Model", "Models"]
     for label in METRIC_LABELS.values():
         header += [label, f"paper's\n{label}"]
     caption = "Models to compare the networks with, on the same test subjects"
     return Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
+
+
+def prevalence_note(results: StudyResults) -> str:
+    """What makes prevalence's AUC odd where there are several splits; empty where nothing does."""
+    if len(results.splits) == 1 or "prevalence" not in results.comparison_models:
+        return ""
+    return (
+        "Over several splits its AUC falls below 0.5 by construction: a split that tests more "
+        "methylated subjects trains on fewer, so those get the lower constant. That is no finding."
+    )
 
 
 def chance_table(results: StudyResults) -> Table:
@@ -131,7 +140,7 @@ def external_table(results: StudyResults, name: str) -> Table:
             str(row["num_subjects"]),
             str(row["num_methylated"]),
             *(with_interval(row, metric) for metric in METRIC_LABELS),
-            chance_words(interval_of(row, "auc")),
+            chance_words(row),
         )
         for row in results.external[name].metrics.to_dict("records")
     )

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.headline import LEVEL
 from mgmt_ray.statistics.intervals import Interval, interval_of
+from mgmt_ray.statistics.planted import CHANCE_AUC
 from mgmt_ray.training.metrics import METRIC_LABELS
 
 _NAME_WIDTH = 14
@@ -17,7 +19,8 @@ _METRIC_WIDTHS = (19, 18, 18, 18)
 def summary(metrics: pd.DataFrame) -> str:
     """One line per network and ensemble, each metric with its 95 % interval.
 
-    A star marks an AUC whose whole interval lies above 0.5; "size" counts the models.
+    A star marks an AUC whose whole interval lies above 0.5, each for itself; the last line says how
+    many of these Holm's correction over the table leaves. "size" counts the models.
 
     Args:
         metrics: a study's metrics table.
@@ -33,12 +36,16 @@ def summary(metrics: pd.DataFrame) -> str:
         lines.append(heading)
         for row in rows.to_dict("records"):
             cells = [_short(interval_of(row, metric)) for metric in METRIC_LABELS]
-            cells[0] += "*" if row["auc_low"] > 0.5 else ""
+            cells[0] += "*" if row["auc_low"] > CHANCE_AUC else ""
             lines.append(f"{_cut(row['ensemble'])} {row['num_members']:>4}  {_columns(cells)}")
         lines.append("")
-    lines.append(
-        "* AUC above chance: its interval lies above 0.5. Elsewhere chance is not excluded."
-    )
+    stars = metrics[metrics["auc_low"] > CHANCE_AUC]
+    left = int((stars["auc_p_holm"] < LEVEL).sum())
+    lines += [
+        "* AUC above chance: its interval lies above 0.5. Elsewhere chance is not excluded.",
+        f"  Each interval is for itself: {left} of {len(stars)} stars stay after Holm's correction "
+        f"(p < {LEVEL}).",
+    ]
     return "\n".join(lines)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import Subject, by_group
-from mgmt_ray.figures.style import LABEL_NAMES, Label, save_figure
+from mgmt_ray.figures.save import save_figure
+from mgmt_ray.figures.style import LABEL_NAMES, Label
 from mgmt_ray.figures.versions import Varied, versions_figure
 from mgmt_ray.preprocess.index import array_path, read_index
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
@@ -38,8 +39,9 @@ def versions_pictures(
         MgmtError: prepared volumes are damaged, or a scan cannot be read any more.
     """
     pictures = []
+    is_opened = StudyFolder(out).test_openings.exists()
     for modality in (members[0] for members in by_group(modalities).values()):
-        subjects = examples([s for s in cohort.subjects if modality in s.scans])
+        subjects = examples([s for s in cohort.subjects if modality in s.scans], is_opened)
         rows = _varied(out, subjects, modality, recipe)
         if not rows:
             continue
@@ -58,15 +60,28 @@ def versions_pictures(
     return pictures
 
 
-def label_before_splits(subject: Subject) -> Label:
-    """A subject's label, or that it is not known before each split has fitted a cut-off."""
+def label_to_show(subject: Subject, is_opened: bool) -> Label:
+    """A subject's label as far as a picture may tell it.
+
+    Args:
+        subject: of the study's cohort.
+        is_opened: whether the test set was opened. Before that no label is shown, since whoever
+            looks may still choose; after it, none that each split fits a cut-off for.
+    """
+    if not is_opened:
+        return "hidden"
     return subject.label if subject.score is None else "fitted"
 
 
-def examples(subjects: Sequence[Subject]) -> list[Subject]:
-    """A few subjects spread over the ids, of both labels where there are both."""
-    others = [s for s in subjects if label_before_splits(s) == 0]
-    methylated = [s for s in subjects if label_before_splits(s) == 1]
+def examples(subjects: Sequence[Subject], is_opened: bool) -> list[Subject]:
+    """A few subjects, in the order of ids; of both labels where both are there to be shown.
+
+    Args:
+        subjects: of the study's cohort, in the order of ids.
+        is_opened: see :func:`label_to_show`; labels that are not shown have no say here either.
+    """
+    others = [s for s in subjects if label_to_show(s, is_opened) == 0]
+    methylated = [s for s in subjects if label_to_show(s, is_opened) == 1]
     middle = methylated[len(methylated) // 2 :]
     ranked = [*others[:1], *middle[:1], *others[-1:], *subjects]
     chosen = {subject.id: subject for subject in ranked}
@@ -76,7 +91,8 @@ def examples(subjects: Sequence[Subject]) -> list[Subject]:
 def _varied(
     out: Path, subjects: Sequence[Subject], modality: str, recipe: RecipeConfig | None
 ) -> list[Varied]:
-    folder = StudyFolder(out).volumes
+    folder, is_opened = StudyFolder(out).volumes, StudyFolder(out).test_openings.exists()
+    labels = {subject.id: label_to_show(subject, is_opened) for subject in subjects}
     index = read_index(folder, modality) if array_path(folder, modality).exists() else None
     rows = []
     if index and (recipe is None or index.recipe == recipe.model_dump(mode="json")):
@@ -86,14 +102,14 @@ def _varied(
             if subject.id in store.ids:
                 volumes = store.load([subject.id], names)[0]
                 drawn = [store.parameters(subject.id, name) for name in names]
-                rows.append(Varied(subject.id, label_before_splits(subject), names, volumes, drawn))
+                rows.append(Varied(subject.id, labels[subject.id], names, volumes, drawn))
     if len(rows) == len(subjects) or recipe is None:
         return rows
     names = _first_round(versions(recipe))
     return [
         Varied(
             subject.id,
-            label_before_splits(subject),
+            labels[subject.id],
             names,
             *make_versions(subject, modality, recipe, names),
         )

@@ -63,17 +63,22 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
     _refuse_nothing_left(table, out)
     keep: list[int] = []
     for (network, modality, _), rows in table[~out].groupby(OWN_CHOICE, sort=False):
-        by_combination = rows.groupby(combination.loc[rows.index], sort=False)
-        pairs = {
-            str(name): sorted(zip(trained["seed"], trained["fold"], strict=True))
-            for name, trained in by_combination
-        }
-        _refuse_uneven(f"{network} {modality}", pairs)
-        mean_m = by_combination["validation_m"].agg(lambda m: m.fillna(0.0).mean())
-        # idxmax returns the first of equal values; rounding makes equal means equal.
-        best = mean_m.round(12).idxmax()
-        keep.extend(rows.index[combination.loc[rows.index] == best])
+        own = combination.loc[rows.index]
+        keep.extend(rows.index[own == _best(f"{network} {modality}", rows, own)])
     return table.loc[sorted(keep), list(MEMBER_COLUMNS)].reset_index(drop=True)
+
+
+def _best(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
+    """The combination with the highest mean M."""
+    by_combination = rows.groupby(combination, sort=False)
+    pairs = {
+        str(name): sorted(zip(trained["seed"], trained["fold"], strict=True))
+        for name, trained in by_combination
+    }
+    _refuse_uneven(what, pairs)
+    mean_m = by_combination["validation_m"].agg(lambda m: m.fillna(0.0).mean())
+    # idxmax returns the first of equal values; rounding makes equal means equal.
+    return str(mean_m.round(12).idxmax())
 
 
 def _refuse_nothing_left(table: pd.DataFrame, out: pd.Series[bool]) -> None:

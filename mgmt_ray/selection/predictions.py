@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from mgmt_ray.base import MgmtError, write_text
 
@@ -30,6 +32,9 @@ one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split
 the SHA-256 of the weights that predicted; ``prior`` the share of methylated among what the model
 was trained on, strictly between 0 and 1: 0.5 where classes were pruned or weighted to balance.
 """
+
+_NUMBERS = ("outer", "fold", "probability", "deviation", "label", "prior")
+_NAMES = ("subject", "network", "modality", "trial")
 
 TEXT_COLUMNS = frozenset(
     {
@@ -82,6 +87,36 @@ def read_table(path: Path, command: str) -> pd.DataFrame:
         ) from error
 
 
+def read_whole_table(
+    path: Path, columns: Sequence[str], command: str = "mgmt-ray ensemble STUDY"
+) -> pd.DataFrame:
+    """A table of results, or of an external cohort's, that has all of these columns.
+
+    Args:
+        path: ``OUT/ensembles/NAME.csv``.
+        columns: that must be there; those that are not of :data:`TEXT_COLUMNS` hold numbers.
+        command: what makes it, for the error.
+
+    Raises:
+        MgmtError: it is not there, lacks a column, or has text where numbers belong.
+    """
+    table = read_table(path, f"{command} --out {path.parents[1]}")
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise MgmtError(
+            f"{path}: no column {', '.join(missing)}, so another version of mgmt-ray wrote it. "
+            f"Delete it and run `{command}` again."
+        )
+    numbers = [name for name in columns if name not in TEXT_COLUMNS]
+    text = [name for name in numbers if len(table) and not is_numeric_dtype(table[name])]
+    if text:
+        raise MgmtError(
+            f"{path}: text among the numbers of {', '.join(text)}. "
+            f"Delete it and run `{command}` again."
+        )
+    return table
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV table completely or not at all, with every digit of its numbers."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
@@ -102,9 +137,11 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
         where: file or origin, for the error.
 
     Raises:
-        MgmtError: a column is missing or unknown, the table is empty, a number is missing, a
-            probability outside [0, 1], a deviation negative, a label neither 0 nor 1, a prior not
-            between 0 and 1, a subject twice in one trial, or a subject with two labels.
+        MgmtError: a column is missing or unknown, the table is empty, a number is missing or text,
+            a probability outside [0, 1], a deviation negative, a label neither 0 nor 1, a prior not
+            between 0 and 1, a subject, network, modality or trial without a name, an outer split or
+            fold that is no whole number from 0, a subject twice in one trial, or a subject with two
+            labels.
     """
     missing = [name for name in PREDICTION_COLUMNS if name not in table.columns]
     unknown = [name for name in table.columns if name not in PREDICTION_COLUMNS]
@@ -112,6 +149,15 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
         raise _fault(where, f"columns missing: {missing}, unknown: {unknown}")
     if table.empty:
         raise _fault(where, "no rows")
+    text = [name for name in _NUMBERS if not is_numeric_dtype(table[name])]
+    if text:
+        raise _fault(where, f"text among the numbers of {', '.join(text)}")
+    for name in _NAMES:
+        empty = table[name].isna() | (table[name].astype(str).str.strip() == "")
+        _refuse_rows(table, where, empty, f"no {name}")
+    for name in ("outer", "fold"):
+        counted = table[name].ge(0) & (table[name] % 1 == 0)
+        _refuse_rows(table, where, ~counted, f"{name} no whole number from 0")
     _refuse_rows(table, where, ~table["probability"].between(0, 1), "probability outside [0, 1]")
     _refuse_rows(table, where, ~table["deviation"].ge(0), "deviation negative or missing")
     _refuse_rows(table, where, ~table["label"].isin([0, 1]), "label neither 0 nor 1")

@@ -1,4 +1,4 @@
-"""Calibration of each version of the test probabilities: Brier score, slope, intercept, ECE."""
+"""Calibration of each version of the test probabilities: Brier score, slope, intercepts, ECE."""
 
 from __future__ import annotations
 
@@ -19,34 +19,38 @@ from mgmt_ray.statistics.fitted import logits
 from mgmt_ray.statistics.intervals import (
     Interval,
     bootstrap_weights,
+    column_names,
+    interval_columns,
     percentile_interval,
 )
-from mgmt_ray.statistics.recalibration import logistic_recalibration
+from mgmt_ray.statistics.recalibration import intercept_at_slope_1, logistic_recalibration
 from mgmt_ray.statistics.reliability import expected_calibration_error
 from mgmt_ray.training.metrics import brier, once
 
 _LINE_TOLERANCE = 1e-9
 """Of log-odds up to 14, from probabilities exact to 1e-16 that are at least 1e-6 off 0 and 1."""
 
-WITH_INTERVALS: tuple[str, ...] = ("brier", "slope", "intercept")
+WITH_INTERVALS: tuple[str, ...] = ("brier", "slope", "intercept", "intercept_at_slope_1")
 CALIBRATION_COLUMNS: tuple[str, ...] = (
     "network",
     "ensemble",
     "version",
     "temperature",
     "prior_shift",
-    *(f"{name}{bound}" for name in WITH_INTERVALS for bound in ("", "_low", "_high")),
+    *column_names(*WITH_INTERVALS),
     "ece",
     "num_subjects",
 )
 """``temperature`` and ``prior_shift`` are what the version applied, their mean over outer splits;
-1 and 0 where it applied none."""
+1 and 0 where it applied none. ``intercept`` is fitted together with the slope,
+``intercept_at_slope_1`` with the slope fixed at 1: calibration in the large."""
 
 
 def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
-    """Brier score, slope, intercept and ECE of each version, the first three with intervals.
+    """Brier score, slope, both intercepts and ECE of each version, all but ECE with intervals.
 
-    Stratified bootstrap over subjects; what was fitted on validation stays as it is.
+    Bootstrap over subjects, not stratified: the share of methylated is what an intercept measures,
+    and must vary. What was fitted on validation stays as it is.
 
     Args:
         adapted: see :func:`.adapted.adapt`.
@@ -65,29 +69,33 @@ def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
     ):
         labels = group["label"].to_numpy(dtype=np.int64)
         if labels.tobytes() not in drawn:
-            drawn[labels.tobytes()] = bootstrap_weights(labels, seed)
-        fit = fits[str(network), str(name)]
+            drawn[labels.tobytes()] = bootstrap_weights(labels, seed, stratified=False)
         versions = {
             version: group[version].to_numpy(dtype=float) for version in CALIBRATION_VERSIONS
         }
         intervals = _intervals(labels, versions, drawn[labels.tobytes()])
-        for version, p in versions.items():
-            scaled = version == TEMPERATURE_SCALED
-            shifted = scaled or version == PRIOR_CORRECTED
-            row: dict[str, object] = {
+        rows += [
+            {
                 "network": network,
                 "ensemble": name,
                 "version": version,
-                "temperature": fit["temperature"] if scaled else 1.0,
-                "prior_shift": fit["prior_shift"] if shifted else 0.0,
+                **_applied(version, fits[str(network), str(name)]),
+                **interval_columns(intervals[version]),
                 "ece": expected_calibration_error(labels, p),
                 "num_subjects": len(labels),
             }
-            for metric, interval in intervals[version].items():
-                row |= {metric: interval.value}
-                row |= {f"{metric}_low": interval.low, f"{metric}_high": interval.high}
-            rows.append(row)
+            for version, p in versions.items()
+        ]
     return pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS))
+
+
+def _applied(version: str, fit: Mapping[str, float]) -> dict[str, float]:
+    scaled = version == TEMPERATURE_SCALED
+    shifted = scaled or version == PRIOR_CORRECTED
+    return {
+        "temperature": fit["temperature"] if scaled else 1.0,
+        "prior_shift": fit["prior_shift"] if shifted else 0.0,
+    }
 
 
 def _intervals(
@@ -109,6 +117,9 @@ def _intervals(
             "brier": percentile_interval(float(errors[0]), errors[1:]),
             "slope": _interval_with_gaps(slope),
             "intercept": _interval_with_gaps(intercept),
+            "intercept_at_slope_1": _interval_with_gaps(
+                intercept_at_slope_1(labels, log_odds, rows)
+            ),
         }
     return found
 

@@ -55,8 +55,9 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
     Differences are a − b on the same subjects, with paired bootstrap intervals; ``delong_p`` tests
     that of AUC. Friedman's and Nemenyi's tests are made twice, on probabilities and on squared
     errors (see :func:`compare_networks`), between the networks that share an ensemble; they stay
-    empty (NaN) where fewer than three do. Corrected p-values are Holm's over this table, Friedman's
-    counted once per ensemble.
+    empty (NaN) where fewer than three do. Corrected p-values (``_holm``) are Holm's over this whole
+    table, Friedman's counted once per ensemble. Nemenyi's p-values allow for the pairs of networks
+    within their ensemble, and are not corrected for the number of ensembles.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them. Networks named

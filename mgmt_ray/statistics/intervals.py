@@ -41,23 +41,30 @@ def interval_of(row: Mapping[Hashable, Any], metric: str) -> Interval:
 
 
 def bootstrap_weights(
-    labels: Integer[np.ndarray, " subject"], seed: int, num_resamples: int = NUM_RESAMPLES
+    labels: Integer[np.ndarray, " subject"],
+    seed: int,
+    num_resamples: int = NUM_RESAMPLES,
+    *,
+    stratified: bool = True,
 ) -> Int[np.ndarray, "resample subject"]:
-    """How often each subject is drawn in each stratified resample.
+    """How often each subject is drawn in each resample.
 
-    Methylated and unmethylated subjects are drawn apart, with replacement, each class at its own
-    size. The stream is named "bootstrap": subjects with the same labels in the same order get the
-    same resamples, so that models of one test set are resampled together.
+    Stratified, methylated and unmethylated subjects are drawn apart, with replacement, each class
+    at its own size; else all together, so that the share of methylated varies too. The stream is
+    named "bootstrap": subjects with the same labels in the same order get the same resamples, so
+    that models of one test set are resampled together.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         seed: the study's.
         num_resamples: rows to draw.
+        stratified: whether each resample has as many methylated as the sample.
     """
     draws = stream(seed, "bootstrap")
     weights = np.zeros((num_resamples, len(labels)), dtype=np.int64)
-    for label in (0, 1):
-        members = np.flatnonzero(labels == label)
+    everybody = np.arange(len(labels))
+    parts = [everybody[labels == label] for label in (0, 1)] if stratified else [everybody]
+    for members in parts:
         if len(members):
             evenly = np.full(len(members), 1 / len(members))
             weights[:, members] = draws.multinomial(len(members), evenly, size=num_resamples)

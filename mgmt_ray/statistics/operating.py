@@ -13,7 +13,12 @@ from mgmt_ray.statistics.adapted import (
     Adapted,
     mean_fits,
 )
-from mgmt_ray.statistics.intervals import Interval, exact_interval
+from mgmt_ray.statistics.intervals import (
+    Interval,
+    column_names,
+    exact_interval,
+    interval_columns,
+)
 from mgmt_ray.training.metrics import THRESHOLD
 
 POINTS: tuple[str, ...] = ("0.5", "validation", "prior")
@@ -28,7 +33,7 @@ OPERATING_COLUMNS: tuple[str, ...] = (
     "ensemble",
     "point",
     "threshold",
-    *(f"{rate}{bound}" for rate in RATES for bound in ("", "_low", "_high")),
+    *column_names(*RATES),
 )
 """``threshold`` is in the probabilities as predicted, its mean over outer splits."""
 
@@ -53,10 +58,7 @@ def operating_points_table(adapted: Adapted) -> pd.DataFrame:
         for point, version, threshold in zip(POINTS, _VERSIONS, thresholds, strict=True):
             called = group[version].to_numpy(dtype=float) >= THRESHOLD
             row = {"network": network, "ensemble": name, "point": point, "threshold": threshold}
-            for rate, interval in rates(labels, called).items():
-                row |= {rate: interval.value}
-                row |= {f"{rate}_low": interval.low, f"{rate}_high": interval.high}
-            rows.append(row)
+            rows.append(row | interval_columns(rates(labels, called)))
     return pd.DataFrame(rows, columns=list(OPERATING_COLUMNS))
 
 

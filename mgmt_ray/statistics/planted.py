@@ -13,6 +13,9 @@ from mgmt_ray.statistics.intervals import Interval, interval_of
 
 CHANCE_AUC = 0.5
 
+SUSPICIOUS_AUC = 0.75
+"""Large honest studies of this task report AUCs of .55 to .67."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlantedVerdict:
@@ -57,26 +60,27 @@ def planted_verdict(
         One verdict per ensemble judged, in the order of the table.
     """
     # what they consist of differs by network, and each part is judged already
-    metrics = metrics[~metrics["ensemble"].isin([BEST_OVERALL, FORWARD_SELECTION])]
+    rows = metrics[~metrics["ensemble"].isin([BEST_OVERALL, FORWARD_SELECTION])]
     strengths = planted.get("signal") or {}
     signal = {modality for modality, strength in strengths.items() if strength != 0}
-    rows = metrics
     if signal:
-        networks = list(dict.fromkeys(metrics["network"]))
-        judged = network if network in networks else networks[0]
-        single = [name for name in groups if "+" not in name] or list(metrics["ensemble"])
-        rows = metrics[(metrics["network"] == judged) & metrics["ensemble"].isin(single)]
-    return tuple(
-        _verdict(
-            str(row["network"]),
-            str(row["ensemble"]),
-            tuple(
-                m for m in groups.get(row["ensemble"], row["ensemble"].split("+")) if m in signal
-            ),
-            interval_of(row, "auc"),
-        )
-        for row in rows.to_dict("records")
-    )
+        rows = _single_groups(rows, groups, network)
+    verdicts = []
+    for row in rows.to_dict("records"):
+        name = str(row["ensemble"])
+        carriers = tuple(m for m in groups.get(name, name.split("+")) if m in signal)
+        verdicts.append(_verdict(str(row["network"]), name, carriers, interval_of(row, "auc")))
+    return tuple(verdicts)
+
+
+def _single_groups(
+    metrics: pd.DataFrame, groups: Mapping[str, tuple[str, ...]], network: str
+) -> pd.DataFrame:
+    """Of one network the rows of single groups, or all of its rows where there are no groups."""
+    networks = list(dict.fromkeys(metrics["network"]))
+    judged = network if network in networks else networks[0]
+    single = [name for name in groups if "+" not in name] or list(metrics["ensemble"])
+    return metrics[(metrics["network"] == judged) & metrics["ensemble"].isin(single)]
 
 
 def _verdict(
@@ -85,6 +89,8 @@ def _verdict(
     if carriers:
         found = auc.low > CHANCE_AUC
         words = "above chance: found" if found else "NOT found: interval not above 0.5"
+        if auc.high < CHANCE_AUC:
+            words = "NOT found: interval below 0.5, told the wrong way round"
         return PlantedVerdict(network, ensemble, carriers, auc, found, words)
     at_chance = not auc.excludes(CHANCE_AUC)
     words = "at chance as planted: interval contains 0.5"

@@ -1,10 +1,10 @@
-"""Calibration slope and intercept: the logistic regression of labels on log-odds."""
+"""Calibration slope and intercepts: logistic regressions of labels on log-odds."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
-from scipy.special import expit
+from scipy.special import expit, logit
 
 MOST_STEPS = 100
 _STEP_TOLERANCE = 1e-9
@@ -19,8 +19,8 @@ def logistic_recalibration(
 
     Cox 1958, "Two further applications of a model for binary regression". Perfectly calibrated
     probabilities have b = 1 and a = 0; b below 1 means too extreme ones. Both are fitted together,
-    so that a is not "calibration in the large" (which fixes b at 1). Newton's method (iteratively
-    reweighted least squares) for all resamples at once.
+    so that a is not "calibration in the large" (see :func:`intercept_at_slope_1`). Newton's method
+    (iteratively reweighted least squares) for all resamples at once.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
@@ -44,6 +44,48 @@ def logistic_recalibration(
     slope[active] = fitted[:, 1] / deviation
     intercept[active] = fitted[:, 0] - slope[active] * centre
     return slope, intercept
+
+
+def intercept_at_slope_1(
+    labels: Integer[np.ndarray, " subject"],
+    log_odds: Float[np.ndarray, " subject"],
+    weights: Integer[np.ndarray, "resample subject"],
+) -> Float[np.ndarray, " resample"]:
+    """Calibration in the large: a of logit P(methylated) = a + log_odds, by maximum likelihood.
+
+    The log-odds are an offset, so that their slope is 1 (Van Calster et al. 2019, "Calibration: the
+    Achilles heel of predictive analytics"). Above 0, probabilities are too low on the whole; it is
+    0 where their mean is the share of methylated. Newton's method for all resamples at once; a step
+    that would leave what is known to hold the estimate goes to its middle.
+
+    Args:
+        labels: 1 methylated, 0 unmethylated.
+        log_odds: finite.
+        weights: times that each subject was drawn.
+
+    Returns:
+        NaN for a resample of one class only.
+    """
+    share = (weights @ labels) / weights.sum(axis=1)
+    fitted = np.full(len(weights), np.nan)
+    active = np.flatnonzero((share > 0) & (share < 1))
+    centre = logit(share[active])
+    low, high = centre - log_odds.max(), centre - log_odds.min()
+    fitted[active] = centre - (weights[active] @ log_odds) / weights[active].sum(axis=1)
+    for _ in range(MOST_STEPS):
+        if not len(active):
+            return fitted
+        at = fitted[active]
+        chance, drawn = expit(at[:, None] + log_odds), weights[active]
+        gradient = (drawn * (labels - chance)).sum(axis=1)
+        low, high = np.where(gradient > 0, at, low), np.where(gradient < 0, at, high)
+        there = at + gradient / (drawn * chance * (1 - chance)).sum(axis=1)
+        there = np.where((there < low) | (there > high), (low + high) / 2, there)
+        fitted[active] = there
+        going = np.abs(there - at) > _STEP_TOLERANCE * (1 + np.abs(at))
+        active, low, high = active[going], low[going], high[going]
+    fitted[active] = np.nan
+    return fitted
 
 
 def _overlap(

@@ -64,11 +64,13 @@ def voxels_tell(
     volumes: Float16[np.ndarray, "subject depth height width"],
     labels: Integer[np.ndarray, " subject"],
     permuted: Integer[np.ndarray, "permutation subject"],
+    block_size: int = BLOCK,
 ) -> Telling:
     """AUC of the value at each position, with what permuted labels give over all positions.
 
-    Arguments as of :func:`numbers_tell`; voxels that are filled in fewer than
-    :data:`LEAST_FILLED` of the subjects are not asked. ``areas`` is [depth, height, width].
+    Arguments as of :func:`numbers_tell`, and ``block_size``, voxels that are worked on together;
+    voxels that are filled in fewer than :data:`LEAST_FILLED` of the subjects are not asked.
+    ``areas`` is [depth, height, width].
     """
     num_subjects = len(volumes)
     everything = volumes.reshape(num_subjects, -1)
@@ -77,8 +79,8 @@ def voxels_tell(
     labellings = np.concatenate([labels[None], permuted])
     areas = np.full(everything.shape[1], 0.5)
     chance = np.zeros(len(permuted))
-    for start in range(0, len(asked), BLOCK):
-        block = asked[start : start + BLOCK]
+    for start in range(0, len(asked), block_size):
+        block = asked[start : start + block_size]
         found = rank_areas(everything[:, block].T, labellings)
         areas[block] = found[:, 0]
         np.maximum(chance, np.abs(found[:, 1:] - 0.5).max(axis=0), out=chance)

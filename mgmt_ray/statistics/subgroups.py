@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from mgmt_ray.cohort.covariates import SEX
+from mgmt_ray.cohort.covariates import SEX, age_in_years
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.statistics.comparisons import COMPARISON_MODELS
@@ -33,6 +34,13 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
 
 AGE_BANDS = ((18, "under 18"), (30, "18-29"), (50, "30-49"), (70, "50-69"), (math.inf, "70+"))
 IDH_COLUMNS = ("idh1", "idh")
+
+# Whole words. UCSF-PDGM names the mutation (IDH1 p.R132H, IDH2 p.Arg172Trp); "NOS/NEC" of
+# UPENN-GBM is no result.
+_WILDTYPE = re.compile(r"\b(wild([ -]?type)?|wt)\b")
+_NOT_MUTATED = re.compile(r"\b(not|non|no|un)[ -]?(mutated|mutant|mutation)\b")
+_NEGATED = re.compile(r"\b(not|non|no|without|negative)\b")
+_MUTATED = re.compile(r"\b(mutated|mutant|mutation|mut)\b|(?<!\d)(132|172)(?!\d)")
 
 SUBGROUP_COLUMNS: tuple[str, ...] = (
     "attribute",
@@ -97,18 +105,18 @@ def subject_levels(subject: Subject) -> dict[str, str]:
 
 
 def _age_band(text: str) -> str:
-    try:
-        years = float(text.removesuffix("+"))  # public tables hide the oldest as 90+
-    except ValueError:
-        return UNKNOWN_LEVEL
-    return next((band for end, band in AGE_BANDS if 0 <= years < end), UNKNOWN_LEVEL)
+    years = age_in_years(text)
+    return next((band for end, band in AGE_BANDS if years < end), UNKNOWN_LEVEL)
 
 
 def _idh(text: str) -> str:
-    if "wild" in text:
+    if _NOT_MUTATED.search(text):
         return "wildtype"
-    # UCSF-PDGM names the mutation (IDH1 p.R132H, IDH2 p.Arg172Trp); "NOS/NEC" is no result.
-    return "mutated" if "mut" in text or "132" in text or "172" in text else UNKNOWN_LEVEL
+    if _NEGATED.search(text):
+        return UNKNOWN_LEVEL
+    if _WILDTYPE.search(text):
+        return "wildtype"
+    return "mutated" if _MUTATED.search(text) else UNKNOWN_LEVEL
 
 
 def _metrics(predictions: pd.DataFrame, seed: int) -> dict[str, object]:

@@ -15,7 +15,7 @@ from mgmt_ray.selection.choices import Choices, Ensembles, all_ensembles, with_c
 from mgmt_ray.selection.ensemble import ensemble, group_ensembles, mean_over_splits
 from mgmt_ray.selection.predictions import (
     read_predictions,
-    read_table,
+    read_whole_table,
     refuse_two_labels,
     write_table,
 )
@@ -38,6 +38,9 @@ from mgmt_ray.statistics.reliability import reliability_table
 from mgmt_ray.statistics.subgroups import subgroups_table
 from mgmt_ray.statistics.variance import variance_table
 from mgmt_ray.training.metrics import called_rightly, once
+
+TABLES_VERSION = 1
+"""Raised where the meaning of a table changes, so that finished studies make it anew."""
 
 Of: TypeAlias = Literal["test", "external"]
 """Whom predictions are of: a study's test subjects, or an external cohort."""
@@ -131,7 +134,7 @@ def _write_parts(
     def average(some: pd.DataFrame) -> pd.DataFrame:
         return mean_over_splits(with_chosen(some, groups, choices))
 
-    trained = read_table(folder / "members.csv", f"mgmt-ray ensemble STUDY --out {out}")
+    trained = read_whole_table(folder / "members.csv", ("trial", "seed"))
     seeds = dict(zip(trained["trial"], trained["seed"], strict=True))
     write_table(variance_table(predictions, members, seeds, average), folder / "variance.csv")
     subjects = read_cohort(out).subjects
@@ -155,7 +158,8 @@ def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) ->
 
     AUC, AP and Brier have stratified bootstrap intervals over subjects, SEN and SPE exact ones;
     ``auc_delong_low`` and ``_high`` are :func:`delong_interval`'s. ``auc_p`` is the permutation
-    test's, two-sided; ``auc_p_holm`` corrects it for the ensembles of the same network.
+    test's, two-sided; ``auc_p_holm`` is Holm's over the whole table, one family of all networks,
+    comparison models and ensembles.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them.
@@ -187,8 +191,7 @@ def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) ->
         for (network, name), model in models.items()
     ]
     table = pd.DataFrame(rows).reindex(columns=list(METRIC_COLUMNS))
-    by_network = table.groupby("network")["auc_p"]
-    table["auc_p_holm"] = by_network.transform(lambda own: holm(own.to_numpy()))
+    table["auc_p_holm"] = holm(table["auc_p"].to_numpy(dtype=float))
     return table
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.differences import resample_models
+from mgmt_ray.statistics.differences import ResampledModel, resample_models
 
 NUM_SIMULATIONS = 500
 VARIANCE_COLUMNS: tuple[str, ...] = ("network", "ensemble", "source", "num", "auc_deviation")
@@ -31,12 +31,15 @@ def variance_table(
 ) -> pd.DataFrame:
     """The standard deviation of AUC that each source alone gives, by network and ensemble.
 
-    - "draws": every member used a single policy draw instead of the mean of many. An
+    - "draws": every member used a single policy draw instead of the mean of many. A normal
       approximation: the ensemble's probability is drawn from a normal distribution with its own
       mean and ``deviation`` on the probability's scale, clipped to [0, 1], independently per
       subject; ``num`` simulations. 0 for networks that draw nothing.
     - "folds": the ensemble made of fold f's members alone, for each of the ``num`` folds. Such an
-      ensemble has fewer members than the whole one, which scatters less.
+      ensemble has fewer members than the whole one, which scatters less. Members of different folds
+      differ in their training subjects, and in initial weights and augmentation too: the fold is
+      part of the streams' names. So this is the scatter of single folds' models, not that of the
+      choice of training subjects alone.
     - "seeds": likewise for each of the ``num`` seeds.
     - "subjects": stratified bootstrap of the test subjects, ``num`` resamples.
 
@@ -55,20 +58,24 @@ def variance_table(
     by_fold = _parts(members, members["fold"], average)
     by_seed = _parts(members, repetition, average)
     rows = []
-    for (network, name), model in resample_models(predictions, seed).items():
-        of_model = (predictions["network"] == network) & (predictions["ensemble"] == name)
-        deviations = predictions[of_model].sort_values("subject")["deviation"]
-        draws = simulated_aucs(
-            model.labels, model.probabilities, deviations.to_numpy(dtype=float), seed
-        )
+    for key, model in resample_models(predictions, seed).items():
         sources = {
-            "draws": draws,
-            "folds": by_fold.get((network, name), ONE_PART),
-            "seeds": by_seed.get((network, name), ONE_PART),
+            "draws": _draws(predictions, key, model, seed),
+            "folds": by_fold.get(key, ONE_PART),
+            "seeds": by_seed.get(key, ONE_PART),
             "subjects": model.resamples["auc"],
         }
-        rows += [(network, name, what, len(of), _deviation(of)) for what, of in sources.items()]
+        rows += [(*key, what, len(of), _deviation(of)) for what, of in sources.items()]
     return pd.DataFrame(rows, columns=list(VARIANCE_COLUMNS))
+
+
+def _draws(
+    predictions: pd.DataFrame, key: tuple[str, str], model: ResampledModel, seed: int
+) -> Float[np.ndarray, " simulation"]:
+    network, name = key
+    of_model = (predictions["network"] == network) & (predictions["ensemble"] == name)
+    deviations = predictions[of_model].sort_values("subject")["deviation"].to_numpy(dtype=float)
+    return simulated_aucs(model.labels, model.probabilities, deviations, seed)
 
 
 def simulated_aucs(

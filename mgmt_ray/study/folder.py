@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,17 @@ from mgmt_ray.base import CannotWrite, folder_lock
 EXPLAIN = "explain"
 """Purpose of an opening of the test set for pictures: no result follows from it, but somebody has
 seen test subjects."""
+
+
+def openings_by_purpose(
+    openings: Iterable[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Openings that results follow from, and those for pictures (:data:`EXPLAIN`), in order."""
+    of_results: list[Mapping[str, Any]] = []
+    for_pictures: list[Mapping[str, Any]] = []
+    for opening in openings:
+        (for_pictures if opening.get("purpose") == EXPLAIN else of_results).append(opening)
+    return of_results, for_pictures
 
 
 WEIGHTS = "weights.safetensors"
@@ -74,6 +86,11 @@ class StudyFolder:
     def test_openings(self) -> Path:
         """One JSON line for each time the test set was opened."""
         return self.ensembles / "test_openings.jsonl"
+
+    @property
+    def evaluated(self) -> Path:
+        """The fingerprint of what the tables of results follow from, and their checksums."""
+        return self.ensembles / "evaluated.json"
 
     @property
     def evaluated_study(self) -> Path:

@@ -12,7 +12,7 @@ from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.build import Network
 from mgmt_ray.nets.head import with_covariates
 from mgmt_ray.nets.plain import Tail
-from mgmt_ray.nets.policy import DrawKind, draw_routes
+from mgmt_ray.nets.policy import DrawKind, draw_policies
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.config import Precision
@@ -110,5 +110,5 @@ def _draw_logits(
         return network(volumes, covariates=data.covariates).unsqueeze(0), None
     seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]
     tuned = network.tuned_probability(volumes)
-    logits = route_logits(network, volumes, draw_routes(tuned, num_draws, kind, seeds))
+    logits = route_logits(network, volumes, draw_policies(tuned, num_draws, kind, seeds))
     return with_covariates(logits, network.covariate_head, data.covariates), tuned

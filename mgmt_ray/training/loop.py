@@ -19,7 +19,12 @@ from mgmt_ray.training.config import AnyTraining, TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.frozen import run_frozen_part
-from mgmt_ray.training.precision import arrange, compile_failure_told, compiled
+from mgmt_ray.training.precision import (
+    arrange,
+    compile_failure_told,
+    compiled,
+    refuse_faulty_bf16,
+)
 from mgmt_ray.training.schedule import end_epoch, is_stable, make_scheduler
 from mgmt_ray.training.step import train_step
 from mgmt_ray.training.task import EpochPredictions, EpochScores, Task
@@ -144,6 +149,7 @@ def fit(
     """
     world = world or World()
     task = make_task(state.network, training, config)
+    refuse_faulty_bf16(state.network, training.volumes, config.precision)
     trained, training, validation = run_frozen_part(
         state.network, training, validation, config.batch_size, config.precision
     )

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import cast
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from mgmt_ray.base import MgmtError, first_line
 from mgmt_ray.training.config import AnyTraining, Precision
@@ -37,6 +38,30 @@ def arrange(network: nn.Module, precision: Precision) -> None:
         in_space = any(p.dim() == 5 for p in network.parameters())
         layout = CHANNELS_LAST if in_space else torch.channels_last
         network.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def refuse_faulty_bf16(
+    network: nn.Module, volumes: Float[Tensor, "row ..."], precision: Precision
+) -> None:
+    """Refuse bfloat16 where PyTorch's CPU kernels are wrong.
+
+    Of a 3³ convolution without dilation of 16 channels or more, PyTorch 2.13 gives weight gradients
+    of uninitialised memory where its input has 2 slices: for volumes of up to 16 slices. Depths of
+    1, 3 and 4 were right, as were GPUs by what is known.
+
+    Raises:
+        MgmtError: a network would be trained so.
+    """
+    if precision != "bf16" or volumes.is_cuda or volumes.dim() < 5 or volumes.shape[2] > 16:
+        return
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d)]
+    undilated = [c for c in convolutions if c.kernel_size == (3, 3, 3) and c.dilation == (1, 1, 1)]
+    if any(c.in_channels >= 16 for c in undilated):
+        raise MgmtError(
+            f"training.precision: bf16 of volumes of {volumes.shape[2]} slices is wrong on CPUs "
+            "(a fault of PyTorch's kernels). Take fp32, a GPU, or volumes of 17 slices or more "
+            "(recipe.shape)."
+        )
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from benchmarks.step_difference import step_differences
-from benchmarks.volumes import random_volumes, resident
 
 from benchmarks.plain_step import PlainTraining, VolumeFiles
 from benchmarks.step import Options, make_plain, resolve
+from benchmarks.step_difference import step_differences
+from benchmarks.volumes import random_volumes, resident
 
 
 def other_dilation(plain: PlainTraining) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.study_seconds import Known, find_seconds, read_step
 
 from benchmarks.study import Options, Seconds, summary, trainings, wall_s
+from benchmarks.study_seconds import Known, find_seconds, read_step
 from mgmt_ray.base import MgmtError
 
 SECONDS = Seconds(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.cohort.covariates import age_in_years, read_covariates
 from mgmt_ray.cohort.subject import Subject
 
 
@@ -19,6 +19,19 @@ def make_subject(**covariates: str) -> Subject:
 )
 def test_sex_is_coded_one_apart_and_centred(told: str, code: float) -> None:
     assert read_covariates([make_subject(sex=told)], ["sex"]) == {"S1": (code,)}
+
+
+@pytest.mark.parametrize(("told", "years"), [("61.5", 61.5), (" 90+ ", 90.0), ("0", 0.0)])
+def test_ages_are_years_and_the_oldest_count_as_the_limit_that_hides_them(
+    told: str, years: float
+) -> None:
+    assert read_covariates([make_subject(age=told)], ["age"]) == {"S1": (years,)}
+    assert age_in_years(told) == years
+
+
+@pytest.mark.parametrize("told", ["", "old", "-3", "inf", "nan", "121", "+", "90-100"])
+def test_what_holds_no_age_is_no_number(told: str) -> None:
+    assert math.isnan(age_in_years(told))
 
 
 def test_values_come_in_the_order_of_the_names() -> None:

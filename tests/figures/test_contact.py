@@ -19,6 +19,7 @@ from mgmt_ray.figures.contact import (
     outlined,
     short_names,
 )
+from mgmt_ray.figures.save import DPI
 from mgmt_ray.preprocess.inspection import BINS, PICTURE, View
 
 
@@ -37,7 +38,7 @@ def many(number: int, prefix: str = "UPENN-GBM-") -> list[Seen]:
 def drawn(figure: Figure) -> np.ndarray:
     """The pixels of a sheet, 0 to 255, by row, column and colour."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=style.DPI)
+    figure.savefig(file, format="png", dpi=DPI)
     file.seek(0)
     return np.round(255 * imread(file)[..., :3]).astype(int)
 
@@ -109,6 +110,19 @@ def test_a_label_that_each_split_fits_is_not_shown_before() -> None:
         .replace("\n", " ")
         .endswith("M methylated (2), U unmethylated (3), S labelled by each split (1).")
     )
+
+
+def test_a_sheet_of_hidden_labels_is_the_same_whatever_they_are() -> None:
+    scans = [*(Seen(n, "hidden", view(50)) for n in "AB"), Seen("C", None, view(50))]
+    figure = contact_sheet("T1", scans)
+    heading, *names = said(figure)
+    assert names == ["A", "B", "C –"]
+    words = heading.replace("\u00a0", " ").replace("\n", " ")
+    assert "not in the cohort (1). Labels are shown once the test set was opened." in words
+    assert "methylated" not in words and "label not shown" not in words
+    colours = {text.get_color() for text in figure.axes[0].texts[1:3]}
+    assert len(colours) == 1
+    assert not colours & {style.LABEL_COLOURS[0], style.LABEL_COLOURS[1]}
 
 
 def test_the_outline_lies_outside_the_tumour_and_shows_on_any_grey() -> None:

@@ -122,6 +122,19 @@ def test_subjects_whose_label_each_split_fits_are_drawn_together() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["labelled by each split"]
 
 
+def test_subjects_whose_label_is_hidden_have_one_mean_and_one_colour() -> None:
+    figure = intensity_figure({"T1": [Seen(s.subject, "hidden", s.view) for s in scans(10)]})
+    (axes,) = figure.axes
+    (mean,) = axes.get_lines()
+    assert mean.get_color() == style.LABEL_COLOURS["hidden"]
+    (thin,) = (c for c in axes.collections if isinstance(c, LineCollection))
+    assert len(thin.get_segments()) == 10
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "labels are shown once the test set was opened"
+    ]
+
+
 def test_a_modality_without_a_sound_scan_has_an_empty_panel() -> None:
     figure = intensity_figure({"T1": [Seen("A", 1, None, "truncated")], "FA": scans(3)})
     assert figure.axes[0].get_title(loc="left") == "T1 (0 subjects)"

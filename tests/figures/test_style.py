@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colormaps
-from matplotlib.image import imread
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.figures import style
@@ -32,35 +28,6 @@ def test_panels_without_content_are_empty_places(number: int, places: int) -> No
     assert sum(not place.axison for place in figure.axes) == places - number
 
 
-def test_a_saved_figure_has_150_dots_per_inch_and_equal_bytes_each_time(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        figure, _ = style.panels(2, columns=2, width=2.0, height=1.0)
-        style.save_figure(figure, tmp_path / "figures" / name)
-    first, second = (tmp_path / "figures" / name for name in ("a.png", "b.png"))
-    assert imread(first).shape[:2] == (150, 600)
-    assert first.read_bytes() == second.read_bytes()
-
-
-def test_an_svg_lies_beside_each_png_with_equal_bytes_each_time(tmp_path: Path) -> None:
-    for name, save in (("a", style.save_figure), ("b", style.save_figure)):
-        figure, (axes,) = style.panels(1, columns=1, width=3.0, height=2.0)
-        axes.plot([0, 1], label="one")
-        style.legend(axes, "legend")
-        save(figure, tmp_path / f"{name}.png")
-    first, second = ((tmp_path / f"{name}.svg").read_text(encoding="utf-8") for name in "ab")
-    assert first == second
-    assert first.startswith("<?xml")
-    assert "dc:date" not in first
-
-
-def test_deleting_a_figure_deletes_its_svg(tmp_path: Path) -> None:
-    for name in ("kept", "old"):
-        figure, _ = style.panels(1, columns=1, width=1.0, height=1.0)
-        style.save_compact_figure(figure, tmp_path / f"f_{name}.png")
-    style.delete_other_figures(tmp_path, "f_*.png", {tmp_path / "f_kept.png"})
-    assert {path.name for path in tmp_path.iterdir()} == {"f_kept.png", "f_kept.svg"}
-
-
 def test_a_legend_says_below_a_value_what_it_is_of() -> None:
     row = {"network": "spottune", "ensemble": "best", "auc": 0.6, "auc_low": 0.5, "auc_high": 0.7}
     metrics = pd.DataFrame([row])
@@ -75,24 +42,6 @@ def test_a_legend_says_below_a_value_what_it_is_of() -> None:
     assert style.legend_lines(metrics, ["best"]) == 1
     assert style.legend_lines(metrics, ["best"], details) == 2
     assert style.legend_lines(metrics, ["other"]) == 0
-
-
-def test_a_compact_figure_keeps_its_colours_and_has_equal_bytes_each_time(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png", "whole.png"):
-        figure, (axes,) = style.panels(1, columns=1, width=4.0, height=3.0)
-        axes.imshow(np.linspace(0, 1, 40_000).reshape(200, 200), cmap="gray")
-        for number, colour in enumerate(style.LABEL_COLOURS.values()):
-            axes.axhspan(50 * number, 50 * number + 20, color=colour)
-        save = style.save_figure if name == "whole.png" else style.save_compact_figure
-        save(figure, tmp_path / name)
-    first, second, whole = (tmp_path / name for name in ("a.png", "b.png", "whole.png"))
-    assert first.read_bytes() == second.read_bytes()
-    assert first.stat().st_size < whole.stat().st_size / 2
-    few, many = imread(first)[..., :3], imread(whole)[..., :3]
-    assert few.shape == many.shape
-    assert len(np.unique(few.reshape(-1, 3), axis=0)) <= 64
-    # measured: 14 of 255 levels at worst, where the octree has joined two steps of grey
-    assert np.abs(few - many).max() < 1 / 16 + 1 / 255
 
 
 def test_a_legend_of_other_metrics_is_refused() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mgmt_ray.nets.policy import draw_routes, gumbel_noise, sample_policy
+from mgmt_ray.nets.policy import draw_policies, gumbel_noise, sample_policy
 
 
 @pytest.mark.parametrize("temperature", [0.5, 100.0])
@@ -87,7 +87,7 @@ def test_half_precision_logits_are_drawn_and_differentiated_in_float32() -> None
 @pytest.mark.parametrize("kind", ["independent", "sobol"])
 def test_routes_follow_their_probabilities(kind: str) -> None:
     probability = torch.tensor([[0.1, 0.5, 0.95], [0.0, 1.0, 0.3]])
-    routes = draw_routes(probability, 4096, kind, seeds=[7, 8])
+    routes = draw_policies(probability, 4096, kind, seeds=[7, 8])
     assert set(routes.unique().tolist()) == {0.0, 1.0}
     # 4 standard errors of independent draws at p = 0.5; Sobol points scatter less
     assert routes.mean(dim=0) == pytest.approx(probability, abs=4 * 0.5 / 64)
@@ -96,15 +96,15 @@ def test_routes_follow_their_probabilities(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["independent", "sobol"])
 def test_a_subjects_routes_do_not_depend_on_its_neighbours(kind: str) -> None:
     probability = torch.rand(3, 5, generator=torch.Generator().manual_seed(9))
-    together = draw_routes(probability, 16, kind, seeds=[1, 2, 3])
-    alone = draw_routes(probability[2:], 16, kind, seeds=[3])
+    together = draw_policies(probability, 16, kind, seeds=[1, 2, 3])
+    alone = draw_policies(probability[2:], 16, kind, seeds=[3])
     assert torch.equal(together[:, 2:], alone)
 
 
 @pytest.mark.parametrize("kind", ["independent", "sobol"])
 def test_certain_blocks_are_always_as_certain(kind: str) -> None:
     probability = torch.tensor([[0.0, 1.0]]).expand(100, 2)
-    routes = draw_routes(probability, 500, kind, seeds=range(100))
+    routes = draw_policies(probability, 500, kind, seeds=range(100))
     assert torch.equal(routes, probability.expand(500, 100, 2))
 
 
@@ -116,7 +116,7 @@ def test_sobol_draws_are_unbiased_and_err_less_than_independent_ones() -> None:
     exact = (chance * torch.sigmoid(every @ weights)).sum()
     errors = {}
     for kind in ("independent", "sobol"):
-        routes = draw_routes(probability.expand(400, 6), 32, kind, seeds=range(400))
+        routes = draw_policies(probability.expand(400, 6), 32, kind, seeds=range(400))
         errors[kind] = torch.sigmoid(routes @ weights).mean(dim=0) - exact
         # the mean over 400 scrambles lies within 4 standard errors of what it estimates
         assert errors[kind].mean().abs() < 4 * errors[kind].std() / 20

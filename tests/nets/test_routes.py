@@ -8,7 +8,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.nets.routes import route_logits
 from mgmt_ray.nets.spottune import SpotTune
@@ -36,7 +36,7 @@ def make_volumes(subjects: int) -> Tensor:
 
 def make_routes(draws: int, subjects: int, num_blocks: int) -> Tensor:
     probability = torch.rand(subjects, num_blocks, generator=torch.Generator().manual_seed(2))
-    return draw_routes(probability, draws, "independent", seeds=range(subjects))
+    return draw_policies(probability, draws, "independent", seeds=range(subjects))
 
 
 def one_by_one(network: SpotTune, volumes: Tensor, routes: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class PeakBytes(TorchDispatchMode):
 
 def peak_bytes(draws: int, held_bytes: int) -> int:
     network, volumes = make_spottune(50, width=2), make_volumes(2)
-    routes = draw_routes(torch.full((2, 16), 0.5), draws, "independent", seeds=[1, 2])
+    routes = draw_policies(torch.full((2, 16), 0.5), draws, "independent", seeds=[1, 2])
     with torch.no_grad(), PeakBytes() as measured:
         route_logits(network, volumes, routes, held_bytes)
     return measured.peak

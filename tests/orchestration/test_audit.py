@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import SimpleITK
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cli import main
+from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.orchestration.audit.audited import Audited, open_audited, relabelled
@@ -20,13 +21,15 @@ from mgmt_ray.orchestration.audit.check import Check
 from mgmt_ray.orchestration.audit.results import check_openings, check_plausible_auc
 from mgmt_ray.orchestration.audit.run import audit
 from mgmt_ray.orchestration.audit.shortcuts import check_shortcuts
+from mgmt_ray.orchestration.audit.stores import write_changed_copy
 from mgmt_ray.orchestration.audit.sub_study import run_sub_study, share_volumes
-from mgmt_ray.orchestration.audit.trained import differing
+from mgmt_ray.orchestration.audit.trained import FITTED, differing
 from mgmt_ray.orchestration.audit.twins import check_twins
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.stages import Job, ensemble, plan_study, prepare, select, train
+from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.study.config import load_study
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import EXPLAIN, StudyFolder
 from mgmt_ray.study.plan import Trial, make_plan
 
 CHECKS = (
@@ -114,6 +117,9 @@ def test_a_sound_study_passes_and_is_left_as_it_was(clean: Case) -> None:
     assert tuple(check.name for check in checks) == CHECKS
     failed = [str(check) for check in checks if check.outcome in ("failed", "not done")]
     assert not failed
+    scope = checks[-1].found
+    assert "2 trials of random in " in scope and " alone, outer split 0, " in scope
+    assert "covariates not exchanged, comparison models not fitted" in scope
     assert contents(root) == before
     written = json.loads((root / "audit.json").read_text(encoding="utf-8"))
     assert [c["name"] for c in written["checks"]] == list(CHECKS)
@@ -157,11 +163,7 @@ def labels_in(folder: Path) -> dict[str, int]:
 
 @pytest.mark.usefixtures("audited_clean")
 def test_what_moved_with_the_test_subjects_is_named(clean: Case, tmp_path: Path) -> None:
-    work = open_audited(clean.job, 0).work
-    for name in ("world", "other_world"):
-        for part in ("trials", "ensembles"):
-            shutil.copytree(work / name / part, tmp_path / name / part)
-    one, other = (StudyFolder(tmp_path / name) for name in ("world", "other_world"))
+    one, other = copied_worlds(clean, tmp_path)
     trials = plan_of(clean)
     assert differing(one, other, trials) == []
     path = other.trial(trials[0].id) / "trial.json"
@@ -170,6 +172,53 @@ def test_what_moved_with_the_test_subjects_is_named(clean: Case, tmp_path: Path)
     path.write_text(json.dumps(facts), encoding="utf-8")
     (other.ensembles / "members.csv").write_text("changed", encoding="utf-8")
     assert differing(one, other, trials) == [f"trial {trials[0].id}", "members.csv"]
+
+
+@pytest.mark.usefixtures("audited_clean")
+@pytest.mark.parametrize("name", FITTED)
+def test_a_table_that_is_in_neither_world_is_not_called_equal(
+    clean: Case, tmp_path: Path, name: str
+) -> None:
+    one, other = copied_worlds(clean, tmp_path)
+    for world in (one, other):
+        assert (world.ensembles / name).is_file()
+        (world.ensembles / name).unlink()
+    with pytest.raises(MgmtError, match=f"{name}: not there, so it cannot be compared. Delete"):
+        differing(one, other, plan_of(clean))
+
+
+@pytest.mark.usefixtures("audited_clean")
+def test_a_column_that_is_in_neither_world_is_not_called_equal(clean: Case, tmp_path: Path) -> None:
+    one, other = copied_worlds(clean, tmp_path)
+    for world in (one, other):
+        path = world.ensembles / "calibration.csv"
+        pd.read_csv(path).drop(columns="temperature").to_csv(path, index=False)
+    with pytest.raises(MgmtError, match=r"calibration.csv: no column temperature"):
+        differing(one, other, plan_of(clean))
+
+
+@pytest.mark.usefixtures("audited_clean")
+def test_comparison_models_and_thresholds_that_moved_are_named(clean: Case, tmp_path: Path) -> None:
+    one, other = copied_worlds(clean, tmp_path)
+    models = pd.read_csv(other.ensembles / "comparison_models.csv", dtype=str)
+    models.loc[0, "comparison"] = "age_sex"
+    models.to_csv(other.ensembles / "comparison_models.csv", index=False)
+    points = pd.read_csv(other.ensembles / "operating_points.csv")
+    points["sen"] = 0.123  # of test subjects: may differ
+    points.to_csv(other.ensembles / "operating_points.csv", index=False)
+    assert differing(one, other, plan_of(clean)) == ["comparison_models.csv"]
+    points["threshold"] += 0.1
+    points.to_csv(other.ensembles / "operating_points.csv", index=False)
+    found = differing(one, other, plan_of(clean))
+    assert found == ["operating_points.csv", "comparison_models.csv"]
+
+
+def copied_worlds(case: Case, folder: Path) -> tuple[StudyFolder, StudyFolder]:
+    work = open_audited(case.job, 0).work
+    for name in ("world", "other_world"):
+        for part in ("trials", "ensembles"):
+            shutil.copytree(work / name / part, folder / name / part)
+    return StudyFolder(folder / "world"), StudyFolder(folder / "other_world")
 
 
 def plan_of(case: Case) -> list[Trial]:
@@ -201,13 +250,25 @@ def test_a_study_that_was_not_prepared_is_sent_back(clean: Case, tmp_path: Path)
 def test_each_opening_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_path: Path) -> None:
     audited = elsewhere(clean, tmp_path)
     check = check_openings(audited)
-    assert check.outcome == "passed" and "1: " in check.found and "8 members" in check.found
+    assert check.outcome == "passed" and "8 members" in check.found
+    assert check.found.startswith("1 for results: ")
     log = audited.job.folder.test_openings
+    opened = log.read_text(encoding="utf-8")
+    pictures = 2 * (json.dumps({**json.loads(opened), "purpose": EXPLAIN}) + "\n")
+    log.write_text(opened + pictures, encoding="utf-8")
+    check = check_openings(audited)
+    assert check.outcome == "passed"
+    assert check.found.startswith("1 for results: ") and "2 to explain predictions" in check.found
+    log.write_text(opened, encoding="utf-8")
     log.write_text(2 * log.read_text(encoding="utf-8") + "half a li\n", encoding="utf-8")
     check = check_openings(audited)
     assert check.outcome == "warning" and check.found.count("8 members") == 2
     assert "cannot be read" in check.found
     log.unlink()
+    (audited.job.folder.ensembles / "metrics.csv").write_text("", encoding="utf-8")
+    check = check_openings(audited)
+    assert check.outcome == "failed" and "no opening in the log" in check.found
+    (audited.job.folder.ensembles / "metrics.csv").unlink()
     assert check_openings(audited).found == "none"
 
 
@@ -235,6 +296,70 @@ def test_an_implausible_auc_is_told(
     planted = audited.job.folder.root / "planted.json"
     planted.write_text('{"signal": {"PH": 2.0}}', encoding="utf-8")
     assert check_plausible_auc(elsewhere(clean, tmp_path, copy=False)).outcome == "not done"
+
+
+def test_an_implausible_auc_on_an_external_cohort_is_told(clean: Case, tmp_path: Path) -> None:
+    audited = with_clinic(elsewhere(clean, tmp_path))
+    own = audited.job.folder.ensembles / "metrics.csv"
+    metrics = pd.read_csv(own)
+    metrics["auc"], metrics["auc_low"], metrics["auc_high"] = 0.5, 0.4, 0.6
+    metrics.to_csv(own, index=False)
+    assert check_plausible_auc(audited).outcome == "passed"
+    metrics.loc[0, ["auc", "auc_low", "auc_high"]] = 0.95, 0.8, 0.99
+    there = audited.job.folder.external("clinic").ensembles / "metrics.csv"
+    there.parent.mkdir(parents=True)
+    metrics.to_csv(there, index=False)
+    check = check_plausible_auc(audited)
+    assert check.outcome == "failed"
+    assert " on clinic 0.950 [0.800, 0.990]" in check.found
+    metrics.drop(columns="auc").to_csv(there, index=False)
+    with pytest.raises(MgmtError, match=r"clinic/ensembles/metrics.csv: no column auc,"):
+        check_plausible_auc(audited)
+
+
+def with_clinic(audited: Audited) -> Audited:
+    """The study with an external cohort, which is not read again."""
+    study = audited.study.model_copy(update={"external": {"clinic": audited.study.cohort}})
+    return replace(audited, job=replace(audited.job, study=study))
+
+
+def test_one_person_in_two_folds_is_a_warning(clean: Case, tmp_path: Path) -> None:
+    audited = elsewhere(clean, tmp_path)
+    first, second = (fold[0] for fold in audited.splits[0].folds[:2])
+    for modality in audited.study.modalities:
+        store = VolumeStore(clean.job.folder.volumes, modality)
+        twin = store.load([first], store.versions)[0] if first in store.ids else None
+
+        def copy(subject: str, own: np.ndarray, twin: np.ndarray | None = twin) -> np.ndarray:
+            return own if subject != second or twin is None else twin
+
+        write_changed_copy(clean.job.folder.volumes, modality, tmp_path / "volumes", copy)
+    check = check_twins(audited)
+    assert check.outcome == "warning"
+    assert check.found.startswith(f"1: {first} (fold 0) and {second} (a later fold) in ")
+    assert "correlation 1.00, overlap 1.00" in check.found
+
+
+def test_an_external_subject_who_is_a_training_subject_is_found(
+    clean: Case, tmp_path: Path
+) -> None:
+    audited = with_clinic(elsewhere(clean, tmp_path))
+
+    def keep(subject: str, own: np.ndarray) -> np.ndarray:
+        return own
+
+    there = audited.job.folder.external("clinic")
+    for modality in audited.study.modalities:
+        for volumes in (audited.volumes, there.volumes):
+            write_changed_copy(clean.job.folder.volumes, modality, volumes, keep)
+    split = audited.splits[0]
+    by_id = {s.id: s for s in audited.cohort.subjects}
+    named = split.training[0], split.test[0]
+    others = tuple(replace(by_id[s], person=f"clinic {s}") for s in named)
+    write_cohort(Cohort(others), there.root)
+    check = check_twins(audited)
+    assert check.outcome == "failed"
+    assert check.found.startswith(f"1: {named[0]} (external clinic) and {named[0]} (training) in ")
 
 
 def elsewhere(case: Case, folder: Path, copy: bool = True) -> Audited:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from mgmt_ray.base import stream
 from mgmt_ray.cohort.cohort import Cohort
@@ -14,11 +15,14 @@ from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.orchestration.audit.audited import permute_labels
 from mgmt_ray.orchestration.audit.check import Check
+from mgmt_ray.orchestration.audit.shortcuts import strongest_voxels
 from mgmt_ray.orchestration.audit.stores import noise_like, with_slabs, write_changed_copy
+from mgmt_ray.orchestration.audit.trained import remedy_for_permuted
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_volumes
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.store import VolumeStore
+from mgmt_ray.statistics.shortcut import voxels_tell
 
 
 def test_labels_are_dealt_to_persons_and_their_numbers_stay() -> None:
@@ -79,6 +83,37 @@ def test_a_changed_copy_is_a_sound_store_and_its_source_stays(tmp_path: Path) ->
     changed = (target / "FLAIR.npy").stat().st_mtime_ns
     write_changed_copy(folder, "FLAIR", target, change)
     assert (target / "FLAIR.npy").stat().st_mtime_ns == changed
+
+
+def test_the_maximum_by_chance_is_over_the_voxels_of_all_modalities() -> None:
+    labels = (np.arange(25) % 5 < 2).astype(np.int64)
+    random = np.random.default_rng(0)
+    permuted = np.stack([random.permutation(labels) for _ in range(15)])
+    volumes = {m: random.random((25, 2, 3, 4)).astype(np.float16) for m in ("PH", "FA")}
+    tellings = [(m, voxels_tell(of, labels, permuted, 5)) for m, of in volumes.items()]
+
+    def distances(row: np.ndarray, of: np.ndarray) -> np.ndarray:
+        areas = [roc_auc_score(row, voxel) for voxel in of.reshape(25, -1).T]
+        return np.abs(np.array(areas) - 0.5)
+
+    chance = [max(distances(row, of).max() for of in volumes.values()) for row in permuted]
+    found = strongest_voxels(tellings)
+    assert [s.what.split()[0] for s in found] == ["PH", "FA"]
+    for shortcut, of in zip(found, volumes.values(), strict=True):
+        best = distances(labels, of).max()
+        assert abs(shortcut.auc - 0.5) == pytest.approx(best)
+        reached = sum(c >= best - 1e-6 for c in chance)
+        assert shortcut.p == pytest.approx((1 + reached) / 16)
+        assert 0.1 < shortcut.p < 1  # neither all nor none: one modality's maximum would differ
+    alone = [strongest_voxels([telling])[0].p for telling in tellings]
+    assert alone != [s.p for s in found]
+
+
+def test_labels_told_the_wrong_way_round_are_not_called_a_leak() -> None:
+    assert "test set is seen in training" in remedy_for_permuted(0.8)
+    below = remedy_for_permuted(0.2)
+    assert "0.20, below it: no leak" in below and "the wrong way round" in below
+    assert "seen in training" not in below
 
 
 def test_a_check_that_passed_says_what_was_found_and_no_more() -> None:

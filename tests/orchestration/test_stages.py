@@ -235,19 +235,19 @@ def test_trials_of_other_volumes_are_not_taken_for_this_studys(
 def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
     make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    networks = {
-        "random": {"kind": "random", "depth": 10, "width": 4},
-        "transfer": {"kind": "transfer", "depth": 10, "width": 64},
-    }
-    job = make_job(networks=networks)  # bring_up_to_date would refuse it before anything is trained
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    with pytest.raises(MgmtError, match=r"4 of 8 trials are not finished \(4 with a fault"):
-        train(job, trials, job.inputs(selected.cohort, splits))
+    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    _, trials = plan_study(job, select(job))
+    in_the_way = job.folder.partial_trial(trials[1].id)
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where the trial's folder should be")
+    with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished \(1 with a fault"):
+        bring_up_to_date(job)
     printed = capsys.readouterr().out
-    assert "does not fit the network" in printed
-    assert "Set depth and width" in printed
+    assert f"trial {trials[1].id} ended without a result" in printed
+    assert "cannot be written" in printed
+    in_the_way.unlink()
+    bring_up_to_date(job)
+    assert job.folder.is_finished(trials[1].id)
 
 
 def test_a_broken_scan_is_named_before_anything_is_made(
@@ -357,6 +357,28 @@ def test_a_lost_table_is_made_again(make_job: Callable[..., Job]) -> None:
     (job.folder.ensembles / "predictions.csv").write_text("")
     bring_up_to_date(job)
     assert (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
+    assert num_openings(job) == 1, "what models predicted was there"
+    (job.folder.ensembles / "member_predictions.csv").unlink()
+    bring_up_to_date(job)
+    assert (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
+    assert num_openings(job) == 2
+
+
+def num_openings(job: Job) -> int:
+    return len(job.folder.test_openings.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_corrected_covariate_changes_its_tables_without_opening_the_test_set(
+    own_data: Callable[..., Job],
+) -> None:
+    job = own_data(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(job)
+    before = (job.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8")
+    (table,) = job.study.cohort.root.glob("*clinical*.csv")
+    table.write_text(table.read_text(encoding="utf-8").replace(",F,", ",M,"), encoding="utf-8")
+    bring_up_to_date(job)
+    assert (job.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8") != before
+    assert num_openings(job) == 1
 
 
 def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(

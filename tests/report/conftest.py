@@ -12,15 +12,14 @@ import pandas as pd
 import pytest
 
 from mgmt_ray.base import fingerprint, stream, write_json, write_text
-from mgmt_ray.cohort.cohort import Cohort, Exclusion, write_cohort
-from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject
+from mgmt_ray.cohort.cohort import write_cohort
 from mgmt_ray.report.html import write_report
 from mgmt_ray.selection.criterion import EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.statistics.tables import evaluate_ensembles
-from tests.report.fabricated import write_further
+from tests.report.fabricated import make_cohort, predict_simply, write_audit, write_policies
 
 NETWORKS = ("spottune", "random", "transfer")
 ONE_SPLIT = SplitConfig()
@@ -42,19 +41,19 @@ def write_study(
     name: str = "fake-study",
     split_config: SplitConfig = ONE_SPLIT,
     external: tuple[str, ...] = (),
+    is_whole: bool = False,
 ) -> Path:
     """Write a finished study; ``signal`` shifts the methylated subjects' probabilities.
 
     With ``signal`` None the cohort passes for a real one, else for a synthetic one. ``external``
-    names cohorts that have T1 and T1GD only.
+    names cohorts that have T1 and T1GD only. A whole study has all there may be: comparison models,
+    the agent's policies, an audit.
     """
     cohort = make_cohort(num_subjects, modalities)
     write_cohort(cohort, out)
     splits = make_splits(cohort, split_config, modalities)
     write_splits(splits, out / "splits.json")
-    text = f"name: {name}\nseed: 42\nnetworks:\n" + "".join(f"  {n}: {{}}\n" for n in networks)
-    text += "external:\n" * bool(external) + "".join(f"  {n}: {{}}\n" for n in external)
-    write_text(out / "study.yaml", text + SETTINGS)
+    write_text(out / "study.yaml", study_text(name, networks, external))
     if signal is not None:
         write_json(out / "planted.json", {"signal": signal})
     members, predictions, validations = [], [], []
@@ -71,6 +70,13 @@ def write_study(
                 _, validating = split.fold(fold, available)
                 known = {subject: label[subject] for subject in validating}
                 validations.append(predict(member, known, strength).assign(split="validation"))
+    if is_whole:
+        for split in splits:
+            predictions += predict_simply(split, label, "test")
+            validations += predict_simply(split, label, "validation")
+        tested = {subject: label[subject] for split in splits for subject in split.test}
+        write_policies(members, tested, out)
+        write_audit(out, name)
     write_table(pd.DataFrame(members), out / "ensembles" / "members.csv")
     write_table(pd.concat(predictions), out / "ensembles" / "member_predictions.csv")
     write_table(pd.concat(validations), out / "ensembles" / "validation_members.csv")
@@ -80,6 +86,14 @@ def write_study(
     for other in external:
         write_external(out / "external" / other, members, modalities)
     return out
+
+
+def study_text(name: str, networks: Sequence[str], external: Sequence[str]) -> str:
+    """A resolved study, as far as reports read it."""
+    text = f"name: {name}\nseed: 42\nnetworks:\n"
+    text += "".join(f"  {network}: {{kind: {network}}}\n" for network in networks)
+    text += "external:\n" * bool(external) + "".join(f"  {other}: {{}}\n" for other in external)
+    return text + SETTINGS
 
 
 def write_external(
@@ -93,28 +107,6 @@ def write_external(
     table = pd.concat([predict(member, label, 2.0) for member in chosen])
     write_table(table.assign(split="external"), out / "ensembles" / "member_predictions.csv")
     evaluate_ensembles(out, "external", modalities)
-
-
-def make_cohort(num_subjects: int, modalities: tuple[str, ...]) -> Cohort:
-    """Subjects of whom every fifth lacks DSC, two in five methylated."""
-    subjects = [
-        Subject(
-            id=f"S{i:04d}",
-            label=int(i % 5 in (0, 2)),
-            scans={
-                m: Path(f"{m}.nii.gz")
-                for m in modalities
-                if m not in MODALITY_GROUPS["DSC"] or i % 5 != (i // 5) % 5
-            },
-            mask=Path("mask.nii.gz"),
-            covariates={"sex": "FM"[i % 3 > 0], "age": f"{25 + i % 56}", "idh1": "Wildtype"},
-        )
-        for i in range(num_subjects)
-    ]
-    lacking = [s.id for s in subjects if len(s.scans) < len(modalities)]
-    exclusions = [Exclusion(name, "DSC", "no DSC scans") for name in lacking]
-    exclusions += [Exclusion(f"X{i}", "cohort", "MGMT status not available") for i in range(7)]
-    return Cohort(tuple(subjects), tuple(exclusions))
 
 
 def write_trial(
@@ -209,17 +201,28 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with every table there may be, and an audit; read it, do not change it."""
+    """A study with every table there may be, and an audit; read it, do not change it.
+
+    It is synthetic, with a signal in PH that its results show.
+    """
     modalities = ("PH", "FA", "T1")
-    out = write_study(tmp_path_factory.mktemp("whole") / "out", None, modalities, num_epochs=3)
-    write_further(out)
-    return out
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return write_study(out, {"PH": 2.0}, modalities, num_epochs=3, is_whole=True)
 
 
 @pytest.fixture(scope="session")
 def whole_report(whole_study: Path) -> Path:
     """Its report."""
     return write_report(whole_study)
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest study, of real subjects, with its report; read it, do not change it."""
+    out = tmp_path_factory.mktemp("small") / "out"
+    write_study(out, None, ("T1",), ("random",), num_subjects=60, num_epochs=2)
+    write_report(out)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -137,8 +137,8 @@ def test_a_header_sorts_up_down_and_back(page: Path, dom: Dom, tmp_path: Path) -
     assert orders == ["ascending", "descending", None]
     # what is not defined comes last
     ppv = [row[6] for row in after.tables["table-operating_points"][1:]]
-    assert ppv[-1] == "–"
-    assert "–" not in ppv[:-1]
+    assert 0 < ppv.count("–") < len(ppv)
+    assert {*ppv[-ppv.count("–") :]} == {"–"}
 
 
 def test_the_page_asks_for_nothing_from_outside(page: Path, tmp_path: Path) -> None:

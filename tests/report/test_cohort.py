@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mgmt_ray.base import MgmtError, stream
+from mgmt_ray.base import MgmtError, stream, write_text
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, read_cohort, write_cohort
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.select import Finding, write_findings
@@ -32,7 +31,10 @@ from mgmt_ray.preprocess.store_plan import plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import make_volumes
 from mgmt_ray.report.cohort import read_scans, seen_scans, write_cohort_figures
-from mgmt_ray.report.html import write_report
+from mgmt_ray.report.html import render_page, write_report
+from mgmt_ray.report.section import Section
+from mgmt_ray.report.versions import versions_pictures
+from mgmt_ray.study.folder import StudyFolder
 
 MODALITIES = ("PH", "FLAIR")
 RECIPE = RecipeConfig(
@@ -61,6 +63,10 @@ def out(cohort: Cohort, tmp_path: Path) -> Path:
         assert not inspection.problems
         write_inspection(inspection, tmp_path / "out" / "inspections")
     return tmp_path / "out"
+
+
+def open_test_set(out: Path) -> None:
+    write_text(StudyFolder(out).test_openings, "{}\n")
 
 
 def prepare(out: Path, cohort: Cohort, recipe: RecipeConfig) -> None:
@@ -95,20 +101,20 @@ def test_the_command_draws_every_modality_before_volumes_are_prepared(
 
 
 def test_prepared_volumes_are_shown_if_they_are_of_this_recipe(out: Path, cohort: Cohort) -> None:
-    write_cohort_figures(out, cohort, RECIPE, MODALITIES)
+    versions_pictures(out, cohort, MODALITIES, RECIPE)
     made = pixels(out)
     prepare(out, cohort, RECIPE)
     away = [replace(s, scans=dict.fromkeys(s.scans, Path("gone"))) for s in cohort.subjects]
     moved = Cohort(tuple(away), cohort.exclusions)
-    write_cohort_figures(out, moved, RECIPE, MODALITIES)
+    versions_pictures(out, moved, MODALITIES, RECIPE)
     stored = pixels(out)
     assert made.keys() == stored.keys() == {"cohort_versions_PH", "cohort_versions_FLAIR"}
     for name, picture in made.items():
         np.testing.assert_array_equal(picture, stored[name])
     other = RECIPE.model_copy(update={"seed": 1})
     with pytest.raises(MgmtError, match="gone"):
-        write_cohort_figures(out, moved, other, MODALITIES)
-    write_cohort_figures(out, cohort, other, MODALITIES)
+        versions_pictures(out, moved, MODALITIES, other)
+    versions_pictures(out, cohort, MODALITIES, other)
     assert (pixels(out)["cohort_versions_PH"] != made["cohort_versions_PH"]).any()
 
 
@@ -155,6 +161,7 @@ def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
     ):
         write_inspection(inspection, folder)
     (folder / "C.npz").write_bytes(b"damaged")
+    open_test_set(out)
     seen = seen_scans(out, cohort, ("P", "T", "V"))
     told = {
         modality: [(s.subject, s.label, s.view is not None, s.fault) for s in scans]
@@ -206,6 +213,7 @@ def test_figures_of_a_modality_dropped_since_are_deleted(out: Path, cohort: Coho
 def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort: Cohort) -> None:
     scored = [replace(s, score=0.1 + s.label / 2) for s in cohort.subjects]
     mixed = Cohort((replace(scored[0], score=None), *scored[1:]))
+    open_test_set(out)
     labels = {scan.subject: scan.label for scan in seen_scans(out, mixed, ("FLAIR",))["FLAIR"]}
     first, *others = [s.id for s in mixed.subjects]
     assert labels == {first: mixed.subjects[0].label} | dict.fromkeys(others, "fitted")
@@ -215,42 +223,69 @@ def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort:
     assert "methylated" not in alt
 
 
-@pytest.fixture
-def small_study(make_study: Callable[..., Path], tmp_path: Path) -> Path:
-    return make_study(
-        tmp_path / "study", modalities=("T1",), networks=("random",), num_subjects=60, num_epochs=2
+def test_nothing_tells_a_label_before_the_test_set_was_opened(out: Path, cohort: Cohort) -> None:
+    def drawn(of: Cohort) -> dict[str, bytes]:
+        paths = write_cohort_figures(out, of, RECIPE, ("FLAIR",))
+        return {path.name: path.read_bytes() for path in paths}
+
+    swapped = Cohort(
+        tuple(replace(s, label=1 - s.label) for s in cohort.subjects), cohort.exclusions
     )
+    assert drawn(cohort) == drawn(swapped)
+    assert {s.label for s in seen_scans(out, cohort, ("FLAIR",))["FLAIR"]} <= {"hidden", None}
+    told = [
+        words for f in read_scans(out, cohort, ("FLAIR",)).figures for words in (f.caption, f.alt)
+    ]
+    assert not any("methylated" in words for words in told)
+    assert "labels are shown once the test set was opened" in told[0]
+    open_test_set(out)
+    opened = drawn(cohort)
+    assert {s.label for s in seen_scans(out, cohort, ("FLAIR",))["FLAIR"]} == {0, 1}
+    assert all(picture != opened[name] for name, picture in drawn(swapped).items())
+    assert "the mean of each label" in read_scans(out, cohort, ("FLAIR",)).figures[0].caption
 
 
-def test_a_study_from_before_scans_were_looked_at_says_so(small_study: Path) -> None:
-    report = write_report(small_study).read_text(encoding="utf-8")
+@pytest.fixture
+def reported(small_study: Path, tmp_path: Path) -> Path:
+    """A copy of a study with its report."""
+    shutil.copytree(small_study, tmp_path / "study")
+    return tmp_path / "study"
+
+
+def scans_page(out: Path) -> str:
+    """A page of the section alone."""
+    scans = read_scans(out, read_cohort(out), ("T1",))
+    return render_page("x", [Section("scans", "Scans", {"scans": scans})])
+
+
+def test_a_study_from_before_scans_were_looked_at_says_so(reported: Path) -> None:
+    report = (reported / "report.html").read_text(encoding="utf-8")
     section = report[report.index('id="scans"') : report.index('id="results"')]
     assert "Problems with files and tables were not recorded for this study." in section
     assert "What the scans look like was not kept." in section
     assert "<img" not in section and "<table" not in section
-    write_findings([], small_study / "problems.csv")
-    report = write_report(small_study).read_text(encoding="utf-8")
-    assert "No problem was found in any file or table." in report
+    write_findings([], reported / "problems.csv")
+    assert "No problem was found in any file or table." in scans_page(reported)
 
 
 def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
-    small_study: Path,
+    reported: Path,
 ) -> None:
-    cohort = read_cohort(small_study)
+    cohort = read_cohort(reported)
     first = replace(cohort.subjects[0], covariates={SCRIPT: SCRIPT})
     excluded = Exclusion(SCRIPT, "cohort", SCRIPT)
-    write_cohort(Cohort((first, *cohort.subjects[1:]), (*cohort.exclusions, excluded)), small_study)
+    write_cohort(Cohort((first, *cohort.subjects[1:]), (*cohort.exclusions, excluded)), reported)
     findings = [
         Finding(Problem(SCRIPT, "other_grid", SCRIPT, SCRIPT, SCRIPT, "T1"), SCRIPT),
         Finding(Problem("X", "no_mask", "x", "y", "z"), "cohort.exclude"),
     ]
-    write_findings(findings, small_study / "problems.csv")
+    write_findings(findings, reported / "problems.csv")
     for i, subject in enumerate(cohort.subjects):
         view = fake_view("T1", 1000.0 if i == 2 else 1.0)
         write_inspection(
-            Inspection(subject.id, "", (), {"T1": "1"}, (view,)), small_study / "inspections"
+            Inspection(subject.id, "", (), {"T1": "1"}, (view,)), reported / "inspections"
         )
-    report = write_report(small_study).read_text(encoding="utf-8")
+    report = write_report(reported).read_text(encoding="utf-8")
     assert report.count("<script") == 1  # its own, that sorts
     section = report[report.index('id="scans"') : report.index('id="results"')]
     # counted under its cover, listed with subject, finding, place and cover, and on the sheet
@@ -259,7 +294,7 @@ def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
     assert cohort.subjects[2].id in section
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', section)
     saved = [
-        (small_study / "figures" / f"cohort_{name}.png").read_bytes()
+        (reported / "figures" / f"cohort_{name}.png").read_bytes()
         for name in ("intensities", "contact_T1")
     ]
     assert [base64.b64decode(picture) for picture in pictures] == saved
@@ -267,21 +302,21 @@ def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
 
 
 def test_a_subject_whose_id_is_markup_is_escaped_in_captions_and_tables(
-    small_study: Path,
+    reported: Path,
 ) -> None:
-    shutil.rmtree(small_study / "inspections", ignore_errors=True)
+    shutil.rmtree(reported / "inspections", ignore_errors=True)
     # a slash cannot be in a file's name, so this is the worst id that an inspection can have
     name = "<img src=x onerror=alert(1)>"
-    cohort = read_cohort(small_study)
-    write_cohort(Cohort(cohort.subjects, (Exclusion(name, "cohort", "why"),)), small_study)
+    cohort = read_cohort(reported)
+    write_cohort(Cohort(cohort.subjects, (Exclusion(name, "cohort", "why"),)), reported)
     problem = Problem(name, "truncated", "x", "y", "z", "T1")
-    write_inspection(Inspection(name, "", (problem,), {}, ()), small_study / "inspections")
+    write_inspection(Inspection(name, "", (problem,), {}, ()), reported / "inspections")
     for i, subject in enumerate(cohort.subjects[:10]):
         inspection = Inspection(subject.id, "", (), {}, (fake_view("T1", 1.0 + i / 100),))
-        write_inspection(inspection, small_study / "inspections")
+        write_inspection(inspection, reported / "inspections")
     odd = Inspection(name, "", (), {}, (fake_view("T1", 1e6),))
     for inspection in (Inspection(name, "", (problem,), {}, ()), odd):
-        write_inspection(inspection, small_study / "inspections")
-        report = write_report(small_study).read_text(encoding="utf-8")
+        write_inspection(inspection, reported / "inspections")
+        report = scans_page(reported)
         assert "<img src=x" not in report
         assert "&lt;img src=x onerror=alert(1)&gt;" in report

@@ -39,8 +39,9 @@ def test_forward_selection_names_only_what_was_kept_in_its_order(results: StudyR
     kept = steps[(steps["network"] == "random") & (steps["kept"] == 1)].sort_values("step")
     words = chosen_by_network(results, FORWARD_SELECTION)
     assert words["random"] == " + ".join(kept["modality"])
-    assert len(kept) == 2
-    assert len(steps_table(results).rows) == 3 * 3
+    # a step that improves nothing is told, and not kept
+    assert 1 <= len(kept) < (steps["network"] == "random").sum()
+    assert len(steps_table(results).rows) == len(steps)
 
 
 def test_outer_splits_that_choose_differently_are_told_apart(results: StudyResults) -> None:

@@ -30,6 +30,7 @@ def test_best_overall_stands_beside_the_papers_last_row(results: StudyResults) -
     assert best["SpotTune – Random"] == ("0.0636", "0.0181")
     assert best["SpotTune – Transfer"] == ("0.0636", "0.0768")
     assert "SpotTune DSC+DTI, Random Struct, Transfer DTI" in best_overall_sentence()
+    assert "0.0768 for 0.768" in best_overall_sentence()
 
 
 def test_errors_have_tests_of_their_own_and_no_published_ones(results: StudyResults) -> None:

@@ -12,7 +12,8 @@ from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.select import Finding, write_findings
 from mgmt_ray.report.external import external_cohorts
 from mgmt_ray.report.gather import read_study_results
-from mgmt_ray.report.html import write_report
+from mgmt_ray.report.html import render_page, write_report
+from mgmt_ray.report.section import Section
 
 SCRIPT = "<script>alert(1)</script>"
 RULE = "external.elsewhere.rules: other_grid: exclude_scans"
@@ -50,8 +51,7 @@ def test_an_external_cohort_has_its_own_flow_exclusions_and_problems(out: Path) 
     assert told.missing_groups.rows == (("Struct", "other grid", "1"),)
     assert told.problems.counts is not None
     assert told.problems.counts.rows == (("other grid", RULE, "1"),)
-    report = write_report(out).read_text(encoding="utf-8")
-    section = report[report.index('id="external"') : report.index('id="comparisons"')]
+    section = render_page("x", [Section("external", "External", {"cohorts": [told]})])
     for words in ("Flow of subjects of elsewhere", "empty mask", "Problems found: 1", RULE):
         assert words in section
 
@@ -59,8 +59,10 @@ def test_an_external_cohort_has_its_own_flow_exclusions_and_problems(out: Path) 
 def test_a_cohort_that_the_evaluated_study_does_not_name_is_not_told(out: Path) -> None:
     study = (out / "study.yaml").read_text(encoding="utf-8")
     write_text(out / "ensembles" / "study.yaml", study.partition("external:")[0])
-    report = write_report(out).read_text(encoding="utf-8")
-    assert "elsewhere" not in report
+    results = read_study_results(out)
+    assert not results.external
+    assert external_cohorts(out, results) == []
+    assert "elsewhere" not in results.config_text
     assert (out / "external" / "elsewhere" / "ensembles" / "metrics.csv").is_file()
 
 
@@ -83,6 +85,8 @@ def test_markup_in_either_cohort_reaches_the_page_as_text(out: Path) -> None:
         write_findings([Finding(problem, SCRIPT)], folder / "problems.csv")
     report = write_report(out).read_text(encoding="utf-8")
     assert report.count("<script") == 1  # its own, that sorts
+    assert 'href="#external"' in report
+    assert "External cohort elsewhere, predicted only" in report
     section = report[report.index('id="external"') : report.index('id="comparisons"')]
     # flow 1, group and reason 2, cover counted 1, a problem's six columns less its kind 5
     assert section.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 9

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, file_checksum, write_json
 from mgmt_ray.report.gather import read_study_results
 
 
@@ -52,6 +52,21 @@ def test_a_missing_stage_names_its_file_and_its_command(
         read_study_results(out)
     assert str(target) in str(error.value)
     assert f"Run `{command} STUDY --out {out}` first" in str(error.value)
+
+
+def test_tables_that_were_changed_are_not_reported(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(tiny, out)
+    tables = {p.name: file_checksum(p) for p in (out / "ensembles").glob("*.csv")}
+    write_json(out / "ensembles" / "evaluated.json", {"tables": tables})
+    read_study_results(out)
+    for name in ("predictions.csv", "variance.csv"):
+        path = out / "ensembles" / name
+        whole = path.read_text()
+        path.write_text("".join(whole.splitlines(keepends=True)[:-5]))
+        with pytest.raises(MgmtError, match=f"{name}: is not what was written there"):
+            read_study_results(out)
+        path.write_text(whole)
 
 
 def test_a_trial_of_another_split_is_refused(tiny: Path, tmp_path: Path) -> None:

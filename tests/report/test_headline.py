@@ -8,7 +8,6 @@ import pandas as pd
 from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.headline import (
     against_chance,
-    cautions,
     chance_words,
     external_sentence,
     headline,
@@ -18,12 +17,14 @@ from mgmt_ray.statistics.intervals import Interval
 from mgmt_ray.statistics.planted import PlantedVerdict
 
 
-def rows(*aucs: tuple[str, float, float, float]) -> pd.DataFrame:
-    return pd.DataFrame(aucs, columns=["ensemble", "auc", "auc_low", "auc_high"])
+def rows(*aucs: tuple[str, float, float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(aucs, columns=["ensemble", "auc", "auc_low", "auc_high", "auc_p_holm"])
 
 
 def test_intervals_that_contain_one_half_show_nothing() -> None:
-    words = against_chance("SpotTune", rows(("DSC", 0.6, 0.45, 0.7), ("DTI", 0.5, 0.4, 0.6)))
+    words = against_chance(
+        "SpotTune", rows(("DSC", 0.6, 0.45, 0.7, 0.4), ("DTI", 0.5, 0.4, 0.6, 1.0))
+    )
     assert words == (
         "SpotTune: the AUC interval of every ensemble (2) contains 0.5, so better than chance is "
         "not shown."
@@ -33,19 +34,38 @@ def test_intervals_that_contain_one_half_show_nothing() -> None:
 def test_above_below_and_open_ensembles_are_told_apart() -> None:
     words = against_chance(
         "Random",
-        rows(("DSC", 0.7, 0.55, 0.8), ("DTI", 0.5, 0.4, 0.6), ("Struct", 0.3, 0.1, 0.45)),
+        rows(
+            ("DSC", 0.7, 0.55, 0.8, 0.04),
+            ("DTI", 0.5, 0.4, 0.6, 1.0),
+            ("DSC+DTI", 0.6, 0.51, 0.7, 0.05),
+            ("Struct", 0.3, 0.1, 0.45, 0.2),
+        ),
     )
     assert words == (
-        "Random: 1 of 3 ensembles above chance: DSC 0.700 [0.550, 0.800]. "
-        "1 of 3 ensembles below chance: Struct 0.300 [0.100, 0.450]. "
+        "Random: 2 of 4 ensembles above chance, 1 of them after Holm’s correction (p < 0.05): "
+        "DSC 0.700 [0.550, 0.800]; DSC+DTI 0.600 [0.510, 0.700]. "
+        "1 of 4 ensembles below chance, 0 of them after Holm’s correction (p < 0.05): "
+        "Struct 0.300 [0.100, 0.450]. "
         "For the other 1 the AUC interval contains 0.5: better than chance is not shown."
     )
 
 
+def cell(low: float, high: float, p: float = 0.5) -> str:
+    return chance_words(
+        {"auc": (low + high) / 2, "auc_low": low, "auc_high": high, "auc_p_holm": p}
+    )
+
+
 def test_an_interval_that_ends_at_one_half_contains_it() -> None:
-    assert chance_words(Interval(0.6, 0.5, 0.7)) == "contains 0.5"
-    assert chance_words(Interval(0.6, 0.501, 0.7)) == "above 0.5"
-    assert chance_words(Interval(0.4, 0.3, 0.499)) == "below 0.5"
+    assert cell(0.5, 0.7) == "contains 0.5"
+    assert cell(0.501, 0.7) == "above 0.5,\nnot after Holm"
+    assert cell(0.3, 0.499) == "below 0.5,\nnot after Holm"
+
+
+def test_a_cell_says_whether_holms_correction_leaves_the_finding() -> None:
+    assert cell(0.6, 0.7, 0.049) == "above 0.5,\nalso after Holm"
+    assert cell(0.6, 0.7, 0.05) == "above 0.5,\nnot after Holm"
+    assert cell(0.6, 0.7, float("nan")) == "above 0.5,\nnot after Holm"
 
 
 def verdict(ensemble: str, as_planted: bool) -> PlantedVerdict:
@@ -73,7 +93,7 @@ def test_an_external_cohort_has_a_sentence_and_splits_are_told(nested_study: Pat
     struct = metrics[metrics["ensemble"] == "Struct"].iloc[0]
     assert words.startswith(
         "External cohort elsewhere (up to 80 subjects, 32 methylated; nothing was chosen or fitted "
-        "on it): 2 of 2 AUC intervals lie above 0.5: "
+        "on it): 2 of 2 AUC intervals lie above 0.5, 2 of them after Holm’s correction (p < 0.05): "
         f"SpotTune Struct {struct['auc']:.3f} [{struct['auc_low']:.3f}, {struct['auc_high']:.3f}]; "
     )
     chance = replace(results.external["elsewhere"], metrics=metrics.assign(auc_low=0.4))
@@ -81,29 +101,3 @@ def test_an_external_cohort_has_a_sentence_and_splits_are_told(nested_study: Pat
     assert none.endswith(
         "0 of 2 AUC intervals lie above 0.5: none, so better than chance is not shown there."
     )
-
-
-def test_an_external_cohort_is_cautioned_about_like_the_test_set(nested_study: Path) -> None:
-    results = read_study_results(nested_study)
-    own = results.metrics.assign(auc=0.6, auc_low=0.5, auc_high=0.7)
-    external = replace(results.external["elsewhere"], openings=({}, {}))
-    words = " ".join(cautions(replace(results, metrics=own, external={"elsewhere": external})))
-    assert "External cohort elsewhere was predicted 2 times" in words
-    # the cohort's signal is far above what honest studies reach
-    assert "look for leakage" in words
-    assert "look for leakage" not in " ".join(cautions(replace(results, metrics=own, external={})))
-
-
-def test_openings_for_pictures_are_told_apart_from_those_for_results(nested_study: Path) -> None:
-    results = read_study_results(nested_study)
-    seen = {"purpose": "explain", "subjects": ["S0001"]}
-    once = [words for words in cautions(replace(results, openings=({}, seen))) if "seen" in words]
-    assert len(once) == 1
-    assert once[0].startswith("Test subjects were looked at once to explain")
-    often = [
-        words
-        for words in cautions(replace(results, openings=({}, seen, {}, seen)))
-        if "seen" in words
-    ]
-    assert often[0].startswith("The test set was opened 2 times")
-    assert often[1].startswith("Test subjects were looked at 2 times")

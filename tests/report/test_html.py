@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from mgmt_ray.base import write_text
-from mgmt_ray.report.html import with_code, write_report
+from mgmt_ray.report.comparisons import comparisons_section
+from mgmt_ray.report.curves import training_pictures
+from mgmt_ray.report.gather import read_study_results
+from mgmt_ray.report.html import render_page, with_code, write_report
+from mgmt_ray.report.outline import planted_sections
 
 
 class Page(HTMLParser):
@@ -37,8 +42,8 @@ def contents(report: str) -> list[str | None]:
 
 
 @pytest.fixture(scope="module")
-def report(study: Path) -> str:
-    return write_report(study).read_text(encoding="utf-8")
+def report(whole_report: Path) -> str:
+    return whole_report.read_text(encoding="utf-8")
 
 
 def test_the_page_is_well_formed_and_loads_nothing(report: str) -> None:
@@ -65,16 +70,20 @@ def test_the_contents_lead_to_every_section(report: str) -> None:
     assert links.count("#contents") == len(sections)
 
 
-def test_figures_are_saved_and_embedded_with_words_for_them(report: str, study: Path) -> None:
+def test_figures_are_saved_and_embedded_with_words_for_them(report: str, whole_study: Path) -> None:
     images = [a for tag, a in Page(report).tags if tag == "img"]
     embedded = {base64.b64decode((a["src"] or "").partition(",")[2]) for a in images}
-    saved = sorted((study / "figures").glob("*.png"))
+    saved = sorted((whole_study / "figures").glob("*.png"))
     assert {path.read_bytes() for path in saved} == embedded
     assert {path.stem for path in saved} == {
         "decision",
+        "policy_classes",
+        "policy_heatmap",
+        "policy_stability",
         "precision_recall",
         "precision_recall_chosen",
         "reliability_best_overall",
+        "reliability_comparison_models",
         "reliability_forward_selection",
         "roc",
         "roc_chosen",
@@ -88,14 +97,11 @@ def test_figures_are_saved_and_embedded_with_words_for_them(report: str, study: 
 
 
 def test_training_curves_of_a_network_dropped_since_are_deleted(
-    make_study: Callable[..., Path], tmp_path: Path
+    small_study: Path, tmp_path: Path
 ) -> None:
-    out = make_study(tmp_path, modalities=("T1",), networks=("random",), num_epochs=3)
-    old = out / "figures" / "training_dropped.png"
-    old.parent.mkdir()
-    old.write_bytes(b"old")
-    write_report(out)
-    assert [path.stem for path in old.parent.glob("training_*.png")] == ["training_random"]
+    (tmp_path / "training_dropped.png").write_bytes(b"old")
+    training_pictures(read_study_results(small_study), tmp_path)
+    assert [path.stem for path in tmp_path.glob("training_*.png")] == ["training_random"]
 
 
 def test_a_planted_signal_that_is_found_is_told(report: str) -> None:
@@ -114,46 +120,42 @@ def test_every_value_of_our_own_in_the_results_carries_its_interval(report: str)
         cell for _, table in found for cell in re.findall(r"<td>(\d\.\d{3})(.*?)</td>", table, re.S)
     ]
     ours = [rest for _, rest in cells if not re.fullmatch(r"\d", rest)]
-    # 21 group rows and 15 single modalities of four metrics, 3 planted verdicts
-    assert len(ours) == 36 * 4 + 3
+    # 21 group rows and 9 single modalities of four metrics, 3 planted verdicts
+    assert len(ours) == 30 * 4 + 3
     assert all(re.fullmatch(r"\s\[\d\.\d{3}, \d\.\d{3}\]", rest) for rest in ours)
 
 
-def test_external_cohorts_have_a_section_where_there_are_any(
-    nested_study: Path, report: str
-) -> None:
-    nested = write_report(nested_study).read_text(encoding="utf-8")
-    assert "#external" in contents(nested)
-    assert "External cohort elsewhere, predicted only" in nested
+def test_external_cohorts_have_a_section_where_there_are_any(report: str) -> None:
+    # that they have one is tested with their cohorts
     assert 'id="external"' not in report
 
 
-def test_a_signal_that_is_missing_is_called_out(
-    make_study: Callable[..., Path], tmp_path: Path
-) -> None:
-    out = make_study(tmp_path, modalities=("PH", "T1"), networks=("spottune",), num_epochs=3)
-    write_text(out / "planted.json", '{"signal": {"PH": 2.0}}')
-    report = write_report(out).read_text(encoding="utf-8")
-    assert "NOT found: interval not above 0.5" in report
-    assert "are NOT as planted: DSC" in report
-    assert "Fewer than three networks" in report
+def test_a_signal_that_is_missing_is_called_out(study: Path) -> None:
+    results = read_study_results(study)
+    # its own is in PH alone
+    missing = replace(results, planted={"signal": {"PH": 2.0, "FA": 2.0}})
+    page = render_page("x", planted_sections(missing))
+    assert "NOT found: interval not above 0.5" in page
+    assert "ensembles judged are NOT as planted: DTI" in page
 
 
-def test_no_signal_and_real_subjects_are_told_apart(
-    make_study: Callable[..., Path], tmp_path: Path
-) -> None:
-    small = {"modalities": ("T1",), "networks": ("random",), "num_epochs": 3}
-    null = write_report(make_study(tmp_path / "null", signal={}, **small)).read_text(
-        encoding="utf-8"
-    )
-    assert "No signal was planted in any modality." in null
-    real = write_report(make_study(tmp_path / "real", **small)).read_text(encoding="utf-8")
+def test_fewer_than_three_networks_are_told(nested_study: Path) -> None:
+    section = comparisons_section(read_study_results(nested_study))
+    assert "Fewer than three networks" in render_page("x", [section])
+
+
+def test_no_signal_and_real_subjects_are_told_apart(study: Path, small_study: Path) -> None:
+    null = replace(read_study_results(study), planted={"signal": {}})
+    page = render_page("x", planted_sections(null))
+    assert "No signal was planted in any modality." in page
+    real = (small_study / "report.html").read_text(encoding="utf-8")
     assert 'id="planted"' not in real
     assert "synthetic" not in real
 
 
-def test_all_text_from_files_is_escaped(make_study: Callable[..., Path], tmp_path: Path) -> None:
-    out = make_study(tmp_path, modalities=("T1",), networks=("random",), num_epochs=3)
+def test_all_text_from_files_is_escaped(small_study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(small_study, out)
     nasty = "<script>alert('x')</script>"
     write_text(out / "study.yaml", f'name: "{nasty}"\n')
     write_text(out / "exclusions.csv", f'subject,scope,reason\nX,cohort,"{nasty}"\n')

@@ -8,6 +8,7 @@ import pytest
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.patients import patients_table, sorted_by_age, sorted_by_sex
+from mgmt_ray.statistics.subgroups import subject_levels
 
 
 def subject(**covariates: str) -> Subject:
@@ -44,10 +45,23 @@ def test_sex_is_read_as_readers_write_it(sex: str, name: str) -> None:
     assert [n for n, who in sorted_by_sex([subject(sex=sex)]).items() if who] == [name]
 
 
+@pytest.mark.parametrize(
+    "age", ["90+", " 64 ", "17", "121", "-3", "Not Available", "nan", "", "6O"]
+)
+@pytest.mark.parametrize("key", ["age", "Age"])
+def test_ages_are_read_as_for_subgroups(age: str, key: str) -> None:
+    who = subject(**{key: age})
+    (band,) = [name for name, found in sorted_by_age([who]).items() if found]
+    own = subject_levels(who)["age"]
+    assert band == ("age not known" if own == "unknown" else own.replace("-", "–"))
+
+
 def test_the_papers_table_stands_beside_ours(results: StudyResults) -> None:
     rows = {row[0]: row[1:] for row in patients_table(results).rows}
     assert rows["all"][3:] == ("240 (100.0 %)", "102 (42.5 %)", "138 (57.5 %)")
     assert rows["male"][3:] == ("150 (62.5 %)", "62 (41.3 %)", "88 (58.7 %)")
+    # as printed, where 65 of 240 are 27.1 %
+    assert rows["70+ years"][3:] == ("65 (27.2 %)", "31 (47.7 %)", "34 (52.3 %)")
     assert rows["18–29 years"][3:] == ("6 (2.5 %)", "1 (16.7 %)", "5 (83.3 %)")
 
 

@@ -61,6 +61,28 @@ def test_points_have_names_for_readers(results: StudyResults) -> None:
     assert [row[2] for row in rows[:3]] == ["0.5", "chosen on validation", "prior corrected"]
 
 
+def test_both_intercepts_of_calibration_are_shown(results: StudyResults) -> None:
+    calibration = results.further["calibration"]
+    known = calibration[
+        calibration[["intercept_low", "intercept_at_slope_1_low"]].notna().all(axis=1)
+    ]
+    table = beyond.calibration_table(known.iloc[:1], "calibration")
+    (cells,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    row = known.iloc[0]
+    with_slope, at_slope_1 = row["intercept"], row["intercept_at_slope_1"]
+    assert cells["Intercept\n(with the slope)"].startswith(f"{with_slope:.3f}\n[")
+    assert cells["Calibration\nin the large"].startswith(f"{at_slope_1:.3f}\n[")
+    assert with_slope != at_slope_1
+
+
+def test_fits_on_single_folds_models_are_cautioned_about(whole_report: Path) -> None:
+    page = whole_report.read_text(encoding="utf-8")
+    for anchor in ("operating", "calibration", "decision"):
+        section = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
+        assert "from the models of a single fold" in section
+        assert "chose epoch, learning rate and hyper-parameters" in section
+
+
 def test_net_benefit_is_told_at_the_nearest_thresholds(results: StudyResults) -> None:
     decision = results.further["decision"]
     table = beyond.decision_table(decision[decision["ensemble"] == BEST_OVERALL])
@@ -91,7 +113,13 @@ def test_the_agents_table_tells_classes_and_folds(results: StudyResults) -> None
 
 def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path) -> None:
     none = replace(results, further={"policies": results.further["policies"].head(0)})
-    assert agent.agent_section(none, tmp_path).missing == "No network of this study has an agent."
+    kinds = {"networks": {"ours": {"kind": "random"}, "theirs": {"kind": "transfer"}}}
+    without = replace(results, further={}, config=kinds)
+    for study in (none, without):
+        told = agent.agent_section(study, tmp_path).missing
+        assert told == "No network of this study has an agent."
+    kinds["networks"]["ours"]["kind"] = "spottune"
+    assert "policies.csv" in agent.agent_section(without, tmp_path).missing
 
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path, results: StudyResults) -> None:

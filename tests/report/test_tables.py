@@ -49,6 +49,15 @@ def test_comparison_models_stand_beside_the_papers_forest(whole_study: Path) -> 
     assert not {"best overall", "age_sex"} & {*results.main_ensembles}
 
 
+def test_prevalences_low_auc_is_explained_where_splits_differ(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    assert tables.prevalence_note(results) == ""
+    nested = replace(results, splits=results.splits * 2)
+    assert "falls below 0.5 by construction" in tables.prevalence_note(nested)
+    without = results.metrics[results.metrics["network"] != "prevalence"]
+    assert tables.prevalence_note(replace(nested, metrics=without)) == ""
+
+
 def test_every_auc_has_both_intervals_and_a_corrected_p(whole_study: Path) -> None:
     results = read_study_results(whole_study)
     table = tables.chance_table(results)
@@ -172,5 +181,5 @@ def test_an_external_cohort_has_a_table_of_what_its_scans_allow(nested_study: Pa
     assert (
         table.rows[0][5] == f"{first['auc']:.3f}\n[{first['auc_low']:.3f}, {first['auc_high']:.3f}]"
     )
-    assert table.rows[0][-1] == "above 0.5"
+    assert table.rows[0][-1] == "above 0.5,\nalso after Holm"
     assert all(len(row) == len(table.header) for row in table.rows)

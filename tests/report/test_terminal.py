@@ -33,6 +33,13 @@ def test_only_an_interval_above_one_half_earns_a_star() -> None:
     assert "]*" not in summary(metrics(auc_low=0.5))
 
 
+def test_the_last_line_counts_the_stars_that_holms_correction_leaves() -> None:
+    table = pd.concat([metrics(auc_p_holm=p) for p in (0.049, 0.05, float("nan"))])
+    last = summary(table).splitlines()[-1]
+    assert "1 of 3 stars stay after Holm's correction (p < 0.05)" in last
+    assert "0 of 0 stars" in summary(metrics(auc_low=0.4))
+
+
 def test_the_widest_lines_fit_in_a_hundred_columns(study: Path) -> None:
     widest = dict.fromkeys(METRIC_COLUMNS[5:], 1.0)
     long = metrics(ensemble="ap-rCBV+PH+PSR+AD+FA", num_members=1000, **widest)

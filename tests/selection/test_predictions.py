@@ -10,6 +10,7 @@ from mgmt_ray.selection.predictions import (
     check_predictions,
     name_some,
     read_predictions,
+    read_whole_table,
     write_table,
 )
 
@@ -55,14 +56,47 @@ def test_a_table_comes_back_to_the_last_digit_with_ids_as_text(tmp_path: Path) -
         ("prior", 0.0, "prior not between 0 and 1"),
         ("prior", float("nan"), "prior not between 0 and 1"),
         ("label", 0, "two labels for 00012"),
+        ("network", "", r"no network for 00012 \(b\)"),
+        ("network", None, "no network"),
+        ("modality", " ", "no modality"),
+        ("subject", "", "no subject"),
+        ("trial", "", "no trial"),
+        ("outer", -1, r"outer no whole number from 0 for 00012 \(b\)"),
+        ("fold", 0.5, "fold no whole number from 0"),
+        ("fold", float("nan"), "fold no whole number from 0"),
         ("subject", "00005", r"more than one row of one trial for 00005 \(b\)"),
     ],
 )
 def test_a_faulty_row_is_refused_by_name(column: str, value: object, message: str) -> None:
-    faulty = table()
+    faulty = table().astype({"outer": float, "fold": float})
     faulty.loc[3, column] = value
     with pytest.raises(MgmtError, match=message):
         check_predictions(faulty, "here.csv")
+
+
+@pytest.mark.parametrize("column", ["probability", "prior", "deviation", "label", "outer", "fold"])
+def test_text_among_numbers_is_refused_by_its_column(column: str, tmp_path: Path) -> None:
+    faulty = table().astype({column: object})
+    faulty.loc[3, column] = "high"
+    path = tmp_path / "validation.csv"
+    write_table(faulty, path)
+    with pytest.raises(MgmtError, match=f"validation.csv: text among the numbers of {column}"):
+        read_predictions(path)
+
+
+def test_a_table_of_results_is_read_whole_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "ensembles" / "metrics.csv"
+    metrics = pd.DataFrame({"network": ["0012"], "auc": [0.5], "auc_low": [float("nan")]})
+    write_table(metrics, path)
+    columns = ("network", "auc", "auc_low")
+    pd.testing.assert_frame_equal(read_whole_table(path, columns), metrics, check_dtype=False)
+    with pytest.raises(MgmtError, match=r"metrics.csv: no column sen, .*mgmt-ray ensemble STUDY"):
+        read_whole_table(path, (*columns, "sen"))
+    write_table(metrics.assign(auc="high"), path)
+    with pytest.raises(MgmtError, match=r"metrics.csv: text among the numbers of auc\."):
+        read_whole_table(path, columns)
+    write_table(metrics.iloc[:0], path)
+    assert read_whole_table(path, columns).empty
 
 
 def test_missing_and_unknown_columns_are_named() -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss
 from mgmt_ray.statistics.adapted import CALIBRATION_VERSIONS, Adapted, adapt
 from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS, calibration_table
 from mgmt_ray.statistics.intervals import bootstrap_weights
-from mgmt_ray.statistics.recalibration import logistic_recalibration
+from mgmt_ray.statistics.recalibration import intercept_at_slope_1, logistic_recalibration
 from mgmt_ray.statistics.reliability import expected_calibration_error
 from mgmt_ray.training.metrics import once
 from tests.statistics.conftest import SplitPredictions
@@ -41,6 +41,13 @@ def test_the_table_has_each_version_with_its_intervals(
         assert row.brier_low < row.brier < row.brier_high
         assert row.slope_low < row.slope < row.slope_high
         assert row.intercept_low < row.intercept < row.intercept_high
+        in_the_large = (
+            row.intercept_at_slope_1_low,
+            row.intercept_at_slope_1,
+            row.intercept_at_slope_1_high,
+        )
+        assert in_the_large == tuple(sorted(in_the_large))
+        assert in_the_large[0] < in_the_large[2]
         assert row.ece == expected_calibration_error(own["label"].to_numpy(), p.to_numpy())
 
 
@@ -53,6 +60,8 @@ def test_slopes_and_intercepts_follow_from_what_was_applied(table: pd.DataFrame)
         assert prior["slope"] == pytest.approx(plain["slope"])
         shifted = plain["intercept"] - plain["slope"] * logit(0.4)
         assert prior["intercept"] == pytest.approx(shifted)
+        in_the_large = plain["intercept_at_slope_1"] - logit(0.4)
+        assert prior["intercept_at_slope_1"] == pytest.approx(in_the_large)
         assert scaled["slope"] == pytest.approx(plain["slope"] * scaled["temperature"])
         assert scaled["intercept"] == pytest.approx(prior["intercept"])
         # validation and test were made too extreme by 2, about so much is undone
@@ -73,9 +82,14 @@ def test_estimates_and_bounds_are_those_of_regressions_of_the_resamples(
     for row in table.to_dict("records"):
         own = adapted.probabilities[adapted.probabilities["network"] == row["network"]]
         labels = own["label"].to_numpy()
-        weights = np.concatenate([once(len(labels)), bootstrap_weights(labels, 42)])
+        drawn = bootstrap_weights(labels, 42, stratified=False)
+        weights = np.concatenate([once(len(labels)), drawn])
         fitted = logistic_recalibration(labels, logit(own[row["version"]].to_numpy()), weights)
-        for name, values in zip(("slope", "intercept"), fitted, strict=True):
+        log_odds = logit(own[row["version"]].to_numpy())
+        fitted = (*fitted, intercept_at_slope_1(labels, log_odds, weights))
+        for name, values in zip(
+            ("slope", "intercept", "intercept_at_slope_1"), fitted, strict=True
+        ):
             expected = [values[0], *np.percentile(values[1:], [2.5, 97.5])]
             found = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
             assert found == pytest.approx(expected, rel=1e-6)

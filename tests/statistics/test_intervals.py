@@ -40,6 +40,17 @@ def test_every_subject_is_drawn_once_on_average_as_a_binomial() -> None:
     assert weights[:, :24].var() == pytest.approx(1 - 1 / 24, abs=0.02)
 
 
+def test_resamples_that_are_not_stratified_vary_in_their_share_of_methylated() -> None:
+    weights = bootstrap_weights(PAPER_LABELS, seed=42, num_resamples=20_000, stratified=False)
+    assert (weights.sum(axis=1) == len(PAPER_LABELS)).all()
+    shares = weights @ PAPER_LABELS / len(PAPER_LABELS)
+    share = PAPER_LABELS.mean()
+    # 4 standard errors of a mean and of a deviation of 20 000 values
+    deviation = np.sqrt(share * (1 - share) / len(PAPER_LABELS))
+    assert shares.mean() == pytest.approx(share, abs=4 * deviation / np.sqrt(20_000))
+    assert shares.std() == pytest.approx(deviation, rel=4 / np.sqrt(2 * 20_000))
+
+
 def test_the_seed_alone_decides_the_resamples() -> None:
     first = bootstrap_weights(PAPER_LABELS, seed=1)
     np.testing.assert_array_equal(first, bootstrap_weights(PAPER_LABELS, seed=1))

@@ -58,6 +58,20 @@ def test_each_point_calls_the_test_subjects_at_its_threshold(
     assert table.groupby("point")["sen"].first().nunique() > 1
 
 
+def test_a_subject_exactly_at_the_threshold_is_called_methylated(
+    make_split_predictions: SplitPredictions,
+) -> None:
+    validation = make_split_predictions("validation", subjects=range(80), networks=("random",))
+    test = make_split_predictions("test", networks=("random",))
+    (threshold,) = adapt(validation, test).fits["threshold"]
+    assert threshold != 0.5
+    for point, exactly in (("0.5", 0.5), ("validation", threshold)):
+        for p, called in ((exactly, 1.0), (np.nextafter(exactly, 0) - 1e-12, 0.0)):
+            adapted = adapt(validation, test.assign(probability=p))
+            row = operating_points_table(adapted).set_index("point").loc[point]
+            assert (row["sen"], row["spe"]) == (called, 1 - called)
+
+
 def test_thresholds_of_several_outer_splits_are_averaged_as_shifts(
     make_split_predictions: SplitPredictions,
 ) -> None:

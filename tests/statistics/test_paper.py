@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import math
+
 import pytest
+from scipy.stats import chi2, studentized_range
 
 from mgmt_ray.statistics.paper import (
     NUM_TEST_METHYLATED,
     NUM_TEST_SUBJECTS,
+    PAPER_BEST_OVERALL,
     PAPER_COMPARISONS,
     PAPER_FOREST,
     PAPER_RESULTS,
+    PaperComparison,
 )
 
 
@@ -37,3 +42,18 @@ def test_pairs_are_found_in_either_order() -> None:
     row = PAPER_COMPARISONS["DSC+Struct"]
     assert row.nemenyi_p("transfer", "random") == row.nemenyi_p("random", "transfer") == 0.0395
     assert row.nemenyi_p("spottune", "transfer-2") is None
+
+
+def least_nemenyi_p(friedman_p: float) -> float:
+    """Of three networks ranked without ties: the widest pair's statistic is at most √(2·χ²)."""
+    return float(studentized_range.sf(math.sqrt(2 * chi2.isf(friedman_p, 2)), 3, math.inf))
+
+
+def test_only_the_last_row_of_table_5_has_a_nemenyi_p_that_its_friedman_p_rules_out() -> None:
+    def least(row: PaperComparison) -> float:
+        return min(row.spottune_random, row.random_transfer, row.spottune_transfer)
+
+    for row in PAPER_COMPARISONS.values():
+        assert least(row) > least_nemenyi_p(row.friedman_p)
+    bound = least_nemenyi_p(PAPER_BEST_OVERALL.friedman_p)
+    assert least(PAPER_BEST_OVERALL) < 0.049 < bound

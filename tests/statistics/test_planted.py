@@ -36,7 +36,9 @@ def test_a_missed_signal_and_a_false_one_are_both_called_out() -> None:
 
 def test_a_signal_turned_round_is_not_found() -> None:
     table = metrics(("spottune", "DSC", 0.1, 0.0, 0.3))
-    assert not planted_verdict(table, {"signal": {"PH": 2.0}}, GROUPS)[0].as_planted
+    (verdict,) = planted_verdict(table, {"signal": {"PH": 2.0}}, GROUPS)
+    assert not verdict.as_planted
+    assert verdict.words == "NOT found: interval below 0.5, told the wrong way round"
 
 
 def test_without_any_signal_every_row_must_be_at_chance() -> None:

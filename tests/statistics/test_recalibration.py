@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.intervals import bootstrap_weights
-from mgmt_ray.statistics.recalibration import logistic_recalibration
+from mgmt_ray.statistics.recalibration import intercept_at_slope_1, logistic_recalibration
 from mgmt_ray.training.metrics import once
 
 LABELS = (np.arange(57) < 24).astype(int)
@@ -57,6 +57,39 @@ def test_nearly_separated_resamples_still_have_the_estimate_where_the_gradient_i
     gradient = (weights[found] * (LABELS - p)) @ np.stack([np.ones(57), z], axis=1)
     # 57 terms of up to 1; the steps end at 1e-9
     assert np.abs(gradient).max() < 1e-6
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.01, 2.0), (6.0, -1.0)])
+def test_calibration_in_the_large_is_statsmodels_regression_with_an_offset(
+    scale: float, shift: float
+) -> None:
+    draws = stream(5, "test")
+    z = np.clip(scale * (draws.normal(size=57) + LABELS) + shift, -13.8, 13.8)
+    weights = np.concatenate([once(57), bootstrap_weights(LABELS, seed=5, num_resamples=40)])
+    found = intercept_at_slope_1(LABELS, z, weights)
+    for value, drawn in zip(found, weights, strict=True):
+        model = sm.GLM(
+            LABELS, np.ones((57, 1)), family=sm.families.Binomial(), offset=z, freq_weights=drawn
+        )
+        fitted = model.fit(tol=1e-13, maxiter=200)
+        assert value == pytest.approx(fitted.params[0], rel=1e-6, abs=1e-8)
+
+
+def test_calibration_in_the_large_is_found_where_plain_newton_steps_would_run_away() -> None:
+    # 40 sure of one class and 17 of the other, of whom all are wrong: p·(1 − p) is 1e-6 at first
+    z = np.where(np.arange(57) < 40, 13.8, -13.8)
+    labels = (z < 0).astype(int)
+    weights = np.concatenate([once(57), bootstrap_weights(labels, seed=6, num_resamples=200)])
+    found = intercept_at_slope_1(labels, z, weights)
+    chance = expit(found[:, None] + z)
+    # the last step is below 1e-9, and curvature below 57
+    assert np.abs((weights * (labels - chance)).sum(axis=1)).max() < 1e-6
+
+
+def test_one_class_has_no_calibration_in_the_large_and_separated_classes_have() -> None:
+    weights = np.stack([LABELS, np.ones(57, dtype=int)])
+    found = intercept_at_slope_1(LABELS, np.where(LABELS == 1, 1.0, -1.0), weights)
+    assert np.isnan(found).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

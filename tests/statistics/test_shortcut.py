@@ -48,6 +48,20 @@ def test_a_voxel_with_the_label_is_found_and_others_are_at_chance() -> None:
     assert family_p(float(rest.max()), telling.chance) > 0.05
 
 
+@pytest.mark.parametrize("block_size", [1, 7, 1 << 14])
+def test_the_maximum_by_chance_is_over_the_voxels_of_all_blocks(block_size: int) -> None:
+    random = np.random.default_rng(4)
+    labels = labels_of(25)
+    volumes = random.random((25, 2, 3, 4)).astype(np.float16)
+    permuted = permuted_of(labels, 12)
+    telling = voxels_tell(volumes, labels, permuted, block_size)
+    voxels = volumes.reshape(25, 24).T
+    plain = [max(abs(roc_auc_score(row, v) - 0.5) for v in voxels) for row in permuted]
+    np.testing.assert_allclose(telling.chance, plain, atol=1e-12)  # ranks are exact in float32
+    expected = [roc_auc_score(labels, v) for v in voxels]
+    np.testing.assert_allclose(telling.areas.ravel(), expected, atol=1e-12)
+
+
 def test_voxels_that_hardly_anybody_fills_are_not_asked() -> None:
     labels = labels_of(60)
     volumes = np.zeros((60, 1, 1, 2), dtype=np.float16)

@@ -132,6 +132,7 @@ def test_without_chosen_ensembles_there_are_no_subgroups() -> None:
         ("unknown", "unknown"),
         ("-3", "unknown"),
         ("nan", "unknown"),
+        ("150", "unknown"),
     ],
 )
 def test_ages_fall_into_the_papers_bands(age: str, band: str) -> None:
@@ -149,6 +150,17 @@ def test_ages_fall_into_the_papers_bands(age: str, band: str) -> None:
         ("idh1", "mutated (NOS)", "mutated"),
         ("IDH", "IDH2 p.Arg172Lys", "mutated"),
         ("IDH", "", "unknown"),
+        ("IDH", "WT", "wildtype"),
+        ("IDH", "wild-type", "wildtype"),
+        ("IDH", "Mutant", "mutated"),
+        ("IDH", "not mutated", "wildtype"),
+        ("IDH", "unmutated", "wildtype"),
+        ("IDH", "no mutation", "wildtype"),
+        ("IDH", "not wildtype", "unknown"),
+        ("IDH", "mutation not tested", "unknown"),
+        ("IDH", "Newton", "unknown"),
+        ("IDH", "commuted", "unknown"),
+        ("IDH", "sample 1320", "unknown"),
     ],
 )
 def test_idh_is_read_as_the_public_tables_write_it(column: str, text: str, level: str) -> None:

@@ -132,11 +132,46 @@ def test_a_rows_other_numbers_are_those_of_their_definitions(tmp_path: Path) -> 
     assert row["auc_p"] == permutation_p(labels, values, permuted_labels(labels, 42))
 
 
-def test_permutation_p_values_are_corrected_for_one_networks_ensembles(tmp_path: Path) -> None:
+def test_permutation_p_values_are_corrected_over_all_rows_of_the_table(tmp_path: Path) -> None:
     metrics = evaluated(tmp_path, member_predictions())
-    for _, rows in metrics.groupby("network"):
-        expected = multipletests(rows["auc_p"], method="holm")[1]
-        assert list(rows["auc_p_holm"]) == pytest.approx(expected)
+    assert metrics["network"].nunique() == 3
+    expected = multipletests(metrics["auc_p"], method="holm")[1]
+    assert list(metrics["auc_p_holm"]) == pytest.approx(expected)
+
+
+def test_test_subjects_change_nothing_that_validation_fits_or_chooses(tmp_path: Path) -> None:
+    members = member_predictions()
+    evaluated(tmp_path, members)
+    before = fitted_tables(tmp_path)
+    metrics = read_table(tmp_path / "ensembles" / "metrics.csv", "")
+    other = members.assign(label=1 - members["label"], probability=members["probability"] ** 2)
+    write_table(other, tmp_path / "ensembles" / "member_predictions.csv")
+    changed = evaluate_ensembles(tmp_path)
+    assert (changed["auc"] != metrics["auc"]).all()
+    for name, table in fitted_tables(tmp_path).items():
+        pd.testing.assert_frame_equal(table, before[name], check_exact=True, obj=name)
+
+
+def fitted_tables(out: Path) -> dict[str, pd.DataFrame]:
+    keys = ["network", "ensemble"]
+    columns = {
+        "validation_predictions": list(ENSEMBLE_COLUMNS),
+        "best_ensembles": list(BEST_COLUMNS),
+        "forward_selection": list(FORWARD_COLUMNS),
+        "operating_points": [*keys, "point", "threshold"],
+        "calibration": [*keys, "version", "temperature", "prior_shift"],
+    }
+    return {
+        name: read_table(out / "ensembles" / f"{name}.csv", "")[wanted]
+        for name, wanted in columns.items()
+    }
+
+
+def test_a_table_of_members_without_their_trials_is_named(tmp_path: Path) -> None:
+    evaluated(tmp_path, member_predictions())
+    write_table(pd.DataFrame({"seed": [0]}), tmp_path / "ensembles" / "members.csv")
+    with pytest.raises(MgmtError, match=r"members.csv: no column trial"):
+        evaluate_ensembles(tmp_path)
 
 
 def test_a_missing_table_is_named_with_what_makes_it(tmp_path: Path) -> None:

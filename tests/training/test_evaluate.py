@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mgmt_ray.base import stream_seed
-from mgmt_ray.nets.policy import draw_routes
+from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.training.evaluate import predict
 
 
@@ -20,7 +20,7 @@ def test_prediction_is_the_mean_over_the_draws(make_network, make_data) -> None:
     volumes = data.volumes.float()
     seeds = [stream_seed(42, "policy", s) for s in data.subjects]
     with torch.no_grad():
-        routes = draw_routes(network.tuned_probability(volumes), 20, "independent", seeds)
+        routes = draw_policies(network.tuned_probability(volumes), 20, "independent", seeds)
         drawn = []
         for route in routes:
             x = network.stem(volumes)

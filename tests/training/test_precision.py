@@ -10,6 +10,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.nets.build import NetworkConfig, build
 from mgmt_ray.nets.spottune import mix
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
 from mgmt_ray.training.config import TrainingConfig
@@ -85,6 +86,15 @@ def test_a_policys_gradient_keeps_its_digits_in_bfloat16() -> None:
     expected = (gradient.double() * difference).sum((1, 2, 3, 4))
     # sums of 1728 products in float32; two sums of products in bfloat16 would differ by a fifth
     assert policy.grad.double() == pytest.approx(expected, rel=1e-4)
+
+
+def test_bf16_is_refused_where_its_kernels_are_wrong(make_data) -> None:
+    config = NetworkConfig(kind="random", depth=10, width=8)
+    sets = (make_data(8, 1), make_data(6, 2))  # of 12 slices
+    with pytest.raises(MgmtError, match="bf16 of volumes of 12 slices is wrong on CPUs"):
+        run(build(config, 1, 1.0, None), *sets, BF16)
+    one = CONFIG.model_copy(update={"epochs": 1})
+    assert len(run(build(config, 1, 1.0, None), *sets, one)) == 1
 
 
 def test_weights_and_saved_tensors_stay_float32(make_network, make_data) -> None:

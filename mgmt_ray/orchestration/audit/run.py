@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mgmt_ray.base import write_json
+from mgmt_ray.base import file_checksum, write_json
 from mgmt_ray.orchestration.audit.audited import Audited, NoNetwork, open_audited
 from mgmt_ray.orchestration.audit.check import Check
 from mgmt_ray.orchestration.audit.results import check_openings, check_plausible_auc
@@ -65,10 +65,12 @@ def audit(job: Job, seed: int = 0) -> tuple[Check, ...]:
 
 
 def _write(job: Job, seed: int, checks: list[Check]) -> None:
+    evaluated = job.folder.evaluated  # of these results; others are to be audited again
     content = {
         "study": job.study.name,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
+        "evaluated": file_checksum(evaluated) if evaluated.is_file() else None,
         "checks": [asdict(check) for check in checks],
     }
     write_json(job.folder.root / "audit.json", content)

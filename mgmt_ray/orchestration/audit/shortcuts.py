@@ -63,7 +63,7 @@ def check_shortcuts(audited: Audited) -> Check:
         of_voxels, names, of_numbers = _look(audited, modality)
         voxels.append((modality, of_voxels))
         numbers.append((names, of_numbers))
-    found = [*_voxels(voxels), *_numbers(numbers)]
+    found = [*strongest_voxels(voxels), *_numbers(numbers)]
     found.sort(key=lambda shortcut: -abs(shortcut.auc - 0.5))
     telling = [s for s in found if s.tells]
     above = [s for s in found if s.p <= LEVEL]
@@ -147,8 +147,12 @@ def _of_inspection(audited: Audited, subject: str, modality: str) -> dict[str, f
     return {}
 
 
-def _voxels(tellings: list[tuple[str, Telling]]) -> list[Shortcut]:
-    """The strongest voxel of each modality."""
+def strongest_voxels(tellings: list[tuple[str, Telling]]) -> list[Shortcut]:
+    """The strongest voxel of each modality; its p-value is corrected for those of all of them.
+
+    Args:
+        tellings: by modality, made with the same permutations of the same persons.
+    """
     chance = np.max([telling.chance for _, telling in tellings], axis=0)
     found = []
     for modality, telling in tellings:

@@ -38,14 +38,21 @@ FITTED: dict[str, tuple[str, ...]] = {
     "forward_selection.csv": (),
     "operating_points.csv": ("threshold",),
     "calibration.csv": ("temperature", "prior_shift"),
+    "comparison_models.csv": (),
 }
 """Tables that only training and validation may move, with their columns; none means all."""
 
 RUN_AGAIN = "mgmt-ray audit STUDY"
+_ANEW = f"Delete the study's folder audit/ and run `{RUN_AGAIN}` again."
 
 
 def check_permuted_labels(audited: Audited) -> Check:
-    """Labels dealt anew among persons, the whole pipeline: nothing may be told."""
+    """Labels dealt anew among persons, the whole pipeline: nothing may be told.
+
+    Judged by one family-wise permutation p of the AUC farthest from 0.5, and not, as "intervals
+    must contain .5" would have it, by each interval: of many 95 % intervals one in 20 misses 0.5 in
+    a sound study. How many do is told.
+    """
     name = "permuted labels"
     study = audited.reduced_study(audited.study.modalities)
     expected = f"no AUC of {audited.cheapest_network} differs from 0.5 (family-wise p ≥ {LEVEL})"
@@ -57,7 +64,7 @@ def check_permuted_labels(audited: Audited) -> Check:
     share_volumes(audited, "permuted")
     folder, _ = run_sub_study(audited, "permuted", study, cohort, splits)
     metrics = read_table(folder.ensembles / "metrics.csv", RUN_AGAIN)
-    p = _permutation_p(read_table(folder.ensembles / "predictions.csv", RUN_AGAIN), audited)
+    farthest, p = _farthest(read_table(folder.ensembles / "predictions.csv", RUN_AGAIN), audited)
     rows = metrics.to_dict("records")
     apart = sum(interval_of(row, "auc").excludes(0.5) for row in rows)
     found = (
@@ -67,11 +74,21 @@ def check_permuted_labels(audited: Audited) -> Check:
     )
     if p >= LEVEL:
         return Check(name, "passed", expected, found)
-    remedy = (
-        "Something other than images tells labels here, or the test set is seen in training. By "
-        "chance alone one sound study in 20 shows this: repeat with another --seed first."
+    return Check(name, "failed", expected, found, f"{remedy_for_permuted(farthest)} {_BY_CHANCE}")
+
+
+_BY_CHANCE = "By chance alone one sound study in 20 shows this: repeat with another --seed first."
+
+
+def remedy_for_permuted(auc: float) -> str:
+    """What an AUC of permuted labels that is not at chance asks for."""
+    if auc > 0.5:
+        return "Something other than images tells labels here, or the test set is seen in training."
+    return (
+        f"The AUC farthest from 0.5 is {auc:.2f}, below it: no leak, which would raise it. Labels "
+        "are told the wrong way round: look for classes exchanged between training and prediction, "
+        "and for splits that test more of a class where they train on fewer."
     )
-    return Check(name, "failed", expected, found, remedy)
 
 
 def check_planted_signal(audited: Audited) -> Check:
@@ -111,11 +128,17 @@ def check_planted_signal(audited: Audited) -> Check:
         "This training would miss a signal that is plain to see, so its chance level says nothing "
         "about MGMT. Look at epochs.csv of its trials: more epochs, another learning rate."
     )
+    if auc.high < 0.5:
+        remedy = "The signal is told the wrong way round: look for classes that are exchanged."
     return Check(name, "failed", expected, found, remedy)
 
 
 def check_test_subjects_change_nothing(audited: Audited) -> Check:
-    """The same trainings in two worlds that differ in their test subjects only."""
+    """The same trainings in two worlds that differ in their test subjects only.
+
+    A part stands for the whole: the modality that fewest subjects have, the cheapest network, outer
+    split 0. Comparison models are not fitted there, and covariates of test subjects stay.
+    """
     name = "test subjects change nothing"
     expected = "weights, epochs, members and thresholds are equal to the bit"
     modality = audited.smallest_modality
@@ -134,8 +157,11 @@ def check_test_subjects_change_nothing(audited: Audited) -> Check:
     worlds = _run_worlds(audited, {"world": one, "other_world": other}, modality, split)
     trials = worlds[0][1]
     differ = differing(worlds[0][0], worlds[1][0], trials)
-    said = f"{len(trials)} trials of {audited.cheapest_network} in {modality}, {len(tested)} test "
-    said += "subjects replaced by noise with the opposite labels"
+    said = (
+        f"{len(trials)} trials of {audited.cheapest_network} in {modality} alone, outer split "
+        f"{split.outer}, {len(tested)} test subjects replaced by noise with the opposite labels "
+        "(covariates not exchanged, comparison models not fitted)"
+    )
     if not differ:
         return Check(name, "passed", expected, f"{said}: nothing differs")
     found = f"{said}: {name_some(differ)} differ"
@@ -150,7 +176,11 @@ def check_test_subjects_change_nothing(audited: Audited) -> Check:
 
 
 def differing(one: StudyFolder, other: StudyFolder, trials: list[Trial]) -> list[str]:
-    """What is not equal in two studies of the same plan, of all that must not see the test set."""
+    """What is not equal in two studies of the same plan, of all that must not see the test set.
+
+    Raises:
+        MgmtError: a table, or a column of it, that must be equal is not there in one of them.
+    """
     names = []
     for trial in trials:
         facts = [_fitted(folder.read_trial(trial.id)) for folder in (one, other)]
@@ -167,14 +197,18 @@ def _fitted(description: Mapping[str, Any]) -> dict[str, Any]:
     return {key: description.get(key) for key in ("weights", "selection", "status", "covariates")}
 
 
-def _content(path: Path, columns: tuple[str, ...]) -> str | None:
-    """A table's text, or that of its columns; None where there is none."""
+def _content(path: Path, columns: tuple[str, ...]) -> str:
+    """A table's text, or that of its columns; two that are missing would be equal."""
     if not path.exists():
-        return None
+        raise MgmtError(f"{path}: not there, so it cannot be compared. {_ANEW}")
     if not columns:
         return path.read_text(encoding="utf-8")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return str(table[[name for name in columns if name in table]].to_csv(index=False))
+    missing = [name for name in columns if name not in table]
+    if missing or table.empty:
+        what = f"no column {', '.join(missing)}" if missing else "no rows"
+        raise MgmtError(f"{path}: {what}, so it cannot be compared. {_ANEW}")
+    return str(table[list(columns)].to_csv(index=False))
 
 
 def _two_cohorts(audited: Audited, split: Split) -> tuple[Cohort, Cohort]:
@@ -198,8 +232,8 @@ def _run_worlds(
     return [run(name, study, cohort, (split,)) for name, cohort in cohorts.items()]
 
 
-def _permutation_p(predictions: pd.DataFrame, audited: Audited) -> float:
-    """Of the AUC that is farthest from 0.5 among all ensembles, corrected for their number."""
+def _farthest(predictions: pd.DataFrame, audited: Audited) -> tuple[float, float]:
+    """The AUC that is farthest from 0.5 among all ensembles, and p corrected for their number."""
     wide = predictions.pivot(
         index=["network", "ensemble"], columns="subject", values="probability"
     ).dropna(axis=0)
@@ -208,4 +242,6 @@ def _permutation_p(predictions: pd.DataFrame, audited: Audited) -> float:
     random = audited.draws("permutation test")
     permuted = np.stack([random.permutation(own) for _ in range(PERMUTATIONS)])
     telling = numbers_tell(wide.to_numpy(dtype=float), own, permuted)
-    return family_p(float(np.abs(telling.areas - 0.5).max()), telling.chance)
+    distances = np.abs(telling.areas - 0.5)
+    farthest = int(distances.argmax())
+    return float(telling.areas[farthest]), family_p(float(distances[farthest]), telling.chance)

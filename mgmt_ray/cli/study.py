@@ -1,0 +1,195 @@
+"""Verbs of a study, in the order of its stages."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from mgmt_ray.cli.options import Files, Machine, StudyFile, job_of
+
+
+@dataclass(frozen=True)
+class SelectCohort:
+    """Select the study's subjects, look at every file, list all that is wrong, print the flow."""
+
+    study: Positional[StudyFile]
+    figures: bool = False
+    """draw contact sheets, intensity histograms and augmentations too"""
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Read the data set."""
+        from mgmt_ray.orchestration.cohorts import show_cohorts
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.stages import draw_cohort, select
+
+        job = job_of(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            selected = select(job)
+            show_cohorts(job.study, selected)
+            if self.figures:
+                draw_cohort(job, selected)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Make the volumes of every subject and modality that are missing or out of date."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Bring cohort and volumes up to date."""
+        from mgmt_ray.orchestration.cohorts import show_cohorts
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.stages import prepare, select
+
+        job = job_of(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            selected = select(job)
+            show_cohorts(job.study, selected)
+            prepare(job, selected)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """List the study's trials and which of them are finished; write splits.json."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Select, split and list; nothing is trained."""
+        from mgmt_ray.orchestration.cohorts import show_cohorts
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.show import show_plan
+        from mgmt_ray.orchestration.stages import plan_study, select
+
+        job = job_of(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            selected = select(job)
+            show_cohorts(job.study, selected)
+            plan = plan_study(job, selected)
+            show_plan(job.study, job.folder, selected.cohort, *plan)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Bring the study up to date: whatever of volumes, trials, ensembles and report is missing."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """All stages; repeat the command to continue after an interruption."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.stages import bring_up_to_date
+
+        job = job_of(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            bring_up_to_date(job)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Open the test set for the models that validation chose, and write the tables of results."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Needs every trial of the study."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.show import show_results
+        from mgmt_ray.orchestration.stages import ensemble, existing
+
+        job = job_of(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            selected, splits, trials = existing(job)
+            ensemble(job, trials, job.inputs(selected.cohort, splits), selected.external)
+            show_results(job.study, job.folder)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Draw where in the tumour the networks find their evidence, for a few test subjects."""
+
+    study: Positional[StudyFile]
+    subjects: Annotated[tuple[str, ...], arg(metavar="ID")] = ()
+    """test subjects, one per flag; none given: of the best overall ensemble's calls, the two most
+    confident right ones and the two most confident wrong ones"""
+    modalities: Annotated[tuple[str, ...], arg(metavar="MODALITY")] = ()
+    """models' inputs, one per flag; none given: all"""
+    method: Literal["occlusion", "grad-cam"] = "occlusion"
+    """occlusion: what the prediction loses without a part of the tumour, a hundred evaluations or
+    so per model and subject; grad-cam: one, but coarse, and most of it lies outside the tumour"""
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Needs volumes, weights and the tables of results."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.explain import explain_subjects
+        from mgmt_ray.orchestration.progress import say, stage
+        from mgmt_ray.orchestration.stages import existing
+
+        job = job_of(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address), stage("explain") as step:
+            selected, splits, trials = existing(job)
+            inputs = job.inputs(selected.cohort, splits)
+            for path in explain_subjects(
+                self.subjects, self.modalities, self.method, trials, inputs, job.placement, step
+            ):
+                say(str(path))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html anew from the study's tables."""
+
+    study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+
+    def run(self) -> None:
+        """Needs the tables of results."""
+        from mgmt_ray.orchestration.progress import say
+        from mgmt_ray.orchestration.stages import report
+
+        files = replace(self.files, data=self.files.data or Path())  # the data set is not read
+        job = job_of(self.study, files, Machine())
+        with job.folder.lock():
+            say(f"report: {report(job)}")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Look for leakage: permute labels, plant a signal, exchange test subjects, search for twins.
+
+    Leaves with exit code 1 if a check failed.
+    """
+
+    study: Positional[StudyFile]
+    seed: int = 0
+    """of the audit's own draws"""
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Needs a study that is at least prepared; nothing of it is changed."""
+        from mgmt_ray.orchestration.audit.run import audit
+        from mgmt_ray.orchestration.connect import connected
+
+        job = job_of(self.study, self.files, self.machine)
+        with job.folder.lock(), connected(self.machine.ray_address):
+            checks = audit(job, self.seed)
+        if any(check.outcome == "failed" for check in checks):
+            sys.exit(1)
