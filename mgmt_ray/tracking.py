@@ -20,7 +20,7 @@ import pandas as pd
 from mgmt_ray.base import fingerprint, first_line
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 # By default one call to a dead server blocks for minutes.
 PATIENCE = {
@@ -286,6 +286,9 @@ def _trial_params(trial: Trial) -> dict[str, str]:
         "training": trial.training_config.model_dump(mode="json"),
     }
     place = {"modality": trial.modality, "outer": str(trial.outer), "fold": str(trial.fold)}
+    if trial.takes_slices:
+        place["stage"] = "classification" if trial.tells_methylation else "segmentation"
+        place["part_left_out"] = "none" if trial.part is None else str(trial.part)
     return place | _flat(settings)
 
 

@@ -10,7 +10,8 @@ from mgmt_ray.base import write_json, write_text
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial, make_plan
+from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking import Tracker, local_store
 
 STUDY = StudyConfig.model_validate(
@@ -153,3 +154,27 @@ def test_a_diverged_trial_is_a_failed_run_that_is_copied_anew_when_it_was_traine
     (folder.trial(trial.id) / "epochs.csv").write_text("epoch,train_loss\n1,0.5\n")
     assert track(folder, trials, "FINISHED", None) == []
     assert copies() == [("FAILED", "diverged"), ("FINISHED", "best_m")]
+
+
+def test_runs_of_slices_say_their_stage(tmp_path: Path) -> None:
+    chen = {"kind": "slices", "parts": 2}
+    changed = STUDY.model_dump() | {"networks": {"chen": chen}}
+    study = StudyConfig.model_validate(changed)
+    plan = make_plan(study, (SPLIT,))[:4]
+    folder = StudyFolder(tmp_path)
+    for trial in plan:
+        write_epochs(folder, trial, 1)
+    tracker = Tracker(study, folder, plan, None, print)
+    tracker.start()
+    tracker.close("KILLED")
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    told = {
+        (run.data.params["stage"], run.data.params["part_left_out"])
+        for run in runs
+        if "stage" in run.data.params
+    }
+    parts = {("segmentation", part) for part in ("none", "0", "1")}
+    assert told == parts | {("classification", "none")}

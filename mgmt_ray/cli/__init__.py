@@ -16,6 +16,7 @@ from mgmt_ray.cli.study import (
     Ensemble,
     Explain,
     Plan,
+    Predict,
     Prepare,
     Report,
     Run,
@@ -33,6 +34,7 @@ Command = (
     | Annotated[Run, subcommand("run")]
     | Annotated[Ensemble, subcommand("ensemble")]
     | Annotated[Explain, subcommand("explain")]
+    | Annotated[Predict, subcommand("predict")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Audit, subcommand("audit")]
     | Annotated[Demo, subcommand("demo")]

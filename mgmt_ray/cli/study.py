@@ -153,6 +153,33 @@ class Explain:
 
 
 @dataclass(frozen=True)
+class Predict:
+    """Predict new patients with the finished models, from scans without labels.
+
+    Masks that are missing are predicted where the study names a segmentation. Nothing is fitted or
+    measured. Research only, no diagnosis.
+    """
+
+    study: Positional[StudyFile]
+    scans: Annotated[Path, arg(metavar="DIR")]
+    """folders PATIENT with MODALITY.nii.gz (and mask.nii.gz, if there is one), or a cohort.csv"""
+    to: Annotated[Path, arg(metavar="FILE")]
+    """CSV to write: each patient's probability by ensemble; masks go to FILE_files/ beside it"""
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def run(self) -> None:
+        """Needs a finished study."""
+        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.orchestration.patients import predict_patients
+
+        files = replace(self.files, data=self.files.data or Path())  # the data set is not read
+        job = job_of(self.study, files, self.machine)
+        with connected(self.machine.ray_address):
+            predict_patients(job, self.scans, self.to)
+
+
+@dataclass(frozen=True)
 class Report:
     """Write report.html anew from the study's tables."""
 

@@ -32,9 +32,8 @@ from mgmt_ray.cohort.reader import (
     merge,
     no_mask,
     offer,
-    row_fault,
 )
-from mgmt_ray.cohort.rows import read_rows
+from mgmt_ray.cohort.rows import read_rows, row_fault
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 LABEL_TABLE = "train_labels.csv"
@@ -158,11 +157,9 @@ def _read_one(
         reason = "none of the study's modalities"
     if reason or label is None or folder is None:
         return leave_out(name, reason)
-    mask = _mask(config, folder, name, masks)
-    fault = mask if isinstance(mask, Problem) else None
-    place = folder if isinstance(mask, Problem) else mask
-    subject = Subject(name, label, found, place, person=f"BraTS2021_{name}")
-    return offer(subject, config.groups, folder, fault)
+    mask, fault = _mask(config, folder, name, masks)
+    subject = Subject(name, label, found, mask, person=f"BraTS2021_{name}")
+    return offer(subject, config, folder, fault)
 
 
 def _scans(folder: Path | None, name: str, images: str) -> dict[str, Path]:
@@ -186,7 +183,8 @@ def _masks_by_id(folder: Path) -> dict[str, list[Path]]:
 
 def _mask(
     config: Brats21Config, folder: Path, name: str, masks: Mapping[str, list[Path]] | None
-) -> Path | Problem:
+) -> tuple[Path | None, Problem | None]:
+    """The mask, and why there is none or which is meant cannot be told."""
     where = config.masks or folder
     if masks is not None:
         candidates = masks.get(name, [])
@@ -194,12 +192,12 @@ def _mask(
         own = find_nifti(folder / f"BraTS2021_{name}_seg.nii.gz")
         candidates = [own] if config.images == "nifti" and own else []
     if len(candidates) == 1:
-        return candidates[0]
+        return candidates[0], None
     if candidates:
         found = f"{len(candidates)} masks ({', '.join(path.name for path in candidates)})"
-        return no_mask(name, where, found, "Keep one per case in cohort.masks")
+        return candidates[0], no_mask(name, where, found, "Keep one per case in cohort.masks")
     remedy = (
         f"Put a mask named {name}.nii.gz into a folder and name the folder in cohort.masks, or "
         "leave the subject out with cohort.exclude"
     )
-    return no_mask(name, where, remedy=remedy)
+    return None, no_mask(name, where, remedy=remedy)

@@ -85,7 +85,7 @@ def _write_case(
         case = folder / "BraTS2021_Training_Data" / f"BraTS2021_{name}"
         for modality in NIFTI_NAMES:
             copy_file(source.scans[modality], scan_path(case, name, modality, images))
-        copy_file(source.mask, case / f"BraTS2021_{name}_seg.nii.gz")
+        copy_file(source.required_mask, case / f"BraTS2021_{name}_seg.nii.gz")
         return
     case = folder / ("train" if labelled else "test") / name
     for modality, description in SERIES_NAMES.items():
@@ -93,7 +93,7 @@ def _write_case(
         write_series(image, scan_path(case, name, modality, images), name, description)
     (case / SERIES_NAMES["FLAIR"] / STRAY).write_bytes(b"\0\0\0\1Bud1")
     if labelled:
-        copy_file(source.mask, folder / MASKS / f"{name}.nii.gz")
+        copy_file(source.required_mask, folder / MASKS / f"{name}.nii.gz")
 
 
 def _faulty(source: Subject, folder: Path, step: int) -> Subject:
@@ -101,7 +101,7 @@ def _faulty(source: Subject, folder: Path, step: int) -> Subject:
     scans: Mapping[str, Path] = {m: folder / f"{m}.nii.gz" for m in STRUCTURAL}
     for modality, path in scans.items():
         write_other_contrast(source.scans[modality], path, 0 if modality == "FLAIR" else step)
-    return Subject(source.id, source.label, scans, source.mask)
+    return Subject(source.id, source.label, scans, source.required_mask)
 
 
 def _remove(folder: Path) -> None:

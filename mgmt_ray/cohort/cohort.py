@@ -11,7 +11,11 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError, fingerprint, first_line, write_csv
 from mgmt_ray.cohort.subject import MODALITIES, Subject, by_group
 
-FIXED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
+NEEDED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
+"""Of ``cohort.csv``; earlier versions wrote no others."""
+
+FIXED_COLUMNS = (*NEEDED_COLUMNS, "tumour_mask", "given_mask")
+"""``tumour_mask`` says whether ``mask`` is "given" or "predicted"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Cohort:
         object.__setattr__(self, "subjects", tuple(sorted(self.subjects, key=lambda s: s.id)))
 
     @property
-    def hash(self) -> str:
+    def roster_hash(self) -> str:
         """Fingerprint of who is in, with which label (or score) and which modalities."""
         return fingerprint(
             [
@@ -55,6 +59,14 @@ class Cohort:
                 for s in self.subjects
             ]
         )
+
+    @property
+    def hash(self) -> str:
+        """The same, and of whom the mask is a predicted one."""
+        predicted = [s.id for s in self.subjects if s.mask_kind == "predicted"]
+        if not predicted:
+            return self.roster_hash
+        return fingerprint([self.roster_hash, predicted])
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -78,7 +90,9 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
                 subject.person,
                 "" if subject.score is None else repr(subject.score),
                 available,
-                subject.mask,
+                subject.mask or "",
+                subject.mask_kind,
+                subject.given_mask or "",
                 *(subject.covariates.get(name, "") for name in covariates),
                 *(subject.scans.get(m, "") for m in present),
             )
@@ -98,7 +112,7 @@ def read_cohort(folder: Path) -> Cohort:
     path = folder / "cohort.csv"
     if not path.exists():
         raise MgmtError(f"{path}: not there yet. Run `mgmt-ray cohort STUDY --out {folder}` first.")
-    rows = _rows(path, FIXED_COLUMNS)
+    rows = _rows(path, NEEDED_COLUMNS)
     modalities = {m for row in rows for m in row["modalities"].split()}
     try:
         subjects = tuple(_subject(row, modalities) for row in rows)
@@ -135,10 +149,12 @@ def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
         id=row["subject"],
         label=int(row["label"]),
         scans={m: Path(row[m]) for m in row["modalities"].split()},
-        mask=Path(row["mask"]),
+        mask=Path(row["mask"]) if row["mask"] else None,
         covariates={name: value for name, value in row.items() if value and name not in known},
         person=row["person"],
         score=float(row["score"]) if row["score"] else None,
+        mask_kind="predicted" if row.get("tumour_mask") == "predicted" else "given",
+        given_mask=Path(row["given_mask"]) if row.get("given_mask") else None,
     )
 
 
@@ -162,6 +178,8 @@ def flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
         lines.append(("  labelled by each split", len(cohort.subjects) - len(given)))
     lines.append(("  methylated", sum(given)))
     lines.append(("  unmethylated", len(given) - sum(given)))
+    predicted = sum(s.mask_kind == "predicted" for s in cohort.subjects)
+    lines += [("  with a predicted mask", predicted)] if predicted else []
     for group, members in by_group(modalities).items():
         number = sum(s.has_all(members) for s in cohort.subjects)
         lines.append((f"  with {group}", number))

@@ -168,6 +168,24 @@ def by_voxels(
     return [(*pair, tuple(sorted(modalities))) for pair, modalities in sorted(shared.items())]
 
 
+def same_names(people: Iterable[Known], others: Iterable[Known]) -> list[tuple[Key, Key]]:
+    """Pairs of two groups that have an id or person's name in common, in whatever spelling.
+
+    Two hospitals may use one id for two people, so such a pair is one person only where taking two
+    for one does no harm.
+    """
+    named: dict[str, list[Key]] = {}
+    for known in others:
+        for name in {_plain(known.id), _plain(known.person)}:
+            named.setdefault(name, []).append(known.key)
+    return [
+        (known.key, key)
+        for known in people
+        for name in sorted({_plain(known.id), _plain(known.person)})
+        for key in named.get(name, [])
+    ]
+
+
 class _Parts:
     """Connected parts of a graph (union by root)."""
 

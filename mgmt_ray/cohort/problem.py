@@ -22,6 +22,7 @@ Kind: TypeAlias = Literal[
     "other_grid",
     "no_mask",
     "empty_mask",
+    "empty_predicted_mask",
     "unknown_mask_label",
     "small_scan",
     "clipped",

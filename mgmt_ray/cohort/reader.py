@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -32,6 +32,9 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
+Masks: TypeAlias = Literal["given", "predicted", "predicted_where_missing"]
+"""Where a cohort's masks come from."""
+
 Ids: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_in_quotes)]
 """Ids of subjects, in a configuration."""
 
@@ -53,7 +56,15 @@ class ReaderConfig(Config):
     crosswalk: InputPath | None = Field(
         None, description="CSV in which all ids in a row are one person (see ``persons``)"
     )
-    mask_labels: tuple[int, ...] = Field((1, 2, 4), description="labels a mask may have beside 0")
+    mask: Masks = Field(
+        "given",
+        description="given: a subject without a mask is a problem; predicted: networks of the "
+        "study that `segmentation` names outline every tumour; predicted_where_missing: only those "
+        "of subjects without a mask",
+    )
+    mask_labels: tuple[int, ...] = Field(
+        (1, 2, 4), description="labels a given mask may have beside 0"
+    )
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -108,7 +119,8 @@ class Reading:
     problem.
 
     Attributes:
-        subjects: with a label, a mask and at least one wanted scan; an id once.
+        subjects: with a label, at least one wanted scan and a mask, unless it is to be predicted;
+            an id once.
         exclusions: selection as the data set's documentation or the study asks for it.
         problems: faults of tables and of missing files; a file's content is looked at later.
     """
@@ -144,21 +156,26 @@ def no_mask(
 
 
 def offer(
-    subject: Subject,
-    groups: Mapping[str, tuple[str, ...]],
-    where: Path,
-    mask_fault: Problem | None = None,
+    subject: Subject, config: ReaderConfig, where: Path, mask_fault: Problem | None = None
 ) -> Reading:
     """The reading of one subject, in which each group of modalities is whole or a problem.
 
     Args:
-        subject: with every scan that was found, at least one of the wanted, and a place of a mask.
-        groups: modalities of the study, by what is of use only together.
+        subject: with every scan that was found, at least one of the wanted, and the mask that was
+            found, if any was.
+        config: of the reader.
         where: the folder or table in which the scans were looked for.
-        mask_fault: what is wrong with the mask, if it was not found.
+        mask_fault: why there is no mask, or which of several is meant is not known.
     """
-    scans, lacks, problems = complete_groups(subject.id, subject.scans, groups, where)
-    mask_fault = mask_fault or _no_file(subject.id, subject.mask)
+    scans, lacks, problems = complete_groups(subject.id, subject.scans, config.groups, where)
+    if subject.mask is not None:
+        mask_fault = mask_fault or _no_file(subject.id, subject.mask)
+    assert subject.mask is not None or mask_fault, f"{subject.id}: neither a mask nor why not"
+    if config.mask == "predicted":
+        subject = replace(subject, mask=None, given_mask=None if mask_fault else subject.mask)
+        mask_fault = None
+    elif config.mask == "predicted_where_missing" and subject.mask is None:
+        mask_fault = None  # of a mask that is named, or there twice, something is to be mended
     if mask_fault:
         problems.append(mask_fault)
     if mask_fault or not scans:
@@ -215,32 +232,3 @@ def complete_groups(
 def _no_file(subject: str, path: Path, modality: str = "") -> Problem | None:
     fault = absence(path)
     return Problem(subject, "no_file", shown(path), *fault, modality) if fault else None
-
-
-def row_fault(
-    subject: str,
-    table: Path,
-    column: str,
-    words: Sequence[str],
-    labels: Mapping[str, int | None],
-) -> Problem | None:
-    """What is wrong with a subject's rows, if anything is.
-
-    Args:
-        subject: its id.
-        table: for the error.
-        column: of the label.
-        words: the label in each row of the subject, spelled as in ``labels``.
-        labels: what a word may be, and the label it gives.
-    """
-    if len({labels.get(word, word) for word in words}) > 1:
-        found = f"{len(words)} rows with {column} {' and '.join(sorted(map(repr, set(words))))}"
-        return Problem(subject, "two_labels", str(table), found, "Keep the right row")
-    if len(words) > 1:
-        found = f"{len(words)} rows"
-        return Problem(subject, "duplicated_subject", str(table), found, "Keep one row")
-    if words and words[0] not in labels:
-        known = ", ".join(word for word in labels if word)
-        remedy = f"Write one of {known} in the column {column}"
-        return Problem(subject, "unknown_label", str(table), f"{column} is {words[0]!r}", remedy)
-    return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.problem import Problem
 
 
 def shown(what: object) -> str:
@@ -55,6 +57,35 @@ def read_rows(
                 "it again."
             )
     return columns, [dict(zip(columns, line, strict=False)) for line in lines[1:] if any(line)]
+
+
+def row_fault(
+    subject: str,
+    table: Path,
+    column: str,
+    words: Sequence[str],
+    labels: Mapping[str, int | None],
+) -> Problem | None:
+    """What is wrong with a subject's rows, if anything is.
+
+    Args:
+        subject: its id.
+        table: for the error.
+        column: of the label.
+        words: the label in each row of the subject, spelled as in ``labels``.
+        labels: what a word may be, and the label it gives.
+    """
+    if len({labels.get(word, word) for word in words}) > 1:
+        found = f"{len(words)} rows with {column} {' and '.join(sorted(map(repr, set(words))))}"
+        return Problem(subject, "two_labels", str(table), found, "Keep the right row")
+    if len(words) > 1:
+        found = f"{len(words)} rows"
+        return Problem(subject, "duplicated_subject", str(table), found, "Keep one row")
+    if words and words[0] not in labels:
+        known = ", ".join(word for word in labels if word)
+        remedy = f"Write one of {known} in the column {column}"
+        return Problem(subject, "unknown_label", str(table), f"{column} is {words[0]!r}", remedy)
+    return None
 
 
 def _lines(path: Path, delimiters: str) -> list[list[str]]:

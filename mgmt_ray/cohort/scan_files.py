@@ -1,16 +1,21 @@
-"""Writing images as the public cohort's files look."""
+"""Writing images as the public cohort's files look, and masks on a scan's grid."""
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import SimpleITK
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
+from nibabel.orientations import io_orientation, ornt_transform
+from nibabel.spatialimages import SpatialImage
 
 from mgmt_ray.base import write_aside
+from mgmt_ray.cohort.scan import RAS_TO_LPS, read_scan
 
 
 def write_scan(voxels: Shaped[np.ndarray, "*series depth height width"], path: Path) -> None:
@@ -59,3 +64,32 @@ def copy_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, aside)
 
     write_aside(target, copy)
+
+
+def write_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, path: Path) -> None:
+    """Write a tumour mask (1 tumour, 0 all else) on the grid of the scan that it is of.
+
+    Its axes are in the order and direction of the scan's file where that is NIfTI, so that viewers
+    and programs that look at voxels alone find it in place. Equal masks are equal files.
+
+    Args:
+        mask: as :func:`mgmt_ray.cohort.scan.read_scan` orders axes.
+        scan: file or DICOM series.
+        path: ends in ``.nii.gz``; complete or not there.
+
+    Raises:
+        BadScan: the scan cannot be read.
+        MgmtError: the mask cannot be written.
+    """
+    grid = read_scan(scan).grid
+    assert mask.shape == grid.shape, f"a mask of {mask.shape} on a scan of {grid.shape}"
+    affine = (RAS_TO_LPS @ grid.affine)[:, [2, 1, 0, 3]]
+    image = nibabel.Nifti1Image(mask.astype(np.uint8).transpose(2, 1, 0), affine)
+    if scan.is_file():
+        file = nibabel.load(scan)
+        assert isinstance(file, SpatialImage)
+        turn = ornt_transform(io_orientation(affine), io_orientation(file.affine))
+        image = image.as_reoriented(turn)
+    image.header.set_xyzt_units("mm")
+    packed = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+    write_aside(path, lambda aside: aside.write_bytes(packed))

@@ -191,7 +191,7 @@ def _copies(
             continue
         modalities = shared.get((first.id, subject.id), ())
         which = ", ".join(modalities) or "through copies that are left out"
-        where = next((subject.scans[m] for m in modalities if m in subject.scans), subject.mask)
+        where = next((subject.scans[m] for m in modalities if m in subject.scans), _file(subject))
         problems.append(
             Problem(
                 subject.id,
@@ -203,6 +203,11 @@ def _copies(
             )
         )
     return problems
+
+
+def _file(subject: Subject) -> Path:
+    """Any file of a subject, to say where."""
+    return subject.mask or next(iter(subject.scans.values()))
 
 
 def _shared_masks(
@@ -239,7 +244,7 @@ def _torn(subjects: Sequence[Subject], person: Mapping[Key, str]) -> list[Proble
                 Problem(
                     s.id,
                     "two_labels",
-                    str(s.mask),
+                    str(_file(s)),
                     f"one person has several labels ({names})",
                     "Find out which is right; leave the others out with cohort.exclude",
                 )

@@ -18,13 +18,12 @@ from mgmt_ray.cohort.reader import (
     merge,
     no_mask,
     offer,
-    row_fault,
 )
-from mgmt_ray.cohort.rows import read_rows
+from mgmt_ray.cohort.rows import read_rows, row_fault
 from mgmt_ray.cohort.subject import MODALITIES, Subject
 
-NEEDED = ("subject", "label", "mask")
-OWN_COLUMNS = (*NEEDED, "person")
+NEEDED = ("subject", "label")
+OWN_COLUMNS = (*NEEDED, "mask", "person")
 DELIMITERS = ",;\t"
 """Excel writes semicolons in much of Europe."""
 
@@ -46,8 +45,8 @@ class TableConfig(ReaderConfig):
     reader: Literal["table"]
     table: str = Field(
         "cohort.csv",
-        description="CSV in root with the columns subject, label, mask, one per modality, and "
-        "perhaps person; every other column is a covariate",
+        description="CSV in root with the columns subject, label, mask (not needed where masks are "
+        "predicted), one per modality, and perhaps person; every other column is a covariate",
     )
     mask_labels: tuple[int, ...] = Field(
         (1, 2, 3, 4), description="labels a mask may have beside 0"
@@ -71,7 +70,8 @@ def read_table_cohort(config: TableConfig) -> Reading:
             off, or an id is unfit for a file name.
     """
     path = config.root / config.table
-    columns, rows = read_rows(path, (*NEEDED, *config.modalities), DELIMITERS)
+    of_masks = ("mask",) if config.mask == "given" else ()
+    columns, rows = read_rows(path, (*NEEDED, *of_masks, *config.modalities), DELIMITERS)
     _check_columns(path, columns)
     _check_ids(path, [row["subject"] for row in rows])
     by_id: dict[str, list[dict[str, str]]] = {}
@@ -117,15 +117,16 @@ def _read_one(
         name,
         label,
         named,
-        config.root / row["mask"],
-        _covariates(row, config.modalities),
+        config.root / row["mask"] if row.get("mask") else None,
+        covariates_of(row, config.modalities),
         "" if person.lower() in NO_PERSON else person,
     )
     remedy = "Fill in the column mask, or leave the subject out with cohort.exclude"
-    fault = None if row["mask"] else no_mask(name, path, "no tumour mask is named", remedy)
-    return offer(subject, config.groups, path, fault)
+    fault = None if subject.mask else no_mask(name, path, "no tumour mask is named", remedy)
+    return offer(subject, config, path, fault)
 
 
-def _covariates(row: Mapping[str, str], modalities: Sequence[str]) -> dict[str, str]:
+def covariates_of(row: Mapping[str, str], modalities: Sequence[str]) -> dict[str, str]:
+    """What a row tells beside its subject's label, files and name."""
     others = {"", *OWN_COLUMNS, *MODALITIES, *modalities}
     return {name: value for name, value in row.items() if value and name not in others}

@@ -162,16 +162,18 @@ def _read_session(session: Session, measured: Methylation | None, config: TcgaCo
     if session.again:
         return Reading(problems=(_twice(session),))
     folder = next(iter(found.values())).parent
-    kind = next((kind for kind, name in MASKS.items() if name in files), "automatic")
+    kinds = [kind for kind, name in MASKS.items() if name in files]
     automatic = folder / session_file(patient, session.date, MASKS["automatic"])
-    mask = files.get(MASKS[kind])
+    mask = files[MASKS[kinds[0]]] if kinds else None
     betas = {f"beta_{p}": f"{beta:.6g}" for p, beta in zip(PROBES, measured.betas, strict=True)}
-    covariates = {"mask_kind": kind, **betas, "methylation_file": measured.file.name}
+    covariates = {**betas, "methylation_file": measured.file.name}
+    if kinds:
+        covariates["mask_kind"] = kinds[0]
     score = measured.score if config.rule == "median" else None
     label = int(measured.is_methylated_by_stp27) if score is None else 0
-    subject = Subject(patient, label, found, mask or automatic, covariates, score=score)
+    subject = Subject(patient, label, found, mask, covariates, score=score)
     fault = None if mask else no_mask(patient, automatic, "no tumour mask, corrected or automatic")
-    return offer(subject, config.groups, folder, fault)
+    return offer(subject, config, folder, fault)
 
 
 def _reason_to_exclude(

@@ -114,9 +114,9 @@ def _write_session(
     subject: Subject, folder: Path, patient: str, date: str, corrected: bool
 ) -> None:
     files = {SCANS[m]: subject.scans[m] for m in STRUCTURAL}
-    files[MASKS["automatic"]] = subject.mask
+    files[MASKS["automatic"]] = subject.required_mask
     if corrected:
-        files[MASKS["corrected"]] = subject.mask
+        files[MASKS["corrected"]] = subject.required_mask
     for what, source in files.items():
         copy_file(source, folder / IMAGES / patient / session_file(patient, date, what))
 

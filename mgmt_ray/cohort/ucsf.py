@@ -23,9 +23,8 @@ from mgmt_ray.cohort.reader import (
     merge,
     no_mask,
     offer,
-    row_fault,
 )
-from mgmt_ray.cohort.rows import read_rows
+from mgmt_ray.cohort.rows import read_rows, row_fault
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 SCAN_NAMES = {m: "T1c" if m == "T1GD" else m for m in (*STRUCTURAL, "SWI", "DWI", "ADC", "ASL")}
@@ -182,9 +181,9 @@ def _read_scans(
         if row.get(column, "").lower() not in UNKNOWN
     }
     mask = _find(folder, name, mask_name(name))
-    place = mask or folder / mask_name(name)
-    subject = Subject(name, label, found, place, covariates, person)
-    return offer(subject, config.groups, folder, None if mask else no_mask(name, place))
+    fault = None if mask else no_mask(name, folder / mask_name(name))
+    subject = Subject(name, label, found, mask, covariates, person)
+    return offer(subject, config, folder, fault)
 
 
 def _find(folder: Path, subject: str, file: str) -> Path | None:

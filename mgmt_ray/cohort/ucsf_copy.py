@@ -104,8 +104,8 @@ def _write_scans(source: Subject, name: str, images: Path, more: bool) -> None:
         for modality, origin in MADE_FROM.items():
             write_other_contrast(source.scans[origin], folder / scan_name(name, modality))
     for part in ("brain_segmentation", "brain_parenchyma_segmentation"):
-        copy_file(source.mask, folder / f"{name}_{part}.nii.gz")
-    copy_file(source.mask, folder / mask_name(name))
+        copy_file(source.required_mask, folder / f"{name}_{part}.nii.gz")
+    copy_file(source.required_mask, folder / mask_name(name))
 
 
 def _write_others(
@@ -120,7 +120,7 @@ def _write_others(
         for modality in STRUCTURAL:
             target = folder / scan_name(name, modality)
             write_other_contrast(source.scans[modality], target, step)
-        copy_file(source.mask, folder / mask_name(name))
+        copy_file(source.required_mask, folder / mask_name(name))
         rows.append(_row(source, name, status, grade))
     return rows
 

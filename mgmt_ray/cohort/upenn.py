@@ -133,9 +133,10 @@ def _read_one(config: UpennConfig, images: Path, name: str, row: ClinicalRow | N
     if fault := _doubled(images, name):
         return Reading(problems=(fault,))
     mask, kind = _mask(images, name)
-    covariates = {**row.covariates, "mask_kind": kind}
+    covariates = {**row.covariates, **({"mask_kind": kind} if kind else {})}
     subject = Subject(name, row.label, found, mask, covariates, name.rpartition("_")[0])
-    return offer(subject, config.groups, images, None if kind else _no_mask(mask, name))
+    fault = None if mask else _no_mask(automatic_mask(images, name), name)
+    return offer(subject, config, images, fault)
 
 
 def _scans(images: Path, subject: str) -> dict[str, Path]:
@@ -171,13 +172,16 @@ def _reason_to_exclude(
     return ""
 
 
-def _mask(images: Path, subject: str) -> tuple[Path, str]:
-    """The best mask and its kind; the kind is empty where there is none."""
-    automatic = automatic_mask(images, subject)
-    for place, kind in ((corrected_mask(images, subject), "corrected"), (automatic, "automatic")):
+def _mask(images: Path, subject: str) -> tuple[Path | None, str]:
+    """The best mask and its kind, if there is one."""
+    places = {
+        "corrected": corrected_mask(images, subject),
+        "automatic": automatic_mask(images, subject),
+    }
+    for kind, place in places.items():
         if path := find_nifti(place):
             return path, kind
-    return automatic, ""
+    return None, ""
 
 
 def _no_mask(where: Path, subject: str) -> Problem:

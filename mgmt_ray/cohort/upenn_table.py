@@ -9,8 +9,7 @@ from pathlib import Path
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import row_fault
-from mgmt_ray.cohort.rows import read_rows
+from mgmt_ray.cohort.rows import read_rows, row_fault
 
 CLINICAL_TABLE = "UPENN-GBM_clinical_info_*.csv"
 LABELS: dict[str, int | None] = {

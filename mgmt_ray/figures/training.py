@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,20 +15,31 @@ from mgmt_ray.figures import style
 
 TRAIN_COLOUR = "#9a9a9a"
 _FALLBACK = "last_epoch"
-_CURVES = (("loss", "loss (nats)"), ("auc", "AUC"))
+CURVES = (("loss", "loss (nats)"), ("auc", "AUC"))
+SEGMENTATION_CURVES = (("loss", "loss"), ("dice", "Dice per slice"))
+"""Columns of ``epochs.csv`` without their side, and their names."""
+
+_BEST = {"best_accuracy": "best accuracy", "lowest_loss": "lowest loss"}
+"""What an epoch was kept for, by rule; else it is M."""
 
 
-def training_figure(epochs: pd.DataFrame, members: pd.DataFrame, network: str) -> Figure:
-    """Loss and AUC over epochs of one network, a row of two panels per modality.
+def training_figure(
+    epochs: pd.DataFrame,
+    members: pd.DataFrame,
+    network: str,
+    curves: Sequence[tuple[str, str]] = CURVES,
+) -> Figure:
+    """Two curves over epochs of one network, a row of two panels per modality.
 
     Every member is a thin line, on its training folds and on its validation fold. A filled dot
-    marks the epoch kept for the best M (of a slice classifier, the best accuracy), an open square a
-    last epoch kept because none qualified.
+    marks the epoch kept for the best M (of a slice classifier the best accuracy, of a segmentation
+    the lowest loss), an open square a last epoch kept because none qualified.
 
     Args:
         epochs: the trials' epochs.csv with a column ``trial``.
         members: the table of members.
         network: the one to show.
+        curves: two of columns and their names.
     """
     own = members[members["network"] == network]
     modalities = list(dict.fromkeys(own["modality"]))
@@ -35,7 +47,7 @@ def training_figure(epochs: pd.DataFrame, members: pd.DataFrame, network: str) -
     by_trial = dict(tuple(epochs.groupby("trial", sort=False)))
     for row, modality in enumerate(modalities):
         chosen = own[own["modality"] == modality]
-        for place, (curve, name) in zip(axes[2 * row : 2 * row + 2], _CURVES, strict=True):
+        for place, (curve, name) in zip(axes[2 * row : 2 * row + 2], curves, strict=True):
             for member in chosen.to_dict("records"):
                 kept = (int(member["epoch"]), str(member["rule"]))
                 _draw_member(place, by_trial[member["trial"]], curve, network, kept)
@@ -46,9 +58,9 @@ def training_figure(epochs: pd.DataFrame, members: pd.DataFrame, network: str) -
                 place.axhline(
                     0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)), zorder=1
                 )
+            if curve != "loss":
                 place.set_ylim(-0.03, 1.03)
-    by_accuracy = (own["rule"] == "best_accuracy").any()
-    _explain(figure, network, "accuracy" if by_accuracy else "M")
+    _explain(figure, network, set(own["rule"]))
     return figure
 
 
@@ -73,16 +85,19 @@ def _draw_member(
     )
 
 
-def _explain(figure: Figure, network: str, best: str) -> None:
+def _explain(figure: Figure, network: str, rules: Collection[str]) -> None:
     """One legend for all panels, above them."""
     colour = style.network_colour(network)
+    best = next((words for rule, words in _BEST.items() if rule in rules), "best M")
     mark: dict[str, Any] = {"linestyle": "none", "markersize": 5, "markeredgecolor": colour}
     handles = [
         Line2D([], [], color=TRAIN_COLOUR, linewidth=1.5, label="training folds"),
         Line2D([], [], color=colour, linewidth=1.5, label="validation fold"),
-        Line2D([], [], marker="o", markerfacecolor=colour, label=f"kept: best {best}", **mark),
-        Line2D([], [], marker="s", markerfacecolor="white", label="kept: last epoch", **mark),
+        Line2D([], [], marker="o", markerfacecolor=colour, label=f"kept: {best}", **mark),
     ]
+    if best == "best M":
+        words = "kept: last epoch"
+        handles.append(Line2D([], [], marker="s", markerfacecolor="white", label=words, **mark))
     figure.legend(
         handles=handles,
         loc="outside upper center",

@@ -9,43 +9,15 @@ from itertools import combinations
 
 from mgmt_ray.base import MgmtError, write_text
 from mgmt_ray.cohort.cohort import Cohort, flow, write_cohort
-from mgmt_ray.cohort.persons import (
-    Crosswalk,
-    Key,
-    Known,
-    by_voxels,
-    find_persons,
-    known_in,
-    matches,
-    read_crosswalk,
-)
-from mgmt_ray.cohort.read import CohortConfig, read
-from mgmt_ray.cohort.select import MASK, Selection, leave_out_persons, select, write_findings
-from mgmt_ray.orchestration.inspect import inspect_cohort
+from mgmt_ray.cohort.persons import Key, find_persons, matches
+from mgmt_ray.cohort.read import CohortConfig
+from mgmt_ray.cohort.select import leave_out_persons, write_findings
+from mgmt_ray.orchestration.found import Found, find_subjects, same_voxels
+from mgmt_ray.orchestration.masks import predict_masks
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.progress import say, stage
-from mgmt_ray.preprocess.inspection import Inspection
+from mgmt_ray.orchestration.progress import say
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One data set.
-
-    Attributes:
-        name: of the cohort; empty for the study's own.
-        selection: who is in.
-        people: everybody found, also who is out.
-        hashes: of the voxels, by subject and modality.
-        crosswalk: rows of ids of one person.
-    """
-
-    name: str
-    selection: Selection
-    people: list[Known]
-    hashes: Mapping[str, Mapping[str, str]]
-    crosswalk: Crosswalk
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +34,19 @@ class Selected:
 
 
 def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement) -> Selected:
-    """Read the data sets, look at every file, and write who is in and who is out.
+    """Read the data sets, look at every file, predict masks, and write who is in and who is out.
 
     Args:
         study: its cohort and external cohorts.
-        folder: gets cohort.csv, exclusions.csv and problems.csv; the external ones' go below it.
+        folder: gets cohort.csv, exclusions.csv, problems.csv and predicted masks; the external
+            ones' go below it.
         placement: with launcher "ray", Ray must be connected.
 
     Raises:
         MgmtError: something is wrong that the study does not cover; all of it, a line each. Then
             problems.csv is new and everything else stays as it was.
     """
-    own = _select("", study.cohort, study, folder, placement)
-    external = [
-        _select(name, _fitted(name, config, study), study, folder.external(name), placement)
-        for name, config in study.external.items()
-    ]
-    _refuse_uncovered([own, *external], folder)
+    own, *external = _find(study, folder, placement)
     cohort = own.selection.cohort
     if not cohort.subjects:
         raise MgmtError(
@@ -99,6 +67,25 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement
     return Selected(cohort, others)
 
 
+def _find(study: StudyConfig, folder: StudyFolder, placement: Placement) -> list[Found]:
+    """The study's own data set and the external ones, with the masks that had to be predicted."""
+    configs = {name: _fitted(name, config, study) for name, config in study.external.items()}
+    found = [
+        find_subjects(name, config, study, folder.external(name) if name else folder, placement)
+        for name, config in ({"": study.cohort} | configs).items()
+    ]
+    _refuse_uncovered(found, folder)
+    # networks of kind slices need none: their own segmentations find the tumour
+    if study.takes_volumes and study.segmentation is not None:
+        found = predict_masks(found, study, study.segmentation, placement)
+        _refuse_uncovered(found, folder)
+    for one in found:
+        covered = len(one.selection.findings) - len(one.selection.uncovered)
+        if covered:
+            say(f"{covered} problems that the study covers are in {one.folder.problems}")
+    return found
+
+
 def show_cohorts(study: StudyConfig, selected: Selected) -> None:
     """Print the flow of numbers."""
     _show(f"data: {study.cohort.root}", selected.cohort, study.modalities)
@@ -116,49 +103,7 @@ def _show(heading: str, cohort: Cohort, modalities: tuple[str, ...]) -> None:
         say(f"{what:<{width}}  {number:>5}")
 
 
-def _select(
-    name: str, config: CohortConfig, study: StudyConfig, folder: StudyFolder, placement: Placement
-) -> _Found:
-    reading = read(config)
-    recipe = study.recipe if study.takes_volumes else study.slices
-    with stage(f"check {name}" if name else "check files") as step:
-        found = inspect_cohort(
-            reading.subjects,
-            recipe,
-            config.mask_labels,
-            folder.inspections,
-            placement,
-            step,
-        )
-    _refuse_window(found, study)
-    hashes = {subject: {**seen.hashes, **_of_mask(seen)} for subject, seen in found.items()}
-    problems = [problem for seen in found.values() for problem in seen.problems]
-    key = f"external.{name}" if name else "cohort"
-    crosswalk = read_crosswalk(config.crosswalk) if config.crosswalk else ()
-    selection = select(reading, config, problems, hashes, crosswalk, key)
-    write_findings(selection.findings, folder.problems)
-    covered = len(selection.findings) - len(selection.uncovered)
-    if covered:
-        say(f"{covered} problems that the study covers are in {folder.problems}")
-    return _Found(name, selection, known_in(reading, name), hashes, crosswalk)
-
-
-def _refuse_window(found: Mapping[str, Inspection], study: StudyConfig) -> None:
-    """Say once what is wrong with every scan alike."""
-    small = [p for seen in found.values() for p in seen.problems if p.kind == "small_scan"]
-    if small and len({p.subject for p in small}) == len(found):
-        raise MgmtError(
-            f"recipe.window: {small[0].found}, and so for all {len(found)} subjects. Fit "
-            "recipe.window to your scans, and recipe.shape (window extents divided by "
-            f"recipe.shrink = {study.recipe.shrink}, or more)."
-        )
-
-
-def _of_mask(seen: Inspection) -> dict[str, str]:
-    return {MASK: seen.mask_hash} if seen.mask_hash else {}
-
-
-def _show_crosswalk(cohorts: list[_Found]) -> None:
+def _show_crosswalk(cohorts: list[Found]) -> None:
     """Say how many people the crosswalks name; one that names nobody is the wrong file."""
     people = [known for found in cohorts for known in found.people]
     rows = [row for found in cohorts for row in found.crosswalk]
@@ -172,16 +117,11 @@ def _show_crosswalk(cohorts: list[_Found]) -> None:
             )
 
 
-def _persons(cohorts: list[_Found]) -> Mapping[Key, str]:
+def _persons(cohorts: list[Found]) -> Mapping[Key, str]:
     """Who is the same human being, in whatever cohort: by all crosswalks, and by equal voxels."""
     people = [known for found in cohorts for known in found.people]
     rows = [row for found in cohorts for row in found.crosswalk]
-    images = {
-        (found.name, subject): {m: h for m, h in own.items() if m != MASK}
-        for found in cohorts
-        for subject, own in found.hashes.items()
-    }
-    return find_persons(people, rows, [pair[:2] for pair in by_voxels(images)])
+    return find_persons(people, rows, same_voxels(cohorts))
 
 
 def _fitted(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig:
@@ -195,7 +135,7 @@ def _fitted(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig
     return config.model_copy(update={"modalities": wanted})
 
 
-def _without_own_persons(external: list[_Found], own: _Found) -> dict[str, Cohort]:
+def _without_own_persons(external: list[Found], own: Found) -> dict[str, Cohort]:
     """The external cohorts by name, each without the persons of the study's own cohort."""
     person = _persons([own, *external])
     _say_shared(external, person)
@@ -206,7 +146,7 @@ def _without_own_persons(external: list[_Found], own: _Found) -> dict[str, Cohor
     }
 
 
-def _say_shared(external: list[_Found], person: Mapping[Key, str]) -> None:
+def _say_shared(external: list[Found], person: Mapping[Key, str]) -> None:
     """Tell of persons in two external cohorts: their results confirm each other less."""
     for one, other in combinations(external, 2):
         first, second = (
@@ -225,7 +165,9 @@ def _most_common_reason(cohort: Cohort) -> str:
     return "".join(f"{number}: {reason}. " for reason, number in reasons.most_common(1))
 
 
-def _refuse_uncovered(cohorts: list[_Found], folder: StudyFolder) -> None:
+def _refuse_uncovered(cohorts: list[Found], folder: StudyFolder) -> None:
+    for found in cohorts:
+        write_findings(found.selection.findings, found.folder.problems)
     problems = [(found.name, p) for found in cohorts for p in found.selection.uncovered]
     if not problems:
         return

@@ -16,8 +16,8 @@ from mgmt_ray.base import stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.comparisons import COVARIATES, Comparisons, every_fold
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import Unseen
 from mgmt_ray.orchestration.spread import spread
+from mgmt_ray.orchestration.unseen import Unseen
 from mgmt_ray.radiomics.forest import ForestConfig, grow_forest
 from mgmt_ray.radiomics.logistic import fit_logistic
 from mgmt_ray.radiomics.model import Comparison, Model, Prevalence

@@ -26,19 +26,16 @@ from mgmt_ray.orchestration.evaluated import (
     mark_evaluated,
 )
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import (
-    Unseen,
-    predict_members,
-    write_policies,
-    write_slices,
-)
+from mgmt_ray.orchestration.prediction import predict_members
+from mgmt_ray.orchestration.slice_prediction import say_unannotated
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
+from mgmt_ray.orchestration.unseen import Unseen, write_policies, write_slices
 from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
 from mgmt_ray.statistics.tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.config import EvaluationConfig
 
 
@@ -170,7 +167,8 @@ def _predict_all(
     write_table(pd.concat(test), folder.ensembles / "member_predictions.csv")
     write_table(pd.concat(validation), folder.ensembles / "validation_members.csv")
     write_policies(predicted.policies, folder)
-    write_slices(predicted.slices, folder)
+    write_slices(predicted, folder)
+    say_unannotated(predicted.slices, folder)
 
 
 def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:

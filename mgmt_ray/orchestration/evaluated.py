@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mgmt_ray.base import file_checksum, write_json
+from mgmt_ray.orchestration.unseen import EXAMPLES
 from mgmt_ray.study.folder import StudyFolder
 
 PREDICTED = (
@@ -19,8 +20,10 @@ PREDICTED = (
     "validation_members.csv",
     "policies.csv",
     "slice_predictions.csv",
+    "segmentations.csv",
+    EXAMPLES,
 )
-"""Tables that models' predictions make; all others follow from them."""
+"""Files that models' predictions make; all others follow from them."""
 
 
 def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
@@ -72,6 +75,13 @@ def mark_evaluated(folder: StudyFolder, source: Source) -> None:
     write_json(folder.evaluated, _marked(folder, source))
 
 
+def mark_again(folder: StudyFolder) -> None:
+    """Note the tables as they are now: one was added or removed beside those that were noted."""
+    noted = _noted(folder)
+    if noted:
+        mark_evaluated(folder, Source(noted["predictions"], noted["statistics"]))
+
+
 def _noted(folder: StudyFolder) -> dict[str, Any]:
     try:
         content = json.loads(folder.evaluated.read_text(encoding="utf-8"))
@@ -81,5 +91,6 @@ def _noted(folder: StudyFolder) -> dict[str, Any]:
 
 
 def _marked(folder: StudyFolder, source: Source) -> dict[str, Any]:
-    tables = {path.name: file_checksum(path) for path in sorted(folder.ensembles.glob("*.csv"))}
+    paths = [*sorted(folder.ensembles.glob("*.csv")), *folder.ensembles.glob(EXAMPLES)]
+    tables = {path.name: file_checksum(path) for path in paths}
     return {**asdict(source), "tables": tables}

@@ -16,15 +16,16 @@ from mgmt_ray.orchestration.ensemble import Members, find_members, refuse_change
 from mgmt_ray.orchestration.evaluated import log_opening
 from mgmt_ray.orchestration.evidence import Method, evidence_volume
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import Unseen, on_members, read_member, read_unseen
+from mgmt_ray.orchestration.prediction import on_members, read_member, read_unseen
 from mgmt_ray.orchestration.progress import Step
 from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.unseen import Unseen
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.selection.predictions import name_some, read_predictions, read_table
 from mgmt_ray.splits.split import label_by_training
 from mgmt_ray.study.folder import EXPLAIN
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.metrics import THRESHOLD
 
 NUM_CONFIDENT = 2
@@ -60,13 +61,16 @@ def explain_subjects(
     Raises:
         MgmtError: no results yet, results of other models, or no such test subject or modality.
     """
+    existing = list(dict.fromkeys(t.modality for t in trials if not t.takes_slices))
+    if not existing:
+        raise MgmtError(
+            "explain: takes parts away from the volumes of 3-D networks, and this study has none. "
+            "Which part of a slice its networks looked at, the predicted tumour, is drawn in "
+            "report.html."
+        )
     predictions = read_table(inputs.folder.ensembles / "predictions.csv", _COMMAND)
     members = _evaluated_members(trials, inputs)
     ids = _chosen_subjects(subjects, predictions, inputs)
-    volumetric = (trial for trial in members.trials if not trial.takes_slices)
-    existing = list(dict.fromkeys(trial.modality for trial in volumetric))
-    if not existing:
-        raise MgmtError("explain: draws evidence of networks of volumes, and this study has none.")
     chosen = list(dict.fromkeys(modalities)) or existing
     _refuse_unknown("--modalities", "modality of a model", chosen, existing)
     facts = {"purpose": EXPLAIN, "num_subjects": len(ids), "subjects": list(ids)}

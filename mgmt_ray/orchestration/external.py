@@ -16,8 +16,10 @@ from mgmt_ray.orchestration.evaluated import (
     mark_evaluated,
 )
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import Unseen, predict_members, write_slices
+from mgmt_ray.orchestration.prediction import predict_members
+from mgmt_ray.orchestration.slice_prediction import say_unannotated
 from mgmt_ray.orchestration.trial import TrialInputs, covariates_checksum
+from mgmt_ray.orchestration.unseen import Unseen, write_slices
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
@@ -25,7 +27,7 @@ from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import name_some, write_table
 from mgmt_ray.statistics.tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.config import EvaluationConfig
 
 
@@ -117,7 +119,7 @@ def predict_external(
     refuse_unfit_external(name, external, inputs.cohort, models)
     refuse_start_on_external(name, external, trials)
     members = find_members(trials, inputs)
-    tasks = _tasks(members.trials, external, folder)
+    tasks = tasks_of(members.trials, external, folder)
     read = {(c, trial.takes_slices) for trial, _ in tasks for c in trial.channels}
     volumes = {c: VolumeStore(folder.volumes, c).checksum for c, slices in read if not slices}
     sliced = {c: SliceStore(folder.slices, c).checksum for c, slices in read if slices}
@@ -140,13 +142,14 @@ def predict_external(
     log_opening(folder, {"purpose": f"external {name}", **subjects, **members.names})
     predicted = predict_members(tasks, inputs, evaluation, placement, progress)
     write_table(predicted.table, folder.ensembles / "member_predictions.csv")
-    write_slices(predicted.slices, folder)
+    write_slices(predicted, folder)
+    say_unannotated(predicted.slices, folder)
     evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
     mark_evaluated(folder, source)
     return True
 
 
-def _tasks(
+def tasks_of(
     members: Sequence[Trial], external: Cohort, folder: StudyFolder
 ) -> list[tuple[Trial, Unseen]]:
     """Each member that has somebody to predict, with the subjects that have its modalities."""

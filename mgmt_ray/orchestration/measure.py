@@ -119,7 +119,7 @@ def _measure(subject: Subject, wanted: Wanted) -> Measured | MgmtError:
     """A subject's numbers, or what is wrong with its files: one bad file stops no other."""
     try:
         state = _state(subject, wanted)
-        mask = read_scan(subject.mask)
+        mask = read_scan(subject.required_mask)
         box = bounding_box(mask.voxels > 0)
         assert box is not None, "an empty mask was refused when the cohort was selected"
         labels = crop(mask.voxels, box)
@@ -147,7 +147,7 @@ def _scans(subject: Subject, mask: Scan, box: Window, on_mask: bool) -> dict[str
         if on_mask:
             parts[modality] = resample(scan, mask.grid, box)
         else:
-            check_grid(scan, mask, path, subject.mask)
+            check_grid(scan, mask, path, subject.required_mask)
             parts[modality] = crop(scan.voxels, box)
     return parts
 
@@ -155,7 +155,7 @@ def _scans(subject: Subject, mask: Scan, box: Window, on_mask: bool) -> dict[str
 def _files(subject: Subject, wanted: Wanted) -> dict[str, Path]:
     """What is read of a subject."""
     scans = FEATURE_SCANS if wanted.features and subject.has_all(FEATURE_SCANS) else ()
-    return {"mask": subject.mask, **{m: subject.scans[m] for m in scans}}
+    return {"mask": subject.required_mask, **{m: subject.scans[m] for m in scans}}
 
 
 def _state(subject: Subject, wanted: Wanted) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mgmt_ray.base import MgmtError
 
 if TYPE_CHECKING:  # the command line shows these options without loading what runs them
-    from mgmt_ray.study.plan import Trial
+    from mgmt_ray.study.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)

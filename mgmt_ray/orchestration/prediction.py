@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,22 +11,18 @@ import ray
 import torch
 
 from mgmt_ray.base import stream_seed
-from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import Network, NetworkConfig, build
-from mgmt_ray.nets.slice_classifier import SliceClassifier
 from mgmt_ray.orchestration.connect import fetch
 from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.slice_data import load_segmenter, open_slices, slices_to_classify
-from mgmt_ray.orchestration.slice_trial import by_patient, classified_slices
+from mgmt_ray.orchestration.slice_prediction import predict_slices
 from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.orchestration.trial_sets import load_volumes
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
-from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.orchestration.unseen import MemberPredictions, Unseen, joined
+from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
-from mgmt_ray.training.classification_task import classify
 from mgmt_ray.training.config import EvaluationConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import Predictions, predict
@@ -36,39 +30,6 @@ from mgmt_ray.training.memory import memory_shortage_told
 from mgmt_ray.training.precision import arrange
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """Subjects that a member did not train or validate on.
-
-    Attributes:
-        split: what they are to the study.
-        folder: of the study, or of an external cohort, with their volumes and slices.
-        label: by subject; these are predicted, in this order.
-        cohort: whose subjects they are.
-    """
-
-    split: Literal["test", "external"]
-    folder: StudyFolder
-    label: Mapping[str, int]
-    cohort: Cohort
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MemberPredictions:
-    """What members say of unseen subjects.
-
-    Attributes:
-        table: the columns of ``PREDICTION_COLUMNS``.
-        policies: a row per subject and member with an agent: how probable it is to tune each block
-            (``block_1`` is the first), in [0, 1]; empty where no member has an agent.
-        slices: a row per subject's slice and member that takes slices; empty without such members.
-    """
-
-    table: pd.DataFrame
-    policies: pd.DataFrame
-    slices: pd.DataFrame
 
 
 def predict_members(
@@ -88,7 +49,7 @@ def predict_members(
         progress: is given members done and their number.
     """
     shared = (inputs, evaluation, placement)
-    return _joined(on_members(_predict, tasks, shared, placement, progress))
+    return joined(on_members(_predict, tasks, shared, placement, progress))
 
 
 def on_members(
@@ -125,23 +86,6 @@ def on_members(
     return [fetch(reference) for reference in waiting]
 
 
-def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
-    """Write policies.csv beside the predictions; where there are none, no earlier one stays."""
-    _write_or_forget(policies, folder.ensembles / "policies.csv")
-
-
-def write_slices(slices: pd.DataFrame, folder: StudyFolder) -> None:
-    """Write slice_predictions.csv likewise."""
-    _write_or_forget(slices, folder.ensembles / "slice_predictions.csv")
-
-
-def _write_or_forget(table: pd.DataFrame, path: Path) -> None:
-    if table.empty:
-        path.unlink(missing_ok=True)
-    else:
-        write_table(table, path)
-
-
 def read_member(trial: Trial, inputs: TrialInputs) -> Network:
     """A finished trial's network of volumes with its weights, on the CPU."""
     config = trial.network_config
@@ -173,7 +117,7 @@ def _predict(
     device, precision = placement.device, trial.training_config.precision
     with memory_shortage_told(*memory_words(trial, unseen.folder.volumes, device, "predicts with")):
         if trial.takes_slices:
-            return _predict_slices(trial, unseen, inputs, device)
+            return predict_slices(trial, unseen, inputs, device)
         data = read_unseen(unseen, trial, device)
         network = read_member(trial, inputs).to(device)
         arrange(network, precision)
@@ -187,23 +131,6 @@ def _predict(
             precision=precision,
         )
     return _tables(trial, unseen, data, predictions, inputs.folder.read_trial(trial.id))
-
-
-def _predict_slices(
-    trial: Trial, unseen: Unseen, inputs: TrialInputs, device: str
-) -> MemberPredictions:
-    """Of a slice classifier behind the segmentation of its fold; a patient has the slices' mean."""
-    precision, facts = trial.training_config.precision, inputs.folder.read_trial(trial.id)
-    segmenter = load_segmenter(trial.needs[0], inputs.folder, device)
-    store = open_slices(unseen.folder.slices, trial)
-    data, rows = slices_to_classify(store, tuple(unseen.label), segmenter, unseen.label, device)
-    network = SliceClassifier()
-    load_weights(network, inputs.folder.weights(trial.id))
-    arrange(network.to(device), precision)
-    probability = classify(network, data, precision)[:, 0].tolist()
-    slices = classified_slices(trial, unseen.split, data, rows, probability)
-    table = by_patient(trial, slices, facts["weights"], facts["prior"])
-    return MemberPredictions(table, pd.DataFrame(), slices)
 
 
 def _tables(
@@ -229,7 +156,7 @@ def _tables(
     }
     table = pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
     policies = _policies(trial, table, predictions.tuned_probability)
-    return MemberPredictions(table, policies, pd.DataFrame())
+    return MemberPredictions(table, policies)
 
 
 def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd.DataFrame:
@@ -240,12 +167,3 @@ def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd
     policies = kept.join(pd.DataFrame(tuned, columns=named))
     policies.insert(5, "seed", trial.seed)
     return policies
-
-
-def _joined(done: Sequence[MemberPredictions]) -> MemberPredictions:
-    return MemberPredictions(
-        *(
-            pd.concat([getattr(one, name) for one in done], ignore_index=True)
-            for name in ("table", "policies", "slices")
-        )
-    )

@@ -9,7 +9,7 @@ from mgmt_ray.nets.build import build_any
 from mgmt_ray.orchestration.trial import TrialInputs, checkpoint_checksum
 from mgmt_ray.orchestration.warm_start import find_start, refuse_unfit_start
 from mgmt_ray.study.config import StudyConfig
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 
 def refuse_unfit_networks(study: StudyConfig, trials: Sequence[Trial], inputs: TrialInputs) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
@@ -20,6 +20,54 @@ from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.preprocess.store_plan import SubjectTask, plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import Made, make_volumes
+from mgmt_ray.study.config import StudyConfig
+from mgmt_ray.study.folder import StudyFolder
+
+
+class UnusableFiles(MgmtError):
+    """Files of some subjects cannot be used; what was made of the others is kept.
+
+    Attributes:
+        faults: by subject, in words.
+    """
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("\n".join(f"subject {name}: {fault}" for name, fault in faults.items()))
+        self.faults = dict(faults)
+
+
+def prepare_stores(
+    name: str,
+    cohort: Cohort,
+    study: StudyConfig,
+    folder: StudyFolder,
+    placement: Placement,
+    *,
+    augmented: bool = False,
+    verify: bool = False,
+) -> None:
+    """Bring the stores that a study's networks read of a cohort up to date, and say so.
+
+    Args:
+        name: what the lines begin with.
+        cohort: the study's own, or of subjects that are only predicted.
+        study: its networks, recipes and modalities.
+        folder: of the cohort's stores.
+        placement: with launcher "ray", Ray must be connected.
+        augmented: whether volumes are augmented, as those that train are.
+        verify: as of :func:`prepare_cohort`.
+
+    Raises:
+        UnusableFiles: of some subjects, once all others are done.
+    """
+    some = tuple(m for m in study.modalities if augmented or m in cohort.modalities)
+    recipe = study.recipe if augmented else study.recipe.model_copy(update={"rounds": 0})
+    if study.takes_volumes:
+        prepare_cohort(name, cohort, some, recipe, folder.volumes, placement, verify=verify)
+    if study.takes_slices:
+        prepare_slices(
+            f"{name} slices", cohort, some, study.slices, folder.slices, placement, verify=verify
+        )
 
 
 def prepare_cohort(
@@ -79,19 +127,20 @@ def prepare_volumes(
         How many subjects had something to be made.
 
     Raises:
-        MgmtError: files that cannot be used, each named, once all others are done; a full disk.
+        UnusableFiles: of some subjects, once all others are done.
+        CannotWrite: a full disk.
     """
     plan = plan_store(folder, cohort, modalities, recipe)
     tasks = plan.tasks
     if not plan.arrays:
         return 0
-    faults: list[str] = []
+    faults: dict[str, str] = {}
 
     def results() -> Iterator[tuple[str, dict[str, Made]]]:
         made_by_task = spread(_make, tasks, recipe, placement)
         for done, (task, made) in enumerate(made_by_task, start=1):
             if isinstance(made, MgmtError):
-                faults.append(f"subject {task.subject.id}: {made}")
+                faults[task.subject.id] = str(made)
             else:
                 yield task.subject.id, made
             step(done, len(tasks))
@@ -100,7 +149,7 @@ def prepare_volumes(
         for subject_id, made in results():
             writer.put(subject_id, made)
         if faults:
-            raise MgmtError("\n".join(faults))
+            raise UnusableFiles(faults)
     return len(tasks)
 
 
@@ -117,21 +166,22 @@ def prepare_slices(
     """Bring a slice store up to date, and say so; arguments as of :func:`prepare_cohort`.
 
     Raises:
-        MgmtError: files that cannot be used, each named, once all others are done; a full disk.
+        UnusableFiles: of some subjects, once all others are done.
+        CannotWrite: a full disk.
     """
     plan = plan_slice_store(folder, {m: slice_sources(cohort, m) for m in modalities}, recipe)
-    faults: list[str] = []
+    faults: dict[str, str] = {}
     if plan.modalities:
         with stage(name) as step, SliceWriter(plan) as writer:
             made = spread(_cut, plan.tasks, recipe, placement)
             for done, (task, slices) in enumerate(made, start=1):
                 if isinstance(slices, MgmtError):
-                    faults.append(f"{task.modality}: {slices}")
+                    faults[task.source.id] = f"{task.modality}: {slices}"
                 else:
                     writer.put(task, slices)
                 step(done, len(plan.tasks))
             if faults:
-                raise MgmtError("\n".join(faults))
+                raise UnusableFiles(faults)
     number = len(plan.tasks)
     say(f"{name}: {number} scans sliced anew" if number else f"{name}: up to date")
     if verify:

@@ -15,7 +15,7 @@ from mgmt_ray.splits.split import Split
 from mgmt_ray.statistics.planted import planted_verdict
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 
 def show_plan(
@@ -25,7 +25,7 @@ def show_plan(
     splits: Sequence[Split],
     trials: Sequence[Trial],
 ) -> None:
-    """Print each split's numbers and every trial with its state."""
+    """Print each split's numbers and every trial with its state, in the order of stages."""
     complete = {m: [s.id for s in cohort.subjects if m in s.scans] for m in study.modalities}
     for split in splits:
         numbers = f"test {len(split.test)}, training {len(split.training)}"
@@ -34,22 +34,41 @@ def show_plan(
         for modality, ids in complete.items():
             say(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
     finished = sum(folder.is_finished(t.id) for t in trials)
-    for trial in trials:
-        ended = "diverged" if folder.has_diverged(trial.id) else "finished"
-        state = ended if folder.is_finished(trial.id) else "to do"
-        say(f"{state:<8}  {trial.id}")
+    stages = sorted({trial.stage for trial in trials})
+    for stage in stages:
+        own = [trial for trial in trials if trial.stage == stage]
+        if len(stages) > 1:
+            after = f", after stage {stage}: classifiers take its masks" if stage else ""
+            say(f"stage {stage + 1} of {len(stages)}: {len(own)} trials{after}")
+        for trial in own:
+            ended = "diverged" if folder.has_diverged(trial.id) else "finished"
+            state = ended if folder.is_finished(trial.id) else "to do"
+            say(f"{state:<8}  {trial.id}")
     say(f"{len(trials)} trials, {finished} finished")
 
 
 def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:
-    """Print a line for each training whose loss was no longer a number."""
+    """Print a line for each training whose loss was no longer a number, or that finds no tumour."""
     for trial in trials:
+        if not trial.tells_methylation and _is_blind(folder, trial):
+            say(
+                f"trial {trial.id} finds no tumour in any validation slice, so that classifiers "
+                "get empty masks from it. Lower the rate of its segmentation, or train it longer."
+            )
         if folder.has_diverged(trial.id):
             message = folder.read_trial(trial.id)["message"]
             say(
                 f"trial {trial.id} diverged, so its hyper-parameters are not chosen: {message} "
                 "Or delete its folder to train it again."
             )
+
+
+def _is_blind(folder: StudyFolder, trial: Trial) -> bool:
+    """Whether a segmentation ended with weights, and with a Dice of 0 in every slice."""
+    if not folder.is_finished(trial.id) or folder.has_diverged(trial.id):
+        return False
+    slices = pd.read_csv(folder.trial(trial.id) / "slice_validation.csv")
+    return bool((slices["dice"] == 0).all())
 
 
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:

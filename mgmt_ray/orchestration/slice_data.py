@@ -11,41 +11,17 @@ import numpy as np
 import torch
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.nets.build import SegmentationConfig
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
 from mgmt_ray.nets.slice_classifier import SIDE
+from mgmt_ray.orchestration.segment import SeenTumour, Segmenter, see_tumour
 from mgmt_ray.preprocess.channels import classifier_channels
-from mgmt_ray.preprocess.histogram import StandardHistogram, learn_standard, normalise_slices
+from mgmt_ray.preprocess.histogram import learn_standard, normalise_slices
 from mgmt_ray.preprocess.rotate import ANGLES_DEGREES, rotate_images, rotated_versions
+from mgmt_ray.preprocess.slice_choice import rows_through_tumour
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.slices import SubjectSlices
-from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
-from mgmt_ray.training.checkpoint import load_weights
-from mgmt_ray.training.config import Precision
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.precision import arrange
-from mgmt_ray.training.segmentation_task import Overlap, overlap_of, predict_tumour
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Segmenter:
-    """A finished segmentation.
-
-    Attributes:
-        network: in evaluation mode, on its device.
-        standard: the scale of intensities that it was trained on.
-        precision: that it was trained in.
-    """
-
-    network: SegmentationNetwork
-    standard: StandardHistogram
-    precision: Precision
-
-    def probabilities(self, slices: SubjectSlices) -> torch.Tensor:
-        """Of tumour [slice, height, width], on its device."""
-        images = torch.from_numpy(normalise_slices(slices.images, self.standard, slices.id))
-        return predict_tumour(self.network, images, self.precision)
+from mgmt_ray.training.segmentation_task import Overlap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,11 +31,14 @@ class SliceRows:
     Attributes:
         rows: numbers of the rows.
         depths: of each slice in its scan.
-        overlap: of its predicted with its true tumour; None before there is a prediction.
+        annotated: whether each slice's true tumour is known.
+        overlap: of its predicted with its true tumour, which is empty where it is not known; None
+            before there is a prediction.
     """
 
     rows: np.ndarray
     depths: np.ndarray
+    annotated: np.ndarray
     overlap: Overlap | None = None
 
 
@@ -72,6 +51,7 @@ class SliceSets:
         validation: slices, unturned.
         training_rows: the unturned ones of those that train.
         validation_rows: all that validate.
+        store: that they are from.
         facts: what ``trial.json`` says of them.
     """
 
@@ -79,27 +59,8 @@ class SliceSets:
     validation: VolumeSet
     training_rows: SliceRows
     validation_rows: SliceRows
+    store: SliceStore
     facts: dict[str, Any]
-
-
-def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
-    """A finished segmentation trial's network, frozen.
-
-    Raises:
-        MgmtError: it has no weights, or they are unreadable.
-    """
-    facts = folder.read_trial(trial.id)
-    if facts["weights"] is None:
-        raise MgmtError(f"segmentation {trial.id} diverged, so there are no masks to classify by.")
-    config = trial.network_config
-    assert isinstance(config, SegmentationConfig)
-    network = SegmentationNetwork(config.width, config.shape)
-    load_weights(network, folder.weights(trial.id))
-    network.to(device).requires_grad_(False).eval()
-    precision = trial.training_config.precision
-    arrange(network, precision)
-    standard = StandardHistogram.from_json(facts["standard_histogram"])
-    return Segmenter(network, standard, precision)
 
 
 def segmentation_sets(
@@ -117,23 +78,34 @@ def segmentation_sets(
         MgmtError: a subject has no mask, or scans that cannot be normalised.
     """
     _refuse_missing_masks(store, [*train, *validation])
-    subjects = store.load(train)
-    standard = learn_standard({slices.id: slices.images for slices in subjects})
-    images, masks, ids = [], [], []
-    for slices in subjects:
-        normal = normalise_slices(slices.images, standard, slices.id)
-        turned, turned_masks = rotated_versions(normal, slices.masks)
+    standard = learn_standard((s.id, s.images[s.of_brain]) for s in _one_by_one(store, train))
+
+    def through_tumour(slices: SubjectSlices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = rows_through_tumour(slices.masks, store.recipe)
+        normal = normalise_slices(slices.images, standard, slices.id, slices.of_brain)
+        return normal[rows], slices.masks[rows], slices.depths[rows]
+
+    images, masks, ids, depths = [], [], [], []
+    for slices in _one_by_one(store, train):
+        normal, outlines, at = through_tumour(slices)
+        turned, turned_masks = rotated_versions(normal, outlines)
         images.append(turned.reshape(-1, *normal.shape[1:]).astype(np.float16))
         masks.append(turned_masks.reshape(-1, *normal.shape[1:]))
+        depths.append(at)
         ids += [slices.id] * len(images[-1])
-    seen = store.load(validation)
-    unturned = [normalise_slices(s.images, standard, s.id).astype(np.float16) for s in seen]
-    seen_masks = np.concatenate([slices.masks for slices in seen])
+    unturned, unturned_masks, seen_ids, seen_depths = [], [], [], []
+    for slices in _one_by_one(store, validation):
+        normal, outlines, at = through_tumour(slices)
+        unturned.append(normal.astype(np.float16))
+        unturned_masks.append(outlines)
+        seen_depths.append(at)
+        seen_ids += [slices.id] * len(at)
     return SliceSets(
         _set(images, np.concatenate(masks), ids, device),
-        _set(unturned, seen_masks, _ids(seen), device),
-        _unturned([slices.depths for slices in subjects], len(ANGLES_DEGREES)),
-        _unturned([slices.depths for slices in seen], 1),
+        _set(unturned, np.concatenate(unturned_masks), seen_ids, device),
+        _unturned(depths, len(ANGLES_DEGREES)),
+        _unturned(seen_depths, 1),
+        store,
         {"standard_histogram": standard.to_json()},
     )
 
@@ -158,22 +130,19 @@ def classification_sets(
         label: by subject.
         device: as torch names it.
     """
-    channels, ids, depths, counted = [], [], [], []
+    channels, ids, found = [], [], []
     for slices in _one_by_one(store, tuple(train)):
-        normal = normalise_slices(slices.images, own.standard, slices.id)
-        probabilities = train[slices.id].probabilities(slices)
-        counted.append(overlap_of(probabilities, slices.masks))
-        depths.append(slices.depths)
-        tumour = probabilities.cpu().numpy()
+        seen = see_tumour(slices, train[slices.id], own, store.recipe)
         for angle in ANGLES_DEGREES:
-            turned = rotate_images(normal, angle), rotate_images(tumour, angle)
+            turned = rotate_images(seen.images, angle), rotate_images(seen.tumour, angle)
             channels.append(classifier_channels(*turned, SIDE).astype(np.float16))
-        ids += [slices.id] * (len(ANGLES_DEGREES) * len(normal))
+        ids += [slices.id] * (len(ANGLES_DEGREES) * len(seen.depths))
+        found.append(seen)
     labels = np.array([label[subject] for subject in ids], np.float32)
     training = _set(channels, labels, ids, device)
-    rows = _unturned(depths, len(ANGLES_DEGREES), counted)
+    rows = _classified(found, len(ANGLES_DEGREES))
     unseen, unseen_rows = slices_to_classify(store, validation, own, label, device)
-    return SliceSets(training, unseen, rows, unseen_rows, {})
+    return SliceSets(training, unseen, rows, unseen_rows, store, {})
 
 
 def slices_to_classify(
@@ -184,16 +153,14 @@ def slices_to_classify(
     device: str,
 ) -> tuple[VolumeSet, SliceRows]:
     """The unturned slices of subjects that the fold's segmentation did not train on."""
-    channels, depths, counted, subjects = [], [], [], []
+    channels, found, subjects = [], [], []
     for slices in _one_by_one(store, ids):
-        normal = normalise_slices(slices.images, own.standard, slices.id)
-        tumour = own.probabilities(slices)
-        counted.append(overlap_of(tumour, slices.masks))
-        channels.append(classifier_channels(normal, tumour.cpu().numpy(), SIDE).astype(np.float16))
-        depths.append(slices.depths)
-        subjects += [slices.id] * len(normal)
+        seen = see_tumour(slices, own, own, store.recipe)
+        channels.append(classifier_channels(seen.images, seen.tumour, SIDE).astype(np.float16))
+        subjects += [slices.id] * len(seen.depths)
+        found.append(seen)
     labels = np.array([label[subject] for subject in subjects], np.float32)
-    return _set(channels, labels, subjects, device), _unturned(depths, 1, counted)
+    return _set(channels, labels, subjects, device), _classified(found, 1)
 
 
 def open_slices(folder: Path, trial: Trial) -> SliceStore:
@@ -202,35 +169,34 @@ def open_slices(folder: Path, trial: Trial) -> SliceStore:
     return SliceStore(folder, modality)
 
 
-def _unturned(
-    depths: Sequence[np.ndarray], num_versions: int, counted: Sequence[Overlap] = ()
-) -> SliceRows:
-    """The unturned slices of a set in which a subject's versions follow one another.
+def _unturned(depths: Sequence[np.ndarray], num_versions: int) -> SliceRows:
+    """The unturned slices, all annotated, of a set in which a subject's versions follow each other.
 
     Args:
         depths: by subject, in the set's order.
         num_versions: of each subject's slices; 1 if they were not turned.
-        counted: pixels by subject.
     """
     before = ANGLES_DEGREES.index(0.0) if num_versions > 1 else 0
     rows, start = [], 0
     for own in depths:
         rows.append(start + before * len(own) + np.arange(len(own)))
         start += num_versions * len(own)
+    every = np.concatenate(depths)
+    return SliceRows(np.concatenate(rows), every, np.ones(len(every), bool))
+
+
+def _classified(found: Sequence[SeenTumour], num_versions: int) -> SliceRows:
+    """The same of slices whose tumour was predicted."""
+    plain = _unturned([seen.depths for seen in found], num_versions)
+    annotated = np.repeat([s.annotated for s in found], [len(s.depths) for s in found])
     names = ("shared", "predicted", "tumour")
-    overlap = [np.concatenate([getattr(c, name) for c in counted]) for name in names if counted]
-    return SliceRows(
-        np.concatenate(rows), np.concatenate(depths), Overlap(*overlap) if counted else None
-    )
+    pixels = (np.concatenate([getattr(seen.overlap, n) for seen in found]) for n in names)
+    return SliceRows(plain.rows, plain.depths, annotated, Overlap(*pixels))
 
 
 def _one_by_one(store: SliceStore, ids: Sequence[str]) -> Iterator[SubjectSlices]:
     for subject in ids:
         yield from store.load((subject,))
-
-
-def _ids(subjects: Sequence[SubjectSlices]) -> list[str]:
-    return [slices.id for slices in subjects for _ in slices.depths]
 
 
 def _set(rows: list[np.ndarray], labels: np.ndarray, ids: list[str], device: str) -> VolumeSet:

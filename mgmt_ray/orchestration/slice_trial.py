@@ -10,20 +10,22 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig
-from mgmt_ray.orchestration.record import Tables
+from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.orchestration.segment import Segmenter, load_segmenter
+from mgmt_ray.orchestration.segmentation_table import measured_scans
 from mgmt_ray.orchestration.slice_data import (
-    Segmenter,
     SliceRows,
     SliceSets,
     classification_sets,
-    load_segmenter,
     open_slices,
     segmentation_sets,
 )
+from mgmt_ray.orchestration.trial_folder import Tables
+from mgmt_ray.preprocess.histogram import StandardHistogram
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.parts import deal_parts
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged
 from mgmt_ray.training.tasks import make_task
@@ -80,8 +82,9 @@ def slice_tables(
 ) -> Tables:
     """A row per slice that validates, and per unturned slice that trains.
 
-    Of a segmentation pixels and Dice; of a classifier probabilities too, and ``validation.csv``
-    with their means by patient.
+    Of a segmentation pixels and Dice, and of one that leaves out nobody ``segmentations.csv`` with
+    a row per scan; of a classifier probabilities too, and ``validation.csv`` with their means by
+    patient.
 
     Args:
         trial: of either stage.
@@ -105,21 +108,47 @@ def slice_tables(
         else:
             table = _with_overlap(slice_table(trial, split, data.subjects, rows), own)
         tables[f"slice_{split}.csv"] = table
+    if isinstance(network, SegmentationNetwork) and trial.part is None:
+        tables["segmentations.csv"] = _segmented_scans(trial, sets, network)
     if prior is not None:
         patients = by_patient(trial, tables["slice_validation.csv"], checksum, prior)
         tables["validation.csv"] = patients
     return {name: _rows(table) for name, table in tables.items()}
 
 
+def _segmented_scans(trial: Trial, sets: SliceSets, network: SegmentationNetwork) -> pd.DataFrame:
+    """A row per scan that trained or validated, segmented whole with the kept weights."""
+    standard = StandardHistogram.from_json(sets.facts["standard_histogram"])
+    segmenter = Segmenter(network.eval(), standard, trial.training_config.precision)
+    whose = {"train": sets.training.subjects, "validation": sets.validation.subjects}
+    rows = [
+        row
+        for split, subjects in whose.items()
+        for row, _ in measured_scans(
+            trial, segmenter, sets.store, [*dict.fromkeys(subjects)], split
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
 def classified_slices(
     trial: Trial, split: str, data: VolumeSet, rows: SliceRows, probability: Sequence[float]
 ) -> pd.DataFrame:
-    """A row per slice: probability and label of methylation, and how well its tumour was found."""
+    """A row per slice: probability and label of methylation, and how well its tumour was found.
+
+    Where nobody outlined the tumour, what follows from an outline is missing.
+    """
     table = slice_table(trial, split, data.subjects, rows)
     table["probability"] = probability
     table["label"] = data.labels.int().tolist()
     assert rows.overlap is not None
-    return _with_overlap(table, rows.overlap.columns)
+    table = _with_overlap(table, rows.overlap.columns)
+    if rows.annotated.all():
+        return table
+    table = table.astype({"shared_pixels": "Int64", "tumour_pixels": "Int64"})
+    for name in ("shared_pixels", "tumour_pixels", "dice"):
+        table[name] = table[name].where(rows.annotated)
+    return table
 
 
 def slice_table(trial: Trial, split: str, subjects: Sequence[str], rows: SliceRows) -> pd.DataFrame:

@@ -23,6 +23,7 @@ def spread(
     shared: Any,
     placement: Placement,
     cpus: float = 1,
+    gpus: float = 0,
 ) -> Iterator[tuple[Item, Result]]:
     """Yield ``(item, function(item, shared))`` as they are done, in any order.
 
@@ -32,12 +33,13 @@ def spread(
         shared: the second argument of all.
         placement: with launcher "ray", Ray must be connected.
         cpus: cores that one call takes.
+        gpus: GPUs, or the fraction of one, likewise.
     """
     if placement.launcher == "in-process":
         for item in items:
             yield item, function(item, shared)
         return
-    remote = ray.remote(function).options(num_cpus=cpus, max_retries=placement.max_failures)
+    remote = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=placement.max_failures)
     limit = WAITING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     left = list(reversed(items))
     running: dict[ray.ObjectRef, Item] = {}

@@ -15,23 +15,24 @@ from mgmt_ray.orchestration.cohorts import Selected, select_cohorts, show_cohort
 from mgmt_ray.orchestration.comparisons import gather_comparisons, refuse_unfit_comparisons
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
+from mgmt_ray.orchestration.mask_effect import measure_mask_effect
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.preflight import refuse_unfit_networks
-from mgmt_ray.orchestration.prepare import prepare_cohort, prepare_slices
+from mgmt_ray.orchestration.prepare import prepare_stores
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.provenance import provenance
 from mgmt_ray.orchestration.show import show_diverged, show_results
 from mgmt_ray.orchestration.trial import TrialInputs, trial_files
 from mgmt_ray.orchestration.trials import run_trials, watched
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
-from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.cohort import write_cohort_figures
 from mgmt_ray.report.html import write_report
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, write_splits
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial, make_plan
+from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking import Tracker, local_store
 
 
@@ -58,7 +59,8 @@ def select(job: Job) -> Selected:
 def draw_cohort(job: Job, selected: Selected) -> None:
     """Draw what was seen of the files, and the augmentations of a few subjects."""
     root, study = job.folder.root, job.study
-    for path in write_cohort_figures(root, selected.cohort, study.recipe, study.modalities):
+    recipe = study.recipe if study.takes_volumes else None
+    for path in write_cohort_figures(root, selected.cohort, recipe, study.modalities):
         say(f"figure: {path}")
 
 
@@ -70,40 +72,14 @@ def prepare(job: Job, selected: Selected, *, verify: bool = True) -> None:
         selected: its cohorts.
         verify: whether every voxel is compared with its checksum.
     """
-    study, own = job.study, job.study.modalities
-    _prepare_stores(job, "prepare", selected.cohort, own, job.folder, study.recipe, verify=verify)
-    plain = study.recipe.model_copy(update={"rounds": 0})
-    for name, cohort in selected.external.items():
-        some = tuple(m for m in own if m in cohort.modalities)
-        folder = job.folder.external(name)
-        _prepare_stores(job, f"prepare {name}", cohort, some, folder, plain, verify=verify)
-    gather_comparisons(study, selected.cohort, job.folder, job.placement)
-
-
-def _prepare_stores(
-    job: Job,
-    name: str,
-    cohort: Cohort,
-    modalities: tuple[str, ...],
-    folder: StudyFolder,
-    recipe: RecipeConfig,
-    *,
-    verify: bool,
-) -> None:
-    """The stores that the study's networks read of one cohort."""
     study, placement = job.study, job.placement
-    if study.takes_volumes:
-        prepare_cohort(name, cohort, modalities, recipe, folder.volumes, placement, verify=verify)
-    if study.takes_slices:
-        prepare_slices(
-            f"{name} slices",
-            cohort,
-            modalities,
-            study.slices,
-            folder.slices,
-            placement,
-            verify=verify,
-        )
+    prepare_stores(
+        "prepare", selected.cohort, study, job.folder, placement, augmented=True, verify=verify
+    )
+    for name, cohort in selected.external.items():
+        folder = job.folder.external(name)
+        prepare_stores(f"prepare {name}", cohort, study, folder, placement, verify=verify)
+    gather_comparisons(study, selected.cohort, job.folder, placement)
 
 
 def split_cohort(job: Job, cohort: Cohort) -> tuple[Split, ...]:
@@ -160,12 +136,16 @@ def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
 def ensemble(
     job: Job, trials: Sequence[Trial], inputs: TrialInputs, external: Mapping[str, Cohort]
 ) -> None:
-    """Open the test set for the chosen models, then the external cohorts; write the results."""
+    """Open the test set for the chosen models, then the external cohorts; write the results.
+
+    Where the study names segmentations, test subjects are predicted with their other mask too.
+    """
     study, placement = job.study, job.placement
     comparisons = gather_comparisons(study, inputs.cohort, job.folder, placement)
     with stage("ensemble") as step:
         if not run_ensemble(trials, inputs, study.evaluation, placement, step, comparisons):
             say("ensemble: up to date")
+    measure_mask_effect(trials, inputs, study, placement)
     for name, cohort in external.items():
         with stage(f"predict {name}") as step:
             if not predict_external(

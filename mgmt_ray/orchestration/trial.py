@@ -16,13 +16,11 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_any
 from mgmt_ray.orchestration.memory import memory_words
-from mgmt_ray.orchestration.record import (
+from mgmt_ray.orchestration.record import TrialRecord, resume, save
+from mgmt_ray.orchestration.trial_folder import (
     Tables,
-    TrialRecord,
     finish,
     finish_diverged,
-    resume,
-    save,
     scaling,
     sizes,
     write_rows,
@@ -33,7 +31,7 @@ from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World

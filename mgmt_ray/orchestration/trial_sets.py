@@ -12,13 +12,14 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import AnyNetwork
-from mgmt_ray.orchestration.record import Tables, TrialRecord, prior, validation_rows
+from mgmt_ray.orchestration.record import TrialRecord
 from mgmt_ray.orchestration.slice_data import SliceSets
 from mgmt_ray.orchestration.slice_trial import load_slices, slice_tables
+from mgmt_ray.orchestration.trial_folder import Tables, prior, validation_rows
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.splits.split import Split, label_by_training, refuse_torn_persons
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.config import SegmentationTraining, TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet, volume_set
 from mgmt_ray.training.loop import prepare_training_rows

@@ -19,7 +19,7 @@ from mgmt_ray.orchestration.placement import Placement, launches, slots
 from mgmt_ray.orchestration.progress import Step
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.distributed import World
 
 DRIVER_MEMORY = 2**20

@@ -19,7 +19,7 @@ from mgmt_ray.orchestration.slice_trial import without_part
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import WEIGHTS
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 ARCHITECTURE = ("kind", "depth", "width", "agent_depth", "agent_width", "covariates")
 """Keys of a network in which a trial and the one that it starts from are alike."""

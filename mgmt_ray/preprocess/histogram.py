@@ -5,12 +5,12 @@ Transactions on Medical Imaging 19 (2000) 143-150. Landmarks are the deciles bet
 99th percentile (their method L4 with the percentages of Chen et al. 2020). Each training image's
 landmarks are first mapped so that its 1st percentile is 0 and its 99th is 1; their mean is the
 standard scale. An image is all slices of one subject and modality together; only its valued
-(non-zero) voxels count.
+(non-zero) voxels count, and of these, where some slices are there by a mask's say, those of brain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ class StandardHistogram:
         images: Shaped[np.ndarray, "slice height width"],
         valued: Bool[np.ndarray, "slice height width"],
         subject: str,
+        of_brain: Bool[np.ndarray, " slice"] | None = None,
     ) -> Float64[np.ndarray, "slice height width"]:
         """Bring one subject's images onto the standard scale.
 
@@ -75,6 +76,7 @@ class StandardHistogram:
             images: of one subject and modality, together.
             valued: where they have a value.
             subject: for messages.
+            of_brain: the slices whose landmarks count; None for all.
 
         Returns:
             Intensities of about 0 to 1; exactly 0 where not valued. A valued voxel may be 0 too.
@@ -83,7 +85,8 @@ class StandardHistogram:
             MgmtError: the images have too few voxels or grey levels.
         """
         values = images[valued].astype(np.float64)
-        own, which = np.unique(_landmarks(values, subject), return_inverse=True)
+        counted = values if of_brain is None else values[_of(of_brain, valued)]
+        own, which = np.unique(_landmarks(counted, subject), return_inverse=True)
         standard = np.bincount(which, self.landmarks) / np.bincount(which)
         slopes = np.diff(standard) / np.diff(own)
         segment = np.clip(np.searchsorted(own, values, side="right") - 1, 0, len(slopes) - 1)
@@ -93,33 +96,42 @@ class StandardHistogram:
 
 
 def learn_standard(
-    images: Mapping[str, Shaped[np.ndarray, "_ height width"]],
+    images: Iterable[tuple[str, Shaped[np.ndarray, "_ height width"]]],
 ) -> StandardHistogram:
     """Learn a standard scale from the valued (non-zero) voxels of training subjects.
 
     Args:
-        images: by subject its slices of one modality; of a fold's training subjects **only**. Each
-            subject weighs the same, however many slices it has.
+        images: subjects and their slices of one modality, one after another, so that they need not
+            be held together; of a fold's training subjects **only**. Each subject weighs the same,
+            however many slices it has.
 
     Raises:
         MgmtError: a subject's images have too few voxels or one grey level only.
     """
-    assert images, "a standard histogram of nobody"
-    ids = sorted(images)
-    mapped = []
-    for subject in ids:
-        valued = images[subject] != 0
-        own = _landmarks(images[subject][valued].astype(np.float64), subject)
-        mapped.append((own - own[0]) / (own[-1] - own[0]))
-    return StandardHistogram(tuple(np.mean(mapped, axis=0).tolist()), tuple(ids))
+    mapped = {}
+    for subject, own_images in images:
+        assert subject not in mapped, f"{subject} twice"
+        own = _landmarks(own_images[own_images != 0].astype(np.float64), subject)
+        mapped[subject] = (own - own[0]) / (own[-1] - own[0])
+    assert mapped, "a standard histogram of nobody"
+    ids = sorted(mapped)  # the mean must not depend on the order of adding
+    landmarks = np.mean([mapped[subject] for subject in ids], axis=0)
+    return StandardHistogram(tuple(landmarks.tolist()), tuple(ids))
 
 
 def z_score(
     images: Shaped[np.ndarray, "slice height width"],
     valued: Bool[np.ndarray, "slice height width"],
     subject: str,
+    of_brain: Bool[np.ndarray, " slice"] | None = None,
 ) -> Float32[np.ndarray, "slice height width"]:
     """Shift and scale one subject's valued voxels to mean 0 and deviation 1.
+
+    Args:
+        images: of one subject and modality, together.
+        valued: where they have a value.
+        subject: for messages.
+        of_brain: the slices whose mean and deviation these are; None for all.
 
     Returns:
         The scores; exactly 0 where not valued.
@@ -128,15 +140,19 @@ def z_score(
         MgmtError: there is no valued voxel, or all have one value.
     """
     values = images[valued].astype(np.float64)
-    if not values.size or values.min() == values.max():
+    counted = values if of_brain is None else values[_of(of_brain, valued)]
+    if not counted.size or counted.min() == counted.max():
         raise _unusable(subject, "its valued voxels have no two different intensities")
     scores = np.zeros(images.shape, np.float32)
-    scores[valued] = (values - values.mean()) / values.std()
+    scores[valued] = (values - counted.mean()) / counted.std()
     return scores
 
 
 def normalise_slices(
-    images: Float32[np.ndarray, "slice height width"], standard: StandardHistogram, subject: str
+    images: Float32[np.ndarray, "slice height width"],
+    standard: StandardHistogram,
+    subject: str,
+    of_brain: Bool[np.ndarray, " slice"] | None = None,
 ) -> Float32[np.ndarray, "slice height width"]:
     """Match one subject's slices to a standard scale, then take z-scores over valued voxels.
 
@@ -144,15 +160,24 @@ def normalise_slices(
         images: the scan's own intensities, 0 where it has no value; of one subject, together.
         standard: learnt from the fold's training subjects.
         subject: for messages.
+        of_brain: the slices that landmarks, mean and deviation are of; None for all.
 
     Returns:
-        Mean 0 and deviation 1 over valued voxels; the background is exactly 0.
+        Mean 0 and deviation 1 over valued voxels of these slices; the background is exactly 0.
 
     Raises:
         MgmtError: the images have too few voxels or grey levels.
     """
     valued = images != 0
-    return z_score(standard.apply(images, valued, subject), valued, subject)
+    matched = standard.apply(images, valued, subject, of_brain)
+    return z_score(matched, valued, subject, of_brain)
+
+
+def _of(
+    of_brain: Bool[np.ndarray, " slice"], valued: Bool[np.ndarray, "slice height width"]
+) -> Bool[np.ndarray, " voxel"]:
+    """Which of the valued voxels lie in slices of brain."""
+    return np.repeat(of_brain, np.count_nonzero(valued, axis=(1, 2)))
 
 
 def _landmarks(values: Float64[np.ndarray, " voxel"], subject: str) -> np.ndarray:

@@ -90,9 +90,10 @@ class Inspection:
 
 def inspection_key(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[int]) -> str:
     """What an inspection depends on; nothing is read."""
+    files = {**({"mask": subject.mask} if subject.mask else {}), **subject.scans}
     states = {
         name: [str(path), asdict(source_of(path)) if path.exists() else None]
-        for name, path in (("mask", subject.mask), *subject.scans.items())
+        for name, path in files.items()
     }
     window: list[Any] = []
     if isinstance(recipe, RecipeConfig):
@@ -105,7 +106,7 @@ def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[i
     """Read every file of a subject whole and list all that is wrong.
 
     Args:
-        subject: as a reader found it.
+        subject: as a reader found it; without a mask its scans are looked at alone.
         recipe: whose window must hold the tumour; of slices, which are cut around the brain, the
             whole scan.
         mask_labels: that a mask may have beside 0.
@@ -119,10 +120,11 @@ def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[i
 
     key = inspection_key(subject, recipe, mask_labels)
     mask = None
-    try:
-        mask = _sound_mask(subject.mask, recipe, mask_labels)
-    except BadScan as error:
-        note(error, subject.mask)
+    if subject.mask is not None:
+        try:
+            mask = _sound_mask(subject.mask, recipe, mask_labels)
+        except BadScan as error:
+            note(error, subject.mask)
     hashes: dict[str, str] = {}
     views: list[View] = []
     for modality, path in subject.scans.items():
@@ -132,7 +134,7 @@ def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[i
             hashes[modality] = voxel_hash(scan)
             _refuse_twin(hashes, modality, path)
             if mask is not None:
-                voxels = _on_grid_of(mask, scan, path, subject.mask, recipe)
+                voxels = _on_grid_of(mask, scan, path, subject.required_mask, recipe)
                 views.append(_view(modality, path, voxels, mask.voxels > 0))
         except BadScan as error:
             note(error, path, modality)

@@ -1,9 +1,10 @@
 """The slice store: one file per subject and modality, and an index of those that belong together.
 
 ``FLAIR/S1-<key>.npz`` holds the images (float32) and masks (uint8) [slice, height, width] of one
-subject with a ``row`` that tells what they are. The key is part of its name, so slices by another
-recipe or from other scans are another file, and a file is complete or not there. ``FLAIR.json``,
-the index, is written when all subjects of a modality are there; only then can a
+subject, which slices are ``of_brain``, the given mask on the scan's own grid (``outline``, bits;
+empty without a mask), and a ``row`` that tells what they are. The key is part of its name, so
+slices by another recipe or from other scans are another file, and a file is complete or not there.
+``FLAIR.json``, the index, is written when all subjects of a modality are there; only then can a
 :class:`SliceStore` be opened. Subjects differ in their number of slices, so there is no one array.
 """
 
@@ -11,103 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mgmt_ray.base import MgmtError, fingerprint, write_aside
-from mgmt_ray.preprocess.index import Source
-from mgmt_ray.preprocess.slices import Frame, SubjectSlices
-
-FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class SliceRow:
-    """What one subject's file holds.
-
-    Attributes:
-        id: the subject's.
-        key: what the slices were made from and how; equal keys mean equal slices.
-        checksum: SHA-256 of the voxels and of where they belong.
-        depths: of each slice in the scan.
-        frame: where the slices lie in the scan.
-        annotated: whether there was a mask.
-        image: the scan that was read.
-        mask: the mask that was read; None where there was none.
-    """
-
-    id: str
-    key: str
-    checksum: str
-    depths: tuple[int, ...]
-    frame: Frame
-    annotated: bool
-    image: Source
-    mask: Source | None
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> SliceRow:
-        """Read back what :func:`dataclasses.asdict` made; KeyError or TypeError if it did not."""
-        frame: dict[str, Any] = {
-            name: tuple(entry) if isinstance(entry, list) else entry
-            for name, entry in value["frame"].items()
-        }
-        return cls(
-            id=value["id"],
-            key=value["key"],
-            checksum=value["checksum"],
-            depths=tuple(value["depths"]),
-            frame=Frame(**frame),
-            annotated=value["annotated"],
-            image=Source(**value["image"]),
-            mask=Source(**value["mask"]) if value["mask"] else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SliceIndex:
-    """All slices of one modality.
-
-    Attributes:
-        modality: of all of them.
-        rows: one per subject, sorted by id.
-        recipe: as it was given, for the reader; the rows' keys decide what is up to date.
-        target: fingerprint of all subjects and keys.
-    """
-
-    modality: str
-    rows: tuple[SliceRow, ...]
-    recipe: Mapping[str, Any]
-    target: str
-
-    @property
-    def checksum(self) -> str:
-        """Fingerprint of every voxel and of what it belongs to; not of when it was made."""
-        return fingerprint([self.modality, [[row.id, row.checksum] for row in self.rows]])
-
-    def to_json(self) -> dict[str, Any]:
-        """For the index file; :meth:`from_json` reads it back."""
-        return {
-            "format": FORMAT,
-            "modality": self.modality,
-            "axes": "slice, height, width",
-            "num_slices": sum(len(row.depths) for row in self.rows),
-            "checksum": self.checksum,
-            "target": self.target,
-            "recipe_fingerprint": fingerprint(self.recipe),
-            "recipe": self.recipe,
-            "subjects": [asdict(row) for row in self.rows],
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> SliceIndex:
-        """Read back what :meth:`to_json` made; KeyError or TypeError where it did not."""
-        rows = tuple(SliceRow.from_json(row) for row in value["subjects"])
-        return cls(value["modality"], rows, value["recipe"], value["target"])
+from mgmt_ray.base import MgmtError, parse, write_aside
+from mgmt_ray.preprocess.slice_index import (
+    SliceRow,
+    read_slice_index,
+    slice_index_path,
+    slice_path,
+)
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.slices import SubjectSlices
 
 
 class SliceStore:
@@ -117,6 +37,7 @@ class SliceStore:
         rows: by subject what there is, known without reading a voxel.
         ids: of its subjects, sorted.
         checksum: of all voxels and what they belong to.
+        recipe: by which they were cut, and by which those through the tumour are chosen.
 
     Raises:
         MgmtError: there are none yet.
@@ -133,6 +54,7 @@ class SliceStore:
         self.rows: Mapping[str, SliceRow] = {row.id: row for row in index.rows}
         self.ids = tuple(self.rows)
         self.checksum = index.checksum
+        self.recipe = parse(SliceRecipe, index.recipe, str(slice_index_path(folder, modality)))
         self._folder = folder
 
     def load(self, subject_ids: Sequence[str]) -> tuple[SubjectSlices, ...]:
@@ -164,11 +86,13 @@ class SliceStore:
         path = slice_path(self._folder, self.modality, row.id, row.key)
         try:
             with np.load(path) as file:
-                images, masks = file["images"], file["masks"]
+                images, masks, bits = file["images"], file["masks"], file["outline"]
+                of_brain = file["of_brain"]
+            outline = _unpacked(bits, row.frame.scan_shape) if row.annotated else None
         except Exception as error:  # a damaged file makes zipfile and NumPy raise about anything
             raise _changed(path, row.id) from error
         depths = np.array(row.depths, np.int64)
-        slices = SubjectSlices(row.id, images, masks, depths, row.frame, row.annotated)
+        slices = SubjectSlices(row.id, images, masks, depths, row.frame, outline, of_brain)
         if slices_checksum(slices) != row.checksum:
             raise _changed(path, row.id)
         return slices
@@ -177,40 +101,12 @@ class SliceStore:
 def slices_checksum(slices: SubjectSlices) -> str:
     """SHA-256 (hexadecimal) of all that a subject's slices say, and of whom."""
     where = [slices.id, slices.depths.tolist(), asdict(slices.frame), slices.annotated]
-    kinds = [[str(a.dtype), a.shape] for a in (slices.images, slices.masks)]
+    arrays = (slices.images, slices.masks, _packed(slices.outline), slices.of_brain)
+    kinds = [[str(a.dtype), a.shape] for a in arrays]
     digest = hashlib.sha256(json.dumps([where, kinds]).encode())
-    for array in (slices.images, slices.masks):
+    for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def slice_path(folder: Path, modality: str, subject: str, key: str) -> Path:
-    """One subject's file."""
-    return folder / modality / f"{subject}-{key[:12]}.npz"
-
-
-def slice_index_path(folder: Path, modality: str) -> Path:
-    """The index of a modality's finished slices."""
-    return folder / f"{modality}.json"
-
-
-def read_slice_index(folder: Path, modality: str) -> SliceIndex | None:
-    """The index in place; None where there is none of this format.
-
-    Raises:
-        MgmtError: the file is not an index.
-    """
-    path = slice_index_path(folder, modality)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return SliceIndex.from_json(value) if value["format"] == FORMAT else None
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise MgmtError(
-            f"{path}: not an index of slices ({error}). Delete it and run "
-            "`mgmt-ray prepare STUDY` again."
-        ) from error
 
 
 def write_slices(path: Path, slices: SubjectSlices, row: SliceRow) -> None:
@@ -220,10 +116,17 @@ def write_slices(path: Path, slices: SubjectSlices, row: SliceRow) -> None:
         CannotWrite: the disk is full or forbidden.
     """
     told = np.frombuffer(json.dumps(asdict(row), allow_nan=False).encode(), np.uint8)
+    arrays = {
+        "images": slices.images,
+        "masks": slices.masks,
+        "outline": _packed(slices.outline),
+        "of_brain": slices.of_brain,
+        "row": told,
+    }
 
     def write(aside: Path) -> None:
         with aside.open("wb") as file:
-            np.savez(file, allow_pickle=False, images=slices.images, masks=slices.masks, row=told)
+            np.savez(file, allow_pickle=False, **arrays)
 
     write_aside(path, write)
 
@@ -235,6 +138,15 @@ def read_row(path: Path) -> SliceRow | None:
             return SliceRow.from_json(json.loads(file["row"].tobytes()))
     except Exception:  # as in SliceStore: what is wrong does not matter, it is made again
         return None
+
+
+def _packed(outline: np.ndarray | None) -> np.ndarray:
+    """A mask's bits in bytes; nothing for none."""
+    return np.zeros(0, np.uint8) if outline is None else np.packbits(outline)
+
+
+def _unpacked(bits: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    return np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool)
 
 
 def _changed(path: Path, subject: str) -> MgmtError:

@@ -1,28 +1,28 @@
-"""One subject's axial slices: through the tumour, or through all of the brain (Chen et al. 2020).
+"""One subject's axial slices through all of the brain (Chen et al. 2020).
 
 Unlike the volumes of the 3-D recipe, slices keep the whole brain, since a network has to find the
 tumour in them. They keep the scan's own intensities: what is learnt from training subjects, like a
-standard histogram, cannot be stored for all folds. Depth is not shrunk.
+standard histogram, cannot be stored for all folds. Depth is not shrunk. A mask decides nothing but
+that slices with tumour are there however small their brain is, and these do not count when
+intensities are normalised, so scans with and without a mask look alike. ``slice_choice`` chooses
+the slices through the tumour.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from mgmt_ray.cohort.check import check_grid
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan
+from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan, Kind
 from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.preprocess.slice_frame import Frame, Spacing, sum_blocks, window_of
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.spatial import bounding_box, resample
-
-Spacing: TypeAlias = tuple[float, ...]
-"""Millimetres between voxels along depth, height and width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +32,6 @@ class SliceSource:
     id: str
     image: Path
     mask: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Where slices lie in their scan.
-
-    Attributes:
-        scan_shape: depth, height, width of the mask's grid (the scan's, where there is no mask).
-        top: row of the scan where the slices begin; negative where they are padded.
-        left: the same for columns.
-        shrink: voxels of the scan along each edge of a slice's voxel.
-        spacing_mm: between slices, and between a slice's voxels along height and width.
-    """
-
-    scan_shape: tuple[int, int, int]
-    top: int
-    left: int
-    shrink: int
-    spacing_mm: Spacing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +44,9 @@ class SubjectSlices:
         masks: 1 tumour, 0 all else; all 0 if not annotated.
         depths: of each slice in the scan.
         frame: where they lie in the scan.
-        annotated: whether there was a mask.
+        outline: the given tumour on the scan's own grid; None if not annotated.
+        of_brain: which slices hold enough brain. Intensities are normalised by these alone: the
+            others are there because a mask says so, and a scan without one has not got them.
     """
 
     id: str
@@ -71,13 +54,25 @@ class SubjectSlices:
     masks: UInt8[np.ndarray, "slice height width"]
     depths: Int64[np.ndarray, " slice"]
     frame: Frame
-    annotated: bool
+    outline: Bool[np.ndarray, "depth rows columns"] | None
+    of_brain: Bool[np.ndarray, " slice"]
+
+    @property
+    def annotated(self) -> bool:
+        """Whether there was a mask."""
+        return self.outline is not None
 
 
 def slice_sources(cohort: Cohort, modality: str, *, masks: bool = True) -> tuple[SliceSource, ...]:
-    """The cohort's scans of a modality; without masks as if no one had annotated them."""
-    subjects = (subject for subject in cohort.subjects if modality in subject.scans)
-    return tuple(SliceSource(s.id, s.scans[modality], s.mask if masks else None) for s in subjects)
+    """The cohort's scans of a modality; without masks as if no one had annotated them.
+
+    A predicted mask is none: what finds a tumour is not judged by what another network found.
+    """
+    return tuple(
+        SliceSource(s.id, s.scans[modality], s.mask if masks and s.mask_kind == "given" else None)
+        for s in cohort.subjects
+        if modality in s.scans
+    )
 
 
 def make_slices(source: SliceSource, recipe: SliceRecipe) -> SubjectSlices:
@@ -106,7 +101,7 @@ def cut_slices(
     spacing_mm: Spacing,
     recipe: SliceRecipe,
 ) -> SubjectSlices:
-    """Choose, crop, shrink and pad the slices of a scan.
+    """Crop, shrink and pad the slices of a scan that hold enough brain, or any tumour.
 
     All slices of a scan are cut alike, around the box of all its valued (non-zero) voxels. A voxel
     of a slice is the mean over the valued voxels of its block, so that the brain's rim is not
@@ -121,45 +116,24 @@ def cut_slices(
         recipe: how.
 
     Raises:
-        BadScan: the scan is empty, the slices would cut the tumour, or none has enough of what is
-            chosen.
+        BadScan: the scan is empty, the slices would cut the tumour, or none has enough brain or,
+            if annotated, enough tumour.
     """
     frame = _centre(source, image, spacing_mm, recipe)
+    valued = sum_blocks(window_of(image != 0, frame, recipe.shape), recipe.shrink)
     coarse = None
     if mask is not None:
-        window = _window(mask, frame, recipe.shape)
+        window = window_of(mask, frame, recipe.shape)
         _check_outline(source, mask, window, recipe)
-        coarse = 2 * _sum_blocks(window, recipe.shrink) >= recipe.shrink**2
-    depths = _choose(source, image, coarse, frame, recipe)
-    window = _window(image[depths], frame, recipe.shape)
-    valued = _sum_blocks(window != 0, recipe.shrink)
+        coarse = 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
+    of_brain = _of_brain(source, valued, recipe)
+    depths = np.flatnonzero(of_brain | _of_tumour(source, coarse, len(image), recipe))
+    window = window_of(image[depths], frame, recipe.shape)
     # float64: the sum must not depend on the order in which NumPy adds a block's voxels
-    images = (_sum_blocks(window, recipe.shrink) / np.maximum(valued, 1)).astype(np.float32)
+    sums = sum_blocks(window, recipe.shrink)
+    images = (sums / np.maximum(valued[depths], 1)).astype(np.float32)
     masks = np.zeros(images.shape, np.uint8) if coarse is None else coarse[depths].astype(np.uint8)
-    return SubjectSlices(source.id, images, masks, depths, frame, coarse is not None)
-
-
-def onto_scan(
-    values: Shaped[np.ndarray, "slice height width"],
-    depths: Int64[np.ndarray, " slice"],
-    frame: Frame,
-) -> Shaped[np.ndarray, "depth rows columns"]:
-    """Put slices (a predicted mask, say) back where they were cut from.
-
-    Args:
-        values: one per voxel of the slices.
-        depths: of each slice in the scan.
-        frame: where the slices lie.
-
-    Returns:
-        A volume on the scan's grid: a slice's voxel fills its block, all else is 0.
-    """
-    volume = np.zeros(frame.scan_shape, values.dtype)
-    fine = values.repeat(frame.shrink, axis=1).repeat(frame.shrink, axis=2)
-    rows, in_rows = _overlap(frame.top, fine.shape[1], volume.shape[1])
-    columns, in_columns = _overlap(frame.left, fine.shape[2], volume.shape[2])
-    volume[depths, rows, columns] = fine[:, in_rows, in_columns]
-    return volume
+    return SubjectSlices(source.id, images, masks, depths, frame, mask, of_brain[depths])
 
 
 def _centre(
@@ -179,29 +153,6 @@ def _centre(
     return Frame((depth, height, width), top, left, shrink, coarse_mm)
 
 
-def _window(volume: np.ndarray, frame: Frame, shape: tuple[int, int]) -> np.ndarray:
-    """What the slices cover of each axial plane, before shrinking; 0 beyond the scan."""
-    height, width = (size * frame.shrink for size in shape)
-    window = np.zeros((len(volume), height, width), volume.dtype)
-    rows, in_rows = _overlap(frame.top, height, volume.shape[1])
-    columns, in_columns = _overlap(frame.left, width, volume.shape[2])
-    window[:, in_rows, in_columns] = volume[:, rows, columns]
-    return window
-
-
-def _overlap(start: int, extent: int, size: int) -> tuple[slice, slice]:
-    """The part of an axis of ``size`` within [start, start + extent), as seen from either."""
-    low, high = max(start, 0), min(start + extent, size)
-    return slice(low, high), slice(low - start, high - start)
-
-
-def _sum_blocks(window: np.ndarray, shrink: int) -> np.ndarray:
-    depth, height, width = window.shape
-    blocks = window.reshape(depth, height // shrink, shrink, width // shrink, shrink)
-    kind = np.int64 if window.dtype == bool else np.float64
-    return blocks.sum(axis=(2, 4), dtype=kind)
-
-
 def _check_outline(
     source: SliceSource, mask: np.ndarray, window: np.ndarray, recipe: SliceRecipe
 ) -> None:
@@ -217,33 +168,38 @@ def _check_outline(
             "clipped",
             f"{total - kept} of the {total} tumour voxels of subject {source.id} lie outside its "
             f"slices of {height}×{width} voxels of {recipe.shrink}×{recipe.shrink} each",
-            "Enlarge recipe.shape or recipe.shrink, or leave the subject out with cohort.exclude",
+            "Enlarge slices.shape or slices.shrink, or leave the subject out with cohort.exclude",
         )
 
 
-def _choose(
-    source: SliceSource,
-    image: np.ndarray,
-    coarse: np.ndarray | None,
-    frame: Frame,
-    recipe: SliceRecipe,
-) -> Int64[np.ndarray, " slice"]:
-    if coarse is None or recipe.choose == "brain":
-        what, least, most = "brain", recipe.least_brain_voxels, None
-        window = _window(image != 0, frame, recipe.shape)
-        area = np.count_nonzero(_sum_blocks(window, recipe.shrink), axis=(1, 2))
-    else:
-        what, least, most = "tumour", recipe.least_tumour_voxels, recipe.most_slices
-        area = np.count_nonzero(coarse, axis=(1, 2))
-    enough = np.flatnonzero(area >= least)
-    if not enough.size:
-        raise BadScan(
-            source.image,
-            "constant" if what == "brain" else "empty_mask",
-            f"no slice of subject {source.id} has {least} voxels of {what} (the largest has "
-            f"{area.max()})",
-            f"Lower recipe.least_{what}_voxels, or leave the subject out with cohort.exclude",
-        )
-    if most is not None and most < len(enough):
-        enough = enough[((np.arange(most) + 0.5) * len(enough) / most).astype(np.int64)]
-    return enough
+def _of_brain(
+    source: SliceSource, valued: np.ndarray, recipe: SliceRecipe
+) -> Bool[np.ndarray, " depth"]:
+    area = np.count_nonzero(valued, axis=(1, 2))
+    if area.max() < recipe.least_brain_voxels:
+        raise _too_little(source.image, "constant", "brain", int(area.max()), source.id, recipe)
+    return area >= recipe.least_brain_voxels
+
+
+def _of_tumour(
+    source: SliceSource, coarse: np.ndarray | None, depth: int, recipe: SliceRecipe
+) -> Bool[np.ndarray, " depth"]:
+    if coarse is None:
+        return np.zeros(depth, bool)
+    assert source.mask is not None
+    area = np.count_nonzero(coarse, axis=(1, 2))
+    if area.max() < recipe.least_tumour_voxels:
+        raise _too_little(source.mask, "empty_mask", "tumour", int(area.max()), source.id, recipe)
+    return area > 0
+
+
+def _too_little(
+    path: Path, kind: Kind, what: str, most: int, subject: str, recipe: SliceRecipe
+) -> BadScan:
+    least = getattr(recipe, f"least_{what}_voxels")
+    return BadScan(
+        path,
+        kind,
+        f"no slice of subject {subject} has {least} voxels of {what} (the largest has {most})",
+        f"Lower slices.least_{what}_voxels, or leave the subject out with cohort.exclude",
+    )

@@ -173,7 +173,7 @@ def _plan_array(
 
 def _key_row(subject: Subject, modality: str, recipe: RecipeConfig) -> RowPlan:
     image = _source(subject, modality, subject.scans[modality])
-    mask = _source(subject, "mask", subject.mask)
+    mask = _source(subject, "mask", subject.required_mask)
     files = [asdict(image), asdict(mask)]
     keys = tuple(
         fingerprint([version_key(recipe, version, modality), files]) for version in versions(recipe)

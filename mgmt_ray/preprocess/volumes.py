@@ -106,10 +106,10 @@ def make_volumes(
 
 
 def _find_tumour(subject: Subject, recipe: RecipeConfig) -> _Tumour:
-    scan = read_scan(subject.mask)
+    scan = read_scan(subject.required_mask)
     mask = scan.voxels > 0
     clipped = check_window(
-        mask, recipe.window, allow_clipping=recipe.allow_clipping, path=subject.mask
+        mask, recipe.window, allow_clipping=recipe.allow_clipping, path=subject.required_mask
     )
     box = bounding_box(mask)
     assert box is not None
@@ -134,7 +134,7 @@ def _prepare(
     if recipe.resample:
         part = resample(scan, tumour.scan.grid, tumour.part)
     else:
-        check_grid(scan, tumour.scan, path, subject.mask)
+        check_grid(scan, tumour.scan, path, subject.required_mask)
         part = crop(scan.voxels, tumour.part)
     small = shrink_volume(part, tumour.fine, recipe.shrink)
     volume = place(small, tumour.at, recipe.shape)

@@ -38,7 +38,7 @@ class Scans:
 
 
 def write_cohort_figures(
-    out: Path, cohort: Cohort, recipe: RecipeConfig, modalities: Sequence[str]
+    out: Path, cohort: Cohort, recipe: RecipeConfig | None, modalities: Sequence[str]
 ) -> list[Path]:
     """Draw what the inspections saw, and the augmentations of a few subjects.
 
@@ -47,7 +47,8 @@ def write_cohort_figures(
     Args:
         out: the study's folder, with the inspections of its subjects; gets ``figures/cohort_*``.
         cohort: the study's.
-        recipe: by which volumes are made where the store does not have them.
+        recipe: by which volumes are made where the store does not have them; None where no
+            network takes volumes.
         modalities: of the study.
 
     Raises:

@@ -10,9 +10,10 @@ import pandas as pd
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.headline import chance_words
+from mgmt_ray.report.kinds import has_slices_alone
 from mgmt_ray.report.science import CHOSEN, of_chosen
 from mgmt_ray.report.section import Section, not_made
-from mgmt_ray.report.table import NOTHING, Table, number, with_interval
+from mgmt_ray.report.table import NOTHING, Table, number, with_interval, without_papers_dashes
 from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.statistics.paper import PAPER_BEST_ENSEMBLES
 from mgmt_ray.training.metrics import METRIC_LABELS
@@ -79,7 +80,8 @@ def chosen_table(results: StudyResults) -> Table:
             )
     header = ("Chosen as", "Network", "Models of", "paper's best", *METRIC_LABELS.values())
     caption = "Test results of what was chosen on validation"
-    return Table("chosen", caption, (*header, "AUC against\nchance"), tuple(rows))
+    table = Table("chosen", caption, (*header, "AUC against\nchance"), tuple(rows))
+    return without_papers_dashes(table) if has_slices_alone(results) else table
 
 
 def best_ensembles_table(results: StudyResults) -> Table:

@@ -13,6 +13,7 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.training import training_figure
 from mgmt_ray.report.combinations import chosen_by_network
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone
 from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.science import CHOSEN, COMPARISON_PANEL, with_models_together
 from mgmt_ray.report.section import Section
@@ -34,6 +35,7 @@ def curves_section(results: StudyResults, figures: Path) -> Section:
         pictures += _both(shown, rows, panels, figures, "chosen", _details(results))
     content = {
         "all": pictures,
+        "of_paper": not has_slices_alone(results),
         "best": {network_label(n): w for n, w in chosen_by_network(results, CHOSEN[0]).items()},
     }
     return Section("curves", "ROC and precision-recall curves", content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone
 from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.times import explain_time, is_before, results_time
@@ -20,6 +21,9 @@ def explain_section(results: StudyResults, figures: Path) -> Section:
         figures: its folder of figures; nothing in it is changed.
     """
     anchor, title = "explain", "Where the networks look"
+    if has_slices_alone(results):
+        why = "Evidence is shown of networks of volumes alone, and this study has none."
+        return Section(anchor, title, missing=why)
     by_subject: dict[str, list[Picture]] = {}
     for modality in results.inputs:
         for path in sorted(figures.glob(f"{PREFIX}*_{modality}.png")):

@@ -8,7 +8,10 @@ from pathlib import Path
 from mgmt_ray.report import records, tables
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.problems import Problems, read_problems
+from mgmt_ray.report.segmentation import overlap_table
+from mgmt_ray.report.slices import classification_table
 from mgmt_ray.report.table import Table, slug
+from mgmt_ray.statistics.slice_scores import LEVELS
 from mgmt_ray.study.folder import StudyFolder
 
 
@@ -22,6 +25,7 @@ class ExternalCohort:
         flow: of its subjects, with exclusions counted by reason.
         missing_groups: why subjects lack a group; None if none does.
         problems: with its files and tables.
+        slices: how they were segmented and classified; empty where no network takes slices.
     """
 
     name: str
@@ -29,6 +33,7 @@ class ExternalCohort:
     flow: Table
     missing_groups: Table | None
     problems: Problems
+    slices: tuple[Table, ...]
 
 
 def external_cohorts(out: Path, results: StudyResults) -> list[ExternalCohort]:
@@ -48,6 +53,19 @@ def external_cohorts(out: Path, results: StudyResults) -> list[ExternalCohort]:
             records.flow_table(results, name),
             records.missing_groups_table(results, name),
             read_problems(StudyFolder(out).external(name).problems, f"problems_{slug(name)}"),
+            _of_slices(results, name),
         )
         for name in results.external
     ]
+
+
+def _of_slices(results: StudyResults, name: str) -> tuple[Table, ...]:
+    """Tables by slice and patient of an external cohort, as far as they were made."""
+    further = results.external[name].further
+    tables = []
+    if "slice_overlap" in further and len(further["slice_overlap"]):
+        tables.append(overlap_table(further["slice_overlap"], name))
+    if "slice_classification" in further:
+        scores = further["slice_classification"]
+        tables += [classification_table(scores, level, name) for level in LEVELS]
+    return tuple(tables)

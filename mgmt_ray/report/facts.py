@@ -10,18 +10,33 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.data_facts import data_facts
 from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone, slice_networks
+from mgmt_ray.report.slice_settings import slice_facts
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
+
+OF_RESULTS = ("metrics", "uncertainty")
+"""Facts that hold of ensembles whatever their members take."""
 
 
 def study_facts(results: StudyResults) -> dict[str, Fact]:
     """All that the study knows, by the names that ``checklists.csv`` uses."""
     found = data_facts(results) | _of_models(results) | _of_results(results)
+    for name, text in slice_facts(results).items():
+        alone = has_slices_alone(results) and name not in OF_RESULTS
+        found[name] = _with_slices(found[name], text, alone=alone)
     return {name: fact for name, fact in found.items() if fact.text}
+
+
+def _with_slices(fact: Fact, text: str, *, alone: bool) -> Fact:
+    """A fact of a study with networks of slices, alone or beside others."""
+    told = [text] if alone else [fact.text, text]
+    return Fact("; ".join(filter(None, told)), fact.where)
 
 
 def _of_models(results: StudyResults) -> dict[str, Fact]:
     training = results.config.get("training") or {}
-    networks = ", ".join(network_label(n) for n in results.networks)
+    of_volumes = [n for n in results.networks if n not in slice_networks(results)]
+    networks = ", ".join(network_label(n) for n in of_volumes)
     packages = sorted((results.provenance.get("versions") or {}).items())
     return {
         "technology": Fact(f"deep learning on 3-D MRI ({networks})", "results"),
@@ -49,7 +64,7 @@ def _of_models(results: StudyResults) -> dict[str, Fact]:
 def _networks(results: StudyResults) -> str:
     described = []
     for name, network in (results.config.get("networks") or {}).items():
-        if network:
+        if network and name not in slice_networks(results):
             what = f"{network_label(name)}: {network.get('kind')}"
             depth = f", ResNet-{network['depth']} in 3-D" if "depth" in network else ""
             described.append(what + depth)

@@ -38,12 +38,14 @@ class ExternalResults:
         predictions: the ensembles' predictions of its subjects.
         metrics: with intervals.
         openings: each time it was predicted, in the order logged.
+        further: those tables of :data:`mgmt_ray.report.science.FURTHER` that it has.
     """
 
     cohort: Cohort
     predictions: pd.DataFrame
     metrics: pd.DataFrame
     openings: tuple[Mapping[str, Any], ...]
+    further: Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class StudyResults:
         planted: what a synthetic cohort was given; None for real subjects.
         members: the models in the ensembles.
         trials: their trial.json by trial id.
+        needed: likewise of the segmentations that they need.
         epochs: their epochs.csv, with a column ``trial``.
         diverged: trial.json of each training in the folder whose loss was no longer a number.
         predictions: the ensembles' predictions of the test subjects.
@@ -82,6 +85,7 @@ class StudyResults:
     planted: Mapping[str, Any] | None
     members: pd.DataFrame
     trials: Mapping[str, Mapping[str, Any]]
+    needed: Mapping[str, Mapping[str, Any]]
     epochs: pd.DataFrame
     diverged: tuple[Mapping[str, Any], ...]
     predictions: pd.DataFrame
@@ -143,6 +147,7 @@ def read_study_results(out: Path) -> StudyResults:
     evaluate = f"mgmt-ray ensemble STUDY --out {out}"
     members = _read_members(folder, evaluate)
     trials = {name: _read_trial(folder, name, splits) for name in members["trial"]}
+    needed = [need for trial in trials.values() for need in trial.get("needs") or ()]
     return StudyResults(
         name=str(config.get("name", out.name)),
         seed=config.get("seed"),
@@ -153,6 +158,7 @@ def read_study_results(out: Path) -> StudyResults:
         planted=read_json(out / "planted.json"),
         members=members,
         trials=trials,
+        needed={name: _read_trial(folder, name, splits) for name in needed},
         epochs=_read_epochs(folder, list(trials)),
         diverged=_read_diverged(folder),
         predictions=read_table(folder.ensembles / "predictions.csv", evaluate),
@@ -199,6 +205,7 @@ def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
         predictions=read_table(folder.ensembles / "predictions.csv", command),
         metrics=read_table(folder.ensembles / "metrics.csv", command),
         openings=read_lines(folder.test_openings),
+        further=read_further(folder.ensembles),
     )
 
 

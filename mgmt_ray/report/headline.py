@@ -41,6 +41,7 @@ def headline(results: StudyResults) -> list[str]:
         f"{len(main)} AUC intervals stand here, and about one 95\u00a0% interval in twenty misses "
         "the true value by chance: the best row of many is not a finding by itself."
     )
+    sentences += segmentation_sentences(results)
     sentences += [external_sentence(results, name) for name in results.external]
     return sentences + cautions(results)
 
@@ -79,6 +80,19 @@ def differences_in_words(results: StudyResults) -> list[str]:
                 f"{len(known)} {what}."
             )
     return words
+
+
+def segmentation_sentences(results: StudyResults) -> list[str]:
+    """How well tumours of test patients were found; nothing where none was looked for."""
+    overlap = results.further.get("slice_overlap")
+    if overlap is None:
+        return []
+    rows = overlap[(overlap["phase"] == "test") & (overlap["measure"] == "dice_volume")]
+    named = "; ".join(
+        f"{network_label(row['network'])} {row['modality']} {interval_of(row, 'value')}"
+        for row in rows.to_dict("records")
+    )
+    return [f"3-D Dice of a fold's segmentation of test patients: {named}."] if named else []
 
 
 def external_sentence(results: StudyResults, name: str) -> str:

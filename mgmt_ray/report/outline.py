@@ -25,11 +25,16 @@ from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.files import files_section
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.headline import headline, verdict_on_planted
+from mgmt_ray.report.kinds import has_slices_alone, slice_networks
+from mgmt_ray.report.masks import masks_sections
 from mgmt_ray.report.partitions import partitions_table
 from mgmt_ray.report.patients import patients_table
 from mgmt_ray.report.provenance import provenance_table, versions_table
 from mgmt_ray.report.section import Section
+from mgmt_ray.report.segmentation import segmentation_sections
 from mgmt_ray.report.settings import covariates_sentence, settings_table
+from mgmt_ray.report.slice_settings import slice_settings_table
+from mgmt_ray.report.slices import slices_sections
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 from mgmt_ray.statistics.paper import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
 from mgmt_ray.statistics.planted import planted_verdict
@@ -57,6 +62,9 @@ def all_sections(
         _subjects(results),
         _scans(out, results),
         _results(results),
+        *segmentation_sections(out, results),
+        *slices_sections(out, results),
+        *masks_sections(out, results),
         *_external(out, results),
         *_explored(results, figures),
         _training(results, figures),
@@ -123,7 +131,7 @@ def _subjects(results: StudyResults) -> Section:
         "missing_groups": records.missing_groups_table(results),
         "split": records.split_table(results),
         "split_notes": records.split_notes(results),
-        "citation": CITATION,
+        "citation": "" if has_slices_alone(results) else CITATION,
     }
     return Section("subjects", "Subjects", content)
 
@@ -135,7 +143,7 @@ def _results(results: StudyResults) -> Section:
         "models": tables.comparison_models_table(results),
         "prevalence": tables.prevalence_note(results),
         "chance": tables.chance_table(results),
-        "other_published": tables.other_published_table(),
+        "other_published": (None if has_slices_alone(results) else tables.other_published_table()),
         "synthetic": results.planted is not None,
         "citation": CITATION,
         "paper_subjects": NUM_TEST_SUBJECTS,
@@ -158,6 +166,9 @@ def _training(results: StudyResults, figures: Path) -> Section:
     content = {
         "settings": settings_table(results),
         "covariates": covariates_sentence(results),
+        "slice_settings": slice_settings_table(results),
+        "volumes": not has_slices_alone(results),
+        "slices": list(map(network_label, slice_networks(results))),
         "rules": tables.rules_table(results.members),
         "trainings": records.training_table(results),
         "diverged": diverged_table(results),

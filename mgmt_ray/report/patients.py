@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from mgmt_ray.cohort.covariates import age_in_years
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone
 from mgmt_ray.report.table import NOTHING, Table
 from mgmt_ray.splits.split import label_by_training
 from mgmt_ray.statistics.paper import NUM_SUBJECTS, PAPER_AGE_BANDS, PAPER_CHARACTERISTICS
@@ -44,6 +45,9 @@ def patients_table(results: StudyResults) -> Table:
         rows.append((_words(name), *ours, *_published(name)))
     header = ("Characteristic", "Subjects", "Methylated", "Unmethylated")
     theirs = tuple(f"paper's\n{cell.lower()}" for cell in header[1:])
+    if has_slices_alone(results):  # whose paper has no such table
+        own = tuple(row[: len(header)] for row in rows)
+        return Table("patients", "Characteristics of the subjects", header, own)
     caption = "Characteristics of the subjects, beside table 1 of the paper"
     return Table("patients", caption, (*header, *theirs), tuple(rows))
 

@@ -19,15 +19,18 @@ def provenance_table(results: StudyResults) -> Table:
         ("split's hash", ", ".join(split.hash for split in results.splits)),
         ("cohort's hash", results.cohort.hash),
         ("repetitions (seed numbers)", ", ".join(map(str, seeds))),
-        ("volumes' checksums", _volume_checksums(results)),
     ]
+    for stored in ("volumes", "slices"):
+        if checksums := _checksums(results, f"{stored}_checksum"):
+            rows.append((f"{stored}' checksums", checksums))
+    rows += _masks(results)
     return Table("provenance", "Provenance", ("What", "Value"), tuple(rows), is_wide=True)
 
 
 def versions_table(results: StudyResults) -> Table:
     """Versions of packages; several where trials were trained with different ones."""
     found: dict[str, set[str]] = {}
-    recorded = [results.provenance, *results.trials.values()]
+    recorded = [results.provenance, *results.trials.values(), *results.needed.values()]
     for versions in (record.get("versions") or {} for record in recorded):
         for package, version in versions.items():
             found.setdefault(package, set()).add(str(version))
@@ -35,14 +38,24 @@ def versions_table(results: StudyResults) -> Table:
     return Table("versions", "Versions", ("Package", "Version"), rows)
 
 
-def _volume_checksums(results: StudyResults) -> str:
-    """Each modality with the first digits of its volumes' checksum."""
+def _masks(results: StudyResults) -> list[tuple[str, str]]:
+    """Whose masks networks predicted, and which networks; nothing where all are given."""
+    source = results.config.get("segmentation")
+    if not source:
+        return []
+    predicted = sum(s.mask_kind == "predicted" for s in results.cohort.subjects)
+    of_all = f"{predicted} of {len(results.cohort.subjects)} subjects"
+    return [("predicted masks", of_all), ("segmentation", as_text(source))]
+
+
+def _checksums(results: StudyResults, key: str) -> str:
+    """Each modality with the first digits of the checksum of its volumes or slices."""
     found = {
         f"{modality} {checksum[:12]}"
         for trial in results.trials.values()
-        for modality, checksum in (trial.get("volumes_checksum") or {}).items()
+        for modality, checksum in (trial.get(key) or {}).items()
     }
-    return ", ".join(sorted(found)) or NOTHING
+    return ", ".join(sorted(found))
 
 
 def as_text(value: object) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import isnan
 from statistics import median
+from typing import Any
 
 from mgmt_ray.cohort.cohort import Cohort, flow
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone
 from mgmt_ray.report.provenance import as_text
 from mgmt_ray.report.table import NOTHING, Table, slug
 from mgmt_ray.splits.split import Split, label_by_training
@@ -112,32 +115,39 @@ def _count(
 
 
 def training_table(results: StudyResults) -> Table:
-    """What the trainings of each network's members took."""
+    """What the trainings of each network's members took, and of the segmentations they need."""
     rows = []
     for network, members in results.members.groupby("network", sort=False):
         trials = [results.trials[name] for name in members["trial"]]
-        seconds = [float(t["seconds"]) for t in trials if "seconds" in t]
-        rows.append(
-            (
-                network_label(str(network)),
-                str(len(trials)),
-                _span([t.get("trained_parameters") for t in trials]),
-                _span([t.get("num_train_subjects") for t in trials]),
-                _span([t.get("num_train_volumes") for t in trials]),
-                f"{median(seconds):.1f}" if seconds else NOTHING,
-                f"{sum(seconds) / 60:.1f}" if seconds else NOTHING,
-            )
-        )
+        names = {need for trial in trials for need in trial.get("needs") or ()}
+        label = network_label(str(network))
+        rows.append(_trained(label, trials))
+        if names:
+            segmentations = [results.needed[name] for name in sorted(names)]
+            rows.append(_trained(f"{label}, segmentations", segmentations))
     header = (
         "Network",
         "Models",
         "Parameters trained",
         "Training subjects",
-        "Training volumes",
+        "Training slices" if has_slices_alone(results) else "Training volumes",
         "Median seconds",
         "Minutes in all",
     )
     return Table("trainings", "Trainings of the members", header, tuple(rows))
+
+
+def _trained(label: str, trials: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    seconds = [float(t["seconds"]) for t in trials if "seconds" in t]
+    return (
+        label,
+        str(len(trials)),
+        _span([t.get("trained_parameters") for t in trials]),
+        _span([t.get("num_train_subjects") for t in trials]),
+        _span([t.get("num_train_volumes") for t in trials]),
+        f"{median(seconds):.1f}" if seconds else NOTHING,
+        f"{sum(seconds) / 60:.1f}" if seconds else NOTHING,
+    )
 
 
 def members_table(results: StudyResults) -> Table:

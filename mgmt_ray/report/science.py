@@ -16,8 +16,14 @@ from mgmt_ray.selection.choices import (
 from mgmt_ray.selection.predictions import read_whole_table
 from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
 from mgmt_ray.statistics.decision import DECISION_COLUMNS
+from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
 from mgmt_ray.statistics.operating import OPERATING_COLUMNS
 from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS
+from mgmt_ray.statistics.slice_classification import (
+    BEST_SLICE_COLUMNS,
+    CLASSIFICATION_COLUMNS,
+)
+from mgmt_ray.statistics.slice_overlap import OVERLAP_COLUMNS, SECONDS_COLUMNS
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
 
@@ -33,6 +39,11 @@ FURTHER: dict[str, tuple[str, ...]] = {
     "decision": DECISION_COLUMNS,
     "variance": VARIANCE_COLUMNS,
     "subgroups": SUBGROUP_COLUMNS,
+    "mask_effect": MASK_EFFECT_COLUMNS,
+    "slice_overlap": OVERLAP_COLUMNS,
+    "slice_seconds": SECONDS_COLUMNS,
+    "slice_classification": CLASSIFICATION_COLUMNS,
+    "slice_best": BEST_SLICE_COLUMNS,
     # as many blocks follow as the network has
     "policies": (
         *("trial", "network", "modality", "outer", "fold"),

@@ -11,6 +11,7 @@ from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone, slice_networks
 from mgmt_ray.report.table import NOTHING, Table
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
@@ -24,11 +25,17 @@ PARTS: dict[str, type[Config]] = {
 
 
 def settings_table(results: StudyResults) -> Table | None:
-    """Keys of the study whose values are not the paper's; None where all are."""
+    """Keys of the study whose values are not the paper's; None where all are.
+
+    Networks of slices have a paper of their own (see ``slice_settings``).
+    """
+    if has_slices_alone(results):
+        return None
     rows = [row for name, kind in PARTS.items() for row in _unlike(results, name, kind)]
     networks: Mapping[str, Any] = results.config.get("networks") or {}
     for name, given in networks.items():
-        rows += _different(f"networks.{name}", given or {}, NetworkConfig)
+        if name not in slice_networks(results):
+            rows += different_keys(f"networks.{name}", given or {}, NetworkConfig)
     rows += _swept(results)
     if not rows:
         return None
@@ -60,12 +67,19 @@ def taken_covariates(results: StudyResults) -> list[Covariate]:
 
 
 def _unlike(results: StudyResults, name: str, kind: type[Config]) -> Iterator[tuple[str, str, str]]:
-    yield from _different(name, results.config.get(name) or {}, kind)
+    yield from different_keys(name, results.config.get(name) or {}, kind)
 
 
-def _different(
+def different_keys(
     where: str, given: Mapping[str, Any], kind: type[Config]
 ) -> Iterator[tuple[str, str, str]]:
+    """Keys of a part of a study that differ from their defaults, with both values.
+
+    Args:
+        where: the part is in the study.
+        given: the part, resolved.
+        kind: what it was read into.
+    """
     for key, field in kind.model_fields.items():
         if key not in given or field.is_required():
             continue

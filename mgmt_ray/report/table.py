@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mgmt_ray.statistics.intervals import interval_of
@@ -72,6 +72,18 @@ class Table:
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.header) for row in self.rows), f"{self.name}: ragged rows"
+
+
+def without_papers_dashes(table: Table) -> Table:
+    """The table without columns of a paper ("paper's ...") in which nothing is printed."""
+    kept = [
+        i
+        for i, name in enumerate(table.header)
+        if not name.startswith("paper's") or any(row[i] != NOTHING for row in table.rows)
+    ]
+    header = tuple(table.header[i] for i in kept)
+    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
+    return replace(table, header=header, rows=rows)
 
 
 def table_csv(table: Table) -> str:

@@ -10,8 +10,17 @@ from mgmt_ray.cohort.subject import MODALITY_GROUPS
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.headline import chance_words
+from mgmt_ray.report.kinds import has_slices_alone, slice_networks
 from mgmt_ray.report.science import leading
-from mgmt_ray.report.table import NOTHING, Table, number, p_value, slug, with_interval
+from mgmt_ray.report.table import (
+    NOTHING,
+    Table,
+    number,
+    p_value,
+    slug,
+    with_interval,
+    without_papers_dashes,
+)
 from mgmt_ray.statistics.paper import (
     PAPER_DSC_THREE_CHANNELS_AUC,
     PAPER_FALLBACKS,
@@ -43,7 +52,8 @@ def network_table(results: StudyResults, network: str) -> Table:
     source = f"beside table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
     caption = f"{network_label(network)} on the test set {source}".strip()
     name = f"metrics_{slug(network)}"
-    return Table(name, caption, (*header, "AUC against\nchance"), tuple(rows))
+    table = Table(name, caption, (*header, "AUC against\nchance"), tuple(rows))
+    return without_papers_dashes(table) if network in slice_networks(results) else table
 
 
 def single_input_table(results: StudyResults) -> Table | None:
@@ -65,7 +75,9 @@ def single_input_table(results: StudyResults) -> Table | None:
         for row in chosen[chosen["ensemble"] == name].to_dict("records")
     )
     header = ("Modality", "Network", "Models", *METRIC_LABELS.values(), "AUC against\nchance")
-    caption = "Each modality alone (the paper does not report these)"
+    caption = "Each modality alone"
+    if not has_slices_alone(results):
+        caption += " (Schmitz et al. do not report these)"
     return Table("single_modalities", caption, header, rows)
 
 
@@ -170,8 +182,11 @@ def other_published_table() -> Table:
     return Table("other_published", "Other results of the paper", header, rows)
 
 
-def rules_table(members: pd.DataFrame) -> Table:
-    """How often each rule chose the epoch, by network and group."""
+def rules_table(members: pd.DataFrame) -> Table | None:
+    """How often each rule chose the epoch, by network and group; None if all take slices."""
+    members = members[members["rule"] != "best_accuracy"]
+    if members.empty:
+        return None
     group_by_modality = {m: group for group, all_ in MODALITY_GROUPS.items() for m in all_}
     grouped = members.assign(group=members["modality"].map(lambda m: group_by_modality.get(m, m)))
     rows = []

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.study.folder import EXPLAIN
+from mgmt_ray.study.folder import openings_by_purpose
 
 
 def results_time(results: StudyResults) -> datetime | None:
     """When the test set was last opened for results; None where that was not recorded."""
-    return _last(o for o in results.openings if o.get("purpose") != EXPLAIN)
+    return _last(openings_by_purpose(results.openings)[0])
 
 
 def explain_time(results: StudyResults) -> datetime | None:
     """When it was last opened for pictures; None where it was not, or that was not recorded."""
-    return _last(o for o in results.openings if o.get("purpose") == EXPLAIN)
+    return _last(openings_by_purpose(results.openings)[1])
 
 
 def read_time(record: Mapping[str, Any]) -> datetime | None:

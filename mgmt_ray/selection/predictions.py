@@ -57,6 +57,9 @@ TEXT_COLUMNS = frozenset(
         "source",
         "attribute",
         "level",
+        "phase",
+        "measure",
+        "device",
     }
 )
 

@@ -186,7 +186,7 @@ def _split(
         folds=_deal(training, config.folds, modalities, _stream(config, number, "folds")),
         left_out=tuple(sorted(left_out)),
         seed=config.seed,
-        cohort=cohort.hash,
+        cohort=cohort.roster_hash,  # a mask moves nobody
         outer=number,
         cutoff=cutoff,
     )

@@ -23,7 +23,7 @@ class Split:
         folds: the training set in parts; of a modality's trials, one part validates.
         left_out: neither trained nor tested on.
         seed: of the draws.
-        cohort: hash of the cohort that was divided, with its labels.
+        cohort: roster hash of the cohort that was divided, with its labels.
         outer: number of this split among the study's, from 0.
         cutoff: scores above it are methylated; the median of the training subjects' scores, None
             where labels are given.

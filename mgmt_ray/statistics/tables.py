@@ -35,11 +35,12 @@ from mgmt_ray.statistics.intervals import (
 from mgmt_ray.statistics.operating import operating_points_table
 from mgmt_ray.statistics.permutation import permutation_p, permuted_labels
 from mgmt_ray.statistics.reliability import reliability_table
+from mgmt_ray.statistics.slice_tables import write_slice_tables
 from mgmt_ray.statistics.subgroups import subgroups_table
 from mgmt_ray.statistics.variance import variance_table
 from mgmt_ray.training.metrics import called_rightly, once
 
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 """Raised where the meaning of a table changes, so that finished studies make it anew."""
 
 Of: TypeAlias = Literal["test", "external"]
@@ -71,7 +72,8 @@ def evaluate_ensembles(
 
     Reads ``ensembles/member_predictions.csv`` and writes tables beside it: ``predictions.csv``,
     ``metrics.csv`` and ``comparisons.csv``. Of a study it also reads ``validation_members.csv``,
-    ``members.csv`` and ``cohort.csv``, and writes what validation chose and all that follows.
+    ``members.csv`` and ``cohort.csv``, and writes what validation chose and all that follows. Where
+    networks take slices their tables are written too (see :func:`write_slice_tables`).
 
     Args:
         out: the study's folder, or that of an external cohort.
@@ -102,6 +104,7 @@ def evaluate_ensembles(
     write_table(predictions, folder / "predictions.csv")
     write_table(metrics, folder / "metrics.csv")
     write_table(comparisons_table(predictions), folder / "comparisons.csv")
+    write_slice_tables(out)
     return metrics
 
 

@@ -19,6 +19,7 @@ from mgmt_ray.radiomics.forest import ForestConfig
 from mgmt_ray.radiomics.model import Comparison
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.study.pipeline import SlicePipelineConfig
+from mgmt_ray.study.segmentation import MaskSource
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -48,6 +49,9 @@ class StudyConfig(Config):
     cohort: CohortConfig
     external: dict[Annotated[str, Field(pattern=NAME)], CohortConfig] = Field(
         {}, description="cohorts by name that the finished models predict, and nothing else"
+    )
+    segmentation: MaskSource | None = Field(
+        None, description="finished slices study that predicts masks (see `cohort.mask`)"
     )
     checkpoint: InputPath | None = Field(None, description="MedicalNet's .pth file")
     recipe: RecipeConfig = RecipeConfig()
@@ -101,6 +105,29 @@ class StudyConfig(Config):
             )
         if not self.takes_volumes and any(self.sweep.model_dump().values()):
             raise ValueError("sweep: networks of kind slices have nothing swept; take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_have_a_source(self) -> StudyConfig:
+        named = {"cohort": self.cohort} | {f"external.{n}": c for n, c in self.external.items()}
+        predicted = {name: c.mask for name, c in named.items() if c.mask != "given"}
+        if "cohort" in predicted and self.takes_slices:
+            raise ValueError(
+                f"cohort.mask: {self.cohort.mask}, and networks of kind slices learn from given "
+                "masks. Write given, or put that network into a study of its own"
+            )
+        if predicted and self.takes_volumes and self.segmentation is None:
+            name, mask = next(iter(predicted.items()))
+            raise ValueError(
+                f"{name}.mask: {mask}, and nothing says by which networks. Name the folder of a "
+                "finished slices study: `segmentation: {study: FOLDER}`"
+            )
+        if "cohort" in predicted and "radiomics_forest" in self.comparisons:
+            raise ValueError(
+                "comparisons: radiomics_forest needs masks that tell necrosis, edema and enhancing "
+                f"tumour apart, and with cohort.mask: {self.cohort.mask} they tell tumour alone. "
+                "Take it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,15 +15,24 @@ EXPLAIN = "explain"
 """Purpose of an opening of the test set for pictures: no result follows from it, but somebody has
 seen test subjects."""
 
+MASK_EFFECT = "mask effect"
+"""Purpose of an opening in which the members of the results predict the same test subjects with
+their other masks; nobody new is seen, and no other result follows from it."""
+
 
 def openings_by_purpose(
     openings: Iterable[Mapping[str, Any]],
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Openings that results follow from, and those for pictures (:data:`EXPLAIN`), in order."""
+    """Openings that results follow from, and those for pictures (:data:`EXPLAIN`), in order.
+
+    Those for the effect of masks are neither.
+    """
     of_results: list[Mapping[str, Any]] = []
     for_pictures: list[Mapping[str, Any]] = []
     for opening in openings:
-        (for_pictures if opening.get("purpose") == EXPLAIN else of_results).append(opening)
+        purpose = opening.get("purpose")
+        if purpose != MASK_EFFECT:
+            (for_pictures if purpose == EXPLAIN else of_results).append(opening)
     return of_results, for_pictures
 
 
@@ -51,6 +60,16 @@ class StudyFolder:
     def inspections(self) -> Path:
         """What was seen of each subject's files."""
         return self.root / "inspections"
+
+    @property
+    def masks(self) -> Path:
+        """Predicted tumour masks."""
+        return self.root / "masks"
+
+    @property
+    def mask_effect(self) -> StudyFolder:
+        """Test subjects once more, with the other kind of mask: volumes and predictions."""
+        return StudyFolder(self.root / "mask_effect")
 
     @property
     def splits(self) -> Path:

@@ -15,9 +15,11 @@ from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.evaluate import Predictions
 from mgmt_ray.training.metrics import THRESHOLD, criterion_m, score
 from mgmt_ray.training.precision import autocast
-from mgmt_ray.training.segmentation_task import SLICES_AT_ONCE
 from mgmt_ray.training.slice_objective import slice_cross_entropy
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of
+
+SLICES_AT_ONCE = 32
+"""Slices that pass the classifier together while it is evaluated."""
 
 
 @dataclass(frozen=True, slots=True)

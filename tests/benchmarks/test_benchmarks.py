@@ -31,6 +31,7 @@ SIZES = {
     "--spottune-validation-s .004 --plain-step-s .05",
     "precision": f"--seeds 2 --subjects 12 --epochs 1 --source-steps 2 {TINY}",
     "prepare": "--subjects 1 --grid 16 32 32",
+    "slices": "--device cpu --width 8 --shape 32 32 --slices 6 --batch 4 --rounds 1",
 }
 
 CLAIMED_DIFFERENCES = {
@@ -44,6 +45,8 @@ CLAIMED_DIFFERENCES = {
     # an AUC of 6 against 6 subjects moves by 1/36 with each pair that changes places; networks
     # that have taken two steps tell nothing yet, and bfloat16 may reorder a few pairs
     "precision": 6 / 36,
+    # probabilities; batches of another size pass through other kernels: 2e-6 is seen
+    "slices": 1e-5,
     # half a step of float16 below 1
     "prepare": 2.5e-4,
 }

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mgmt_ray.cohort.synthetic import SyntheticConfig
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.orchestration.connect import connected
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.stages import Job
+from mgmt_ray.orchestration.stages import Job, ensemble, plan_study, prepare, select, train
 from mgmt_ray.orchestration.synthesis import synthesize_with_weights
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.training.pretrain import SourceTaskConfig
+from tests.orchestration.slice_studies import cohort_root, copied, finished
+
+__all__ = ["cohort_root", "copied", "finished"]  # fixtures
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,104 @@ def make_job(data: Data, write_study: Callable[..., Path], tmp_path: Path) -> Ca
 def local_ray() -> Iterator[None]:
     with connected("local", cpus=2):
         yield
+
+
+MASKS = ("given", "predicted")
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """A small cohort with masks, and a finished slices study of it."""
+
+    root: Path
+    slices: Path
+
+
+@pytest.fixture(scope="session")
+def outlined(tmp_path_factory: pytest.TempPathFactory) -> Outlined:
+    """Two segmentations, one per fold, that find tumours roughly; a test subject has both."""
+    folder = tmp_path_factory.mktemp("outlined")
+    nobody_else = {"follow_ups": 0, "indeterminate": 0, "not_available": 0, "without_scans": 0}
+    cohort = SyntheticConfig(subjects=14, grid=(24, 48, 48), modalities=("FLAIR",), **nobody_else)
+    synthesize(cohort, folder / "data")
+    study = {
+        "name": "slices",
+        "cohort": {"reader": "upenn", "modalities": ["FLAIR"]},
+        "slices": {
+            "shape": [32, 32],
+            "least_tumour_voxels": 4,
+            "least_brain_voxels": 20,
+            "most_slices": 4,
+        },
+        "split": {"test_fraction": 0.3, "folds": 2},
+        "networks": {
+            "chen": {
+                "kind": "slices",
+                "width": 8,
+                "cross_fitted": False,
+                "segmentation": {"epochs": 4, "learning_rate": 0.001},
+                "classification": {"epochs": 1, "stable_epochs": None},
+            }
+        },
+    }
+    (folder / "slices.yaml").write_text(yaml.safe_dump(study))
+    job = Job(
+        load_study(folder / "slices.yaml", folder / "data"),
+        StudyFolder(folder / "slices"),
+        Placement(launcher="in-process"),
+    )
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    train(job, trials, job.inputs(selected.cohort, splits))
+    return Outlined(folder / "data", folder / "slices")
+
+
+@pytest.fixture(scope="session")
+def joined_job(outlined: Outlined) -> Callable[..., Job]:
+    """A 3-D study on the same persons, with its folder; keywords replace keys of the cohort."""
+
+    def make(
+        out: Path, root: Path | None = None, slices: Path | None = None, **cohort: object
+    ) -> Job:
+        study = {
+            "name": "joined",
+            "cohort": {"reader": "upenn", "modalities": ["FLAIR"], "mask": "predicted", **cohort},
+            "segmentation": {"study": str(slices or outlined.slices)},
+            "recipe": {
+                "window": [[0, 24], [0, 48], [0, 48]],
+                "shape": [12, 24, 24],
+                "deform_sigma_voxels": 0.5,
+            },
+            "split": {"test_fraction": 0.5, "folds": 2},
+            "networks": {"random": {"kind": "random", "depth": 10, "width": 4}},
+            "training": {"epochs": 1, "learning_rate": 0.005},
+        }
+        path = out.with_suffix(".yaml")
+        path.write_text(yaml.safe_dump(study))
+        loaded = load_study(path, root or outlined.root)
+        return Job(loaded, StudyFolder(out), Placement(launcher="in-process"))
+
+    return make
+
+
+@pytest.fixture
+def make_joined_job(joined_job: Callable[..., Job], tmp_path: Path) -> Callable[..., Job]:
+    """The same with its folder in the test's own."""
+    return lambda out="out", **more: joined_job(tmp_path / out, **more)
+
+
+@pytest.fixture(scope="session")
+def joined(
+    joined_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Job]:
+    """Finished 3-D studies on given and on predicted masks; who changes one takes a copy."""
+    jobs = {m: joined_job(tmp_path_factory.mktemp("joined") / m, mask=m) for m in MASKS}
+    for job in jobs.values():
+        selected = select(job)
+        splits, trials = plan_study(job, selected)
+        prepare(job, selected)
+        inputs = job.inputs(selected.cohort, splits)
+        train(job, trials, inputs)
+        ensemble(job, trials, inputs, {})
+    return jobs

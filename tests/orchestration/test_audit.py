@@ -17,12 +17,13 @@ from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.orchestration.audit.audited import Audited, open_audited, relabelled
+from mgmt_ray.orchestration.audit.changed import share_store
 from mgmt_ray.orchestration.audit.check import Check
 from mgmt_ray.orchestration.audit.results import check_openings, check_plausible_auc
 from mgmt_ray.orchestration.audit.run import audit
 from mgmt_ray.orchestration.audit.shortcuts import check_shortcuts
 from mgmt_ray.orchestration.audit.stores import write_changed_copy
-from mgmt_ray.orchestration.audit.sub_study import run_sub_study, share_volumes
+from mgmt_ray.orchestration.audit.sub_study import run_sub_study
 from mgmt_ray.orchestration.audit.trained import FITTED, differing
 from mgmt_ray.orchestration.audit.twins import check_twins
 from mgmt_ray.orchestration.placement import Placement
@@ -30,7 +31,8 @@ from mgmt_ray.orchestration.stages import Job, ensemble, plan_study, prepare, se
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import EXPLAIN, StudyFolder
-from mgmt_ray.study.plan import Trial, make_plan
+from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.trial import Trial
 
 CHECKS = (
     "openings of the test set",
@@ -230,7 +232,7 @@ def plan_of(case: Case) -> list[Trial]:
 def test_a_training_subject_that_changes_changes_what_is_fitted(clean: Case) -> None:
     audited = open_audited(clean.job, 0)
     split, modality = audited.splits[0], audited.smallest_modality
-    share_volumes(audited, "third")
+    share_store(audited, "third")
     changed = next(s for s in audited.having(modality) if s in split.training)
     label = {s.id: s.label for s in audited.cohort.subjects}[changed]
     cohort = relabelled(audited.cohort, {changed: (1 - label, None)})

@@ -25,7 +25,7 @@ from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.orchestration.trial_sets import load_volumes
 from mgmt_ray.orchestration.trials import run_trials
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
 NETWORKS = {

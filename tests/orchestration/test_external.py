@@ -17,7 +17,7 @@ from mgmt_ray.orchestration.prepare import prepare_volumes
 from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.orchestration.trials import run_trials
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 SMALL = {"random": {"kind": "random", "depth": 10, "width": 4}}
 NESTED = {"folds": 2, "outer_folds": 2}

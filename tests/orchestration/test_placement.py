@@ -7,7 +7,8 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.orchestration.placement import Placement, launches, slots
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.config import load_study
-from mgmt_ray.study.plan import Trial, make_plan
+from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.trial import Trial
 
 STUDY = Path(__file__).parents[2] / "jobs" / "studies" / "schmitz2024.yaml"
 

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.synthetic import SyntheticConfig
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.stages import (
     Job,
@@ -24,69 +22,12 @@ from mgmt_ray.orchestration.stages import (
     select,
     train,
 )
-from mgmt_ray.orchestration.synthesis import synthesize_with_weights
-from mgmt_ray.orchestration.trial import TrialInputs, run_trial
-from mgmt_ray.study.config import load_study
-from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
-from mgmt_ray.training.pretrain import SourceTaskConfig
-
-STUDY = {
-    "name": "slices",
-    "cohort": {"reader": "tcga", "rule": "stp27", "modalities": ["FLAIR"]},
-    "slices": {"shape": [32, 32], "least_tumour_voxels": 8, "most_slices": 2},
-    "split": {"test_fraction": 0.2, "folds": 2},
-    "networks": {
-        "chen": {
-            "kind": "slices",
-            "width": 8,
-            "parts": 2,
-            "segmentation": {"epochs": 2, "learning_rate": 0.002},
-            "classification": {"epochs": 3, "learning_rate": 0.001, "stable_epochs": None},
-        }
-    },
-}
+from mgmt_ray.orchestration.trial import run_trial
+from tests.orchestration.slice_studies import make_job, planned
 
 
 class Stopped(Exception):
     """What a power cut would be."""
-
-
-@pytest.fixture(scope="module")
-def cohort_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tcga") / "cohort"
-    structural = ("T2", "FLAIR", "T1", "T1GD")
-    config = SyntheticConfig(subjects=20, grid=(24, 64, 64), modalities=structural)
-    synthesize_with_weights(config, SourceTaskConfig(steps=0), root, "tcga")
-    return root
-
-
-def make_job(cohort_root: Path, out: Path, **chen: object) -> Job:
-    network = {**STUDY["networks"]["chen"], **chen}
-    path = out.with_suffix(".yaml")
-    path.write_text(yaml.safe_dump(STUDY | {"networks": {"chen": network}}))
-    study = load_study(path, cohort_root)
-    return Job(study, StudyFolder(out), Placement(launcher="in-process"))
-
-
-@pytest.fixture(scope="module")
-def finished(cohort_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A whole study; tests that change it take a copy."""
-    job = make_job(cohort_root, tmp_path_factory.mktemp("studies") / "finished")
-    bring_up_to_date(job)
-    return job
-
-
-@pytest.fixture
-def copied(finished: Job, tmp_path: Path) -> Job:
-    shutil.copytree(finished.folder.root, tmp_path / "copy")
-    return replace(finished, folder=StudyFolder(tmp_path / "copy"))
-
-
-def planned(job: Job) -> tuple[TrialInputs, list[Trial]]:
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    return job.inputs(selected.cohort, splits), trials
 
 
 def test_a_study_of_slices_runs_from_files_to_report_and_nothing_twice(
@@ -101,6 +42,8 @@ def test_a_study_of_slices_runs_from_files_to_report_and_nothing_twice(
         expected = {"trial.json", "epochs.csv", "weights.safetensors"}
         expected |= {"slice_validation.csv", "slice_train.csv"}
         expected |= {"validation.csv"} if trial.tells_methylation else set()
+        whole = not trial.tells_methylation and trial.part is None
+        expected |= {"segmentations.csv"} if whole else set()
         assert {p.name for p in folder.trial(trial.id).iterdir()} == expected
         slices = pd.read_csv(folder.trial(trial.id) / "slice_validation.csv")
         assert {*slices["subject"]} == {*split.folds[trial.fold]}
@@ -192,8 +135,10 @@ def test_a_trial_cut_off_after_an_epoch_ends_as_if_it_had_not_been(
     whole, continued = finished.folder.trial(trial.id), copied.folder.trial(trial.id)
     for name in ("weights.safetensors", "slice_validation.csv", "slice_train.csv"):
         assert (whole / name).read_bytes() == (continued / name).read_bytes()
-    tables = [pd.read_csv(p / "epochs.csv").drop(columns="seconds") for p in (whole, continued)]
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    timed = ["epochs.csv"] + (["segmentations.csv"] if kind == "segmentation" else [])
+    for name in timed:
+        tables = [pd.read_csv(p / name).drop(columns="seconds") for p in (whole, continued)]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 def test_a_classifier_waits_for_its_segmentations(copied: Job) -> None:

@@ -15,7 +15,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state
 
 NETWORKS = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}

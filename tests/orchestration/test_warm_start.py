@@ -14,7 +14,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.orchestration.trial import TrialInputs, run_trial, trial_files
 from mgmt_ray.orchestration.warm_start import find_start, refuse_start_on_external
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
 TRAINING = {"epochs": 1, "batch_size": 12, "learning_rate": 0.005, "validation_draws": 2}

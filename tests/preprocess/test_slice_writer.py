@@ -13,6 +13,7 @@ import pytest
 
 from mgmt_ray.base import Locked, MgmtError, folder_lock
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.slice_plan import plan_slice_store
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
@@ -22,7 +23,7 @@ from mgmt_ray.preprocess.slices import SliceSource, make_slices, slice_sources
 from tests.preprocess.conftest import ball, write_scan
 
 MakeSubject = Callable[..., Subject]
-RECIPE = SliceRecipe(shape=(18, 16), least_tumour_voxels=3)
+RECIPE = SliceRecipe(shape=(18, 16), least_tumour_voxels=3, least_brain_voxels=20)
 COARSE = RECIPE.model_copy(update={"shrink": 3})
 
 
@@ -64,6 +65,8 @@ def assert_store_is_that_of(
         np.testing.assert_array_equal(loaded.images, made.images)
         np.testing.assert_array_equal(loaded.masks, made.masks)
         np.testing.assert_array_equal(loaded.depths, made.depths)
+        np.testing.assert_array_equal(loaded.of_brain, made.of_brain)
+        np.testing.assert_array_equal(loaded.outline, read_scan(source.mask).voxels > 0)
         assert (loaded.id, loaded.frame, loaded.annotated) == (made.id, made.frame, made.annotated)
         assert loaded.masks.any()
 
@@ -140,8 +143,7 @@ def test_the_same_slices_have_one_checksum_wherever_and_in_whatever_order_they_a
 def test_subjects_without_masks_are_another_store(tmp_path: Path, cohort: Cohort) -> None:
     prepare(tmp_path / "s", both(cohort))
     bare = {"T1": slice_sources(cohort, "T1", masks=False)}
-    recipe = RECIPE.model_copy(update={"least_brain_voxels": 20})
-    assert len(prepare(tmp_path / "s", bare, recipe)) == 3
+    assert len(prepare(tmp_path / "s", bare)) == 3
     store = SliceStore(tmp_path / "s", "T1")
     assert not any(row.annotated for row in store.rows.values())
     assert not any(slices.masks.any() for slices in store.load(store.ids))

@@ -12,13 +12,14 @@ from mgmt_ray.base import MgmtError, parse, stream
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.problem import BadScan
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.preprocess.histogram import learn_standard, normalise_slices
+from mgmt_ray.preprocess.slice_frame import onto_scan
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slices import (
     SliceSource,
     SubjectSlices,
     cut_slices,
     make_slices,
-    onto_scan,
     slice_sources,
 )
 from tests.preprocess.conftest import ball, write_scan
@@ -59,7 +60,8 @@ def test_slices_are_those_of_the_plain_implementation(
     np.testing.assert_allclose(made.images, images, rtol=1e-7)
     np.testing.assert_array_equal(made.images == 0, images == 0)
     np.testing.assert_array_equal(made.masks, masks)
-    assert made.depths.tolist() == depths and len(depths) >= 3
+    assert made.depths.tolist() == depths and made.masks.any(axis=(1, 2)).sum() >= 3
+    assert not made.masks.any(axis=(1, 2)).all()
     assert (made.images.dtype, made.masks.dtype) == (np.float32, np.uint8)
 
 
@@ -69,9 +71,9 @@ def test_slices_hold_the_whole_brain_and_tell_their_spacing() -> None:
     for image, depth in zip(made.images, made.depths, strict=True):
         there = brain()[depth]
         np.testing.assert_array_equal(np.sort(image[image != 0]), np.sort(there[there != 0]))
-        assert np.count_nonzero(image) > 2 * np.count_nonzero(tumour()[depth])
     assert made.frame.spacing_mm == (5.0, 1.0, 0.9)
-    assert cut(brain(), tumour()).frame.spacing_mm == (5.0, 2.0, 1.8)
+    coarse = cut(brain(), tumour()).frame
+    assert coarse.spacing_mm == (5.0, 2.0, 1.8) and coarse.scan_spacing_mm == (5.0, 1.0, 0.9)
 
 
 def test_a_brain_is_centred_wherever_it_lies_in_the_scan() -> None:
@@ -95,46 +97,61 @@ def test_what_the_slices_cover_is_the_same_in_all_depths() -> None:
     mask = np.zeros(SHAPE, bool)
     mask[2:5, 8:12, 8:12] = True
     made = cut(image, mask)
-    assert (made.masks == made.masks[0]).all() and made.depths.tolist() == [2, 3, 4]
+    assert (made.masks[:3] == made.masks[0]).all() and made.depths.tolist() == [2, 3, 4, 5]
+    assert made.masks[0].any() and not made.masks[3].any()
 
 
-@given(least=st.integers(1, 12), most=st.one_of(st.none(), st.integers(1, 8)))
-def test_slices_have_enough_tumour_and_are_spread_over_it(least: int, most: int | None) -> None:
-    every = cut(brain(), tumour(), least_tumour_voxels=1)
-    area = every.masks.sum(axis=(1, 2))
-    if not (area >= least).any():
-        with pytest.raises(BadScan, match=f"S7 has {least} voxels of tumour"):
-            cut(brain(), tumour(), least_tumour_voxels=least, most_slices=most)
-        return
-    made = cut(brain(), tumour(), least_tumour_voxels=least, most_slices=most)
-    enough = every.depths[area >= least]
-    assert len(made.depths) == min(len(enough), most or 99)
-    assert set(made.depths) <= set(enough)
-    assert (made.masks.sum(axis=(1, 2)) >= least).all()
-    gaps = np.diff([enough[0] - 1, *made.depths, enough[-1] + 1])
-    # evenly: no stretch of the tumour is left out that is longer than its share
-    assert gaps.min() >= 1 and gaps.max() <= len(enough) / len(made.depths) + 1
-    assert abs(gaps[0] - gaps[-1]) <= 1, "one end of the tumour is preferred"
-
-
-def test_without_a_mask_all_slices_with_enough_brain_are_kept() -> None:
+def test_all_slices_with_enough_brain_are_kept() -> None:
     made = cut(brain(), None, most_slices=1)
     area = [np.count_nonzero(image) for image in made.images]
     assert min(area) >= 10 and not made.annotated and not made.masks.any()
     fewer = cut(brain(), None, least_brain_voxels=50)
     assert 1 < len(fewer.depths) < len(made.depths)
-    with pytest.raises(BadScan, match="500 voxels of brain"):
-        cut(brain(), None, least_brain_voxels=500)
+    for mask in (None, tumour()):
+        with pytest.raises(
+            BadScan, match=r"500 voxels of brain .*Lower slices\.least_brain_voxels"
+        ):
+            cut(brain(), mask, least_brain_voxels=500)
 
 
-def test_slices_through_the_brain_hold_those_through_the_tumour() -> None:
-    through_brain = cut(brain(), tumour(), choose="brain")
-    np.testing.assert_array_equal(through_brain.images, cut(brain(), None).images)
-    through_tumour = cut(brain(), tumour())
-    among = np.isin(through_brain.depths, through_tumour.depths)
-    np.testing.assert_array_equal(through_brain.images[among], through_tumour.images)
-    np.testing.assert_array_equal(through_brain.masks[among], through_tumour.masks)
-    assert through_brain.annotated and len(among) > among.sum()
+def test_a_mask_changes_neither_images_nor_what_they_are_normalised_to() -> None:
+    given, bare = cut(brain(), tumour()), cut(brain(), None)
+    assert given.annotated and given.masks.any() and not bare.annotated
+    assert not given.masks.any(axis=(1, 2)).all(), "slices without tumour must be there"
+    np.testing.assert_array_equal(given.depths, bare.depths)
+    standard = learn_standard([("A", cut(brain((5, 9, 12)), None).images)])
+    normal = [normalise_slices(made.images, standard, "S7") for made in (given, bare)]
+    np.testing.assert_array_equal(*normal)
+
+
+def test_slices_with_any_tumour_are_kept_however_little_brain_they_show() -> None:
+    mask = tumour()
+    mask[9, 10:14, 8:10] = True
+    image = brain()
+    image[9] = 0
+    image[9, 10:14, 8:10] = 5
+    made = cut(image, mask, least_brain_voxels=30)
+    assert made.depths[-1] == 9 and 0 < np.count_nonzero(made.images[-1]) < 30
+    coarse = onto_scan(made.masks, made.depths, made.frame)
+    assert coarse[9].any(), "a given mask is whole in the slices"
+    bare = cut(image, None, least_brain_voxels=30)
+    assert made.depths.tolist() == [*bare.depths, 9] and bare.of_brain.all()
+    assert made.of_brain.tolist() == [True] * len(bare.depths) + [False]
+    standard = learn_standard([("A", bare.images)])
+    normal = normalise_slices(made.images, standard, "S7", made.of_brain)
+    np.testing.assert_array_equal(
+        normal[:-1], normalise_slices(bare.images, standard, "S7", bare.of_brain)
+    )
+    assert (normal[-1] != 0).sum() == (made.images[-1] != 0).sum()
+    assert (normalise_slices(made.images, standard, "S7")[:-1] != normal[:-1]).any()
+
+
+def test_too_small_a_tumour_is_told_when_slices_are_made() -> None:
+    most = int(cut(brain(), tumour()).masks.sum(axis=(1, 2)).max())
+    assert cut(brain(), tumour(), least_tumour_voxels=most).annotated
+    with pytest.raises(BadScan, match=f"S7 has {most + 1} voxels of tumour") as refused:
+        cut(brain(), tumour(), least_tumour_voxels=most + 1)
+    assert refused.value.kind == "empty_mask" and "S7_mask.nii.gz" in str(refused.value)
 
 
 def test_a_tumour_that_slices_would_cut_is_refused_by_the_name_of_its_subject() -> None:
@@ -143,7 +160,7 @@ def test_a_tumour_that_slices_would_cut_is_refused_by_the_name_of_its_subject() 
     with pytest.raises(BadScan) as refused:
         cut(brain(), mask, shape=(8, 10))
     assert refused.value.kind == "clipped"
-    for part in ("S7", f"of the {mask.sum()} tumour", "8×10", "recipe.shape", "cohort.exclude"):
+    for part in ("S7", f"of the {mask.sum()} tumour", "8×10", "slices.shape", "cohort.exclude"):
         assert part in str(refused.value)
 
 

@@ -13,12 +13,12 @@ from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 def plain_slices(
     image: np.ndarray, tumour: np.ndarray, recipe: SliceRecipe
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """All slices through the tumour.
+    """All slices through brain or tumour.
 
     Args:
         image: [depth, height, width], 0 where it has no value.
         tumour: the same, boolean.
-        recipe: whose ``most_slices`` is not looked at.
+        recipe: how.
 
     Returns:
         Images and masks [slice, height, width] and the slices' depths.
@@ -40,7 +40,7 @@ def plain_slices(
             valued = [value for value in values if value != 0]
             small[row, column] = sum(valued) / len(valued) if valued else 0
             outline[row, column] = num_tumour >= n * n / 2
-        if outline.sum() >= recipe.least_tumour_voxels:
+        if np.count_nonzero(small) >= recipe.least_brain_voxels or outline.any():
             images.append(small)
             masks.append(outline)
             depths.append(depth)

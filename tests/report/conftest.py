@@ -13,6 +13,7 @@ import pytest
 
 from mgmt_ray.base import fingerprint, stream, write_json, write_text
 from mgmt_ray.cohort.cohort import write_cohort
+from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.html import write_report
 from mgmt_ray.selection.criterion import EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
@@ -20,6 +21,7 @@ from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.statistics.tables import evaluate_ensembles
 from tests.report.fabricated import make_cohort, predict_simply, write_audit, write_policies
+from tests.report.sliced import write_sliced_study
 
 NETWORKS = ("spottune", "random", "transfer")
 ONE_SPLIT = SplitConfig()
@@ -201,10 +203,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with every table there may be, and an audit; read it, do not change it.
-
-    It is synthetic, with a signal in PH that its results show.
-    """
+    """The same with every table there may be, and an audit; read it, do not change it."""
     modalities = ("PH", "FA", "T1")
     out = tmp_path_factory.mktemp("whole") / "out"
     return write_study(out, {"PH": 2.0}, modalities, num_epochs=3, is_whole=True)
@@ -223,6 +222,18 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_study(out, None, ("T1",), ("random",), num_subjects=60, num_epochs=2)
     write_report(out)
     return out
+
+
+@pytest.fixture(scope="session")
+def sliced_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of slices alone; read it, do not change it."""
+    return write_sliced_study(tmp_path_factory.mktemp("sliced") / "out")
+
+
+@pytest.fixture(scope="session")
+def sliced_results(sliced_study: Path) -> StudyResults:
+    """What its report tells."""
+    return read_study_results(sliced_study)
 
 
 @pytest.fixture(scope="session")

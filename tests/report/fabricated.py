@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,8 @@ from mgmt_ray.splits.split import Split
 from mgmt_ray.statistics.comparisons import COMPARISON_MODELS
 
 NUM_BLOCKS = 6
+SIDE = 48
+"""Pixels of a slice."""
 AUDITED = "2024-11-22T09:00:00+00:00"
 CHECKS = (
     ("openings", "passed", "one opening", "1 opening", ""),
@@ -103,3 +107,35 @@ def write_audit(out: Path, study: str) -> None:
     checks = [dict(zip(keys, check, strict=True)) for check in CHECKS]
     content = {"study": study, "time": AUDITED, "seed": 0, "checks": checks}
     write_json(out / "audit.json", content)
+
+
+def write_examples(folder: Path, modalities: Sequence[str], splits: Sequence[Split]) -> None:
+    """Write a round tumour, and a prediction beside it, of every test patient.
+
+    Nothing is predicted of the first.
+    """
+    rows = list(_examples(modalities, splits))
+    told = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    np.savez_compressed(folder / "segmentation_examples.npz", **told)
+
+
+def _examples(modalities: Sequence[str], splits: Sequence[Split]) -> Iterator[dict[str, Any]]:
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    for modality, split in product(modalities, splits):
+        for number, subject in enumerate(split.test):
+            draws = stream(6, modality, subject)
+            brain = np.hypot(y, x) < 0.45 * SIDE
+            given = np.hypot(y - 4, x + 6) < 7
+            image = brain * (0.2 + 0.15 * draws.normal(size=brain.shape)) + 1.5 * given
+            away = np.hypot(y - 4 - draws.normal(0, 1), x + 6 - draws.normal(0, 1))
+            probability = 1 / (1 + np.exp(away - 7)) * (number > 0)
+            yield {
+                "image": image.astype(np.float16),
+                "given": given.astype(np.uint8),
+                "probability": probability.astype(np.float16),
+                "subject": subject,
+                "network": "chen",
+                "modality": modality,
+                "depth": 42,
+                "outer": split.outer,
+            }

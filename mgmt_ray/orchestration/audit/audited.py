@@ -14,6 +14,7 @@ from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.nets.build import NetworkConfig, build
 from mgmt_ray.orchestration.stages import Job
+from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, label_by_training, read_splits
@@ -49,10 +50,15 @@ class Audited:
         """Its volume store."""
         return self.job.folder.volumes
 
+    @property
+    def trains_on_slices(self) -> bool:
+        """Whether the audit trains a network of slices: where none takes volumes."""
+        return not self.study.takes_volumes
+
     @cached_property
     def work(self) -> Path:
         """Where the audit's own trainings lie; another one after anything has changed."""
-        stores = {m: VolumeStore(self.volumes, m).checksum for m in self.study.modalities}
+        stores = {m: _open_store(self.job, m).checksum for m in self.study.modalities}
         facts = [self.study.model_dump(mode="json"), stores, [s.hash for s in self.splits]]
         return self.job.folder.root / "audit" / f"seed{self.seed}-{fingerprint(facts)[:10]}"
 
@@ -82,11 +88,15 @@ class Audited:
     def cheapest_network(self) -> str:
         """The network with the fewest trained parameters, of those that can be trained here.
 
+        Where none takes volumes, the one of slices with the narrowest segmentation.
+
         Raises:
-            NoNetwork: every network starts from pretrained weights, and there are none, or takes
-                slices.
+            NoNetwork: every network of volumes starts from pretrained weights, and there are none.
         """
         study = self.study
+        if self.trains_on_slices:
+            widths = {n: c.width for n, c in study.networks.items() if c.kind == "slices"}
+            return min(widths, key=lambda name: widths[name])
         there = study.checkpoint is not None and study.checkpoint.is_file()
         able = {
             name: config
@@ -100,7 +110,9 @@ class Audited:
     def reduced_study(self, modalities: tuple[str, ...]) -> StudyConfig:
         """The study with its cheapest network alone, one seed, and some of its modalities."""
         study, name = self.study, self.cheapest_network
-        network = study.networks[name].model_copy(update={"start_from": None})
+        network = study.networks[name]
+        if network.start_from is not None:
+            network = network.model_copy(update={"start_from": None})
         swept = {key: values[:NUM_SWEPT] for key, values in study.sweep}
         # what is left out with which groups is a count of the very labels that are exchanged
         split = study.split.model_copy(update={"left_out_with": {}, "repeats": 1})
@@ -144,13 +156,20 @@ def open_audited(job: Job, seed: int) -> Audited:
         )
     for modality in job.study.modalities:
         having = {s.id for s in cohort.subjects if modality in s.scans}
-        lacking = sorted(having - {*VolumeStore(job.folder.volumes, modality).ids})
+        lacking = sorted(having - {*_open_store(job, modality).ids})
         if lacking:
             raise MgmtError(
-                f"{job.folder.volumes}: {modality} lacks {', '.join(lacking[:5])}. "
+                f"{job.folder.root}: {modality} lacks {', '.join(lacking[:5])}. "
                 "Run `mgmt-ray prepare STUDY` first."
             )
     return Audited(job, cohort, splits, seed)
+
+
+def _open_store(job: Job, modality: str) -> VolumeStore | SliceStore:
+    """What the audit's trainings read."""
+    if job.study.takes_volumes:
+        return VolumeStore(job.folder.volumes, modality)
+    return SliceStore(job.folder.slices, modality)
 
 
 def permute_labels(cohort: Cohort, random: np.random.Generator) -> Cohort:

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 Outcome: TypeAlias = Literal["passed", "failed", "warning", "not done"]
 
+NO_VOLUMES = "it looks at prepared volumes, and no network of this study takes any"
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

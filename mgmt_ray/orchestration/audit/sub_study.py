@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from pathlib import Path
-
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.orchestration.audit.audited import Audited
 from mgmt_ray.orchestration.progress import say
@@ -13,7 +9,8 @@ from mgmt_ray.orchestration.stages import Job, ensemble, train
 from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial, make_plan
+from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.trial import Trial
 
 
 def run_sub_study(
@@ -21,7 +18,7 @@ def run_sub_study(
 ) -> tuple[StudyFolder, list[Trial]]:
     """Train, choose, average and measure as a study does; what is finished is not done again.
 
-    Its volumes are in place already (see :func:`share_volumes`). Its log of test openings is its
+    What it reads is in place already (see ``changed.py``). Its log of test openings is its
     own, and so are its labels.
 
     Args:
@@ -45,12 +42,3 @@ def run_sub_study(
     train(job, trials, inputs)
     ensemble(job, trials, inputs, {})
     return folder, trials
-
-
-def share_volumes(audited: Audited, name: str) -> None:
-    """Let a sub-study read the audited study's own volumes, without a copy."""
-    folder = StudyFolder(audited.work / name)
-    folder.root.mkdir(parents=True, exist_ok=True)
-    above = Path(os.path.relpath(audited.volumes, folder.root))
-    with suppress(FileExistsError):
-        folder.volumes.symlink_to(above, target_is_directory=True)

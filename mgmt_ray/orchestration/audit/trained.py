@@ -16,16 +16,16 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.audit.audited import Audited, permute_labels, relabelled
+from mgmt_ray.orchestration.audit.changed import plant_signal, replace_by_noise, share_store
 from mgmt_ray.orchestration.audit.check import Check
-from mgmt_ray.orchestration.audit.stores import noise_like, with_slabs, write_changed_copy
-from mgmt_ray.orchestration.audit.sub_study import run_sub_study, share_volumes
+from mgmt_ray.orchestration.audit.sub_study import run_sub_study
 from mgmt_ray.selection.predictions import name_some, read_table
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, label_by_training
 from mgmt_ray.statistics.intervals import interval_of
 from mgmt_ray.statistics.shortcut import family_p, numbers_tell
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import Trial
+from mgmt_ray.study.trial import Trial
 
 PERMUTATIONS = 2000
 LEVEL = 0.05
@@ -61,7 +61,7 @@ def check_permuted_labels(audited: Audited) -> Check:
         splits = make_splits(cohort, study.split, study.modalities)
     except MgmtError as error:
         return Check(name, "not done", expected, f"permuted labels cannot be split ({error})")
-    share_volumes(audited, "permuted")
+    share_store(audited, "permuted")
     folder, _ = run_sub_study(audited, "permuted", study, cohort, splits)
     metrics = read_table(folder.ensembles / "metrics.csv", RUN_AGAIN)
     farthest, p = _farthest(read_table(folder.ensembles / "predictions.csv", RUN_AGAIN), audited)
@@ -109,12 +109,7 @@ def check_planted_signal(audited: Audited) -> Check:
     except MgmtError as error:
         return Check(name, "not done", expected, f"permuted labels cannot be split ({error})")
     label = label_by_training(split, cohort)
-
-    def plant(subject: str, volumes: np.ndarray) -> np.ndarray:
-        return with_slabs(volumes) if label.get(subject) == 1 else volumes
-
-    target = StudyFolder(audited.work / "planted").volumes
-    write_changed_copy(audited.volumes, modality, target, plant)
+    plant_signal(audited, "planted", modality, {s for s, value in label.items() if value == 1})
     folder, _ = run_sub_study(audited, "planted", study, cohort, (split,))
     metrics = read_table(folder.ensembles / "metrics.csv", RUN_AGAIN)
     own = metrics[
@@ -145,15 +140,8 @@ def check_test_subjects_change_nothing(audited: Audited) -> Check:
     split = audited.splits[0]
     tested = [s for s in split.test if s in set(audited.having(modality))]
     one, other = _two_cohorts(audited, split)
-    share_volumes(audited, "world")
-    target = StudyFolder(audited.work / "other_world").volumes
-
-    def replace_tested(subject: str, volumes: np.ndarray) -> np.ndarray:
-        if subject not in tested:
-            return volumes
-        return noise_like(volumes, audited.draws("noise", subject))
-
-    write_changed_copy(audited.volumes, modality, target, replace_tested)
+    share_store(audited, "world")
+    replace_by_noise(audited, "other_world", modality, tested)
     worlds = _run_worlds(audited, {"world": one, "other_world": other}, modality, split)
     trials = worlds[0][1]
     differ = differing(worlds[0][0], worlds[1][0], trials)
@@ -194,7 +182,8 @@ def differing(one: StudyFolder, other: StudyFolder, trials: list[Trial]) -> list
 
 
 def _fitted(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: description.get(key) for key in ("weights", "selection", "status", "covariates")}
+    fitted = ("weights", "selection", "status", "covariates", "standard_histogram")
+    return {key: description.get(key) for key in fitted}
 
 
 def _content(path: Path, columns: tuple[str, ...]) -> str:

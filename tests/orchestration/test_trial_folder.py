@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mgmt_ray.orchestration.record import prior
+from mgmt_ray.orchestration.trial_folder import prior
 from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import prepare_training_rows

@@ -1,0 +1,117 @@
+"""Given and predicted tumours of a few test patients (figures 3 and 4 of Chen et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
+
+from mgmt_ray.figures import style
+
+# Far apart in hue also for colour-blind readers; a dark rim parts them from any grey, and dashes
+# from each other.
+GIVEN_COLOUR, PREDICTED_COLOUR = "#E69F00", "#56B4E9"
+_RIM = [Stroke(linewidth=3.2, foreground="#111111"), Normal()]
+GIVEN_LEVEL = 0.5
+"""An outline runs between tumour and not tumour; of probabilities, where they are one half."""
+
+EXTREMES = (1.0, 99.0)
+"""Percentiles of the slice's intensities that are black and white."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentedSlice:
+    """One slice of a test patient.
+
+    Attributes:
+        title: which patient of the modality it is.
+        words: below the picture.
+        image: intensities of any scale; 0 where the scan has none.
+        given: 1 tumour, 0 all else.
+        probability: of tumour, in [0, 1].
+    """
+
+    title: str
+    words: str
+    image: Float[np.ndarray, "height width"]
+    given: Shaped[np.ndarray, "height width"]
+    probability: Float[np.ndarray, "height width"]
+
+
+def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
+    """Each slice with the outlines of the given and the predicted tumour.
+
+    Args:
+        slices: at least one.
+        columns: of pictures.
+    """
+    figure, axes = style.panels(len(slices), columns, width=3.3, height=3.9)
+    for place, one in zip(axes, slices, strict=True):
+        _show(place, one)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(hspace=0.06)
+    handles = [
+        Line2D([], [], color=GIVEN_COLOUR, linewidth=2, path_effects=_RIM, label="given"),
+        Line2D(
+            [],
+            [],
+            color=PREDICTED_COLOUR,
+            linewidth=2,
+            linestyle="--",
+            path_effects=_RIM,
+            label="predicted",
+        ),
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=2,
+        fontsize=style.FONT_SIZE,
+        frameon=False,
+        labelcolor=style.INK,
+    )
+    return figure
+
+
+def _show(place: Axes, one: SegmentedSlice) -> None:
+    place.grid(visible=False)
+    image = one.image.astype(np.float32)
+    low, high = np.percentile(image, EXTREMES)
+    place.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect="equal")
+    _outline(place, one.given.astype(np.float32), GIVEN_COLOUR, "solid")
+    _outline(place, one.probability.astype(np.float32), PREDICTED_COLOUR, "dashed")
+    place.set_xticks([])
+    place.set_yticks([])
+    style.title(place, one.title)
+    place.set_xlabel(one.words, fontsize=style.SMALL_FONT_SIZE, color=style.INK, loc="left")
+
+
+def _outline(
+    place: Axes, values: Float[np.ndarray, "height width"], colour: str, line: str
+) -> None:
+    """Nothing where no value reaches the level."""
+    if not (values >= GIVEN_LEVEL).any():
+        return
+    # an edge of zeros closes outlines that reach the slice's border
+    padded = np.pad(values, 1)
+    lines = place.contour(
+        np.arange(-1, padded.shape[1] - 1),
+        np.arange(-1, padded.shape[0] - 1),
+        padded,
+        levels=[GIVEN_LEVEL],
+        colors=colour,
+        linestyles=line,
+        linewidths=1.6,
+    )
+    lines.set_path_effects(_RIM)
+    height, width = values.shape
+    place.set_xlim(-0.5, width - 0.5)
+    place.set_ylim(height - 0.5, -0.5)

@@ -1,0 +1,251 @@
+"""New patients: the finished members predict them; nothing is fitted, opened or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.patients import read_patients
+from mgmt_ray.cohort.persons import Known, by_voxels, find_persons
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
+from mgmt_ray.orchestration.external import tasks_of
+from mgmt_ray.orchestration.inspect import inspect_cohort
+from mgmt_ray.orchestration.mask_source import find_segmentations, who_may_outline
+from mgmt_ray.orchestration.masks import PREDICTED_LABELS, outline_subjects
+from mgmt_ray.orchestration.outline import mask_path
+from mgmt_ray.orchestration.prediction import predict_members
+from mgmt_ray.orchestration.prepare import UnusableFiles, prepare_stores
+from mgmt_ray.orchestration.progress import say, stage
+from mgmt_ray.orchestration.stages import Job, existing
+from mgmt_ray.preprocess.inspection import Inspection, read_inspection
+from mgmt_ray.selection.ensemble import ensemble, group_ensembles
+from mgmt_ray.selection.predictions import write_table
+from mgmt_ray.study.folder import StudyFolder
+
+PATIENTS = "new patients"
+"""Stands for a cohort's name; no study can give it."""
+
+PATIENT_COLUMNS = (
+    *("subject", "network", "ensemble", "probability", "num_members"),
+    *("member_deviation", "member_lowest", "member_highest", "mask", "problem"),
+)
+"""One row per patient, network and ensemble, or one with a ``problem`` of who is not predicted.
+
+``probability`` is that of a methylated promoter, the mean over ``num_members`` trained models as in
+the study's tables; ``member_deviation``, ``_lowest`` and ``_highest`` tell how far these agree.
+``mask`` is "given", "predicted", or "none" for models that find the tumour themselves."""
+
+NO_DIAGNOSIS = (
+    "This is research software, not a medical device, and these numbers are no diagnosis: no "
+    "decision on a patient may rest on them. How good the models are is in the study's report."
+)
+
+
+class _Patients:
+    """Who is left to predict, and why others are not."""
+
+    def __init__(self, subjects: Iterable[Subject]) -> None:
+        self.subjects = {subject.id: subject for subject in subjects}
+        self.problems: dict[str, str] = {}
+
+    def drop(self, name: str, problem: str) -> None:
+        """Tell why somebody is not predicted."""
+        self.problems.setdefault(name, problem)
+        self.subjects.pop(name, None)
+
+    def drop_faulty(self, inspections: Mapping[str, Inspection]) -> None:
+        """Those with a problem of their files."""
+        for name, seen in inspections.items():
+            if seen.problems:
+                first = seen.problems[0]
+                self.drop(name, f"{first.where}: {first.found}")
+
+    @property
+    def cohort(self) -> Cohort:
+        """Those that are left."""
+        return Cohort(tuple(self.subjects.values()))
+
+
+def predict_patients(job: Job, scans: Path, to: Path) -> None:
+    """Predict the patients of a folder, and write a table with what the members say of each.
+
+    What is made on the way (masks, volumes) stays in a folder beside the table.
+
+    Args:
+        job: of a finished study.
+        scans: folder of the patients (see ``cohort.patients``).
+        to: CSV with :data:`PATIENT_COLUMNS`.
+
+    Raises:
+        MgmtError: the study is not finished, the folder holds no patients, or none of them can be
+            predicted; why one of several cannot be is told and stands in the table.
+    """
+    selected, splits, trials = existing(job)
+    inputs = job.inputs(selected.cohort, splits)
+    members = find_members(trials, inputs)
+    refuse_changed_weights(members, inputs)
+    read = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
+    wanted = [*read, *_segmented(job, read)]
+    reading = read_patients(scans, wanted)
+    patients = _Patients(reading.subjects)
+    for problem in reading.problems:
+        patients.drop(problem.subject, f"{problem.where}: {problem.found}")
+    files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
+    with files.lock():
+        _drop_known(patients, selected.cohort, _look(patients, job, files), job.folder)
+        _give_masks(patients, job, files)
+        _prepare(patients, job, files)
+        tasks = tasks_of(members.trials, patients.cohort, files)
+        for name in list(patients.subjects):
+            if not any(name in unseen.label for _, unseen in tasks):
+                patients.drop(name, "no model takes the scans of this patient alone")
+        _show_problems(patients)
+        with stage("predict patients") as step:
+            evaluation = job.study.evaluation
+            said = predict_members(tasks, inputs, evaluation, job.placement, step).table
+    table = _table(said, patients)
+    write_table(table, to)
+    say(f"{len(patients.subjects)} of {len({*table['subject']})} patients predicted: {to}")
+    say(f"masks and volumes of them: {files.root}")
+    say(NO_DIAGNOSIS)
+
+
+def _segmented(job: Job, read: Sequence[str]) -> list[str]:
+    """The scan that a mask would be predicted from, if no model takes it."""
+    if job.study.segmentation is None or not job.study.takes_volumes:
+        return []
+    modality = find_segmentations(job.study.segmentation, job.study.modalities).modality
+    return [modality] if modality not in read else []
+
+
+def _look(patients: _Patients, job: Job, files: StudyFolder) -> dict[str, Mapping[str, str]]:
+    """Look at all scans, and at the given masks that are used; returns hashes of the scans."""
+    study = job.study
+    recipe = study.recipe if study.takes_volumes else study.slices
+    if study.cohort.mask == "predicted":
+        given = [s for s in patients.subjects.values() if s.mask]
+        if given:
+            say(
+                f"{len(given)} given masks are not used, as the study was trained on predicted ones"
+            )
+        patients.subjects |= {s.id: replace(s, mask=None) for s in given}
+    with stage("check patients") as step:
+        everybody = list(patients.subjects.values())
+        labels, kept = study.cohort.mask_labels, files.root / "scans"
+        seen = inspect_cohort(everybody, recipe, labels, kept, job.placement, step)
+    patients.drop_faulty(seen)
+    return {name: seen[name].hashes for name in patients.subjects}
+
+
+def _drop_known(
+    patients: _Patients,
+    cohort: Cohort,
+    hashes: Mapping[str, Mapping[str, str]],
+    folder: StudyFolder,
+) -> None:
+    """What a model says of somebody whom it may have trained on is no prediction."""
+    own = {s.id: read_inspection(folder.inspections, s.id) for s in cohort.subjects}
+    images = {("", name): dict(seen.hashes) for name, seen in own.items() if seen}
+    images |= {(PATIENTS, name): dict(found) for name, found in hashes.items()}
+    people = [Known("", s.id, s.person) for s in cohort.subjects]
+    people += [Known(PATIENTS, s.id, s.person) for s in patients.subjects.values()]
+    person = find_persons(people, (), [pair[:2] for pair in by_voxels(images)])
+    known = {person["", s.id]: s.id for s in cohort.subjects}
+    for name in list(patients.subjects):
+        if person[PATIENTS, name] in known:
+            who = known[person[PATIENTS, name]]
+            patients.drop(name, f"is {who} of the study's own cohort, whom its models may know")
+
+
+def _give_masks(patients: _Patients, job: Job, files: StudyFolder) -> None:
+    """Predict the masks that models of volumes need; models of slices find the tumour alone."""
+    study = job.study
+    lacking = [s for s in patients.subjects.values() if not s.mask]
+    if not study.takes_volumes or not lacking:
+        return
+    if study.segmentation is None:
+        for subject in lacking:
+            patients.drop(subject.id, "no tumour mask, and the study names no `segmentation`")
+        return
+    segmentations = find_segmentations(study.segmentation, study.modalities)
+    seen = {s.id: read_inspection(files.root / "scans", s.id) for s in lacking}
+    images = {(PATIENTS, name): one.hashes for name, one in seen.items() if one}
+    people = [Known(PATIENTS, s.id, s.person) for s in lacking]
+    by_key = who_may_outline(segmentations, people, images)
+    may = {s.id: by_key[PATIENTS, s.id] for s in lacking}
+    modality = segmentations.modality
+    for subject in lacking:
+        if modality not in subject.scans:
+            patients.drop(subject.id, f"no tumour mask, and no {modality} to predict one from")
+        elif not may[subject.id]:
+            patients.drop(subject.id, "every segmentation has trained on this person")
+    scanned = [s for s in lacking if s.id in patients.subjects]
+    done = outline_subjects("masks", scanned, may, segmentations, files.masks, job.placement)
+    for name, told in done.items():
+        if isinstance(told, MgmtError):
+            patients.drop(name, str(told))
+        elif not told.tumour_voxels:
+            patients.drop(name, f"the segmentations find no tumour in the {modality}")
+    outlined = [
+        replace(s, mask=mask_path(files.masks, s.id), mask_kind="predicted")
+        for s in scanned
+        if s.id in patients.subjects
+    ]
+    patients.subjects |= {s.id: s for s in outlined}
+    with stage("check masks") as step:
+        labels, kept = PREDICTED_LABELS, files.inspections
+        patients.drop_faulty(
+            inspect_cohort(outlined, study.recipe, labels, kept, job.placement, step)
+        )
+
+
+def _prepare(patients: _Patients, job: Job, files: StudyFolder) -> None:
+    """Volumes and slices of all whose files can be used."""
+    while patients.subjects:
+        cohort = patients.cohort
+        try:
+            prepare_stores("prepare patients", cohort, job.study, files, job.placement)
+            return
+        except UnusableFiles as error:
+            for name, fault in error.faults.items():
+                patients.drop(name, fault)
+
+
+def _show_problems(patients: _Patients) -> None:
+    for name, problem in sorted(patients.problems.items()):
+        say(f"{name}: not predicted: {problem}")
+    if not patients.subjects:
+        raise MgmtError(
+            f"none of {len(patients.problems)} patients can be predicted, see above. Mend that and "
+            "repeat the command."
+        )
+
+
+def _table(said: pd.DataFrame, patients: _Patients) -> pd.DataFrame:
+    """:data:`PATIENT_COLUMNS` of all patients."""
+    groups = group_ensembles(list(dict.fromkeys(said["modality"])))
+    table = ensemble(said, groups)
+    rows = []
+    for row in table.to_dict("records"):
+        of_ensemble = groups.get(row["ensemble"], (row["ensemble"],))
+        own = said[(said["subject"] == row["subject"]) & (said["network"] == row["network"])]
+        members = own.loc[own["modality"].isin(of_ensemble), "probability"]
+        subject = patients.subjects[row["subject"]]
+        kept = {name: row[name] for name in PATIENT_COLUMNS[:5]}
+        spread = {
+            "member_deviation": members.std(ddof=0),
+            "member_lowest": members.min(),
+            "member_highest": members.max(),
+        }
+        mask = subject.mask_kind if subject.mask else "none"
+        rows.append({**kept, **spread, "mask": mask, "problem": ""})
+    rows += [{"subject": name, "problem": told} for name, told in patients.problems.items()]
+    every = pd.DataFrame(rows, columns=list(PATIENT_COLUMNS))
+    every["num_members"] = every["num_members"].astype("Int64")
+    return every.sort_values("subject", kind="stable")

@@ -1,0 +1,132 @@
+"""What networks of slices do otherwise than Chen et al. 2020, and what the study says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mgmt_ray.base import Config
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import slice_networks
+from mgmt_ray.report.settings import different_keys
+from mgmt_ray.report.table import Table
+from mgmt_ray.statistics.paper_chen import CHEN_FOLDS
+from mgmt_ray.study.pipeline import SlicePipelineConfig
+from mgmt_ray.training.config import ClassificationTraining, SegmentationTraining
+
+CHENS_SPLIT: dict[str, float] = {"test_fraction": 0.2, "folds": CHEN_FOLDS}
+"""Section 2.1 of Chen et al. 2020."""
+
+STAGES: dict[str, type[Config]] = {
+    "segmentation": SegmentationTraining,
+    "classification": ClassificationTraining,
+}
+
+
+def slice_settings_table(results: StudyResults) -> Table | None:
+    """Keys of networks of slices whose values are not the paper's; None where all are.
+
+    Cross-fitted masks are this program's default, but not the paper's. The recipe of slices is not
+    compared: the paper does not give its own.
+    """
+    rows: list[tuple[str, str, str]] = []
+    networks = slice_networks(results)
+    for name, network in networks.items():
+        where = f"networks.{name}"
+        rows += different_keys(where, _without_stages(network), SlicePipelineConfig)
+        if network.get("cross_fitted", True):
+            rows.append((f"{where}.cross_fitted", "True", "False"))
+        for stage, kind in STAGES.items():
+            rows += different_keys(f"{where}.{stage}", network.get(stage) or {}, kind)
+    if networks:
+        rows += _split(results.config.get("split") or {})
+    if not rows:
+        return None
+    header = ("Key of the study", "This study", "Chen et al. 2020")
+    caption = "Settings of networks of slices that are not the paper's"
+    return Table("slice_settings", caption, header, tuple(rows))
+
+
+def slice_facts(results: StudyResults) -> dict[str, str]:
+    """What the study knows of its networks of slices, by the names that ``checklists.csv`` uses."""
+    networks = slice_networks(results)
+    if not networks:
+        return {}
+    names = ", ".join(map(network_label, networks))
+    first = next(iter(networks.values()))
+    return {
+        "technology": f"deep learning on 2-D slices of MRI ({names})",
+        "model": "; ".join(_model(name, network) for name, network in networks.items()),
+        "training": _training(first),
+        "imbalance": _balance(str((first.get("classification") or {}).get("balance", ""))),
+        "selection": "a segmentation keeps the epoch of the lowest loss on the validation fold, a "
+        "classifier of slices that of the highest accuracy there",
+        "ensembles": "mean probability over slices, folds, seeds and modalities",
+        "preprocessing": _preprocessing(results.config.get("slices") or {}),
+        "metrics": "Dice and HD95 of segmentations; accuracy, recall, precision, F1 and AUC by "
+        "slice and by patient",
+        "uncertainty": "resamples of whole patients with all their slices",
+        "differences": "training slices alone are rotated",
+    }
+
+
+def _without_stages(network: Mapping[str, Any]) -> dict[str, Any]:
+    apart = {*STAGES, "cross_fitted", "parts"}
+    return {key: value for key, value in network.items() if key not in apart}
+
+
+def _split(split: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for key, published in CHENS_SPLIT.items():
+        if split.get(key, published) != published:
+            yield f"split.{key}", str(split[key]), f"{published:g}"
+
+
+def _model(name: str, network: Mapping[str, Any]) -> str:
+    width = network.get("width", 32)
+    masks = "networks that did not train on the patient"
+    by = masks if network.get("cross_fitted", True) else "the fold's segmentation network"
+    return (
+        f"{network_label(name)}: a residual encoder and decoder with the branch of a variational "
+        f"autoencoder ({width} channels at first) segments axial slices; two convolutional and two "
+        "linear layers classify each slice by image, predicted tumour and their product; the "
+        f"tumour of training slices is predicted by {by}"
+    )
+
+
+def _training(network: Mapping[str, Any]) -> str:
+    segmentation = network.get("segmentation") or {}
+    classification = network.get("classification") or {}
+    if not segmentation or not classification:
+        return ""
+    stable = classification.get("stable_epochs")
+    ends = f", ends when validation accuracy is the same for {stable} epochs" if stable else ""
+    return (
+        "segmentation: Adam, soft Dice + 0.1·L2 + 0.1·KL, at most "
+        f"{segmentation.get('epochs')} epochs, batches of {segmentation.get('batch_size')}, "
+        f"learning rate {segmentation.get('learning_rate')}; classification: Adam, cross-entropy, "
+        f"at most {classification.get('epochs')} epochs, batches of "
+        f"{classification.get('batch_size')}, learning rate "
+        f"{classification.get('learning_rate')}{ends}"
+    )
+
+
+def _balance(balance: str) -> str:
+    words = {
+        "weight": "the loss of slice classifiers is weighted by class",
+        "none": "slices of both classes are left as they are",
+    }
+    return words.get(balance, "")
+
+
+def _preprocessing(recipe: Mapping[str, Any]) -> str:
+    if not recipe:
+        return ""
+    shape = " × ".join(map(str, recipe.get("shape", ())))
+    return (
+        f"axial slices of {shape} pixels of {recipe.get('shrink')} × {recipe.get('shrink')} voxels "
+        "each; intensities mapped piecewise linearly onto a standard histogram that is learnt on "
+        "the fold's training subjects alone, then to mean 0 and deviation 1 over valued voxels; "
+        "training slices also turned by up to 20° either way; those through the tumour train and "
+        "are classified"
+    )

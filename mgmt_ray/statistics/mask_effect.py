@@ -1,0 +1,93 @@
+"""What predicted masks cost or gain: the same members on the same test subjects, cut twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from mgmt_ray.selection.ensemble import ensemble
+from mgmt_ray.statistics.delong import delong_p
+from mgmt_ray.statistics.differences import paired_difference, resample_models
+from mgmt_ray.statistics.intervals import Interval
+
+MASK_EFFECT_COLUMNS: tuple[str, ...] = (
+    "network",
+    "ensemble",
+    "num_members",
+    "num_subjects",
+    "num_methylated",
+    "auc_given",
+    "auc_predicted",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p",
+    "mean_absolute_change",
+    "median_dice",
+)
+"""``difference`` is ``auc_predicted`` less ``auc_given``, with its 95 % interval (paired bootstrap
+of subjects); ``p`` is DeLong's, two-sided; ``mean_absolute_change`` is of the probability,
+``median_dice`` of the predicted masks with the given ones. Each row is of the subjects that have
+both masks; AUCs are missing where these are all of one class."""
+
+
+def mask_effect_table(
+    given: pd.DataFrame,
+    predicted: pd.DataFrame,
+    dice: Mapping[str, float],
+    groups: Mapping[str, tuple[str, ...]],
+    seed: int = 42,
+) -> pd.DataFrame:
+    """Compare what members say of volumes cut with given masks and with predicted ones.
+
+    Args:
+        given: a prediction table of test subjects, cut with given masks.
+        predicted: the same rows, cut with predicted masks.
+        dice: by subject with both masks; others are left out.
+        groups: modalities by ensemble.
+        seed: of the bootstrap.
+
+    Returns:
+        :data:`MASK_EFFECT_COLUMNS`, one row per network and ensemble.
+    """
+    both = [_of(ensemble(members, groups), dice) for members in (given, predicted)]
+    of_two_classes = both[0].groupby(["network", "ensemble"])["label"].transform("nunique") == 2
+    models = [resample_models(table[of_two_classes], seed) for table in both]
+    rows = []
+    for key, own in both[0].groupby(["network", "ensemble"], sort=False):
+        network, name = (str(part) for part in key)
+        other = both[1][(both[1]["network"] == network) & (both[1]["ensemble"] == name)]
+        assert own["subject"].tolist() == other["subject"].tolist(), "the same subjects twice"
+        change = other["probability"].to_numpy() - own["probability"].to_numpy()
+        difference, values, p = Interval(math.nan, math.nan, math.nan), (math.nan,) * 2, math.nan
+        if (network, name) in models[0]:
+            a, b = (by_key[network, name] for by_key in models)
+            difference = paired_difference(b, a, "auc")
+            values = (a.values["auc"], b.values["auc"])
+            p = delong_p(a.labels, b.probabilities, a.probabilities)
+        rows.append(
+            {
+                "network": network,
+                "ensemble": name,
+                "num_members": int(own["num_members"].max()),
+                "num_subjects": len(own),
+                "num_methylated": int(own["label"].sum()),
+                "auc_given": values[0],
+                "auc_predicted": values[1],
+                "difference": difference.value,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+                "p": p,
+                "mean_absolute_change": float(np.abs(change).mean()),
+                "median_dice": float(np.median([dice[s] for s in own["subject"]])),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(MASK_EFFECT_COLUMNS))
+
+
+def _of(predictions: pd.DataFrame, subjects: Mapping[str, float]) -> pd.DataFrame:
+    kept = predictions[predictions["subject"].isin(list(subjects))]
+    return kept.sort_values(["subject"], kind="stable").reset_index(drop=True)

@@ -1,0 +1,143 @@
+"""How well slices and patients were classified: table 4 of Chen et al. 2020, and best models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from mgmt_ray.statistics.intervals import column_names, interval_columns
+from mgmt_ray.statistics.over_folds import deviation_over_models, mean_over_models
+from mgmt_ray.statistics.slice_scores import (
+    SLICE_METRICS,
+    DrawnPatients,
+    by_level,
+    draw_patients,
+    interval_over_patients,
+)
+
+CLASSIFICATION_COLUMNS: tuple[str, ...] = (
+    *("network", "modality", "phase", "level"),
+    *("num_splits", "num_models", "num_patients", "num_rows"),
+    *(
+        f"{metric}{of}"
+        for metric in SLICE_METRICS
+        for of in ("", "_low", "_high", "_deviation", "_undefined")
+    ),
+)
+"""``num_rows`` are slices or patients, ``auc_undefined`` and its like count models."""
+
+BEST_SLICE_COLUMNS: tuple[str, ...] = (
+    *("network", "modality", "outer", "fold", "trial", "phase", "level"),
+    *("num_patients", "num_rows", *column_names("auc")),
+)
+
+
+def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+    """Scores of the classifiers of all folds and seeds, by slice and by patient.
+
+    A patient's probability is the mean over its slices. A value is the mean over the models of an
+    outer split for which it is defined, then over splits; ``_undefined`` counts the others, and
+    ``_deviation`` is that of :func:`deviation_over_models`. The interval of test and external
+    patients is the percentile interval of a cluster bootstrap, stratified by label: patients are
+    drawn with all their slices, the same ones for all models and both levels. A resample in which
+    no model has a value is left out. Training and validation have no interval, since their patients
+    differ from fold to fold.
+
+    Args:
+        slices: :data:`.slice_scores.SLICE_COLUMNS`.
+        seed: of the bootstrap.
+
+    Returns:
+        :data:`CLASSIFICATION_COLUMNS`, a row per network, modality, phase and level.
+    """
+    rows = []
+    keys = ["network", "modality", "split"]
+    for (network, modality, phase), part in slices.groupby(keys, sort=False):
+        drawn = draw_patients(part, str(phase), seed)
+        for level, own in by_level(part).items():
+            counts = {
+                "num_splits": own["outer"].nunique(),
+                "num_models": own["trial"].nunique(),
+                "num_patients": own["subject"].nunique(),
+                "num_rows": len(own[["subject", "depth"]].drop_duplicates()),
+            }
+            key = {"network": network, "modality": modality, "phase": phase, "level": level}
+            rows.append({**key, **counts, **_columns(own, drawn)})
+    return pd.DataFrame(rows, columns=list(CLASSIFICATION_COLUMNS))
+
+
+def best_slice_models(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+    """The AUCs of the model that validation is best for, by network, modality and outer split.
+
+    It is the one of the highest AUC by slice on its validation patients; of equal ones that of the
+    highest by patient, then the first. Each model has validation patients of its own, so the best
+    is in part the one whose patients are easiest. Test patients have the interval of
+    :func:`slice_classification_table`.
+
+    Args:
+        slices: :data:`.slice_scores.SLICE_COLUMNS` of all phases.
+        seed: of the bootstrap.
+
+    Returns:
+        :data:`BEST_SLICE_COLUMNS`, a row per network, modality, split, phase and level.
+    """
+    rows = []
+    for (network, modality, outer), part in slices.groupby(
+        ["network", "modality", "outer"], sort=False
+    ):
+        best = _best_on_validation(part[part["split"] == "validation"])
+        own = part[part["trial"] == best]
+        key = {"network": network, "modality": modality, "outer": outer, "trial": best}
+        for phase, of_phase in own.groupby("split", sort=False):
+            drawn = draw_patients(of_phase, str(phase), seed)
+            for level, data in by_level(of_phase).items():
+                counts = {
+                    "fold": int(data["fold"].iloc[0]),
+                    "num_patients": data["subject"].nunique(),
+                    "num_rows": len(data),
+                }
+                area = interval_over_patients(drawn.scores(data)["auc"])
+                named = {"phase": phase, "level": level, **counts}
+                rows.append({**key, **named, **interval_columns({"auc": area})})
+    return pd.DataFrame(rows, columns=list(BEST_SLICE_COLUMNS))
+
+
+def _best_on_validation(validation: pd.DataFrame) -> str:
+    levels = by_level(validation)
+
+    def order(trial: str) -> tuple[float, ...]:
+        areas = []
+        for rows in levels.values():
+            own = rows[rows["trial"] == trial]
+            area = float(draw_patients(own, "validation", seed=0).scores(own)["auc"][0])
+            # Equal in exact arithmetic must be equal here, so that the earlier one stays.
+            areas.append(-1.0 if math.isnan(area) else round(area, 12))
+        return tuple(areas)
+
+    return str(max(dict.fromkeys(validation["trial"]), key=order))
+
+
+def _columns(rows: pd.DataFrame, drawn: DrawnPatients) -> dict[str, float]:
+    """Every metric's columns, of the models of one network, modality, phase and level."""
+    models = [own for _, own in rows.groupby("trial", sort=False)]
+    outers = np.array([int(own["outer"].iloc[0]) for own in models])
+    scores = [drawn.scores(own) for own in models]
+    return dict(
+        column
+        for metric in SLICE_METRICS
+        for column in _metric_columns(metric, np.stack([s[metric] for s in scores]), outers)
+    )
+
+
+def _metric_columns(
+    metric: str, values: Float[np.ndarray, "model resample"], outers: Int[np.ndarray, " model"]
+) -> Iterator[tuple[str, float]]:
+    yield from interval_columns(
+        {metric: interval_over_patients(mean_over_models(values, outers))}
+    ).items()
+    yield f"{metric}_deviation", deviation_over_models(values[:, 0], outers)
+    yield f"{metric}_undefined", int(np.isnan(values[:, 0]).sum())

@@ -1,0 +1,129 @@
+"""Accuracy, recall, precision, F1 and AUC of slices and patients, on resamples of patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from mgmt_ray.statistics.intervals import Interval, bootstrap_weights
+from mgmt_ray.statistics.over_folds import known_interval
+from mgmt_ray.statistics.slice_overlap import RESAMPLED_PHASES
+from mgmt_ray.training.metrics import auc, called_rightly
+
+SLICE_COLUMNS: tuple[str, ...] = (
+    *("subject", "depth", "split", "outer", "fold", "network", "modality", "trial"),
+    *("probability", "label"),
+)
+"""What is read of ``slice_predictions.csv`` and its like, a row per model and slice."""
+
+SLICE_METRICS: dict[str, str] = {
+    "accuracy": "Accuracy",
+    "recall": "Recall",
+    "precision": "Precision",
+    "f1": "F1",
+    "auc": "AUC",
+}
+LEVELS = ("slice", "patient")
+LARGEST_BLOCK = 4_000_000
+"""Weights of resampled rows held at once: 32 MB, and a few times that while AUC is computed."""
+
+Scores = Mapping[str, Float[np.ndarray, " resample"]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DrawnPatients:
+    """How often each patient is drawn; in the first row each once, then in resamples if any.
+
+    Attributes:
+        patients: ids, sorted.
+        weights: times.
+    """
+
+    patients: pd.Index[str]
+    weights: Int[np.ndarray, "resample patient"]
+
+    def scores(self, rows: pd.DataFrame) -> Scores:
+        """Of one model; each of a patient's rows is drawn as often as the patient."""
+        places = self.patients.get_indexer(pd.Index(rows["subject"]))
+        labels = rows["label"].to_numpy(np.int64)
+        probabilities = rows["probability"].to_numpy(np.float64)
+        num_blocks = 1 + len(self.weights) * len(rows) // LARGEST_BLOCK
+        found = [
+            classification_scores(labels, probabilities, block[:, places])
+            for block in np.array_split(self.weights, num_blocks)
+        ]
+        return {name: np.concatenate([part[name] for part in found]) for name in SLICE_METRICS}
+
+
+def draw_patients(rows: pd.DataFrame, phase: str, seed: int) -> DrawnPatients:
+    """The patients of one phase; only test and external ones are resampled, by label.
+
+    Args:
+        rows: :data:`SLICE_COLUMNS` of the phase.
+        phase: "train", "validation", "test" or "external".
+        seed: of the bootstrap.
+    """
+    label = rows.drop_duplicates("subject").set_index("subject")["label"].sort_index()
+    weights = np.ones((1, len(label)), dtype=np.int64)
+    if phase in RESAMPLED_PHASES:
+        resamples = bootstrap_weights(label.to_numpy(np.int64), seed)
+        weights = np.concatenate([weights, resamples])
+    return DrawnPatients(label.index, weights)
+
+
+def classification_scores(
+    labels: Int[np.ndarray, " row"],
+    probabilities: Float[np.ndarray, " row"],
+    weights: Int[np.ndarray, "resample row"],
+) -> Scores:
+    """The metrics of :data:`SLICE_METRICS` at threshold 0.5, methylated being positive.
+
+    Eq. 3 of Chen et al. 2020. NaN where a metric is not defined: recall without a methylated row,
+    precision where nothing is called methylated, AUC where a class is missing. F1 is
+    2·TP / (2·TP + FP + FN), the same as the paper's where that is defined, and 0 where nothing is
+    called methylated though there is something to call.
+
+    Args:
+        labels: 1 methylated, 0 unmethylated.
+        probabilities: of methylation.
+        weights: times that each row is drawn.
+    """
+    true_positives, positives = called_rightly(labels, probabilities, weights, of_label=1)
+    true_negatives, negatives = called_rightly(labels, probabilities, weights, of_label=0)
+    false_positives = negatives - true_negatives
+    called = true_positives + false_positives
+    return {
+        "accuracy": _ratio(true_positives + true_negatives, positives + negatives),
+        "recall": _ratio(true_positives, positives),
+        "precision": _ratio(true_positives, called),
+        "f1": _ratio(2 * true_positives, called + positives),
+        "auc": auc(labels, probabilities, weights),
+    }
+
+
+def by_level(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A row per model and slice, and per model and patient with the mean probability.
+
+    Args:
+        slices: :data:`SLICE_COLUMNS`; a patient has the depth -1.
+    """
+    keys = ["trial", "subject"]
+    means = slices.groupby(keys, sort=False)["probability"].mean()
+    first = slices.drop_duplicates(keys).drop(columns="probability")
+    return {"slice": slices, "patient": first.assign(depth=-1).join(means, on=keys)}
+
+
+def interval_over_patients(values: Float[np.ndarray, " resample"]) -> Interval:
+    """Of the first value, which is of the patients themselves, by the others, if there are any."""
+    return known_interval(float(values[0]), values[1:])
+
+
+def _ratio(
+    part: Int[np.ndarray, " resample"], whole: Int[np.ndarray, " resample"]
+) -> Float[np.ndarray, " resample"]:
+    ratio: np.ndarray = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return ratio

@@ -1,0 +1,262 @@
+"""Masks that finished segmentations predict for a 3-D study."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from mgmt_ray.base import MgmtError, file_checksum
+from mgmt_ray.cohort.persons import Known
+from mgmt_ray.cohort.read import read
+from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.table import TableConfig
+from mgmt_ray.cohort.table_copy import write_table_copy
+from mgmt_ray.orchestration.found import find_subjects
+from mgmt_ray.orchestration.mask_source import (
+    Segmentations,
+    find_segmentations,
+    who_may_outline,
+)
+from mgmt_ray.orchestration.masks import who_may_outline_found
+from mgmt_ray.orchestration.segment import load_segmenter, segment_scan
+from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
+from mgmt_ray.preprocess.slices import SliceSource, cut_slices
+from mgmt_ray.preprocess.store import VolumeStore
+from mgmt_ray.study.folder import StudyFolder
+
+if TYPE_CHECKING:
+    from tests.orchestration.conftest import Outlined
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def copied_slices(outlined: Outlined, tmp_path: Path) -> Path:
+    shutil.copytree(outlined.slices, tmp_path / "slices")
+    return tmp_path / "slices"
+
+
+@pytest.fixture
+def bare_root(outlined: Outlined, tmp_path: Path) -> Path:
+    """The cohort as if nobody had outlined a tumour."""
+    shutil.copytree(outlined.root, tmp_path / "bare")
+    for folder in ("automated_segm", "images_segm"):
+        shutil.rmtree(tmp_path / "bare" / "NIfTI-files" / folder)
+    return tmp_path / "bare"
+
+
+def segmentations_of(job: Job) -> Segmentations:
+    assert job.study.segmentation is not None
+    return find_segmentations(job.study.segmentation, job.study.modalities)
+
+
+def trained_on(slices: Path) -> dict[str, set[str]]:
+    """Persons by segmentation, as its own record says."""
+    told = {
+        path.parent.name: json.loads(path.read_text()) for path in slices.glob("*/*/trial.json")
+    }
+    return {n: {*t["persons"]["trained"]} for n, t in told.items() if "segmentation" in n}
+
+
+def change_bias(slices: Path, trial: str, by: float) -> None:
+    """Change the last bias of a segmentation, as if it had been trained so."""
+    folder = slices / "trials" / trial
+    weights = load_file(folder / "weights.safetensors")
+    weights["decoder.last.bias"] += by
+    save_file(weights, folder / "weights.safetensors")
+    facts = json.loads((folder / "trial.json").read_text())
+    facts["weights"] = file_checksum(folder / "weights.safetensors")
+    (folder / "trial.json").write_text(json.dumps(facts))
+
+
+def test_a_network_that_trained_on_a_person_never_predicts_that_persons_mask(
+    outlined: Outlined, make_joined_job: MakeJob
+) -> None:
+    job = make_joined_job()
+    cohort = select(job).cohort
+    trained = trained_on(outlined.slices)
+    source = segmentations_of(job)
+    networks = {n: load_segmenter(t, source.folder, "cpu") for n, t in source.trials.items()}
+    numbers = set()
+    for subject in cohort.subjects:
+        scan = read_scan(subject.scans["FLAIR"])
+        own = SliceSource(subject.id, subject.scans["FLAIR"], None)
+        slices = cut_slices(own, scan.voxels, None, scan.grid.spacing_mm, source.recipe)
+        unaware = [networks[n] for n in networks if subject.person not in trained[n]]
+        numbers.add(len(unaware))
+        assert (read_scan(subject.required_mask).voxels == segment_scan(unaware, slices)).all()
+        aware = [networks[n] for n in networks if subject.person in trained[n]]
+        if aware:
+            other = segment_scan([*unaware, *aware], slices)
+            assert (read_scan(subject.required_mask).voxels != other).any()
+    assert numbers == {1, 2}  # who trained in one of two folds, and who was tested
+
+
+def test_copies_under_other_names_are_the_same_persons(
+    outlined: Outlined, make_joined_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_joined_job()
+    source = segmentations_of(job)
+    subjects = read(job.study.cohort).subjects
+    new = write_table_copy(subjects, tmp_path / "copy", seed=0)
+    config = TableConfig(
+        reader="table", root=tmp_path / "copy", modalities=("FLAIR",), mask="predicted"
+    )
+    found = find_subjects("", config, job.study, job.folder, job.placement)
+    may = who_may_outline_found(source, [found])
+    trained = trained_on(outlined.slices)
+    for subject in subjects:
+        unaware = {n for n, persons in trained.items() if subject.person not in persons}
+        assert {*may["", new[subject.id]]} == unaware
+
+
+@pytest.mark.parametrize("how", ["id", "person", "crosswalk", "nothing"])
+def test_names_and_crosswalks_tell_persons_where_voxels_do_not(
+    how: str, make_joined_job: MakeJob
+) -> None:
+    source = segmentations_of(make_joined_job())
+    name, facts = next(iter(source.facts.items()))
+    person = facts["persons"]["trained"][0]
+    known = Known("", person if how == "id" else "X1", person if how == "person" else "X1")
+    rows = (("X1", person),) if how == "crosswalk" else ()
+    may = who_may_outline(source, [known], {}, rows)[known.key]
+    assert (name in may) == (how == "nothing")
+
+
+def test_somebody_on_whom_every_network_trained_is_an_error(
+    copied_slices: Path, make_joined_job: MakeJob
+) -> None:
+    person = sorted(trained_on(copied_slices).popitem()[1])[0]
+    for path in copied_slices.glob("*/chen-segmentation*/trial.json"):
+        facts = json.loads(path.read_text())
+        facts["persons"]["trained"] = sorted({*facts["persons"]["trained"], person})
+        path.write_text(json.dumps(facts))
+    with pytest.raises(MgmtError, match=f"has trained on {person}_11, so none may predict"):
+        select(make_joined_job(slices=copied_slices))
+
+
+def test_given_masks_change_nothing_in_a_study_of_predicted_ones(
+    bare_root: Path, make_joined_job: MakeJob
+) -> None:
+    stores, splits = [], []
+    for root, out in ((None, "with"), (bare_root, "without")):
+        job = make_joined_job(root=root, out=out)
+        selected = select(job)
+        assert {s.mask_kind for s in selected.cohort.subjects} == {"predicted"}
+        splits.append(plan_study(job, selected)[0])
+        prepare(job, selected)
+        stores.append(VolumeStore(job.folder.volumes, "FLAIR").checksum)
+    assert stores[0] == stores[1]
+    assert splits[0] == splits[1]
+
+
+def test_masks_move_nobody_from_one_side_of_a_split_to_another(make_joined_job: MakeJob) -> None:
+    made = {}
+    for mask in ("given", "predicted"):
+        job = make_joined_job(out=mask, mask=mask)
+        selected = select(job)
+        made[mask] = (selected.cohort.hash, plan_study(job, selected)[0])
+    assert made["given"][1] == made["predicted"][1]
+    assert made["given"][0] != made["predicted"][0]
+
+
+def test_masks_that_are_there_are_kept_and_others_made(make_joined_job: MakeJob) -> None:
+    job = make_joined_job()
+    select(job)
+    files = sorted(job.folder.masks.glob("*.nii.gz"))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    select(job)
+    assert {path: path.stat().st_mtime_ns for path in files} == {
+        p: t for p, (_, t) in before.items()
+    }
+    damaged, lost, unknown, *others = files
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    lost.unlink()
+    index = job.folder.masks / "masks.json"
+    content = json.loads(index.read_text())
+    del content["subjects"][unknown.name.removesuffix(".nii.gz")]  # as an interruption leaves it
+    index.write_text(json.dumps(content))
+    select(job)
+    assert {path: path.read_bytes() for path in files} == {p: c for p, (c, _) in before.items()}
+    assert all(path.stat().st_mtime_ns == before[path][1] for path in others)
+    assert all(path.stat().st_mtime_ns != before[path][1] for path in (damaged, lost, unknown))
+
+
+def test_only_missing_masks_are_predicted_where_that_is_asked(
+    outlined: Outlined, tmp_path: Path, make_joined_job: MakeJob
+) -> None:
+    root = tmp_path / "some"
+    shutil.copytree(outlined.root, root)
+    name = read(make_joined_job(out="x", mask="given").study.cohort).subjects[3].id
+    for path in root.glob(f"NIfTI-files/*/{name}*segm.nii.gz"):
+        path.unlink()
+    job = make_joined_job(root=root, mask="predicted_where_missing")
+    kinds = {s.id: s.mask_kind for s in select(job).cohort.subjects}
+    assert [s for s, kind in kinds.items() if kind == "predicted"] == [name]
+    assert [path.name for path in job.folder.masks.glob("*.nii.gz")] == [f"{name}.nii.gz"]
+
+
+def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
+    copied_slices: Path, make_joined_job: MakeJob
+) -> None:
+    """The network of one fold finds nothing, so whom it alone may outline has no tumour."""
+    trained = trained_on(copied_slices)
+    blind, other = sorted(trained)
+    change_bias(copied_slices, blind, -1000)
+    alone = sorted(f"{person}_11" for person in trained[other])
+    job = make_joined_job(slices=copied_slices)
+    with pytest.raises(MgmtError, match="empty_predicted_mask") as error:
+        select(job)
+    assert all(f"{name}: " in str(error.value) for name in alone)
+    listed = job.folder.problems.read_text().splitlines()[1:]
+    assert [line.split(",")[:2] for line in listed] == [[n, "empty_predicted_mask"] for n in alone]
+    rules = {"empty_predicted_mask": "exclude_subject"}
+    cohort = select(make_joined_job(slices=copied_slices, rules=rules)).cohort
+    assert not {*alone} & {s.id for s in cohort.subjects}
+    assert {e.subject for e in cohort.exclusions} == {*alone}
+
+
+def test_a_predicted_tumour_outside_the_window_is_a_problem(
+    copied_slices: Path, make_joined_job: MakeJob
+) -> None:
+    for trial in trained_on(copied_slices):
+        change_bias(copied_slices, trial, 1000)
+    job = make_joined_job(slices=copied_slices)
+    narrow = job.study.recipe.model_copy(update={"window": ((0, 24), (12, 36), (12, 36))})
+    study = job.study.model_copy(update={"recipe": narrow})
+    with pytest.raises(MgmtError, match=r"tumour voxels lie outside the window .*\(clipped\)"):
+        select(Job(study, job.folder, job.placement))
+
+
+def test_changed_weights_predict_nothing(copied_slices: Path, make_joined_job: MakeJob) -> None:
+    one, other = sorted(copied_slices.glob("*/chen-segmentation*/weights.safetensors"))
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json"):
+        select(make_joined_job(slices=copied_slices))
+
+
+def test_a_study_that_cannot_outline_is_refused_in_one_line(
+    copied_slices: Path, tmp_path: Path, make_joined_job: MakeJob
+) -> None:
+    def said(**changed: object) -> str:
+        job = make_joined_job(slices=copied_slices)
+        source = job.study.segmentation.model_copy(update=changed)
+        study = job.study.model_copy(update={"segmentation": source})
+        with pytest.raises(MgmtError) as error:
+            select(Job(study, StudyFolder(tmp_path / "refused"), job.placement))
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "is no study's folder" in said(study=tmp_path / "nothing")
+    assert "no network of kind slices" in said(network="resnet")
+    assert "segments FLAIR, not T1" in said(modality="T1")
+    trial = sorted(copied_slices.glob("*/chen-segmentation*"))[0]
+    shutil.rmtree(trial)
+    text = said()
+    assert "1 of 2 segmentations" in text and trial.name in text and "mgmt-ray run" in text

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mgmt_ray.report.facts import study_facts
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone, slice_networks
+from mgmt_ray.report.settings import settings_table
+from mgmt_ray.report.slice_settings import slice_facts, slice_settings_table
+from mgmt_ray.study.pipeline import SlicePipelineConfig
+
+
+def configured(results: StudyResults, **networks: Any) -> StudyResults:
+    config = dict(results.config) | {"networks": networks}
+    return replace(results, config=config)
+
+
+def rows(results: StudyResults) -> dict[str, tuple[str, ...]]:
+    table = slice_settings_table(results)
+    return {row[0]: row[1:] for row in table.rows} if table else {}
+
+
+def test_of_the_programs_defaults_cross_fitting_alone_is_not_the_papers(
+    sliced_results: StudyResults,
+) -> None:
+    default = SlicePipelineConfig(kind="slices").model_dump(mode="json")
+    found = rows(configured(sliced_results, chen=default))
+    assert found == {"networks.chen.cross_fitted": ("True", "False")}
+    papers = configured(sliced_results, chen=default | {"cross_fitted": False})
+    assert slice_settings_table(papers) is None
+
+
+def test_settings_that_differ_stand_beside_the_papers(sliced_results: StudyResults) -> None:
+    found = rows(
+        replace(sliced_results, config=dict(sliced_results.config) | {"split": {"folds": 3}})
+    )
+    assert found["networks.chen.width"] == ("8", "32")
+    assert found["networks.chen.segmentation.learning_rate"] == ("0.0005", "0.0001")
+    assert found["split.folds"] == ("3", "10")
+    assert "networks.chen.classification.learning_rate" not in found
+    assert settings_table(sliced_results) is None
+
+
+def test_a_study_of_both_kinds_tells_of_both(sliced_results: StudyResults) -> None:
+    chen = sliced_results.config["networks"]["chen"]
+    both = configured(sliced_results, chen=chen, random={"kind": "random", "depth": 10})
+    assert list(slice_networks(both)) == ["chen"] and not has_slices_alone(both)
+    assert settings_table(both) is not None
+    facts = study_facts(both)
+    for name in ("training", "preprocessing", "selection"):
+        alone = study_facts(sliced_results)[name].text
+        assert facts[name].text.endswith(alone) and len(facts[name].text) > len(alone) + 20
+    assert "chen: slices" not in facts["model"].text
+
+
+def test_a_study_of_volumes_has_no_facts_of_slices(sliced_results: StudyResults) -> None:
+    volumes = configured(sliced_results, random={"kind": "random"})
+    assert slice_facts(volumes) == {} and slice_settings_table(volumes) is None
+    assert "slice" not in study_facts(volumes)["preprocessing"].text
+
+
+def test_how_slices_were_trained_follows_from_the_study(sliced_results: StudyResults) -> None:
+    facts = slice_facts(sliced_results)
+    assert "learning rate 0.0005; classification" in facts["training"]
+    assert "the same for 10 epochs" in facts["training"]
+    assert "48 × 48 pixels of 2 × 2 voxels" in facts["preprocessing"]
+    assert "by networks that did not train on the patient" in facts["model"]

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
+
+from mgmt_ray.base import stream
+from mgmt_ray.statistics.slice_classification import (
+    BEST_SLICE_COLUMNS,
+    CLASSIFICATION_COLUMNS,
+    best_slice_models,
+    slice_classification_table,
+)
+from mgmt_ray.statistics.slice_scores import (
+    LARGEST_BLOCK,
+    SLICE_COLUMNS,
+    SLICE_METRICS,
+    classification_scores,
+    draw_patients,
+)
+
+
+def slices_of(
+    patients: Mapping[str, tuple[int, Sequence[float]]], fold: int = 0, **others: object
+) -> pd.DataFrame:
+    """One model's slices: each patient's label and probabilities."""
+    rows = [
+        {
+            "subject": subject,
+            "depth": depth,
+            "split": "test",
+            "outer": 0,
+            "fold": fold,
+            "network": "chen",
+            "modality": "FLAIR",
+            "trial": f"chen_fold{fold}",
+            "probability": probability,
+            "label": label,
+            **others,
+        }
+        for subject, (label, probabilities) in patients.items()
+        for depth, probability in enumerate(probabilities)
+    ]
+    return pd.DataFrame(rows, columns=list(SLICE_COLUMNS))
+
+
+def row_of(table: pd.DataFrame, **where: object) -> Mapping[Any, Any]:
+    for name, value in where.items():
+        table = table[table[name] == value]
+    (row,) = table.to_dict("records")
+    return row
+
+
+def scores(labels: Sequence[int], probabilities: Sequence[float]) -> dict[str, float]:
+    once = np.ones((1, len(labels)), dtype=np.int64)
+    found = classification_scores(np.array(labels), np.array(probabilities), once)
+    return {name: float(values[0]) for name, values in found.items()}
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    draws = stream(0, "slices")
+    labels = draws.integers(0, 2, 50)
+    probabilities = draws.uniform(0, 1, 50)
+    called = probabilities >= 0.5
+    expected = {
+        "accuracy": accuracy_score(labels, called),
+        "recall": recall_score(labels, called),
+        "precision": precision_score(labels, called),
+        "f1": f1_score(labels, called),
+        "auc": roc_auc_score(labels, probabilities),
+    }
+    assert list(expected) == list(SLICE_METRICS)
+    assert scores(labels.tolist(), probabilities.tolist()) == pytest.approx(expected)
+
+
+def test_what_is_not_defined_is_no_number() -> None:
+    nobody_called = scores([1, 0, 0], [0.4, 0.3, 0.1])
+    assert math.isnan(nobody_called["precision"])
+    assert (nobody_called["f1"], nobody_called["recall"], nobody_called["auc"]) == (0, 0, 1)
+    nobody_methylated = scores([0, 0], [0.4, 0.6])
+    assert math.isnan(nobody_methylated["recall"]) and math.isnan(nobody_methylated["auc"])
+    assert nobody_methylated["precision"] == 0
+
+
+def test_drawing_a_patient_twice_is_having_its_slices_twice() -> None:
+    labels, probabilities = np.array([1, 1, 0]), np.array([0.9, 0.2, 0.6])
+    found = classification_scores(labels, probabilities, np.array([[2, 2, 1]]))
+    twice = scores([1, 1, 1, 1, 0], [0.9, 0.2, 0.9, 0.2, 0.6])
+    assert {name: float(v[0]) for name, v in found.items()} == pytest.approx(twice)
+
+
+def test_a_patient_has_the_mean_over_its_slices() -> None:
+    # by slice 2 of 5 are right, by patient both: means 0.6 and 0.45
+    table = slice_classification_table(
+        slices_of({"A": (1, (0.4, 0.8)), "B": (0, (0.6, 0.6, 0.15))})
+    )
+    assert list(table.columns) == list(CLASSIFICATION_COLUMNS)
+    by_slice, by_patient = (row_of(table, level=level) for level in ("slice", "patient"))
+    assert by_slice["accuracy"] == pytest.approx(2 / 5)
+    assert by_patient["accuracy"] == 1
+    assert (by_slice["num_patients"], by_slice["num_rows"]) == (2, 5)
+    assert (by_patient["num_patients"], by_patient["num_rows"]) == (2, 2)
+
+
+def test_mean_and_deviation_are_over_folds_and_a_fold_without_a_value_is_counted() -> None:
+    folds = [
+        {"A": (1, (0.9,)), "B": (0, (0.1,)), "C": (0, (0.2,)), "D": (1, (0.8,))},
+        {"A": (1, (0.9,)), "B": (0, (0.9,)), "C": (0, (0.2,)), "D": (1, (0.2,))},
+        {"A": (1, (0.4,)), "B": (0, (0.1,)), "C": (0, (0.2,)), "D": (1, (0.3,))},
+    ]
+    table = slice_classification_table(pd.concat([slices_of(p, f) for f, p in enumerate(folds)]))
+    row = row_of(table, level="patient")
+    # right are 4, 2 and 2 of 4; of those called methylated 2 of 2, 1 of 2, and in the last none is
+    assert row["accuracy"] == pytest.approx(2 / 3)
+    assert row["accuracy_deviation"] == pytest.approx(np.std([1, 0.5, 0.5], ddof=1))
+    assert row["precision"] == pytest.approx(0.75)
+    assert row["precision_deviation"] == pytest.approx(np.std([1, 0.5], ddof=1))
+    assert (row["precision_undefined"], row["accuracy_undefined"]) == (1, 0)
+    assert row["num_models"] == 3
+
+
+def test_the_interval_is_wider_than_if_slices_were_independent() -> None:
+    draws = stream(0, "slices of a patient are alike")
+    said = {f"S{i:02}": (i % 2, float(draws.uniform())) for i in range(30)}
+    patients = {s: (label, (p,) * 15) for s, (label, p) in said.items()}
+    alone = {f"{s}_{j}": (label, (p,)) for s, (label, p) in said.items() for j in range(15)}
+    rows = [
+        row_of(slice_classification_table(slices_of(some)), level="slice")
+        for some in (patients, alone)
+    ]
+    for metric in ("accuracy", "auc"):
+        assert rows[0][metric] == pytest.approx(rows[1][metric])
+        widths = [row[f"{metric}_high"] - row[f"{metric}_low"] for row in rows]
+        # as of dice: 15 equal slices say what one does, √15 = 3.87 times as wide
+        assert widths[0] / widths[1] == pytest.approx(15**0.5, rel=0.15)
+
+
+def test_training_and_validation_have_no_interval() -> None:
+    patients = {"A": (1, (0.9, 0.4)), "B": (0, (0.1, 0.6))}
+    parts = [slices_of(patients, split=s) for s in ("train", "validation", "test", "external")]
+    table = slice_classification_table(pd.concat(parts))
+    known = table.groupby("phase")["accuracy_low"].agg(lambda low: bool(low.notna().all()))
+    assert known.to_dict() == {
+        "train": False,
+        "validation": False,
+        "test": True,
+        "external": True,
+    }
+
+
+def test_both_levels_and_all_models_have_the_same_resamples() -> None:
+    patients = {f"S{i}": (i % 2, (0.1 * i,) * 4) for i in range(9)}
+    models = pd.concat([slices_of(patients, fold) for fold in range(2)])
+    by_slice, by_patient = slice_classification_table(models).to_dict("records")
+    for metric in SLICE_METRICS:
+        columns = [metric, f"{metric}_low", f"{metric}_high"]
+        # every patient has the same number of equal slices, so that levels agree
+        assert [by_slice[c] for c in columns] == pytest.approx([by_patient[c] for c in columns])
+
+
+def test_many_rows_are_scored_in_blocks_without_a_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patients = {f"S{i}": (i % 2, (0.1 * i, 0.5)) for i in range(9)}
+    rows = slices_of(patients)
+    drawn = draw_patients(rows, "test", seed=1)
+    whole = drawn.scores(rows)
+    assert len(drawn.weights) * len(rows) < LARGEST_BLOCK
+    monkeypatch.setattr("mgmt_ray.statistics.slice_scores.LARGEST_BLOCK", 1000)
+    parts = drawn.scores(rows)
+    for name in SLICE_METRICS:
+        np.testing.assert_array_equal(whole[name], parts[name])
+
+
+GOOD = {"A": (1, (0.9, 0.8)), "B": (0, (0.1, 0.2))}
+BAD = {"A": (1, (0.1, 0.2)), "B": (0, (0.9, 0.8))}
+
+
+def three_phases(fold: int, validation: dict[str, Any], test: dict[str, Any]) -> pd.DataFrame:
+    parts = {"train": GOOD, "validation": validation, "test": test}
+    return pd.concat([slices_of(some, fold, split=split) for split, some in parts.items()])
+
+
+def test_the_best_model_is_that_of_validation_whatever_the_test_says() -> None:
+    slices = pd.concat([three_phases(0, BAD, GOOD), three_phases(1, GOOD, BAD)])
+    table = best_slice_models(slices)
+    assert list(table.columns) == list(BEST_SLICE_COLUMNS)
+    assert set(table["trial"]) == {"chen_fold1"} and set(table["fold"]) == {1}
+    row = row_of(table, phase="test", level="slice")
+    assert (row["auc"], row["auc_low"], row["num_rows"]) == (0, 0, 4)
+    assert row_of(table, phase="validation", level="patient")["auc"] == 1
+    assert math.isnan(row_of(table, phase="train", level="slice")["auc_low"])
+
+
+def test_of_models_equal_by_slice_the_better_by_patient_is_best_then_the_first() -> None:
+    # by slice both have 2 of 4 pairs right; by patient 0 of 1, and 1 of 1
+    worse = {"A": (1, (0.9, 0.2)), "B": (0, (0.8, 0.5))}
+    worse_area = scores([1, 1, 0, 0], [0.9, 0.2, 0.8, 0.5])["auc"]
+    better = {"A": (1, (0.9, 0.4)), "B": (0, (0.5, 0.45))}
+    assert scores([1, 1, 0, 0], [0.9, 0.4, 0.5, 0.45])["auc"] == worse_area
+    models = [three_phases(f, v, GOOD) for f, v in enumerate((worse, better, better))]
+    assert set(best_slice_models(pd.concat(models))["fold"]) == {1}
+
+
+def test_each_outer_split_has_its_best() -> None:
+    parts = [
+        three_phases(fold, GOOD if fold == outer else BAD, GOOD).assign(
+            outer=outer, trial=f"outer{outer}_fold{fold}"
+        )
+        for outer in (0, 1)
+        for fold in (0, 1)
+    ]
+    table = best_slice_models(pd.concat(parts))
+    chosen = table[["outer", "trial"]].drop_duplicates()
+    assert chosen.to_numpy().tolist() == [[0, "outer0_fold0"], [1, "outer1_fold1"]]
