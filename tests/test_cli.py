@@ -17,6 +17,7 @@ VERBS = [
     "run",
     "ensemble",
     "explain",
+    "predict",
     "report",
     "audit",
     "demo",

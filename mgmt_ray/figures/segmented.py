@@ -19,11 +19,14 @@ from mgmt_ray.figures import style
 # from each other.
 GIVEN_COLOUR, PREDICTED_COLOUR = "#E69F00", "#56B4E9"
 _RIM = [Stroke(linewidth=3.2, foreground="#111111"), Normal()]
-GIVEN_LEVEL = 0.5
+LEVEL = 0.5
 """An outline runs between tumour and not tumour; of probabilities, where they are one half."""
 
 EXTREMES = (1.0, 99.0)
-"""Percentiles of the slice's intensities that are black and white."""
+"""Percentiles of the slice's valued intensities that are black and white."""
+
+MARGIN = 2
+"""Pixels shown around the brain."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +49,7 @@ class SegmentedSlice:
 
 
 def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
-    """Each slice with the outlines of the given and the predicted tumour.
+    """Each slice, as far as it shows anything, with the outlines of given and predicted tumour.
 
     Args:
         slices: at least one.
@@ -83,11 +86,17 @@ def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
 
 def _show(place: Axes, one: SegmentedSlice) -> None:
     place.grid(visible=False)
-    image = one.image.astype(np.float32)
-    low, high = np.percentile(image, EXTREMES)
+    valued = one.image != 0
+    found = valued | (one.given > 0) | (one.probability >= LEVEL)
+    box = tuple(
+        slice(max(where.min() - MARGIN, 0), where.max() + 1 + MARGIN) for where in np.nonzero(found)
+    )
+    known = one.image[valued].astype(np.float32)
+    low, high = np.percentile(known, EXTREMES) if len(known) else (0.0, 1.0)
+    image = np.where(valued, one.image, low)[box]  # what the scan does not show is black
     place.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect="equal")
-    _outline(place, one.given.astype(np.float32), GIVEN_COLOUR, "solid")
-    _outline(place, one.probability.astype(np.float32), PREDICTED_COLOUR, "dashed")
+    _outline(place, one.given[box].astype(np.float32), GIVEN_COLOUR, "solid")
+    _outline(place, one.probability[box].astype(np.float32), PREDICTED_COLOUR, "dashed")
     place.set_xticks([])
     place.set_yticks([])
     style.title(place, one.title)
@@ -98,7 +107,7 @@ def _outline(
     place: Axes, values: Float[np.ndarray, "height width"], colour: str, line: str
 ) -> None:
     """Nothing where no value reaches the level."""
-    if not (values >= GIVEN_LEVEL).any():
+    if not (values >= LEVEL).any():
         return
     # an edge of zeros closes outlines that reach the slice's border
     padded = np.pad(values, 1)
@@ -106,7 +115,7 @@ def _outline(
         np.arange(-1, padded.shape[1] - 1),
         np.arange(-1, padded.shape[0] - 1),
         padded,
-        levels=[GIVEN_LEVEL],
+        levels=[LEVEL],
         colors=colour,
         linestyles=line,
         linewidths=1.6,

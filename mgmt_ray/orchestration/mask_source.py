@@ -85,17 +85,7 @@ def find_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
     study = load_study(path)
     network = _network(source, study)
     modality = _modality(source, study, modalities)
-    unfinished = f"Finish it with `mgmt-ray run` of its study file and --out {source.study}."
-    if not folder.splits.is_file():
-        raise MgmtError(f"segmentation.study: {source.study} has no splits yet. {unfinished}")
-    plan = make_plan(study, read_splits(folder.splits))
-    trials = {t.id: t for t in plan if _is_meant(t, network, modality)}
-    missing = [name for name in trials if not folder.is_finished(name)]
-    if missing:
-        raise MgmtError(
-            f"segmentation.study: {len(missing)} of {len(trials)} segmentations of {modality} in "
-            f"{source.study} are not finished, like {missing[0]}. {unfinished}"
-        )
+    trials = _finished(folder, study, network, modality)
     facts = {name: folder.read_trial(name) for name in trials}
     trained = {name: told for name, told in facts.items() if told["weights"] is not None}
     if not trained:
@@ -159,6 +149,24 @@ def who_may_outline(
         known.key: tuple(name for name in learnt if person[known.key] not in learnt[name])
         for known in people
     }
+
+
+def _finished(
+    folder: StudyFolder, study: StudyConfig, network: str, modality: str
+) -> dict[str, Trial]:
+    """All segmentations that a study plans of a modality, by id, if they are finished."""
+    remedy = f"Finish it with `mgmt-ray run` of its study file and --out {folder.root}."
+    if not folder.splits.is_file():
+        raise MgmtError(f"segmentation.study: {folder.root} has no splits yet. {remedy}")
+    plan = make_plan(study, read_splits(folder.splits))
+    trials = {t.id: t for t in plan if _is_meant(t, network, modality)}
+    missing = [name for name in trials if not folder.is_finished(name)]
+    if missing:
+        raise MgmtError(
+            f"segmentation.study: {len(missing)} of {len(trials)} segmentations of {modality} in "
+            f"{folder.root} are not finished, like {missing[0]}. {remedy}"
+        )
+    return trials
 
 
 def _network(source: MaskSource, study: StudyConfig) -> str:

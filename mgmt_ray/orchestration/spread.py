@@ -39,7 +39,9 @@ def spread(
         for item in items:
             yield item, function(item, shared)
         return
-    remote = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=placement.max_failures)
+    remote = ray.remote(function).options(
+        num_cpus=cpus, num_gpus=gpus, max_retries=placement.max_failures
+    )
     limit = WAITING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     left = list(reversed(items))
     running: dict[ray.ObjectRef, Item] = {}

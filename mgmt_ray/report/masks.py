@@ -97,8 +97,8 @@ def _source(folder: StudyFolder) -> str:
     low, high = min(numbers, default=0), max(numbers, default=0)
     several = f"{low}" if low == high else f"{low} to {high}"
     return (
-        f"Predicted masks come from the finished study `{index['study']}`: a mask is where the mean "
-        f"probability of {several} segmentations (network {index['network']}, "
+        f"Predicted masks come from the finished study `{index['study']}`: a mask is where the "
+        f"mean probability of {several} segmentations (network {index['network']}, "
         f"{index['modality']}) is at least 0.5. No network of these trained on a scan of that "
         "person. Which masks there are, and what they follow from, is in `masks/masks.json`."
     )

@@ -76,8 +76,8 @@ def mask_sentences(networks: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if network.get("cross_fitted", True):
             sentences.append(
                 f"{label} is cross-fitted: the tumour in a classifier's training slices is "
-                f"predicted by one of {network.get('parts', 3)} networks that did not train on "
-                "that patient, so that the classifier learns from masks as good as those it gets "
+                f"predicted by the one of {network.get('parts', 3)} networks that did not train on "
+                "that patient, so that the classifier learns from masks like those it gets "
                 "of new patients. Validation and test patients are segmented by the fold's own "
                 "network. The paper does not do this."
             )

@@ -89,7 +89,8 @@ def comparison_models_table(results: StudyResults) -> Table | None:
         return None
     rows = []
     for row in chosen.to_dict("records"):
-        published = PAPER_FOREST if row["network"] == "radiomics_forest" else None
+        is_papers = row["network"] == "radiomics_forest" and not has_slices_alone(results)
+        published = PAPER_FOREST if is_papers else None
         cells = [network_label(row["network"]), str(row["num_members"])]
         for metric in METRIC_LABELS:
             cells += [with_interval(row, metric), _published(published, metric)]
@@ -98,7 +99,8 @@ def comparison_models_table(results: StudyResults) -> Table | None:
     for label in METRIC_LABELS.values():
         header += [label, f"paper's\n{label}"]
     caption = "Models to compare the networks with, on the same test subjects"
-    return Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
+    table = Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
+    return without_papers_dashes(table) if has_slices_alone(results) else table
 
 
 def prevalence_note(results: StudyResults) -> str:

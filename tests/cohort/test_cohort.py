@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,25 @@ def test_the_flow_counts_everyone_once() -> None:
         ("  with DSC", 1),
         ("  with Struct", 2),
     ]
+
+
+def test_a_predicted_mask_is_told_in_the_table_and_the_hash(tmp_path: Path) -> None:
+    given = Subject("a", 1, {"T1": Path("t")}, Path("m"))
+    lacking = Subject("b", 0, {"T1": Path("t")}, None)
+    predicted = replace(given, mask=Path("p"), mask_kind="predicted", given_mask=Path("m"))
+    cohort = Cohort((predicted, lacking))
+    write_cohort(cohort, tmp_path)
+    assert read_cohort(tmp_path) == cohort
+    assert cohort.hash != Cohort((given, lacking)).hash
+    assert cohort.roster_hash == Cohort((given, lacking)).roster_hash
+    assert ("  with a predicted mask", 1) in flow(cohort, ("T1",))
+
+
+def test_a_table_from_before_there_were_predicted_masks_is_read(tmp_path: Path) -> None:
+    cohort = Cohort((Subject("a", 1, {"T1": Path("t")}, Path("m")),))
+    write_cohort(cohort, tmp_path)
+    rows = [line.split(",") for line in (tmp_path / "cohort.csv").read_text().splitlines()]
+    old = [",".join(row[:6] + row[8:]) for row in rows]
+    assert "mask" in old[0] and "given_mask" not in old[0]
+    (tmp_path / "cohort.csv").write_text("\n".join(old) + "\n")
+    assert read_cohort(tmp_path) == cohort

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.persons import Known, by_voxels, find_persons, matches, read_crosswalk
+from mgmt_ray.cohort.persons import (
+    Known,
+    by_voxels,
+    find_persons,
+    matches,
+    read_crosswalk,
+    same_names,
+)
 from mgmt_ray.cohort.scan import EMPTY_HASH
 
 
@@ -157,3 +164,16 @@ def test_empty_scans_and_one_subjects_own_scans_are_no_pair() -> None:
 def test_thousands_of_scans_are_compared() -> None:
     hashes = {("", f"{n:04d}"): {m: f"{n % 2990}{m}" for m in ("T1", "T2")} for n in range(3000)}
     assert [first for (_, first), _, _ in by_voxels(hashes)] == [f"{n:04d}" for n in range(10)]
+
+
+def test_names_in_common_are_found_whatever_their_spelling() -> None:
+    here = [Known("", "UPENN-GBM-00003_11", "UPENN-GBM-00003"), Known("", "x", "Anna")]
+    there = [
+        Known("o", "upenn-gbm-00003_21", "P7"),
+        Known("o", "3", "anna"),
+        Known("o", "4", "Bert"),
+    ]
+    assert same_names(here, there) == [
+        (("", "UPENN-GBM-00003_11"), ("o", "upenn-gbm-00003_21")),
+        (("", "x"), ("o", "3")),
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,7 +22,7 @@ def example(predicted: float = 1.0, border: bool = False) -> SegmentedSlice:
     columns = slice(0, 12) if border else slice(8, 20)
     given[5:10, columns] = 1
     probability[7:12, columns] = predicted
-    image = np.linspace(0, 1, 600).reshape(20, 30)
+    image = np.linspace(-1, 1, 600).reshape(20, 30)
     return SegmentedSlice("FLAIR: worst", "S1, slice 4\n3-D Dice 0.6", image, given, probability)
 
 
@@ -50,6 +52,17 @@ def test_an_outline_at_the_border_is_closed_inside_the_picture() -> None:
     assert points[:, 0].min() == pytest.approx(-0.5)
     (axes,) = segmented_figure([example(border=True)], 1).axes
     assert axes.get_xlim() == (-0.5, 29.5) and axes.get_ylim() == (19.5, -0.5)
+
+
+def test_what_the_scan_does_not_show_is_cut_away_or_black() -> None:
+    one = example()
+    image = np.zeros((20, 30))
+    image[2:15, 6:25] = np.linspace(-1, 1, 13 * 19).reshape(13, 19)
+    image[3, 7] = 0
+    (axes,) = segmented_figure([replace(one, image=image)], 1).axes
+    shown = axes.get_images()[0]
+    assert shown.get_array().shape == (13 + 4, 19 + 4)
+    assert shown.get_array()[3, 3] == shown.get_array()[0, 0] == shown.get_clim()[0] < -0.9
 
 
 def test_nothing_predicted_is_no_outline_and_no_warning() -> None:

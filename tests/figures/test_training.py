@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from mgmt_ray.figures.style import network_colour
-from mgmt_ray.figures.training import training_figure
+from mgmt_ray.figures.training import SEGMENTATION_CURVES, training_figure
 
 MEMBERS = pd.DataFrame(
     {
@@ -72,3 +72,13 @@ def test_the_kept_epoch_is_marked_by_its_rule_on_the_validation_curve() -> None:
 def test_epochs_are_counted_in_whole_numbers() -> None:
     axes = training_figure(epochs(), MEMBERS, "spottune").axes[0]
     assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
+def test_segmentations_show_dice_and_the_epoch_of_the_lowest_loss() -> None:
+    renamed = epochs().rename(columns=lambda name: name.replace("auc", "dice"))
+    members = MEMBERS.assign(rule="lowest_loss")
+    figure = training_figure(renamed, members, "spottune", SEGMENTATION_CURVES)
+    assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["loss", "Dice per slice"]
+    (legend,) = figure.legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words == ["training folds", "validation fold", "kept: lowest loss"]

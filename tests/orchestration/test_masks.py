@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.persons import Known
 from mgmt_ray.cohort.read import read
 from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.table import TableConfig
 from mgmt_ray.cohort.table_copy import write_table_copy
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.orchestration.found import find_subjects
 from mgmt_ray.orchestration.mask_source import (
     Segmentations,
@@ -24,6 +27,7 @@ from mgmt_ray.orchestration.mask_source import (
     who_may_outline,
 )
 from mgmt_ray.orchestration.masks import who_may_outline_found
+from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.segment import load_segmenter, segment_scan
 from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
 from mgmt_ray.preprocess.slices import SliceSource, cut_slices
@@ -260,3 +264,40 @@ def test_a_study_that_cannot_outline_is_refused_in_one_line(
     shutil.rmtree(trial)
     text = said()
     assert "1 of 2 segmentations" in text and trial.name in text and "mgmt-ray run" in text
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_ray_predicts_the_same_masks(make_joined_job: MakeJob) -> None:
+    here = make_joined_job(out="here")
+    there = replace(make_joined_job(out="there"), placement=Placement(launcher="ray"))
+    for job in (here, there):
+        select(job)
+    names = sorted(path.name for path in here.folder.masks.glob("*.nii.gz"))
+    assert len(names) == 14
+    for name in names:
+        one, other = (job.folder.masks / name for job in (here, there))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_an_external_cohort_gets_masks_of_its_own(make_joined_job: MakeJob, tmp_path: Path) -> None:
+    nobody_else = {"indeterminate": 0, "not_available": 0, "without_scans": 0}
+    others = SyntheticConfig(
+        subjects=4, grid=(24, 48, 48), modalities=("FLAIR",), seed=5, **nobody_else
+    )
+    synthesize(others, tmp_path / "others")
+    config = UpennConfig(reader="upenn", root=tmp_path / "others", modalities=("FLAIR",))
+    new = write_table_copy(read_upenn(config).subjects, tmp_path / "table", seed=0)
+    external = TableConfig(
+        reader="table", root=tmp_path / "table", modalities=("FLAIR",), mask="predicted"
+    )
+    job = make_joined_job(mask="given")
+    study = job.study.model_copy(update={"external": {"there": external}})
+    selected = select(replace(job, study=study))
+    assert {s.mask_kind for s in selected.cohort.subjects} == {"given"}
+    there = selected.external["there"].subjects
+    assert [s.id for s in there] == sorted(new.values())
+    for subject in there:
+        assert subject.mask == job.folder.external("there").masks / f"{subject.id}.nii.gz"
+        assert subject.given_mask is not None
+        assert read_scan(subject.mask).voxels.any()

@@ -249,3 +249,17 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
     subject.mask.unlink()
     others.append(inspection_key(subject, recipe, LABELS))
     assert len({key, *others}) == 8
+
+
+def test_scans_without_a_mask_are_looked_at_alone(
+    make_subject: MakeSubject, recipe: RecipeConfig
+) -> None:
+    subject = make_subject("S1", ("T1", "truncated"))
+    subject.scans["truncated"].write_bytes(subject.scans["truncated"].read_bytes()[:-2000])
+    bare = inspect_subject(replace(subject, mask=None), recipe, LABELS)
+    whole = inspect_subject(subject, recipe, LABELS)
+    assert bare.hashes == whole.hashes
+    assert [p.kind for p in bare.problems] == ["truncated"]
+    assert (bare.views, bare.mask_hash) == ((), "")
+    subject.mask.unlink()
+    assert inspection_key(replace(subject, mask=None), recipe, LABELS) == bare.key != whole.key

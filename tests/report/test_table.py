@@ -19,6 +19,7 @@ from mgmt_ray.report.table import (
     table_csv,
     table_latex,
     with_interval,
+    without_papers_dashes,
 )
 
 NASTY = Table("nasty", "50 % of A_1 & B", ("Name", "AUC\npaper's"), (("[x]\\", "0.5\n[0.4, 0.6]"),))
@@ -79,3 +80,15 @@ def test_a_slug_is_a_file_name_whatever_a_network_is_called() -> None:
     assert slug("TRIPOD+AI") == "tripod_ai"
     assert slug("../Ä b") == "b"
     assert slug("transfer-2") == "transfer-2"
+
+
+def test_a_papers_column_goes_where_nothing_is_printed_in_it_and_no_other() -> None:
+    header = ("Model", "AUC", "paper's\nAUC", "SEN", "paper's\nSEN")
+    rows = (("a", "–", "–", "0.5", "0.6"), ("b", "–", "–", "0.5", "–"))
+    kept = without_papers_dashes(Table("name", "caption", header, rows))
+    assert kept.header == ("Model", "AUC", "SEN", "paper's\nSEN")
+    assert kept.rows == (("a", "–", "0.5", "0.6"), ("b", "–", "0.5", "–"))
+
+
+def test_a_deviation_is_mathematics_in_latex() -> None:
+    assert latex("0.8 ± 0.1") == r"0.8 $\pm$ 0.1"

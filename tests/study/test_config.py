@@ -102,3 +102,47 @@ def test_a_missing_file_says_where_studies_are(tmp_path: Path) -> None:
 def test_the_page_of_options_has_every_key(config: type[Config]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
     assert [name for name in config.model_fields if not re.search(rf"\b{name}\b", page)] == []
+
+
+@pytest.mark.parametrize(
+    ("cohort", "more", "told"),
+    [
+        ("mask: predicted", "", "cohort.mask: predicted, and nothing says by which networks"),
+        (
+            "mask: given",
+            "external: {x: {reader: ucsf, root: x, mask: predicted_where_missing}}",
+            r"external\.x\.mask: predicted_where_missing, and nothing says",
+        ),
+        (
+            "mask: predicted",
+            "segmentation: {study: s}\ncomparisons: [radiomics_forest]",
+            "with cohort.mask: predicted they tell tumour alone",
+        ),
+        ("mask: guessed", "", r"cohort\.mask: .*found 'guessed'"),
+    ],
+)
+def test_predicted_masks_need_networks_and_tell_no_regions(
+    cohort: str, more: str, told: str, tmp_path: Path
+) -> None:
+    text = f"""
+name: joined
+cohort: {{reader: upenn, root: data, modalities: [T1, T2, FLAIR, T1GD], {cohort}}}
+networks: {{random: {{kind: random}}}}
+{more}
+"""
+    with pytest.raises(MgmtError, match=told) as error:
+        load_study(write(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_networks_of_slices_learn_from_given_masks(tmp_path: Path) -> None:
+    text = MINIMAL.replace("kind: random", "kind: slices")
+    text = text.replace("root: data", "root: data, mask: predicted")
+    with pytest.raises(MgmtError, match="networks of kind slices learn from given masks"):
+        load_study(write(tmp_path, text + "segmentation: {study: s}\n"))
+
+
+def test_the_folder_of_the_segmentations_is_relative_to_the_study(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, MINIMAL + "segmentation: {study: ../slices}\n"))
+    assert study.segmentation is not None
+    assert study.segmentation.study == tmp_path / "../slices"

@@ -125,6 +125,7 @@ class Audited:
                 "inputs": kept if len(modalities) > 1 else (),
                 "networks": {name: network},
                 "num_seeds": 1,
+                "segmentation": None,  # masks are there; no test subject is predicted with another
                 "split": split,
                 "sweep": study.sweep.model_copy(update=swept),
             }

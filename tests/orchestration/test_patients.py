@@ -1,0 +1,146 @@
+"""Patients without labels, predicted by finished studies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from mgmt_ray.base import MgmtError, file_checksum
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.read import read
+from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.cohort.upenn import UpennConfig
+from mgmt_ray.orchestration.external import predict_external
+from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, PATIENT_COLUMNS, predict_patients
+from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.orchestration.prepare import prepare_stores
+from mgmt_ray.orchestration.stages import Job, existing
+from mgmt_ray.study.config import load_study
+from mgmt_ray.study.folder import StudyFolder
+
+if TYPE_CHECKING:
+    from tests.orchestration.conftest import Outlined
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort of other persons than the studies'."""
+    root = tmp_path_factory.mktemp("strangers") / "data"
+    others = {"follow_ups": 0, "indeterminate": 0, "not_available": 0, "without_scans": 0}
+    config = SyntheticConfig(subjects=5, grid=(24, 48, 48), modalities=("FLAIR",), seed=9, **others)
+    synthesize(config, root)
+    return root
+
+
+@pytest.fixture
+def patients(strangers: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Folders of patients, with their masks or without."""
+
+    def lay(*, masks: bool) -> Path:
+        folder = tmp_path / "scans"
+        config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
+        for number, subject in enumerate(read(config).subjects):
+            own = folder / f"P{number}"
+            own.mkdir(parents=True)
+            shutil.copy(subject.scans["FLAIR"], own / "FLAIR.nii.gz")
+            if masks:
+                shutil.copy(subject.required_mask, own / "mask.nii.gz")
+        return folder
+
+    return lay
+
+
+def contents(folder: Path) -> dict[Path, str]:
+    return {path: file_checksum(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_raw_patient_goes_from_images_to_a_probability(
+    joined: dict[str, Job],
+    patients: Callable[..., Path],
+    outlined: Outlined,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job, scans = joined["predicted"], patients(masks=False)
+    (scans / "P1" / "FLAIR.nii.gz").write_bytes(b"no scan")
+    known = read(job.study.cohort).subjects[0]
+    (scans / "renamed").mkdir()
+    shutil.copy(known.scans["FLAIR"], scans / "renamed" / "FLAIR.nii.gz")
+    before = contents(job.folder.root) | contents(outlined.slices)
+    predict_patients(job, scans, tmp_path / "said.csv")
+    assert contents(job.folder.root) | contents(outlined.slices) == before
+    table = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
+    assert tuple(table.columns) == PATIENT_COLUMNS
+    good = table[table["problem"] == ""]
+    assert [*good["subject"]] == [s for s in ("P0", "P2", "P3", "P4") for _ in range(2)]
+    assert {*good["mask"]} == {"predicted"} and {*good["num_members"]} == {"2"}
+    number = good.astype(dict.fromkeys(PATIENT_COLUMNS[3:8], float))
+    assert number["probability"].between(number["member_lowest"], number["member_highest"]).all()
+    problems = table.set_index("subject")["problem"]
+    assert "is not a NIfTI file" in problems["P1"]
+    assert problems["renamed"].startswith(f"is {known.id} of the study's own cohort")
+    printed = capsys.readouterr().out
+    assert "P1: not predicted" in printed and "renamed: not predicted" in printed
+    assert "4 of 6 patients predicted" in printed and NO_DIAGNOSIS in printed
+    mask = read_scan(tmp_path / "said_files" / "masks" / "P0.nii.gz")
+    scan = read_scan(scans / "P0" / "FLAIR.nii.gz")
+    assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
+    predict_patients(job, scans, tmp_path / "said.csv")
+    assert "masks: up to date" in capsys.readouterr().out
+
+
+def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort(
+    joined: dict[str, Job], patients: Callable[..., Path], strangers: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
+    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    predict_patients(job, patients(masks=True), tmp_path / "said.csv")
+    config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
+    selected, splits, trials = existing(job)
+    # other persons, though both cohorts count them from 1
+    subjects = tuple(replace(s, person=f"X-{s.person}") for s in read(config).subjects)
+    cohort = Cohort(subjects)
+    there = job.folder.external("strangers")
+    prepare_stores("strangers", cohort, job.study, there, job.placement)
+    inputs = job.inputs(selected.cohort, splits)
+    settings = (trials, inputs, job.study.evaluation, job.placement, lambda done, total: None)
+    predict_external("strangers", cohort, *settings)
+    expected = pd.read_csv(there.ensembles / "predictions.csv")
+    said = pd.read_csv(tmp_path / "said.csv")
+    assert {*said["mask"]} == {"given"}
+    name = {f"P{number}": s.id for number, s in enumerate(subjects)}
+    said["subject"] = said["subject"].map(name)
+    keys = ["subject", "network", "ensemble"]
+    merged = said.merge(expected, on=keys, suffixes=("", "_expected"))
+    assert len(merged) == len(said) == len(expected)
+    # who shares a batch may change the last bit of single precision
+    assert (merged["probability"] - merged["probability_expected"]).abs().max() < 1e-6
+
+
+def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
+    outlined: Outlined, patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
+    job = Job(study, StudyFolder(outlined.slices), Placement(launcher="in-process"))
+    predict_patients(job, patients(masks=False), tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
+    assert {*said["subject"]} == {f"P{number}" for number in range(5)}
+    assert {*said["mask"]} == {"none"}
+    assert {*said["problem"]} == {""}
+
+
+def test_patients_without_masks_need_a_segmentation(
+    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    job = joined["given"]
+    job = replace(job, study=job.study.model_copy(update={"segmentation": None}))
+    with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
+        predict_patients(job, patients(masks=False), tmp_path / "said.csv")
+    assert not (tmp_path / "said.csv").exists()
