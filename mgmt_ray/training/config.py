@@ -101,8 +101,8 @@ class ClassificationTraining(Config):
 
     schedule: ClassVar[Literal["constant"]] = "constant"
     compile: ClassVar[bool] = False
-    """Never: PyTorch 2.13 compiled this network wrongly on CPUs (float32 logits off by 2), and 3,498
-    parameters have nothing to gain."""
+    """Never: PyTorch 2.13 compiled this network wrongly on CPUs (float32 logits off by 2), and a
+    network of 3,498 parameters has nothing to gain."""
 
     epochs: int = Field(50, ge=1, description="passes over the training slices")
     batch_size: int = Field(32, ge=2, description="slices per step, over all workers")
