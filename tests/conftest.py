@@ -1,8 +1,10 @@
 import locale
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # One thread per process, before torch is imported: results do not depend on the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -18,12 +20,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup` a file stays in one process, and all that start Ray in one."""
-    with_ray = {item.path for item in items if item.get_closest_marker("ray")}
-    for item in items:
-        group = "ray" if item.path in with_ray else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _ByFile(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        starts_ray = "mark.ray" in (self.config.rootpath / file).read_text(encoding="utf-8")
+        return "ray" if starts_ray else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """With `-n 2` a file's tests run in one process, and those of all files that start Ray in one.
+
+    (xdist's own groups, `--dist loadgroup`, do nothing with pytest 9.2.)
+    """
+    return _ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

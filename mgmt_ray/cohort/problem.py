@@ -23,6 +23,7 @@ Kind: TypeAlias = Literal[
     "no_mask",
     "empty_mask",
     "empty_predicted_mask",
+    "small_tumour",
     "unknown_mask_label",
     "small_scan",
     "clipped",
@@ -55,6 +56,7 @@ class BadScan(MgmtError):
     """A scan or mask that must not be used as it is.
 
     Attributes:
+        path: of the file.
         kind: of the problem.
         found: what was found, in words.
         remedy: what to do.
@@ -62,6 +64,7 @@ class BadScan(MgmtError):
 
     def __init__(self, path: Path, kind: Kind, found: str, remedy: str) -> None:
         super().__init__(f"{path}: {found}. {remedy}.")
+        self.path = path
         self.kind: Kind = kind
         self.found = found
         self.remedy = remedy

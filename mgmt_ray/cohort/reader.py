@@ -59,7 +59,7 @@ class ReaderConfig(Config):
     mask: Masks = Field(
         "given",
         description="given: a subject without a mask is a problem; predicted: networks of the "
-        "study that `segmentation` names outline every tumour; predicted_where_missing: only those "
+        "study that `mask_source` names outline every tumour; predicted_where_missing: only those "
         "of subjects without a mask",
     )
     mask_labels: tuple[int, ...] = Field(

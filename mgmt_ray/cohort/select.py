@@ -99,11 +99,9 @@ def leave_out_persons(
     """
     known = {person["", s.id] for s in cohort.subjects}
     stay = [s for s in external.subjects if person[name, s.id] not in known]
-    staying = {s.id for s in stay}
-    gone = [s.id for s in external.subjects if s.id not in staying]
-    kept = [e for e in external.exclusions if e.subject not in gone]
-    out = [Exclusion(subject, "cohort", ALSO_HERE) for subject in gone]
-    return Cohort(tuple(stay), (*kept, *out))
+    gone = [s.id for s in external.subjects if person[name, s.id] in known]
+    kept = (e for e in external.exclusions if e.subject not in gone)
+    return Cohort(tuple(stay), (*kept, *(Exclusion(s, "cohort", ALSO_HERE) for s in gone)))
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
@@ -225,8 +223,7 @@ def _shared_masks(
         )
         for first, second, modalities in pairs
         if modalities == (MASK,)
-        and first[1] in by_id
-        and second[1] in by_id
+        and {first[1], second[1]} <= by_id.keys()
         and by_id[first[1]].person != by_id[second[1]].person
     ]
 

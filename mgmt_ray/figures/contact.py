@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from mgmt_ray.figures import style
 from mgmt_ray.figures.save import DPI
-from mgmt_ray.preprocess.inspection import PICTURE, View
+from mgmt_ray.preprocess.view import PICTURE, View
 
 WIDTH = 1150
 """Pixels; as wide as the report's column, so that a sheet is shown there pixel by pixel."""

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mgmt_ray.figures import style
 from mgmt_ray.figures.contact import Seen, short_names
-from mgmt_ray.preprocess.inspection import View
+from mgmt_ray.preprocess.view import View
 
 FEWEST = 8
 """Scans below which nothing is called unusual: their spread is not known."""

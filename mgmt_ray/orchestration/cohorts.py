@@ -76,8 +76,8 @@ def _find(study: StudyConfig, folder: StudyFolder, placement: Placement) -> list
     ]
     _refuse_uncovered(found, folder)
     # networks of kind slices need none: their own segmentations find the tumour
-    if study.takes_volumes and study.segmentation is not None:
-        found = predict_masks(found, study, study.segmentation, placement)
+    if study.takes_volumes and study.mask_source is not None:
+        found = predict_masks(found, study, study.mask_source, placement)
         _refuse_uncovered(found, folder)
     for one in found:
         covered = len(one.selection.findings) - len(one.selection.uncovered)

@@ -69,7 +69,8 @@ def gather_comparisons(
     measured: Mapping[str, Measured] = {}
     forest = "radiomics_forest" in study.comparisons
     if forest or "tumour_volume" in study.comparisons:
-        wanted = Wanted(features=forest, resample=study.recipe.resample)
+        recipe = study.recipe if study.takes_volumes else study.slices
+        wanted = Wanted(features=forest, resample=recipe.resample)
         with stage("radiomics") as step:
             measured = measure_tumours(cohort, wanted, folder.radiomics, placement, step)
     values = {name: _values(name, cohort, measured) for name in study.comparisons}

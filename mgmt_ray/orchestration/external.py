@@ -20,6 +20,7 @@ from mgmt_ray.orchestration.prediction import predict_members
 from mgmt_ray.orchestration.slice_prediction import say_unannotated
 from mgmt_ray.orchestration.trial import TrialInputs, covariates_checksum
 from mgmt_ray.orchestration.unseen import Unseen, write_slices
+from mgmt_ray.orchestration.voxel_size import scans_unlike_trained
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
@@ -112,7 +113,8 @@ def predict_external(
         Whether anything was done; False if the tables are of these members and subjects already.
 
     Raises:
-        MgmtError: as :func:`refuse_unfit_external`, :func:`find_members`, and for changed weights.
+        MgmtError: as :func:`refuse_unfit_external`, :func:`find_members`, for changed weights, and
+            for scans of other voxels than those that segmentations were trained on.
     """
     folder = inputs.folder.external(name)
     models = tuple(dict.fromkeys(trial.channels for trial in trials))
@@ -120,6 +122,7 @@ def predict_external(
     refuse_start_on_external(name, external, trials)
     members = find_members(trials, inputs)
     tasks = tasks_of(members.trials, external, folder)
+    _refuse_other_voxels(name, tasks, inputs)
     read = {(c, trial.takes_slices) for trial, _ in tasks for c in trial.channels}
     volumes = {c: VolumeStore(folder.volumes, c).checksum for c, slices in read if not slices}
     sliced = {c: SliceStore(folder.slices, c).checksum for c, slices in read if slices}
@@ -147,6 +150,18 @@ def predict_external(
     evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
     mark_evaluated(folder, source)
     return True
+
+
+def _refuse_other_voxels(
+    name: str, tasks: Sequence[tuple[Trial, Unseen]], inputs: TrialInputs
+) -> None:
+    unlike = scans_unlike_trained(tasks, inputs.folder)
+    if unlike:
+        told = next(iter(unlike.values()))
+        raise MgmtError(
+            f"external.{name}: {name_some(list(unlike))}: of the first, {told}, or leave such "
+            f"subjects out with external.{name}.exclude."
+        )
 
 
 def tasks_of(

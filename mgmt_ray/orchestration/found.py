@@ -95,7 +95,8 @@ def find_subjects(
 
         # apart from what is seen of them with their predicted mask, so that both are kept
         for subjects, kept in ((without, folder.masks / "scans"), (with_mask, folder.inspections)):
-            seen |= inspect_cohort(subjects, recipe, config.mask_labels, kept, placement, counted)
+            labels, slices = config.mask_labels, study.slices if study.takes_slices else None
+            seen |= inspect_cohort(subjects, recipe, labels, kept, placement, counted, slices)
     refuse_window(seen, study)
     crosswalk = read_crosswalk(config.crosswalk) if config.crosswalk else ()
     selection = _select(name, config, reading, seen, crosswalk)

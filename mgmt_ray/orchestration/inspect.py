@@ -18,6 +18,7 @@ from mgmt_ray.preprocess.inspection import (
     read_inspection,
     write_inspection,
 )
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class _Against:
 
     recipe: AnyRecipe
     mask_labels: tuple[int, ...]
+    slices: SliceRecipe | None
 
 
 def inspect_cohort(
@@ -35,6 +37,7 @@ def inspect_cohort(
     folder: Path,
     placement: Placement,
     step: Step,
+    slices: SliceRecipe | None = None,
 ) -> dict[str, Inspection]:
     """Inspect every subject whose files have changed since they were last inspected.
 
@@ -45,6 +48,7 @@ def inspect_cohort(
         folder: keeps the inspections.
         placement: with launcher "ray", Ray must be connected.
         step: is given subjects done and their number.
+        slices: by which slices will be cut too, where the study takes any.
 
     Returns:
         By subject id, in the order given.
@@ -55,10 +59,10 @@ def inspect_cohort(
     found: dict[str, Inspection] = {}
     for subject in subjects:
         kept = read_inspection(folder, subject.id)
-        if kept and kept.lasts and kept.key == inspection_key(subject, recipe, mask_labels):
+        if kept and kept.lasts and kept.key == inspection_key(subject, recipe, mask_labels, slices):
             found[subject.id] = kept
     waiting = [subject for subject in subjects if subject.id not in found]
-    against = _Against(recipe, mask_labels)
+    against = _Against(recipe, mask_labels, slices)
     for done, (subject, inspection) in enumerate(
         spread(_inspect, waiting, against, placement), start=1
     ):
@@ -69,4 +73,4 @@ def inspect_cohort(
 
 
 def _inspect(subject: Subject, against: _Against) -> Inspection:
-    return inspect_subject(subject, against.recipe, against.mask_labels)
+    return inspect_subject(subject, against.recipe, against.mask_labels, against.slices)

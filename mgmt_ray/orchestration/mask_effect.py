@@ -59,10 +59,10 @@ def measure_mask_effect(
         MgmtError: the segmentations or the data set cannot be read.
     """
     folder, there = inputs.folder, inputs.folder.mask_effect
-    if study.segmentation is None or not study.takes_volumes:
+    if study.mask_source is None or not study.takes_volumes:
         _forget(folder)
         return
-    swapped = swap_masks(inputs, study, study.segmentation, placement)
+    swapped = swap_masks(inputs, study, study.mask_source, placement)
     if not swapped.subjects:
         _forget(folder)
         write_csv(there.root / SUBJECTS, _rows(swapped, {}))

@@ -1,4 +1,4 @@
-"""Masks of subjects that have none, predicted by networks that never trained on that person."""
+"""Masks of subjects that have none, predicted by networks that know nothing of that person."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.persons import Key
+from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.cohort.persons import Crosswalk, Key, Known
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.orchestration.found import Found, refuse_window
 from mgmt_ray.orchestration.inspect import inspect_cohort
-from mgmt_ray.orchestration.mask_source import (
-    Segmentations,
-    find_segmentations,
-    who_may_outline,
-)
+from mgmt_ray.orchestration.known_persons import who_may_outline, who_trained
+from mgmt_ray.orchestration.mask_source import Segmentations, find_segmentations
 from mgmt_ray.orchestration.outline import Outlined, ToOutline, mask_path, outline
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.study.config import StudyConfig
-from mgmt_ray.study.segmentation import MaskSource
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.mask_source import MaskSource
+from mgmt_ray.study.trial import Trial
+
+TRAINED = "trained.json"
+"""Beside a cohort's masks: the segmentations that trained on each subject's person, by subject."""
+
+_CROSS_FIT = (
+    "Run that study with networks.{network}.cross_fitted: true, so that of every fold which does "
+    "not validate a person one network is left. Or: "
+)
 
 PREDICTED_LABELS = (1,)
 """Of a predicted mask, beside 0: networks tell tumour from all else."""
@@ -43,8 +50,8 @@ def predict_masks(
         The same cohorts; what is wrong with a predicted mask is among their problems.
 
     Raises:
-        MgmtError: the segmentations cannot be used, all of them trained on somebody, or scans
-            cannot be segmented.
+        MgmtError: the segmentations cannot be used, all of them know somebody, or scans cannot be
+            segmented.
     """
     segmentations = find_segmentations(source, study.modalities)
     lacking = [[s for s in found.selection.cohort.subjects if not s.mask] for found in cohorts]
@@ -56,6 +63,10 @@ def predict_masks(
         may,
         segmentations,
     )
+    trained = who_trained(segmentations, *_everybody(cohorts))
+    for found in cohorts:
+        own = {s.id: trained[found.name, s.id] for s in found.reading.subjects}
+        write_json(found.folder.masks / TRAINED, own)
     return [
         _with_masks(found, some, may, segmentations, study, placement) if some else found
         for found, some in zip(cohorts, lacking, strict=True)
@@ -66,10 +77,16 @@ def who_may_outline_found(
     segmentations: Segmentations, cohorts: Sequence[Found]
 ) -> dict[Key, tuple[str, ...]]:
     """The segmentations that may outline each subject of some cohorts (``who_may_outline``)."""
+    return who_may_outline(segmentations, *_everybody(cohorts))
+
+
+def _everybody(
+    cohorts: Sequence[Found],
+) -> tuple[list[Known], dict[Key, dict[str, str]], Crosswalk]:
+    """All people of some cohorts, their scans' hashes, and the crosswalks' rows."""
     people = [known for found in cohorts for known in found.people]
     images = {key: own for found in cohorts for key, own in found.images.items()}
-    rows = tuple(row for found in cohorts for row in found.crosswalk)
-    return who_may_outline(segmentations, people, images, rows)
+    return people, images, tuple(row for found in cohorts for row in found.crosswalk)
 
 
 def outline_subjects(
@@ -102,6 +119,37 @@ def outline_subjects(
         done = outline(scans, segmentations, folder, placement, count)
     say(f"{name}: {made} predicted anew" if made else f"{name}: up to date")
     return done
+
+
+def outline_as_members(
+    members: Sequence[Trial],
+    subjects: Sequence[Subject],
+    study: StudyFolder,
+    folder: Path,
+    placement: Placement,
+) -> None:
+    """Leave the tumours that members of slices find, the mean of their segmentations.
+
+    Args:
+        members: of a finished study; those of volumes are passed over.
+        subjects: whose tumours to find.
+        study: of the members.
+        folder: gets a folder NETWORK_MODALITY of masks for each network and modality.
+        placement: with launcher "ray", Ray must be connected.
+    """
+    needed: dict[tuple[str, str], dict[str, None]] = {}
+    for trial in (t for t in members if t.takes_slices):
+        needed.setdefault((trial.network, trial.modality), {})[trial.needs[0].id] = None
+    for (network, modality), networks in needed.items():
+        source = MaskSource(study=study.root, network=network, modality=modality)
+        segmentations = find_segmentations(source, [modality])
+        some = [s for s in subjects if modality in s.scans]
+        may = {s.id: tuple(networks) for s in some}
+        name = f"{network}_{modality}"
+        done = outline_subjects(f"masks {name}", some, may, segmentations, folder / name, placement)
+        for subject, told in done.items():
+            if isinstance(told, MgmtError):
+                say(f"{subject}: no mask: {told}")
 
 
 def _with_masks(
@@ -148,13 +196,15 @@ def _with_masks(
 def _refuse_known(
     keys: Sequence[Key], may: Mapping[Key, tuple[str, ...]], segmentations: Segmentations
 ) -> None:
-    known = [f"{subject} of {cohort}" if cohort else subject for cohort, subject in keys]
-    all_trained = [name for key, name in zip(keys, known, strict=True) if not may[key]]
-    if all_trained:
+    names = [f"{subject} of {cohort}" if cohort else subject for cohort, subject in keys]
+    known = [name for key, name in zip(keys, names, strict=True) if not may[key]]
+    if known:
+        cross_fitted = any(trial.part is not None for trial in segmentations.trials.values())
         raise MgmtError(
-            f"segmentation.study: every segmentation of {segmentations.folder.root} has trained on "
-            f"{name_some(all_trained)}, so none may predict that mask. Leave them out with "
-            "cohort.exclude, give them a mask, or name another study."
+            f"mask_source.study: every segmentation of {segmentations.folder.root} was trained or "
+            f"chosen on {name_some(known)}, so none may predict that mask. "
+            + ("" if cross_fitted else _CROSS_FIT.format(network=segmentations.network))
+            + "Leave them out with cohort.exclude, give them a mask, or name another study."
         )
 
 

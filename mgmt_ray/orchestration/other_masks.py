@@ -27,7 +27,7 @@ from mgmt_ray.orchestration.spread import spread
 from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.preprocess.spatial import resample
 from mgmt_ray.study.config import StudyConfig
-from mgmt_ray.study.segmentation import MaskSource
+from mgmt_ray.study.mask_source import MaskSource
 from mgmt_ray.training.overlap import dice
 
 
@@ -102,7 +102,7 @@ def _outline(
         if segmentations.modality not in subject.scans:
             reasons[subject.id] = f"no {segmentations.modality} to predict a mask from"
         elif not may[subject.id]:
-            reasons[subject.id] = "every segmentation has trained on this person"
+            reasons[subject.id] = "every segmentation was trained or chosen on this person"
     some = [s for s in subjects if s.id not in reasons]
     masks = inputs.folder.masks
     done = outline_subjects("masks of test subjects", some, may, segmentations, masks, placement)

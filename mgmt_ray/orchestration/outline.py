@@ -14,11 +14,12 @@ import torch
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint, write_json
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.scan_files import write_mask
-from mgmt_ray.orchestration.mask_source import Segmentations, refuse_changed_segmentations
+from mgmt_ray.orchestration.mask_source import Segmentations
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import Step
 from mgmt_ray.orchestration.segment import Segmenter, load_segmenter, segment_scan
 from mgmt_ray.orchestration.spread import spread
+from mgmt_ray.orchestration.voxel_size import unlike_trained
 from mgmt_ray.preprocess.index import source_of
 from mgmt_ray.preprocess.slice_recipe import METHOD
 from mgmt_ray.preprocess.slices import SliceSource, cut_slices
@@ -53,13 +54,13 @@ class Outlined:
         key: of the scan's state, the recipe and the networks that it follows from.
         checksum: of the file.
         tumour_voxels: of the scan; 0 where no tumour was found.
-        num_networks: that found it together.
+        networks: ids of the segmentations that found it together.
     """
 
     key: str
     checksum: str
     tumour_voxels: int
-    num_networks: int
+    networks: tuple[str, ...]
 
 
 def mask_path(folder: Path, subject: str) -> Path:
@@ -100,8 +101,6 @@ def outline(
         if kept and kept.key == keys[scan.id] and _is_whole(mask_path(folder, scan.id), kept):
             done[scan.id] = kept
     waiting = [scan for scan in scans if scan.id not in done]
-    if waiting:
-        refuse_changed_segmentations(segmentations)
     # of one size, so that the last of several workers is not late
     tasks = [waiting[i : i + SCANS_AT_ONCE] for i in range(0, len(waiting), SCANS_AT_ONCE)]
     shared = (segmentations, folder, keys, placement)
@@ -141,7 +140,7 @@ def _outline(
         path = mask_path(folder, scan.id)
         write_mask(mask, scan.scan, path)
         voxels = int(np.count_nonzero(mask))
-        found[scan.id] = Outlined(keys[scan.id], file_checksum(path), voxels, len(scan.networks))
+        found[scan.id] = Outlined(keys[scan.id], file_checksum(path), voxels, scan.networks)
     return found
 
 
@@ -152,6 +151,10 @@ def _find_tumour(
     image = read_scan(scan.scan)
     source = SliceSource(scan.id, scan.scan, None)
     slices = cut_slices(source, image.voxels, None, image.grid.spacing_mm, segmentations.recipe)
+    for name in scan.networks:
+        told = unlike_trained(slices.frame, segmentations.facts[name])
+        if told:
+            raise MgmtError(f"{scan.scan}: {told}, or leave the subject out with cohort.exclude.")
     return segment_scan(networks, slices)
 
 
@@ -177,7 +180,10 @@ def _read_index(folder: Path) -> dict[str, Outlined]:
     """What the index tells; nothing where there is none that can be read: masks are then made."""
     try:
         content: Any = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return {name: Outlined(**told) for name, told in content["subjects"].items()}
+        return {
+            name: Outlined(**told | {"networks": tuple(told["networks"])})
+            for name, told in content["subjects"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

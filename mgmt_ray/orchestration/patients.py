@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.patients import read_patients
@@ -16,30 +14,25 @@ from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
 from mgmt_ray.orchestration.external import tasks_of
 from mgmt_ray.orchestration.inspect import inspect_cohort
-from mgmt_ray.orchestration.mask_source import find_segmentations, who_may_outline
-from mgmt_ray.orchestration.masks import PREDICTED_LABELS, outline_subjects
+from mgmt_ray.orchestration.known_persons import who_may_outline
+from mgmt_ray.orchestration.mask_source import find_segmentations
+from mgmt_ray.orchestration.masks import PREDICTED_LABELS, outline_as_members, outline_subjects
 from mgmt_ray.orchestration.outline import mask_path
+from mgmt_ray.orchestration.patient_table import patient_table
 from mgmt_ray.orchestration.prediction import predict_members
 from mgmt_ray.orchestration.prepare import UnusableFiles, prepare_stores
 from mgmt_ray.orchestration.progress import say, stage
+from mgmt_ray.orchestration.slice_prediction import say_unannotated
 from mgmt_ray.orchestration.stages import Job, existing
+from mgmt_ray.orchestration.unseen import Unseen
+from mgmt_ray.orchestration.voxel_size import scans_unlike_trained
 from mgmt_ray.preprocess.inspection import Inspection, read_inspection
-from mgmt_ray.selection.ensemble import ensemble, group_ensembles
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
 
 PATIENTS = "new patients"
 """Stands for a cohort's name; no study can give it."""
-
-PATIENT_COLUMNS = (
-    *("subject", "network", "ensemble", "probability", "num_members"),
-    *("member_deviation", "member_lowest", "member_highest", "mask", "problem"),
-)
-"""One row per patient, network and ensemble, or one with a ``problem`` of who is not predicted.
-
-``probability`` is that of a methylated promoter, the mean over ``num_members`` trained models as in
-the study's tables; ``member_deviation``, ``_lowest`` and ``_highest`` tell how far these agree.
-``mask`` is "given", "predicted", or "none" for models that find the tumour themselves."""
 
 NO_DIAGNOSIS = (
     "This is research software, not a medical device, and these numbers are no diagnosis: no "
@@ -75,12 +68,13 @@ class _Patients:
 def predict_patients(job: Job, scans: Path, to: Path) -> None:
     """Predict the patients of a folder, and write a table with what the members say of each.
 
-    What is made on the way (masks, volumes) stays in a folder beside the table.
+    What is made on the way (masks, volumes, slices) stays in a folder beside the table, with the
+    tumours that models of slices find.
 
     Args:
         job: of a finished study.
         scans: folder of the patients (see ``cohort.patients``).
-        to: CSV with :data:`PATIENT_COLUMNS`.
+        to: CSV with ``patient_table.PATIENT_COLUMNS``.
 
     Raises:
         MgmtError: the study is not finished, the folder holds no patients, or none of them can be
@@ -101,26 +95,26 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
         _drop_known(patients, selected.cohort, _look(patients, job, files), job.folder)
         _give_masks(patients, job, files)
         _prepare(patients, job, files)
-        tasks = tasks_of(members.trials, patients.cohort, files)
-        for name in list(patients.subjects):
-            if not any(name in unseen.label for _, unseen in tasks):
-                patients.drop(name, "no model takes the scans of this patient alone")
+        tasks = _tasks(patients, members.trials, files, job.folder)
         _show_problems(patients)
         with stage("predict patients") as step:
             evaluation = job.study.evaluation
-            said = predict_members(tasks, inputs, evaluation, job.placement, step).table
-    table = _table(said, patients)
+            predicted = predict_members(tasks, inputs, evaluation, job.placement, step)
+        everybody = [*patients.subjects.values()]
+        outline_as_members(members.trials, everybody, job.folder, files.masks, job.placement)
+    say_unannotated(predicted.slices, files)
+    table = patient_table(predicted, patients.subjects, patients.problems, files)
     write_table(table, to)
     say(f"{len(patients.subjects)} of {len({*table['subject']})} patients predicted: {to}")
-    say(f"masks and volumes of them: {files.root}")
+    say(f"their masks, and the volumes or slices of them: {files.root}")
     say(NO_DIAGNOSIS)
 
 
 def _segmented(job: Job, read: Sequence[str]) -> list[str]:
     """The scan that a mask would be predicted from, if no model takes it."""
-    if job.study.segmentation is None or not job.study.takes_volumes:
+    if job.study.mask_source is None or not job.study.takes_volumes:
         return []
-    modality = find_segmentations(job.study.segmentation, job.study.modalities).modality
+    modality = find_segmentations(job.study.mask_source, job.study.modalities).modality
     return [modality] if modality not in read else []
 
 
@@ -138,7 +132,8 @@ def _look(patients: _Patients, job: Job, files: StudyFolder) -> dict[str, Mappin
     with stage("check patients") as step:
         everybody = list(patients.subjects.values())
         labels, kept = study.cohort.mask_labels, files.root / "scans"
-        seen = inspect_cohort(everybody, recipe, labels, kept, job.placement, step)
+        slices = study.slices if study.takes_slices else None
+        seen = inspect_cohort(everybody, recipe, labels, kept, job.placement, step, slices)
     patients.drop_faulty(seen)
     return {name: seen[name].hashes for name in patients.subjects}
 
@@ -169,11 +164,11 @@ def _give_masks(patients: _Patients, job: Job, files: StudyFolder) -> None:
     lacking = [s for s in patients.subjects.values() if not s.mask]
     if not study.takes_volumes or not lacking:
         return
-    if study.segmentation is None:
+    if study.mask_source is None:
         for subject in lacking:
-            patients.drop(subject.id, "no tumour mask, and the study names no `segmentation`")
+            patients.drop(subject.id, "no tumour mask, and the study names no `mask_source`")
         return
-    segmentations = find_segmentations(study.segmentation, study.modalities)
+    segmentations = find_segmentations(study.mask_source, study.modalities)
     seen = {s.id: read_inspection(files.root / "scans", s.id) for s in lacking}
     images = {(PATIENTS, name): one.hashes for name, one in seen.items() if one}
     people = [Known(PATIENTS, s.id, s.person) for s in lacking]
@@ -184,7 +179,7 @@ def _give_masks(patients: _Patients, job: Job, files: StudyFolder) -> None:
         if modality not in subject.scans:
             patients.drop(subject.id, f"no tumour mask, and no {modality} to predict one from")
         elif not may[subject.id]:
-            patients.drop(subject.id, "every segmentation has trained on this person")
+            patients.drop(subject.id, "every segmentation was trained or chosen on this person")
     scanned = [s for s in lacking if s.id in patients.subjects]
     done = outline_subjects("masks", scanned, may, segmentations, files.masks, job.placement)
     for name, told in done.items():
@@ -217,6 +212,20 @@ def _prepare(patients: _Patients, job: Job, files: StudyFolder) -> None:
                 patients.drop(name, fault)
 
 
+def _tasks(
+    patients: _Patients, members: Sequence[Trial], files: StudyFolder, study: StudyFolder
+) -> list[tuple[Trial, Unseen]]:
+    """Whom each member predicts, without those whose scans no member knows how to take."""
+    tasks = tasks_of(members, patients.cohort, files)
+    for name, told in scans_unlike_trained(tasks, study).items():
+        patients.drop(name, told)
+    tasks = tasks_of(members, patients.cohort, files)
+    for name in list(patients.subjects):
+        if not any(name in unseen.label for _, unseen in tasks):
+            patients.drop(name, "no model takes the scans of this patient alone")
+    return tasks
+
+
 def _show_problems(patients: _Patients) -> None:
     for name, problem in sorted(patients.problems.items()):
         say(f"{name}: not predicted: {problem}")
@@ -225,27 +234,3 @@ def _show_problems(patients: _Patients) -> None:
             f"none of {len(patients.problems)} patients can be predicted, see above. Mend that and "
             "repeat the command."
         )
-
-
-def _table(said: pd.DataFrame, patients: _Patients) -> pd.DataFrame:
-    """:data:`PATIENT_COLUMNS` of all patients."""
-    groups = group_ensembles(list(dict.fromkeys(said["modality"])))
-    table = ensemble(said, groups)
-    rows = []
-    for row in table.to_dict("records"):
-        of_ensemble = groups.get(row["ensemble"], (row["ensemble"],))
-        own = said[(said["subject"] == row["subject"]) & (said["network"] == row["network"])]
-        members = own.loc[own["modality"].isin(of_ensemble), "probability"]
-        subject = patients.subjects[row["subject"]]
-        kept = {name: row[name] for name in PATIENT_COLUMNS[:5]}
-        spread = {
-            "member_deviation": members.std(ddof=0),
-            "member_lowest": members.min(),
-            "member_highest": members.max(),
-        }
-        mask = subject.mask_kind if subject.mask else "none"
-        rows.append({**kept, **spread, "mask": mask, "problem": ""})
-    rows += [{"subject": name, "problem": told} for name, told in patients.problems.items()]
-    every = pd.DataFrame(rows, columns=list(PATIENT_COLUMNS))
-    every["num_members"] = every["num_members"].astype("Int64")
-    return every.sort_values("subject", kind="stable")

@@ -11,9 +11,9 @@ from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import Step, say, stage
 from mgmt_ray.orchestration.spread import spread
 from mgmt_ray.preprocess.recipe import RecipeConfig
-from mgmt_ray.preprocess.slice_plan import SliceTask, plan_slice_store
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
+from mgmt_ray.preprocess.slice_store_plan import SliceTask, plan_slice_store
 from mgmt_ray.preprocess.slice_writer import SliceWriter
 from mgmt_ray.preprocess.slices import SubjectSlices, make_slices, slice_sources
 from mgmt_ray.preprocess.store import VolumeStore

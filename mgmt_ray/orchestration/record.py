@@ -46,10 +46,13 @@ class TrialRecord:
 def resume(state: TrainingState, path: Path, files: dict[str, Any]) -> TrialRecord:
     """Continue a training from its saved state, or begin a record if there is none.
 
-    A state that was trained from other files than the present ones is not continued.
+    A state that was trained from other files than the present ones is not continued, and neither is
+    one that lacks a part of what a training has.
     """
     saved = load_state(path) if path.is_file() else None
     if saved is None or saved["files"] != files:
+        return TrialRecord()
+    if saved["training"].keys() != state.state_dict().keys():
         return TrialRecord()
     state.load_state_dict(saved["training"])
     choice = EpochChoice(**saved["choice"])

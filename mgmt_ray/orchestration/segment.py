@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.nets.build import SegmentationConfig
 from mgmt_ray.nets.segmentation2d import SegmentationNetwork
-from mgmt_ray.preprocess.channels import THRESHOLD
+from mgmt_ray.preprocess.channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.histogram import StandardHistogram, normalise_slices
 from mgmt_ray.preprocess.slice_choice import rows_through_prediction, rows_through_tumour
 from mgmt_ray.preprocess.slice_frame import onto_scan
@@ -22,8 +22,9 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.config import Precision
+from mgmt_ray.training.overlap import Overlap, count_overlap
 from mgmt_ray.training.precision import arrange
-from mgmt_ray.training.segmentation_task import Overlap, overlap_of, predict_tumour
+from mgmt_ray.training.segmentation_task import predict_tumour
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +87,7 @@ def segment_scan(
         slices: all that the store has of the scan. In slices that it has not there is no tumour.
     """
     found = [segmenter.probabilities(segmenter.normalised(slices)) for segmenter in segmenters]
-    return onto_scan(np.mean(found, axis=0) >= THRESHOLD, slices.depths, slices.frame)
+    return onto_scan(np.mean(found, axis=0) >= TUMOUR_THRESHOLD, slices.depths, slices.frame)
 
 
 def see_tumour(
@@ -109,7 +110,7 @@ def see_tumour(
         whole = by.probabilities(as_seen)
         rows = rows_through_prediction(whole, recipe)
         tumour = whole[rows]
-    overlap = overlap_of(torch.from_numpy(tumour), slices.masks[rows])
+    overlap = count_overlap(tumour >= TUMOUR_THRESHOLD, slices.masks[rows] > 0)
     return SeenTumour(images[rows], tumour, slices.depths[rows], overlap, slices.annotated)
 
 
@@ -117,7 +118,8 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
     """A finished segmentation trial's network, frozen.
 
     Raises:
-        MgmtError: it has no weights, or they are unreadable.
+        MgmtError: it has no weights, or not those that its training left: others may have
+            trained on whom it must not know.
     """
     facts = folder.read_trial(trial.id)
     if facts["weights"] is None:
@@ -125,7 +127,13 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
     config = trial.network_config
     assert isinstance(config, SegmentationConfig)
     network = SegmentationNetwork(config.width, config.shape)
-    load_weights(network, folder.weights(trial.id))
+    path = folder.weights(trial.id)
+    if not path.is_file() or file_checksum(path) != facts["weights"]:
+        raise MgmtError(
+            f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
+            "Delete that trial's folder and run its study again."
+        )
+    load_weights(network, path)
     network.to(device).requires_grad_(False).eval()
     precision = trial.training_config.precision
     arrange(network, precision)

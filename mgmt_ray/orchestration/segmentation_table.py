@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mgmt_ray.orchestration.segment import Segmenter
-from mgmt_ray.preprocess.channels import THRESHOLD
+from mgmt_ray.preprocess.channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_choice import rows_through_tumour
 from mgmt_ray.preprocess.slice_frame import onto_scan
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
@@ -22,7 +22,7 @@ from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.slices import SubjectSlices
 from mgmt_ray.statistics.surface_distance import hd95
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.overlap import dice, dice_per_slice
+from mgmt_ray.training.overlap import count_overlap, dice
 from mgmt_ray.training.segmentation_task import slices_at_once
 
 
@@ -85,7 +85,7 @@ def measured_scans(
             "trial": trial.id,
             "subject": subject,
             "split": split,
-            **measure_scan(slices, probability >= THRESHOLD, store.recipe),
+            **measure_scan(slices, probability >= TUMOUR_THRESHOLD, store.recipe),
             "segmented_slices": len(images),
             "seconds": round(seconds, 6),
             "device": device_name(segmenter.device),
@@ -108,7 +108,7 @@ def measure_scan(
     return {
         "num_slices": len(chosen),
         **found_voxels,
-        "dice_slices": float(dice_per_slice(found, truth).mean()),
+        "dice_slices": float(count_overlap(found, truth).dice.mean()),
         "dice_patient": dice(found, truth),
         "dice_volume": dice(volume, slices.outline),
         "hd95_mm": hd95(volume, slices.outline, slices.frame.scan_spacing_mm),

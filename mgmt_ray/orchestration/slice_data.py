@@ -13,6 +13,7 @@ import torch
 from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.orchestration.segment import SeenTumour, Segmenter, see_tumour
+from mgmt_ray.orchestration.voxel_size import in_plane_range
 from mgmt_ray.preprocess.channels import classifier_channels
 from mgmt_ray.preprocess.histogram import learn_standard, normalise_slices
 from mgmt_ray.preprocess.rotate import ANGLES_DEGREES, rotate_images, rotated_versions
@@ -21,7 +22,7 @@ from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.slices import SubjectSlices
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.segmentation_task import Overlap
+from mgmt_ray.training.overlap import Overlap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +107,10 @@ def segmentation_sets(
         _unturned(depths, len(ANGLES_DEGREES)),
         _unturned(seen_depths, 1),
         store,
-        {"standard_histogram": standard.to_json()},
+        {
+            "standard_histogram": standard.to_json(),
+            **in_plane_range(store.rows[subject].frame for subject in train),
+        },
     )
 
 

@@ -55,19 +55,32 @@ def say_unannotated(slices: pd.DataFrame, folder: StudyFolder) -> None:
         slices: as members predicted them; nothing is said where there are none.
         folder: with their store.
     """
-    if slices.empty:
+    if slices.empty or not slices["dice"].isna().any():
         return
-    by_prediction = slices[slices["dice"].isna()]
-    if by_prediction.empty:
-        return
-    least = SliceStore(folder.slices, slices["modality"].iloc[0]).recipe.least_tumour_voxels
-    ids = by_prediction["subject"].unique()
+    ids = slices.loc[slices["dice"].isna(), "subject"].unique()
     say(f"no tumour mask of {name_some(list(ids))}: slices through the predicted tumour are taken")
-    small = by_prediction["predicted_pixels"] < least
-    found = by_prediction[small].groupby("subject", sort=False)["trial"].nunique()
+    found = without_enough_tumour(slices, folder).groupby("subject", sort=False)["trial"].nunique()
     if not found.empty:
         told = [f"{subject} ({number} models)" for subject, number in found.items()]
         say(
-            f"no slice with {least} voxels of predicted tumour in "
+            f"no slice with {_least(slices, folder)} voxels of predicted tumour in "
             f"{name_some(told)}: the slice with the most is taken; do not trust these predictions"
         )
+
+
+def without_enough_tumour(slices: pd.DataFrame, folder: StudyFolder) -> pd.DataFrame:
+    """Rows of those, one per model, in whom nobody outlined a tumour and the model finds none.
+
+    Args:
+        slices: as members predicted them; may be empty.
+        folder: with their store.
+    """
+    if slices.empty:
+        return slices
+    small = slices["predicted_pixels"] < _least(slices, folder)
+    return slices[slices["dice"].isna() & small]
+
+
+def _least(slices: pd.DataFrame, folder: StudyFolder) -> int:
+    """Voxels of a slice through the tumour."""
+    return SliceStore(folder.slices, slices["modality"].iloc[0]).recipe.least_tumour_voxels

@@ -68,6 +68,7 @@ def load_slices(
         if folder.has_diverged(need.id):
             raise Diverged(f"its segmentation {need.id} diverged, so it has no masks.", epoch=1)
     own, *cross_fitted = (load_segmenter(need, folder, device) for need in trial.needs)
+    _refuse_known_masks(trial, folder, train, cohort)
     by_subject = _who_predicts(trial, train, cohort, own, cross_fitted)
     return classification_sets(store, by_subject, validation, own, label, device)
 
@@ -215,10 +216,25 @@ def _who_predicts(
         for part, segmenter in zip(parts, cross_fitted, strict=True)
         for subject in part
     }
-    learnt = [subject for subject in train if subject in predicts[subject].standard.learnt_from]
+    return {subject: predicts[subject] for subject in train}
+
+
+def _refuse_known_masks(
+    trial: Trial, folder: StudyFolder, train: Sequence[str], cohort: Cohort
+) -> None:
+    """Raise MgmtError if a part's network has trained on a person whose masks it would predict."""
+    if trial.parts is None:
+        return
+    person = {subject.id: subject.person for subject in cohort.subjects}
+    learnt: list[str] = []
+    for need, part in zip(trial.needs[1:], _parts(trial, train, cohort), strict=True):
+        facts = folder.read_trial(need.id)
+        by_id = (person[subject] for subject in facts["standard_histogram"]["learnt_from"])
+        trained = {*facts["persons"]["trained"], *by_id}
+        learnt += [subject for subject in part if person[subject] in trained]
     if learnt:
         raise MgmtError(
             f"trial {trial.id}: masks of {', '.join(learnt[:5])} would come from a network that "
-            "trained on them. Delete the segmentations' folders and run the study again."
+            "trained on the same persons. Delete the segmentations' folders and run the study "
+            "again."
         )
-    return {subject: predicts[subject] for subject in train}

@@ -109,7 +109,8 @@ def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Run the trials that are not finished.
 
     Raises:
-        MgmtError: some ended without a result, or the run was interrupted.
+        MgmtError: some ended without a result, or were trained from other files, or the run was
+            interrupted.
     """
     for trial in trials:
         trial_files(trial, inputs)
@@ -131,6 +132,8 @@ def train(job: Job, trials: Sequence[Trial], inputs: TrialInputs) -> None:
             f"{left} of {len(trials)} trials are not finished ({len(failed)} with a fault, see "
             "above). Mend that and repeat the command: it continues where it stopped."
         )
+    for trial in (t for t in trials if t.needs):
+        trial_files(trial, inputs)  # a segmentation that it needs may have been trained anew
 
 
 def ensemble(

@@ -177,7 +177,11 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         files["start_checksum"] = file_checksum(start.weights)
     if inputs.folder.is_finished(trial.id):
         trained = inputs.folder.read_trial(trial.id)
-        changed = [name for name, value in files.items() if trained.get(name) != value]
+        # one that is lost may come back to the same bits: it is compared once it is there
+        lost = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
+        known = {n: c for n, c in trained.get("segmentations", {}).items() if n not in lost}
+        as_trained = trained | ({"segmentations": known} if trial.takes_slices else {})
+        changed = [name for name, value in files.items() if as_trained.get(name) != value]
         if changed:
             raise MgmtError(
                 f"{inputs.folder.trial(trial.id)}: was trained from other files "

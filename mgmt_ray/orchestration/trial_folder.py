@@ -158,8 +158,9 @@ def prior(training: VolumeSet, config: AnyTraining) -> float:
     """The share of methylated that a training makes its network believe in, in [0, 1].
 
     Args:
-        training: the rows that train: a subject has equally many volumes, unless classes were
-            pruned to equal numbers.
+        training: the rows that train. The share is that of rows, which the network saw: of
+            subjects too where each has equally many, but a patient with much tumour has more slices
+            than others, and pruned classes are equal.
         config: weighted classes count as equally many.
     """
     assert not isinstance(config, SegmentationTraining), "it learns nothing of methylation"

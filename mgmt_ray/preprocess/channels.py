@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-THRESHOLD = 0.5
+TUMOUR_THRESHOLD = 0.5
 """A pixel of at least this probability is predicted tumour."""
 
 
@@ -28,7 +28,7 @@ def classifier_channels(
     square = np.zeros((*channels.shape[:2], side, side), images.dtype)
     height, width = images.shape[1:]
     for number, probability in enumerate(probabilities):
-        row, column = _middle(probability >= THRESHOLD)
+        row, column = _middle(probability >= TUMOUR_THRESHOLD)
         rows, in_rows = _window(row - side // 2, side, height)
         columns, in_columns = _window(column - side // 2, side, width)
         square[number, :, in_rows, in_columns] = channels[number, :, rows, columns]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped, UInt8
+from jaxtyping import Shaped
 
 from mgmt_ray.base import fingerprint, write_aside
 from mgmt_ray.cohort.check import check_grid, check_mask, check_values
@@ -20,8 +20,11 @@ from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.index import source_of
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.slice_recipe import METHOD as SLICE_METHOD
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.slices import SliceSource, slices_of
 from mgmt_ray.preprocess.spatial import check_window, count_outside, resample
+from mgmt_ray.preprocess.view import View, view_scan
 
 METHOD = 2
 """Raised whenever the same files would give another inspection, so that old ones are not kept."""
@@ -29,37 +32,8 @@ METHOD = 2
 AnyRecipe: TypeAlias = RecipeConfig | SliceRecipe
 """What a study makes of its scans."""
 
-PICTURE = 96
-"""Pixels along each side of a picture."""
-
-BINS = 48
-
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 """What a damaged file, or one of another version, may raise."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """What is shown of one scan.
-
-    Attributes:
-        modality: of the scan.
-        picture: the axial slice with the most tumour, black to white from the 1st to the 99th
-            percentile of its voxels that are not 0; the slice is fitted into the square.
-        tumour: the mask there.
-        slice_number: counted from the feet, of the scan.
-        low: smallest value in the tumour, in the scan's own unit.
-        high: largest value in the tumour.
-        counts: tumour voxels in equal bins from ``low`` to ``high``.
-    """
-
-    modality: str
-    picture: UInt8[np.ndarray, "height width"]
-    tumour: Bool[np.ndarray, "height width"]
-    slice_number: int
-    low: float
-    high: float
-    counts: Int64[np.ndarray, " bin"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +62,12 @@ class Inspection:
         return not any(p.kind in ("unreadable", "no_file") for p in self.problems)
 
 
-def inspection_key(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[int]) -> str:
+def inspection_key(
+    subject: Subject,
+    recipe: AnyRecipe,
+    mask_labels: Sequence[int],
+    slices: SliceRecipe | None = None,
+) -> str:
     """What an inspection depends on; nothing is read."""
     files = {**({"mask": subject.mask} if subject.mask else {}), **subject.scans}
     states = {
@@ -99,10 +78,17 @@ def inspection_key(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[in
     if isinstance(recipe, RecipeConfig):
         window = [recipe.window, recipe.allow_clipping]
     against = [*window, recipe.resample, list(mask_labels)]
+    if slices is not None:
+        against += [SLICE_METHOD, slices.model_dump(mode="json"), subject.mask_kind]
     return fingerprint([METHOD, subject.id, states, against])
 
 
-def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[int]) -> Inspection:
+def inspect_subject(
+    subject: Subject,
+    recipe: AnyRecipe,
+    mask_labels: Sequence[int],
+    slices: SliceRecipe | None = None,
+) -> Inspection:
     """Read every file of a subject whole and list all that is wrong.
 
     Args:
@@ -110,6 +96,7 @@ def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[i
         recipe: whose window must hold the tumour; of slices, which are cut around the brain, the
             whole scan.
         mask_labels: that a mask may have beside 0.
+        slices: by which slices will be cut too, where the study takes any.
     """
     problems: list[Problem] = []
 
@@ -118,7 +105,7 @@ def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[i
             Problem(subject.id, error.kind, str(path), error.found, error.remedy, modality)
         )
 
-    key = inspection_key(subject, recipe, mask_labels)
+    key = inspection_key(subject, recipe, mask_labels, slices)
     mask = None
     if subject.mask is not None:
         try:
@@ -135,9 +122,14 @@ def inspect_subject(subject: Subject, recipe: AnyRecipe, mask_labels: Sequence[i
             _refuse_twin(hashes, modality, path)
             if mask is not None:
                 voxels = _on_grid_of(mask, scan, path, subject.required_mask, recipe)
-                views.append(_view(modality, path, voxels, mask.voxels > 0))
+                views.append(view_scan(modality, path, voxels, mask.voxels > 0))
+            if slices is not None:
+                _try_slices(subject, path, scan, mask, slices)
         except BadScan as error:
-            note(error, path, modality)
+            if error.path != subject.mask:
+                note(error, path, modality)
+            elif not any(p.where == str(error.path) for p in problems):
+                note(error, error.path)  # of the mask: it would be told of every scan
     of_mask = mask_hash(mask) if mask else ""
     return Inspection(subject.id, key, tuple(problems), hashes, tuple(views), of_mask)
 
@@ -226,35 +218,10 @@ def _on_grid_of(
     return resample(scan, mask.grid, ((0, depth), (0, height), (0, width)))
 
 
-def _view(
-    modality: str,
-    path: Path,
-    voxels: Shaped[np.ndarray, "depth height width"],
-    tumour: Bool[np.ndarray, "depth height width"],
-) -> View:
-    inside = voxels[tumour]
-    low, high = float(inside.min()), float(inside.max())
-    if low == high:
-        found = f"every tumour voxel is {low:g}"
-        raise BadScan(path, "constant", found, LOOK_AT_IT)
-    counts, _ = np.histogram(inside.astype(np.float64), bins=BINS, range=(low, high))
-    number = int(np.argmax(tumour.sum(axis=(1, 2))))
-    plane = voxels[number].astype(np.float32)
-    shown = plane[plane != 0]
-    black, white = np.percentile(shown, (1, 99)) if shown.size else (0.0, 1.0)
-    grey = np.clip((plane - black) / max(white - black, np.finfo(np.float32).tiny), 0, 1)
-    rows, columns = (_nearest(size, max(plane.shape)) for size in plane.shape)
-    inside_rows, inside_columns = rows >= 0, columns >= 0
-    picture = np.zeros((PICTURE, PICTURE), np.uint8)
-    outline = np.zeros((PICTURE, PICTURE), bool)
-    here = np.ix_(inside_rows, inside_columns)
-    there = np.ix_(rows[inside_rows], columns[inside_columns])
-    picture[here] = np.round(255 * np.where(plane == 0, 0, grey)[there])
-    outline[here] = tumour[number][there]
-    return View(modality, picture, outline, number, low, high, counts)
-
-
-def _nearest(size: int, square: int) -> Int64[np.ndarray, " pixel"]:
-    """For each pixel of a picture the voxel it shows along an axis; -1 beside the slice."""
-    voxels = np.floor((np.arange(PICTURE) + 0.5) * square / PICTURE - (square - size) / 2)
-    return np.where((voxels >= 0) & (voxels < size), voxels, -1).astype(np.int64)
+def _try_slices(
+    subject: Subject, path: Path, scan: Scan, mask: Scan | None, recipe: SliceRecipe
+) -> None:
+    """Raise BadScan where no slices can be cut; a predicted mask is none to them."""
+    given = mask if subject.mask_kind == "given" else None
+    source = SliceSource(subject.id, path, subject.mask if given else None)
+    slices_of(source, scan, given, recipe)

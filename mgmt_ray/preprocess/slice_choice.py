@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
-from mgmt_ray.preprocess.channels import THRESHOLD
+from mgmt_ray.preprocess.channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 
 
@@ -44,7 +44,7 @@ def rows_through_prediction(
     Returns:
         Which of the slices, ascending; at least one.
     """
-    predicted = probabilities >= THRESHOLD
+    predicted = probabilities >= TUMOUR_THRESHOLD
     rows = rows_through_tumour(predicted, recipe)
     if rows.size:
         return rows

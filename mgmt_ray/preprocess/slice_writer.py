@@ -8,13 +8,13 @@ from types import TracebackType
 
 from mgmt_ray.base import MgmtError, folder_lock, write_json
 from mgmt_ray.preprocess.slice_index import SliceIndex, SliceRow, slice_index_path, slice_path
-from mgmt_ray.preprocess.slice_plan import (
+from mgmt_ray.preprocess.slice_store import slices_checksum, write_slices
+from mgmt_ray.preprocess.slice_store_plan import (
     ModalityPlan,
     SliceStorePlan,
     SliceTask,
     plan_slice_store,
 )
-from mgmt_ray.preprocess.slice_store import slices_checksum, write_slices
 from mgmt_ray.preprocess.slices import SubjectSlices
 
 

@@ -19,10 +19,14 @@ from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 from mgmt_ray.cohort.check import check_grid
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan, Kind
-from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.preprocess.slice_frame import Frame, Spacing, sum_blocks, window_of
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.spatial import bounding_box, resample
+
+MOST_BRAIN_OUTSIDE = 0.01
+"""Share of a scan's valued voxels that may lie outside its slices where no mask says that these
+hold the tumour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +80,32 @@ def slice_sources(cohort: Cohort, modality: str, *, masks: bool = True) -> tuple
 
 
 def make_slices(source: SliceSource, recipe: SliceRecipe) -> SubjectSlices:
-    """Read a subject's files and cut its slices (see :func:`cut_slices`).
+    """Read a subject's files and cut its slices (see :func:`slices_of`).
 
     Raises:
-        BadScan: also for files that are damaged or on different grids.
+        BadScan: also for files that are damaged.
     """
     scan = read_scan(source.image)
+    return slices_of(source, scan, read_scan(source.mask) if source.mask else None, recipe)
+
+
+def slices_of(
+    source: SliceSource, scan: Scan, outline: Scan | None, recipe: SliceRecipe
+) -> SubjectSlices:
+    """Cut the slices of a subject's scan on the grid of its mask (see :func:`cut_slices`).
+
+    Args:
+        source: of the scan and the mask.
+        scan: as read.
+        outline: the mask as read; None if not annotated.
+        recipe: how.
+
+    Raises:
+        BadScan: also for files on different grids.
+    """
     image, grid, mask = scan.voxels, scan.grid, None
-    if source.mask is not None:
-        outline = read_scan(source.mask)
+    if outline is not None:
+        assert source.mask is not None
         mask, grid = outline.voxels > 0, outline.grid
         if recipe.resample:
             depth, height, width = mask.shape
@@ -116,13 +137,15 @@ def cut_slices(
         recipe: how.
 
     Raises:
-        BadScan: the scan is empty, the slices would cut the tumour, or none has enough brain or,
-            if annotated, enough tumour.
+        BadScan: the scan is empty, the slices would cut the tumour or, where it is not known, the
+            brain, or none has enough brain or, if annotated, enough tumour.
     """
     frame = _centre(source, image, spacing_mm, recipe)
     valued = sum_blocks(window_of(image != 0, frame, recipe.shape), recipe.shrink)
     coarse = None
-    if mask is not None:
+    if mask is None:
+        _check_brain(source, image, int(valued.sum()), recipe)
+    else:
         window = window_of(mask, frame, recipe.shape)
         _check_outline(source, mask, window, recipe)
         coarse = 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
@@ -153,6 +176,14 @@ def _centre(
     return Frame((depth, height, width), top, left, shrink, coarse_mm)
 
 
+def _check_brain(source: SliceSource, image: np.ndarray, kept: int, recipe: SliceRecipe) -> None:
+    """A tumour that nobody has outlined may lie wherever there is brain."""
+    total = int(np.count_nonzero(image))
+    if total - kept > MOST_BRAIN_OUTSIDE * total:
+        found = f"{(total - kept) / total:.1%} of the {total} voxels of subject {source.id}"
+        raise _clipped(source.image, f"{found} that are not 0", recipe)
+
+
 def _check_outline(
     source: SliceSource, mask: np.ndarray, window: np.ndarray, recipe: SliceRecipe
 ) -> None:
@@ -162,14 +193,19 @@ def _check_outline(
         found = f"the mask of subject {source.id} marks no tumour"
         raise BadScan(source.mask, "empty_mask", found, LOOK_AT_IT)
     if kept < total:
-        height, width = recipe.shape
-        raise BadScan(
-            source.mask,
-            "clipped",
-            f"{total - kept} of the {total} tumour voxels of subject {source.id} lie outside its "
-            f"slices of {height}×{width} voxels of {recipe.shrink}×{recipe.shrink} each",
-            "Enlarge slices.shape or slices.shrink, or leave the subject out with cohort.exclude",
-        )
+        found = f"{total - kept} of the {total} tumour voxels of subject {source.id}"
+        raise _clipped(source.mask, found, recipe)
+
+
+def _clipped(path: Path, what: str, recipe: SliceRecipe) -> BadScan:
+    height, width = recipe.shape
+    return BadScan(
+        path,
+        "clipped",
+        f"{what} lie outside its slices of {height}×{width} voxels of "
+        f"{recipe.shrink}×{recipe.shrink} each",
+        "Enlarge slices.shape or slices.shrink, or leave the subject out with cohort.exclude",
+    )
 
 
 def _of_brain(
@@ -189,7 +225,7 @@ def _of_tumour(
     assert source.mask is not None
     area = np.count_nonzero(coarse, axis=(1, 2))
     if area.max() < recipe.least_tumour_voxels:
-        raise _too_little(source.mask, "empty_mask", "tumour", int(area.max()), source.id, recipe)
+        raise _too_little(source.mask, "small_tumour", "tumour", int(area.max()), source.id, recipe)
     return area > 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mgmt_ray.report.read import read_json
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.table import Table, number, p_value, with_interval
 from mgmt_ray.selection.predictions import read_table
+from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 
 
@@ -30,7 +31,7 @@ def masks_sections(out: Path, results: StudyResults) -> list[Section]:
     Raises:
         MgmtError: a file of the masks is damaged.
     """
-    if not results.config.get("segmentation"):
+    if not results.config.get("mask_source"):
         return []
     folder = StudyFolder(out)
     cohorts = {"the study's own cohort": results.cohort}
@@ -39,6 +40,7 @@ def masks_sections(out: Path, results: StudyResults) -> list[Section]:
     content = {
         "kinds": _kinds_table(cohorts),
         "source": _source(folder),
+        "tested": _tested_here_trained_there(folder, results.splits),
         "trained_on": _trained_on(results.cohort),
         "effect": None if effect is None else effect_table(effect),
         "left_out": _left_out_table(folder),
@@ -93,14 +95,34 @@ def _source(folder: StudyFolder) -> str:
     index = read_json(folder.masks / "masks.json")
     if index is None:
         return "No mask of the study’s own cohort was predicted."
-    numbers = [told["num_networks"] for told in index["subjects"].values()]
+    numbers = [len(told["networks"]) for told in index["subjects"].values()]
     low, high = min(numbers, default=0), max(numbers, default=0)
     several = f"{low}" if low == high else f"{low} to {high}"
     return (
         f"Predicted masks come from the finished study `{index['study']}`: a mask is where the "
         f"mean probability of {several} segmentations (network {index['network']}, "
         f"{index['modality']}) is at least 0.5. No network of these trained on a scan of that "
-        "person. Which masks there are, and what they follow from, is in `masks/masks.json`."
+        "person, and the epoch of none was chosen by one. Which masks there are, and what they "
+        "follow from, is in `masks/masks.json`."
+    )
+
+
+def _tested_here_trained_there(folder: StudyFolder, splits: Sequence[Split]) -> str | None:
+    """How many test subjects trained networks that outlined subjects who train here."""
+    index, trained = (read_json(folder.masks / name) for name in ("masks.json", "trained.json"))
+    if index is None or trained is None:
+        return None
+    by = {subject: set(told["networks"]) for subject, told in index["subjects"].items()}
+    tested: set[str] = set()
+    concerned: set[str] = set()
+    for split in splits:
+        outlined_by = set().union(*(by.get(subject, set()) for subject in split.training))
+        tested |= {*split.test}
+        concerned |= {s for s in split.test if outlined_by & {*trained.get(s, ())}}
+    return (
+        f"{len(concerned)} of {len(tested)} test subjects helped to train segmentations that "
+        "outlined training subjects: their images and given masks did, never their label of "
+        "methylation."
     )
 
 

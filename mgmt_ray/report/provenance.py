@@ -40,12 +40,12 @@ def versions_table(results: StudyResults) -> Table:
 
 def _masks(results: StudyResults) -> list[tuple[str, str]]:
     """Whose masks networks predicted, and which networks; nothing where all are given."""
-    source = results.config.get("segmentation")
+    source = results.config.get("mask_source")
     if not source:
         return []
     predicted = sum(s.mask_kind == "predicted" for s in results.cohort.subjects)
     of_all = f"{predicted} of {len(results.cohort.subjects)} subjects"
-    return [("predicted masks", of_all), ("segmentation", as_text(source))]
+    return [("predicted masks", of_all), ("mask source", as_text(source))]
 
 
 def _checksums(results: StudyResults, key: str) -> str:

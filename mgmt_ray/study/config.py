@@ -12,14 +12,15 @@ from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
 from mgmt_ray.cohort.read import CohortConfig
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.nets.segmentation2d import SMALLEST_FACTOR
+from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.radiomics.features import FEATURE_SCANS, REGIONS
 from mgmt_ray.radiomics.forest import ForestConfig
 from mgmt_ray.radiomics.model import Comparison
 from mgmt_ray.splits.draw import SplitConfig
+from mgmt_ray.study.mask_source import MaskSource
 from mgmt_ray.study.pipeline import SlicePipelineConfig
-from mgmt_ray.study.segmentation import MaskSource
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -27,6 +28,14 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 LEAST_SIDE = 2 * SMALLEST_FACTOR
 """What the sides of slices are multiples of."""
+
+WHERE_INSTEAD = {
+    "training": "what networks of slices train with is networks.NAME.segmentation and "
+    "networks.NAME.classification",
+    "recipe": "what they take is in slices",
+    "evaluation": "their predictions draw nothing",
+}
+"""Sections that mean nothing to networks of slices, and what stands in their place."""
 
 
 StudyNetwork = Annotated[NetworkConfig | SlicePipelineConfig, Field(discriminator="kind")]
@@ -50,7 +59,7 @@ class StudyConfig(Config):
     external: dict[Annotated[str, Field(pattern=NAME)], CohortConfig] = Field(
         {}, description="cohorts by name that the finished models predict, and nothing else"
     )
-    segmentation: MaskSource | None = Field(
+    mask_source: MaskSource | None = Field(
         None, description="finished slices study that predicts masks (see `cohort.mask`)"
     )
     checkpoint: InputPath | None = Field(None, description="MedicalNet's .pth file")
@@ -103,8 +112,35 @@ class StudyConfig(Config):
                 f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, and networks of "
                 f"kind slices take multiples of {LEAST_SIDE}"
             )
+        if max(self.slices.shape) > SIDE:
+            raise ValueError(
+                f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, of which the "
+                f"classifier sees {SIDE} × {SIDE} around the middle of the tumour's box, and so "
+                "may miss some of it. Raise slices.shrink until the brain fits into sides of at "
+                f"most {SIDE}"
+            )
         if not self.takes_volumes and any(self.sweep.model_dump().values()):
             raise ValueError("sweep: networks of kind slices have nothing swept; take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _sections_have_an_effect(self) -> StudyConfig:
+        """Defaults are no fault: the study that is written beside the results has them all."""
+        changed = {
+            name
+            for name in (*WHERE_INSTEAD, "slices")
+            if getattr(self, name) != type(self).model_fields[name].default
+        }
+        for name, instead in WHERE_INSTEAD.items():
+            if name in changed and not self.takes_volumes:
+                raise ValueError(
+                    f"{name}: is for networks of volumes, and this study has none ({instead}). "
+                    "Take it out"
+                )
+        if "slices" in changed and not self.takes_slices:
+            raise ValueError(
+                "slices: is for networks of kind slices, and this study has none. Take it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -116,11 +152,11 @@ class StudyConfig(Config):
                 f"cohort.mask: {self.cohort.mask}, and networks of kind slices learn from given "
                 "masks. Write given, or put that network into a study of its own"
             )
-        if predicted and self.takes_volumes and self.segmentation is None:
+        if predicted and self.takes_volumes and self.mask_source is None:
             name, mask = next(iter(predicted.items()))
             raise ValueError(
                 f"{name}.mask: {mask}, and nothing says by which networks. Name the folder of a "
-                "finished slices study: `segmentation: {study: FOLDER}`"
+                "finished slices study: `mask_source: {study: FOLDER}`"
             )
         if "cohort" in predicted and "radiomics_forest" in self.comparisons:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mgmt_ray.base import Config
 from mgmt_ray.cohort.covariates import Covariate
@@ -36,3 +36,12 @@ class SlicePipelineConfig(Config):
     )
     segmentation: SegmentationTraining = SegmentationTraining()
     classification: ClassificationTraining = ClassificationTraining()
+
+    @model_validator(mode="after")
+    def _parts_have_an_effect(self) -> SlicePipelineConfig:
+        if not self.cross_fitted and self.parts != type(self).model_fields["parts"].default:
+            raise ValueError(
+                "parts: with cross_fitted: false no part of the patients is left out. Take parts "
+                "out, or write cross_fitted: true"
+            )
+        return self

@@ -112,7 +112,7 @@ class TrainingState:
                 # fused kernels walk through memory: moments must lie as their parameters do
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.accuracies = [*state.get("accuracies", [])]  # not in states of earlier versions
+        self.accuracies = [*state["accuracies"]]
 
 
 def prepare_training_rows(data: VolumeSet, config: TrainingConfig, seed: int) -> VolumeSet:

@@ -5,71 +5,62 @@ Where both masks are empty nothing was to be found and nothing was: 1. Where one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlap:
+    """Pixels per slice; voxels where a row is a volume.
+
+    Attributes:
+        shared: predicted tumour that is tumour.
+        predicted: predicted tumour.
+        tumour: true tumour.
+    """
+
+    shared: np.ndarray
+    predicted: np.ndarray
+    tumour: np.ndarray
+
+    @property
+    def dice(self) -> Float[np.ndarray, " row"]:
+        """2·|A ∩ B| / (|A| + |B|), in [0, 1]."""
+        sizes = (self.predicted + self.tumour).astype(np.int64)
+        both_empty = np.ones(len(sizes))
+        shared = self.shared.astype(np.int64)
+        value: np.ndarray = np.divide(2 * shared, sizes, out=both_empty, where=sizes > 0)
+        return value
+
+    @property
+    def columns(self) -> dict[str, list[float]]:
+        """By name."""
+        pixels = {
+            "shared_pixels": self.shared,
+            "predicted_pixels": self.predicted,
+            "tumour_pixels": self.tumour,
+        }
+        return {
+            name: v.astype(float).tolist() for name, v in (pixels | {"dice": self.dice}).items()
+        }
+
+
+def count_overlap(
+    predicted: Bool[np.ndarray, "row ..."], truth: Bool[np.ndarray, "row ..."]
+) -> Overlap:
+    """Pixels of each slice by itself, and so its coefficient."""
+    grid = tuple(range(1, truth.ndim))
+    masks = (predicted & truth, predicted, truth)
+    return Overlap(*(mask.sum(axis=grid, dtype=np.int64) for mask in masks))
 
 
 def dice(predicted: Bool[np.ndarray, "*grid"], truth: Bool[np.ndarray, "*grid"]) -> float:
-    """2·|A ∩ B| / (|A| + |B|), in [0, 1]; of two volumes the 3-D Dice.
+    """The coefficient of all pixels together; of two volumes the 3-D Dice.
 
     Args:
         predicted: of a slice, a volume, or any pixels that are counted together.
         truth: of the same.
     """
-    shared, sizes = _counts(predicted[None], truth[None])
-    return float(coefficient(shared, sizes)[0])
-
-
-def dice_per_slice(
-    predicted: Bool[np.ndarray, "slice height width"], truth: Bool[np.ndarray, "slice height width"]
-) -> Float[np.ndarray, " slice"]:
-    """The coefficient of each slice by itself."""
-    return coefficient(*_counts(predicted, truth))
-
-
-def dice_per_patient(
-    predicted: Bool[np.ndarray, "slice height width"],
-    truth: Bool[np.ndarray, "slice height width"],
-    patients: Sequence[str],
-) -> dict[str, float]:
-    """The coefficient of all pixels of a patient's slices together.
-
-    It is the 3-D Dice over these slices. Over the volume it is lower if tumour is predicted in
-    slices that are not among them: give :func:`dice` the volumes for that.
-
-    Args:
-        predicted: in any order of patients.
-        truth: of the same slices.
-        patients: whose each slice is.
-
-    Returns:
-        By patient, sorted.
-    """
-    names, whose = np.unique(np.asarray(patients), return_inverse=True)
-    assert len(whose) == len(truth), f"{len(whose)} patients' names for {len(truth)} slices"
-    shared, sizes = _counts(predicted, truth)
-    total_shared, total_sizes = np.zeros((2, len(names)), dtype=np.int64)
-    np.add.at(total_shared, whose, shared)
-    np.add.at(total_sizes, whose, sizes)
-    values = coefficient(total_shared, total_sizes)
-    return {str(name): float(value) for name, value in zip(names, values, strict=True)}
-
-
-def _counts(
-    predicted: Bool[np.ndarray, "row ..."], truth: Bool[np.ndarray, "row ..."]
-) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
-    """|A ∩ B| and |A| + |B| per row."""
-    grid = tuple(range(1, truth.ndim))
-    sizes = predicted.sum(axis=grid, dtype=np.int64) + truth.sum(axis=grid, dtype=np.int64)
-    return (predicted & truth).sum(axis=grid, dtype=np.int64), sizes
-
-
-def coefficient(
-    shared: Int[np.ndarray, " row"], sizes: Int[np.ndarray, " row"]
-) -> Float[np.ndarray, " row"]:
-    """Of |A ∩ B| and |A| + |B|, in [0, 1]."""
-    both_empty = np.ones(len(sizes))
-    value: np.ndarray = np.divide(2 * shared, sizes, out=both_empty, where=sizes > 0)
-    return value
+    return float(count_overlap(predicted[None], truth[None]).dice[0])

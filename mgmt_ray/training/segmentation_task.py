@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.nets.head import dropout_mask
 from mgmt_ray.nets.segmentation2d import DROPOUT, NUM_LATENT, Segmentation, SegmentationNetwork
 from mgmt_ray.training.config import Precision, SegmentationTraining
 from mgmt_ray.training.dataset import VolumeSet, even_batches
-from mgmt_ray.training.overlap import coefficient
+from mgmt_ray.training.overlap import Overlap
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import segmentation_loss, weight_penalty
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of, generator
@@ -38,44 +38,11 @@ class SegmentationScores:
 
     Attributes:
         loss: mean of the three-term loss and the weight penalty.
-        dice: mean over slices of the Dice coefficient of pixels of at least 0.5.
+        dice: mean over slices of the Dice coefficient of pixels that are called tumour.
     """
 
     loss: float
     dice: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Overlap:
-    """Pixels per slice.
-
-    Attributes:
-        shared: predicted tumour that is tumour.
-        predicted: predicted tumour.
-        tumour: true tumour.
-    """
-
-    shared: np.ndarray
-    predicted: np.ndarray
-    tumour: np.ndarray
-
-    @property
-    def dice(self) -> np.ndarray:
-        """Per slice, in [0, 1]."""
-        sizes = (self.predicted + self.tumour).astype(np.int64)
-        return coefficient(self.shared.astype(np.int64), sizes)
-
-    @property
-    def columns(self) -> dict[str, list[float]]:
-        """By name."""
-        pixels = {
-            "shared_pixels": self.shared,
-            "predicted_pixels": self.predicted,
-            "tumour_pixels": self.tumour,
-        }
-        return {
-            name: v.astype(float).tolist() for name, v in (pixels | {"dice": self.dice}).items()
-        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,16 +130,6 @@ def predict_tumour(
             logits = network(part).logits
         found.append(torch.sigmoid(logits.float()))
     return torch.cat(found)
-
-
-def overlap_of(
-    probabilities: Float[Tensor, "slice height width"],
-    masks: UInt8[np.ndarray, "slice height width"],
-) -> Overlap:
-    """Pixels of predicted and true tumour, per slice."""
-    predicted, truth = (probabilities >= 0.5).cpu().numpy(), masks > 0
-    grids = (predicted & truth, predicted, truth)
-    return Overlap(*(grid.sum(axis=(1, 2)) for grid in grids))
 
 
 def _values(loss: Tensor, said: Segmentation, batch: VolumeSet) -> Float[Tensor, "row 4"]:

@@ -45,8 +45,6 @@ def segmentation_loss(
     segmentation: Segmentation,
     images: Float[Tensor, "batch height width"],
     masks: Num[Tensor, "batch height width"],
-    l2_weight: float = RECONSTRUCTION_WEIGHT,
-    kl_weight: float = KL_WEIGHT,
 ) -> SegmentationLoss:
     """The three-term loss, eq. 1 of Chen et al. 2020; :func:`weight_penalty` stands beside it.
 
@@ -54,8 +52,6 @@ def segmentation_loss(
         segmentation: what the network said.
         images: what it saw.
         masks: 1 where there is tumour, else 0.
-        l2_weight: of the reconstruction's error.
-        kl_weight: of the divergence.
     """
     dice = soft_dice_loss(segmentation.logits, masks)
     rebuilt = segmentation.reconstruction
@@ -63,7 +59,7 @@ def segmentation_loss(
         return SegmentationLoss(dice, dice, torch.zeros_like(dice), torch.zeros_like(dice))
     l2 = reconstruction_loss(rebuilt.images, images)
     kl = kl_divergence(rebuilt.mean, rebuilt.log_variance, num_pixels=images[0].numel())
-    return SegmentationLoss(dice + l2_weight * l2 + kl_weight * kl, dice, l2, kl)
+    return SegmentationLoss(dice + RECONSTRUCTION_WEIGHT * l2 + KL_WEIGHT * kl, dice, l2, kl)
 
 
 def soft_dice_loss(
@@ -117,8 +113,8 @@ def kl_divergence(
     return terms.sum(dim=1) / num_pixels
 
 
-def weight_penalty(kernels: Iterable[Tensor], weight: float = PENALTY_WEIGHT) -> Float[Tensor, ""]:
-    """``weight`` · Σ w², added once to the loss of a batch.
+def weight_penalty(kernels: Iterable[Tensor]) -> Float[Tensor, ""]:
+    """0.001 · Σ w², added once to the loss of a batch.
 
     Keras's ``l2``, which adds to the loss and spares biases. Chen et al. 2020, sec. 2.3, put it on
     the 3×3 convolutions of both output layers and nowhere else; take the kernels from
@@ -126,9 +122,8 @@ def weight_penalty(kernels: Iterable[Tensor], weight: float = PENALTY_WEIGHT) ->
     same gradient would be a ``weight_decay`` of twice the weight in a parameter group of their own;
     a term of the loss needs no such group and is recorded with it.
     """
-    return (
-        weight * torch.stack([at_least_float32(kernel).square().sum() for kernel in kernels]).sum()
-    )
+    squares = [at_least_float32(kernel).square().sum() for kernel in kernels]
+    return PENALTY_WEIGHT * torch.stack(squares).sum()
 
 
 def slice_cross_entropy(

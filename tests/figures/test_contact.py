@@ -20,7 +20,7 @@ from mgmt_ray.figures.contact import (
     short_names,
 )
 from mgmt_ray.figures.save import DPI
-from mgmt_ray.preprocess.inspection import BINS, PICTURE, View
+from mgmt_ray.preprocess.view import BINS, PICTURE, View
 
 
 def view(grey: int) -> View:

@@ -8,7 +8,7 @@ from mgmt_ray.base import stream
 from mgmt_ray.figures import style
 from mgmt_ray.figures.contact import Seen
 from mgmt_ray.figures.intensities import find_outliers, intensity_figure, quantiles
-from mgmt_ray.preprocess.inspection import BINS, PICTURE, View
+from mgmt_ray.preprocess.view import BINS, PICTURE, View
 
 
 def histogram(values: np.ndarray) -> View:

@@ -135,7 +135,7 @@ def outlined(tmp_path_factory: pytest.TempPathFactory) -> Outlined:
             "chen": {
                 "kind": "slices",
                 "width": 8,
-                "cross_fitted": False,
+                "parts": 2,
                 "segmentation": {"epochs": 4, "learning_rate": 0.001},
                 "classification": {"epochs": 1, "stable_epochs": None},
             }
@@ -164,7 +164,7 @@ def joined_job(outlined: Outlined) -> Callable[..., Job]:
         study = {
             "name": "joined",
             "cohort": {"reader": "upenn", "modalities": ["FLAIR"], "mask": "predicted", **cohort},
-            "segmentation": {"study": str(slices or outlined.slices)},
+            "mask_source": {"study": str(slices or outlined.slices)},
             "recipe": {
                 "window": [[0, 24], [0, 48], [0, 48]],
                 "shape": [12, 24, 24],

@@ -17,14 +17,14 @@ from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.orchestration.audit.audited import Audited, open_audited, relabelled
-from mgmt_ray.orchestration.audit.changed import share_store
+from mgmt_ray.orchestration.audit.changed_volumes import write_changed_copy
 from mgmt_ray.orchestration.audit.check import Check
 from mgmt_ray.orchestration.audit.results import check_openings, check_plausible_auc
 from mgmt_ray.orchestration.audit.run import audit
 from mgmt_ray.orchestration.audit.shortcuts import check_shortcuts
-from mgmt_ray.orchestration.audit.stores import write_changed_copy
 from mgmt_ray.orchestration.audit.sub_study import run_sub_study
 from mgmt_ray.orchestration.audit.trained import FITTED, differing
+from mgmt_ray.orchestration.audit.training_data import share_store
 from mgmt_ray.orchestration.audit.twins import check_twins
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.stages import Job, ensemble, plan_study, prepare, select, train

@@ -14,9 +14,9 @@ from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.orchestration.audit.audited import permute_labels
+from mgmt_ray.orchestration.audit.changed_volumes import noise_like, with_slabs, write_changed_copy
 from mgmt_ray.orchestration.audit.check import Check
 from mgmt_ray.orchestration.audit.shortcuts import strongest_voxels
-from mgmt_ray.orchestration.audit.stores import noise_like, with_slabs, write_changed_copy
 from mgmt_ray.orchestration.audit.trained import remedy_for_permuted
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_volumes

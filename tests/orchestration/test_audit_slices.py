@@ -10,17 +10,18 @@ import pytest
 import yaml
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.synthetic import SyntheticConfig
-from mgmt_ray.orchestration.audit.audited import open_audited
-from mgmt_ray.orchestration.audit.changed import plant_signal, replace_by_noise, share_store
+from mgmt_ray.orchestration.audit.audited import Audited, open_audited
 from mgmt_ray.orchestration.audit.run import audit
+from mgmt_ray.orchestration.audit.training_data import plant_signal, replace_by_noise, share_store
 from mgmt_ray.orchestration.explain import explain_subjects
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.show import show_plan
 from mgmt_ray.orchestration.stages import Job, draw_cohort, plan_study, prepare, select
 from mgmt_ray.orchestration.synthesis import synthesize_with_weights
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.study.config import load_study
+from mgmt_ray.study.config import load_study, write_study
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.training.pretrain import SourceTaskConfig
 
@@ -75,6 +76,19 @@ def test_the_checks_that_train_do_so_on_slices_and_the_others_say_why_not(
     assert same.outcome == "passed", same.found
     assert same.found.startswith("4 trials of chen in FLAIR")
     assert "audit: planted, 4 trials of chen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("networks", [{}, {"random": {"kind": "random", "depth": 10, "width": 4}}])
+def test_what_is_written_beside_the_audits_trainings_loads_again(
+    networks: dict[str, object], job: Job, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY | {"networks": STUDY["networks"] | networks}))
+    study = load_study(path, job.study.cohort.root)
+    audited = Audited(replace(job, study=study), Cohort((), ()), (), 0)
+    reduced = audited.reduced_study(("FLAIR",))
+    write_study(reduced, tmp_path / "reduced.yaml")
+    assert [*load_study(tmp_path / "reduced.yaml").networks] == [*(networks or ["chen"])]
 
 
 def test_copies_differ_in_whom_they_are_to_differ(job: Job) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import SimpleITK
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
@@ -115,6 +116,23 @@ def test_comparison_models_are_members_of_a_study(make: Callable[..., Job]) -> N
     assert set(metrics["network"]) == {"random", *NAMES}
     fitted = json.loads(models.query("comparison == 'age_sex'").iloc[0]["fitted"])
     assert fitted["columns"]["age"]["num_filled"] == 0
+
+
+def test_a_study_of_slices_brings_scans_onto_masks_as_its_slices_are(
+    make: Callable[..., Job], tmp_path: Path
+) -> None:
+    chen = {"networks": {"chen": {"kind": "slices"}}, "training": {}, "inputs": []}
+    chen |= {"recipe": {}, "evaluation": {}}
+    first = select(make(**SECTIONS)).cohort.subjects[0]
+    moved = tmp_path / "moved.nii.gz"
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(first.scans["T1"]))[:, :, 1:], str(moved))
+    cohort = Cohort((replace(first, scans=first.scans | {"T1": moved}),))
+    job = make(**chen)
+    with pytest.raises(MgmtError, match="is not on the grid of its mask"):
+        gather_comparisons(job.study, cohort, job.folder, HERE)
+    job = make(**chen, slices={"resample": True})
+    gathered = gather_comparisons(job.study, cohort, job.folder, HERE)
+    assert [*gathered.values["radiomics_forest"]] == [first.id]
 
 
 def test_nothing_is_made_twice_and_another_forest_opens_the_test_set_again(

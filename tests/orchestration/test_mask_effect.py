@@ -120,7 +120,7 @@ def test_a_study_that_names_no_segmentation_any_more_keeps_no_table(
     copied: Callable[[str], Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = copied("given")
-    job = replace(job, study=job.study.model_copy(update={"segmentation": None}))
+    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
     ensemble(job, *finished(job), {})
     assert not (job.folder.ensembles / "mask_effect.csv").exists()
     capsys.readouterr()

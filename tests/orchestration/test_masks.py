@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import SimpleITK
 from safetensors.torch import load_file, save_file
 
 from mgmt_ray.base import MgmtError, file_checksum
@@ -21,12 +22,11 @@ from mgmt_ray.cohort.table import TableConfig
 from mgmt_ray.cohort.table_copy import write_table_copy
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.orchestration.found import find_subjects
-from mgmt_ray.orchestration.mask_source import (
-    Segmentations,
-    find_segmentations,
-    who_may_outline,
-)
+from mgmt_ray.orchestration.known_persons import who_may_outline
+from mgmt_ray.orchestration.mask_source import Segmentations, find_segmentations
 from mgmt_ray.orchestration.masks import who_may_outline_found
+from mgmt_ray.orchestration.outline import Outlined as Mask
+from mgmt_ray.orchestration.outline import ToOutline, outline
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.segment import load_segmenter, segment_scan
 from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
@@ -56,16 +56,18 @@ def bare_root(outlined: Outlined, tmp_path: Path) -> Path:
 
 
 def segmentations_of(job: Job) -> Segmentations:
-    assert job.study.segmentation is not None
-    return find_segmentations(job.study.segmentation, job.study.modalities)
+    assert job.study.mask_source is not None
+    return find_segmentations(job.study.mask_source, job.study.modalities)
 
 
-def trained_on(slices: Path) -> dict[str, set[str]]:
-    """Persons by segmentation, as its own record says."""
+def known_to(slices: Path, *roles: str) -> dict[str, set[str]]:
+    """Persons by segmentation, as its own record says: of some roles, or of both."""
     told = {
-        path.parent.name: json.loads(path.read_text()) for path in slices.glob("*/*/trial.json")
+        path.parent.name: json.loads(path.read_text())["persons"]
+        for path in slices.glob("*/chen-segmentation*/trial.json")
     }
-    return {n: {*t["persons"]["trained"]} for n, t in told.items() if "segmentation" in n}
+    every = roles or ("trained", "chosen")
+    return {name: {p for role in every for p in persons[role]} for name, persons in told.items()}
 
 
 def change_bias(slices: Path, trial: str, by: float) -> None:
@@ -79,12 +81,12 @@ def change_bias(slices: Path, trial: str, by: float) -> None:
     (folder / "trial.json").write_text(json.dumps(facts))
 
 
-def test_a_network_that_trained_on_a_person_never_predicts_that_persons_mask(
+def test_a_network_that_knows_a_person_never_predicts_that_persons_mask(
     outlined: Outlined, make_joined_job: MakeJob
 ) -> None:
     job = make_joined_job()
     cohort = select(job).cohort
-    trained = trained_on(outlined.slices)
+    known = known_to(outlined.slices)
     source = segmentations_of(job)
     networks = {n: load_segmenter(t, source.folder, "cpu") for n, t in source.trials.items()}
     numbers = set()
@@ -92,14 +94,17 @@ def test_a_network_that_trained_on_a_person_never_predicts_that_persons_mask(
         scan = read_scan(subject.scans["FLAIR"])
         own = SliceSource(subject.id, subject.scans["FLAIR"], None)
         slices = cut_slices(own, scan.voxels, None, scan.grid.spacing_mm, source.recipe)
-        unaware = [networks[n] for n in networks if subject.person not in trained[n]]
+        unaware = [networks[n] for n in networks if subject.person not in known[n]]
         numbers.add(len(unaware))
         assert (read_scan(subject.required_mask).voxels == segment_scan(unaware, slices)).all()
-        aware = [networks[n] for n in networks if subject.person in trained[n]]
+        aware = [networks[n] for n in networks if subject.person in known[n]]
         if aware:
             other = segment_scan([*unaware, *aware], slices)
             assert (read_scan(subject.required_mask).voxels != other).any()
-    assert numbers == {1, 2}  # who trained in one of two folds, and who was tested
+    # of two folds one that a person validated, and one that left it out; all of who was tested
+    assert numbers == {1, 6}
+    chosen, trained = known_to(outlined.slices, "chosen"), known_to(outlined.slices, "trained")
+    assert any(chosen[n] - trained[n] for n in chosen)
 
 
 def test_copies_under_other_names_are_the_same_persons(
@@ -114,35 +119,68 @@ def test_copies_under_other_names_are_the_same_persons(
     )
     found = find_subjects("", config, job.study, job.folder, job.placement)
     may = who_may_outline_found(source, [found])
-    trained = trained_on(outlined.slices)
+    known = known_to(outlined.slices)
     for subject in subjects:
-        unaware = {n for n, persons in trained.items() if subject.person not in persons}
+        unaware = {n for n, persons in known.items() if subject.person not in persons}
         assert {*may["", new[subject.id]]} == unaware
 
 
+@pytest.mark.parametrize("role", ["trained", "chosen"])
 @pytest.mark.parametrize("how", ["id", "person", "crosswalk", "nothing"])
 def test_names_and_crosswalks_tell_persons_where_voxels_do_not(
-    how: str, make_joined_job: MakeJob
+    how: str, role: str, make_joined_job: MakeJob
 ) -> None:
     source = segmentations_of(make_joined_job())
     name, facts = next(iter(source.facts.items()))
-    person = facts["persons"]["trained"][0]
+    person = facts["persons"][role][0]
     known = Known("", person if how == "id" else "X1", person if how == "person" else "X1")
     rows = (("X1", person),) if how == "crosswalk" else ()
     may = who_may_outline(source, [known], {}, rows)[known.key]
     assert (name in may) == (how == "nothing")
 
 
-def test_somebody_on_whom_every_network_trained_is_an_error(
-    copied_slices: Path, make_joined_job: MakeJob
+@pytest.mark.parametrize("role", ["trained", "chosen"])
+def test_somebody_whom_every_network_knows_is_an_error(
+    role: str, copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
-    person = sorted(trained_on(copied_slices).popitem()[1])[0]
+    person = sorted(known_to(copied_slices).popitem()[1])[0]
     for path in copied_slices.glob("*/chen-segmentation*/trial.json"):
         facts = json.loads(path.read_text())
-        facts["persons"]["trained"] = sorted({*facts["persons"]["trained"], person})
+        facts["persons"][role] = sorted({*facts["persons"][role], person})
         path.write_text(json.dumps(facts))
-    with pytest.raises(MgmtError, match=f"has trained on {person}_11, so none may predict"):
+    told = f"was trained or chosen on {person}_11, so none may predict that mask. Leave them out"
+    with pytest.raises(MgmtError, match=told):
         select(make_joined_job(slices=copied_slices))
+
+
+def test_without_cross_fitted_networks_only_test_subjects_of_the_same_cohort_can_be_outlined(
+    copied_slices: Path, make_joined_job: MakeJob
+) -> None:
+    path = copied_slices / "study.yaml"
+    text = path.read_text()
+    assert "cross_fitted: true" in text
+    text = text.replace("cross_fitted: true", "cross_fitted: false").replace("parts: 2", "parts: 3")
+    path.write_text(text)
+    known = set().union(*known_to(copied_slices).values())
+    with pytest.raises(
+        MgmtError, match=r"Run that study with networks\.chen\.cross_fitted: true"
+    ) as e:
+        select(make_joined_job(slices=copied_slices))
+    assert f"and {len(known) - 5} more, so none may" in str(e.value)
+
+
+def test_who_trained_the_networks_is_kept_beside_the_masks(
+    outlined: Outlined, make_joined_job: MakeJob
+) -> None:
+    job = make_joined_job()
+    cohort = select(job).cohort
+    told = json.loads((job.folder.masks / "trained.json").read_text())
+    trained = known_to(outlined.slices, "trained")
+    assert {s: {*names} for s, names in told.items()} == {
+        s.id: {n for n in trained if s.person in trained[n]} for s in cohort.subjects
+    }
+    index = json.loads((job.folder.masks / "masks.json").read_text())["subjects"]
+    assert not any({*index[s]["networks"]} & {*told[s]} for s in told)
 
 
 def test_given_masks_change_nothing_in_a_study_of_predicted_ones(
@@ -210,10 +248,12 @@ def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
     copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
     """The network of one fold finds nothing, so whom it alone may outline has no tumour."""
-    trained = trained_on(copied_slices)
-    blind, other = sorted(trained)
+    known = known_to(copied_slices)
+    everybody = set().union(*known.values())
+    by = {p: [n for n, persons in known.items() if p not in persons] for p in everybody}
+    blind = next(names[0] for names in by.values() if len(names) == 1)
     change_bias(copied_slices, blind, -1000)
-    alone = sorted(f"{person}_11" for person in trained[other])
+    alone = sorted(f"{person}_11" for person, names in by.items() if names == [blind])
     job = make_joined_job(slices=copied_slices)
     with pytest.raises(MgmtError, match="empty_predicted_mask") as error:
         select(job)
@@ -229,7 +269,7 @@ def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
 def test_a_predicted_tumour_outside_the_window_is_a_problem(
     copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
-    for trial in trained_on(copied_slices):
+    for trial in known_to(copied_slices):
         change_bias(copied_slices, trial, 1000)
     job = make_joined_job(slices=copied_slices)
     narrow = job.study.recipe.model_copy(update={"window": ((0, 24), (12, 36), (12, 36))})
@@ -239,10 +279,36 @@ def test_a_predicted_tumour_outside_the_window_is_a_problem(
 
 
 def test_changed_weights_predict_nothing(copied_slices: Path, make_joined_job: MakeJob) -> None:
-    one, other = sorted(copied_slices.glob("*/chen-segmentation*/weights.safetensors"))
+    one, other, *_ = sorted(copied_slices.glob("*/chen-segmentation*/weights.safetensors"))
     one.write_bytes(other.read_bytes())
     with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json"):
         select(make_joined_job(slices=copied_slices))
+
+
+def test_a_scan_that_cannot_be_segmented_stops_no_other(
+    outlined: Outlined, tmp_path: Path, make_joined_job: MakeJob
+) -> None:
+    """One with voxels half as large as any that trained, one with brain beyond the slices."""
+    job = make_joined_job()
+    source = segmentations_of(job)
+    subjects = read(job.study.cohort).subjects
+    sound, fine, wide = (s.scans["FLAIR"] for s in subjects[:3])
+    image = SimpleITK.ReadImage(str(fine))
+    image.SetSpacing((0.5, 1.0, 1.0))
+    fine = tmp_path / "fine.nii.gz"
+    SimpleITK.WriteImage(image, str(fine))
+    beyond = SimpleITK.Tile([SimpleITK.ReadImage(str(wide))] * 2, [2, 1, 1])
+    beyond.SetSpacing((1.0, 1.0, 1.0))
+    wide = tmp_path / "wide.nii.gz"
+    SimpleITK.WriteImage(beyond, str(wide))
+    by = tuple(source.trials)[:1]
+    scans = [ToOutline(n, p, by) for n, p in (("fine", fine), ("wide", wide), ("sound", sound))]
+    done = outline(scans, source, tmp_path / "masks", job.placement, lambda done, total: None)
+    assert isinstance(done["sound"], Mask)
+    assert "0.5 mm in plane, and the segmentations were trained on 1 mm" in str(done["fine"])
+    assert "Resample it to 1 mm, or leave" in str(done["fine"])
+    assert "that are not 0 lie outside its slices of 32×32 voxels" in str(done["wide"])
+    assert [p.name for p in (tmp_path / "masks").glob("*.nii.gz")] == ["sound.nii.gz"]
 
 
 def test_a_study_that_cannot_outline_is_refused_in_one_line(
@@ -250,8 +316,8 @@ def test_a_study_that_cannot_outline_is_refused_in_one_line(
 ) -> None:
     def said(**changed: object) -> str:
         job = make_joined_job(slices=copied_slices)
-        source = job.study.segmentation.model_copy(update=changed)
-        study = job.study.model_copy(update={"segmentation": source})
+        source = job.study.mask_source.model_copy(update=changed)
+        study = job.study.model_copy(update={"mask_source": source})
         with pytest.raises(MgmtError) as error:
             select(Job(study, StudyFolder(tmp_path / "refused"), job.placement))
         assert "\n" not in str(error.value)
@@ -263,7 +329,7 @@ def test_a_study_that_cannot_outline_is_refused_in_one_line(
     trial = sorted(copied_slices.glob("*/chen-segmentation*"))[0]
     shutil.rmtree(trial)
     text = said()
-    assert "1 of 2 segmentations" in text and trial.name in text and "mgmt-ray run" in text
+    assert "1 of 6 segmentations" in text and trial.name in text and "mgmt-ray run" in text
 
 
 @pytest.mark.ray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+import SimpleITK
 
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
@@ -18,12 +20,14 @@ from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig
 from mgmt_ray.orchestration.external import predict_external
-from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, PATIENT_COLUMNS, predict_patients
+from mgmt_ray.orchestration.patient_table import PATIENT_COLUMNS
+from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, predict_patients
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_stores
 from mgmt_ray.orchestration.stages import Job, existing
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
+from tests.orchestration.test_slice_scans import silence
 
 if TYPE_CHECKING:
     from tests.orchestration.conftest import Outlined
@@ -133,14 +137,69 @@ def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert {*said["subject"]} == {f"P{number}" for number in range(5)}
     assert {*said["mask"]} == {"none"}
-    assert {*said["problem"]} == {""}
+    assert {*said["problem"]} == {*said["note"]} == {""}
+    (source,) = (tmp_path / "said_files" / "masks").glob("*/masks.json")
+    assert source.parent.name == "chen_FLAIR"
+    _, _, trials = existing(job)
+    own = {t.needs[0].id for t in trials if t.needs}
+    for number in range(5):
+        mask = read_scan(source.parent / f"P{number}.nii.gz")
+        scan = read_scan(tmp_path / "scans" / f"P{number}" / "FLAIR.nii.gz")
+        assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
+        networks = json.loads(source.read_text())["subjects"][f"P{number}"]["networks"]
+        assert {*networks} == own
+
+
+def test_a_patient_in_whom_a_slices_study_finds_no_tumour_has_a_note(
+    outlined: Outlined,
+    patients: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = sliced_copy(outlined, tmp_path)
+    _, _, trials = existing(job)
+    silence(job, trials)
+    predict_patients(job, patients(masks=False), tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
+    assert said["note"].str.startswith("no tumour found by 2 of 2 models").all()
+    assert said["probability"].astype(float).between(0, 1).all()
+    printed = capsys.readouterr().out
+    assert "no slice with 4 voxels of predicted tumour in P0 (2 models)" in printed
+
+
+def test_a_patient_whose_voxels_no_segmentation_knows_is_not_predicted(
+    outlined: Outlined, patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    job = sliced_copy(outlined, tmp_path)
+    scans = patients(masks=False)
+    path = str(scans / "P1" / "FLAIR.nii.gz")
+    image = SimpleITK.ReadImage(path)
+    image.SetSpacing((1.0, 0.75, 1.0))
+    SimpleITK.WriteImage(image, path)
+    path = str(scans / "P2" / "FLAIR.nii.gz")
+    image = SimpleITK.ReadImage(path)
+    image.SetSpacing((1.2, 1.2, 1.0))  # not larger than 1.25 times what trained
+    SimpleITK.WriteImage(image, path)
+    predict_patients(job, scans, tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
+    assert said.loc["P1", "problem"].startswith("FLAIR: its voxels are 0.75×1 mm in plane")
+    assert said.loc["P1", "problem"].endswith("Resample it to 1 mm")
+    assert said.loc["P1", "probability"] == ""
+    assert {*said.drop("P1")["problem"]} == {""}
+
+
+def sliced_copy(outlined: Outlined, tmp_path: Path) -> Job:
+    """The slices study with its classifiers, to be changed."""
+    study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
+    shutil.copytree(outlined.slices, tmp_path / "slices")
+    return Job(study, StudyFolder(tmp_path / "slices"), Placement(launcher="in-process"))
 
 
 def test_patients_without_masks_need_a_segmentation(
     joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     job = joined["given"]
-    job = replace(job, study=job.study.model_copy(update={"segmentation": None}))
+    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
     with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
         predict_patients(job, patients(masks=False), tmp_path / "said.csv")
     assert not (tmp_path / "said.csv").exists()

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from mgmt_ray.base import file_checksum
+from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.external import predict_external
 from mgmt_ray.orchestration.prepare import prepare_slices
@@ -218,6 +218,22 @@ def test_deleting_a_mask_changes_nothing_but_which_slices_are_taken(
         assert there.annotated or there.of_brain.all()
         seen = see_tumour(there, segmenter, segmenter, other.recipe)
         assert len(seen.depths) >= 1
+
+
+def test_an_external_cohort_of_other_voxels_is_refused_in_one_line(
+    copied: Job, evaluate: Evaluate
+) -> None:
+    _, trials = planned(copied)
+    for trial in whole_segmentations(trials):
+        path = copied.folder.trial(trial.id) / "trial.json"
+        facts = json.loads(path.read_text())
+        path.write_text(json.dumps(facts | {"in_plane_mm": [0.3, 0.7]}))
+    cohort = elsewhere(copied, lambda number: number == 0)
+    with pytest.raises(MgmtError, match=r"external\.elsewhere: X-.* and 3 more: ") as refused:
+        evaluate(cohort)
+    assert "FLAIR: its voxels are 1×1 mm in plane" in str(refused.value)
+    assert "Resample it to 0.3 to 0.7 mm, or leave" in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_patient_in_whom_no_tumour_is_found_is_still_classified_and_named(

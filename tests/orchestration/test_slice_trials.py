@@ -66,6 +66,20 @@ def test_a_study_of_slices_runs_from_files_to_report_and_nothing_twice(
     assert len(folder.test_openings.read_text(encoding="utf-8").splitlines()) == 1
 
 
+def test_a_cohorts_tumours_that_are_too_small_for_slices_are_found_with_its_files(
+    copied: Job,
+) -> None:
+    most = pd.read_csv(copied.folder.ensembles / "slice_predictions.csv")["tumour_pixels"].max()
+    slices = copied.study.slices.model_copy(update={"least_tumour_voxels": int(most) + 1})
+    job = replace(copied, study=copied.study.model_copy(update={"slices": slices}))
+    with pytest.raises(MgmtError, match=r"voxels of tumour .*\(small_tumour\)\. Lower slices\."):
+        select(job)
+    few = slices.model_copy(update={"least_tumour_voxels": 1, "least_brain_voxels": 1024})
+    job = replace(copied, study=copied.study.model_copy(update={"slices": few}))
+    with pytest.raises(MgmtError, match=r"1024 voxels of brain .*\(constant\)\. Lower slices\."):
+        select(job)
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_patients_probability_is_the_mean_of_the_slices(finished: Job, split: str) -> None:
     folder = finished.folder
@@ -103,16 +117,65 @@ def test_every_mask_of_a_training_slice_is_by_a_network_that_did_not_train_on_it
         assert {told["num_train_subjects"] for told in facts[1:]} == {len(train_ids) // 2}
 
 
-def test_a_part_that_trained_on_its_patients_is_refused(copied: Job) -> None:
+@pytest.mark.parametrize("told", ["persons", "standard_histogram"])
+def test_a_part_that_trained_on_its_patients_is_refused(told: str, copied: Job) -> None:
     inputs, trials = planned(copied)
     trial = next(t for t in trials if t.tells_methylation)
     path = copied.folder.trial(trial.needs[1].id) / "trial.json"
     facts = json.loads(path.read_text())
-    own = copied.folder.read_trial(trial.needs[0].id)["standard_histogram"]
-    path.write_text(json.dumps(facts | {"standard_histogram": own}))
+    own = copied.folder.read_trial(trial.needs[0].id)
+    path.write_text(json.dumps(facts | {told: own[told]}))
     shutil.rmtree(copied.folder.trial(trial.id))
-    with pytest.raises(MgmtError, match="would come from a network that trained on them"):
+    with pytest.raises(MgmtError, match="from a network that trained on the same persons"):
         run_trial(trial, inputs, "cpu")
+
+
+def test_a_part_whose_weights_were_exchanged_for_anothers_is_refused(copied: Job) -> None:
+    """The fold's own network has trained on everybody whom the part's must not know."""
+    inputs, trials = planned(copied)
+    trial = next(t for t in trials if t.tells_methylation)
+    own, part = (copied.folder.weights(need.id) for need in trial.needs[:2])
+    part.write_bytes(own.read_bytes())
+    shutil.rmtree(copied.folder.trial(trial.id))
+    with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json") as refused:
+        run_trial(trial, inputs, "cpu")
+    assert str(part) in str(refused.value)
+    part.unlink()
+    with pytest.raises(MgmtError, match="so it was changed or lost"):
+        run_trial(trial, inputs, "cpu")
+
+
+def test_a_deleted_segmentation_comes_back_and_its_classifier_stays(copied: Job) -> None:
+    inputs, trials = planned(copied)
+    classifier = next(t for t in trials if t.tells_methylation)
+    folder = copied.folder.trial(classifier.id)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(copied.folder.trial(classifier.needs[1].id))
+    train(copied, trials, inputs)
+    assert copied.folder.is_finished(classifier.needs[1].id)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_classifier_of_another_segmentation_than_the_one_that_came_back_is_refused(
+    copied: Job,
+) -> None:
+    inputs, trials = planned(copied)
+    classifier = next(t for t in trials if t.tells_methylation)
+    path = copied.folder.trial(classifier.id) / "trial.json"
+    facts = json.loads(path.read_text())
+    for number, name in enumerate(need.id for need in classifier.needs[:2]):
+        shutil.rmtree(copied.folder.trial(name))
+        facts["segmentations"][name] = str(number)
+    path.write_text(json.dumps(facts))
+    with pytest.raises(MgmtError, match=r"other files \(segmentations differ\)"):
+        train(copied, trials, inputs)
+    assert all(copied.folder.is_finished(need.id) for need in classifier.needs)
+
+
+def test_a_segmentation_tells_the_voxels_that_it_trained_on(finished: Job) -> None:
+    _, trials = planned(finished)
+    told = {tuple(finished.folder.read_trial(t.id).get("in_plane_mm", ())) for t in trials}
+    assert told == {(1.0, 1.0), ()}
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "classification"])
@@ -202,7 +265,7 @@ def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: Job) -> No
 
 
 def test_masks_of_the_folds_own_network_are_a_choice(cohort_root: Path, tmp_path: Path) -> None:
-    job = make_job(cohort_root, tmp_path / "own", cross_fitted=False)
+    job = make_job(cohort_root, tmp_path / "own", cross_fitted=False, parts=3)
     selected = select(job)
     splits, trials = plan_study(job, selected)
     prepare(job, selected)

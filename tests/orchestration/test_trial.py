@@ -68,6 +68,25 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
     assert not other.folder.partial_trial(trial.id).exists()
 
 
+def test_a_state_that_lacks_a_part_is_not_continued(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+
+    def cut(row: dict[str, float]) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(trial, replace(inputs, state_seconds=0.0), "cpu", report=cut)
+    path = inputs.folder.partial_trial(trial.id) / "state.pt"
+    state = load_state(path)
+    del state["training"]["accuracies"]
+    save_state(state, path)
+    seen: list[float] = []
+    run_trial(trial, inputs, "cpu", report=lambda row: seen.append(row["epoch"]))
+    assert seen == [1, 2, 3, 4]
+
+
 def test_a_finished_trial_is_not_run_again(prepared: tuple[Job, TrialInputs, Trial]) -> None:
     _, inputs, trial = prepared
     run_trial(trial, inputs, "cpu")

@@ -13,16 +13,15 @@ from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.scan import EMPTY_HASH
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.inspection import (
-    BINS,
-    PICTURE,
     Inspection,
-    View,
     inspect_subject,
     inspection_key,
     read_inspection,
     write_inspection,
 )
 from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.view import BINS, PICTURE, View
 
 from .conftest import MakeSubject, ball, write_scan
 
@@ -124,6 +123,35 @@ def test_a_faulty_mask_hides_no_fault_of_a_scan(
     assert found.views == ()
 
 
+SLICES = SliceRecipe(shape=(16, 16), least_tumour_voxels=20, least_brain_voxels=100)
+
+
+@pytest.mark.parametrize("volumes", [True, False])
+def test_what_cannot_be_sliced_is_found_when_files_are_looked_at(
+    make_subject: MakeSubject, recipe: RecipeConfig, volumes: bool
+) -> None:
+    against = recipe if volumes else SLICES
+    subject = make_subject("S1", ("T1", "FLAIR", "little"))
+    scan = np.where(ball(SHAPE, (11, 15, 11), 7), noise("little"), 0).astype(np.int16)
+    write_scan(subject.scans["little"], scan)
+    assert inspect_subject(subject, recipe, LABELS).problems == ()
+    (problem,) = inspect_subject(subject, against, LABELS, SLICES).problems
+    assert (problem.kind, problem.modality) == ("constant", "little")
+    assert "no slice of subject S1 has 100 voxels of brain" in problem.found
+    write_scan(subject.required_mask, ball(SHAPE, (11, 15, 11), 3).astype(np.uint8))
+    found = inspect_subject(subject, against, LABELS, SLICES).problems
+    assert [(p.kind, p.modality, p.where) for p in found] == [
+        ("small_tumour", "", str(subject.mask)),
+        ("constant", "little", str(subject.scans["little"])),
+    ]
+    predicted = replace(subject, mask_kind="predicted")
+    found = inspect_subject(predicted, against, LABELS, SLICES).problems
+    assert [p.modality for p in found] == ["little"]
+    narrow = SLICES.model_copy(update={"shape": (8, 16)})
+    bare = inspect_subject(replace(subject, mask=None), against, LABELS, narrow).problems
+    assert {(p.kind, p.modality) for p in bare} >= {("clipped", "T1"), ("clipped", "FLAIR")}
+
+
 def test_labels_that_the_study_knows_are_no_fault(
     make_subject: MakeSubject, recipe: RecipeConfig
 ) -> None:
@@ -148,32 +176,6 @@ def test_a_clipped_tumour_and_another_grid_are_no_fault_where_the_recipe_says_so
     assert problem.kind == "other_grid"
     num_beyond = int(np.count_nonzero(TUMOUR[15:]))
     assert problem.found.startswith(f"{num_beyond} tumour voxels of its mask mask.nii.gz lie")
-
-
-def test_a_view_shows_the_slice_with_the_most_tumour_and_all_tumour_values(
-    make_subject: MakeSubject, recipe: RecipeConfig
-) -> None:
-    scan = np.where(TUMOUR, noise("T1") + 5000, noise("T1")).astype(np.int16)
-    subject = make_subject("S1", mask=TUMOUR, scan=scan)
-    (view,) = inspect_subject(subject, recipe, LABELS).views
-    assert view.slice_number == 11
-    inside = scan[TUMOUR]
-    assert (view.low, view.high) == (inside.min(), inside.max())
-    wanted, _ = np.histogram(inside, BINS, (view.low, view.high))
-    np.testing.assert_array_equal(view.counts, wanted)
-    # 32 x 28 voxels in 96 x 96 pixels: three pixels a voxel, six empty columns on each side
-    rows, columns = np.arange(PICTURE) // 3, np.arange(6, PICTURE - 6) // 3 - 2
-    np.testing.assert_array_equal(view.tumour[:, 6:-6], TUMOUR[11][np.ix_(rows, columns)])
-    for beside in (np.s_[:, :6], np.s_[:, -6:]):
-        assert not view.tumour[beside].any()
-        assert not view.picture[beside].any()
-    plane = scan[11].astype(np.float64)
-    black, white = np.percentile(plane, (1, 99))
-    grey = 255 * np.clip((plane - black) / (white - black), 0, 1)
-    # rounding to whole greys, in single precision
-    np.testing.assert_allclose(
-        view.picture[:, 6:-6], grey[np.ix_(rows, columns)], rtol=0, atol=0.51
-    )
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
@@ -243,12 +245,15 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
         )
     ]
     others.append(inspection_key(subject, recipe, (1, 2)))
+    others.append(inspection_key(subject, recipe, LABELS, SLICES))
+    larger = SLICES.model_copy(update={"least_tumour_voxels": 21})
+    others.append(inspection_key(subject, recipe, LABELS, larger))
     others.append(inspection_key(replace(subject, scans={"T1": subject.mask}), recipe, LABELS))
     write_scan(subject.scans["FLAIR"], noise("changed"))
     others.append(inspection_key(subject, recipe, LABELS))
     subject.mask.unlink()
     others.append(inspection_key(subject, recipe, LABELS))
-    assert len({key, *others}) == 8
+    assert len({key, *others}) == 10
 
 
 def test_scans_without_a_mask_are_looked_at_alone(

@@ -13,9 +13,9 @@ from mgmt_ray.preprocess.slice_index import (
     slice_index_path,
     slice_path,
 )
-from mgmt_ray.preprocess.slice_plan import plan_slice_store
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
+from mgmt_ray.preprocess.slice_store_plan import plan_slice_store
 from mgmt_ray.preprocess.slice_writer import SliceWriter
 from mgmt_ray.preprocess.slices import make_slices, slice_sources
 

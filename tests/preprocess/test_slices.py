@@ -151,7 +151,7 @@ def test_too_small_a_tumour_is_told_when_slices_are_made() -> None:
     assert cut(brain(), tumour(), least_tumour_voxels=most).annotated
     with pytest.raises(BadScan, match=f"S7 has {most + 1} voxels of tumour") as refused:
         cut(brain(), tumour(), least_tumour_voxels=most + 1)
-    assert refused.value.kind == "empty_mask" and "S7_mask.nii.gz" in str(refused.value)
+    assert refused.value.kind == "small_tumour" and "S7_mask.nii.gz" in str(refused.value)
 
 
 def test_a_tumour_that_slices_would_cut_is_refused_by_the_name_of_its_subject() -> None:
@@ -172,6 +172,19 @@ def test_a_clipped_tumour_is_refused_though_its_slices_would_not_be_chosen() -> 
     assert refused.value.kind == "clipped"
 
 
+def test_brain_that_slices_would_cut_is_refused_where_no_mask_tells_the_tumour() -> None:
+    image = np.zeros(SHAPE, np.float32)
+    image[:, 2:22, 4:16] = 5
+    image[4, 22, 4:16] = 5  # 12 of 2412 voxels, 0.5 %, below the 20 rows that slices hold
+    assert not cut(image, None, shape=(10, 10)).annotated
+    image[5:7, 22, 4:16] = 5
+    with pytest.raises(BadScan, match=r"1\.5% of the 2436 voxels of subject S7") as refused:
+        cut(image, None, shape=(10, 10))
+    assert refused.value.kind == "clipped" and "S7_FLAIR.nii.gz" in str(refused.value)
+    assert "10×10 voxels of 2×2 each. Enlarge slices.shape" in str(refused.value)
+    assert cut(image, tumour(), shape=(10, 10)).annotated
+
+
 def test_empty_scans_and_masks_are_refused_by_the_name_of_their_subject() -> None:
     with pytest.raises(BadScan, match="S7 is 0 everywhere"):
         cut(np.zeros(SHAPE, np.float32), tumour())
@@ -190,7 +203,18 @@ def test_slices_put_back_onto_their_scan_lie_where_they_were(
     image = np.zeros(SHAPE, np.float32)
     image[at] = 5
     image[:, 3:20, 2:19] = 7
-    made = cut(image, None, shape=(height, width), shrink=shrink, least_brain_voxels=1)
+    # a mask, since brain beyond the slices is refused without one; it fills their window
+    mask = np.zeros(SHAPE, bool)
+    window = [
+        slice(max(0, (low + high - size * shrink) // 2), max(0, (low + high + size * shrink) // 2))
+        for low, high, size in (
+            (min(3, at[1]), max(20, at[1] + 1), height),
+            (min(2, at[2]), max(19, at[2] + 1), width),
+        )
+    ]
+    mask[:, window[0], window[1]] = True
+    less = {"least_brain_voxels": 1, "least_tumour_voxels": 1}
+    made = cut(image, mask, shape=(height, width), shrink=shrink, **less)
     back = onto_scan(made.images, made.depths, made.frame)
     assert back.shape == SHAPE
     if shrink == 1:

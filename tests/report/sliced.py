@@ -30,8 +30,7 @@ networks:
   chen:
     kind: slices
     width: 8
-    cross_fitted: CROSS_FITTED
-    parts: 2
+    CROSS_FITTED
     segmentation: {epochs: 4, batch_size: 8, learning_rate: 0.0005, patience: 5, rate_factor: 0.5}
     classification: {epochs: 4, batch_size: 32, learning_rate: 0.0002, stable_epochs: 10}
 recipe: {window: [[0, 140], [39, 211], [44, 208]], shrink: 2, shape: [70, 86, 86]}
@@ -56,7 +55,7 @@ def write_sliced_study(
     splits = make_splits(cohort, split_config, modalities)
     write_splits(splits, out / "splits.json")
     named = "external:\n" * bool(external) + "".join(f"  {name}: {{}}\n" for name in external)
-    text = STUDY.replace("CROSS_FITTED", str(cross_fitted).lower())
+    text = STUDY.replace("CROSS_FITTED", "parts: 2" if cross_fitted else "cross_fitted: false")
     write_text(out / "study.yaml", text + named)
     label = {s.id: s.label for s in cohort.subjects}
     models = [

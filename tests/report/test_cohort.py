@@ -19,16 +19,14 @@ from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.preprocess.index import array_path
 from mgmt_ray.preprocess.inspection import (
-    BINS,
-    PICTURE,
     Inspection,
-    View,
     inspect_subject,
     write_inspection,
 )
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.store_plan import plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
+from mgmt_ray.preprocess.view import BINS, PICTURE, View
 from mgmt_ray.preprocess.volumes import make_volumes
 from mgmt_ray.report.cohort import read_scans, seen_scans, write_cohort_figures
 from mgmt_ray.report.html import render_page, write_report

@@ -30,7 +30,7 @@ def results(small_study: Path) -> StudyResults:
 
 
 def with_source(results: StudyResults) -> StudyResults:
-    config = {**results.config, "segmentation": {"study": "../slices"}}
+    config = {**results.config, "mask_source": {"study": "../slices"}}
     subjects = [
         replace(s, mask_kind="predicted", given_mask=Path("g") if i % 2 else None)
         for i, s in enumerate(results.cohort.subjects)
@@ -43,7 +43,7 @@ def test_a_study_of_given_masks_has_no_section_of_predicted_ones(
     results: StudyResults, small_study: Path
 ) -> None:
     assert masks_sections(small_study, results) == []
-    assert "segmentation" not in {row[0] for row in provenance_table(results).rows}
+    assert "mask source" not in {row[0] for row in provenance_table(results).rows}
 
 
 def test_the_effect_has_its_interval_and_says_where_it_is_not_defined() -> None:
@@ -60,10 +60,21 @@ def test_the_section_counts_masks_and_tells_who_is_left_out(
     out = tmp_path / "study"
     shutil.copytree(small_study, out)
     told = {"key": "k", "checksum": "c", "tumour_voxels": 9}
-    subjects = {"A": {**told, "num_networks": 4}, "B": {**told, "num_networks": 13}}
+    names = [f"n{number}" for number in range(13)]
+    (split,) = with_source(results).splits
+    tested, trained = split.test, split.training
+    subjects = {
+        trained[0]: {**told, "networks": names[:4]},
+        trained[1]: {**told, "networks": names[3:]},
+        tested[0]: {**told, "networks": names},
+        "nobody": {**told, "networks": ["n13", *names]},
+    }
+    subjects["nobody"]["networks"].pop()
+    knows = {tested[0]: ["n13"], tested[1]: ["n2"], tested[2]: ["n13", "n12"], trained[0]: ["n5"]}
     index = {"study": "/s", "network": "chen", "modality": "FLAIR", "subjects": subjects}
     (out / "masks").mkdir()
     (out / "masks" / "masks.json").write_text(json.dumps(index))
+    (out / "masks" / "trained.json").write_text(json.dumps(knows))
     (out / "mask_effect").mkdir()
     rows = ["subject,dice,left_out_because", "A,0.8,", "B,,no given mask", "C,,no given mask"]
     (out / "mask_effect" / "subjects.csv").write_text("\n".join(rows))
@@ -73,6 +84,7 @@ def test_the_section_counts_masks_and_tells_who_is_left_out(
     assert by_name["mask_kinds"].rows[0][1:] == ("0", str(number), str(number // 2))
     assert by_name["mask_effect_left_out"].rows == (("no given mask", "2"),)
     assert "4 to 13 segmentations (network chen, FLAIR)" in section.content["source"]
+    assert f"2 of {len(tested)} test subjects helped to train" in section.content["tested"]
     assert "cut with predicted masks" in section.content["trained_on"]
     named = dict(provenance_table(with_source(results)).rows)
     assert named["predicted masks"] == f"{number} of {number} subjects"

@@ -1,12 +1,10 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 from monai.metrics import compute_hausdorff_distance
 from scipy.ndimage import gaussian_filter
 
-from mgmt_ray.statistics.surface_distance import hd95, hd95_per_patient, hd95_per_slice, stacked
+from mgmt_ray.statistics.surface_distance import hd95
 
 
 def blobs(seed: int, *shape: int) -> np.ndarray:
@@ -63,30 +61,9 @@ def test_empty_masks_have_the_documented_values() -> None:
     nothing = np.zeros((30, 40), dtype=bool)
     something = nothing.copy()
     something[3, 3] = True
-    predicted = np.stack([nothing, nothing, something])
-    truth = np.stack([nothing, something, nothing])
-    assert hd95_per_slice(predicted, truth, (1.0, 1.0)).tolist() == [0, 50, 50]
+    pairs = [(nothing, nothing), (nothing, something), (something, nothing)]
+    assert [hd95(*pair, (1.0, 1.0)) for pair in pairs] == [0, 50, 50]
     volume = np.zeros((240, 240, 155), dtype=bool)
     other = volume.copy()
     other[0, 0, 0] = True
     assert hd95(volume, other, (1.0, 1.0, 1.0)) == pytest.approx(373.13, abs=0.005)
-
-
-def test_a_patients_slices_are_stacked_by_their_depth() -> None:
-    predicted, truth = blobs(1, 6, 20, 20), blobs(2, 6, 20, 20)
-    depths = np.array([4, 9, 5, 6, 8, 8])
-    patients = ["a", "a", "a", "b", "b", "a"]
-    volumes = np.zeros((2, 6, 20, 20), dtype=bool)
-    for row, depth in ((0, 0), (2, 1), (5, 4), (1, 5)):
-        volumes[:, depth] = predicted[row], truth[row]
-    assert np.array_equal(stacked(predicted[[0, 1, 2, 5]], depths[[0, 1, 2, 5]]), volumes[0])
-    found = hd95_per_patient(predicted, truth, patients, depths, (2.0, 1.0, 1.0))
-    assert list(found) == ["a", "b"]
-    assert found["a"] == hd95(volumes[0], volumes[1], (2.0, 1.0, 1.0))
-    assert math.isfinite(found["b"])
-
-
-def test_two_slices_of_a_patient_at_one_depth_are_refused() -> None:
-    slices = np.ones((2, 4, 4), dtype=bool)
-    with pytest.raises(AssertionError, match="two slices at one depth"):
-        stacked(slices, np.array([3, 3]))

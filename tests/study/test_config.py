@@ -115,7 +115,7 @@ def test_the_page_of_options_has_every_key(config: type[Config]) -> None:
         ),
         (
             "mask: predicted",
-            "segmentation: {study: s}\ncomparisons: [radiomics_forest]",
+            "mask_source: {study: s}\ncomparisons: [radiomics_forest]",
             "with cohort.mask: predicted they tell tumour alone",
         ),
         ("mask: guessed", "", r"cohort\.mask: .*found 'guessed'"),
@@ -139,10 +139,10 @@ def test_networks_of_slices_learn_from_given_masks(tmp_path: Path) -> None:
     text = MINIMAL.replace("kind: random", "kind: slices")
     text = text.replace("root: data", "root: data, mask: predicted")
     with pytest.raises(MgmtError, match="networks of kind slices learn from given masks"):
-        load_study(write(tmp_path, text + "segmentation: {study: s}\n"))
+        load_study(write(tmp_path, text + "mask_source: {study: s}\n"))
 
 
 def test_the_folder_of_the_segmentations_is_relative_to_the_study(tmp_path: Path) -> None:
-    study = load_study(write(tmp_path, MINIMAL + "segmentation: {study: ../slices}\n"))
-    assert study.segmentation is not None
-    assert study.segmentation.study == tmp_path / "../slices"
+    study = load_study(write(tmp_path, MINIMAL + "mask_source: {study: ../slices}\n"))
+    assert study.mask_source is not None
+    assert study.mask_source.study == tmp_path / "../slices"

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.config import StudyConfig, load_study
+from mgmt_ray.study.config import StudyConfig, load_study, write_study
 from mgmt_ray.study.plan import make_plan
 
 SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
@@ -98,6 +98,7 @@ def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> No
     [
         ({"inputs": [["FLAIR", "T1GD"]]}, "takes one modality at a time"),
         ({"slices": {"shape": [100, 128]}}, "multiples of 16"),
+        ({"slices": {"shape": [128, 144]}}, r"sees 128 × 128 around .* Raise slices\.shrink"),
         ({"sweep": {"learning_rate": [1e-3]}}, "nothing swept"),
         ({"networks": {"chen": {"kind": "slices", "depth": 10}}}, "depth"),
         ({"networks": {"chen": {"kind": "slice"}}}, "kind"),
@@ -106,3 +107,42 @@ def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> No
 def test_what_slices_cannot_do_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         make_study(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"epochs": 3}}, r"training: .* has none .*networks\.NAME\.segmentation"),
+        ({"recipe": {"rounds": 0}}, r"recipe: .* has none \(what they take is in slices\)"),
+        ({"evaluation": {"draws": 8}}, "evaluation: .* has none .* Take it out"),
+        (
+            {"networks": {"random": {"kind": "random"}}, "slices": {"shrink": 1}},
+            "slices: is for networks of kind slices, and this study has none. Take it out",
+        ),
+        (
+            {"networks": {"chen": {"kind": "slices", "cross_fitted": False, "parts": 2}}},
+            "parts: with cross_fitted: false",
+        ),
+    ],
+)
+def test_settings_of_what_the_study_has_not_are_refused(
+    changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        make_study(**changes)
+
+
+@pytest.mark.parametrize("kind", ["slices", "random"])
+def test_what_is_written_beside_the_results_loads_again(kind: str, tmp_path: Path) -> None:
+    chen = {"kind": kind, **({"cross_fitted": False} if kind == "slices" else {})}
+    study = make_study(networks={"chen": chen})
+    write_study(study, tmp_path / "study.yaml")
+    again = load_study(tmp_path / "study.yaml", study.cohort.root)
+    assert again.networks == study.networks
+    assert again.training == study.training and again.slices == study.slices
+
+
+def test_either_kind_of_network_takes_its_sections() -> None:
+    both = {"chen": {"kind": "slices"}, "random": {"kind": "random"}}
+    study = make_study(networks=both, slices={"shrink": 1}, training={"epochs": 3})
+    assert (study.slices.shrink, study.training.epochs) == (1, 3)

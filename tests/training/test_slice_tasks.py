@@ -12,13 +12,15 @@ import torch.multiprocessing as multiprocessing
 from mgmt_ray.nets.build import SliceNetwork
 from mgmt_ray.nets.segmentation2d import SegmentationNetwork
 from mgmt_ray.nets.slice_classifier import SIDE, SliceClassifier
+from mgmt_ray.preprocess.channels import TUMOUR_THRESHOLD
 from mgmt_ray.training.checkpoint import load_state, save_state
 from mgmt_ray.training.config import AnyTraining, ClassificationTraining, SegmentationTraining
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit
+from mgmt_ray.training.overlap import count_overlap
 from mgmt_ray.training.schedule import is_stable
-from mgmt_ray.training.segmentation_task import overlap_of, predict_tumour
+from mgmt_ray.training.segmentation_task import predict_tumour
 from mgmt_ray.training.slice_objective import weight_penalty
 from mgmt_ray.training.step import train_step
 from mgmt_ray.training.tasks import make_task
@@ -86,7 +88,8 @@ def test_a_segmentation_finds_outlines_that_are_there() -> None:
     assert last.validation.dice > 0.9
     network = state.network.eval()
     seen = make_slices("segmentation", 24, 2)
-    found = overlap_of(predict_tumour(network, seen.volumes, "fp32"), seen.labels.numpy())
+    tumour = predict_tumour(network, seen.volumes, "fp32").numpy() >= TUMOUR_THRESHOLD
+    found = count_overlap(tumour, seen.labels.numpy() > 0)
     assert last.predictions.columns == found.columns
 
 

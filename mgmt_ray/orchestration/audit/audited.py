@@ -14,6 +14,7 @@ from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.nets.build import NetworkConfig, build
 from mgmt_ray.orchestration.stages import Job
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.splits.draw import make_splits
@@ -125,7 +126,8 @@ class Audited:
                 "inputs": kept if len(modalities) > 1 else (),
                 "networks": {name: network},
                 "num_seeds": 1,
-                "segmentation": None,  # masks are there; no test subject is predicted with another
+                "mask_source": None,  # masks are there; no test subject is predicted with another
+                "slices": study.slices if self.trains_on_slices else SliceRecipe(),
                 "split": split,
                 "sweep": study.sweep.model_copy(update=swept),
             }

@@ -18,7 +18,7 @@ def run_sub_study(
 ) -> tuple[StudyFolder, list[Trial]]:
     """Train, choose, average and measure as a study does; what is finished is not done again.
 
-    What it reads is in place already (see ``changed.py``). Its log of test openings is its
+    What it reads is in place already (see ``training_data.py``). Its log of test openings is its
     own, and so are its labels.
 
     Args:

@@ -16,9 +16,9 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.audit.audited import Audited, permute_labels, relabelled
-from mgmt_ray.orchestration.audit.changed import plant_signal, replace_by_noise, share_store
 from mgmt_ray.orchestration.audit.check import Check
 from mgmt_ray.orchestration.audit.sub_study import run_sub_study
+from mgmt_ray.orchestration.audit.training_data import plant_signal, replace_by_noise, share_store
 from mgmt_ray.selection.predictions import name_some, read_table
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, label_by_training

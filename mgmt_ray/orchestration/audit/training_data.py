@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from mgmt_ray.orchestration.audit.audited import Audited
-from mgmt_ray.orchestration.audit.slice_stores import (
+from mgmt_ray.orchestration.audit.changed_slices import (
     darkened,
     noise_and_mirrored,
     write_changed_slices,
 )
-from mgmt_ray.orchestration.audit.stores import noise_like, with_slabs, write_changed_copy
+from mgmt_ray.orchestration.audit.changed_volumes import noise_like, with_slabs, write_changed_copy
 from mgmt_ray.preprocess.slices import SubjectSlices
 from mgmt_ray.study.folder import StudyFolder
 

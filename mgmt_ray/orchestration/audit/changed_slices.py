@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mgmt_ray.base import MgmtError, fingerprint, write_json
-from mgmt_ray.orchestration.audit.stores import DARK
+from mgmt_ray.orchestration.audit.changed_volumes import DARK
 from mgmt_ray.preprocess.slice_index import read_slice_index, slice_index_path, slice_path
 from mgmt_ray.preprocess.slice_store import SliceStore, slices_checksum, write_slices
 from mgmt_ray.preprocess.slices import SubjectSlices
