@@ -46,6 +46,7 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement
         MgmtError: something is wrong that the study does not cover; all of it, a line each. Then
             problems.csv is new and everything else stays as it was.
     """
+    _refuse_own_folder(study, folder)
     own, *external = _find(study, folder, placement)
     cohort = own.selection.cohort
     if not cohort.subjects:
@@ -65,6 +66,15 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement
     else:
         (folder.root / "planted.json").unlink(missing_ok=True)
     return Selected(cohort, others)
+
+
+def _refuse_own_folder(study: StudyConfig, folder: StudyFolder) -> None:
+    source = study.mask_source
+    if source and source.study.resolve() == folder.root.resolve():
+        raise MgmtError(
+            f"mask_source.study: {source.study} is this study's own --out, so that study would be "
+            "written over. Name another folder with --out."
+        )
 
 
 def _find(study: StudyConfig, folder: StudyFolder, placement: Placement) -> list[Found]:

@@ -118,6 +118,7 @@ def run_ensemble(
         return False
     predicted = is_predicted(folder, source)
     forget_evaluation(folder)
+    folder.mask_effect_table.unlink(missing_ok=True)  # it compares with the tables made here
     if not predicted:
         refuse_changed_weights(members, inputs)
         _predict_all(members, inputs, evaluation, placement, progress, comparisons)
@@ -181,9 +182,9 @@ def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:
     every = [*zip(members.trials, members.table["weights"], strict=True)]
     for trial, checksum in [*every, *zip(needed, told, strict=True)]:
         path = inputs.folder.weights(trial.id)
-        if file_checksum(path) != checksum:
+        if not path.is_file() or file_checksum(path) != checksum:
             raise MgmtError(
-                f"{path}: its checksum is not the one in trial.json, so it was changed. "
+                f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
                 "Delete the trial's folder and run the study again."
             )
 

@@ -1,18 +1,63 @@
-"""Whom the segmentations of another study know, under whatever name."""
+"""Whom the models of this study or the segmentations of another know, under whatever name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.persons import Crosswalk, Key, Known, by_voxels, find_persons, same_names
 from mgmt_ray.orchestration.mask_source import Segmentations
 from mgmt_ray.preprocess.inspection import read_inspection
 from mgmt_ray.selection.predictions import name_some
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
 
 THERE = "the segmentation's study"
 """Stands for a cohort's name; no study can give it."""
+
+HERE = ""
+"""The study's own cohort."""
+
+
+def why_known(
+    folder: StudyFolder,
+    cohort: Cohort,
+    members: Sequence[Trial],
+    people: Sequence[Known],
+    images: Mapping[Key, Mapping[str, str]],
+    crosswalk: Crosswalk = (),
+) -> dict[Key, str]:
+    """Why a finished study's models may know some of the people, by cohort and subject.
+
+    They may know the whole cohort, and whom a model that one started from was trained or chosen on.
+    Who is the same person is as of :func:`who_may_outline`, but that of the latter persons names
+    alone are known, not scans.
+
+    Args:
+        folder: of the finished study.
+        cohort: of that study.
+        members: its models.
+        people: who are not of its cohort as far as their reader knows.
+        images: hashes of their scans' voxels, by modality.
+        crosswalk: rows of ids of one person.
+
+    Raises:
+        MgmtError: what the study saw of its scans is lost.
+    """
+    told = (folder.read_trial(trial.id)["persons"] for trial in members)
+    seen = {name for persons in told for role in ("trained", "chosen") for name in persons[role]}
+    here = _people(HERE, cohort, seen)
+    pairs = [pair[:2] for pair in by_voxels({**images, **_images(HERE, cohort, folder)})]
+    person = find_persons([*people, *here], crosswalk, [*pairs, *same_names(people, here)])
+    before = "is {}, on whom a model that ours started from was trained or chosen"
+    own = "is {} of the study's own cohort, whom its models may know"
+    ids = {s.id for s in cohort.subjects}
+    # of one person the cohort's own name is told
+    inner = sorted(here, key=lambda one: one.id in ids)
+    why = {person[one.key]: (own if one.id in ids else before).format(one.id) for one in inner}
+    return {one.key: why[person[one.key]] for one in people if person[one.key] in why}
 
 
 def who_may_outline(
@@ -61,9 +106,11 @@ def _who_knows(
     crosswalk: Crosswalk,
 ) -> dict[Key, tuple[str, ...]]:
     """The segmentations that know each person, if they know the persons and ids given by each."""
-    there = _people(segmentations)
+    cohort = segmentations.cohort
+    there = _people(THERE, cohort, {n for f in segmentations.facts.values() for n in _seen(f)})
+    there_images = _images(THERE, cohort, segmentations.folder)
     rows = [*segmentations.crosswalk, *crosswalk]
-    pairs = [pair[:2] for pair in by_voxels({**images, **_images(segmentations)})]
+    pairs = [pair[:2] for pair in by_voxels({**images, **there_images})]
     person = find_persons([*people, *there], rows, [*pairs, *same_names(people, there)])
     known_to = {
         network: {person[one.key] for one in there if {one.id, one.person} & own}
@@ -75,12 +122,11 @@ def _who_knows(
     }
 
 
-def _people(segmentations: Segmentations) -> list[Known]:
-    """Everybody of the other study, also whom its cohort does not name any more."""
-    known = [Known(THERE, s.id, s.person) for s in segmentations.cohort.subjects]
+def _people(place: str, cohort: Cohort, seen: Iterable[str]) -> list[Known]:
+    """Everybody of a study, also those seen whom its cohort does not name any more."""
+    known = [Known(place, s.id, s.person) for s in cohort.subjects]
     names = {name for one in known for name in (one.id, one.person)}
-    seen = {name for facts in segmentations.facts.values() for name in _seen(facts)}
-    return [*known, *(Known(THERE, name, name) for name in sorted(seen - names))]
+    return [*known, *(Known(place, name, name) for name in sorted({*seen} - names))]
 
 
 def _trained(facts: Mapping[str, Any]) -> set[str]:
@@ -93,19 +139,21 @@ def _seen(facts: Mapping[str, Any]) -> set[str]:
     return {*_trained(facts), *facts["persons"]["chosen"]}
 
 
-def _images(segmentations: Segmentations) -> dict[Key, Mapping[str, str]]:
-    """Hashes of the other study's scans, by subject and modality."""
+def _images(place: str, cohort: Cohort, folder: StudyFolder) -> dict[Key, Mapping[str, str]]:
+    """Hashes of a study's scans, by subject and modality."""
     found: dict[Key, Mapping[str, str]] = {}
     lost: list[str] = []
-    for subject in segmentations.cohort.subjects:
-        seen = read_inspection(segmentations.folder.inspections, subject.id)
+    for subject in cohort.subjects:
+        # scans without a given mask are seen first without any
+        places = (folder.inspections, folder.masks / "scans")
+        seen = next(filter(None, (read_inspection(p, subject.id) for p in places)), None)
         if seen is None:
             lost.append(subject.id)
         else:
-            found[THERE, subject.id] = seen.hashes
+            found[place, subject.id] = seen.hashes
     if lost:
         raise MgmtError(
-            f"{segmentations.folder.inspections}: nothing of {name_some(lost)}, so copies of scans "
-            "that trained cannot be told. Repeat `mgmt-ray cohort` of that study."
+            f"{folder.inspections}: nothing of {name_some(lost)}, so copies of scans that trained "
+            "cannot be told. Repeat `mgmt-ray cohort` of that study."
         )
     return found

@@ -35,7 +35,6 @@ from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import MASK_EFFECT, StudyFolder
 from mgmt_ray.study.trial import Trial
 
-TABLE = "mask_effect.csv"
 SUBJECTS = "subjects.csv"
 """In the folder of the effect: who has both masks, how alike these are, and why others are out."""
 
@@ -71,7 +70,7 @@ def measure_mask_effect(
     members = _volumetric(find_members(trials, inputs))
     cohort = _prepare(swapped, members, inputs, study, placement)
     source = _source(members, swapped, cohort, study, there)
-    if is_evaluated(there, source) and (folder.ensembles / TABLE).is_file():
+    if is_evaluated(there, source) and folder.mask_effect_table.is_file():
         say("mask effect: up to date")
         return
     forget_evaluation(there)
@@ -80,10 +79,10 @@ def measure_mask_effect(
     write_table(predicted, there.ensembles / "member_predictions.csv")
     alike = how_alike(swapped, inputs.cohort, placement)
     write_csv(there.root / SUBJECTS, _rows(swapped, alike))
-    write_table(_table(predicted, alike, inputs), folder.ensembles / TABLE)
+    write_table(_table(predicted, alike, inputs), folder.mask_effect_table)
     say(
         f"mask effect: {len(alike)} test subjects with both masks, median Dice "
-        f"{median(alike.values()):.3f}; AUC by mask is in {folder.ensembles / TABLE}"
+        f"{median(alike.values()):.3f}; AUC by mask is in {folder.mask_effect_table}"
     )
     mark_evaluated(there, source)
     mark_again(folder)
@@ -91,8 +90,8 @@ def measure_mask_effect(
 
 def _forget(folder: StudyFolder) -> None:
     """No table stays that the study does not have any more."""
-    if (folder.ensembles / TABLE).is_file():
-        (folder.ensembles / TABLE).unlink()
+    if folder.mask_effect_table.is_file():
+        folder.mask_effect_table.unlink()
         mark_again(folder)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.orchestration.slice_prediction import without_enough_tumour
 from mgmt_ray.orchestration.unseen import MemberPredictions
@@ -20,7 +22,8 @@ PATIENT_COLUMNS = (
 """One row per patient, network and ensemble, or one with a ``problem`` of who is not predicted.
 
 ``probability`` is that of a methylated promoter, the mean over ``num_members`` trained models as in
-the study's tables; ``member_deviation``, ``_lowest`` and ``_highest`` tell how far these agree.
+the study's tables; ``member_deviation``, ``_lowest`` and ``_highest`` tell how far these agree
+(deviation with n − 1, missing for one member).
 ``mask`` is "given", "predicted", or "none" for models that find the tumour themselves, and ``note``
 says where these find none."""
 
@@ -49,7 +52,7 @@ def patient_table(
         subject = subjects[row["subject"]]
         kept = {name: row[name] for name in PATIENT_COLUMNS[:5]}
         spread = {
-            "member_deviation": members.std(ddof=0),
+            "member_deviation": members.std(),
             "member_lowest": members.min(),
             "member_highest": members.max(),
         }
@@ -78,3 +81,17 @@ def _note(number: int, num_members: int) -> str:
         f"no tumour found by {number} of {num_members} models, which took the slice with the most "
         "of what might be some: do not trust this probability"
     )
+
+
+def refuse_other_file(path: Path) -> None:
+    """Raise MgmtError where a table of patients would be written over something else."""
+    if path.suffix != ".csv":
+        raise MgmtError(f"--to {path}: is no name of a table. Name a file that ends with .csv.")
+    if not path.parent.is_dir():
+        raise MgmtError(f"--to {path}: there is no folder {path.parent}. Make it first.")
+    header = ",".join(PATIENT_COLUMNS)
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(header.encode())):
+        raise MgmtError(
+            f"--to {path}: is there and no table of predicted patients, so it is not written over. "
+            "Name another file."
+        )

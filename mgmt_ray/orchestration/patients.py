@@ -9,12 +9,12 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.patients import read_patients
-from mgmt_ray.cohort.persons import Known, by_voxels, find_persons
+from mgmt_ray.cohort.persons import Crosswalk, Known, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
 from mgmt_ray.orchestration.external import tasks_of
 from mgmt_ray.orchestration.inspect import inspect_cohort
-from mgmt_ray.orchestration.known_persons import who_may_outline
+from mgmt_ray.orchestration.known_persons import who_may_outline, why_known
 from mgmt_ray.orchestration.mask_source import find_segmentations
 from mgmt_ray.orchestration.masks import PREDICTED_LABELS, outline_as_members, outline_subjects
 from mgmt_ray.orchestration.outline import mask_path
@@ -77,8 +77,9 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
         to: CSV with ``patient_table.PATIENT_COLUMNS``.
 
     Raises:
-        MgmtError: the study is not finished, the folder holds no patients, or none of them can be
-            predicted; why one of several cannot be is told and stands in the table.
+        MgmtError: the study is not finished, what it saw of its scans is lost, the folder holds no
+            patients, or none of them can be predicted; why one of several cannot be is told
+            and stands in the table.
     """
     selected, splits, trials = existing(job)
     inputs = job.inputs(selected.cohort, splits)
@@ -92,7 +93,8 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
         patients.drop(problem.subject, f"{problem.where}: {problem.found}")
     files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
     with files.lock():
-        _drop_known(patients, selected.cohort, _look(patients, job, files), job.folder)
+        hashes = _look(patients, job, files)
+        _drop_known(patients, hashes, selected.cohort, members.trials, job)
         _give_masks(patients, job, files)
         _prepare(patients, job, files)
         tasks = _tasks(patients, members.trials, files, job.folder)
@@ -140,22 +142,22 @@ def _look(patients: _Patients, job: Job, files: StudyFolder) -> dict[str, Mappin
 
 def _drop_known(
     patients: _Patients,
-    cohort: Cohort,
     hashes: Mapping[str, Mapping[str, str]],
-    folder: StudyFolder,
+    cohort: Cohort,
+    members: Sequence[Trial],
+    job: Job,
 ) -> None:
     """What a model says of somebody whom it may have trained on is no prediction."""
-    own = {s.id: read_inspection(folder.inspections, s.id) for s in cohort.subjects}
-    images = {("", name): dict(seen.hashes) for name, seen in own.items() if seen}
-    images |= {(PATIENTS, name): dict(found) for name, found in hashes.items()}
-    people = [Known("", s.id, s.person) for s in cohort.subjects]
-    people += [Known(PATIENTS, s.id, s.person) for s in patients.subjects.values()]
-    person = find_persons(people, (), [pair[:2] for pair in by_voxels(images)])
-    known = {person["", s.id]: s.id for s in cohort.subjects}
-    for name in list(patients.subjects):
-        if person[PATIENTS, name] in known:
-            who = known[person[PATIENTS, name]]
-            patients.drop(name, f"is {who} of the study's own cohort, whom its models may know")
+    images = {(PATIENTS, name): found for name, found in hashes.items()}
+    people = [Known(PATIENTS, s.id, s.person) for s in patients.subjects.values()]
+    why = why_known(job.folder, cohort, members, people, images, _crosswalk(job))
+    for (_, name), known in why.items():
+        patients.drop(name, known)
+
+
+def _crosswalk(job: Job) -> Crosswalk:
+    path = job.study.cohort.crosswalk
+    return read_crosswalk(path) if path else ()
 
 
 def _give_masks(patients: _Patients, job: Job, files: StudyFolder) -> None:
@@ -172,7 +174,7 @@ def _give_masks(patients: _Patients, job: Job, files: StudyFolder) -> None:
     seen = {s.id: read_inspection(files.root / "scans", s.id) for s in lacking}
     images = {(PATIENTS, name): one.hashes for name, one in seen.items() if one}
     people = [Known(PATIENTS, s.id, s.person) for s in lacking]
-    by_key = who_may_outline(segmentations, people, images)
+    by_key = who_may_outline(segmentations, people, images, _crosswalk(job))
     may = {s.id: by_key[PATIENTS, s.id] for s in lacking}
     modality = segmentations.modality
     for subject in lacking:

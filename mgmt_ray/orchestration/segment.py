@@ -82,12 +82,21 @@ def segment_scan(
 ) -> Bool[np.ndarray, "depth rows columns"]:
     """Where the mean of the segmentations' probabilities is at least 0.5, on the scan's grid.
 
+    Only valued voxels are tumour: beyond the brain there is none.
+
     Args:
         segmenters: one or more; each normalises the scan to its own scale.
         slices: all that the store has of the scan. In slices that it has not there is no tumour.
     """
     found = [segmenter.probabilities(segmenter.normalised(slices)) for segmenter in segmenters]
-    return onto_scan(np.mean(found, axis=0) >= TUMOUR_THRESHOLD, slices.depths, slices.frame)
+    return whole_outline(slices, np.mean(found, axis=0) >= TUMOUR_THRESHOLD)
+
+
+def whole_outline(
+    slices: SubjectSlices, predicted: Bool[np.ndarray, "slice height width"]
+) -> Bool[np.ndarray, "depth rows columns"]:
+    """A predicted tumour on the scan's grid, without what lies outside the brain."""
+    return onto_scan(predicted & (slices.images != 0), slices.depths, slices.frame)
 
 
 def see_tumour(

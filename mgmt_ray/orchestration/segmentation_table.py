@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mgmt_ray.orchestration.segment import Segmenter
+from mgmt_ray.orchestration.segment import Segmenter, whole_outline
 from mgmt_ray.preprocess.channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_choice import rows_through_tumour
-from mgmt_ray.preprocess.slice_frame import onto_scan
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.slices import SubjectSlices
@@ -98,12 +97,13 @@ def measure_scan(
     slices: SubjectSlices, predicted: np.ndarray, recipe: SliceRecipe
 ) -> dict[str, float]:
     """A row's columns that follow from a predicted mask [slice, height, width] of all slices."""
-    volume = onto_scan(predicted, slices.depths, slices.frame)
+    volume = whole_outline(slices, predicted)
     found_voxels = {"predicted_voxels": int(np.count_nonzero(volume))}
     if slices.outline is None:
         compared = ("dice_slices", "dice_patient", "dice_volume", "hd95_mm")
         return {"num_slices": 0, **found_voxels, **dict.fromkeys(compared, math.nan)}
     chosen = rows_through_tumour(slices.masks, recipe)
+    assert chosen.size, "slices of a tumour that is too small are not cut"
     found, truth = predicted[chosen], slices.masks[chosen] > 0
     return {
         "num_slices": len(chosen),

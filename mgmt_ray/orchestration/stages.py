@@ -29,7 +29,7 @@ from mgmt_ray.report.cohort import write_cohort_figures
 from mgmt_ray.report.html import write_report
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, write_splits
-from mgmt_ray.study.config import StudyConfig, write_study
+from mgmt_ray.study.config import StudyConfig, load_study, write_study
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.trial import Trial
@@ -208,7 +208,26 @@ def existing(job: Job) -> tuple[Selected, tuple[Split, ...], list[Trial]]:
             f"{job.folder.splits}: is not the split of this study and cohort any more. "
             "Run `mgmt-ray run STUDY`, or use the study file that the folder was made with."
         )
+    _refuse_other_masks(job)
     return Selected(cohort, external), splits, make_plan(job.study, splits)
+
+
+def _refuse_other_masks(job: Job) -> None:
+    """Raise MgmtError where the folder's volumes were cut with masks of another kind or source."""
+    made, now = (_masks(study) for study in (load_study(job.folder.study_file), job.study))
+    if made != now:
+        raise MgmtError(
+            f"{job.folder.study_file}: its cohort.mask or mask_source is not this study's. Run "
+            "`mgmt-ray run STUDY`, or use the study file that the folder was made with."
+        )
+
+
+def _masks(study: StudyConfig) -> tuple[object, ...]:
+    source = study.mask_source
+    kinds = {name: cohort.mask for name, cohort in study.external.items()}
+    if source is None:
+        return study.cohort.mask, kinds, None
+    return study.cohort.mask, kinds, (source.study.resolve(), source.network, source.modality)
 
 
 @contextmanager

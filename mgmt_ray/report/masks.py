@@ -95,11 +95,12 @@ def _source(folder: StudyFolder) -> str:
     index = read_json(folder.masks / "masks.json")
     if index is None:
         return "No mask of the study’s own cohort was predicted."
-    numbers = [len(told["networks"]) for told in index["subjects"].values()]
+    used = [set(told["networks"]) for told in index["subjects"].values()]
+    numbers = [len(names) for names in used if names <= {*index["weights"]}]
     low, high = min(numbers, default=0), max(numbers, default=0)
     several = f"{low}" if low == high else f"{low} to {high}"
     return (
-        f"Predicted masks come from the finished study `{index['study']}`: a mask is where the "
+        f"Predicted masks come from the study `{index['study']}`: a mask is where the "
         f"mean probability of {several} segmentations (network {index['network']}, "
         f"{index['modality']}) is at least 0.5. No network of these trained on a scan of that "
         "person, and the epoch of none was chosen by one. Which masks there are, and what they "

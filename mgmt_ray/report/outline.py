@@ -159,7 +159,11 @@ def _results(results: StudyResults) -> Section:
 def _external(out: Path, results: StudyResults) -> list[Section]:
     if not results.external:
         return []
-    return [Section("external", "External cohorts", {"cohorts": external_cohorts(out, results)})]
+    content = {
+        "cohorts": external_cohorts(out, results),
+        "predicted_masks": bool(results.config.get("mask_source")),
+    }
+    return [Section("external", "External cohorts", content)]
 
 
 def _training(results: StudyResults, figures: Path) -> Section:

@@ -65,7 +65,8 @@ def examples_picture(out: Path, network: str, patients: pd.DataFrame) -> list[Pi
     label = network_label(network)
     caption = (
         f"{label}: the worst, the median and the best test patient of each modality by 3-D Dice "
-        "(mean over models), not picked by hand; each in its slice with the most given tumour. The "
+        "(mean over models), not picked by hand; each in its slice with the most given tumour, "
+        "while Dice and HD95 are of the whole scan: what is wrong may be in other slices. The "
         "predicted outline is that of the mean probability over the models, so it is not quite the "
         "one that Dice and HD95 are of."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mgmt_ray.base import Config
@@ -15,8 +15,13 @@ from mgmt_ray.statistics.paper_chen import CHEN_FOLDS
 from mgmt_ray.study.pipeline import SlicePipelineConfig
 from mgmt_ray.training.config import ClassificationTraining, SegmentationTraining
 
-CHENS_SPLIT: dict[str, float] = {"test_fraction": 0.2, "folds": CHEN_FOLDS}
-"""Section 2.1 of Chen et al. 2020."""
+CHENS_SPLIT: dict[str, float] = {
+    "test_fraction": 0.2,
+    "folds": CHEN_FOLDS,
+    "outer_folds": 0,
+    "repeats": 1,
+}
+"""Section 2.1 of Chen et al. 2020: one test set, drawn once."""
 
 STAGES: dict[str, type[Config]] = {
     "segmentation": SegmentationTraining,
@@ -54,12 +59,11 @@ def slice_facts(results: StudyResults) -> dict[str, str]:
     if not networks:
         return {}
     names = ", ".join(map(network_label, networks))
-    first = next(iter(networks.values()))
     return {
         "technology": f"deep learning on 2-D slices of MRI ({names})",
         "model": "; ".join(_model(name, network) for name, network in networks.items()),
-        "training": _training(first),
-        "imbalance": _balance(str((first.get("classification") or {}).get("balance", ""))),
+        "training": _of_each(networks, _training),
+        "imbalance": _of_each(networks, _balance),
         "selection": "a segmentation keeps the epoch of the lowest loss on the validation fold, a "
         "classifier of slices that of the highest accuracy there",
         "ensembles": "mean probability over slices, folds, seeds and modalities",
@@ -80,6 +84,18 @@ def _split(split: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key, published in CHENS_SPLIT.items():
         if split.get(key, published) != published:
             yield f"split.{key}", str(split[key]), f"{published:g}"
+
+
+def _of_each(
+    networks: Mapping[str, Mapping[str, Any]], say: Callable[[Mapping[str, Any]], str]
+) -> str:
+    """What is said of the networks, with their names where there are several."""
+    said = {
+        network_label(name): text for name, network in networks.items() if (text := say(network))
+    }
+    if len(networks) == 1:
+        return "".join(said.values())
+    return "; ".join(f"{name}: {text}" for name, text in said.items())
 
 
 def _model(name: str, network: Mapping[str, Any]) -> str:
@@ -111,7 +127,8 @@ def _training(network: Mapping[str, Any]) -> str:
     )
 
 
-def _balance(balance: str) -> str:
+def _balance(network: Mapping[str, Any]) -> str:
+    balance = str((network.get("classification") or {}).get("balance", ""))
     words = {
         "weight": "the loss of slice classifiers is weighted by class",
         "none": "slices of both classes are left as they are",

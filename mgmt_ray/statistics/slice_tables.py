@@ -82,7 +82,14 @@ def _with_trials(
         return None
     unseen = read_whole_table(path, columns)
     folder = StudyFolder(out)
-    trials = [t for t in dict.fromkeys(unseen["trial"]) if folder.is_finished(t)]
+    named = dict.fromkeys(unseen["trial"])
+    trials = list(named) if folder.trials.is_dir() else []  # an external cohort has none
+    for trial in trials:
+        if not folder.is_finished(trial):
+            raise MgmtError(
+                f"{folder.trial(trial)}: not there, and {path.name} is of it. Run `mgmt-ray run "
+                f"STUDY --out {out}` again."
+            )
     own = [_read(folder.trial(t) / name, columns, out) for name in names for t in trials]
     table = pd.concat([part[list(columns)] for part in (*own, unseen)], ignore_index=True)
     models = table.groupby(["network", "modality"], sort=False).ngroup()

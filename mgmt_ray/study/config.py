@@ -34,6 +34,7 @@ WHERE_INSTEAD = {
     "networks.NAME.classification",
     "recipe": "what they take is in slices",
     "evaluation": "their predictions draw nothing",
+    "mask_source": "they find tumours themselves",
 }
 """Sections that mean nothing to networks of slices, and what stands in their place."""
 

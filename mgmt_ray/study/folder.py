@@ -72,6 +72,11 @@ class StudyFolder:
         return StudyFolder(self.root / "mask_effect")
 
     @property
+    def mask_effect_table(self) -> Path:
+        """What the other kind of mask does to the results."""
+        return self.ensembles / "mask_effect.csv"
+
+    @property
     def splits(self) -> Path:
         """Test sets and folds."""
         return self.root / "splits.json"

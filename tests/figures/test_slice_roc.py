@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mgmt_ray.base import stream
-from mgmt_ray.figures.slice_roc import slice_roc_figure
+from mgmt_ray.figures.slice_roc import _OTHERS, slice_roc_figure
 from mgmt_ray.statistics.slice_classification import best_slice_models
 
 
@@ -88,6 +88,14 @@ def test_several_splits_have_panels_of_their_own() -> None:
     assert len(titles) == 8
     assert titles[0].startswith("FLAIR, split 0, by slice")
     assert titles[3].startswith("FLAIR, split 1, by patient")
+
+
+def test_models_of_other_splits_have_no_curve_on_a_splits_test_patients() -> None:
+    data = slices(outers=(0, 1))
+    for axes in slice_roc_figure(data, best_slice_models(data)).axes:
+        # of two folds the other one; the legend's sample has no points
+        drawn = [line for line in axes.get_lines() if len(line.get_xdata())]
+        assert sum(line.get_color() == _OTHERS["color"] for line in drawn) == 1
 
 
 def test_a_phase_of_one_class_has_no_curve_and_the_legend_says_so() -> None:

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+import yaml
 
-from mgmt_ray.base import file_checksum
+from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.scan_files import write_mask
@@ -19,6 +21,10 @@ from mgmt_ray.orchestration.stages import Job, ensemble, existing, report
 from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
+from tests.orchestration.test_masks import known_to
+
+if TYPE_CHECKING:
+    from tests.orchestration.conftest import Outlined
 
 
 def finished(job: Job) -> tuple[list[Trial], TrialInputs]:
@@ -43,6 +49,13 @@ def predict_what_was_given(folder: StudyFolder) -> None:
         write_mask(tumour, subject.scans["FLAIR"], path)
         told |= {"checksum": file_checksum(path), "tumour_voxels": int(tumour.sum())}
     index.write_text(json.dumps(content))
+
+
+def without_mask_source(job: Job) -> Job:
+    """As if the study, in a folder of the test's own, had been made without."""
+    content = yaml.safe_load(job.folder.study_file.read_text())
+    job.folder.study_file.write_text(yaml.safe_dump(content | {"mask_source": None}))
+    return replace(job, study=job.study.model_copy(update={"mask_source": None}))
 
 
 @pytest.fixture
@@ -77,6 +90,22 @@ def test_test_subjects_are_predicted_with_their_other_mask_and_that_is_logged(
     printed = capsys.readouterr().out
     assert "ensemble: up to date" in printed and "mask effect: up to date" in printed
     assert len(purposes(folder)) == 2
+
+
+def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
+    joined: dict[str, Job], outlined: Outlined
+) -> None:
+    known = known_to(outlined.slices)
+    job = joined["given"]
+    _, inputs = finished(job)
+    told = json.loads((job.folder.masks / "masks.json").read_text())["subjects"]
+    assert told.keys() == {*inputs.splits[0].test}
+    person = {s.id: s.person for s in inputs.cohort.subjects}
+    networks = {name: {*one["networks"]} for name, one in told.items()}
+    assert networks == {
+        name: {n for n, persons in known.items() if person[name] not in persons} for name in told
+    }
+    assert any(len(some) < len(known) for some in networks.values())
 
 
 def test_the_report_tells_what_predicted_masks_do(joined: dict[str, Job]) -> None:
@@ -119,11 +148,30 @@ def test_who_has_no_other_mask_is_left_out_with_the_reason(copied: Callable[[str
 def test_a_study_that_names_no_segmentation_any_more_keeps_no_table(
     copied: Callable[[str], Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = copied("given")
-    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
+    job = without_mask_source(copied("given"))
     ensemble(job, *finished(job), {})
     assert not (job.folder.ensembles / "mask_effect.csv").exists()
     capsys.readouterr()
     ensemble(job, *finished(job), {})
     assert "ensemble: up to date" in capsys.readouterr().out
     assert purposes(job.folder) == ["ensembles", "mask effect"]
+
+
+def test_a_changed_effect_is_made_again(copied: Callable[[str], Job]) -> None:
+    job = copied("given")
+    trials, inputs = finished(job)
+    path = job.folder.mask_effect_table
+    before = pd.read_csv(path)
+    before.assign(auc_predicted=0.99).to_csv(path, index=False)
+    ensemble(job, trials, inputs, {})
+    pd.testing.assert_frame_equal(pd.read_csv(path), before)
+
+
+def test_a_study_with_masks_of_another_kind_is_not_taken_for_the_folders(
+    copied: Callable[[str], Job],
+) -> None:
+    job = copied("predicted")
+    cohort = job.study.cohort.model_copy(update={"mask": "given"})
+    other = replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+    with pytest.raises(MgmtError, match=r"its cohort.mask or mask_source is not this study's"):
+        existing(other)

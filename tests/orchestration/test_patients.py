@@ -15,18 +15,22 @@ import SimpleITK
 
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.persons import Known
 from mgmt_ray.cohort.read import read
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig
 from mgmt_ray.orchestration.external import predict_external
+from mgmt_ray.orchestration.known_persons import why_known
 from mgmt_ray.orchestration.patient_table import PATIENT_COLUMNS
-from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, predict_patients
+from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, PATIENTS, predict_patients
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_stores
-from mgmt_ray.orchestration.stages import Job, existing
+from mgmt_ray.orchestration.stages import Job, existing, plan_study, prepare, select, train
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
+from tests.orchestration.test_mask_effect import without_mask_source
+from tests.orchestration.test_masks import known_to
 from tests.orchestration.test_slice_scans import silence
 
 if TYPE_CHECKING:
@@ -198,8 +202,109 @@ def sliced_copy(outlined: Outlined, tmp_path: Path) -> Job:
 def test_patients_without_masks_need_a_segmentation(
     joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
-    job = joined["given"]
-    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
+    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
+    job = without_mask_source(replace(joined["given"], folder=StudyFolder(tmp_path / "study")))
     with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
         predict_patients(job, patients(masks=False), tmp_path / "said.csv")
     assert not (tmp_path / "said.csv").exists()
+
+
+def with_crosswalk(job: Job, tmp_path: Path, *rows: str) -> Job:
+    path = tmp_path / "crosswalk.csv"
+    path.write_text("\n".join(["ours,hospital", *rows]))
+    cohort = job.study.cohort.model_copy(update={"crosswalk": path})
+    return replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+
+
+def lay_scan(scan: Path, folder: Path, *, change: int) -> None:
+    """A patient's folder with a scan, of which one voxel is changed by some number."""
+    image = SimpleITK.ReadImage(str(scan))
+    middle = [size // 2 for size in image.GetSize()]
+    image[middle] = image[middle] + change
+    folder.mkdir(parents=True)
+    SimpleITK.WriteImage(image, str(folder / "FLAIR.nii.gz"))
+
+
+def test_who_of_the_study_has_another_name_by_its_crosswalk_is_not_predicted(
+    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    known = read(joined["given"].study.cohort).subjects[0]
+    scans = patients(masks=True)
+    for change, name in enumerate(("HOSP-17", "HOSP-18"), start=1):
+        lay_scan(known.scans["FLAIR"], scans / name, change=change)
+        shutil.copy(known.required_mask, scans / name / "mask.nii.gz")
+    job = with_crosswalk(joined["given"], tmp_path, f"{known.id},HOSP-17")
+    predict_patients(job, scans, tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
+    assert said.loc["HOSP-17", "problem"].startswith(f"is {known.id} of the study's own cohort")
+    assert {*said.drop("HOSP-17")["problem"]} == {""}
+
+
+def test_nobody_is_predicted_where_copies_of_the_studys_scans_cannot_be_told(
+    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
+    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    absent, damaged = (s.id for s in existing(job)[0].cohort.subjects[:2])
+    (job.folder.inspections / f"{absent}.npz").unlink()
+    (job.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
+    told = f"nothing of {absent}, {damaged}, so copies of scans that trained cannot be told"
+    with pytest.raises(MgmtError, match=told):
+        predict_patients(job, patients(masks=True), tmp_path / "said.csv")
+    assert not (tmp_path / "said.csv").exists()
+
+
+@pytest.mark.parametrize("role", ["trained", "chosen"])
+def test_whom_a_model_knows_from_where_it_started_is_not_predicted(
+    role: str, joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
+    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    path = job.folder.trial(existing(job)[2][-1].id) / "trial.json"
+    facts = json.loads(path.read_text())
+    facts["persons"][role].append("P3")
+    path.write_text(json.dumps(facts))
+    predict_patients(job, patients(masks=True), tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
+    assert said.loc["P3", "problem"].startswith("is P3, on whom a model that ours started from")
+    assert {*said.drop("P3")["problem"]} == {""}
+
+
+@pytest.mark.parametrize("name", ["P1", "p1", "Z-1", "P2"])
+def test_an_id_or_a_persons_name_of_the_cohort_is_known(
+    name: str, joined: dict[str, Job], tmp_path: Path
+) -> None:
+    job = joined["given"]
+    subject = existing(job)[0].cohort.subjects[0]
+    cohort = Cohort((replace(subject, id="P1", person="Z-1"),))
+    folder = StudyFolder(tmp_path)
+    folder.inspections.mkdir(parents=True)
+    shutil.copy(job.folder.inspections / f"{subject.id}.npz", folder.inspections / "P1.npz")
+    why = why_known(folder, cohort, (), [Known(PATIENTS, name, name)], {})
+    assert [*why] == [(PATIENTS, name)] * (name != "P2")
+    assert all(told.startswith("is P1 of the study's own cohort") for told in why.values())
+
+
+def test_segmentations_that_know_a_patient_do_not_outline_that_patient(
+    outlined: Outlined, joined_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    known = known_to(outlined.slices)
+    by = {p: {n for n in known if p in known[n]} for p in set().union(*known.values())}
+    person = min(p for p, names in by.items() if len(names) < len(known))
+    job = joined_job(tmp_path / "without", mask="given", exclude=[f"{person}_11"])
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    train(job, trials, job.inputs(selected.cohort, splits))
+    subjects = {s.id: s for s in read(job.study.cohort).subjects}
+    scan = subjects[f"{person}_11"].scans["FLAIR"]
+    lay_scan(scan, tmp_path / "scans" / "copy", change=0)
+    lay_scan(scan, tmp_path / "scans" / "HOSP-17", change=1)
+    lay_scan(scan, tmp_path / "scans" / "stranger", change=2)
+    job = with_crosswalk(job, tmp_path, f"{person},HOSP-17")
+    predict_patients(job, tmp_path / "scans", tmp_path / "said.csv")
+    index = tmp_path / "said_files" / "masks" / "masks.json"
+    told = json.loads(index.read_text())["subjects"]
+    networks = {name: {*one["networks"]} for name, one in told.items()}
+    unaware = known.keys() - by[person]
+    assert networks == {"copy": unaware, "HOSP-17": unaware, "stranger": {*known}}

@@ -51,7 +51,9 @@ def test_an_external_cohort_has_its_own_flow_exclusions_and_problems(out: Path) 
     assert told.missing_groups.rows == (("Struct", "other grid", "1"),)
     assert told.problems.counts is not None
     assert told.problems.counts.rows == (("other grid", RULE, "1"),)
-    section = render_page("x", [Section("external", "External", {"cohorts": [told]})])
+    section = render_page(
+        "x", [Section("external", "External", {"cohorts": [told], "predicted_masks": False})]
+    )
     for words in ("Flow of subjects of elsewhere", "empty mask", "Problems found: 1", RULE):
         assert words in section
 

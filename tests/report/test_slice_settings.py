@@ -66,3 +66,32 @@ def test_how_slices_were_trained_follows_from_the_study(sliced_results: StudyRes
     assert "the same for 10 epochs" in facts["training"]
     assert "48 × 48 pixels of 2 × 2 voxels" in facts["preprocessing"]
     assert "by networks that did not train on the patient" in facts["model"]
+
+
+def test_nested_and_repeated_splits_are_not_the_papers(sliced_results: StudyResults) -> None:
+    config = dict(sliced_results.config) | {"split": {"outer_folds": 5, "repeats": 2}}
+    found = rows(replace(sliced_results, config=config))
+    assert found["split.outer_folds"] == ("5", "0")
+    assert found["split.repeats"] == ("2", "1")
+    plain = dict(sliced_results.config) | {"split": {"outer_folds": 0, "repeats": 1}}
+    assert not any("split" in key for key in rows(replace(sliced_results, config=plain)))
+
+
+def test_each_of_several_networks_says_how_it_was_trained(sliced_results: StudyResults) -> None:
+    first = SlicePipelineConfig(
+        kind="slices", segmentation={"learning_rate": 0.003}, classification={"balance": "weight"}
+    )
+    second = SlicePipelineConfig(
+        kind="slices", segmentation={"learning_rate": 0.007}, classification={"balance": "none"}
+    )
+    networks = {"one": first.model_dump(mode="json"), "two": second.model_dump(mode="json")}
+    facts = slice_facts(configured(sliced_results, **networks))
+    one, two = facts["training"].split("; two: ")
+    assert one.startswith("one: segmentation") and "learning rate 0.003" in one
+    assert two.startswith("segmentation") and "learning rate 0.007" in two
+    assert facts["imbalance"] == (
+        "one: the loss of slice classifiers is weighted by class; two: slices of both classes are "
+        "left as they are"
+    )
+    alone = slice_facts(configured(sliced_results, one=networks["one"]))
+    assert f"one: {alone['training']}" == one

@@ -54,3 +54,32 @@ def test_each_modality_has_every_table_and_shares_lie_between_0_and_1() -> None:
         shares += [spread.mean for spread in CHEN_DICE[modality].values()]
         shares += [s[0] for row in CHEN_CLASSIFICATION[modality].values() for s in astuple(row)]
         assert all(0.75 < share < 1 for share in shares)
+
+
+# of table 2, and the rows of table 4 (accuracy, recall, precision, F1) with the AUC of section 3.2
+PRINTED_DICE = {
+    "T1GD": ("0.832 ± 0.009", "0.831 ± 0.012", "0.828 ± 0.108"),
+    "FLAIR": ("0.893 ± 0.004", "0.892 ± 0.008", "0.897 ± 0.007"),
+}
+PRINTED_ROWS = {
+    ("T1GD", "train"): "0.894 ± 0.012 0.906 ± 0.007 0.886 ± 0.018 0.896 ± 0.010 | 0.973",
+    ("T1GD", "validation"): "0.839 ± 0.046 0.866 ± 0.044 0.823 ± 0.051 0.845 ± 0.045 | 0.942",
+    ("T1GD", "test"): "0.804 ± 0.011 0.818 ± 0.033 0.798 ± 0.014 0.808 ± 0.015 | 0.887",
+    ("FLAIR", "train"): "0.941 ± 0.056 0.943 ± 0.104 0.947 ± 0.026 0.945 ± 0.081 | 0.985",
+    ("FLAIR", "validation"): "0.885 ± 0.090 0.941 ± 0.105 0.857 ± 0.028 0.889 ± 0.101 | 0.968",
+    ("FLAIR", "test"): "0.827 ± 0.056 0.852 ± 0.080 0.821 ± 0.022 0.836 ± 0.072 | 0.905",
+}
+
+
+def test_tables_2_and_4_and_the_areas_are_as_printed() -> None:
+    phases = ("train", "validation", "test")
+    dice = {m: tuple(str(of[phase]) for phase in phases) for m, of in CHEN_DICE.items()}
+    assert dice == PRINTED_DICE
+    assert all({*of} == {*phases} for of in (*CHEN_DICE.values(), *CHEN_BEST_AUC.values()))
+    rows = {}
+    for modality, by_phase in CHEN_CLASSIFICATION.items():
+        for phase, row in by_phase.items():
+            cells = (row.accuracy, row.recall, row.precision, row.f1)
+            area = CHEN_BEST_AUC[modality][phase]
+            rows[modality, phase] = f"{' '.join(map(str, cells))} | {area:.3f}"
+    assert rows == PRINTED_ROWS

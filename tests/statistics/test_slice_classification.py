@@ -177,6 +177,15 @@ def test_many_rows_are_scored_in_blocks_without_a_difference(
         np.testing.assert_array_equal(whole[name], parts[name])
 
 
+def test_every_resample_has_as_many_patients_of_each_class_as_the_test_set() -> None:
+    patients = {f"S{i}": (int(i < 3), (0.5, 0.6)) for i in range(9)}
+    drawn = draw_patients(slices_of(patients), "test", seed=0)
+    methylated = drawn.patients.isin([name for name, (label, _) in patients.items() if label])
+    assert set(drawn.weights[:, methylated].sum(axis=1)) == {3}
+    assert set(drawn.weights[:, ~methylated].sum(axis=1)) == {6}
+    assert len(np.unique(drawn.weights, axis=0)) > 100
+
+
 GOOD = {"A": (1, (0.9, 0.8)), "B": (0, (0.1, 0.2))}
 BAD = {"A": (1, (0.1, 0.2)), "B": (0, (0.9, 0.8))}
 

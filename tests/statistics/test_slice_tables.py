@@ -59,6 +59,16 @@ def test_splits_and_seeds_are_told_apart_and_each_patient_counts_once(nested: Pa
     assert len(best) == 2 * 3 * 2
 
 
+def test_seconds_are_of_unseen_patients_alone(tmp_path: Path) -> None:
+    """In a study of one split, whose training patients are never tested."""
+    out = write_sliced_study(tmp_path / "out", ("FLAIR",), 40, SplitConfig(folds=2))
+    segmented = read_segmentations(out)
+    assert segmented is not None
+    tested = segmented[segmented["split"] == "test"]["subject"].nunique()
+    assert tested < segmented["subject"].nunique()
+    assert table(out, "slice_seconds")["num_patients"].tolist() == [tested]
+
+
 def test_phases_follow_one_another(nested: Path) -> None:
     overlap = table(nested, "slice_overlap")
     assert list(dict.fromkeys(overlap["phase"])) == ["train", "validation", "test"]

@@ -137,9 +137,11 @@ networks: {{random: {{kind: random}}}}
 
 def test_networks_of_slices_learn_from_given_masks(tmp_path: Path) -> None:
     text = MINIMAL.replace("kind: random", "kind: slices")
+    with pytest.raises(MgmtError, match="mask_source: is for networks of volumes"):
+        load_study(write(tmp_path, text + "mask_source: {study: s}\n"))
     text = text.replace("root: data", "root: data, mask: predicted")
     with pytest.raises(MgmtError, match="networks of kind slices learn from given masks"):
-        load_study(write(tmp_path, text + "mask_source: {study: s}\n"))
+        load_study(write(tmp_path, text))
 
 
 def test_the_folder_of_the_segmentations_is_relative_to_the_study(tmp_path: Path) -> None:

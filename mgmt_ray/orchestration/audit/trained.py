@@ -150,6 +150,8 @@ def check_test_subjects_change_nothing(audited: Audited) -> Check:
         f"{split.outer}, {len(tested)} test subjects replaced by noise with the opposite labels "
         "(covariates not exchanged, comparison models not fitted)"
     )
+    if any(subject.mask_kind == "predicted" for subject in audited.cohort.subjects):
+        said += "; predicted masks are taken as they are, whoever their networks learnt from"
     if not differ:
         return Check(name, "passed", expected, f"{said}: nothing differs")
     found = f"{said}: {name_some(differ)} differ"
