@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from mgmt_ray.orchestration.placement import Placement
 
 if TYPE_CHECKING:
-    from mgmt_ray.orchestration.stages import Job
+    from mgmt_ray.orchestration.context import Job
 
 STUDYS = "(default: checkpoint of the study)"
 IN_FOLDER = "(default: a database in the study's folder)"
@@ -59,7 +59,7 @@ def job_of(study_file: Path, files: Files, machine: Machine) -> Job:
     Raises:
         MgmtError: no such study file, or it is faulty.
     """
-    from mgmt_ray.orchestration.stages import Job
+    from mgmt_ray.orchestration.context import Job
     from mgmt_ray.study.config import load_study
     from mgmt_ray.study.folder import StudyFolder
 

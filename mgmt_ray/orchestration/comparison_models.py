@@ -17,12 +17,13 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.comparisons import COVARIATES, Comparisons, every_fold
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.spread import spread
-from mgmt_ray.orchestration.unseen import Unseen
-from mgmt_ray.radiomics.forest import ForestConfig, grow_forest
+from mgmt_ray.radiomics.forest import grow_forest
 from mgmt_ray.radiomics.logistic import fit_logistic
-from mgmt_ray.radiomics.model import Comparison, Model, Prevalence
+from mgmt_ray.radiomics.model import Model, Prevalence
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.split import Split, label_by_training
+from mgmt_ray.study.baseline_config import Comparison, ForestConfig
+from mgmt_ray.study.held_out_set import Unseen
 
 MODEL_COLUMNS = (
     "comparison",

@@ -13,10 +13,8 @@ from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.orchestration.measure import Measured, Wanted, measure_tumours
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import stage
-from mgmt_ray.radiomics.features import FEATURE_SCANS
-from mgmt_ray.radiomics.forest import ForestConfig
-from mgmt_ray.radiomics.model import Comparison
 from mgmt_ray.splits.split import Split, label_by_training
+from mgmt_ray.study.baseline_config import FEATURE_SCANS, Comparison, ForestConfig
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.synthetic import SyntheticConfig
 from mgmt_ray.orchestration.connect import connected
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.stages import Job, bring_up_to_date
+from mgmt_ray.orchestration.stages import bring_up_to_date
 from mgmt_ray.orchestration.synthesis import synthesize_with_weights
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder

@@ -17,6 +17,7 @@ from mgmt_ray.orchestration.comparison_models import (
     predict_validation,
 )
 from mgmt_ray.orchestration.comparisons import NO_COMPARISONS, Comparisons
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.evaluated import (
     Source,
     forget_evaluation,
@@ -28,13 +29,14 @@ from mgmt_ray.orchestration.evaluated import (
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prediction import predict_members
 from mgmt_ray.orchestration.slice_prediction import say_unannotated
-from mgmt_ray.orchestration.trial import TrialInputs, trial_files
-from mgmt_ray.orchestration.unseen import Unseen, write_policies, write_slices
+from mgmt_ray.orchestration.trial import trial_files
+from mgmt_ray.orchestration.unseen import write_policies, write_slices
 from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
 from mgmt_ray.statistics.tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.config import EvaluationConfig
 

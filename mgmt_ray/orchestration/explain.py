@@ -12,19 +12,19 @@ import torch
 from mgmt_ray.base import MgmtError
 from mgmt_ray.figures.overlay import Evidence, Explained, overlay_figure
 from mgmt_ray.figures.save import delete_other_figures, save_figure
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.ensemble import Members, find_members, refuse_changed_weights
 from mgmt_ray.orchestration.evaluated import log_opening
 from mgmt_ray.orchestration.evidence import Method, evidence_volume
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prediction import on_members, read_member, read_unseen
 from mgmt_ray.orchestration.progress import Step
-from mgmt_ray.orchestration.trial import TrialInputs
-from mgmt_ray.orchestration.unseen import Unseen
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.selection.predictions import name_some, read_predictions, read_table
 from mgmt_ray.splits.split import label_by_training
 from mgmt_ray.study.folder import EXPLAIN
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.metrics import THRESHOLD
 

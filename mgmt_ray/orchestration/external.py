@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
 from mgmt_ray.orchestration.evaluated import (
     Source,
@@ -18,8 +19,8 @@ from mgmt_ray.orchestration.evaluated import (
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prediction import predict_members
 from mgmt_ray.orchestration.slice_prediction import say_unannotated
-from mgmt_ray.orchestration.trial import TrialInputs, covariates_checksum
-from mgmt_ray.orchestration.unseen import Unseen, write_slices
+from mgmt_ray.orchestration.trial import covariates_checksum
+from mgmt_ray.orchestration.unseen import write_slices
 from mgmt_ray.orchestration.voxel_size import scans_unlike_trained
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.preprocess.slice_store import SliceStore
@@ -28,6 +29,7 @@ from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import name_some, write_table
 from mgmt_ray.statistics.tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.config import EvaluationConfig
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mgmt_ray.base import fingerprint, write_csv
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.ensemble import Members, find_members, refuse_changed_weights
 from mgmt_ray.orchestration.evaluated import (
     Source,
@@ -23,8 +24,6 @@ from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prediction import predict_members
 from mgmt_ray.orchestration.prepare import prepare_volumes
 from mgmt_ray.orchestration.progress import Step, say, stage
-from mgmt_ray.orchestration.trial import TrialInputs
-from mgmt_ray.orchestration.unseen import Unseen
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import read_predictions, write_table
@@ -33,6 +32,7 @@ from mgmt_ray.statistics.mask_effect import mask_effect_table
 from mgmt_ray.statistics.tables import TABLES_VERSION
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import MASK_EFFECT, StudyFolder
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 
 SUBJECTS = "subjects.csv"

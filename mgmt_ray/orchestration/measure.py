@@ -21,13 +21,8 @@ from mgmt_ray.orchestration.progress import Step
 from mgmt_ray.orchestration.spread import spread
 from mgmt_ray.preprocess.index import source_of
 from mgmt_ray.preprocess.spatial import Window, bounding_box, crop, resample
-from mgmt_ray.radiomics.features import (
-    FEATURE_SCANS,
-    FEATURES,
-    empty_regions,
-    measure_features,
-    measure_volumes,
-)
+from mgmt_ray.radiomics.features import FEATURES, empty_regions, measure_features, measure_volumes
+from mgmt_ray.study.baseline_config import FEATURE_SCANS
 
 METHOD = 1
 """Raised whenever the same files would give other numbers, so that old ones are not kept."""

@@ -12,6 +12,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.found import find_subjects
 from mgmt_ray.orchestration.inspect import inspect_cohort
 from mgmt_ray.orchestration.mask_source import find_segmentations
@@ -24,7 +25,6 @@ from mgmt_ray.orchestration.outline import mask_path
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import stage
 from mgmt_ray.orchestration.spread import spread
-from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.preprocess.spatial import resample
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.mask_source import MaskSource

@@ -11,6 +11,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.patients import read_patients
 from mgmt_ray.cohort.persons import Crosswalk, Known, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
 from mgmt_ray.orchestration.external import tasks_of
 from mgmt_ray.orchestration.inspect import inspect_cohort
@@ -23,12 +24,12 @@ from mgmt_ray.orchestration.prediction import predict_members
 from mgmt_ray.orchestration.prepare import UnusableFiles, prepare_stores
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.slice_prediction import say_unannotated
-from mgmt_ray.orchestration.stages import Job, existing
-from mgmt_ray.orchestration.unseen import Unseen
+from mgmt_ray.orchestration.stages import existing
 from mgmt_ray.orchestration.voxel_size import scans_unlike_trained
 from mgmt_ray.preprocess.inspection import Inspection, read_inspection
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 
 PATIENTS = "new patients"

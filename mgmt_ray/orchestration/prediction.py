@@ -14,13 +14,14 @@ from mgmt_ray.base import stream_seed
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import Network, NetworkConfig, build
 from mgmt_ray.orchestration.connect import fetch
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.slice_prediction import predict_slices
-from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.orchestration.trial_sets import load_volumes
-from mgmt_ray.orchestration.unseen import MemberPredictions, Unseen, joined
+from mgmt_ray.orchestration.unseen import MemberPredictions, joined
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.config import EvaluationConfig

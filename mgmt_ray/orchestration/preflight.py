@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.build import build_any
-from mgmt_ray.orchestration.trial import TrialInputs, checkpoint_checksum
+from mgmt_ray.orchestration.context import TrialInputs
+from mgmt_ray.orchestration.trial import checkpoint_checksum
 from mgmt_ray.orchestration.warm_start import find_start, refuse_unfit_start
 from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.trial import Trial

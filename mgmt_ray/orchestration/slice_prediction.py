@@ -5,16 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from mgmt_ray.nets.slice_classifier import SliceClassifier
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.progress import say
 from mgmt_ray.orchestration.segment import load_segmenter
 from mgmt_ray.orchestration.segmentation_table import measured_scans
 from mgmt_ray.orchestration.slice_data import open_slices, slices_to_classify
 from mgmt_ray.orchestration.slice_trial import by_patient, classified_slices
-from mgmt_ray.orchestration.trial import TrialInputs
-from mgmt_ray.orchestration.unseen import MemberPredictions, Unseen
+from mgmt_ray.orchestration.unseen import MemberPredictions
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.classification_task import classify

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,16 +12,16 @@ from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.orchestration.cohorts import Selected, select_cohorts, show_cohorts
 from mgmt_ray.orchestration.comparisons import gather_comparisons, refuse_unfit_comparisons
+from mgmt_ray.orchestration.context import Job, TrialInputs
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
 from mgmt_ray.orchestration.mask_effect import measure_mask_effect
-from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.preflight import refuse_unfit_networks
 from mgmt_ray.orchestration.prepare import prepare_stores
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.provenance import provenance
 from mgmt_ray.orchestration.show import show_diverged, show_results
-from mgmt_ray.orchestration.trial import TrialInputs, trial_files
+from mgmt_ray.orchestration.trial import trial_files
 from mgmt_ray.orchestration.trials import run_trials, watched
 from mgmt_ray.orchestration.warm_start import refuse_start_on_external
 from mgmt_ray.report.cohort import write_cohort_figures
@@ -30,25 +29,9 @@ from mgmt_ray.report.html import write_report
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, write_splits
 from mgmt_ray.study.config import StudyConfig, load_study, write_study
-from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking import Tracker, local_store
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A study, where its files are, and where its work runs."""
-
-    study: StudyConfig
-    folder: StudyFolder
-    placement: Placement
-    tracking_uri: str | None = None
-
-    def inputs(self, cohort: Cohort, splits: tuple[Split, ...]) -> TrialInputs:
-        """What every trial reads."""
-        root = StudyFolder(self.folder.root.absolute())
-        return TrialInputs(root, cohort, splits, self.study.checkpoint)
 
 
 def select(job: Job) -> Selected:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_any
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.record import TrialRecord, resume, save
 from mgmt_ray.orchestration.trial_folder import (
@@ -29,7 +29,6 @@ from mgmt_ray.orchestration.trial_sets import TrialSets, load_sets
 from mgmt_ray.orchestration.warm_start import Start, find_start, persons_seen, refuse_unfit_start
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore
-from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
@@ -37,28 +36,6 @@ from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.loop import Diverged, TrainingState, fit
 from mgmt_ray.training.memory import memory_shortage_told
-
-STATE_SECONDS = 60.0
-"""How often a training's state is saved, so that a killed worker loses no more than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrialInputs:
-    """What every trial of a study reads besides its own description.
-
-    Attributes:
-        folder: the study's.
-        cohort: its subjects.
-        splits: all of them; a trial uses its own.
-        checkpoint: MedicalNet's weights.
-        state_seconds: least time between two saved states.
-    """
-
-    folder: StudyFolder
-    cohort: Cohort
-    splits: tuple[Split, ...]
-    checkpoint: Path | None
-    state_seconds: float = STATE_SECONDS
 
 
 def run_trial(

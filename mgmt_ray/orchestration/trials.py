@@ -15,9 +15,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.placement import Placement, launches, slots
 from mgmt_ray.orchestration.progress import Step
-from mgmt_ray.orchestration.trial import TrialInputs, run_trial
+from mgmt_ray.orchestration.trial import run_trial
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.distributed import World

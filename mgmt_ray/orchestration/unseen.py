@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mgmt_ray.base import write_aside
-from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.orchestration.segmentation_table import SegmentationExample, average_examples
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
 
 EXAMPLES = "segmentation_examples.npz"
 """In the folder of ensembles."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """Subjects that a member did not train or validate on.
-
-    Attributes:
-        split: what they are to the study.
-        folder: of the study, or of an external cohort, with their volumes and slices.
-        label: by subject; these are predicted, in this order.
-        cohort: whose subjects they are.
-    """
-
-    split: Literal["test", "external"]
-    folder: StudyFolder
-    label: Mapping[str, int]
-    cohort: Cohort
 
 
 @dataclass(frozen=True, slots=True, eq=False)

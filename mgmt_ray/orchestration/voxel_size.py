@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mgmt_ray.orchestration.unseen import Unseen
 from mgmt_ray.preprocess.slice_frame import Frame
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
 
 SMALLER, LARGER = 0.8, 1.25

@@ -20,17 +20,7 @@ from mgmt_ray.radiomics.texture import (
     grey_levels,
     ngtdm_busyness,
 )
-
-NECROSIS, EDEMA, ENHANCING = 1, 2, 4
-"""Labels of a tumour mask, as in BraTS up to 2021 and UPENN-GBM."""
-
-REGIONS: dict[str, tuple[int, ...]] = {
-    "necrosis": (NECROSIS,),
-    "edema": (EDEMA,),
-    "enhancing": (ENHANCING,),
-    "core": (NECROSIS, ENHANCING),
-}
-"""Labels by region."""
+from mgmt_ray.study.baseline_config import REGIONS
 
 EMPTY_VALUE = 0.0
 """What a feature of an empty region is: the energy of nothing. The region is flagged."""
@@ -46,7 +36,7 @@ class Feature:
     Attributes:
         name: the column of a table.
         modality: of the scan.
-        region: one of :data:`REGIONS`.
+        region: one of ``REGIONS``.
         measure: of what the region holds.
         of_levels: whether that are grey levels in space, or else values in any order.
     """
@@ -87,15 +77,12 @@ FEATURES: tuple[Feature, ...] = (
     Feature("ngtdm_busyness_T2_core", "T2", "core", ngtdm_busyness),
 )
 
-FEATURE_SCANS: tuple[str, ...] = tuple(dict.fromkeys(f.modality for f in FEATURES))
-"""Modalities that a subject must have."""
-
 
 def measure_features(scans: Mapping[str, Image], mask: Image) -> dict[str, float]:
     """All six features of a subject.
 
     Args:
-        scans: by modality, each of :data:`FEATURE_SCANS`, on the mask's grid.
+        scans: by modality, each of ``FEATURE_SCANS``, on the mask's grid.
         mask: tumour labels.
 
     Returns:
@@ -105,7 +92,7 @@ def measure_features(scans: Mapping[str, Image], mask: Image) -> dict[str, float
 
 
 def empty_regions(mask: Image) -> tuple[str, ...]:
-    """Regions of a mask without any voxel, in the order of :data:`REGIONS`."""
+    """Regions of a mask without any voxel, in the order of ``REGIONS``."""
     return tuple(name for name, labels in REGIONS.items() if not np.isin(mask, labels).any())
 
 

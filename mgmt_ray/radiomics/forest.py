@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field
 
-from mgmt_ray.base import Config
 from mgmt_ray.radiomics.model import Probabilities, Table
+from mgmt_ray.study.baseline_config import ForestConfig
 
 if TYPE_CHECKING:  # reading a study does not load scikit-learn
     from sklearn.ensemble import RandomForestClassifier
 
 LARGEST_SEED = 2**32
 """scikit-learn takes seeds below it."""
-
-
-class ForestConfig(Config):
-    """How the forest is grown; the defaults are those of Schmitz et al. 2024."""
-
-    trees: int = Field(10_000, ge=1, description="their number")
-    depth: int = Field(5, ge=1, description="most splits between root and leaf")
-    min_leaf: int = Field(10, ge=1, description="least training subjects in a leaf")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

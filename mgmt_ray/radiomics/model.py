@@ -1,17 +1,14 @@
-"""What a fitted comparison model is, and the names of those that a study can ask for."""
+"""What a fitted baseline model is, and the simplest one: the prevalence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
 
 from mgmt_ray.base import fingerprint
-
-Comparison: TypeAlias = Literal["radiomics_forest", "age_sex", "tumour_volume", "prevalence"]
-"""Names of the comparison models."""
 
 Table: TypeAlias = Float64[np.ndarray, "subject column"]
 Probabilities: TypeAlias = Float64[np.ndarray, " subject"]

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from mgmt_ray.radiomics import model
 from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.selection.predictions import refuse_two_labels
 from mgmt_ray.statistics.compare import Comparison, compare_networks, same_subjects
@@ -22,8 +21,9 @@ from mgmt_ray.statistics.differences import (
 )
 from mgmt_ray.statistics.holm import holm
 from mgmt_ray.statistics.intervals import column_names, interval_columns
+from mgmt_ray.study import baseline_config
 
-COMPARISON_MODELS: tuple[str, ...] = get_args(model.Comparison)
+COMPARISON_MODELS: tuple[str, ...] = get_args(baseline_config.Comparison)
 """Names, as networks and as ensembles, of the simple models that networks must beat."""
 
 COMPARISON_COLUMNS: tuple[str, ...] = (

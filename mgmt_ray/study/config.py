@@ -15,10 +15,8 @@ from mgmt_ray.nets.segmentation2d import SMALLEST_FACTOR
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
-from mgmt_ray.radiomics.features import FEATURE_SCANS, REGIONS
-from mgmt_ray.radiomics.forest import ForestConfig
-from mgmt_ray.radiomics.model import Comparison
 from mgmt_ray.splits.draw import SplitConfig
+from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS, Comparison, ForestConfig
 from mgmt_ray.study.mask_source import MaskSource
 from mgmt_ray.study.pipeline import SlicePipelineConfig
 from mgmt_ray.training.config import EvaluationConfig, TrainingConfig

@@ -9,8 +9,9 @@ import yaml
 
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.orchestration.connect import connected
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.stages import Job, ensemble, plan_study, prepare, select, train
+from mgmt_ray.orchestration.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.orchestration.synthesis import synthesize_with_weights
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from mgmt_ray.cohort.synthetic import SyntheticConfig
+from mgmt_ray.orchestration.context import Job, TrialInputs
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.stages import Job, bring_up_to_date, plan_study, select
+from mgmt_ray.orchestration.stages import bring_up_to_date, plan_study, select
 from mgmt_ray.orchestration.synthesis import synthesize_with_weights
-from mgmt_ray.orchestration.trial import TrialInputs
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial

@@ -26,8 +26,9 @@ from mgmt_ray.orchestration.audit.sub_study import run_sub_study
 from mgmt_ray.orchestration.audit.trained import FITTED, differing
 from mgmt_ray.orchestration.audit.training_data import share_store
 from mgmt_ray.orchestration.audit.twins import check_twins
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.stages import Job, ensemble, plan_study, prepare, select, train
+from mgmt_ray.orchestration.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import EXPLAIN, StudyFolder

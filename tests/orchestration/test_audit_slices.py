@@ -15,10 +15,11 @@ from mgmt_ray.cohort.synthetic import SyntheticConfig
 from mgmt_ray.orchestration.audit.audited import Audited, open_audited
 from mgmt_ray.orchestration.audit.run import audit
 from mgmt_ray.orchestration.audit.training_data import plant_signal, replace_by_noise, share_store
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.explain import explain_subjects
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.show import show_plan
-from mgmt_ray.orchestration.stages import Job, draw_cohort, plan_study, prepare, select
+from mgmt_ray.orchestration.stages import draw_cohort, plan_study, prepare, select
 from mgmt_ray.orchestration.synthesis import synthesize_with_weights
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.study.config import load_study, write_study

@@ -19,11 +19,12 @@ from mgmt_ray.orchestration.comparisons import (
     gather_comparisons,
     refuse_unfit_comparisons,
 )
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.stages import Job, ensemble, plan_study, prepare, select, train
-from mgmt_ray.radiomics.features import FEATURE_SCANS
+from mgmt_ray.orchestration.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.splits.split import Split, read_splits
+from mgmt_ray.study.baseline_config import FEATURE_SCANS
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
 

@@ -13,6 +13,7 @@ import torch
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cli import main
+from mgmt_ray.orchestration.context import Job, TrialInputs
 from mgmt_ray.orchestration.ensemble import find_members, run_ensemble
 from mgmt_ray.orchestration.evidence import evidence_volume
 from mgmt_ray.orchestration.explain import (
@@ -21,8 +22,7 @@ from mgmt_ray.orchestration.explain import (
     explain_subjects,
 )
 from mgmt_ray.orchestration.prediction import read_member
-from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
-from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.stages import plan_study, prepare, select
 from mgmt_ray.orchestration.trial_sets import load_volumes
 from mgmt_ray.orchestration.trials import run_trials
 from mgmt_ray.study.trial import Trial

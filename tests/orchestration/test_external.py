@@ -11,11 +11,11 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.read import read
+from mgmt_ray.orchestration.context import Job, TrialInputs
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
 from mgmt_ray.orchestration.prepare import prepare_volumes
-from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
-from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.stages import plan_study, prepare, select
 from mgmt_ray.orchestration.trials import run_trials
 from mgmt_ray.study.trial import Trial
 

@@ -17,8 +17,8 @@ from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.scan_files import write_mask
-from mgmt_ray.orchestration.stages import Job, ensemble, existing, report
-from mgmt_ray.orchestration.trial import TrialInputs
+from mgmt_ray.orchestration.context import Job, TrialInputs
+from mgmt_ray.orchestration.stages import ensemble, existing, report
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from tests.orchestration.test_masks import known_to

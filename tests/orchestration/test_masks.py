@@ -21,6 +21,7 @@ from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.table import TableConfig
 from mgmt_ray.cohort.table_copy import write_table_copy
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.found import find_subjects
 from mgmt_ray.orchestration.known_persons import who_may_outline
 from mgmt_ray.orchestration.mask_source import Segmentations, find_segmentations
@@ -29,7 +30,7 @@ from mgmt_ray.orchestration.outline import Outlined as Mask
 from mgmt_ray.orchestration.outline import ToOutline, outline
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.segment import load_segmenter, segment_scan
-from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
+from mgmt_ray.orchestration.stages import plan_study, prepare, select
 from mgmt_ray.preprocess.slices import SliceSource, cut_slices
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.study.folder import StudyFolder

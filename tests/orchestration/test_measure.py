@@ -17,7 +17,8 @@ from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.orchestration.measure import COLUMNS, FEATURE_NAMES, Wanted, measure_tumours
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.radiomics.features import EMPTY_VALUE, FEATURE_SCANS, measure_features
+from mgmt_ray.radiomics.features import EMPTY_VALUE, measure_features
+from mgmt_ray.study.baseline_config import FEATURE_SCANS
 
 HERE = Placement(launcher="in-process")
 ALL = Wanted(features=True, resample=False)

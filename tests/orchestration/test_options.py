@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.prediction import predict_members
-from mgmt_ray.orchestration.stages import Job, bring_up_to_date, plan_study, prepare, select, train
+from mgmt_ray.orchestration.stages import bring_up_to_date, plan_study, prepare, select, train
 from mgmt_ray.orchestration.trial import run_trial
-from mgmt_ray.orchestration.unseen import Unseen
 from mgmt_ray.splits.split import read_splits
+from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.training.config import EvaluationConfig
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}

@@ -20,13 +20,14 @@ from mgmt_ray.cohort.read import read
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.external import predict_external
 from mgmt_ray.orchestration.known_persons import why_known
 from mgmt_ray.orchestration.patient_table import PATIENT_COLUMNS
 from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, PATIENTS, predict_patients
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_stores
-from mgmt_ray.orchestration.stages import Job, existing, plan_study, prepare, select, train
+from mgmt_ray.orchestration.stages import existing, plan_study, prepare, select, train
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
 from tests.orchestration.test_mask_effect import without_mask_source

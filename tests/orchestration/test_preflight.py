@@ -8,7 +8,8 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.medicalnet import write_medicalnet
 from mgmt_ray.nets.resnet3d import ResNet3d
-from mgmt_ray.orchestration.stages import Job, bring_up_to_date
+from mgmt_ray.orchestration.context import Job
+from mgmt_ray.orchestration.stages import bring_up_to_date
 
 SMALL = {"depth": 10, "width": 4}
 

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.external import predict_external
 from mgmt_ray.orchestration.prepare import prepare_slices
 from mgmt_ray.orchestration.segment import load_segmenter, see_tumour, segment_scan
-from mgmt_ray.orchestration.stages import Job, ensemble
+from mgmt_ray.orchestration.stages import ensemble
 from mgmt_ray.preprocess.slice_choice import rows_through_prediction, rows_through_tumour
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.statistics.slice_overlap import SEGMENTATION_COLUMNS

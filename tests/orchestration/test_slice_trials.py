@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.stages import (
-    Job,
     bring_up_to_date,
     ensemble,
     plan_study,

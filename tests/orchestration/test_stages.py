@@ -16,8 +16,8 @@ from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.table_copy import write_table_copy
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.stages import (
-    Job,
     bring_up_to_date,
     ensemble,
     existing,

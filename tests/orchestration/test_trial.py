@@ -12,8 +12,9 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
-from mgmt_ray.orchestration.trial import TrialInputs, run_trial
+from mgmt_ray.orchestration.context import Job, TrialInputs
+from mgmt_ray.orchestration.stages import plan_study, prepare, select
+from mgmt_ray.orchestration.trial import run_trial
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from mgmt_ray.base import MgmtError, file_checksum, write_json
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.orchestration.stages import Job, plan_study, prepare, select
-from mgmt_ray.orchestration.trial import TrialInputs, run_trial, trial_files
+from mgmt_ray.orchestration.context import Job, TrialInputs
+from mgmt_ray.orchestration.stages import plan_study, prepare, select
+from mgmt_ray.orchestration.trial import run_trial, trial_files
 from mgmt_ray.orchestration.warm_start import find_start, refuse_start_on_external
 from mgmt_ray.study.trial import Trial
 

@@ -9,7 +9,6 @@ from scipy import ndimage, stats
 from mgmt_ray.radiomics.features import (
     EMPTY_VALUE,
     FEATURES,
-    REGIONS,
     empty_regions,
     energy,
     measure_features,
@@ -26,6 +25,7 @@ from mgmt_ray.radiomics.texture import (
     ngtdm_busyness,
     zone_levels,
 )
+from mgmt_ray.study.baseline_config import REGIONS
 from tests.reference.six_features import VALUES, checksum, reference_volumes
 
 LIBRARY = json.loads(VALUES.read_text(encoding="utf-8"))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mgmt_ray.radiomics.forest import Forest, ForestConfig, grow_forest
+from mgmt_ray.radiomics.forest import Forest, grow_forest
 from mgmt_ray.radiomics.model import Prevalence
+from mgmt_ray.study.baseline_config import ForestConfig
 
 SMALL = ForestConfig(trees=40)
 

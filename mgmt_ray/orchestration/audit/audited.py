@@ -13,7 +13,7 @@ import numpy as np
 from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.nets.build import NetworkConfig, build
-from mgmt_ray.orchestration.stages import Job
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.store import VolumeStore

@@ -19,8 +19,8 @@ from mgmt_ray.orchestration.audit.trained import (
     check_test_subjects_change_nothing,
 )
 from mgmt_ray.orchestration.audit.twins import check_twins
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.progress import say
-from mgmt_ray.orchestration.stages import Job
 
 OF_FILES: tuple[Callable[[Audited], Check], ...] = (
     check_openings,

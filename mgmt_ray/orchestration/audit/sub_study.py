@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.orchestration.audit.audited import Audited
+from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.progress import say
-from mgmt_ray.orchestration.stages import Job, ensemble, train
+from mgmt_ray.orchestration.stages import ensemble, train
 from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
