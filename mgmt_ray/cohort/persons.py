@@ -71,12 +71,16 @@ def public_name(text: str) -> str:
     return ""
 
 
-def read_crosswalk(path: Path) -> Crosswalk:
+def read_crosswalk(path: Path | None) -> Crosswalk:
     """Read a CSV of ids (parted by commas, semicolons or tabs); it needs no names of columns.
+
+    No file has no rows.
 
     Raises:
         MgmtError: it cannot be read, or is no table.
     """
+    if path is None:
+        return ()
     try:
         text = path.read_text(encoding="utf-8-sig")
         delimiter = max(",;\t", key=text.count)

@@ -13,6 +13,7 @@ from mgmt_ray.cohort.persons import Key, find_persons, matches
 from mgmt_ray.cohort.read import CohortConfig
 from mgmt_ray.cohort.select import leave_out_persons, write_findings
 from mgmt_ray.orchestration.found import Found, find_subjects, same_voxels
+from mgmt_ray.orchestration.mask_source import find_segmentations
 from mgmt_ray.orchestration.masks import predict_masks
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import say
@@ -79,15 +80,17 @@ def _refuse_own_folder(study: StudyConfig, folder: StudyFolder) -> None:
 
 def _find(study: StudyConfig, folder: StudyFolder, placement: Placement) -> list[Found]:
     """The study's own data set and the external ones, with the masks that had to be predicted."""
+    # networks of kind slices need no masks: their own segmentations find the tumour
+    source = study.mask_source if study.takes_volumes else None
+    segmentations = find_segmentations(source, study.modalities) if source else None
     configs = {name: _fitted(name, config, study) for name, config in study.external.items()}
     found = [
         find_subjects(name, config, study, folder.external(name) if name else folder, placement)
         for name, config in ({"": study.cohort} | configs).items()
     ]
     _refuse_uncovered(found, folder)
-    # networks of kind slices need none: their own segmentations find the tumour
-    if study.takes_volumes and study.mask_source is not None:
-        found = predict_masks(found, study, study.mask_source, placement)
+    if segmentations:
+        found = predict_masks(found, study, segmentations, placement)
         _refuse_uncovered(found, folder)
     for one in found:
         covered = len(one.selection.findings) - len(one.selection.uncovered)

@@ -98,7 +98,7 @@ def find_subjects(
             labels, slices = config.mask_labels, study.slices if study.takes_slices else None
             seen |= inspect_cohort(subjects, recipe, labels, kept, placement, counted, slices)
     refuse_window(seen, study)
-    crosswalk = read_crosswalk(config.crosswalk) if config.crosswalk else ()
+    crosswalk = read_crosswalk(config.crosswalk)
     selection = _select(name, config, reading, seen, crosswalk)
     return Found(name, config, folder, reading, seen, crosswalk, selection)
 

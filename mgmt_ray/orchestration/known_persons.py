@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mgmt_ray.base import MgmtError
@@ -32,7 +33,7 @@ def why_known(
     """Why a finished study's models may know some of the people, by cohort and subject.
 
     They may know the whole cohort, and whom a model that one started from was trained or chosen on.
-    Who is the same person is as of :func:`who_may_outline`, but that of the latter persons names
+    Who is the same person is as of :func:`who_knows`, but that of the latter persons names
     alone are known, not scans.
 
     Args:
@@ -49,7 +50,7 @@ def why_known(
     told = (folder.read_trial(trial.id)["persons"] for trial in members)
     seen = {name for persons in told for role in ("trained", "chosen") for name in persons[role]}
     here = _people(HERE, cohort, seen)
-    pairs = [pair[:2] for pair in by_voxels({**images, **_images(HERE, cohort, folder)})]
+    pairs = [pair[:2] for pair in by_voxels({**images, **kept_images(HERE, cohort, folder)})]
     person = find_persons([*people, *here], crosswalk, [*pairs, *same_names(people, here)])
     before = "is {}, on whom a model that ours started from was trained or chosen"
     own = "is {} of the study's own cohort, whom its models may know"
@@ -60,13 +61,26 @@ def why_known(
     return {one.key: why[person[one.key]] for one in people if person[one.key] in why}
 
 
-def who_may_outline(
+@dataclass(frozen=True, slots=True)
+class Knowing:
+    """What a study's segmentations know of a person, by their ids.
+
+    Attributes:
+        may_outline: those that know nothing.
+        trained: those that learnt from a scan.
+    """
+
+    may_outline: tuple[str, ...]
+    trained: tuple[str, ...]
+
+
+def who_knows(
     segmentations: Segmentations,
     people: Sequence[Known],
     images: Mapping[Key, Mapping[str, str]],
     crosswalk: Crosswalk = (),
-) -> dict[Key, tuple[str, ...]]:
-    """The segmentations that know nothing of a person, by cohort and subject.
+) -> dict[Key, Knowing]:
+    """Which segmentations know each person, by cohort and subject.
 
     Known are the persons that a segmentation trained on, and those by whose given masks its epoch
     was chosen: of each fold that a person does not validate, cross-fitted networks leave one. The
@@ -82,42 +96,23 @@ def who_may_outline(
     Raises:
         MgmtError: what the other study saw of its scans is lost.
     """
-    seen = {name: _seen(facts) for name, facts in segmentations.facts.items()}
-    knowing = _who_knows(seen, segmentations, people, images, crosswalk)
-    return {key: tuple(n for n in seen if n not in some) for key, some in knowing.items()}
-
-
-def who_trained(
-    segmentations: Segmentations,
-    people: Sequence[Known],
-    images: Mapping[Key, Mapping[str, str]],
-    crosswalk: Crosswalk = (),
-) -> dict[Key, tuple[str, ...]]:
-    """The segmentations that trained on each person; arguments as of :func:`who_may_outline`."""
-    trained = {name: _trained(facts) for name, facts in segmentations.facts.items()}
-    return _who_knows(trained, segmentations, people, images, crosswalk)
-
-
-def _who_knows(
-    names: Mapping[str, set[str]],
-    segmentations: Segmentations,
-    people: Sequence[Known],
-    images: Mapping[Key, Mapping[str, str]],
-    crosswalk: Crosswalk,
-) -> dict[Key, tuple[str, ...]]:
-    """The segmentations that know each person, if they know the persons and ids given by each."""
-    cohort = segmentations.cohort
-    there = _people(THERE, cohort, {n for f in segmentations.facts.values() for n in _seen(f)})
-    there_images = _images(THERE, cohort, segmentations.folder)
+    cohort, facts = segmentations.cohort, segmentations.facts
+    there = _people(THERE, cohort, {n for told in facts.values() for n in _seen(told)})
+    there_images = kept_images(THERE, cohort, segmentations.folder)
     rows = [*segmentations.crosswalk, *crosswalk]
     pairs = [pair[:2] for pair in by_voxels({**images, **there_images})]
     person = find_persons([*people, *there], rows, [*pairs, *same_names(people, there)])
-    known_to = {
-        network: {person[one.key] for one in there if {one.id, one.person} & own}
-        for network, own in names.items()
-    }
+
+    def persons(names: set[str]) -> set[str]:
+        return {person[one.key] for one in there if {one.id, one.person} & names}
+
+    seen = {network: persons(_seen(told)) for network, told in facts.items()}
+    trained = {network: persons(_trained(told)) for network, told in facts.items()}
     return {
-        one.key: tuple(n for n, persons in known_to.items() if person[one.key] in persons)
+        one.key: Knowing(
+            tuple(n for n, some in seen.items() if person[one.key] not in some),
+            tuple(n for n, some in trained.items() if person[one.key] in some),
+        )
         for one in people
     }
 
@@ -139,8 +134,17 @@ def _seen(facts: Mapping[str, Any]) -> set[str]:
     return {*_trained(facts), *facts["persons"]["chosen"]}
 
 
-def _images(place: str, cohort: Cohort, folder: StudyFolder) -> dict[Key, Mapping[str, str]]:
-    """Hashes of a study's scans, by subject and modality."""
+def kept_images(place: str, cohort: Cohort, folder: StudyFolder) -> dict[Key, Mapping[str, str]]:
+    """Hashes of a study's scans as it saw them, by subject and modality.
+
+    Args:
+        place: stands for the study in keys.
+        cohort: of the study.
+        folder: of the study.
+
+    Raises:
+        MgmtError: what it saw is lost.
+    """
     found: dict[Key, Mapping[str, str]] = {}
     lost: list[str] = []
     for subject in cohort.subjects:

@@ -15,6 +15,7 @@ from mgmt_ray.orchestration.evaluated import (
     Source,
     forget_evaluation,
     is_evaluated,
+    is_predicted,
     log_opening,
     mark_again,
     mark_evaluated,
@@ -34,6 +35,8 @@ from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import MASK_EFFECT, StudyFolder
 from mgmt_ray.study.held_out_set import Unseen
 from mgmt_ray.study.trial import Trial
+
+PREDICTIONS = "member_predictions.csv"
 
 SUBJECTS = "subjects.csv"
 """In the folder of the effect: who has both masks, how alike these are, and why others are out."""
@@ -55,7 +58,7 @@ def measure_mask_effect(
         placement: with launcher "ray", Ray must be connected.
 
     Raises:
-        MgmtError: the segmentations or the data set cannot be read.
+        MgmtError: the segmentations cannot be read, or what was seen of the scans is lost.
     """
     folder, there = inputs.folder, inputs.folder.mask_effect
     if study.mask_source is None or not study.takes_volumes:
@@ -73,12 +76,14 @@ def measure_mask_effect(
     if is_evaluated(there, source) and folder.mask_effect_table.is_file():
         say("mask effect: up to date")
         return
-    forget_evaluation(there)
-    with stage("mask effect") as step:
-        predicted = _predict(members, cohort, inputs, study, placement, step)
-    write_table(predicted, there.ensembles / "member_predictions.csv")
+    if not is_predicted(there, source):
+        forget_evaluation(there)
+        with stage("mask effect") as step:
+            predicted = _predict(members, cohort, inputs, study, placement, step)
+        write_table(predicted, there.ensembles / PREDICTIONS)
     alike = how_alike(swapped, inputs.cohort, placement)
     write_csv(there.root / SUBJECTS, _rows(swapped, alike))
+    predicted = read_predictions(there.ensembles / PREDICTIONS)
     write_table(_table(predicted, alike, inputs), folder.mask_effect_table)
     say(
         f"mask effect: {len(alike)} test subjects with both masks, median Dice "
@@ -164,7 +169,7 @@ def _predict(
 
 def _table(other: pd.DataFrame, alike: Mapping[str, float], inputs: TrialInputs) -> pd.DataFrame:
     """The comparison; each subject's own predictions are those of the results."""
-    results = read_predictions(inputs.folder.ensembles / "member_predictions.csv")
+    results = read_predictions(inputs.folder.ensembles / PREDICTIONS)
     own = results[results["trial"].isin(set(other["trial"]))]
     kind = {s.id: s.mask_kind for s in inputs.cohort.subjects}
 

@@ -80,7 +80,6 @@ def find_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
             f"mask_source.study: every segmentation of {modality} in {source.study} diverged. "
             f"Lower networks.{network}.segmentation.learning_rate there and run it again."
         )
-    rows = read_crosswalk(study.cohort.crosswalk) if study.cohort.crosswalk else ()
     return Segmentations(
         folder,
         network,
@@ -89,7 +88,7 @@ def find_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
         {name: trials[name] for name in trained},
         trained,
         read_cohort(folder.root),
-        rows,
+        read_crosswalk(study.cohort.crosswalk),
     )
 
 

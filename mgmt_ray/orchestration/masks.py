@@ -12,7 +12,7 @@ from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.orchestration.found import Found, refuse_window
 from mgmt_ray.orchestration.inspect import inspect_cohort
-from mgmt_ray.orchestration.known_persons import who_may_outline, who_trained
+from mgmt_ray.orchestration.known_persons import who_knows
 from mgmt_ray.orchestration.mask_source import Segmentations, find_segmentations
 from mgmt_ray.orchestration.outline import Outlined, ToOutline, mask_path, outline
 from mgmt_ray.orchestration.placement import Placement
@@ -36,48 +36,42 @@ PREDICTED_LABELS = (1,)
 
 
 def predict_masks(
-    cohorts: Sequence[Found], study: StudyConfig, source: MaskSource, placement: Placement
+    cohorts: Sequence[Found],
+    study: StudyConfig,
+    segmentations: Segmentations,
+    placement: Placement,
 ) -> list[Found]:
     """Give a predicted mask to every subject that is in and has none.
 
     Args:
         cohorts: the study's own and external ones, without problems that are not covered.
         study: whose recipe the masks must suit.
-        source: who predicts.
+        segmentations: which predict.
         placement: with launcher "ray", Ray must be connected.
 
     Returns:
         The same cohorts; what is wrong with a predicted mask is among their problems.
 
     Raises:
-        MgmtError: the segmentations cannot be used, all of them know somebody, or scans cannot be
-            segmented.
+        MgmtError: all segmentations know somebody, or scans cannot be segmented.
     """
-    segmentations = find_segmentations(source, study.modalities)
     lacking = [[s for s in found.selection.cohort.subjects if not s.mask] for found in cohorts]
     if not any(lacking):
         return list(cohorts)
-    may = who_may_outline_found(segmentations, cohorts)
+    knowing = who_knows(segmentations, *_everybody(cohorts))
+    may = {key: known.may_outline for key, known in knowing.items()}
     _refuse_known(
         [(found.name, s.id) for found, some in zip(cohorts, lacking, strict=True) for s in some],
         may,
         segmentations,
     )
-    trained = who_trained(segmentations, *_everybody(cohorts))
     for found in cohorts:
-        own = {s.id: trained[found.name, s.id] for s in found.reading.subjects}
+        own = {s.id: knowing[found.name, s.id].trained for s in found.reading.subjects}
         write_json(found.folder.masks / TRAINED, own)
     return [
         _with_masks(found, some, may, segmentations, study, placement) if some else found
         for found, some in zip(cohorts, lacking, strict=True)
     ]
-
-
-def who_may_outline_found(
-    segmentations: Segmentations, cohorts: Sequence[Found]
-) -> dict[Key, tuple[str, ...]]:
-    """The segmentations that may outline each subject of some cohorts (``who_may_outline``)."""
-    return who_may_outline(segmentations, *_everybody(cohorts))
 
 
 def _everybody(

@@ -10,17 +10,14 @@ import numpy as np
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.persons import Known, read_crosswalk
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.orchestration.context import TrialInputs
-from mgmt_ray.orchestration.found import find_subjects
 from mgmt_ray.orchestration.inspect import inspect_cohort
+from mgmt_ray.orchestration.known_persons import HERE, kept_images, who_knows
 from mgmt_ray.orchestration.mask_source import find_segmentations
-from mgmt_ray.orchestration.masks import (
-    PREDICTED_LABELS,
-    outline_subjects,
-    who_may_outline_found,
-)
+from mgmt_ray.orchestration.masks import PREDICTED_LABELS, outline_subjects
 from mgmt_ray.orchestration.outline import mask_path
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.progress import stage
@@ -56,7 +53,7 @@ def swap_masks(
         placement: with launcher "ray", Ray must be connected.
 
     Raises:
-        MgmtError: the segmentations or the data set cannot be read.
+        MgmtError: the segmentations cannot be read, or what was seen of the scans is lost.
     """
     tested = {subject for split in inputs.splits for subject in split.test}
     subjects = [s for s in inputs.cohort.subjects if s.id in tested]
@@ -95,9 +92,11 @@ def _outline(
 ) -> list[Subject]:
     """Those for whom a tumour was found, with that mask; why it was not goes to the reasons."""
     segmentations = find_segmentations(source, study.modalities)
-    found = find_subjects("", study.cohort, study, inputs.folder, placement)
-    by_key = who_may_outline_found(segmentations, [found])
-    may = {s.id: by_key["", s.id] for s in subjects}
+    people = [Known(HERE, s.id, s.person) for s in inputs.cohort.subjects]
+    images = kept_images(HERE, inputs.cohort, inputs.folder)
+    crosswalk = read_crosswalk(study.cohort.crosswalk)
+    by_key = who_knows(segmentations, people, images, crosswalk)
+    may = {s.id: by_key[HERE, s.id].may_outline for s in subjects}
     for subject in subjects:
         if segmentations.modality not in subject.scans:
             reasons[subject.id] = f"no {segmentations.modality} to predict a mask from"

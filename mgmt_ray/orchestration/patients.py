@@ -9,14 +9,14 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.patients import read_patients
-from mgmt_ray.cohort.persons import Crosswalk, Known, read_crosswalk
+from mgmt_ray.cohort.persons import Crosswalk, Key, Known, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
 from mgmt_ray.orchestration.external import tasks_of
 from mgmt_ray.orchestration.inspect import inspect_cohort
-from mgmt_ray.orchestration.known_persons import who_may_outline, why_known
-from mgmt_ray.orchestration.mask_source import find_segmentations
+from mgmt_ray.orchestration.known_persons import who_knows, why_known
+from mgmt_ray.orchestration.mask_source import Segmentations, find_segmentations
 from mgmt_ray.orchestration.masks import PREDICTED_LABELS, outline_as_members, outline_subjects
 from mgmt_ray.orchestration.outline import mask_path
 from mgmt_ray.orchestration.patient_table import patient_table
@@ -26,7 +26,7 @@ from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.slice_prediction import say_unannotated
 from mgmt_ray.orchestration.stages import existing
 from mgmt_ray.orchestration.voxel_size import scans_unlike_trained
-from mgmt_ray.preprocess.inspection import Inspection, read_inspection
+from mgmt_ray.preprocess.inspection import Inspection
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import Unseen
@@ -61,6 +61,11 @@ class _Patients:
                 self.drop(name, f"{first.where}: {first.found}")
 
     @property
+    def people(self) -> list[Known]:
+        """Those that are left, under the names that they are known by."""
+        return [Known(PATIENTS, s.id, s.person) for s in self.subjects.values()]
+
+    @property
     def cohort(self) -> Cohort:
         """Those that are left."""
         return Cohort(tuple(self.subjects.values()))
@@ -87,16 +92,24 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
     members = find_members(trials, inputs)
     refuse_changed_weights(members, inputs)
     read = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
-    wanted = [*read, *_segmented(job, read)]
-    reading = read_patients(scans, wanted)
+    source = job.study.mask_source if job.study.takes_volumes else None
+    segmentations = find_segmentations(source, job.study.modalities) if source else None
+    wanted = dict.fromkeys([*read, *([segmentations.modality] if segmentations else [])])
+    reading = read_patients(scans, list(wanted))
     patients = _Patients(reading.subjects)
     for problem in reading.problems:
         patients.drop(problem.subject, f"{problem.where}: {problem.found}")
     files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
     with files.lock():
         hashes = _look(patients, job, files)
-        _drop_known(patients, hashes, selected.cohort, members.trials, job)
-        _give_masks(patients, job, files)
+        crosswalk = read_crosswalk(job.study.cohort.crosswalk)
+        why = why_known(
+            job.folder, selected.cohort, members.trials, patients.people, hashes, crosswalk
+        )
+        for (_, name), told in why.items():  # what models say of whom they know is no prediction
+            patients.drop(name, told)
+        if job.study.takes_volumes:
+            _give_masks(patients, job, files, segmentations, hashes, crosswalk)
         _prepare(patients, job, files)
         tasks = _tasks(patients, members.trials, files, job.folder)
         _show_problems(patients)
@@ -113,15 +126,7 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
     say(NO_DIAGNOSIS)
 
 
-def _segmented(job: Job, read: Sequence[str]) -> list[str]:
-    """The scan that a mask would be predicted from, if no model takes it."""
-    if job.study.mask_source is None or not job.study.takes_volumes:
-        return []
-    modality = find_segmentations(job.study.mask_source, job.study.modalities).modality
-    return [modality] if modality not in read else []
-
-
-def _look(patients: _Patients, job: Job, files: StudyFolder) -> dict[str, Mapping[str, str]]:
+def _look(patients: _Patients, job: Job, files: StudyFolder) -> dict[Key, Mapping[str, str]]:
     """Look at all scans, and at the given masks that are used; returns hashes of the scans."""
     study = job.study
     recipe = study.recipe if study.takes_volumes else study.slices
@@ -138,45 +143,29 @@ def _look(patients: _Patients, job: Job, files: StudyFolder) -> dict[str, Mappin
         slices = study.slices if study.takes_slices else None
         seen = inspect_cohort(everybody, recipe, labels, kept, job.placement, step, slices)
     patients.drop_faulty(seen)
-    return {name: seen[name].hashes for name in patients.subjects}
+    return {(PATIENTS, name): seen[name].hashes for name in patients.subjects}
 
 
-def _drop_known(
+def _give_masks(
     patients: _Patients,
-    hashes: Mapping[str, Mapping[str, str]],
-    cohort: Cohort,
-    members: Sequence[Trial],
     job: Job,
+    files: StudyFolder,
+    segmentations: Segmentations | None,
+    hashes: Mapping[Key, Mapping[str, str]],
+    crosswalk: Crosswalk,
 ) -> None:
-    """What a model says of somebody whom it may have trained on is no prediction."""
-    images = {(PATIENTS, name): found for name, found in hashes.items()}
-    people = [Known(PATIENTS, s.id, s.person) for s in patients.subjects.values()]
-    why = why_known(job.folder, cohort, members, people, images, _crosswalk(job))
-    for (_, name), known in why.items():
-        patients.drop(name, known)
-
-
-def _crosswalk(job: Job) -> Crosswalk:
-    path = job.study.cohort.crosswalk
-    return read_crosswalk(path) if path else ()
-
-
-def _give_masks(patients: _Patients, job: Job, files: StudyFolder) -> None:
     """Predict the masks that models of volumes need; models of slices find the tumour alone."""
     study = job.study
     lacking = [s for s in patients.subjects.values() if not s.mask]
-    if not study.takes_volumes or not lacking:
+    if not lacking:
         return
-    if study.mask_source is None:
+    if segmentations is None:
         for subject in lacking:
             patients.drop(subject.id, "no tumour mask, and the study names no `mask_source`")
         return
-    segmentations = find_segmentations(study.mask_source, study.modalities)
-    seen = {s.id: read_inspection(files.root / "scans", s.id) for s in lacking}
-    images = {(PATIENTS, name): one.hashes for name, one in seen.items() if one}
-    people = [Known(PATIENTS, s.id, s.person) for s in lacking]
-    by_key = who_may_outline(segmentations, people, images, _crosswalk(job))
-    may = {s.id: by_key[PATIENTS, s.id] for s in lacking}
+    images = {key: own for key, own in hashes.items() if key[1] in patients.subjects}
+    by_key = who_knows(segmentations, patients.people, images, crosswalk)
+    may = {s.id: by_key[PATIENTS, s.id].may_outline for s in lacking}
     modality = segmentations.modality
     for subject in lacking:
         if modality not in subject.scans:

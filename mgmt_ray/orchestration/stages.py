@@ -206,11 +206,12 @@ def _refuse_other_masks(job: Job) -> None:
 
 
 def _masks(study: StudyConfig) -> tuple[object, ...]:
+    """Whose masks cut the volumes; who predicts some matters where any are taken."""
     source = study.mask_source
-    kinds = {name: cohort.mask for name, cohort in study.external.items()}
-    if source is None:
-        return study.cohort.mask, kinds, None
-    return study.cohort.mask, kinds, (source.study.resolve(), source.network, source.modality)
+    kinds = {name: c.mask for name, c in {"": study.cohort, **study.external}.items()}
+    if source is None or {*kinds.values()} == {"given"}:
+        return (kinds,)
+    return kinds, source.study.resolve(), source.network, source.modality
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-import yaml
 
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import read_cohort
@@ -49,13 +48,6 @@ def predict_what_was_given(folder: StudyFolder) -> None:
         write_mask(tumour, subject.scans["FLAIR"], path)
         told |= {"checksum": file_checksum(path), "tumour_voxels": int(tumour.sum())}
     index.write_text(json.dumps(content))
-
-
-def without_mask_source(job: Job) -> Job:
-    """As if the study, in a folder of the test's own, had been made without."""
-    content = yaml.safe_load(job.folder.study_file.read_text())
-    job.folder.study_file.write_text(yaml.safe_dump(content | {"mask_source": None}))
-    return replace(job, study=job.study.model_copy(update={"mask_source": None}))
 
 
 @pytest.fixture
@@ -148,7 +140,8 @@ def test_who_has_no_other_mask_is_left_out_with_the_reason(copied: Callable[[str
 def test_a_study_that_names_no_segmentation_any_more_keeps_no_table(
     copied: Callable[[str], Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = without_mask_source(copied("given"))
+    job = copied("given")
+    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
     ensemble(job, *finished(job), {})
     assert not (job.folder.ensembles / "mask_effect.csv").exists()
     capsys.readouterr()
@@ -165,6 +158,7 @@ def test_a_changed_effect_is_made_again(copied: Callable[[str], Job]) -> None:
     before.assign(auc_predicted=0.99).to_csv(path, index=False)
     ensemble(job, trials, inputs, {})
     pd.testing.assert_frame_equal(pd.read_csv(path), before)
+    assert purposes(job.folder) == ["ensembles", "mask effect"]  # nobody was predicted again
 
 
 def test_a_study_with_masks_of_another_kind_is_not_taken_for_the_folders(

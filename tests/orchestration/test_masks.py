@@ -23,9 +23,8 @@ from mgmt_ray.cohort.table_copy import write_table_copy
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.found import find_subjects
-from mgmt_ray.orchestration.known_persons import who_may_outline
+from mgmt_ray.orchestration.known_persons import who_knows
 from mgmt_ray.orchestration.mask_source import Segmentations, find_segmentations
-from mgmt_ray.orchestration.masks import who_may_outline_found
 from mgmt_ray.orchestration.outline import Outlined as Mask
 from mgmt_ray.orchestration.outline import ToOutline, outline
 from mgmt_ray.orchestration.placement import Placement
@@ -119,11 +118,11 @@ def test_copies_under_other_names_are_the_same_persons(
         reader="table", root=tmp_path / "copy", modalities=("FLAIR",), mask="predicted"
     )
     found = find_subjects("", config, job.study, job.folder, job.placement)
-    may = who_may_outline_found(source, [found])
+    knowing = who_knows(source, found.people, found.images)
     known = known_to(outlined.slices)
     for subject in subjects:
         unaware = {n for n, persons in known.items() if subject.person not in persons}
-        assert {*may["", new[subject.id]]} == unaware
+        assert {*knowing["", new[subject.id]].may_outline} == unaware
 
 
 @pytest.mark.parametrize("role", ["trained", "chosen"])
@@ -136,7 +135,7 @@ def test_names_and_crosswalks_tell_persons_where_voxels_do_not(
     person = facts["persons"][role][0]
     known = Known("", person if how == "id" else "X1", person if how == "person" else "X1")
     rows = (("X1", person),) if how == "crosswalk" else ()
-    may = who_may_outline(source, [known], {}, rows)[known.key]
+    may = who_knows(source, [known], {}, rows)[known.key].may_outline
     assert (name in may) == (how == "nothing")
 
 

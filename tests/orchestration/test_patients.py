@@ -30,7 +30,6 @@ from mgmt_ray.orchestration.prepare import prepare_stores
 from mgmt_ray.orchestration.stages import existing, plan_study, prepare, select, train
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
-from tests.orchestration.test_mask_effect import without_mask_source
 from tests.orchestration.test_masks import known_to
 from tests.orchestration.test_slice_scans import silence
 
@@ -203,8 +202,8 @@ def sliced_copy(outlined: Outlined, tmp_path: Path) -> Job:
 def test_patients_without_masks_need_a_segmentation(
     joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
-    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
-    job = without_mask_source(replace(joined["given"], folder=StudyFolder(tmp_path / "study")))
+    job = joined["given"]
+    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
     with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
         predict_patients(job, patients(masks=False), tmp_path / "said.csv")
     assert not (tmp_path / "said.csv").exists()
