@@ -17,8 +17,9 @@ from mgmt_ray.orchestration.ensemble import Members, find_members, refuse_change
 from mgmt_ray.orchestration.evaluated import log_opening
 from mgmt_ray.orchestration.evidence import Method, evidence_volume
 from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prediction import on_members, read_member, read_unseen
+from mgmt_ray.orchestration.prediction import read_member, read_unseen
 from mgmt_ray.orchestration.progress import Step
+from mgmt_ray.orchestration.spread import spread_in_order
 from mgmt_ray.preprocess.store import VolumeStore
 from mgmt_ray.selection.choices import BEST_OVERALL
 from mgmt_ray.selection.predictions import name_some, read_predictions, read_table
@@ -151,9 +152,8 @@ def explain_modality(
     of_input = (trial for trial in members.trials if trial.modality == modality)
     trials = [trial for trial in of_input if not trial.takes_slices]
     tasks = [(trial, unseen) for trial in trials if (unseen := _unseen(trial, ids, inputs)).label]
-    maps = on_members(
-        _maps, tasks, (method, inputs, placement), placement, lambda done, number: None
-    )
+    shared, cpus, gpus = (method, inputs, placement), placement.cpus, placement.gpus
+    maps = spread_in_order(_maps, tasks, shared, placement, lambda *_: None, cpus, gpus)
     label = {s: value for _, unseen in reversed(tasks) for s, value in unseen.label.items()}
     own = predictions[predictions["ensemble"] == modality]
     probability = own.set_index(["network", "subject"])["probability"]
@@ -181,11 +181,12 @@ def _unseen(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> Unseen:
 
 
 def _maps(
-    task: tuple[Trial, Unseen], method: Method, inputs: TrialInputs, placement: Placement
+    task: tuple[Trial, Unseen], shared: tuple[Method, TrialInputs, Placement]
 ) -> dict[str, np.ndarray]:
     """One member's evidence by subject."""
-    torch.set_num_threads(placement.threads)
     trial, unseen = task
+    method, inputs, placement = shared
+    torch.set_num_threads(placement.threads)
     network = read_member(trial, inputs).to(placement.device).eval()
     data = read_unseen(unseen, trial, placement.device)
     return {

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import ray
 import torch
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import Network, NetworkConfig, build
-from mgmt_ray.orchestration.connect import fetch
 from mgmt_ray.orchestration.context import TrialInputs
 from mgmt_ray.orchestration.memory import memory_words
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.slice_prediction import predict_slices
+from mgmt_ray.orchestration.spread import spread_in_order
 from mgmt_ray.orchestration.trial_sets import load_volumes
 from mgmt_ray.orchestration.unseen import MemberPredictions, joined
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
@@ -29,8 +28,6 @@ from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import Predictions, predict
 from mgmt_ray.training.memory import memory_shortage_told
 from mgmt_ray.training.precision import arrange
-
-Result = TypeVar("Result")
 
 
 def predict_members(
@@ -50,41 +47,8 @@ def predict_members(
         progress: is given members done and their number.
     """
     shared = (inputs, evaluation, placement)
-    return joined(on_members(_predict, tasks, shared, placement, progress))
-
-
-def on_members(
-    function: Callable[..., Result],
-    tasks: Sequence[tuple[Trial, Unseen]],
-    shared: tuple[Any, ...],
-    placement: Placement,
-    progress: Callable[[int, int], None],
-) -> list[Result]:
-    """``function(task, *shared)`` for every task, in the order given.
-
-    Args:
-        function: of the top level of a module; takes the resources of a trial.
-        tasks: members, and whom each is asked about.
-        shared: the further arguments of all.
-        placement: with launcher "ray", Ray must be connected.
-        progress: is given members done and their number.
-    """
-    if placement.launcher == "in-process":
-        done = []
-        for task in tasks:
-            done.append(function(task, *shared))
-            progress(len(done), len(tasks))
-        return done
-    remote = ray.remote(function).options(
-        num_cpus=placement.cpus, num_gpus=placement.gpus, max_retries=placement.max_failures
-    )
-    held = [ray.put(value) for value in shared]
-    waiting = [remote.remote(task, *held) for task in tasks]
-    left = list(waiting)
-    while left:
-        _, left = ray.wait(left)
-        progress(len(tasks) - len(left), len(tasks))
-    return [fetch(reference) for reference in waiting]
+    cpus, gpus = placement.cpus, placement.gpus
+    return joined(spread_in_order(_predict, tasks, shared, placement, progress, cpus, gpus))
 
 
 def read_member(trial: Trial, inputs: TrialInputs) -> Network:
@@ -107,14 +71,12 @@ def read_unseen(unseen: Unseen, trial: Trial, device: str) -> VolumeSet:
 
 
 def _predict(
-    task: tuple[Trial, Unseen],
-    inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    placement: Placement,
+    task: tuple[Trial, Unseen], shared: tuple[TrialInputs, EvaluationConfig, Placement]
 ) -> MemberPredictions:
     """What one member says."""
-    torch.set_num_threads(placement.threads)
     trial, unseen = task
+    inputs, evaluation, placement = shared
+    torch.set_num_threads(placement.threads)
     device, precision = placement.device, trial.training_config.precision
     with memory_shortage_told(*memory_words(trial, unseen.folder.volumes, device, "predicts with")):
         if trial.takes_slices:

@@ -42,12 +42,40 @@ def spread(
     remote = ray.remote(function).options(
         num_cpus=cpus, num_gpus=gpus, max_retries=placement.max_failures
     )
+    held = ray.put(shared)
     limit = WAITING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     left = list(reversed(items))
     running: dict[ray.ObjectRef, Item] = {}
     while left or running:
         while left and len(running) < limit:
             item = left.pop()
-            running[remote.remote(item, shared)] = item
+            running[remote.remote(item, held)] = item
         (reference, *_), _ = ray.wait(list(running), num_returns=1)
         yield running.pop(reference), fetch(reference)
+
+
+def spread_in_order(
+    function: Callable[..., Result],
+    items: Sequence[Item],
+    shared: Any,
+    placement: Placement,
+    progress: Callable[[int, int], None],
+    cpus: float = 1,
+    gpus: float = 0,
+) -> list[Result]:
+    """``function(item, shared)`` for every item, in the order of the items.
+
+    Args:
+        function: of the top level of a module.
+        items: each becomes a task.
+        shared: the second argument of all.
+        placement: with launcher "ray", Ray must be connected.
+        progress: is given items done and their number.
+        cpus: cores that one call takes.
+        gpus: GPUs, or the fraction of one, likewise.
+    """
+    done: dict[int, Result] = {}
+    for item, result in spread(function, items, shared, placement, cpus, gpus):
+        done[id(item)] = result
+        progress(len(done), len(items))
+    return [done[id(item)] for item in items]
