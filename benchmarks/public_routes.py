@@ -117,7 +117,7 @@ def public_state(network: SpotTune) -> dict[str, Tensor]:
 
 
 def with_public_faults(network: SpotTune) -> SpotTune:
-    """A copy that computes what the public network does, by the faults that SPEC lists."""
+    """A copy that computes what the public network does, by faults that docs/papers.md lists."""
     faulty = copy.deepcopy(network)
     for block in faulty.blocks:
         for branch in (block.frozen, block.tuned):

@@ -14,7 +14,7 @@ from benchmarks.study_seconds import Known, find_seconds
 from mgmt_ray.training.config import Precision
 
 GROUPS = {"DSC": (3, 132), "DTI": (4, 151), "Struct": (4, 183)}
-"""Modalities, and training subjects of each (SPEC section A, Split)."""
+"""Modalities, and training subjects of each (Schmitz et al. 2024, sec. 2.2)."""
 
 FOLDS, VERSIONS, METHYLATED = 5, 5, 121 / 291
 

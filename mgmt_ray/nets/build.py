@@ -22,7 +22,7 @@ AnyNetwork = Network | SliceNetwork
 
 
 class NetworkConfig(Config):
-    """One of the compared networks (SPEC section A, Networks)."""
+    """One of the compared networks (Schmitz et al. 2024, sec. 2.3)."""
 
     kind: Literal["spottune", "random", "transfer"]
     depth: Depth = Field(50, description="layers of the residual network")
@@ -62,7 +62,7 @@ class NetworkConfig(Config):
 
 
 class SegmentationConfig(Config):
-    """The network that segments slices (SPEC section B)."""
+    """The network that segments slices (Chen et al. 2020, sec. 2.3)."""
 
     pretrained: ClassVar[bool] = False
     covariates: ClassVar[tuple[Covariate, ...]] = ()
@@ -74,7 +74,7 @@ class SegmentationConfig(Config):
 
 
 class SliceClassifierConfig(Config):
-    """The network that classifies slices (SPEC section B); nothing of it can be chosen."""
+    """The network that classifies slices (Chen et al. 2020, sec. 2.4); nothing can be chosen."""
 
     pretrained: ClassVar[bool] = False
     covariates: ClassVar[tuple[Covariate, ...]] = ()

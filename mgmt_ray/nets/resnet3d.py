@@ -1,8 +1,8 @@
 """3-D residual networks as in MedicalNet (Chen, Ma & Zheng 2019, Med3D), with its parameter names.
 
 The dilation holds in every block of a stage and the shortcut's BatchNorm is applied, as in
-MedicalNet's own code and unlike the paper's (SPEC section A lists its faults). Only the residual
-part is here: MedicalNet's segmentation head has no use.
+MedicalNet's own code and unlike the public code of Schmitz et al. 2024 (``docs/papers.md`` lists
+its faults). Only the residual part is here: MedicalNet's segmentation head has no use.
 """
 
 from __future__ import annotations

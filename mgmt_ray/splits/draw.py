@@ -1,4 +1,4 @@
-"""Drawing splits: persons, stratified by label (SPEC section A, Split)."""
+"""Drawing splits: persons, stratified by label (Schmitz et al. 2024, sec. 2.2)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from mgmt_ray.training.config import ClassificationTraining, SegmentationTrainin
 
 
 class SlicePipelineConfig(Config):
-    """Slices are segmented, then classified by image and predicted tumour (SPEC section B).
+    """Slices are segmented, then classified by image and predicted tumour.
+
+    Chen et al. 2020, sec. 2.3 and 2.4.
 
     To the study it is a network that takes one modality and tells methylation: both stages of a
     fold together are one member of the ensembles.

@@ -1,4 +1,7 @@
-"""How a network is trained and evaluated (SPEC sections A and B, Training and Evaluation)."""
+"""How a network is trained and evaluated.
+
+Schmitz et al. 2024, sec. 2.4, for volumes; Chen et al. 2020, sec. 2.3 to 2.5, for slices.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """MedicalNet's residual networks, plainly: sums over a kernel's offsets, in numpy and float64.
 
-Written from the description (Chen, Ma & Zheng 2019, Med3D; He et al. 2016) and SPEC section A, and
-independent of ``mgmt_ray.nets``: it shares neither its modules nor torch's convolutions with it.
-Weights have the names of MedicalNet's files. ResNet-18 and -34 have shortcuts without weights
-(type A: every other voxel, missing channels 0), the others a convolution with BatchNorm (type B).
+Written from the description (Chen, Ma & Zheng 2019, Med3D; He et al. 2016; strides, dilations and
+shortcuts as ``docs/papers.md`` has them, under Networks), and independent of ``mgmt_ray.nets``: it
+shares neither its modules nor torch's convolutions with it. Weights have the names of MedicalNet's
+files. ResNet-18 and -34 have shortcuts without weights (type A: every other voxel, missing channels
+0), the others a convolution with BatchNorm (type B).
 """
 
 from __future__ import annotations
