@@ -172,13 +172,13 @@ class Predict:
         """Needs a finished study."""
         from mgmt_ray.orchestration.connect import connected
         from mgmt_ray.orchestration.patient_table import refuse_other_file
-        from mgmt_ray.orchestration.patients import predict_patients
+        from mgmt_ray.orchestration.stages import predict_new
 
         refuse_other_file(self.to)
         files = replace(self.files, data=self.files.data or Path())  # the data set is not read
         job = job_of(self.study, files, self.machine)
         with connected(self.machine.ray_address):
-            predict_patients(job, self.scans, self.to)
+            predict_new(job, self.scans, self.to)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.patients import read_patients
 from mgmt_ray.cohort.persons import Crosswalk, Key, Known, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.orchestration.context import Job
+from mgmt_ray.orchestration.context import Job, TrialInputs
 from mgmt_ray.orchestration.ensemble import find_members, refuse_changed_weights
 from mgmt_ray.orchestration.external import tasks_of
 from mgmt_ray.orchestration.inspect import inspect_cohort
@@ -24,7 +24,6 @@ from mgmt_ray.orchestration.prediction import predict_members
 from mgmt_ray.orchestration.prepare import UnusableFiles, prepare_stores
 from mgmt_ray.orchestration.progress import say, stage
 from mgmt_ray.orchestration.slice_prediction import say_unannotated
-from mgmt_ray.orchestration.stages import existing
 from mgmt_ray.orchestration.voxel_size import scans_unlike_trained
 from mgmt_ray.preprocess.inspection import Inspection
 from mgmt_ray.selection.predictions import write_table
@@ -71,7 +70,9 @@ class _Patients:
         return Cohort(tuple(self.subjects.values()))
 
 
-def predict_patients(job: Job, scans: Path, to: Path) -> None:
+def predict_patients(
+    job: Job, inputs: TrialInputs, trials: Sequence[Trial], scans: Path, to: Path
+) -> None:
     """Predict the patients of a folder, and write a table with what the members say of each.
 
     What is made on the way (masks, volumes, slices) stays in a folder beside the table, with the
@@ -79,6 +80,8 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
 
     Args:
         job: of a finished study.
+        inputs: of its trials.
+        trials: its whole plan.
         scans: folder of the patients (see ``cohort.patients``).
         to: CSV with ``patient_table.PATIENT_COLUMNS``.
 
@@ -87,8 +90,6 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
             patients, or none of them can be predicted; why one of several cannot be is told
             and stands in the table.
     """
-    selected, splits, trials = existing(job)
-    inputs = job.inputs(selected.cohort, splits)
     members = find_members(trials, inputs)
     refuse_changed_weights(members, inputs)
     read = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
@@ -104,7 +105,7 @@ def predict_patients(job: Job, scans: Path, to: Path) -> None:
         hashes = _look(patients, job, files)
         crosswalk = read_crosswalk(job.study.cohort.crosswalk)
         why = why_known(
-            job.folder, selected.cohort, members.trials, patients.people, hashes, crosswalk
+            job.folder, inputs.cohort, members.trials, patients.people, hashes, crosswalk
         )
         for (_, name), told in why.items():  # what models say of whom they know is no prediction
             patients.drop(name, told)

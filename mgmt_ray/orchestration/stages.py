@@ -16,6 +16,7 @@ from mgmt_ray.orchestration.context import Job, TrialInputs
 from mgmt_ray.orchestration.ensemble import run_ensemble
 from mgmt_ray.orchestration.external import predict_external, refuse_unfit_external
 from mgmt_ray.orchestration.mask_effect import measure_mask_effect
+from mgmt_ray.orchestration.patients import predict_patients
 from mgmt_ray.orchestration.preflight import refuse_unfit_networks
 from mgmt_ray.orchestration.prepare import prepare_stores
 from mgmt_ray.orchestration.progress import say, stage
@@ -139,6 +140,12 @@ def ensemble(
             ):
                 say(f"predict {name}: up to date")
     write_study(study, job.folder.evaluated_study)
+
+
+def predict_new(job: Job, scans: Path, to: Path) -> None:
+    """Predict the patients of a folder with the finished models (see ``predict_patients``)."""
+    selected, splits, trials = existing(job)
+    predict_patients(job, job.inputs(selected.cohort, splits), trials, scans, to)
 
 
 def report(job: Job) -> Path:

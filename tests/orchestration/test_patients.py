@@ -24,10 +24,10 @@ from mgmt_ray.orchestration.context import Job
 from mgmt_ray.orchestration.external import predict_external
 from mgmt_ray.orchestration.known_persons import why_known
 from mgmt_ray.orchestration.patient_table import PATIENT_COLUMNS
-from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, PATIENTS, predict_patients
+from mgmt_ray.orchestration.patients import NO_DIAGNOSIS, PATIENTS
 from mgmt_ray.orchestration.placement import Placement
 from mgmt_ray.orchestration.prepare import prepare_stores
-from mgmt_ray.orchestration.stages import existing, plan_study, prepare, select, train
+from mgmt_ray.orchestration.stages import existing, plan_study, predict_new, prepare, select, train
 from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
 from tests.orchestration.test_masks import known_to
@@ -82,7 +82,7 @@ def test_a_raw_patient_goes_from_images_to_a_probability(
     (scans / "renamed").mkdir()
     shutil.copy(known.scans["FLAIR"], scans / "renamed" / "FLAIR.nii.gz")
     before = contents(job.folder.root) | contents(outlined.slices)
-    predict_patients(job, scans, tmp_path / "said.csv")
+    predict_new(job, scans, tmp_path / "said.csv")
     assert contents(job.folder.root) | contents(outlined.slices) == before
     table = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert tuple(table.columns) == PATIENT_COLUMNS
@@ -100,7 +100,7 @@ def test_a_raw_patient_goes_from_images_to_a_probability(
     mask = read_scan(tmp_path / "said_files" / "masks" / "P0.nii.gz")
     scan = read_scan(scans / "P0" / "FLAIR.nii.gz")
     assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
-    predict_patients(job, scans, tmp_path / "said.csv")
+    predict_new(job, scans, tmp_path / "said.csv")
     assert "masks: up to date" in capsys.readouterr().out
 
 
@@ -109,7 +109,7 @@ def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
     job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
-    predict_patients(job, patients(masks=True), tmp_path / "said.csv")
+    predict_new(job, patients(masks=True), tmp_path / "said.csv")
     config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
     selected, splits, trials = existing(job)
     # other persons, though both cohorts count them from 1
@@ -137,7 +137,7 @@ def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
 ) -> None:
     study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
     job = Job(study, StudyFolder(outlined.slices), Placement(launcher="in-process"))
-    predict_patients(job, patients(masks=False), tmp_path / "said.csv")
+    predict_new(job, patients(masks=False), tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert {*said["subject"]} == {f"P{number}" for number in range(5)}
     assert {*said["mask"]} == {"none"}
@@ -163,7 +163,7 @@ def test_a_patient_in_whom_a_slices_study_finds_no_tumour_has_a_note(
     job = sliced_copy(outlined, tmp_path)
     _, _, trials = existing(job)
     silence(job, trials)
-    predict_patients(job, patients(masks=False), tmp_path / "said.csv")
+    predict_new(job, patients(masks=False), tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert said["note"].str.startswith("no tumour found by 2 of 2 models").all()
     assert said["probability"].astype(float).between(0, 1).all()
@@ -184,7 +184,7 @@ def test_a_patient_whose_voxels_no_segmentation_knows_is_not_predicted(
     image = SimpleITK.ReadImage(path)
     image.SetSpacing((1.2, 1.2, 1.0))  # not larger than 1.25 times what trained
     SimpleITK.WriteImage(image, path)
-    predict_patients(job, scans, tmp_path / "said.csv")
+    predict_new(job, scans, tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
     assert said.loc["P1", "problem"].startswith("FLAIR: its voxels are 0.75×1 mm in plane")
     assert said.loc["P1", "problem"].endswith("Resample it to 1 mm")
@@ -205,7 +205,7 @@ def test_patients_without_masks_need_a_segmentation(
     job = joined["given"]
     job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
     with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
-        predict_patients(job, patients(masks=False), tmp_path / "said.csv")
+        predict_new(job, patients(masks=False), tmp_path / "said.csv")
     assert not (tmp_path / "said.csv").exists()
 
 
@@ -234,7 +234,7 @@ def test_who_of_the_study_has_another_name_by_its_crosswalk_is_not_predicted(
         lay_scan(known.scans["FLAIR"], scans / name, change=change)
         shutil.copy(known.required_mask, scans / name / "mask.nii.gz")
     job = with_crosswalk(joined["given"], tmp_path, f"{known.id},HOSP-17")
-    predict_patients(job, scans, tmp_path / "said.csv")
+    predict_new(job, scans, tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
     assert said.loc["HOSP-17", "problem"].startswith(f"is {known.id} of the study's own cohort")
     assert {*said.drop("HOSP-17")["problem"]} == {""}
@@ -250,7 +250,7 @@ def test_nobody_is_predicted_where_copies_of_the_studys_scans_cannot_be_told(
     (job.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
     told = f"nothing of {absent}, {damaged}, so copies of scans that trained cannot be told"
     with pytest.raises(MgmtError, match=told):
-        predict_patients(job, patients(masks=True), tmp_path / "said.csv")
+        predict_new(job, patients(masks=True), tmp_path / "said.csv")
     assert not (tmp_path / "said.csv").exists()
 
 
@@ -264,7 +264,7 @@ def test_whom_a_model_knows_from_where_it_started_is_not_predicted(
     facts = json.loads(path.read_text())
     facts["persons"][role].append("P3")
     path.write_text(json.dumps(facts))
-    predict_patients(job, patients(masks=True), tmp_path / "said.csv")
+    predict_new(job, patients(masks=True), tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
     assert said.loc["P3", "problem"].startswith("is P3, on whom a model that ours started from")
     assert {*said.drop("P3")["problem"]} == {""}
@@ -302,7 +302,7 @@ def test_segmentations_that_know_a_patient_do_not_outline_that_patient(
     lay_scan(scan, tmp_path / "scans" / "HOSP-17", change=1)
     lay_scan(scan, tmp_path / "scans" / "stranger", change=2)
     job = with_crosswalk(job, tmp_path, f"{person},HOSP-17")
-    predict_patients(job, tmp_path / "scans", tmp_path / "said.csv")
+    predict_new(job, tmp_path / "scans", tmp_path / "said.csv")
     index = tmp_path / "said_files" / "masks" / "masks.json"
     told = json.loads(index.read_text())["subjects"]
     networks = {name: {*one["networks"]} for name, one in told.items()}
