@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgmt_ray.training.config import Precision
+from mgmt_ray.training.training_config import Precision
 
 FULL_WIDTH, FULL_SHAPE = 64, (70, 86, 86)
 """Channels of the paper's stems; depth, height, width of its volumes."""

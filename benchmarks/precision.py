@@ -16,10 +16,10 @@ from scipy import stats
 from benchmarks.device import Spent, in_turns, wall_ratio
 from benchmarks.volumes import Shape, textured_volumes
 from mgmt_ray.nets.build import NetworkConfig, build
-from mgmt_ray.training.config import Precision, TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import TrainingState, fit
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
+from mgmt_ray.training.training_config import Precision, TrainingConfig
 
 NETWORK = NetworkConfig(kind="spottune", depth=10, width=8, agent_depth=10, agent_width=4)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")

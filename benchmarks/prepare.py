@@ -15,17 +15,17 @@ import numpy as np
 import tyro
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.anatomy import UPENN_GRID
+from mgmt_ray.cluster.connection import connected
+from mgmt_ray.cluster.parallel_map import spread
+from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import MODALITIES, Subject
-from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
-from mgmt_ray.orchestration.connect import connected
-from mgmt_ray.orchestration.placement import Placement
-from mgmt_ray.orchestration.prepare import prepare_volumes
-from mgmt_ray.orchestration.spread import spread
+from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.volumes import make_volumes
+from mgmt_ray.synthetic.anatomy import UPENN_GRID
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from tests.reference.plain_volumes import plain_version
 
 PAPER_SUBJECTS = 240

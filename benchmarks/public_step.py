@@ -32,7 +32,7 @@ from benchmarks.public_routes import public_state, with_public_faults
 from benchmarks.volumes import random_volumes, resident
 from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.nets.spottune import SpotTune
-from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.training.training_config import TrainingConfig
 
 ROUNDS = 4
 

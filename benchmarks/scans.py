@@ -7,10 +7,10 @@ import torch
 from scipy import ndimage
 
 from mgmt_ray.base import stream
-from mgmt_ray.preprocess.histogram import learn_standard, normalise_slices
-from mgmt_ray.preprocess.rotate import rotated_versions
-from mgmt_ray.preprocess.slice_frame import Frame
-from mgmt_ray.preprocess.slices import SubjectSlices
+from mgmt_ray.preprocess.axial_slices import SubjectSlices
+from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_slices
+from mgmt_ray.preprocess.slice_geometry import Frame
+from mgmt_ray.preprocess.slice_rotation import rotated_versions
 from mgmt_ray.training.dataset import VolumeSet
 
 

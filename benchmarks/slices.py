@@ -32,11 +32,11 @@ from benchmarks.plain_slices import (
 )
 from benchmarks.scans import make_scans, subject_slices, training_rows
 from mgmt_ray.nets.segmentation2d import SegmentationNetwork
-from mgmt_ray.orchestration.segment import Segmenter
-from mgmt_ray.preprocess.histogram import learn_standard
-from mgmt_ray.preprocess.slices import SubjectSlices
-from mgmt_ray.training.config import Precision, SegmentationTraining
+from mgmt_ray.preprocess.axial_slices import SubjectSlices
+from mgmt_ray.preprocess.histogram_matching import learn_standard
 from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.training_config import Precision, SegmentationTraining
+from mgmt_ray.trials.segmenter import Segmenter
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from benchmarks.device import median_s, timed
 from mgmt_ray.cohort.subject import MODALITIES
 from mgmt_ray.report.html import write_report
 from mgmt_ray.selection.predictions import read_table
-from mgmt_ray.statistics.tables import evaluate_ensembles
+from mgmt_ray.statistics.result_tables import evaluate_ensembles
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from benchmarks.plain_step import PlainTraining, VolumeFiles
 from benchmarks.public_step import compare_with_public_step
 from benchmarks.step_difference import step_differences
 from benchmarks.volumes import random_volumes, resident
-from mgmt_ray.training.config import Precision, TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.training_config import Precision, TrainingConfig
 
 TEMPERATURE = 100.0
 

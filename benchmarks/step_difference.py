@@ -14,8 +14,8 @@ from benchmarks.device import without_tf32
 from benchmarks.our_step import NUM_BLOCKS, Case, OurTraining, spottune
 from benchmarks.plain_step import PlainTraining
 from mgmt_ray.nets.policy import gumbel_noise
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.training_config import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks.study_seconds import Known, find_seconds
-from mgmt_ray.training.config import Precision
+from mgmt_ray.training.training_config import Precision
 
 GROUPS = {"DSC": (3, 132), "DTI": (4, 151), "Struct": (4, 183)}
 """Modalities, and training subjects of each (Schmitz et al. 2024, sec. 2.2)."""

@@ -20,10 +20,10 @@ from benchmarks.step import Options as StepOptions
 from benchmarks.step import resolve
 from benchmarks.volumes import random_volumes, resident
 from mgmt_ray.base import MgmtError
-from mgmt_ray.nets.plain import PlainNetwork
 from mgmt_ray.nets.resnet3d import ResNet3d
-from mgmt_ray.training.config import Precision
+from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.training.evaluate import predict
+from mgmt_ray.training.training_config import Precision
 
 VALIDATION_DRAWS = 32
 GUESSED_HEAD_STEP_S, GUESSED_START_S = 0.001, 20.0

@@ -11,12 +11,12 @@ from benchmarks.volumes import Shape, textured_volumes
 from mgmt_ray.nets.build import NetworkConfig, build
 from mgmt_ray.nets.resnet3d import Depth
 from mgmt_ray.nets.spottune import SpotTune
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import TrainingState, fit
 from mgmt_ray.training.metrics import score
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
+from mgmt_ray.training.training_config import TrainingConfig
 
 RATES = ((1e-3, 1e-3), (3e-4, 1e-3), (3e-4, 3e-4))
 """Learning rates of network and agent; the networks take them in turn.

@@ -15,12 +15,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from benchmarks.device import SMALL_SHAPE, Spent, in_turns, median_s
 from benchmarks.volumes import Shape, random_volumes, resident
 from mgmt_ray.base import stream
-from mgmt_ray.nets.plain import PlainNetwork
 from mgmt_ray.nets.resnet3d import ResNet3d
-from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.evaluate import ROWS_AT_ONCE
 from mgmt_ray.training.loop import TrainingState, fit
+from mgmt_ray.training.training_config import TrainingConfig
 
 SEED = 0
 BLOCK_EPOCHS = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mgmt_ray.base import stream
-from mgmt_ray.cohort.texture import tumour_texture
+from mgmt_ray.synthetic.random_fields import tumour_texture
 from mgmt_ray.training.dataset import VolumeSet, volume_set
 
 Shape = tuple[int, int, int]

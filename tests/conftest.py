@@ -9,7 +9,10 @@ from xdist.scheduler import LoadScopeScheduling
 # One thread per process, before torch is imported: results do not depend on the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import mgmt_ray.orchestration  # noqa: F401  sets Ray's token before a test imports Ray
+import mgmt_ray.cluster  # noqa: F401  sets Ray's token before a test imports Ray
+
+# small studies, shared by the rooms that run trials or use what these leave
+pytest_plugins = ["tests.studies"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import UseAppendAction, subcommand
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cli.start import Demo, Doctor, Synthesize
+from mgmt_ray.cli.setup_commands import Demo, Doctor, Synthesize
 from mgmt_ray.cli.study import (
     Audit,
     Ensemble,

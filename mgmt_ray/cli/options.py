@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from mgmt_ray.orchestration.placement import Placement
+from mgmt_ray.cluster.resources import Placement
 
 if TYPE_CHECKING:
-    from mgmt_ray.orchestration.context import Job
+    from mgmt_ray.trials.context import Job
 
 STUDYS = "(default: checkpoint of the study)"
 IN_FOLDER = "(default: a database in the study's folder)"
@@ -59,9 +59,9 @@ def job_of(study_file: Path, files: Files, machine: Machine) -> Job:
     Raises:
         MgmtError: no such study file, or it is faulty.
     """
-    from mgmt_ray.orchestration.context import Job
     from mgmt_ray.study.config import load_study
     from mgmt_ray.study.folder import StudyFolder
+    from mgmt_ray.trials.context import Job
 
     study = load_study(study_file, files.data, files.checkpoint)
     out = files.out or Path(f"{study.name}_study")

@@ -24,9 +24,9 @@ class SelectCohort:
 
     def run(self) -> None:
         """Read the data set."""
-        from mgmt_ray.orchestration.cohorts import show_cohorts
-        from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.stages import draw_cohort, select
+        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.pipeline.select_cohorts import show_cohorts
+        from mgmt_ray.pipeline.stages import draw_cohort, select
 
         job = job_of(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
@@ -46,9 +46,9 @@ class Prepare:
 
     def run(self) -> None:
         """Bring cohort and volumes up to date."""
-        from mgmt_ray.orchestration.cohorts import show_cohorts
-        from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.stages import prepare, select
+        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.pipeline.select_cohorts import show_cohorts
+        from mgmt_ray.pipeline.stages import prepare, select
 
         job = job_of(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
@@ -67,10 +67,10 @@ class Plan:
 
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
-        from mgmt_ray.orchestration.cohorts import show_cohorts
-        from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.show import show_plan
-        from mgmt_ray.orchestration.stages import plan_study, select
+        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.pipeline.printing import show_plan
+        from mgmt_ray.pipeline.select_cohorts import show_cohorts
+        from mgmt_ray.pipeline.stages import plan_study, select
 
         job = job_of(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
@@ -90,8 +90,8 @@ class Run:
 
     def run(self) -> None:
         """All stages; repeat the command to continue after an interruption."""
-        from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.stages import bring_up_to_date
+        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.pipeline.stages import bring_up_to_date
 
         job = job_of(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
@@ -108,9 +108,9 @@ class Ensemble:
 
     def run(self) -> None:
         """Needs every trial of the study."""
-        from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.show import show_results
-        from mgmt_ray.orchestration.stages import ensemble, existing
+        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.pipeline.printing import show_results
+        from mgmt_ray.pipeline.stages import ensemble, existing
 
         job = job_of(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):
@@ -137,10 +137,10 @@ class Explain:
 
     def run(self) -> None:
         """Needs volumes, weights and the tables of results."""
-        from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.explain import explain_subjects
-        from mgmt_ray.orchestration.progress import say, stage
-        from mgmt_ray.orchestration.stages import existing
+        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.cluster.progress import say, stage
+        from mgmt_ray.pipeline.stages import existing
+        from mgmt_ray.prediction.explain import explain_subjects
 
         job = job_of(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address), stage("explain") as step:
@@ -170,9 +170,9 @@ class Predict:
 
     def run(self) -> None:
         """Needs a finished study."""
-        from mgmt_ray.orchestration.connect import connected
-        from mgmt_ray.orchestration.patient_table import refuse_other_file
-        from mgmt_ray.orchestration.stages import predict_new
+        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.pipeline.stages import predict_new
+        from mgmt_ray.prediction.patient_table import refuse_other_file
 
         refuse_other_file(self.to)
         files = replace(self.files, data=self.files.data or Path())  # the data set is not read
@@ -190,8 +190,8 @@ class Report:
 
     def run(self) -> None:
         """Needs the tables of results."""
-        from mgmt_ray.orchestration.progress import say
-        from mgmt_ray.orchestration.stages import report
+        from mgmt_ray.cluster.progress import say
+        from mgmt_ray.pipeline.stages import report
 
         files = replace(self.files, data=self.files.data or Path())  # the data set is not read
         job = job_of(self.study, files, Machine())
@@ -214,8 +214,8 @@ class Audit:
 
     def run(self) -> None:
         """Needs a study that is at least prepared; nothing of it is changed."""
-        from mgmt_ray.orchestration.audit.run import audit
-        from mgmt_ray.orchestration.connect import connected
+        from mgmt_ray.audit.run_audit import audit
+        from mgmt_ray.cluster.connection import connected
 
         job = job_of(self.study, self.files, self.machine)
         with job.folder.lock(), connected(self.machine.ray_address):

@@ -15,7 +15,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mgmt_ray.base import InputPath, MgmtError
-from mgmt_ray.cohort.folders import (
+from mgmt_ray.cohort.csv_rows import read_rows, row_fault
+from mgmt_ray.cohort.dataset_files import (
     DataSetLayout,
     FoundDataSet,
     find_data_set,
@@ -33,7 +34,6 @@ from mgmt_ray.cohort.reader import (
     no_mask,
     offer,
 )
-from mgmt_ray.cohort.rows import read_rows, row_fault
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 LABEL_TABLE = "train_labels.csv"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from mgmt_ray.cohort.folders import absence
+from mgmt_ray.cohort.dataset_files import absence
 from mgmt_ray.cohort.problem import GET_AGAIN, BadScan
 
 PLACE_TOLERANCE = 0.1

@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from mgmt_ray.base import Config, InputPath
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS, Exclusion
-from mgmt_ray.cohort.folders import absence
+from mgmt_ray.cohort.csv_rows import shown
+from mgmt_ray.cohort.dataset_files import absence
 from mgmt_ray.cohort.problem import OF_SCANS, Action, Kind, Problem
-from mgmt_ray.cohort.rows import shown
 from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject, by_group
 
 RESERVED = ("cohort", *MODALITY_GROUPS, *FIXED_COLUMNS)

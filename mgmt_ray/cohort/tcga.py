@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from mgmt_ray.base import InputPath, MgmtError
-from mgmt_ray.cohort.folders import SEARCH_DEPTH, is_folder, paths_below
+from mgmt_ray.cohort.dataset_files import SEARCH_DEPTH, is_folder, paths_below
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderConfig, Reading, leave_out, merge, no_mask, offer
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject

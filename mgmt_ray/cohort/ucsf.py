@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import Field
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.folders import DataSetLayout, FoundDataSet, find_data_set, find_nifti
+from mgmt_ray.cohort.csv_rows import read_rows, row_fault
+from mgmt_ray.cohort.dataset_files import DataSetLayout, FoundDataSet, find_data_set, find_nifti
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
     ReaderConfig,
@@ -24,7 +25,6 @@ from mgmt_ray.cohort.reader import (
     no_mask,
     offer,
 )
-from mgmt_ray.cohort.rows import read_rows, row_fault
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 SCAN_NAMES = {m: "T1c" if m == "T1GD" else m for m in (*STRUCTURAL, "SWI", "DWI", "ADC", "ASL")}

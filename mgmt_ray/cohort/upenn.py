@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.folders import (
+from mgmt_ray.cohort.dataset_files import (
     SEARCH_DEPTH,
     doubled,
     find_nifti,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.csv_rows import read_rows, row_fault
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.rows import read_rows, row_fault
 
 CLINICAL_TABLE = "UPENN-GBM_clinical_info_*.csv"
 LABELS: dict[str, int | None] = {

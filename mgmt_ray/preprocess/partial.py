@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mgmt_ray.base import MgmtError, write_json, write_text
-from mgmt_ray.preprocess.index import (
+from mgmt_ray.preprocess.volume_index import (
     DTYPE,
     Index,
     Row,
@@ -31,7 +31,7 @@ from mgmt_ray.preprocess.index import (
     partial_path,
     row_checksum,
 )
-from mgmt_ray.preprocess.store_plan import ArrayPlan, RowPlan, Slot
+from mgmt_ray.preprocess.volume_store_plan import ArrayPlan, RowPlan, Slot
 from mgmt_ray.preprocess.volumes import Made
 
 

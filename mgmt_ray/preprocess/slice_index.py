@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mgmt_ray.base import MgmtError, fingerprint
-from mgmt_ray.preprocess.index import Source
-from mgmt_ray.preprocess.slice_frame import Frame
+from mgmt_ray.preprocess.slice_geometry import Frame
+from mgmt_ray.preprocess.volume_index import Source
 
 FORMAT = 2
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mgmt_ray.base import MgmtError, parse, write_aside
+from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.slice_index import (
     SliceRow,
     read_slice_index,
@@ -27,7 +28,6 @@ from mgmt_ray.preprocess.slice_index import (
     slice_path,
 )
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
-from mgmt_ray.preprocess.slices import SubjectSlices
 
 
 class SliceStore:

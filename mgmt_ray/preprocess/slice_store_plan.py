@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError, fingerprint
-from mgmt_ray.preprocess.index import Source, source_of
+from mgmt_ray.preprocess.axial_slices import SliceSource
 from mgmt_ray.preprocess.slice_index import FORMAT, SliceRow, read_slice_index, slice_path
 from mgmt_ray.preprocess.slice_recipe import METHOD, SliceRecipe
 from mgmt_ray.preprocess.slice_store import read_row
-from mgmt_ray.preprocess.slices import SliceSource
+from mgmt_ray.preprocess.volume_index import Source, source_of
 
 
 @dataclass(frozen=True, slots=True)

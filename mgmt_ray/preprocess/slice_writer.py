@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from mgmt_ray.base import MgmtError, folder_lock, write_json
+from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.slice_index import SliceIndex, SliceRow, slice_index_path, slice_path
 from mgmt_ray.preprocess.slice_store import slices_checksum, write_slices
 from mgmt_ray.preprocess.slice_store_plan import (
@@ -15,7 +16,6 @@ from mgmt_ray.preprocess.slice_store_plan import (
     SliceTask,
     plan_slice_store,
 )
-from mgmt_ray.preprocess.slices import SubjectSlices
 
 
 class SliceWriter:

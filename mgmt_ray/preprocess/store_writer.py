@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from mgmt_ray.base import MgmtError, folder_lock
-from mgmt_ray.preprocess.index import num_bytes
 from mgmt_ray.preprocess.partial import PartialArray, settle
-from mgmt_ray.preprocess.store_plan import StorePlan, plan_store
+from mgmt_ray.preprocess.volume_index import num_bytes
+from mgmt_ray.preprocess.volume_store_plan import StorePlan, plan_store
 from mgmt_ray.preprocess.volumes import Made
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float16
 
 from mgmt_ray.base import MgmtError, stream_seed
-from mgmt_ray.cohort.check import check_grid
 from mgmt_ray.cohort.scan import Scan, read_scan
+from mgmt_ray.cohort.scan_checks import check_grid
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess import augment
 from mgmt_ray.preprocess.intensity import scale_to_unit

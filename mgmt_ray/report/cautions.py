@@ -8,7 +8,7 @@ import pandas as pd
 
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.statistics.planted import SUSPICIOUS_AUC
+from mgmt_ray.statistics.planted_signal import SUSPICIOUS_AUC
 from mgmt_ray.study.folder import openings_by_purpose
 
 ABSURD_LOSS = 5.0

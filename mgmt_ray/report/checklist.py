@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.report.fact import Fact
+from mgmt_ray.report.html_table import Table, slug
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.table import Table, slug
 
 ITEMS = Path(__file__).with_name("checklists.csv")
 OPEN = "open: to be written by the authors"

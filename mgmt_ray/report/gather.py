@@ -12,7 +12,8 @@ import pandas as pd
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
-from mgmt_ray.report.read import (
+from mgmt_ray.report.science_tables import CHOSEN, read_further
+from mgmt_ray.report.study_files import (
     not_there,
     read_config,
     read_json,
@@ -20,12 +21,11 @@ from mgmt_ray.report.read import (
     read_text,
     refuse_changed_tables,
 )
-from mgmt_ray.report.science import CHOSEN, read_further
 from mgmt_ray.selection.ensemble import group_ensembles
 from mgmt_ray.selection.predictions import read_table, read_whole_table
 from mgmt_ray.splits.split import Split, read_splits, refuse_torn_persons
 from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, COMPARISON_MODELS
-from mgmt_ray.statistics.tables import METRIC_COLUMNS
+from mgmt_ray.statistics.result_tables import METRIC_COLUMNS
 from mgmt_ray.study.folder import StudyFolder
 
 
@@ -38,7 +38,7 @@ class ExternalResults:
         predictions: the ensembles' predictions of its subjects.
         metrics: with intervals.
         openings: each time it was predicted, in the order logged.
-        further: those tables of :data:`mgmt_ray.report.science.FURTHER` that it has.
+        further: those tables of :data:`mgmt_ray.report.science_tables.FURTHER` that it has.
     """
 
     cohort: Cohort
@@ -68,7 +68,7 @@ class StudyResults:
         predictions: the ensembles' predictions of the test subjects.
         metrics: with intervals.
         comparisons: between models; may be empty.
-        further: the tables of :data:`mgmt_ray.report.science.FURTHER` that have been made.
+        further: the tables of :data:`mgmt_ray.report.science_tables.FURTHER` that have been made.
         audit: what ``mgmt-ray audit`` found; None if it has not run.
         evaluated: checksum of the mark that the tables are whole; None without it.
         openings: of the test set, in the order logged.

@@ -12,14 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mgmt_ray.base import write_text
-from mgmt_ray.report.card import card_markdown, model_card
 from mgmt_ray.report.checklist import checklist_csv
 from mgmt_ray.report.facts import study_facts
-from mgmt_ray.report.files import TABLES, shown, write_tables
 from mgmt_ray.report.gather import read_study_results
-from mgmt_ray.report.outline import all_sections
+from mgmt_ray.report.html_table import table_csv
+from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.table import table_csv
+from mgmt_ray.report.sections.files import TABLES, shown, write_tables
+from mgmt_ray.report.sections.outline import all_sections
 
 TEMPLATES = Path(__file__).parent
 

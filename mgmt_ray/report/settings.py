@@ -11,10 +11,10 @@ from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.html_table import NOTHING, Table
 from mgmt_ray.report.kinds import has_slices_alone, slice_networks
-from mgmt_ray.report.table import NOTHING, Table
 from mgmt_ray.splits.draw import SplitConfig
-from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
+from mgmt_ray.training.training_config import EvaluationConfig, TrainingConfig
 
 PARTS: dict[str, type[Config]] = {
     "recipe": RecipeConfig,

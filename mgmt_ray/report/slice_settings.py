@@ -8,12 +8,12 @@ from typing import Any
 from mgmt_ray.base import Config
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.kinds import slice_networks
 from mgmt_ray.report.settings import different_keys
-from mgmt_ray.report.table import Table
 from mgmt_ray.statistics.paper_chen import CHEN_FOLDS
 from mgmt_ray.study.pipeline import SlicePipelineConfig
-from mgmt_ray.training.config import ClassificationTraining, SegmentationTraining
+from mgmt_ray.training.training_config import ClassificationTraining, SegmentationTraining
 
 CHENS_SPLIT: dict[str, float] = {
     "test_fraction": 0.2,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.headline import LEVEL
+from mgmt_ray.report.summary import LEVEL
 from mgmt_ray.statistics.intervals import Interval, interval_of
-from mgmt_ray.statistics.planted import CHANCE_AUC
+from mgmt_ray.statistics.planted_signal import CHANCE_AUC
 from mgmt_ray.training.metrics import METRIC_LABELS
 
 _NAME_WIDTH = 14

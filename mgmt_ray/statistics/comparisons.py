@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from mgmt_ray.selection.choices import BEST_OVERALL
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.predictions import refuse_two_labels
 from mgmt_ray.statistics.compare import Comparison, compare_networks, same_subjects
 from mgmt_ray.statistics.delong import delong_p
-from mgmt_ray.statistics.differences import (
+from mgmt_ray.statistics.holm import holm
+from mgmt_ray.statistics.intervals import column_names, interval_columns
+from mgmt_ray.statistics.paired_bootstrap import (
     BOOTSTRAPPED,
     ResampledModel,
     paired_difference,
     resample_models,
 )
-from mgmt_ray.statistics.holm import holm
-from mgmt_ray.statistics.intervals import column_names, interval_columns
 from mgmt_ray.study import baseline_config
 
 COMPARISON_MODELS: tuple[str, ...] = get_args(baseline_config.Comparison)

@@ -10,8 +10,8 @@ import pandas as pd
 
 from mgmt_ray.selection.ensemble import ensemble
 from mgmt_ray.statistics.delong import delong_p
-from mgmt_ray.statistics.differences import paired_difference, resample_models
 from mgmt_ray.statistics.intervals import Interval
+from mgmt_ray.statistics.paired_bootstrap import paired_difference, resample_models
 
 MASK_EFFECT_COLUMNS: tuple[str, ...] = (
     "network",

@@ -11,10 +11,9 @@ import pandas as pd
 
 from mgmt_ray.cohort.covariates import SEX, age_in_years
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.selection.choices import BEST_OVERALL
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.comparisons import COMPARISON_MODELS
 from mgmt_ray.statistics.delong import delong_interval
-from mgmt_ray.statistics.differences import resample_model
 from mgmt_ray.statistics.intervals import (
     Interval,
     bootstrap_weights,
@@ -22,6 +21,7 @@ from mgmt_ray.statistics.intervals import (
     exact_interval,
     interval_columns,
 )
+from mgmt_ray.statistics.paired_bootstrap import resample_model
 from mgmt_ray.training.metrics import called_rightly, once
 
 UNKNOWN_LEVEL = "unknown"

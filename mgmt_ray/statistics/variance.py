@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.differences import ResampledModel, resample_models
+from mgmt_ray.statistics.paired_bootstrap import ResampledModel, resample_models
 
 NUM_SIMULATIONS = 500
 VARIANCE_COLUMNS: tuple[str, ...] = ("network", "ensemble", "source", "num", "auc_deviation")

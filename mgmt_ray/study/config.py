@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
-from mgmt_ray.cohort.read import CohortConfig
+from mgmt_ray.cohort.datasets import CohortConfig
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.nets.segmentation2d import SMALLEST_FACTOR
 from mgmt_ray.nets.slice_classifier import SIDE
@@ -19,7 +19,7 @@ from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS, Comparison, ForestConfig
 from mgmt_ray.study.mask_source import MaskSource
 from mgmt_ray.study.pipeline import SlicePipelineConfig
-from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
+from mgmt_ray.training.training_config import EvaluationConfig, TrainingConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """What may become the name of a file."""

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from mgmt_ray.base import Config
 from mgmt_ray.cohort.covariates import Covariate
-from mgmt_ray.training.config import ClassificationTraining, SegmentationTraining
+from mgmt_ray.training.training_config import ClassificationTraining, SegmentationTraining
 
 
 class SlicePipelineConfig(Config):

@@ -9,7 +9,7 @@ from mgmt_ray.base import fingerprint, stream_seed
 from mgmt_ray.nets.build import AnyNetworkConfig
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.trial import Parts, Trial
-from mgmt_ray.training.config import AnyTraining
+from mgmt_ray.training.training_config import AnyTraining
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from mgmt_ray.study.pipeline import SlicePipelineConfig
 from mgmt_ray.study.place import Place
 from mgmt_ray.study.slice_plan import slice_trials
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.config import TrainingConfig
+from mgmt_ray.training.training_config import TrainingConfig
 
 OF_AGENTS = (
     "agent_depth",

@@ -9,7 +9,7 @@ from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.pipeline import SlicePipelineConfig
 from mgmt_ray.study.place import Place
 from mgmt_ray.study.trial import Parts, Trial
-from mgmt_ray.training.config import AnyTraining
+from mgmt_ray.training.training_config import AnyTraining
 
 
 def slice_trials(study: StudyConfig, config: SlicePipelineConfig, place: Place) -> list[Trial]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mgmt_ray.nets.build import AnyNetworkConfig, NetworkConfig, SegmentationConfig
-from mgmt_ray.training.config import AnyTraining, TrainingConfig
+from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)

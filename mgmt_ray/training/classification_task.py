@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mgmt_ray.training.config import ClassificationTraining, Precision
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.evaluate import Predictions
 from mgmt_ray.training.metrics import THRESHOLD, criterion_m, score
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import slice_cross_entropy
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of
+from mgmt_ray.training.training_config import ClassificationTraining, Precision
 
 SLICES_AT_ONCE = 32
 """Slices that pass the classifier together while it is evaluated."""

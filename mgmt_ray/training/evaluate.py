@@ -11,13 +11,13 @@ from torch import Tensor
 from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.build import Network
 from mgmt_ray.nets.head import with_covariates
-from mgmt_ray.nets.plain import Tail
 from mgmt_ray.nets.policy import DrawKind, draw_policies
-from mgmt_ray.nets.routes import route_logits
+from mgmt_ray.nets.route_trie import route_logits
+from mgmt_ray.nets.single_path import Tail
 from mgmt_ray.nets.spottune import SpotTune
-from mgmt_ray.training.config import Precision
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.precision import autocast
+from mgmt_ray.training.training_config import Precision
 
 ROWS_AT_ONCE = 12
 """Volumes that pass a network together while it is evaluated."""

@@ -15,10 +15,10 @@ from torch import nn
 from mgmt_ray.base import MgmtError, stream, stream_seed
 from mgmt_ray.nets.build import AnyNetwork
 from mgmt_ray.training.classification_task import SliceScores
-from mgmt_ray.training.config import AnyTraining, TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.frozen import run_frozen_part
+from mgmt_ray.training.frozen_features import run_frozen_part
+from mgmt_ray.training.make_task import make_task
 from mgmt_ray.training.precision import (
     arrange,
     compile_failure_told,
@@ -28,7 +28,7 @@ from mgmt_ray.training.precision import (
 from mgmt_ray.training.schedule import end_epoch, is_stable, make_scheduler
 from mgmt_ray.training.step import train_step
 from mgmt_ray.training.task import EpochPredictions, EpochScores, Task
-from mgmt_ray.training.tasks import make_task
+from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
 
 class Diverged(MgmtError):

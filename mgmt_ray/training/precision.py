@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.base import MgmtError, first_line
-from mgmt_ray.training.config import AnyTraining, Precision
+from mgmt_ray.training.training_config import AnyTraining, Precision
 
 CHANNELS_LAST = torch.channels_last_3d
 

@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.training.config import AnyTraining
 from mgmt_ray.training.task import EpochScores
+from mgmt_ray.training.training_config import AnyTraining
 
 Scheduler = ReduceLROnPlateau | LambdaLR
 

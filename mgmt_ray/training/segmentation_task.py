@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from mgmt_ray.nets.head import dropout_mask
 from mgmt_ray.nets.segmentation2d import DROPOUT, NUM_LATENT, Segmentation, SegmentationNetwork
-from mgmt_ray.training.config import Precision, SegmentationTraining
 from mgmt_ray.training.dataset import VolumeSet, even_batches
-from mgmt_ray.training.overlap import Overlap
+from mgmt_ray.training.mask_overlap import Overlap
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import segmentation_loss, weight_penalty
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of, generator
+from mgmt_ray.training.training_config import Precision, SegmentationTraining
 
 PIXELS_AT_ONCE = {"cpu": 4 * 128 * 128, "cuda": 32 * 128 * 128}
 """Of slices that pass a network together while it is evaluated.

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from mgmt_ray.nets.build import Network
 from mgmt_ray.nets.head import dropout_mask
 from mgmt_ray.nets.policy import gumbel_noise
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import Predictions, predict
 from mgmt_ray.training.metrics import Scores, score
 from mgmt_ray.training.objective import cross_entropy_sum
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of, generator
+from mgmt_ray.training.training_config import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)

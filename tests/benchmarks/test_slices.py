@@ -11,7 +11,7 @@ from benchmarks.our_step import OurTraining
 from benchmarks.plain_slices import PlainTraining, ScanFiles
 from benchmarks.scans import make_scans, training_rows
 from benchmarks.slices import Options, input_difference, make_network, step_difference
-from mgmt_ray.training.config import SegmentationTraining
+from mgmt_ray.training.training_config import SegmentationTraining
 
 OPTIONS = Options(device="cpu", width=8, shape=(32, 32), slices=6, batch=4, rounds=1)
 

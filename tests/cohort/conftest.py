@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 
 SMALL = SyntheticConfig(
     subjects=20,

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from mgmt_ray.cohort.copies import lay_out
-from mgmt_ray.cohort.layout import Layout
-from mgmt_ray.cohort.read import CohortConfig, read
+from mgmt_ray.cohort.datasets import CohortConfig, read
 from mgmt_ray.cohort.reader import Reading
 from mgmt_ray.cohort.subject import STRUCTURAL
-from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
+from mgmt_ray.synthetic.copies import lay_out
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from mgmt_ray.synthetic.layout import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("upenn", "brats21", "brats21-dicom", "ucsf", "tcga", "table")
 

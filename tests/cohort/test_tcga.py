@@ -11,10 +11,10 @@ from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.cohort import Exclusion
 from mgmt_ray.cohort.reader import Reading
 from mgmt_ray.cohort.scan import read_scan
-from mgmt_ray.cohort.scan_files import write_scan
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga import TcgaConfig, find_tables, read_tcga, session_file
-from mgmt_ray.cohort.tcga_copy import IMAGES, write_tcga_copy
+from mgmt_ray.synthetic.scan_writer import write_scan
+from mgmt_ray.synthetic.tcga_copy import IMAGES, write_tcga_copy
 
 ANNA = "TCGA-02-0006"
 DATE = "1996.08.23"

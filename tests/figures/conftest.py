@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.tables import metrics_table
+from mgmt_ray.statistics.result_tables import metrics_table
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def test_both_branches_of_spottune_start_from_the_checkpoint(medicalnet: Path) -
 def test_frozen_parts_of_transfer_stay_in_evaluation_mode() -> None:
     network = build(NetworkConfig(kind="random", depth=10, width=4), 1, 1.0, None)
     assert network.train().resnet.bn1.training
-    from mgmt_ray.nets.plain import PlainNetwork
+    from mgmt_ray.nets.single_path import PlainNetwork
 
     partly = PlainNetwork(ResNet3d(10, 4, 1, 1), trainable_blocks=1).train()
     modes = [block.training for block in partly.resnet.blocks]

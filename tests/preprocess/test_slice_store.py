@@ -7,6 +7,7 @@ import pytest
 
 from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.preprocess.axial_slices import make_slices, slice_sources
 from mgmt_ray.preprocess.slice_index import (
     SliceIndex,
     read_slice_index,
@@ -17,7 +18,6 @@ from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.slice_store_plan import plan_slice_store
 from mgmt_ray.preprocess.slice_writer import SliceWriter
-from mgmt_ray.preprocess.slices import make_slices, slice_sources
 
 RECIPE = SliceRecipe(shape=(18, 16), least_tumour_voxels=3, least_brain_voxels=20)
 

@@ -15,11 +15,11 @@ from mgmt_ray.base import Locked, MgmtError, folder_lock
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.preprocess.axial_slices import SliceSource, make_slices, slice_sources
 from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.slice_store_plan import plan_slice_store
 from mgmt_ray.preprocess.slice_writer import SliceWriter
-from mgmt_ray.preprocess.slices import SliceSource, make_slices, slice_sources
 from tests.preprocess.conftest import ball, write_scan
 
 MakeSubject = Callable[..., Subject]
@@ -210,7 +210,7 @@ def test_a_preparation_that_is_killed_leaves_whole_files_and_the_next_one_finish
         from mgmt_ray.preprocess.slice_store_plan import plan_slice_store
         from mgmt_ray.preprocess.slice_writer import SliceWriter
         from mgmt_ray.preprocess.slice_recipe import SliceRecipe
-        from mgmt_ray.preprocess.slices import SliceSource, make_slices
+        from mgmt_ray.preprocess.axial_slices import SliceSource, make_slices
 
         recipe = SliceRecipe(**{RECIPE.model_dump()!r})
         sources = [SliceSource(i, Path(a), Path(b)) for i, a, b in {files!r}]

@@ -16,9 +16,9 @@ from mgmt_ray.base import Locked, MgmtError
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
-from mgmt_ray.preprocess.store import VolumeStore
-from mgmt_ray.preprocess.store_plan import plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
+from mgmt_ray.preprocess.volume_store import VolumeStore
+from mgmt_ray.preprocess.volume_store_plan import plan_store
 from mgmt_ray.preprocess.volumes import make_versions, make_volumes
 
 MakeSubject = Callable[..., Subject]
@@ -188,7 +188,7 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.preprocess.recipe import RecipeConfig
-from mgmt_ray.preprocess.store_plan import plan_store
+from mgmt_ray.preprocess.volume_store_plan import plan_store
 from mgmt_ray.preprocess.store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import make_volumes
 

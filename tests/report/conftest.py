@@ -19,7 +19,7 @@ from mgmt_ray.selection.criterion import EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits
-from mgmt_ray.statistics.tables import evaluate_ensembles
+from mgmt_ray.statistics.result_tables import evaluate_ensembles
 from tests.report.fabricated import make_cohort, predict_simply, write_audit, write_policies
 from tests.report.sliced import write_sliced_study
 

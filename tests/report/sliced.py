@@ -16,7 +16,7 @@ from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits
-from mgmt_ray.statistics.tables import evaluate_ensembles
+from mgmt_ray.statistics.result_tables import evaluate_ensembles
 from tests.report.fabricated import make_cohort, write_examples
 
 NUM_SLICES = 6

@@ -12,27 +12,27 @@ from matplotlib.image import imread
 
 from mgmt_ray.base import MgmtError, stream, write_text
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, read_cohort, write_cohort
+from mgmt_ray.cohort.inclusion import Finding, write_findings
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.select import Finding, write_findings
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.cohort.synthetic import SyntheticConfig, synthesize
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
-from mgmt_ray.preprocess.index import array_path
-from mgmt_ray.preprocess.inspection import (
+from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.scan_inspection import (
     Inspection,
     inspect_subject,
     write_inspection,
 )
-from mgmt_ray.preprocess.recipe import RecipeConfig
-from mgmt_ray.preprocess.store_plan import plan_store
+from mgmt_ray.preprocess.scan_preview import BINS, PICTURE, View
 from mgmt_ray.preprocess.store_writer import StoreWriter
-from mgmt_ray.preprocess.view import BINS, PICTURE, View
+from mgmt_ray.preprocess.volume_index import array_path
+from mgmt_ray.preprocess.volume_store_plan import plan_store
 from mgmt_ray.preprocess.volumes import make_volumes
-from mgmt_ray.report.cohort import read_scans, seen_scans, write_cohort_figures
 from mgmt_ray.report.html import render_page, write_report
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.versions import versions_pictures
+from mgmt_ray.report.sections.cohort import read_scans, seen_scans, write_cohort_figures
+from mgmt_ray.report.sections.versions import versions_pictures
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 
 MODALITIES = ("PH", "FLAIR")
 RECIPE = RecipeConfig(

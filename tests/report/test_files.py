@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.report.files import shown, write_tables
 from mgmt_ray.report.html import write_report
+from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.table import Table
+from mgmt_ray.report.sections.files import shown, write_tables
 
 
 def table(name: str) -> Table:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import write_text
-from mgmt_ray.report.comparisons import comparisons_section
-from mgmt_ray.report.curves import training_pictures
 from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.html import render_page, with_code, write_report
-from mgmt_ray.report.outline import planted_sections
+from mgmt_ray.report.sections.comparisons_section import comparisons_section
+from mgmt_ray.report.sections.curves_section import training_pictures
+from mgmt_ray.report.sections.outline import planted_sections
 
 
 class Page(HTMLParser):

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.report import agent, beyond, exploring, science
+from mgmt_ray.report import science_tables as science
 from mgmt_ray.report.gather import StudyResults, read_study_results
-from mgmt_ray.selection.choices import BEST_OVERALL
+from mgmt_ray.report.sections import beyond
+from mgmt_ray.report.sections import routing_section as agent
+from mgmt_ray.report.sections import variance_sections as exploring
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.predictions import write_table
 
 

@@ -11,13 +11,13 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.report.gather import StudyResults, read_study_results
-from mgmt_ray.report.segmentation import (
+from mgmt_ray.report.sections.segmentation import (
     empty_sentence,
     overlap_table,
     seconds_table,
     segmentation_sections,
 )
-from mgmt_ray.report.segmented import examples_picture, shown_patients
+from mgmt_ray.report.sections.segmented import examples_picture, shown_patients
 from mgmt_ray.statistics.slice_overlap import patient_overlap
 from mgmt_ray.statistics.slice_tables import read_segmentations
 

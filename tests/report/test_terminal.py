@@ -6,7 +6,7 @@ import pandas as pd
 
 from mgmt_ray.report.terminal import summary
 from mgmt_ray.selection.predictions import read_table
-from mgmt_ray.statistics.tables import METRIC_COLUMNS
+from mgmt_ray.statistics.result_tables import METRIC_COLUMNS
 
 
 def metrics(**changes: object) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.report.versions import examples, label_to_show
+from mgmt_ray.report.sections.versions import examples, label_to_show
 
 
 @pytest.mark.parametrize(

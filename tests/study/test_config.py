@@ -6,7 +6,7 @@ import pytest
 from mgmt_ray.base import Config, MgmtError
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.study.config import StudyConfig, SweepConfig, load_study, write_study
-from mgmt_ray.training.config import EvaluationConfig, TrainingConfig
+from mgmt_ray.training.training_config import EvaluationConfig, TrainingConfig
 
 SHIPPED = sorted((Path(__file__).parents[2] / "jobs" / "studies").glob("*.yaml"))
 MINIMAL = """

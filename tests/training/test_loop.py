@@ -9,10 +9,10 @@ import torch.multiprocessing as multiprocessing
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.training.checkpoint import load_state, save_state
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, prepare_training_rows
+from mgmt_ray.training.training_config import TrainingConfig
 
 CONFIG = TrainingConfig(
     epochs=4,

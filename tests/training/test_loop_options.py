@@ -18,11 +18,11 @@ from mgmt_ray.training.checkpoint import (
     save_weights,
     trained_weights,
 )
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import Epoch, TrainingState, fit
+from mgmt_ray.training.training_config import TrainingConfig
 
 CONFIG = TrainingConfig(
     epochs=3, batch_size=4, learning_rate=3e-3, agent_learning_rate=1e-3, validation_draws=4

@@ -13,10 +13,10 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.build import NetworkConfig, build
 from mgmt_ray.nets.spottune import mix
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import TrainingState, fit
 from mgmt_ray.training.precision import autocast
+from mgmt_ray.training.training_config import TrainingConfig
 
 CONFIG = TrainingConfig(
     epochs=3,

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.training.config import TrainingConfig
 from mgmt_ray.training.metrics import Scores
 from mgmt_ray.training.schedule import end_epoch, make_scheduler
+from mgmt_ray.training.training_config import TrainingConfig
 
 
 def rates(config: TrainingConfig, epochs: list[Scores]) -> list[float]:

@@ -12,18 +12,22 @@ import torch.multiprocessing as multiprocessing
 from mgmt_ray.nets.build import SliceNetwork
 from mgmt_ray.nets.segmentation2d import SegmentationNetwork
 from mgmt_ray.nets.slice_classifier import SIDE, SliceClassifier
-from mgmt_ray.preprocess.channels import TUMOUR_THRESHOLD
+from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.training.checkpoint import load_state, save_state
-from mgmt_ray.training.config import AnyTraining, ClassificationTraining, SegmentationTraining
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit
-from mgmt_ray.training.overlap import count_overlap
+from mgmt_ray.training.make_task import make_task
+from mgmt_ray.training.mask_overlap import count_overlap
 from mgmt_ray.training.schedule import is_stable
 from mgmt_ray.training.segmentation_task import predict_tumour
 from mgmt_ray.training.slice_objective import weight_penalty
 from mgmt_ray.training.step import train_step
-from mgmt_ray.training.tasks import make_task
+from mgmt_ray.training.training_config import (
+    AnyTraining,
+    ClassificationTraining,
+    SegmentationTraining,
+)
 
 SEGMENTATION = SegmentationTraining(epochs=4, batch_size=4, learning_rate=2e-3, patience=0)
 CLASSIFICATION = ClassificationTraining(epochs=4, batch_size=4, learning_rate=1e-3)

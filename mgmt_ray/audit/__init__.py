@@ -1,0 +1,1 @@
+"""Leakage and sanity checks of a study and of its results."""

@@ -1,0 +1,1 @@
+"""Models without a network: six radiomic features with a forest, and logistic regressions."""

@@ -1,0 +1,107 @@
+"""Connecting to Ray: a local one by default, never one that happens to be around."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from mgmt_ray.base import MgmtError, first_line
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report waits for the controller's poll
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interruption ends the study, not one stage
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_maximum_startup_concurrency": "4",  # drivers that only wait are started besides
+}
+
+
+@contextmanager
+def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
+    """Hold a connection to Ray.
+
+    Args:
+        address: "local" starts a Ray of our own and ends it afterwards; else "auto", or a head's
+            address such as "10.0.0.1:6379" or "ray://head:10001"; None does without Ray.
+        cpus: of a local Ray; None for all cores.
+
+    Raises:
+        MgmtError: no cluster answers at the address.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if address is not None:
+        _require_listener(address)
+    if address is None or ray.is_initialized():
+        yield
+        return
+    try:
+        if address == "local":
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise MgmtError(
+            f"--address {address}: no Ray cluster answers there "
+            f"({first_line(error)}). Start one with `ray start --head`, or leave "
+            "--address away to use this machine."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Ask at HOST:PORT first: Ray itself would knock for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise MgmtError(
+            f"--address {address}: nobody answers there ({error.strerror or error}). Start Ray "
+            "with `ray start --head`, mend the address, or leave it away to use this machine."
+        ) from error
+
+
+def fetch(reference: ray.ObjectRef) -> Any:
+    """A task's result; a fault that its user can mend is raised as it was, without Ray's frame."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, MgmtError):
+            raise error.cause from None
+        raise
+
+
+def check_local_ray() -> str:
+    """Start a local Ray, run a task on it, and describe it in a line.
+
+    Raises:
+        MgmtError: it cannot be started, or a task's result is wrong.
+    """
+    with connected("local"):
+        answer = fetch(ray.remote(_double).remote(21))
+        if answer != 42:
+            raise MgmtError("tasks return wrong results. Install it again with `make setup`.")
+        resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    return f"{ray.__version__}, a local one starts and runs tasks ({cpus:g} CPU, {gpus:g} GPU)"
+
+
+def _double(number: int) -> int:
+    return 2 * number

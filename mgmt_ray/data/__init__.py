@@ -1,0 +1,1 @@
+"""Looking at a cohort's files, and bringing its volumes and slices up to date."""

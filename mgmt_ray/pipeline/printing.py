@@ -1,0 +1,91 @@
+"""What a study prints: its plan, and its results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mgmt_ray.cluster.progress import say
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.report.terminal import summary
+from mgmt_ray.selection.ensemble import group_ensembles
+from mgmt_ray.splits.split import Split
+from mgmt_ray.statistics.planted_signal import planted_verdict
+from mgmt_ray.study.config import StudyConfig
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
+
+
+def show_plan(
+    study: StudyConfig,
+    folder: StudyFolder,
+    cohort: Cohort,
+    splits: Sequence[Split],
+    trials: Sequence[Trial],
+) -> None:
+    """Print each split's numbers and every trial with its state, in the order of stages."""
+    complete = {m: [s.id for s in cohort.subjects if m in s.scans] for m in study.modalities}
+    for split in splits:
+        numbers = f"test {len(split.test)}, training {len(split.training)}"
+        which = f"split {split.outer}: " if len(splits) > 1 else ""
+        say(f"{which}{numbers}, left out {len(split.left_out)}")
+        for modality, ids in complete.items():
+            say(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
+    finished = sum(folder.is_finished(t.id) for t in trials)
+    stages = sorted({trial.stage for trial in trials})
+    for stage in stages:
+        own = [trial for trial in trials if trial.stage == stage]
+        if len(stages) > 1:
+            after = f", after stage {stage}: classifiers take its masks" if stage else ""
+            say(f"stage {stage + 1} of {len(stages)}: {len(own)} trials{after}")
+        for trial in own:
+            ended = "diverged" if folder.has_diverged(trial.id) else "finished"
+            state = ended if folder.is_finished(trial.id) else "to do"
+            say(f"{state:<8}  {trial.id}")
+    say(f"{len(trials)} trials, {finished} finished")
+
+
+def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:
+    """Print a line for each training whose loss was no longer a number, or that finds no tumour."""
+    for trial in trials:
+        if not trial.tells_methylation and _is_blind(folder, trial):
+            say(
+                f"trial {trial.id} finds no tumour in any validation slice, so that classifiers "
+                "get empty masks from it. Lower the rate of its segmentation, or train it longer."
+            )
+        if folder.has_diverged(trial.id):
+            message = folder.read_trial(trial.id)["message"]
+            say(
+                f"trial {trial.id} diverged, so its hyper-parameters are not chosen: {message} "
+                "Or delete its folder to train it again."
+            )
+
+
+def _is_blind(folder: StudyFolder, trial: Trial) -> bool:
+    """Whether a segmentation ended with weights, and with a Dice of 0 in every slice."""
+    if not folder.is_finished(trial.id) or folder.has_diverged(trial.id):
+        return False
+    slices = pd.read_csv(folder.trial(trial.id) / "slice_validation.csv")
+    return bool((slices["dice"] == 0).all())
+
+
+def show_results(study: StudyConfig, folder: StudyFolder) -> None:
+    """Print the tables of results, and whether they show what was planted."""
+    metrics = pd.read_csv(folder.ensembles / "metrics.csv")
+    say("")
+    say(summary(metrics))
+    for name in study.external:
+        path = folder.external(name).ensembles / "metrics.csv"
+        if path.is_file():
+            say(f"external {name}, predicted by the same models")
+            say(summary(pd.read_csv(path)))
+    planted = folder.root / "planted.json"
+    if planted.is_file():
+        groups = group_ensembles(study.modalities)
+        for verdict in planted_verdict(
+            metrics, json.loads(planted.read_text(encoding="utf-8")), groups
+        ):
+            where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
+            say(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.words}")

@@ -1,0 +1,1 @@
+"""Members on held-out subjects: test set, external cohorts, new patients; saliency."""

@@ -1,0 +1,78 @@
+"""Subjects that no member has seen, what members say of them, and where that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mgmt_ray.base import write_aside
+from mgmt_ray.selection.predictions import write_table
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.trials.segmentation_quality import SegmentationExample, average_examples
+
+EXAMPLES = "segmentation_examples.npz"
+"""In the folder of ensembles."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemberPredictions:
+    """What members say of unseen subjects.
+
+    Attributes:
+        table: the columns of ``PREDICTION_COLUMNS``.
+        policies: a row per subject and member with an agent: how probable it is to tune each block
+            (``block_1`` is the first), in [0, 1]; empty where no member has an agent.
+        slices: a row per subject's slice and member that takes slices; empty without such members.
+        segmentations: a row per subject and segmentation of such a member.
+        examples: likewise, of annotated subjects, the slice with the most tumour.
+    """
+
+    table: pd.DataFrame
+    policies: pd.DataFrame = field(default_factory=pd.DataFrame)
+    slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    segmentations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    examples: tuple[SegmentationExample, ...] = ()
+
+
+def joined(done: Sequence[MemberPredictions]) -> MemberPredictions:
+    """Of several members, in their order."""
+    table, policies, slices, segmentations = (
+        pd.concat([getattr(one, name) for one in done], ignore_index=True)
+        for name in ("table", "policies", "slices", "segmentations")
+    )
+    examples = tuple(example for one in done for example in one.examples)
+    return MemberPredictions(table, policies, slices, segmentations, examples)
+
+
+def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
+    """Write policies.csv beside the predictions; where there are none, no earlier one stays."""
+    _write_or_forget(policies, folder.ensembles / "policies.csv")
+
+
+def write_slices(predicted: MemberPredictions, folder: StudyFolder) -> None:
+    """Write slice_predictions.csv, segmentations.csv and the examples of these likewise."""
+    _write_or_forget(predicted.slices, folder.ensembles / "slice_predictions.csv")
+    _write_or_forget(predicted.segmentations, folder.ensembles / "segmentations.csv")
+    path = folder.ensembles / EXAMPLES
+    if not predicted.examples:
+        path.unlink(missing_ok=True)
+        return
+    arrays: dict[str, Any] = average_examples(predicted.examples)
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    write_aside(path, write)
+
+
+def _write_or_forget(table: pd.DataFrame, path: Path) -> None:
+    if table.empty:
+        path.unlink(missing_ok=True)
+    else:
+        write_table(table, path)

@@ -1,0 +1,247 @@
+"""The final job: open the test set for the models that validation chose, and average them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mgmt_ray.base import MgmtError, file_checksum, fingerprint
+from mgmt_ray.baselines.baseline_inputs import NO_COMPARISONS, Comparisons
+from mgmt_ray.baselines.fit_baselines import (
+    describe,
+    fit_comparisons,
+    predict_test,
+    predict_validation,
+)
+from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.prediction.access_log import (
+    Source,
+    forget_evaluation,
+    is_evaluated,
+    is_predicted,
+    log_opening,
+    mark_evaluated,
+)
+from mgmt_ray.prediction.member_predictions import write_policies, write_slices
+from mgmt_ray.prediction.predict_members import predict_members
+from mgmt_ray.prediction.predict_slices import say_unannotated
+from mgmt_ray.selection.members import DIVERGED, choose_members
+from mgmt_ray.selection.predictions import read_predictions, write_table
+from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
+from mgmt_ray.statistics.result_tables import TABLES_VERSION, evaluate_ensembles
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.training_config import EvaluationConfig
+from mgmt_ray.trials.context import TrialInputs
+from mgmt_ray.trials.run_trial import trial_files
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The trained models that validation chose.
+
+    Attributes:
+        table: one row per member.
+        trials: the same, in the same order.
+        files: checksums of what each was trained from, in the same order.
+    """
+
+    table: pd.DataFrame
+    trials: tuple[Trial, ...]
+    files: tuple[dict[str, Any], ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What their predictions follow from."""
+        weights = self.table[["trial", "weights"]].to_dict("list")
+        return {"members": weights, "files": list(self.files)}
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Their number and fingerprint, for the log of openings."""
+        names = sorted(self.table["trial"])
+        return {"num_members": len(names), "members": fingerprint(names)}
+
+
+def find_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
+    """Choose members on validation alone.
+
+    Args:
+        trials: the whole plan.
+        inputs: of the study.
+
+    Raises:
+        MgmtError: a trial of the plan is not finished, or was trained from other volumes or another
+            checkpoint.
+    """
+    table = choose_members(_trial_table(trials, inputs))
+    by_id = {trial.id: trial for trial in trials}
+    chosen = tuple(by_id[name] for name in table["trial"])
+    return Members(table, chosen, tuple(trial_files(trial, inputs) for trial in chosen))
+
+
+def run_ensemble(
+    trials: Sequence[Trial],
+    inputs: TrialInputs,
+    evaluation: EvaluationConfig,
+    placement: Placement,
+    progress: Callable[[int, int], None],
+    comparisons: Comparisons = NO_COMPARISONS,
+) -> bool:
+    """Choose members on validation, predict the test set with them, and write the tables.
+
+    A member predicts the test subjects of the split that it was trained in, and nobody else.
+    Comparison models are fitted before the test set is opened.
+
+    Args:
+        trials: the whole plan.
+        inputs: of the study.
+        evaluation: draws on the test set.
+        placement: with launcher "ray", Ray must be connected.
+        progress: is given members and comparison models done and their number.
+        comparisons: models that no network is part of, beside the members.
+
+    Returns:
+        Whether anything was done; False if the tables are of these members already.
+
+    Raises:
+        MgmtError: a trial of the plan is not finished, or its weights, volumes or checkpoint are
+            not those that it was trained to or from.
+    """
+    folder = inputs.folder
+    members = find_members(trials, inputs)
+    source = _source(members, inputs, evaluation, comparisons)
+    if is_evaluated(folder, source):
+        return False
+    predicted = is_predicted(folder, source)
+    forget_evaluation(folder)
+    folder.mask_effect_table.unlink(missing_ok=True)  # it compares with the tables made here
+    if not predicted:
+        refuse_changed_weights(members, inputs)
+        _predict_all(members, inputs, evaluation, placement, progress, comparisons)
+    evaluate_ensembles(folder.root)
+    mark_evaluated(folder, source)
+    return True
+
+
+def _source(
+    members: Members, inputs: TrialInputs, evaluation: EvaluationConfig, comparisons: Comparisons
+) -> Source:
+    settings = {"evaluation": evaluation.model_dump(mode="json")}
+    hashes = {"splits": [split.hash for split in inputs.splits]}
+    known = {s.id: dict(s.covariates) for s in inputs.cohort.subjects}
+    return Source(
+        fingerprint(members.facts | comparisons.facts | hashes | settings),
+        fingerprint({"version": TABLES_VERSION, "covariates": known}),
+    )
+
+
+def _predict_all(
+    members: Members,
+    inputs: TrialInputs,
+    evaluation: EvaluationConfig,
+    placement: Placement,
+    progress: Callable[[int, int], None],
+    comparisons: Comparisons,
+) -> None:
+    """Fit comparison models, open the test set, and write what all models say of it."""
+    folder = inputs.folder
+    num_models = comparisons.num_models(inputs.splits)
+    total = num_models + len(members.trials)
+    cohort, splits = inputs.cohort, inputs.splits
+    fitted = fit_comparisons(
+        comparisons, cohort, splits, placement, lambda done, _: progress(done, total)
+    )
+    unseen = _open_test_sets(inputs, members)
+    tasks = [(trial, unseen[trial.outer]) for trial in members.trials]
+    predicted = predict_members(
+        tasks, inputs, evaluation, placement, lambda done, _: progress(num_models + done, total)
+    )
+    test = [predicted.table, *predict_test(fitted, comparisons, unseen)]
+    validation = _read_validation(members, folder)
+    validation += predict_validation(fitted, comparisons, cohort, splits)
+    write_table(members.table, folder.ensembles / "members.csv")
+    write_table(describe(fitted), folder.ensembles / "comparison_models.csv")
+    write_table(pd.concat(test), folder.ensembles / "member_predictions.csv")
+    write_table(pd.concat(validation), folder.ensembles / "validation_members.csv")
+    write_policies(predicted.policies, folder)
+    write_slices(predicted, folder)
+    say_unannotated(predicted.slices, folder)
+
+
+def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:
+    """Raise MgmtError where a member's weights are not those that its training left.
+
+    A slice classifier's are its own and those of the segmentation of its fold.
+    """
+    needed = [need for trial in members.trials for need in trial.needs[:1]]
+    told = [inputs.folder.read_trial(need.id)["weights"] for need in needed]
+    every = [*zip(members.trials, members.table["weights"], strict=True)]
+    for trial, checksum in [*every, *zip(needed, told, strict=True)]:
+        path = inputs.folder.weights(trial.id)
+        if not path.is_file() or file_checksum(path) != checksum:
+            raise MgmtError(
+                f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
+                "Delete the trial's folder and run the study again."
+            )
+
+
+def _read_validation(members: Members, folder: StudyFolder) -> list[pd.DataFrame]:
+    """What members said of their validation subjects when they were trained."""
+    return [read_predictions(folder.trial(t.id) / "validation.csv") for t in members.trials]
+
+
+def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
+    """One row per finished trial, with what validation says of it."""
+    missing = [t for t in trials if not inputs.folder.is_finished(t.id)]
+    if missing:
+        raise MgmtError(
+            f"{len(missing)} of {len(trials)} trials are not finished, the first is "
+            f"{missing[0].id}. Run `mgmt-ray run` with the same study and --out."
+        )
+    diverged = {"rule": DIVERGED, "epoch": 0, "m": None}
+    rows = []
+    for trial in (t for t in trials if t.tells_methylation):
+        result = inputs.folder.read_trial(trial.id)
+        selection = result.get("selection", diverged)
+        rows.append(
+            {
+                "network": trial.network,
+                "modality": trial.modality,
+                "seed": trial.seed,
+                "outer": trial.outer,
+                "fold": trial.fold,
+                "trial": trial.id,
+                "hyperparameters": json.dumps(trial.hyperparameters),
+                "rule": selection["rule"],
+                "epoch": selection["epoch"],
+                "validation_m": float("nan") if selection["m"] is None else selection["m"],
+                "weights": result["weights"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _open_test_sets(inputs: TrialInputs, members: Members) -> list[Unseen]:
+    """Each split's test subjects; the only place that hands them out, and each time is logged."""
+    unseen = []
+    for split in inputs.splits:
+        refuse_torn_persons(split, inputs.cohort)
+        label = label_by_training(split, inputs.cohort)
+        test = {subject: label[subject] for subject in split.test}
+        unseen.append(Unseen("test", inputs.folder, test, inputs.cohort))
+    log_opening(
+        inputs.folder,
+        {
+            "purpose": "ensembles",
+            "num_subjects": len({s for split in inputs.splits for s in split.test}),
+            "split_hashes": [split.hash for split in inputs.splits],
+            **members.names,
+        },
+    )
+    return unseen

@@ -1,0 +1,239 @@
+"""What a preparation has to do: compared with what the folder holds, without reading an array."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mgmt_ray.base import MgmtError, fingerprint
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.preprocess.recipe import RecipeConfig, version_key, versions
+from mgmt_ray.preprocess.volume_index import (
+    FORMAT,
+    Row,
+    Source,
+    array_path,
+    journal_path,
+    num_bytes,
+    partial_path,
+    read_index,
+    source_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A finished volume that need not be made again.
+
+    Attributes:
+        array: the file that holds it, finished or under construction.
+        row: its subject's row there.
+        version: its position along the row's versions.
+    """
+
+    array: Path
+    row: Row
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """One subject in an array to be written; per version a slot to copy, or None to make it."""
+
+    id: str
+    keys: tuple[str, ...]
+    slots: tuple[Slot | None, ...]
+    image: Source
+    mask: Source
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPlan:
+    """An array to be written, because the one in place is missing or differs.
+
+    Attributes:
+        modality: of all its volumes.
+        versions: names along the second axis.
+        volume_shape: depth, height, width.
+        rows: sorted by subject.
+        target: fingerprint of subjects, versions and keys: of all that the array will hold.
+    """
+
+    modality: str
+    versions: tuple[str, ...]
+    volume_shape: tuple[int, int, int]
+    rows: tuple[RowPlan, ...]
+    target: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[subject, version, depth, height, width]."""
+        return (len(self.rows), len(self.versions), *self.volume_shape)
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectTask:
+    """What has to be made for one subject: names of versions by modality, for ``make_volumes``."""
+
+    subject: Subject
+    wanted: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlan:
+    """What stands between a folder and the volumes of a cohort and recipe.
+
+    Attributes:
+        folder: of the store.
+        cohort: whose volumes.
+        modalities: all that were asked for.
+        recipe: how.
+        arrays: those that must be written; none when all is up to date.
+    """
+
+    folder: Path
+    cohort: Cohort
+    modalities: tuple[str, ...]
+    recipe: RecipeConfig
+    arrays: tuple[ArrayPlan, ...]
+
+    @property
+    def tasks(self) -> tuple[SubjectTask, ...]:
+        """The subjects that need work, sorted by id; may be none though arrays must be written."""
+        wanted: dict[str, dict[str, tuple[str, ...]]] = {}
+        for array in self.arrays:
+            for row in array.rows:
+                pairs = zip(array.versions, row.slots, strict=True)
+                missing = tuple(version for version, slot in pairs if slot is None)
+                if missing:
+                    wanted.setdefault(row.id, {})[array.modality] = missing
+        return tuple(SubjectTask(s, wanted[s.id]) for s in self.cohort.subjects if s.id in wanted)
+
+
+def plan_store(
+    folder: Path, cohort: Cohort, modalities: Sequence[str], recipe: RecipeConfig
+) -> StorePlan:
+    """Compare a folder with what a study needs; no scan and no array is read.
+
+    A volume is kept if the parts of the recipe that concern it are as they were, and name, size and
+    modification time of its scan and mask. What an interrupted preparation finished is kept too.
+
+    Raises:
+        MgmtError: no subject has a modality, or a file of the cohort is gone.
+    """
+    plans = (_plan_array(folder, cohort, modality, recipe) for modality in modalities)
+    arrays = tuple(plan for plan in plans if plan is not None)
+    return StorePlan(folder, cohort, tuple(modalities), recipe, arrays)
+
+
+def read_journal(path: Path) -> dict[str, Row]:
+    """The finished rows of an array under construction, by subject.
+
+    The last line may be cut: its row is then made again.
+    """
+    rows: dict[str, Row] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = Row.from_json(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            break
+        rows[row.id] = row
+    return rows
+
+
+def _plan_array(
+    folder: Path, cohort: Cohort, modality: str, recipe: RecipeConfig
+) -> ArrayPlan | None:
+    subjects = [subject for subject in cohort.subjects if modality in subject.scans]
+    if not subjects:
+        raise MgmtError(
+            f"cohort: no subject has {modality}. Drop it from cohort.modalities, or look at "
+            "exclusions.csv for the reason."
+        )
+    names = versions(recipe)
+    wanted = [_key_row(subject, modality, recipe) for subject in subjects]
+    content = [[row.id, row.keys] for row in wanted]
+    target = fingerprint([FORMAT, modality, names, recipe.shape, content])
+    plan = ArrayPlan(modality, names, recipe.shape, tuple(wanted), target)
+    shelves = list(_shelves(folder, plan))
+    rows = tuple(_fill(row, shelves, recipe) for row in wanted)
+    in_place = array_path(folder, modality)
+    index = read_index(folder, modality)
+    if (
+        index
+        and index.target == target
+        and all(slot and slot.array == in_place for row in rows for slot in row.slots)
+    ):
+        return None
+    return ArrayPlan(modality, names, recipe.shape, rows, target)
+
+
+def _key_row(subject: Subject, modality: str, recipe: RecipeConfig) -> RowPlan:
+    image = _source(subject, modality, subject.scans[modality])
+    mask = _source(subject, "mask", subject.required_mask)
+    files = [asdict(image), asdict(mask)]
+    keys = tuple(
+        fingerprint([version_key(recipe, version, modality), files]) for version in versions(recipe)
+    )
+    return RowPlan(subject.id, keys, (None,) * len(keys), image, mask)
+
+
+def _source(subject: Subject, what: str, path: Path) -> Source:
+    try:
+        return source_of(path)
+    except OSError as error:
+        raise MgmtError(
+            f"subject {subject.id}: {what} {path} cannot be read ({error.strerror}). "
+            "Put the file back, or make the cohort's tables anew with `mgmt-ray cohort STUDY`."
+        ) from error
+
+
+def _shelves(folder: Path, plan: ArrayPlan) -> Iterator[tuple[Path, Mapping[str, Row]]]:
+    """Arrays to take finished volumes from: this very one, unfinished; the one in place; others."""
+    own = journal_path(folder, plan.modality, plan.target)
+    others = set(folder.glob(f"{plan.modality}-{'[0-9a-f]' * 12}.jsonl")) - {own}
+    index = read_index(folder, plan.modality)
+    in_place = array_path(folder, plan.modality)
+    yield from _unfinished(folder, plan.modality, [own])
+    if index and _has_size(in_place, num_bytes(index.shape)):
+        yield in_place, {row.id: row for row in index.rows}
+    yield from _unfinished(folder, plan.modality, sorted(others))
+
+
+def _unfinished(
+    folder: Path, modality: str, journals: Sequence[Path]
+) -> Iterator[tuple[Path, Mapping[str, Row]]]:
+    for journal in journals:
+        array = partial_path(folder, modality, journal.stem[-12:])
+        if array.exists() and journal.exists():
+            yield array, read_journal(journal)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.exists() and path.stat().st_size == size
+
+
+def _fill(
+    row: RowPlan, shelves: Sequence[tuple[Path, Mapping[str, Row]]], recipe: RecipeConfig
+) -> RowPlan:
+    slots = tuple(_find(row.id, key, shelves, recipe) for key in row.keys)
+    return RowPlan(row.id, row.keys, slots, row.image, row.mask)
+
+
+def _find(
+    subject_id: str,
+    key: str,
+    shelves: Sequence[tuple[Path, Mapping[str, Row]]],
+    recipe: RecipeConfig,
+) -> Slot | None:
+    for array, rows in shelves:
+        row = rows.get(subject_id)
+        if row is None or key not in row.keys:
+            continue
+        version = row.keys.index(key)
+        if recipe.allow_clipping or not row.parameters[version]["clipped_voxels"]:
+            return Slot(array, row, version)
+    return None

@@ -1,1 +1,0 @@
-"""The comparison models: six radiomic features with a forest, and logistic regressions."""

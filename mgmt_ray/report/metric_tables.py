@@ -1,0 +1,233 @@
+"""The report's tables of results, as text cells beside the paper's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mgmt_ray.cohort.subject import MODALITY_GROUPS
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.html_table import (
+    NOTHING,
+    Table,
+    number,
+    p_value,
+    slug,
+    with_interval,
+    without_papers_dashes,
+)
+from mgmt_ray.report.kinds import has_slices_alone, slice_networks
+from mgmt_ray.report.science_tables import leading
+from mgmt_ray.report.summary import chance_words
+from mgmt_ray.statistics.paper import (
+    PAPER_DSC_THREE_CHANNELS_AUC,
+    PAPER_FALLBACKS,
+    PAPER_FOREST,
+    PAPER_RESULTS,
+    PAPER_TABLES,
+    PaperResult,
+)
+from mgmt_ray.statistics.planted_signal import PlantedVerdict
+from mgmt_ray.training.metrics import METRIC_LABELS
+
+
+def network_table(results: StudyResults, network: str) -> Table:
+    """Metrics of one network's main ensembles, each beside the paper's value."""
+    header = ["Ensemble", "Models"]
+    for label in METRIC_LABELS.values():
+        header += [label, f"paper's\n{label}"]
+    rows = []
+    metrics = results.metrics
+    chosen = metrics[
+        (metrics["network"] == network) & metrics["ensemble"].isin(results.main_ensembles)
+    ]
+    for row in chosen.to_dict("records"):
+        published = PAPER_RESULTS.get(network, {}).get(row["ensemble"])
+        cells = [row["ensemble"], str(row["num_members"])]
+        for metric in METRIC_LABELS:
+            cells += [with_interval(row, metric), _published(published, metric)]
+        rows.append((*cells, chance_words(row)))
+    source = f"beside table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
+    caption = f"{network_label(network)} on the test set {source}".strip()
+    name = f"metrics_{slug(network)}"
+    table = Table(name, caption, (*header, "AUC against\nchance"), tuple(rows))
+    return without_papers_dashes(table) if network in slice_networks(results) else table
+
+
+def single_input_table(results: StudyResults) -> Table | None:
+    """Metrics of each modality alone; None where the main tables already show them all."""
+    metrics = results.metrics
+    alone = set(results.inputs) - set(results.main_ensembles)
+    chosen = metrics[metrics["ensemble"].isin(alone)]
+    if chosen.empty:
+        return None
+    rows = tuple(
+        (
+            row["ensemble"],
+            network_label(row["network"]),
+            str(row["num_members"]),
+            *(with_interval(row, metric) for metric in METRIC_LABELS),
+            chance_words(row),
+        )
+        for name in results.inputs
+        for row in chosen[chosen["ensemble"] == name].to_dict("records")
+    )
+    header = ("Modality", "Network", "Models", *METRIC_LABELS.values(), "AUC against\nchance")
+    caption = "Each modality alone"
+    if not has_slices_alone(results):
+        caption += " (Schmitz et al. do not report these)"
+    return Table("single_modalities", caption, header, rows)
+
+
+def comparison_models_table(results: StudyResults) -> Table | None:
+    """Metrics of the models that networks are compared with; None where there are none."""
+    metrics = results.metrics
+    chosen = metrics[metrics["network"].isin(results.comparison_models)]
+    if chosen.empty:
+        return None
+    rows = []
+    for row in chosen.to_dict("records"):
+        is_papers = row["network"] == "radiomics_forest" and not has_slices_alone(results)
+        published = PAPER_FOREST if is_papers else None
+        cells = [network_label(row["network"]), str(row["num_members"])]
+        for metric in METRIC_LABELS:
+            cells += [with_interval(row, metric), _published(published, metric)]
+        rows.append((*cells, chance_words(row)))
+    header = ["Model", "Models"]
+    for label in METRIC_LABELS.values():
+        header += [label, f"paper's\n{label}"]
+    caption = "Models to compare the networks with, on the same test subjects"
+    table = Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
+    return without_papers_dashes(table) if has_slices_alone(results) else table
+
+
+def prevalence_note(results: StudyResults) -> str:
+    """What makes prevalence's AUC odd where there are several splits; empty where nothing does."""
+    if len(results.splits) == 1 or "prevalence" not in results.comparison_models:
+        return ""
+    return (
+        "Over several splits its AUC falls below 0.5 by construction: a split that tests more "
+        "methylated subjects trains on fewer, so those get the lower constant. That is no finding."
+    )
+
+
+def chance_table(results: StudyResults) -> Table:
+    """Each AUC with both intervals and the permutation test, and the Brier score."""
+    metrics = results.metrics
+    groups = metrics["ensemble"].isin(results.main_ensembles)
+    shown = metrics[groups | leading(metrics, results.comparison_models, results.main_ensembles)]
+    rows = tuple(
+        (
+            row["ensemble"] if row["network"] != row["ensemble"] else "–",
+            network_label(row["network"]),
+            f"{row['num_subjects']} ({row['num_methylated']})",
+            with_interval(row, "auc"),
+            f"[{number(row['auc_delong_low'])}, {number(row['auc_delong_high'])}]",
+            p_value(row["auc_p"]),
+            p_value(row["auc_p_holm"]),
+            with_interval(row, "brier"),
+        )
+        for row in shown.to_dict("records")
+    )
+    header = (
+        "Ensemble",
+        "Network",
+        "Subjects\n(methylated)",
+        "AUC, bootstrap\ninterval",
+        "DeLong's\ninterval",
+        "Permutation\np",
+        "the same,\nHolm",
+        "Brier",
+    )
+    return Table("auc_against_chance", "AUC against chance, and Brier score", header, rows)
+
+
+def external_table(results: StudyResults, name: str) -> Table:
+    """Metrics on an external cohort, of every network and ensemble that it has the scans for."""
+    rows = tuple(
+        (
+            row["ensemble"],
+            network_label(row["network"]),
+            str(row["num_members"]),
+            str(row["num_subjects"]),
+            str(row["num_methylated"]),
+            *(with_interval(row, metric) for metric in METRIC_LABELS),
+            chance_words(row),
+        )
+        for row in results.external[name].metrics.to_dict("records")
+    )
+    header = ("Ensemble", "Network", "Models", "Subjects", "Methylated", *METRIC_LABELS.values())
+    caption = f"External cohort {name}, predicted only"
+    return Table(f"external_{slug(name)}", caption, (*header, "AUC against\nchance"), rows)
+
+
+def other_published_table() -> Table:
+    """What the paper reports outside its tables 2 to 4."""
+    second_round = PAPER_RESULTS["transfer-2"]["Struct"]
+    rows = (
+        ("Transfer, last two residual blocks trained too (Struct)", *_all_published(second_round)),
+        (
+            "Random forest, six radiomic features (54 of the 57 subjects)",
+            *_all_published(PAPER_FOREST),
+        ),
+        (
+            "Three DSC derivatives as channels of one network",
+            f"{PAPER_DSC_THREE_CHANNELS_AUC:.4f}",
+            NOTHING,
+            NOTHING,
+            NOTHING,
+        ),
+    )
+    header = ("Model", *METRIC_LABELS.values())
+    return Table("other_published", "Other results of the paper", header, rows)
+
+
+def rules_table(members: pd.DataFrame) -> Table | None:
+    """How often each rule chose the epoch, by network and group; None if all take slices."""
+    members = members[members["rule"] != "best_accuracy"]
+    if members.empty:
+        return None
+    group_by_modality = {m: group for group, all_ in MODALITY_GROUPS.items() for m in all_}
+    grouped = members.assign(group=members["modality"].map(lambda m: group_by_modality.get(m, m)))
+    rows = []
+    for (network, group), chosen in grouped.groupby(["network", "group"], sort=False):
+        fallbacks = int((chosen["rule"] == "last_epoch").sum())
+        published = PAPER_FALLBACKS.get(str(network), {}).get(str(group))
+        rows.append(
+            (
+                network_label(str(network)),
+                str(group),
+                str(len(chosen)),
+                str(len(chosen) - fallbacks),
+                str(fallbacks),
+                NOTHING if published is None else str(published),
+            )
+        )
+    header = ("Network", "Group", "Models", "best M", "last epoch", "paper's last epoch")
+    return Table("rules", "Which rule kept the epoch", header, tuple(rows))
+
+
+def planted_table(verdicts: Sequence[PlantedVerdict]) -> Table:
+    """Each ensemble's AUC against what was planted."""
+    rows = tuple(
+        (
+            v.ensemble,
+            network_label(v.network),
+            ", ".join(v.carriers) or "none",
+            str(v.auc),
+            v.words,
+        )
+        for v in verdicts
+    )
+    header = ("Ensemble", "Network", "Modalities with the signal", "AUC", "Verdict")
+    return Table("planted", "What was planted, and what was found", header, rows)
+
+
+def _all_published(published: PaperResult) -> tuple[str, ...]:
+    return tuple(_published(published, metric) for metric in METRIC_LABELS)
+
+
+def _published(published: PaperResult | None, metric: str) -> str:
+    return NOTHING if published is None else f"{getattr(published, metric):.4f}"

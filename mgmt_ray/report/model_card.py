@@ -1,0 +1,99 @@
+"""The model card (Mitchell et al. 2019) of a study's models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.cautions import cautions
+from mgmt_ray.report.fact import Fact
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.section import Section
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL
+from mgmt_ray.statistics.intervals import interval_of
+from mgmt_ray.training.metrics import METRIC_LABELS
+
+OPEN = "Open: to be written by the authors."
+_ESCAPED = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>#|"})
+
+
+@dataclass(frozen=True, slots=True)
+class CardPart:
+    """A heading of the card with its lines."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def model_card(results: StudyResults, facts: Mapping[str, Fact]) -> tuple[CardPart, ...]:
+    """The card's parts, in the order of Mitchell et al. 2019, sec. 4.
+
+    Args:
+        results: of the study.
+        facts: what :func:`mgmt_ray.report.facts.study_facts` knows.
+    """
+
+    def known(*names: str) -> tuple[str, ...]:
+        found = tuple(f"{_capital(facts[name].text)}." for name in names if name in facts)
+        return found or (OPEN,)
+
+    limits = (
+        "The test set is small: see the intervals.",
+        "Published models of this question generalise poorly to other cohorts.",
+    )
+    return (
+        CardPart(
+            "Model", known("technology", "model", "initialisation", "ensembles", "availability")
+        ),
+        CardPart(
+            "Intended use",
+            (
+                "Research on whether MGMT promoter methylation can be told from MRI.",
+                "Not for clinical use: not for diagnosis, prognosis or the choice of a treatment.",
+                f"Further uses and users. {OPEN}",
+            ),
+        ),
+        CardPart("Factors", known("fairness", "characteristics")),
+        CardPart("Metrics", known("metrics", "uncertainty", "output")),
+        CardPart("Training data", known("source", "reference", "preprocessing", "imbalance")),
+        CardPart("Evaluation data", known("partitions", "internal", "external")),
+        CardPart("Results on the test set", _best(results)),
+        CardPart("Ethical considerations", (OPEN,)),
+        CardPart("Caveats", (*cautions(results), *limits)),
+    )
+
+
+def _best(results: StudyResults) -> tuple[str, ...]:
+    metrics = results.metrics
+    best = metrics[metrics["ensemble"] == BEST_OVERALL]
+    shown = best if len(best) else metrics[metrics["ensemble"].isin(results.main_ensembles)]
+    return tuple(
+        f"{network_label(row['network'])}, {row['ensemble']}: "
+        + ", ".join(f"{label} {interval_of(row, m)}" for m, label in METRIC_LABELS.items())
+        + "."
+        for row in shown.to_dict("records")
+    )
+
+
+def card_section(parts: tuple[CardPart, ...]) -> Section:
+    """The card as a section of the report."""
+    return Section("card", "Model card", {"parts": parts})
+
+
+def card_markdown(name: str, parts: tuple[CardPart, ...]) -> str:
+    """The card as a file of its own; what comes from files is escaped.
+
+    Args:
+        name: of the study.
+        parts: of the card.
+    """
+    lines = [f"# Model card: {name.translate(_ESCAPED)}"]
+    for part in parts:
+        lines += ["", f"## {part.title}", ""]
+        lines += [f"- {line.translate(_ESCAPED)}" for line in part.lines]
+    return "\n".join(lines) + "\n"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,139 @@
+"""The section of what was chosen on validation: best ensembles, and modalities one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.html_table import NOTHING, Table, number, with_interval, without_papers_dashes
+from mgmt_ray.report.kinds import has_slices_alone
+from mgmt_ray.report.science_tables import CHOSEN, of_chosen
+from mgmt_ray.report.section import Section, not_made
+from mgmt_ray.report.summary import chance_words
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL
+from mgmt_ray.statistics.paper import PAPER_BEST_ENSEMBLES
+from mgmt_ray.training.metrics import METRIC_LABELS
+
+ANCHOR, TITLE = "combinations", "Ensembles and modalities chosen on validation"
+_SCORES = ("Validation M", "SEN", "SPE", "AUC", "Subjects")
+
+
+def combinations_section(results: StudyResults) -> Section:
+    """What was chosen on validation, and what that gave on the test set."""
+    if not {"best_ensembles", "forward_selection"} <= set(results.further):
+        return not_made(ANCHOR, TITLE, "ensembles/best_ensembles.csv or forward_selection.csv")
+    content = {
+        "chosen": chosen_table(results),
+        "best": best_ensembles_table(results),
+        "steps": steps_table(results),
+        "ranks": ranks_table(results),
+        "nested": len(results.splits) > 1,
+    }
+    return Section(ANCHOR, TITLE, content)
+
+
+def chosen_by_network(results: StudyResults, ensemble: str) -> dict[str, str]:
+    """What each network's chosen ensemble is of, in words; splits that differ apart.
+
+    Args:
+        results: of the study.
+        ensemble: "best overall" or "forward selection".
+    """
+    name = "best_ensembles" if ensemble == BEST_OVERALL else "forward_selection"
+    if name not in results.further:
+        return {}
+    words = {}
+    for network, own in of_chosen(results.further, name).groupby("network", sort=False):
+        by_split = [_what(rows, ensemble) for _, rows in own.groupby("outer")]
+        words[str(network)] = " / ".join(dict.fromkeys(by_split))
+    return words
+
+
+def _what(rows: pd.DataFrame, ensemble: str) -> str:
+    if ensemble == BEST_OVERALL:
+        return str(rows["ensemble"].iloc[0])
+    return " + ".join(rows.sort_values("step")["modality"])
+
+
+def chosen_table(results: StudyResults) -> Table:
+    """The test result of each chosen ensemble."""
+    metrics = results.metrics
+    rows = []
+    for name in CHOSEN:
+        words = chosen_by_network(results, name)
+        for row in metrics[metrics["ensemble"] == name].to_dict("records"):
+            network = row["network"]
+            paper = PAPER_BEST_ENSEMBLES.get(network, NOTHING) if name == BEST_OVERALL else NOTHING
+            rows.append(
+                (
+                    name,
+                    network_label(network),
+                    words.get(network, NOTHING),
+                    paper,
+                    *(with_interval(row, metric) for metric in METRIC_LABELS),
+                    chance_words(row),
+                )
+            )
+    header = ("Chosen as", "Network", "Models of", "paper's best", *METRIC_LABELS.values())
+    caption = "Test results of what was chosen on validation"
+    table = Table("chosen", caption, (*header, "AUC against\nchance"), tuple(rows))
+    return without_papers_dashes(table) if has_slices_alone(results) else table
+
+
+def best_ensembles_table(results: StudyResults) -> Table:
+    """Validation scores of all group ensembles, and which was chosen."""
+    rows = tuple(
+        (
+            row["ensemble"],
+            network_label(row["network"]),
+            str(row["outer"]),
+            *_scores(row),
+            "chosen" if row["chosen"] == 1 else "",
+        )
+        for row in results.further["best_ensembles"].to_dict("records")
+    )
+    header = ("Ensemble", "Network", "Split", *_SCORES, "Best overall")
+    return Table("best_ensembles", "Group ensembles on validation (out of fold)", header, rows)
+
+
+def steps_table(results: StudyResults) -> Table:
+    """Each step of the forward selection, with the score of the ensemble so far."""
+    rows = tuple(
+        (
+            str(row["step"]),
+            f"+ {row['modality']}",
+            network_label(row["network"]),
+            str(row["outer"]),
+            *_scores(row),
+            "kept" if row["kept"] == 1 else "",
+        )
+        for row in results.further["forward_selection"].to_dict("records")
+    )
+    header = ("Step", "Modality added", "Network", "Split", *_SCORES, "Kept")
+    caption = "Forward selection: the ensemble of all modalities up to each step, on validation"
+    return Table("forward_selection", caption, header, rows)
+
+
+def ranks_table(results: StudyResults) -> Table:
+    """The order in which each network's forward selection took the modalities, over splits."""
+    steps = results.further["forward_selection"]
+    networks = list(dict.fromkeys(steps["network"]))
+    mean = steps.groupby(["modality", "network"])["step"].mean().unstack()[networks]
+    ordered = mean.assign(all=mean.mean(axis=1)).sort_values("all", kind="stable")
+    digits = 1 if steps["outer"].nunique() > 1 else 0
+    rows = tuple(
+        (str(modality), *(number(row[n], digits) for n in networks), number(row["all"], 1))
+        for modality, row in ordered.iterrows()
+    )
+    header = ("Modality", *(network_label(n) for n in networks), "mean")
+    caption = "The step at which each modality was added (1: first), mean over splits"
+    return Table("modality_ranks", caption, header, rows)
+
+
+def _scores(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    scores = (f"validation_{metric}" for metric in ("m", "sen", "spe", "auc"))
+    return (*(number(row[score]) for score in scores), str(row["num_subjects"]))

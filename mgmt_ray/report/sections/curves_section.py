@@ -1,0 +1,127 @@
+"""The report's pictures of curves: ROC and precision-recall of ensembles, and trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from mgmt_ray.figures.precision_recall import precision_recall_figure
+from mgmt_ray.figures.roc import roc_figure
+from mgmt_ray.figures.save import delete_other_figures, save_compact_figure, save_figure
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.training_curves import training_figure
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.kinds import has_slices_alone
+from mgmt_ray.report.picture import Picture
+from mgmt_ray.report.science_tables import CHOSEN, COMPARISON_PANEL, with_models_together
+from mgmt_ray.report.section import Section
+from mgmt_ray.report.sections.choices_section import chosen_by_network
+
+
+def curves_section(results: StudyResults, figures: Path) -> Section:
+    """Figures 2 to 5 of the paper for this study.
+
+    Args:
+        results: of the study.
+        figures: folder that gets them.
+    """
+    predictions, metrics = results.predictions, results.metrics
+    networks = metrics["network"].isin(results.networks)
+    pictures = _both(predictions, metrics[networks], results.main_ensembles, figures, "")
+    shown, rows = _chosen(results)
+    if len(rows):
+        panels = tuple(dict.fromkeys(rows["ensemble"]))
+        pictures += _both(shown, rows, panels, figures, "chosen", _details(results))
+    content = {
+        "all": pictures,
+        "of_paper": not has_slices_alone(results),
+        "best": {network_label(n): w for n, w in chosen_by_network(results, CHOSEN[0]).items()},
+    }
+    return Section("curves", "ROC and precision-recall curves", content)
+
+
+def _chosen(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions and metrics of what was chosen on validation, and of comparison models."""
+    parts = []
+    for table in (results.predictions, results.metrics):
+        named = with_models_together(table, results.comparison_models)
+        panels = [named[named["ensemble"] == name] for name in (*CHOSEN, COMPARISON_PANEL)]
+        parts.append(pd.concat(panels, ignore_index=True))
+    return parts[0], parts[1]
+
+
+def _details(results: StudyResults) -> dict[tuple[str, str], str]:
+    return {
+        (network, name): words
+        for name in CHOSEN
+        for network, words in chosen_by_network(results, name).items()
+    }
+
+
+def _both(
+    predictions: pd.DataFrame,
+    metrics: pd.DataFrame,
+    names: tuple[str, ...],
+    figures: Path,
+    suffix: str,
+    details: dict[tuple[str, str], str] | None = None,
+) -> list[Picture]:
+    roc, recall = (
+        figures / f"{name}{'_' if suffix else ''}{suffix}.png"
+        for name in ("roc", "precision_recall")
+    )
+    save_figure(roc_figure(predictions, metrics, names, details), roc)
+    save_figure(precision_recall_figure(predictions, metrics, names, details), recall)
+    of = "of what was chosen on validation, and of comparison models, " if suffix else ""
+    shown = ", ".join(network_label(str(n)) for n in dict.fromkeys(metrics["network"]))
+    return [
+        Picture(
+            roc,
+            f"ROC curves {of}on the test set. Dotted: chance.",
+            f"ROC curves of {shown}. Areas: {_values(metrics, names, 'auc')}.",
+        ),
+        Picture(
+            recall,
+            f"Precision-recall curves {of}on the test set. Dotted: the share of methylated "
+            "subjects, which is the precision of a guess.",
+            f"Precision-recall curves of {shown}. Average precisions: "
+            f"{_values(metrics, names, 'ap')}.",
+        ),
+    ]
+
+
+def _values(metrics: pd.DataFrame, names: tuple[str, ...], metric: str) -> str:
+    return "; ".join(
+        f"{network_label(row['network'])} {row['ensemble']} {row[metric]:.3f}"
+        for row in metrics[metrics["ensemble"].isin(names)].to_dict("records")
+    )
+
+
+def training_pictures(results: StudyResults, figures: Path) -> list[Picture]:
+    """Training curves of each network; those of networks dropped since are deleted."""
+    pictures = []
+    for network, members in results.members.groupby("network", sort=False):
+        path = figures / f"training_{network}.png"
+        save_compact_figure(training_figure(results.epochs, results.members, str(network)), path)
+        label = network_label(str(network))
+        pictures.append(
+            Picture(
+                path,
+                f"{label}: loss and AUC of every member, per modality.",
+                f"Training curves of {label}: {len(members)} members, on training folds and "
+                f"validation fold. {_overfit(results.epochs, members)}",
+            )
+        )
+    delete_other_figures(figures, "training_*.png", {picture.path for picture in pictures})
+    return pictures
+
+
+def _overfit(epochs: pd.DataFrame, members: pd.DataFrame) -> str:
+    """Mean AUC at the kept epochs on both sides, in words."""
+    kept = members[["trial", "epoch"]].merge(epochs, on=["trial", "epoch"])
+    train, validation = kept["train_auc"].mean(), kept["validation_auc"].mean()
+    return (
+        f"At the kept epochs the mean AUC is {train:.2f} in training and {validation:.2f} in "
+        "validation."
+    )

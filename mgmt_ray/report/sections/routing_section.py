@@ -1,0 +1,101 @@
+"""The section on what the agent does: which blocks it tunes, for whom, and how steadily."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mgmt_ray.figures.policy_plots import (
+    policy_classes_figure,
+    policy_heatmap_figure,
+    policy_stability_figure,
+)
+from mgmt_ray.figures.save import save_compact_figure
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.html_table import Table, number
+from mgmt_ray.report.picture import Picture
+from mgmt_ray.report.section import Section, not_made
+from mgmt_ray.statistics.policy_summary import class_means, stability
+
+
+def agent_section(results: StudyResults, figures: Path) -> Section:
+    """Which blocks the agent tunes, for whom, and how steadily."""
+    anchor, title = "agent", "What the agent does"
+    policies = results.further.get("policies")
+    if no_agent(results) or (policies is not None and policies.empty):
+        return Section(anchor, title, missing="No network of this study has an agent.")
+    if policies is None:
+        return not_made(anchor, title, "ensembles/policies.csv")
+    table = agent_table(policies)
+    spoken = "; ".join(f"{r[0]} {r[1]} mean {r[3]}, between folds {r[6]}" for r in table.rows)
+    drawn = {
+        "policy_heatmap": (
+            policy_heatmap_figure,
+            "Tuned probability of each residual block for each test subject.",
+            f"Heat map of {policies['subject'].nunique()} subjects: mean tuned probabilities "
+            f"and correlations {spoken}.",
+        ),
+        "policy_classes": (
+            policy_classes_figure,
+            "Mean tuned probability of each block by class, with 95 % intervals over subjects.",
+            f"Mean tuned probability of methylated and unmethylated subjects: {spoken}.",
+        ),
+        "policy_stability": (
+            policy_stability_figure,
+            "How far agents that were trained on other folds decide alike.",
+            f"Stability over folds: {spoken}.",
+        ),
+    }
+    pictures = []
+    for name, (draw, caption, alt) in drawn.items():
+        path = figures / f"{name}.png"
+        save_compact_figure(draw(policies), path)
+        pictures.append(Picture(path, caption, alt))
+    return Section(anchor, title, {"agreement": table, "all": pictures})
+
+
+def no_agent(results: StudyResults) -> bool:
+    """Whether the study's configuration names its networks' kinds, and none has an agent."""
+    networks: Mapping[str, Any] = results.config.get("networks") or {}
+    kinds = [(network or {}).get("kind") for network in networks.values()]
+    return bool(kinds) and not {"spottune", None} & {*kinds}
+
+
+def agent_table(policies: pd.DataFrame) -> Table:
+    """Per network and modality: how much is tuned, for which class, and how steadily."""
+    means = class_means(policies).groupby(["network", "modality", "label"])["tuned"].mean()
+    rows = []
+    for row in stability(policies).to_dict("records"):
+        model = (row["network"], row["modality"])
+        rows.append(
+            (
+                network_label(row["network"]),
+                row["modality"],
+                str(row["num_folds"]),
+                number(row["tuned"]),
+                number(means.get((*model, 1), float("nan"))),
+                number(means.get((*model, 0), float("nan"))),
+                number(row["correlation"]),
+                number(row["subject_correlation"]),
+                number(row["deviation"]),
+                number(row["certain"]),
+            )
+        )
+    header = (
+        "Network",
+        "Modality",
+        "Folds",
+        "Tuned",
+        "methylated",
+        "unmethylated",
+        "Correlation\nof folds",
+        "blocks' means\ntaken away",
+        "Deviation\nover folds",
+        "Certain",
+    )
+    caption = "Mean tuned probability over subjects and blocks, and agreement of folds"
+    return Table("agent", caption, header, tuple(rows))

@@ -1,0 +1,228 @@
+"""The section on how slices, and patients by their slices, were classified."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mgmt_ray.figures.save import delete_other_figures, save_figure
+from mgmt_ray.figures.slice_roc import slice_roc_figure
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.html_table import NOTHING, Table, number, slug, with_interval
+from mgmt_ray.report.kinds import slice_networks
+from mgmt_ray.report.picture import Picture
+from mgmt_ray.report.section import Section, not_made
+from mgmt_ray.report.sections.segmentation import PHASE_WORDS, model_name
+from mgmt_ray.statistics.paper_chen import (
+    CHEN_BEST_AUC,
+    CHEN_CITATION,
+    CHEN_CLASSIFICATION,
+    CHEN_COUNTS,
+    CHEN_FIGURES,
+    CHEN_FOLDS,
+)
+from mgmt_ray.statistics.slice_scores import LEVELS, SLICE_METRICS
+from mgmt_ray.statistics.slice_tables import read_classified_slices
+
+ANCHOR, TITLE = "slices", "Slices"
+
+
+def slices_sections(out: Path, results: StudyResults) -> list[Section]:
+    """Table 4 and figures 5 and 6 of Chen et al. 2020, of a study that classifies slices.
+
+    Args:
+        out: the study's folder, which gets the figures.
+        results: read from there.
+
+    Returns:
+        Nothing where no network takes slices.
+
+    Raises:
+        MgmtError: a table of slices is damaged.
+    """
+    networks = slice_networks(results)
+    if not networks:
+        return []
+    slices = read_classified_slices(out)
+    if slices is None or not {"slice_classification", "slice_best"} <= set(results.further):
+        return [not_made(ANCHOR, TITLE, "ensembles/slice_classification.csv")]
+    scores, best = (results.further[name] for name in ("slice_classification", "slice_best"))
+    content = {
+        "counts": counts_table(slices),
+        "by_slice": classification_table(scores, "slice"),
+        "by_patient": classification_table(scores, "patient"),
+        "best": best_table(best),
+        "masks": mask_sentences(networks),
+        "undefined": undefined_sentence(scores),
+        "all": _pictures(slices, best, out / "figures"),
+        "citation": CHEN_CITATION,
+    }
+    return [Section(ANCHOR, TITLE, content)]
+
+
+def mask_sentences(networks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the masks of a classifier's training slices come from, by network.
+
+    Args:
+        networks: their configurations by name.
+    """
+    sentences = []
+    for name, network in networks.items():
+        label = network_label(name)
+        if network.get("cross_fitted", True):
+            sentences.append(
+                f"{label} is cross-fitted: the tumour in a classifier's training slices is "
+                f"predicted by the one of {network.get('parts', 3)} networks that did not train on "
+                "that patient, so that the classifier learns from masks like those it gets "
+                "of new patients. Validation and test patients are segmented by the fold's own "
+                "network. The paper does not do this."
+            )
+        else:
+            sentences.append(
+                f"{label} is not cross-fitted, as in the paper: the tumour in a classifier's "
+                "training slices is predicted by the network that trained on the same patients. "
+                "These masks are better than those of new patients, so training numbers are too "
+                "good, and validation's and test's may be worse than they had to be."
+            )
+    return sentences
+
+
+def counts_table(slices: pd.DataFrame) -> Table:
+    """Patients and slices that train (in all folds together) and are tested: table 1 of the paper.
+
+    Args:
+        slices: what classifiers said of every slice.
+    """
+    phases = slices.assign(phase=slices["split"].replace({"validation": "train"}))
+    first = phases.drop_duplicates(["network", "modality", "outer", "phase", "subject", "depth"])
+    several = slices["outer"].nunique() > 1
+    rows = []
+    keys = ["network", "modality", "outer", "phase"]
+    for (network, modality, outer, phase), own in first.groupby(keys, sort=False):
+        published = CHEN_COUNTS.get(str(modality), {}).get(str(phase))
+        named = f"{PHASE_WORDS[str(phase)]}, split {outer}" if several else PHASE_WORDS[str(phase)]
+        patients = own.drop_duplicates("subject")["label"]
+        rows.append(
+            (
+                model_name(slices, str(network), str(modality)),
+                named,
+                _counted(int(patients.sum()), int((1 - patients).sum())),
+                _counted(*published.patients) if published else NOTHING,
+                _counted(int(own["label"].sum()), int((1 - own["label"]).sum())),
+                _counted(*published.slices) if published else NOTHING,
+            )
+        )
+    header = (
+        "Modality",
+        "Phase",
+        "Patients",
+        "paper's\npatients",
+        "Slices",
+        "paper's\nslices",
+    )
+    caption = "Patients and slices (methylated/unmethylated), beside table 1 of the paper"
+    return Table("slice_counts", caption, header, tuple(rows))
+
+
+def classification_table(scores: pd.DataFrame, level: str, external: str = "") -> Table:
+    """Accuracy, recall, precision, F1 and AUC by modality and phase, over table 4 of the paper.
+
+    Args:
+        scores: columns of ``slice_classification.csv``.
+        level: "slice" or "patient".
+        external: name of the cohort that they are of; empty for the study's own.
+    """
+    rows = []
+    for row in scores[scores["level"] == level].to_dict("records"):
+        where = (model_name(scores, row["network"], row["modality"]), PHASE_WORDS[row["phase"]])
+        counts = (str(row["num_models"]), str(row["num_rows"]))
+        rows.append((*where, "this study", *counts, *(_cell(row, m) for m in SLICE_METRICS)))
+        published = CHEN_CLASSIFICATION.get(row["modality"], {}).get(row["phase"])
+        if published:
+            cells = (str(getattr(published, metric, NOTHING)) for metric in SLICE_METRICS)
+            rows.append((*where, "paper", str(CHEN_FOLDS), NOTHING, *cells))
+    header = ("Modality", "Phase", "Of", "Models", f"{level.capitalize()}s")
+    of, named = (f" of {external}", f"_{slug(external)}") if external else ("", "")
+    caption = (
+        f"Classification{of} by {level}: mean ± deviation over models, 95 % intervals over patients"
+    )
+    name = f"classification_by_{level}{named}"
+    return Table(name, caption, (*header, *SLICE_METRICS.values()), tuple(rows))
+
+
+def best_table(best: pd.DataFrame) -> Table:
+    """AUC of the best models on validation, beside figures 5 and 6 of the paper."""
+    several = best["outer"].nunique() > 1
+    rows = []
+    keys = ["network", "modality", "outer", "trial"]
+    for (network, modality, outer, _), own in best.groupby(keys, sort=False):
+        published = CHEN_BEST_AUC.get(str(modality), {})
+        for level in LEVELS:
+            areas = {r["phase"]: r for r in own[own["level"] == level].to_dict("records")}
+            cells = [model_name(best, str(network), str(modality))]
+            cells += [str(outer)] * several
+            cells += [str(next(iter(areas.values()))["fold"]), level]
+            for phase in ("train", "validation", "test"):
+                cells.append(with_interval(areas[phase], "auc") if phase in areas else NOTHING)
+                cells.append(number(published.get(phase)))
+            rows.append(tuple(cells))
+    header = ["Modality", *(["Split"] * several), "Fold", "By"]
+    for phase in ("train", "validation", "test"):
+        header += [f"{PHASE_WORDS[phase]} AUC", "paper's"]
+    caption = "AUC of the models that are best on validation, beside figures 5 and 6 of the paper"
+    return Table("slice_best", caption, tuple(header), tuple(rows))
+
+
+def undefined_sentence(scores: pd.DataFrame) -> str:
+    """How many values are not defined, and so are in no mean; empty where all are."""
+    missing = {
+        label: int(scores[f"{metric}_undefined"].sum()) for metric, label in SLICE_METRICS.items()
+    }
+    named = ", ".join(f"{label} {count}" for label, count in missing.items() if count)
+    if not named:
+        return ""
+    return (
+        f"Values of single models that are not defined, and in no mean: {named}. Precision is not "
+        "where a model calls nothing methylated, recall where nothing is, AUC where all are of one "
+        "class."
+    )
+
+
+def _counted(methylated: int, unmethylated: int) -> str:
+    return f"{methylated + unmethylated} ({methylated}/{unmethylated})"
+
+
+def _cell(row: Mapping[Hashable, Any], metric: str) -> str:
+    """Mean ± deviation, the interval below; how many models have no value."""
+    value, *interval = with_interval(row, metric).split("\n")
+    deviation = row[f"{metric}_deviation"]
+    spread = "" if deviation != deviation else f" ± {deviation:.3f}"
+    undefined = int(row[f"{metric}_undefined"])
+    without = [f"({undefined} without)"] * bool(undefined)
+    return "\n".join([value + spread, *interval, *without])
+
+
+def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: Path) -> list[Picture]:
+    """A figure of each network; those of networks dropped since are deleted."""
+    pictures = []
+    for network, own in best.groupby("network", sort=False):
+        path = figures / f"slice_roc_{network}.png"
+        save_figure(slice_roc_figure(slices[slices["network"] == network], own), path)
+        label = network_label(str(network))
+        spoken = "; ".join(
+            f"{row['modality']} by {row['level']} {PHASE_WORDS[row['phase']]} {row['auc']:.3f}"
+            for row in own.to_dict("records")
+        )
+        shown = [f"{CHEN_FIGURES[m]} ({m})" for m in CHEN_FIGURES if m in set(own["modality"])]
+        beside = f" As figure {' and '.join(shown)} of the paper." if shown else ""
+        caption = (
+            f"{label}: ROC curves of the model that is best on validation.{beside} Grey: the other "
+            "models on the same test patients."
+        )
+        pictures.append(Picture(path, caption, f"ROC curves of {label}. Areas: {spoken}."))
+    delete_other_figures(figures, "slice_roc_*.png", {picture.path for picture in pictures})
+    return pictures

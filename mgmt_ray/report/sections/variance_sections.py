@@ -1,0 +1,84 @@
+"""The sections on where variance comes from, and on subgroups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from mgmt_ray.figures.save import save_figure
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.subgroups import subgroups_figure
+from mgmt_ray.figures.variance import variance_figure
+from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.html_table import NOTHING, Table, number, with_interval
+from mgmt_ray.report.picture import Picture
+from mgmt_ray.report.science_tables import leading
+from mgmt_ray.report.section import Section, not_made
+
+
+def variance_section(results: StudyResults, figures: Path) -> Section:
+    """AUC's deviation from policy draws, folds, seeds and subjects."""
+    anchor, title = "variance", "Where the variance comes from"
+    table = results.further.get("variance")
+    if table is None or table.empty:
+        return not_made(anchor, title, "ensembles/variance.csv")
+    path = figures / "variance.png"
+    save_figure(variance_figure(table), path)
+    shown = variance_table(table)
+    alt = "; ".join(f"{row[1]} {row[0]}: {', '.join(row[2:])}" for row in shown.rows)
+    caption = "Standard deviation of the AUC on the test set by source."
+    picture = Picture(path, caption, f"Draws, folds, seeds, subjects. {alt}.")
+    return Section(anchor, title, {"deviations": shown, "all": [picture]})
+
+
+def variance_table(variance: pd.DataFrame) -> Table:
+    """A row per model, a column per source."""
+    sources = list(dict.fromkeys(variance["source"]))
+    rows = []
+    for (network, ensemble), own in variance.groupby(["network", "ensemble"], sort=False):
+        found = {row["source"]: row for row in own.to_dict("records")}
+        cells = (
+            f"{number(found[s]['auc_deviation'], 4)} ({found[s]['num']})" if s in found else NOTHING
+            for s in sources
+        )
+        rows.append((str(ensemble), network_label(str(network)), *cells))
+    header = ("Ensemble", "Network", *sources)
+    caption = "Standard deviation of the AUC by source (how many of it there were)"
+    return Table("variance", caption, header, tuple(rows))
+
+
+def subgroups_section(results: StudyResults, figures: Path) -> Section:
+    """Results by sex, age band and IDH."""
+    anchor, title = "subgroups", "Subgroups"
+    table = results.further.get("subgroups")
+    if table is None:
+        return not_made(anchor, title, "ensembles/subgroups.csv")
+    if table.empty:
+        why = "The cohort's table has no sex, age or IDH, or no ensemble was chosen on validation."
+        return Section(anchor, title, missing=why)
+    shown = table[leading(table, results.comparison_models, results.main_ensembles)]
+    path = figures / "subgroups.png"
+    save_figure(subgroups_figure(shown), path)
+    cells = subgroups_table(shown)
+    spoken = "; ".join(f"{r[0]} {r[1]} {r[3]} {' '.join(r[5].split())}" for r in cells.rows)
+    picture = Picture(path, "AUC by subgroup.", f"AUC by subgroup and model: {spoken}.")
+    return Section(anchor, title, {"levels": cells, "all": [picture]})
+
+
+def subgroups_table(subgroups: pd.DataFrame) -> Table:
+    """Rows of ``subgroups.csv``."""
+    rows = tuple(
+        (
+            row["attribute"],
+            row["level"],
+            NOTHING if row["network"] == row["ensemble"] else row["ensemble"],
+            network_label(row["network"]),
+            f"{row['num_subjects']} ({row['num_methylated']})",
+            *(with_interval(row, metric) for metric in ("auc", "sen", "spe", "brier")),
+        )
+        for row in subgroups.to_dict("records")
+    )
+    header = ("Attribute", "Level", "Ensemble", "Network", "Subjects\n(methylated)")
+    caption = "Results on the test set by subgroup"
+    return Table("subgroups", caption, (*header, "AUC", "SEN", "SPE", "Brier"), rows)

@@ -1,0 +1,99 @@
+"""Whether the results of a synthetic cohort show what was planted in it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL, FORWARD_SELECTION
+from mgmt_ray.statistics.intervals import Interval, interval_of
+
+CHANCE_AUC = 0.5
+
+SUSPICIOUS_AUC = 0.75
+"""Large honest studies of this task report AUCs of .55 to .67."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedVerdict:
+    """One ensemble's AUC against what was planted.
+
+    Attributes:
+        network: the network looked at.
+        ensemble: the ensemble looked at.
+        carriers: its modalities that carry a planted signal; empty where chance is expected.
+        auc: with its 95 % interval.
+        as_planted: above chance where a signal was planted; 0.5 inside the interval where none was.
+        words: the verdict for a reader.
+    """
+
+    network: str
+    ensemble: str
+    carriers: tuple[str, ...]
+    auc: Interval
+    as_planted: bool
+    words: str
+
+
+def planted_verdict(
+    metrics: pd.DataFrame,
+    planted: Mapping[str, Any],
+    groups: Mapping[str, tuple[str, ...]],
+    network: str = "spottune",
+) -> tuple[PlantedVerdict, ...]:
+    """Hold the AUC intervals against the planted signal.
+
+    With a signal, the single groups of one network are judged: a combination dilutes the signal
+    of a part, and other networks need not find it. Models of several channels ("PH+PSR") are
+    judged where there are no groups. Without any signal, every row should be at chance.
+
+    Args:
+        metrics: a study's metrics table.
+        planted: ``{"signal": {modality: strength}}``; a strength of 0 plants nothing.
+        groups: modalities by ensemble name, as :func:`group_ensembles` gives them.
+        network: the one judged when there is a signal; the first of the table if it is not there.
+
+    Returns:
+        One verdict per ensemble judged, in the order of the table.
+    """
+    # what they consist of differs by network, and each part is judged already
+    rows = metrics[~metrics["ensemble"].isin([BEST_OVERALL, FORWARD_SELECTION])]
+    strengths = planted.get("signal") or {}
+    signal = {modality for modality, strength in strengths.items() if strength != 0}
+    if signal:
+        rows = _single_groups(rows, groups, network)
+    verdicts = []
+    for row in rows.to_dict("records"):
+        name = str(row["ensemble"])
+        carriers = tuple(m for m in groups.get(name, name.split("+")) if m in signal)
+        verdicts.append(_verdict(str(row["network"]), name, carriers, interval_of(row, "auc")))
+    return tuple(verdicts)
+
+
+def _single_groups(
+    metrics: pd.DataFrame, groups: Mapping[str, tuple[str, ...]], network: str
+) -> pd.DataFrame:
+    """Of one network the rows of single groups, or all of its rows where there are no groups."""
+    networks = list(dict.fromkeys(metrics["network"]))
+    judged = network if network in networks else networks[0]
+    single = [name for name in groups if "+" not in name] or list(metrics["ensemble"])
+    return metrics[(metrics["network"] == judged) & metrics["ensemble"].isin(single)]
+
+
+def _verdict(
+    network: str, ensemble: str, carriers: tuple[str, ...], auc: Interval
+) -> PlantedVerdict:
+    if carriers:
+        found = auc.low > CHANCE_AUC
+        words = "above chance: found" if found else "NOT found: interval not above 0.5"
+        if auc.high < CHANCE_AUC:
+            words = "NOT found: interval below 0.5, told the wrong way round"
+        return PlantedVerdict(network, ensemble, carriers, auc, found, words)
+    at_chance = not auc.excludes(CHANCE_AUC)
+    words = "at chance as planted: interval contains 0.5"
+    if not at_chance:
+        words = "NOT at chance: interval excludes 0.5"
+    return PlantedVerdict(network, ensemble, carriers, auc, at_chance, words)

@@ -1,0 +1,235 @@
+"""The tables of a study: metrics with intervals here, and a plain list of all that are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import read_cohort
+from mgmt_ray.selection.best_on_validation import Choices, Ensembles, all_ensembles, with_chosen
+from mgmt_ray.selection.ensemble import ensemble, group_ensembles, mean_over_splits
+from mgmt_ray.selection.predictions import (
+    read_predictions,
+    read_whole_table,
+    refuse_two_labels,
+    write_table,
+)
+from mgmt_ray.statistics.adapted import Adapted, adapt
+from mgmt_ray.statistics.calibration import calibration_table
+from mgmt_ray.statistics.comparisons import comparisons_table
+from mgmt_ray.statistics.decision import decision_table
+from mgmt_ray.statistics.delong import delong_interval
+from mgmt_ray.statistics.holm import holm
+from mgmt_ray.statistics.intervals import (
+    Interval,
+    column_names,
+    exact_interval,
+    interval_columns,
+)
+from mgmt_ray.statistics.operating_points import operating_points_table
+from mgmt_ray.statistics.paired_bootstrap import BOOTSTRAPPED, ResampledModel, resample_models
+from mgmt_ray.statistics.permutation import permutation_p, permuted_labels
+from mgmt_ray.statistics.reliability import reliability_table
+from mgmt_ray.statistics.slice_tables import write_slice_tables
+from mgmt_ray.statistics.subgroups import subgroups_table
+from mgmt_ray.statistics.variance import variance_table
+from mgmt_ray.training.metrics import called_rightly, once
+
+TABLES_VERSION = 2
+"""Raised where the meaning of a table changes, so that finished studies make it anew."""
+
+Of: TypeAlias = Literal["test", "external"]
+"""Whom predictions are of: a study's test subjects, or an external cohort."""
+
+_OF_ONE_CLASS: dict[Of, str] = {
+    "test": "Enlarge the test set (split.test_fraction) or the cohort.",
+    "external": "Name fewer modalities of that cohort, or take it out of `external`.",
+}
+
+METRIC_COLUMNS: tuple[str, ...] = (
+    "network",
+    "ensemble",
+    "num_members",
+    "num_subjects",
+    "num_methylated",
+    *column_names(*BOOTSTRAPPED, "sen", "spe"),
+    "auc_delong_low",
+    "auc_delong_high",
+    "auc_p",
+    "auc_p_holm",
+)
+
+
+def evaluate_ensembles(
+    out: Path, of: Of = "test", modalities: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Average a study's members and write what follows from their predictions.
+
+    Reads ``ensembles/member_predictions.csv`` and writes tables beside it: ``predictions.csv``,
+    ``metrics.csv`` and ``comparisons.csv``. Of a study it also reads ``validation_members.csv``,
+    ``members.csv`` and ``cohort.csv``, and writes what validation chose and all that follows. Where
+    networks take slices their tables are written too (see :func:`write_slice_tables`).
+
+    Args:
+        out: the study's folder, or that of an external cohort.
+        of: whom the predictions must be of.
+        modalities: the study's, which make its groups; None for those of the predictions.
+
+    Returns:
+        The metrics table (see :func:`metrics_table`).
+
+    Raises:
+        MgmtError: the predictions or what else is read are missing, faulty, or not of these
+            subjects.
+    """
+    folder = out / "ensembles"
+    command = f"mgmt-ray ensemble STUDY --out {out}"
+    members = _members(folder / "member_predictions.csv", of, command)
+    groups = group_ensembles(modalities or list(dict.fromkeys(members["modality"])))
+    if of == "external":
+        predictions = ensemble(members, groups)
+    else:
+        validation = _members(folder / "validation_members.csv", "validation", command)
+        ensembles = all_ensembles(validation, members, groups)
+        predictions = mean_over_splits(ensembles.test)
+        _write_chosen(ensembles, folder)
+        _write_adapted(adapt(ensembles.validation, ensembles.test), folder)
+        _write_parts(predictions, members, groups, ensembles.choices, out)
+    metrics = metrics_table(predictions, of)
+    write_table(predictions, folder / "predictions.csv")
+    write_table(metrics, folder / "metrics.csv")
+    write_table(comparisons_table(predictions), folder / "comparisons.csv")
+    write_slice_tables(out)
+    return metrics
+
+
+def _write_chosen(ensembles: Ensembles, folder: Path) -> None:
+    """What validation chose, and from what."""
+    validation = mean_over_splits(ensembles.validation)
+    write_table(validation, folder / "validation_predictions.csv")
+    write_table(ensembles.choices.best, folder / "best_ensembles.csv")
+    write_table(ensembles.choices.forward, folder / "forward_selection.csv")
+
+
+def _write_adapted(adapted: Adapted, folder: Path) -> None:
+    """What probabilities are worth beyond their order."""
+    write_table(operating_points_table(adapted), folder / "operating_points.csv")
+    write_table(calibration_table(adapted), folder / "calibration.csv")
+    write_table(reliability_table(adapted), folder / "reliability.csv")
+    write_table(decision_table(adapted), folder / "decision.csv")
+
+
+def _write_parts(
+    predictions: pd.DataFrame,
+    members: pd.DataFrame,
+    groups: Mapping[str, tuple[str, ...]],
+    choices: Choices,
+    out: Path,
+) -> None:
+    """Results by parts: of the members, and of the test subjects."""
+    folder = out / "ensembles"
+
+    def average(some: pd.DataFrame) -> pd.DataFrame:
+        return mean_over_splits(with_chosen(some, groups, choices))
+
+    trained = read_whole_table(folder / "members.csv", ("trial", "seed"))
+    seeds = dict(zip(trained["trial"], trained["seed"], strict=True))
+    write_table(variance_table(predictions, members, seeds, average), folder / "variance.csv")
+    subjects = read_cohort(out).subjects
+    write_table(subgroups_table(predictions, subjects), folder / "subgroups.csv")
+
+
+def _members(path: Path, of: Of | Literal["validation"], command: str) -> pd.DataFrame:
+    members = read_predictions(path, command)
+    if set(members["split"]) != {of}:
+        what = {"test": "the test set", "validation": "training subjects"}.get(
+            of, "external subjects"
+        )
+        raise MgmtError(
+            f"{path}: not only of {what}. Delete it and run `mgmt-ray ensemble STUDY` again."
+        )
+    return members
+
+
+def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) -> pd.DataFrame:
+    """AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
+
+    AUC, AP and Brier have stratified bootstrap intervals over subjects, SEN and SPE exact ones;
+    ``auc_delong_low`` and ``_high`` are :func:`delong_interval`'s. ``auc_p`` is the permutation
+    test's, two-sided; ``auc_p_holm`` is Holm's over the whole table, one family of all networks,
+    comparison models and ensembles.
+
+    Args:
+        predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them.
+        of: whom they are of; an error speaks of them.
+        seed: of the bootstrap and the permutations.
+
+    Returns:
+        :data:`METRIC_COLUMNS`, one row per network and ensemble, in the order given.
+
+    Raises:
+        MgmtError: a subject has two labels, or an ensemble's subjects are all of one class.
+    """
+    refuse_two_labels(predictions, "ensemble predictions")
+    _refuse_one_class(predictions, of)
+    models = resample_models(predictions, seed)
+    num_members = predictions.groupby(["network", "ensemble"])["num_members"].first()
+    p = _permutation_p(models, seed)
+    rows = [
+        {
+            "network": network,
+            "ensemble": name,
+            "num_members": int(num_members[network, name]),
+            "num_subjects": len(model.labels),
+            "num_methylated": int(model.labels.sum()),
+            **interval_columns(_intervals(model)),
+            **_delong(model),
+            "auc_p": p[network, name],
+        }
+        for (network, name), model in models.items()
+    ]
+    table = pd.DataFrame(rows).reindex(columns=list(METRIC_COLUMNS))
+    table["auc_p_holm"] = holm(table["auc_p"].to_numpy(dtype=float))
+    return table
+
+
+def _refuse_one_class(predictions: pd.DataFrame, of: Of) -> None:
+    by_model = predictions.groupby(["network", "ensemble"], sort=False)["label"]
+    for (network, name), labels in by_model:
+        if labels.nunique() < 2:
+            raise MgmtError(
+                f"{network} {name}: its {len(labels)} {of} subjects are all of one class, so AUC "
+                f"is not defined. {_OF_ONE_CLASS[of]}"
+            )
+
+
+def _permutation_p(
+    models: Mapping[tuple[str, str], ResampledModel], seed: int
+) -> dict[tuple[str, str], float]:
+    permuted: dict[bytes, np.ndarray] = {}
+    found = {}
+    for key, model in models.items():
+        labels = model.labels.tobytes()
+        if labels not in permuted:
+            permuted[labels] = permuted_labels(model.labels, seed)
+        found[key] = permutation_p(model.labels, model.probabilities, permuted[labels])
+    return found
+
+
+def _delong(model: ResampledModel) -> dict[str, float]:
+    interval = delong_interval(model.labels, model.probabilities)
+    return {"auc_delong_low": interval.low, "auc_delong_high": interval.high}
+
+
+def _intervals(model: ResampledModel) -> dict[str, Interval]:
+    intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
+    sample = once(len(model.labels))
+    for name, label in (("sen", 1), ("spe", 0)):
+        right, total = called_rightly(model.labels, model.probabilities, sample, of_label=label)
+        intervals[name] = exact_interval(int(right[0]), int(total[0]))
+    return intervals

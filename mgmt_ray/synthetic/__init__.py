@@ -1,0 +1,1 @@
+"""Synthetic cohorts, in which the truth is known."""

@@ -1,0 +1,191 @@
+"""The brain that synthetic tumours are put into: a phantom, or a scan of a healthy head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+from jaxtyping import Bool, Float32, Shaped
+from scipy import ndimage
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.synthetic.random_fields import smoothed_noise
+
+UPENN_GRID = (155, 240, 240)
+PAPER_WINDOW = ((0, 140), (39, 211), (44, 208))
+"""Voxels of the UPENN-GBM grid that Schmitz et al. 2024 keep: depth, height, width."""
+
+BRAIN_MM = (140.0, 174.0, 138.0)
+"""Depth (foot to head), height (front to back) and width (right to left) of the phantom."""
+
+BORDER = 2
+"""Voxels at the border of the grid that stay free of tumour."""
+
+CSF, GRAY, WHITE = 0.0, 0.5, 1.0
+"""Where a tissue lies on the scale of :attr:`Anatomy.tissue`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """A healthy brain on a cohort's grid; its arrays cover the box that holds the brain.
+
+    Attributes:
+        grid: extents of the scan in voxels of 1 mm: depth, height, width.
+        box: where the arrays lie in the grid.
+        tissue: 0 cerebrospinal fluid, 0.5 grey matter, 1 white matter, and mixtures between them.
+        brain: what is not background.
+        room_mm: distance to the nearest voxel where no tumour may be; 0 there.
+    """
+
+    grid: tuple[int, int, int]
+    box: tuple[slice, slice, slice]
+    tissue: Float32[np.ndarray, "depth height width"]
+    brain: Bool[np.ndarray, "depth height width"]
+    room_mm: Float32[np.ndarray, "depth height width"]
+
+
+def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
+    """An ellipsoidal brain with folds, a fissure between its halves, and ventricles.
+
+    Args:
+        grid: depth, height, width in voxels of 1 mm; the brain fills it.
+        random: draws the folds.
+    """
+    half_axes = np.array(BRAIN_MM) / 2 * _fit(BRAIN_MM, grid)
+    centre = (np.array(grid) - 1) / 2
+    box = tuple(
+        slice(max(0, int(c - r) - 1), min(n, int(c + r) + 3))
+        for c, r, n in zip(centre, half_axes, grid, strict=True)
+    )
+    z, y, x = (
+        ((np.arange(b.start, b.stop) - c) / r).astype(np.float32)
+        for b, c, r in zip(box, centre, half_axes, strict=True)
+    )
+    z, y, x = z[:, None, None], y[None, :, None], x[None, None, :]
+    shape = (z.shape[0], y.shape[1], x.shape[2])
+    folds = smoothed_noise(shape, max(1.0, 0.055 * half_axes.mean()), random)
+    radius = np.sqrt(z**2 + y**2 + x**2) + 0.015 * folds
+    near_surface = np.clip((radius - 0.62) / 0.2, 0, 1)
+    fold = np.exp(-((folds / 0.35) ** 2)) * near_surface
+    tissue = np.clip(1.0 - 0.95 * fold - 0.5 * np.clip((radius - 0.86) / 0.06, 0, 1), 0.05, 1)
+    deep_gray = ((np.abs(x) - 0.3) / 0.16) ** 2 + (y / 0.28) ** 2 + (z / 0.2) ** 2 < 1
+    tissue = np.where(deep_gray, np.float32(0.6), tissue)
+    ventricle = ((np.abs(x) - 0.1) / 0.08) ** 2 + (y / 0.38) ** 2 + ((z - 0.15) / 0.14) ** 2 < 1
+    fissure = (np.abs(x) < 0.02) & ((radius > 0.6) | (np.abs(y) > 0.5)) & (z > -0.3)
+    tissue = np.where(ventricle | fissure, np.float32(CSF), tissue)
+    tissue = ndimage.gaussian_filter(tissue.astype(np.float32), 0.7)
+    brain = radius < 1
+    return Anatomy(grid, _three(box), tissue, brain, _room_mm(brain, _three(box), grid))
+
+
+def anatomy_from_scan(path: Path, grid: tuple[int, int, int]) -> Anatomy:
+    """A healthy brain from a file, scaled to fill the grid.
+
+    Args:
+        path: a skull-stripped T1-weighted scan (background 0), of any format that SimpleITK reads.
+        grid: depth, height, width in voxels of 1 mm.
+
+    Raises:
+        MgmtError: the file cannot be read, or shows no brain on a background of 0.
+    """
+    scan = _read_anatomy(path)
+    values = SimpleITK.GetArrayFromImage(scan)
+    if not (values > 0).any() or (values > 0).all():
+        raise MgmtError(f"{path}: shows no brain on a background of 0. Give a skull-stripped scan.")
+    inside = ndimage.binary_fill_holes(_largest_part(values > 0))
+    # CSF is the darkest and white matter the brightest tissue of a T1-weighted brain.
+    low, middle, high = np.percentile(values[inside], [2, 40, 85])
+    if not low < middle < high:
+        raise MgmtError(
+            f"{path}: its brain has too few grey values to tell tissues apart. "
+            "Give a skull-stripped T1-weighted scan."
+        )
+    tissue = np.interp(values, [low, middle, high], [CSF, GRAY, WHITE])
+    sampled = _resampled(tissue * inside, scan, inside, grid)
+    share = _resampled(inside, scan, inside, grid)
+    brain = share > 0.5
+    box = _three(ndimage.find_objects(brain.astype(np.uint8))[0])
+    # Divided by the share of brain, or the background would darken the rim.
+    tissue = np.clip(sampled[box] / np.maximum(share[box], 0.5), CSF, WHITE)
+    return Anatomy(grid, box, tissue, brain[box], _room_mm(brain[box], box, grid))
+
+
+def _read_anatomy(path: Path) -> SimpleITK.Image:
+    try:
+        scan = SimpleITK.ReadImage(str(path), SimpleITK.sitkFloat32)
+        if scan.GetDimension() == 3:
+            return SimpleITK.DICOMOrient(scan, "LPS")
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise MgmtError(
+            f"{path}: cannot be read as an image ({reason}). Give a skull-stripped T1-weighted "
+            "scan as NIfTI, NRRD or MetaImage, or leave the anatomy out for a phantom."
+        ) from error
+    raise MgmtError(f"{path}: is not 3-D. Give one skull-stripped T1-weighted volume.")
+
+
+def _resampled(
+    values: Shaped[np.ndarray, "d h w"],
+    scan: SimpleITK.Image,
+    inside: Bool[np.ndarray, "d h w"],
+    grid: tuple[int, int, int],
+) -> Float32[np.ndarray, "depth height width"]:
+    """Values of the scan's voxels on the grid, the brain centred and scaled alike on all axes."""
+    image = SimpleITK.GetImageFromArray(values.astype(np.float32))
+    image.CopyInformation(scan)
+    found = ndimage.find_objects(inside.astype(np.uint8))[0]
+    first = np.array([axis.start for axis in reversed(found)])
+    last = np.array([axis.stop - 1 for axis in reversed(found)])
+    extent_mm = (last - first + 1) * np.array(scan.GetSpacing())
+    step_mm = 1 / _fit(tuple(extent_mm[::-1].tolist()), grid)
+    size = np.array(grid[::-1])
+    middle_mm = scan.TransformContinuousIndexToPhysicalPoint(((first + last) / 2).tolist())
+    direction = np.array(scan.GetDirection()).reshape(3, 3)
+    origin = np.array(middle_mm) - direction @ ((size - 1) / 2 * step_mm)
+    return SimpleITK.GetArrayFromImage(
+        SimpleITK.Resample(
+            image,
+            size.tolist(),
+            SimpleITK.Transform(),
+            SimpleITK.sitkLinear,
+            origin.tolist(),
+            [step_mm] * 3,
+            scan.GetDirection(),
+            0.0,
+        )
+    )
+
+
+def _largest_part(mask: Bool[np.ndarray, "d h w"]) -> Bool[np.ndarray, "d h w"]:
+    parts, _ = ndimage.label(mask)
+    return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+
+
+def _fit(extent_mm: tuple[float, ...], grid: tuple[int, int, int]) -> float:
+    """The scale at which a brain fills the grid but for a margin."""
+    return min(0.92 * n / mm for n, mm in zip(grid, extent_mm, strict=True))
+
+
+def _room_mm(
+    brain: Bool[np.ndarray, "depth height width"],
+    box: tuple[slice, slice, slice],
+    grid: tuple[int, int, int],
+) -> Float32[np.ndarray, "depth height width"]:
+    allowed = np.zeros(grid, bool)
+    window = PAPER_WINDOW if grid == UPENN_GRID else tuple((0, n) for n in grid)
+    inner = (
+        slice(max(start, BORDER), min(stop, n - BORDER))
+        for (start, stop), n in zip(window, grid, strict=True)
+    )
+    allowed[tuple(inner)] = True
+    # A frame of nothing, so that the brain's own box ends the room too.
+    framed = np.pad(brain & allowed[box], 1)
+    distance = ndimage.distance_transform_edt(framed)
+    return distance[1:-1, 1:-1, 1:-1].astype(np.float32)
+
+
+def _three(box: tuple[slice, ...]) -> tuple[slice, slice, slice]:
+    depth, height, width = box
+    return depth, height, width

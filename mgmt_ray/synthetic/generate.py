@@ -1,0 +1,207 @@
+"""A synthetic cohort in the layout of UPENN-GBM, in which the truth is known.
+
+What tells the label is the grain of the tumour's texture, and only in the modalities of
+``signal``; nothing else of a subject depends on its label.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from mgmt_ray.base import (
+    Config,
+    MgmtError,
+    file_checksum,
+    fingerprint,
+    stream,
+    write_json,
+    write_text,
+)
+from mgmt_ray.cohort.reader import check_modalities
+from mgmt_ray.cohort.subject import MODALITIES, group_of
+from mgmt_ray.synthetic.anatomy import UPENN_GRID, anatomy_from_scan, phantom
+from mgmt_ray.synthetic.appearance import healthy
+from mgmt_ray.synthetic.patient import Patient, clinical_table, is_written, write_patient
+
+TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
+IMAGES = "NIfTI-files"
+SMALLEST_GRID = 16
+
+
+class SyntheticConfig(Config):
+    """How many subjects with which scans, and what tells their label."""
+
+    subjects: int = Field(100, ge=1, description="subjects with an MGMT label, scans and a mask")
+    grid: tuple[int, int, int] = Field(
+        UPENN_GRID, description="depth, height, width of a scan in voxels of 1 mm"
+    )
+    signal: dict[str, float] = Field(
+        {},
+        description="amplitude of the label's texture by modality, in deviations of the texture "
+        "that every tumour has; up to about 3 stays clear of the values' limits",
+    )
+    methylated_fraction: float = Field(0.42, ge=0, le=1, description="of the labelled subjects")
+    without_dti: float = Field(0.17, ge=0, le=1, description="fraction of subjects lacking DTI")
+    without_dsc: float = Field(
+        0.28, ge=0, le=1, description="fraction lacking DSC, those that lack DTI among them"
+    )
+    modalities: tuple[str, ...] = Field(MODALITIES, description="scans that are written")
+    follow_ups: float = Field(
+        0.1, ge=0, le=1, description="fraction with a follow-up (copied scans) without a mask"
+    )
+    raw_dsc: float = Field(
+        0.2, ge=0, le=1, description="fraction of those with DSC that have its raw series too"
+    )
+    corrected_masks: float = Field(
+        0.24, ge=0, le=1, description="fraction with a mask corrected by hand"
+    )
+    indeterminate: int = Field(2, ge=0, description="more subjects, with MGMT Indeterminate")
+    not_available: int = Field(2, ge=0, description="more subjects, with MGMT Not Available")
+    without_scans: int = Field(2, ge=0, description="more subjects, with a label and no scans")
+    anatomy: Path | None = Field(
+        None, description="skull-stripped T1-weighted scan to put tumours into; none: a phantom"
+    )
+    seed: int = Field(0, description="of every draw")
+
+    @model_validator(mode="after")
+    def _possible(self) -> SyntheticConfig:
+        check_modalities(self.modalities, MODALITIES)
+        absent = [m for m in self.signal if m not in self.modalities]
+        if absent:
+            raise ValueError(
+                f"signal in {', '.join(absent)}, which is not written; "
+                f"written are {', '.join(self.modalities)}"
+            )
+        if any(amplitude < 0 for amplitude in self.signal.values()):
+            raise ValueError("a signal's amplitude is at least 0")
+        if min(self.grid) < SMALLEST_GRID:
+            raise ValueError(f"grid {self.grid}: no tumour fits below {SMALLEST_GRID} voxels")
+        if self.without_dsc < self.without_dti:
+            raise ValueError("without_dsc is at least without_dti: who has DSC has DTI too")
+        return self
+
+
+def synthesize(
+    config: SyntheticConfig, folder: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write the cohort: images, masks, clinical table, and ``planted.json`` with the truth.
+
+    The same config gives the same voxels. A cohort that was interrupted is completed, a finished
+    one is left as it is. The table comes last, so that half a cohort cannot be read.
+
+    Args:
+        config: what to write.
+        folder: gets ``NIfTI-files/``, the table and ``planted.json``.
+        progress: is given the subjects done and their number.
+
+    Raises:
+        MgmtError: the folder holds another cohort, a file cannot be written, or the anatomy cannot
+            be used.
+    """
+    if config.anatomy is None:
+        anatomy = phantom(config.grid, stream(config.seed, "anatomy"))
+    else:
+        anatomy = anatomy_from_scan(config.anatomy, config.grid)
+    _claim(config, folder)
+    bases = {m: healthy(m, anatomy) for m in config.modalities}
+    patients = plan_patients(config)
+    scanned = [patient for patient in patients if patient.groups]
+    for done, patient in enumerate(scanned, start=1):
+        if not is_written(patient, folder / IMAGES):
+            write_patient(patient, folder / IMAGES, anatomy, bases, config.signal, config.seed)
+        if progress:
+            progress(done, len(scanned))
+    write_text(folder / TABLE, clinical_table(patients, config.seed))
+
+
+def plan_patients(config: SyntheticConfig) -> list[Patient]:
+    """Who is in the cohort, sorted by id.
+
+    Every property has a stream of its own, so only ``mgmt`` and ``methylated`` change with the
+    methylated fraction.
+    """
+    num_more = config.indeterminate + config.not_available + config.without_scans
+    numbers = stream(config.seed, "ids").permutation(config.subjects + num_more)
+    ids = [f"UPENN-GBM-{1 + number:05d}_11" for number in numbers]
+    patients = _labelled(config, ids[: config.subjects])
+    patients += _others(config, ids[config.subjects :])
+    return sorted(patients, key=lambda patient: patient.id)
+
+
+def _labelled(config: SyntheticConfig, ids: list[str]) -> list[Patient]:
+    methylated = _chosen(config, "label", config.methylated_fraction)
+    lacking = {
+        "DTI": _chosen(config, "groups", config.without_dti),
+        "DSC": _chosen(config, "groups", config.without_dsc),
+    }
+    raw_dsc = _chosen(config, "raw DSC", config.raw_dsc)
+    follow_ups = _chosen(config, "follow-ups", config.follow_ups)
+    corrected = _chosen(config, "corrected masks", config.corrected_masks)
+    return [
+        Patient(
+            id=name,
+            mgmt="Methylated" if i in methylated else "Unmethylated",
+            methylated=i in methylated,
+            groups=_groups(config) - {group for group, who in lacking.items() if i in who},
+            follow_up=i in follow_ups,
+            raw_dsc=i in raw_dsc and i not in lacking["DSC"],
+            corrected=i in corrected,
+        )
+        for i, name in enumerate(ids)
+    ]
+
+
+def _others(config: SyntheticConfig, ids: list[str]) -> list[Patient]:
+    """Those that a study of labels and scans cannot use."""
+    random = stream(config.seed, "hidden labels")
+    statuses = [
+        *["Indeterminate"] * config.indeterminate,
+        *["Not Available"] * config.not_available,
+        *[None] * config.without_scans,
+    ]
+    patients = []
+    for name, status in zip(ids, statuses, strict=True):
+        methylated = bool(random.uniform() < config.methylated_fraction)
+        label = "Methylated" if methylated else "Unmethylated"
+        groups = _groups(config) if status else frozenset[str]()
+        patients.append(Patient(name, status or label, methylated, groups))
+    return patients
+
+
+def _groups(config: SyntheticConfig) -> frozenset[str]:
+    return frozenset(group_of(m) for m in config.modalities)
+
+
+def _chosen(config: SyntheticConfig, purpose: str, fraction: float) -> set[int]:
+    """That fraction of the labelled subjects; a larger fraction contains a smaller one."""
+    order = stream(config.seed, purpose).permutation(config.subjects)
+    return set(order[: round(fraction * config.subjects)].tolist())
+
+
+def _claim(config: SyntheticConfig, folder: Path) -> None:
+    """Say in ``planted.json`` whose folder this is, or find that it is another's."""
+    settings = config.model_dump(mode="json")
+    if config.anatomy is not None:
+        settings["anatomy"] = file_checksum(config.anatomy)
+    planted = {
+        "signal": config.signal,
+        "subjects": config.subjects,
+        "seed": config.seed,
+        "grid": list(config.grid),
+        "settings": fingerprint(settings),
+    }
+    note = folder / "planted.json"
+    if note.is_file():
+        mine = json.loads(note.read_text(encoding="utf-8")) == planted
+    else:
+        mine = not (folder / IMAGES).exists()
+    if not mine:
+        raise MgmtError(
+            f"{folder}: holds a cohort of other settings. "
+            "Choose another folder, or delete this one."
+        )
+    write_json(note, planted)

@@ -1,0 +1,73 @@
+"""Writing subjects of any cohort as a plain table with files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mgmt_ray.base import stream, write_csv
+from mgmt_ray.cohort.cohort import FIXED_COLUMNS
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.synthetic.scan_writer import copy_file
+
+TABLE = "cohort.csv"
+WORDS = (("unmethylated", "Methylated"), ("0", "1"), ("Negative", "positive"))
+"""Ways to write the labels 0 and 1, which take turns."""
+
+SITES = ("Augsburg", "Basel", "Łódź, north")
+
+
+def write_table_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> dict[str, str]:
+    """Write subjects' files under new names, and ``cohort.csv``.
+
+    Covariates are the source's, and a ``site`` that is drawn and empty in every fourth row. Cells
+    are empty where a subject lacks a scan or a covariate. Subjects that are one person in the
+    source are one in the copy, under a new name. The last row is a patient with the first subject's
+    files and an unknown label.
+
+    Args:
+        subjects: with any scans; the folder of a DICOM series is named where it is, not copied.
+        folder: gets the table and ``images/``.
+        seed: of names and sites.
+
+    Returns:
+        The new id by old id.
+
+    Raises:
+        MgmtError: a file cannot be written.
+    """
+    random = stream(seed, "table copy")
+    numbers = (random.permutation(len(subjects) + 1) + 1).tolist()
+    new = {s.id: f"case_{number:04d}" for s, number in zip(subjects, numbers, strict=False)}
+    persons = sorted({s.person for s in subjects})
+    modalities = list(dict.fromkeys(m for s in subjects for m in s.scans))
+    taken = {*FIXED_COLUMNS, *modalities, "site"}
+    covariates = sorted({name for s in subjects for name in s.covariates} - taken)
+    rows = [["subject", "label", *modalities, "mask", "person", *covariates, "site"]]
+    for turn, subject in enumerate(subjects):
+        files = _write_files(subject, folder, new[subject.id], modalities)
+        word = WORDS[turn % len(WORDS)][subject.label]
+        person = f"person {1 + persons.index(subject.person)}"
+        known = [subject.covariates.get(name, "") for name in covariates]
+        site = "" if turn % 4 == 3 else SITES[random.integers(len(SITES))]
+        rows.append([new[subject.id], word, *files, person, *known, site])
+    if subjects:
+        name = f"case_{numbers[-1]:04d}"
+        files = _write_files(subjects[0], folder, name, modalities)
+        rows.append([name, "unknown", *files, "", *[""] * len(covariates), ""])
+    write_csv(folder / TABLE, rows)
+    return new
+
+
+def _write_files(subject: Subject, folder: Path, name: str, modalities: Sequence[str]) -> list[str]:
+    """Cells of the scans and the mask, from the folder."""
+    cells = []
+    for what in (*modalities, "mask"):
+        source = subject.mask if what == "mask" else subject.scans.get(what)
+        if source is None or source.is_dir():
+            cells.append(str(source.absolute()) if source else "")
+            continue
+        path = Path("images", name, f"{what}.nii.gz")
+        copy_file(source, folder / path)
+        cells.append(path.as_posix())
+    return cells

@@ -1,0 +1,1 @@
+"""The MLflow copy of a study: the only room that imports MLflow."""

@@ -1,0 +1,217 @@
+"""One trial from its volumes to its finished folder; needs no cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.covariates import Covariate, read_covariates
+from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_any
+from mgmt_ray.preprocess.slice_store import SliceStore
+from mgmt_ray.preprocess.volume_store import VolumeStore
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.checkpoint import load_weights
+from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.distributed import World
+from mgmt_ray.training.loop import Diverged, TrainingState, fit
+from mgmt_ray.training.out_of_memory import memory_shortage_told
+from mgmt_ray.trials.context import TrialInputs
+from mgmt_ray.trials.memory_estimate import memory_words
+from mgmt_ray.trials.training_history import TrialRecord, resume, save
+from mgmt_ray.trials.trial_data import TrialSets, load_sets
+from mgmt_ray.trials.trial_folder import (
+    Tables,
+    finish,
+    finish_diverged,
+    scaling,
+    sizes,
+    write_rows,
+)
+from mgmt_ray.trials.warm_start import Start, find_start, persons_seen, refuse_unfit_start
+
+
+def run_trial(
+    trial: Trial,
+    inputs: TrialInputs,
+    device: str,
+    world: World | None = None,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> None:
+    """Train one trial and leave its folder; continue it if an earlier attempt left a state.
+
+    Nothing happens if the folder is already there. The test set is not touched: only the trial's
+    training and validation subjects are read. A training that diverges leaves its folder too: it
+    says so, and has the epochs before that and no weights.
+
+    Args:
+        trial: what to train.
+        inputs: of the study.
+        device: as torch names it.
+        world: the workers that share the trial; only rank 0 writes.
+        report: is given each epoch's row.
+
+    Raises:
+        MgmtError: files of another study, a full disk, too little memory.
+    """
+    files = trial_files(trial, inputs)
+    if inputs.folder.is_finished(trial.id):
+        return
+    with memory_shortage_told(*memory_words(trial, inputs.folder.volumes, device, "trains")):
+        _run(trial, inputs, files, device, world or World(), report)
+
+
+def _run(
+    trial: Trial,
+    inputs: TrialInputs,
+    files: dict[str, Any],
+    device: str,
+    world: World,
+    report: Callable[[dict[str, float]], None] | None,
+) -> None:
+    started = time.perf_counter()
+    split, start, record = inputs.splits[trial.outer], find_start(trial), TrialRecord()
+    facts: dict[str, Any] = {}
+    tables: Callable[[str], Tables] | None = None
+    sets: TrialSets | None = None
+    diverged: Diverged | None = None
+    try:
+        sets = load_sets(trial, inputs.folder, inputs.cohort, split, device)
+        network = _initial_network(trial, inputs, start, sets.training).to(device)
+        facts = sizes(network, sets.training) | scaling(network)
+        state = TrainingState(network, trial.training_config)
+        record = resume(state, _state_file(trial, inputs), files)
+        _train(trial, inputs, state, sets, record, files, world, report)
+        tables = partial(sets.tables, trial, record, network)
+    except Diverged as error:
+        diverged = error
+    if world.rank == 0:
+        persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
+        facts = files | facts | persons | {"seconds": round(time.perf_counter() - started, 3)}
+        facts |= sets.facts if sets else {}
+        facts |= {"started_from": str(start.folder)} if start else {}
+        if diverged:
+            finish_diverged(trial, inputs.folder, split, record, diverged, facts)
+        else:
+            assert tables is not None
+            finish(trial, inputs.folder, split, record, tables, facts)
+
+
+def _train(
+    trial: Trial,
+    inputs: TrialInputs,
+    state: TrainingState,
+    sets: TrialSets,
+    record: TrialRecord,
+    files: dict[str, Any],
+    world: World,
+    report: Callable[[dict[str, float]], None] | None,
+) -> None:
+    """Train to the last epoch; what there is so far is written between epochs."""
+    file, saved = _state_file(trial, inputs), time.monotonic()
+    for epoch in fit(
+        state, sets.training, sets.validation, trial.training_config, trial.stream, world
+    ):
+        record.add(trial, epoch, state.network)
+        if world.rank == 0:
+            write_rows(file.parent / "epochs.csv", record.rows)
+            if time.monotonic() - saved >= inputs.state_seconds:
+                save(state, record, file, files)
+                saved = time.monotonic()
+        if report:
+            report(record.rows[-1])
+
+
+def _state_file(trial: Trial, inputs: TrialInputs) -> Path:
+    return inputs.folder.partial_trial(trial.id) / "state.pt"
+
+
+def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
+    """Checksums of the files that a trial is trained from.
+
+    Raises:
+        MgmtError: the trial is finished, but was trained from other files; or it would start from
+            a trial that it must not start from.
+    """
+    checkpoint = checkpoint_checksum(trial, inputs)
+    files: dict[str, Any] = {
+        **_store_checksums(trial, inputs.folder),
+        "checkpoint_checksum": checkpoint,
+    }
+    if trial.network_config.covariates:
+        names = trial.network_config.covariates
+        files["covariates_checksum"] = covariates_checksum(inputs.cohort, names)
+    start = find_start(trial)
+    if start:
+        refuse_unfit_start(trial, start, inputs.splits[trial.outer], inputs.cohort, checkpoint)
+        files["start_checksum"] = file_checksum(start.weights)
+    if inputs.folder.is_finished(trial.id):
+        trained = inputs.folder.read_trial(trial.id)
+        # one that is lost may come back to the same bits: it is compared once it is there
+        lost = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
+        known = {n: c for n, c in trained.get("segmentations", {}).items() if n not in lost}
+        as_trained = trained | ({"segmentations": known} if trial.takes_slices else {})
+        changed = [name for name, value in files.items() if as_trained.get(name) != value]
+        if changed:
+            raise MgmtError(
+                f"{inputs.folder.trial(trial.id)}: was trained from other files "
+                f"({', '.join(changed)} differ). Choose another folder with --out, or delete this "
+                "trial's folder to train it anew."
+            )
+    return files
+
+
+def _store_checksums(trial: Trial, folder: StudyFolder) -> dict[str, Any]:
+    """Of volumes; or of slices, and the weights of the segmentations that are finished."""
+    if not trial.takes_slices:
+        stores = {c: VolumeStore(folder.volumes, c).checksum for c in trial.channels}
+        return {"volumes_checksum": stores}
+    finished = (need.id for need in trial.needs if folder.is_finished(need.id))
+    return {
+        "slices_checksum": {c: SliceStore(folder.slices, c).checksum for c in trial.channels},
+        "segmentations": {name: folder.read_trial(name)["weights"] for name in finished},
+    }
+
+
+def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:
+    """Of everybody's values."""
+    known = read_covariates(cohort.subjects, names)
+    return fingerprint({s: [repr(value) for value in values] for s, values in known.items()})
+
+
+def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
+    """Of the pretrained weights that a trial begins with, if it begins with any."""
+    if not trial.network_config.pretrained or inputs.checkpoint is None:
+        return None
+    return _checksum_once(inputs.checkpoint)
+
+
+@cache
+def _checksum_once(path: Path) -> str | None:
+    """Of a file that does not change while a study runs; None where there is none."""
+    return file_checksum(path) if path.is_file() else None
+
+
+def _initial_network(
+    trial: Trial, inputs: TrialInputs, start: Start | None, training: VolumeSet
+) -> AnyNetwork:
+    """The network before its first epoch, with the scaling of its training subjects' age."""
+    config = trial.network_config
+    torch.manual_seed(stream_seed(trial.stream, "initial weights"))
+    checkpoint = inputs.checkpoint if config.pretrained else None
+    network = build_any(config, len(trial.channels), trial.temperature, checkpoint)
+    if start:
+        load_weights(network, start.weights, partial=True)
+    if config.covariates and not isinstance(network, SliceNetwork):
+        assert network.covariate_head is not None
+        assert training.covariates is not None
+        row = {subject: row for row, subject in enumerate(training.subjects)}
+        network.covariate_head.fit_scaling(training.covariates[[*row.values()]].cpu())
+    return network

@@ -1,0 +1,178 @@
+"""How well a segmentation finds the tumours of whole scans, and how fast."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mgmt_ray.preprocess.axial_slices import SubjectSlices
+from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
+from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.slice_store import SliceStore
+from mgmt_ray.preprocess.tumour_slices import rows_through_tumour
+from mgmt_ray.statistics.surface_distance import hd95
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.mask_overlap import count_overlap, dice
+from mgmt_ray.training.segmentation_task import slices_at_once
+from mgmt_ray.trials.segmenter import Segmenter, whole_outline
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationExample:
+    """A subject's slice with the most given tumour.
+
+    Attributes:
+        subject: id.
+        network: of the study.
+        modality: of the scan.
+        outer: number of the split.
+        depth: of the slice in the scan.
+        image: normalised [height, width].
+        given: the mask there, uint8.
+        probability: of tumour, as predicted.
+    """
+
+    subject: str
+    network: str
+    modality: str
+    outer: int
+    depth: int
+    image: np.ndarray
+    given: np.ndarray
+    probability: np.ndarray
+
+
+def measured_scans(
+    trial: Trial, segmenter: Segmenter, store: SliceStore, subjects: Sequence[str], split: str
+) -> Iterator[tuple[dict[str, Any], SegmentationExample | None]]:
+    """Segment whole scans one after another: a row of each, and an example if it is annotated.
+
+    A row's ``dice_slices`` (mean of slices) and ``dice_patient`` (their pixels together) are of the
+    ``num_slices`` slices through the given tumour, ``dice_volume`` and ``hd95_mm`` of the whole
+    scan at its own resolution, where tumour predicted in other slices counts. ``seconds`` are for
+    the network and the transfers of the scan's ``segmented_slices`` alone. What compares with a
+    given tumour is missing where there is none.
+
+    Args:
+        trial: the segmentation.
+        segmenter: the same.
+        store: with the subjects' slices.
+        subjects: ids.
+        split: what they are to the trial.
+    """
+    is_warm = False
+    for subject in subjects:
+        (slices,) = store.load((subject,))
+        images = segmenter.normalised(slices)
+        if not is_warm:  # what a device does once is not a scan's
+            segmenter.probabilities(images[: slices_at_once(images.shape[1:], segmenter.device)])
+            is_warm = True
+        probability, seconds = _timed(segmenter, images)
+        row = {
+            "network": trial.network,
+            "modality": trial.modality,
+            "outer": trial.outer,
+            "fold": trial.fold,
+            "trial": trial.id,
+            "subject": subject,
+            "split": split,
+            **measure_scan(slices, probability >= TUMOUR_THRESHOLD, store.recipe),
+            "segmented_slices": len(images),
+            "seconds": round(seconds, 6),
+            "device": device_name(segmenter.device),
+        }
+        example = _example(trial, slices, images, probability) if slices.annotated else None
+        yield row, example
+
+
+def measure_scan(
+    slices: SubjectSlices, predicted: np.ndarray, recipe: SliceRecipe
+) -> dict[str, float]:
+    """A row's columns that follow from a predicted mask [slice, height, width] of all slices."""
+    volume = whole_outline(slices, predicted)
+    found_voxels = {"predicted_voxels": int(np.count_nonzero(volume))}
+    if slices.outline is None:
+        compared = ("dice_slices", "dice_patient", "dice_volume", "hd95_mm")
+        return {"num_slices": 0, **found_voxels, **dict.fromkeys(compared, math.nan)}
+    chosen = rows_through_tumour(slices.masks, recipe)
+    assert chosen.size, "slices of a tumour that is too small are not cut"
+    found, truth = predicted[chosen], slices.masks[chosen] > 0
+    return {
+        "num_slices": len(chosen),
+        **found_voxels,
+        "dice_slices": float(count_overlap(found, truth).dice.mean()),
+        "dice_patient": dice(found, truth),
+        "dice_volume": dice(volume, slices.outline),
+        "hd95_mm": hd95(volume, slices.outline, slices.frame.scan_spacing_mm),
+    }
+
+
+def _example(
+    trial: Trial, slices: SubjectSlices, images: np.ndarray, probability: np.ndarray
+) -> SegmentationExample:
+    row = int(np.count_nonzero(slices.masks, axis=(1, 2)).argmax())
+    return SegmentationExample(
+        slices.id,
+        trial.network,
+        trial.modality,
+        trial.outer,
+        int(slices.depths[row]),
+        images[row].copy(),
+        slices.masks[row].copy(),
+        probability[row].copy(),
+    )
+
+
+def average_examples(examples: Sequence[SegmentationExample]) -> dict[str, np.ndarray]:
+    """One row per subject, network, modality and split, as ``segmentation_examples.npz`` has them.
+
+    Image and probability are means over the segmentations, each of which has its own scale of
+    intensities and its own opinion.
+
+    Returns:
+        ``image`` and ``probability`` (float16) and ``given`` (uint8) [row, height, width], and by
+        row ``subject``, ``network``, ``modality``, ``outer`` and ``depth``.
+    """
+    groups: dict[tuple[str, str, str, int], list[SegmentationExample]] = {}
+    for example in examples:
+        key = (example.subject, example.network, example.modality, example.outer)
+        groups.setdefault(key, []).append(example)
+    first = [group[0] for group in groups.values()]
+    told = ("subject", "network", "modality", "outer", "depth")
+    columns = {name: np.array([getattr(example, name) for example in first]) for name in told}
+    means = {
+        name: np.stack(
+            [np.mean([getattr(e, name) for e in group], axis=0) for group in groups.values()]
+        ).astype(np.float16)
+        for name in ("image", "probability")
+    }
+    return {**means, "given": np.stack([example.given for example in first]), **columns}
+
+
+def _timed(segmenter: Segmenter, images: np.ndarray) -> tuple[np.ndarray, float]:
+    """Probabilities, and seconds from host memory to host memory."""
+    if segmenter.device.type == "cuda":
+        torch.cuda.synchronize(segmenter.device)
+    started = time.perf_counter()
+    probability = segmenter.probabilities(images)  # on the host, so the device is done
+    return probability, time.perf_counter() - started
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU, or of this machine's CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, models), platform.processor() or platform.machine())

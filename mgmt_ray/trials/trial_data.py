@@ -1,0 +1,158 @@
+"""What a trial trains and validates on: volumes, or slices of either stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.preprocess.volume_store import VolumeStore
+from mgmt_ray.splits.split import Split, label_by_training, refuse_torn_persons
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.dataset import VolumeSet, volume_set
+from mgmt_ray.training.loop import prepare_training_rows
+from mgmt_ray.training.training_config import SegmentationTraining, TrainingConfig
+from mgmt_ray.trials.slice_data import SliceSets
+from mgmt_ray.trials.slice_trial import load_slices, slice_tables
+from mgmt_ray.trials.training_history import TrialRecord
+from mgmt_ray.trials.trial_folder import Tables, prior, validation_rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrialSets:
+    """What a trial trains and validates on.
+
+    Attributes:
+        training: rows, augmented and balanced.
+        validation: rows.
+        facts: what ``trial.json`` says of them.
+        slices: the same, and which slices the rows are; None for volumes.
+    """
+
+    training: VolumeSet
+    validation: VolumeSet
+    facts: dict[str, Any]
+    slices: SliceSets | None = None
+
+    def tables(
+        self, trial: Trial, record: TrialRecord, network: AnyNetwork, checksum: str
+    ) -> Tables:
+        """What the trial leaves beside its weights.
+
+        Args:
+            trial: that ended.
+            record: what it has.
+            network: the trial's, which is given the kept weights.
+            checksum: of the weights.
+        """
+        prior = self.facts.get("prior")
+        if self.slices is None:
+            assert prior is not None
+            return validation_rows(trial, record, self.validation, checksum, prior)
+        network.load_state_dict(network.state_dict() | record.weights)
+        return slice_tables(trial, self.slices, record.columns, network, prior, checksum)
+
+
+def load_sets(
+    trial: Trial, folder: StudyFolder, cohort: Cohort, split: Split, device: str
+) -> TrialSets:
+    """Read a trial's training and validation subjects, and nobody else.
+
+    Args:
+        trial: of the split; those that it needs are finished.
+        folder: the study's.
+        cohort: its subjects.
+        split: with the trial's fold.
+        device: as torch names it.
+
+    Raises:
+        MgmtError: somebody would be on two sides, or files are not what was written.
+        Diverged: what the trial needs has.
+    """
+    who = trained_and_validated(trial, cohort, split)
+    label = label_by_training(split, cohort)
+    if trial.takes_slices:
+        slices = load_slices(trial, folder, cohort, who, label, device)
+        training, validation, facts = slices.training, slices.validation, slices.facts
+    else:
+        training, validation = _load_volume_sets(trial, folder, cohort, who, label, device)
+        slices, facts = None, {}
+    if not isinstance(trial.training_config, SegmentationTraining):
+        facts = facts | {"prior": prior(training, trial.training_config)}
+    return TrialSets(training, validation, facts, slices)
+
+
+def trained_and_validated(
+    trial: Trial, cohort: Cohort, split: Split
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Ids that train and that validate in a trial's fold.
+
+    Raises:
+        MgmtError: a person or a test subject would be on two sides.
+    """
+    refuse_torn_persons(split, cohort)
+    available = {s.id for s in cohort.subjects if s.has_all(trial.channels)}
+    train, validation = split.fold(trial.fold, available)
+    leaked = sorted(set(split.test) & {*train, *validation})
+    if leaked:
+        raise MgmtError(
+            f"trial {trial.id}: test subjects {', '.join(leaked)} would train or validate. "
+            "Delete splits.json and the trials made with it, then run again."
+        )
+    return train, validation
+
+
+def load_volumes(
+    folder: Path,
+    channels: tuple[str, ...],
+    label: Mapping[str, int],
+    ids: tuple[str, ...],
+    device: str,
+    *,
+    augmented: bool = False,
+    covariates: Mapping[str, Sequence[float]] | None = None,
+) -> VolumeSet:
+    """Volumes of some subjects on a device: the originals, or with all augmentations.
+
+    Args:
+        folder: of the volume store.
+        channels: modalities.
+        label: by subject.
+        ids: whom to load.
+        device: as torch names it.
+        augmented: whether to load all versions.
+        covariates: by subject, for a network that takes any.
+    """
+    stores = [VolumeStore(folder, channel) for channel in channels]
+    versions = stores[0].versions if augmented else stores[0].versions[:1]
+    arrays = [store.load(ids, versions) for store in stores]
+    known = None if covariates is None else [covariates[s] for s in ids]
+    return volume_set(arrays, [label[s] for s in ids], ids, device, known)
+
+
+def _load_volume_sets(
+    trial: Trial,
+    folder: StudyFolder,
+    cohort: Cohort,
+    who: tuple[tuple[str, ...], tuple[str, ...]],
+    label: Mapping[str, int],
+    device: str,
+) -> tuple[VolumeSet, VolumeSet]:
+    """The trial's training volumes, balanced, and its validation volumes."""
+    train, validation = who
+    names = trial.network_config.covariates
+    known = read_covariates(cohort.subjects, names) if names else None
+    load = partial(
+        load_volumes, folder.volumes, trial.channels, label, device=device, covariates=known
+    )
+    training = load(ids=train, augmented=True)
+    assert isinstance(trial.training_config, TrainingConfig)
+    balanced = prepare_training_rows(training, trial.training_config, trial.stream)
+    return balanced, load(ids=validation)

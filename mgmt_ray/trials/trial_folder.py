@@ -1,0 +1,195 @@
+"""What a trial leaves on disk: its finished folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mgmt_ray.base import file_checksum, write_csv, write_json
+from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.splits.split import Split
+from mgmt_ray.study.folder import WEIGHTS, StudyFolder
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.checkpoint import save_weights
+from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.loop import Diverged
+from mgmt_ray.training.training_config import AnyTraining, SegmentationTraining
+from mgmt_ray.trials.training_history import TrialRecord
+
+Tables: TypeAlias = dict[str, list[dict[str, Any]]]
+"""Rows by file name."""
+
+
+def finish(
+    trial: Trial,
+    folder: StudyFolder,
+    split: Split,
+    record: TrialRecord,
+    tables: Callable[[str], Tables],
+    facts: dict[str, Any],
+) -> None:
+    """Complete the partial folder of a trained trial and rename it into place.
+
+    Args:
+        trial: that ended.
+        folder: the study's.
+        split: of the trial.
+        record: what it has.
+        tables: its own ones, given the checksum of its weights.
+        facts: what else ``trial.json`` says.
+    """
+    assert record.choice is not None
+    partial = folder.partial_trial(trial.id)
+    save_weights(record.weights, partial / WEIGHTS)
+    checksum = file_checksum(partial / WEIGHTS)
+    for name, rows in tables(checksum).items():
+        write_rows(partial / name, rows)
+    write_rows(partial / "epochs.csv", record.rows)
+    choice = record.choice
+    outcome = {
+        "status": "finished",
+        "selection": {
+            "rule": choice.rule,
+            "epoch": choice.epoch,
+            "m": _number(choice.m),
+            "sen": _number(choice.sen),
+            "spe": _number(choice.spe),
+        },
+        "weights": checksum,
+    }
+    _put_in_place(trial, folder, _description(trial, split) | outcome | facts)
+
+
+def validation_rows(
+    trial: Trial, record: TrialRecord, validation: VolumeSet, checksum: str, prior: float
+) -> Tables:
+    """``validation.csv``: what a trial said of its validation subjects."""
+    labels = validation.labels.int().tolist()
+    predictions = [
+        {
+            "subject": subject,
+            "split": "validation",
+            "outer": trial.outer,
+            "fold": trial.fold,
+            "network": trial.network,
+            "modality": trial.modality,
+            "trial": trial.id,
+            "probability": record.columns["probability"][row],
+            "deviation": record.columns["deviation"][row],
+            "label": labels[row],
+            "weights": checksum,
+            "prior": prior,
+        }
+        for row, subject in enumerate(validation.subjects)
+    ]
+    assert tuple(predictions[0]) == PREDICTION_COLUMNS
+    return {"validation.csv": predictions}
+
+
+def finish_diverged(
+    trial: Trial,
+    folder: StudyFolder,
+    split: Split,
+    record: TrialRecord,
+    diverged: Diverged,
+    facts: dict[str, Any],
+) -> None:
+    """Leave the epochs before a training's loss was no longer a number, and no weights."""
+    if record.rows:
+        write_rows(folder.partial_trial(trial.id) / "epochs.csv", record.rows)
+    outcome = {
+        "status": "diverged",
+        "message": str(diverged),
+        "last_good_epoch": diverged.epoch - 1,  # 0: none
+        "weights": None,
+    }
+    _put_in_place(trial, folder, _description(trial, split) | outcome | facts)
+
+
+def _put_in_place(trial: Trial, folder: StudyFolder, description: dict[str, Any]) -> None:
+    """Write what the trial was and became, and rename its partial folder."""
+    partial = folder.partial_trial(trial.id)
+    write_json(partial / "trial.json", description)
+    (partial / "state.pt").unlink(missing_ok=True)
+    try:
+        os.rename(partial, folder.trial(trial.id))
+    except OSError:
+        if not folder.is_finished(trial.id):
+            raise
+        # Another attempt, cut off from the study but still alive, was first; it has the same bits.
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _description(trial: Trial, split: Split) -> dict[str, Any]:
+    description = {
+        "id": trial.id,
+        "name": trial.name,
+        "network": trial.network,
+        "modality": trial.modality,
+        "channels": list(trial.channels),
+        "outer": trial.outer,
+        "fold": trial.fold,
+        "seed": trial.seed,
+        "stream": trial.stream,
+        "hyperparameters": trial.hyperparameters,
+        "network_config": trial.network_config.model_dump(mode="json"),
+        "training_config": trial.training_config.model_dump(mode="json"),
+        "split_hash": split.hash,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("mgmt-ray", "torch", "numpy")},
+        },
+    }
+    if trial.takes_slices:
+        needs = [need.id for need in trial.needs]
+        description |= {"stage": trial.stage, "part": trial.part, "needs": needs}
+    return description
+
+
+def prior(training: VolumeSet, config: AnyTraining) -> float:
+    """The share of methylated that a training makes its network believe in, in [0, 1].
+
+    Args:
+        training: the rows that train. The share is that of rows, which the network saw: of
+            subjects too where each has equally many, but a patient with much tumour has more slices
+            than others, and pruned classes are equal.
+        config: weighted classes count as equally many.
+    """
+    assert not isinstance(config, SegmentationTraining), "it learns nothing of methylation"
+    return 0.5 if config.balance == "weight" else training.labels.double().mean().item()
+
+
+def sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
+    """Numbers of parameters, subjects and volumes of a training."""
+    return {
+        "num_parameters": sum(p.numel() for p in network.parameters()),
+        "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "num_train_subjects": len(set(training.subjects)),
+        "num_train_volumes": len(training),
+    }
+
+
+def scaling(network: AnyNetwork) -> dict[str, Any]:
+    """Mean and deviation by which each covariate is scaled; sex is coded, so 0 and 1."""
+    head = getattr(network, "covariate_head", None)
+    if head is None:
+        return {}
+    values = zip(head.covariates, head.mean.tolist(), head.deviation.tolist(), strict=True)
+    return {"covariates": {name: {"mean": m, "deviation": d} for name, m, d in values}}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows with the same keys as a CSV table."""
+    write_csv(path, [list(rows[0]), *(list(row.values()) for row in rows)])

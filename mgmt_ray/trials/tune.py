@@ -1,0 +1,179 @@
+"""Running trials: Ray Tune over Ray Train, or one after another in this process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Any
+
+import ray
+import torch
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.cluster.progress import Step
+from mgmt_ray.cluster.resources import Placement, launches, slots
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.distributed import World
+from mgmt_ray.trials.context import TrialInputs
+from mgmt_ray.trials.run_trial import run_trial
+
+DRIVER_MEMORY = 2**20
+"""Bytes that Tune books for a driver; it insists on some resource."""
+
+
+def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    """Train the given trials; a trial that ends without a result leaves a note saying why.
+
+    Those that need others' weights start when these are finished.
+
+    Args:
+        trials: unfinished ones.
+        inputs: of their study.
+        placement: where; with launcher "ray", Ray must be connected.
+    """
+    for trial in trials:
+        inputs.folder.failure(trial.id).unlink(missing_ok=True)
+    for stage in sorted({trial.stage for trial in trials}):
+        _run_stage([trial for trial in trials if trial.stage == stage], inputs, placement)
+
+
+def _run_stage(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    """Train those trials whose needs are there."""
+    able = []
+    for trial in trials:
+        lacking = [need.id for need in trial.needs if not inputs.folder.is_finished(need.id)]
+        if lacking:
+            message = f"it needs {', '.join(lacking)}, not finished. Run the study again."
+            write_json(inputs.folder.failure(trial.id), {"message": message})
+        else:
+            able.append(trial)
+    if able:
+        _run_able(able, inputs, placement)
+
+
+def _run_able(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    match placement.launcher:
+        case "in-process":
+            torch.set_num_threads(placement.threads)
+            for trial in trials:
+                _attempt(trial, inputs, placement.device, World(), report=None)
+        case "ray":
+            _run_on_ray(trials, inputs, placement)
+
+
+@contextmanager
+def watched(trials: Sequence[Trial], folder: StudyFolder, step: Step) -> Iterator[None]:
+    """Show finished trials while others work."""
+    stop = Event()
+
+    def look() -> None:
+        step(sum(folder.is_finished(t.id) for t in trials), len(trials))
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            look()
+
+    thread = Thread(target=watch, name="progress", daemon=True)
+    look()
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        look()
+
+
+def _attempt(
+    trial: Trial, inputs: TrialInputs, device: str, world: World, report: Any | None
+) -> None:
+    """Run a trial; a fault that its user can mend is noted and does not stop the others."""
+    try:
+        run_trial(trial, inputs, device, world, report)
+    except MgmtError as error:
+        if world.rank == 0:
+            write_json(inputs.folder.failure(trial.id), {"message": str(error)})
+        if world.size > 1:
+            raise  # the other workers may know nothing of it, and would wait for this one
+
+
+def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    plan = launches(trials, placement.trials_per_launch)
+    storage = str(inputs.folder.root.absolute() / "ray")
+    shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; our own files say the truth
+
+    def drive(config: dict[str, Any]) -> None:
+        _drive(config["launch"], plan[config["launch"]], inputs, placement, storage)
+
+    # A driver only waits for its workers; any share of a core would be one that they lack.
+    tuner = tune.Tuner(
+        tune.with_resources(drive, {"CPU": 0, "memory": DRIVER_MEMORY}),
+        param_space={"launch": tune.grid_search(list(plan))},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=slots(placement, ray.cluster_resources()), reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=storage,
+            failure_config=tune.FailureConfig(max_failures=1),  # of the driver alone
+            verbose=0,
+        ),
+    )
+    results = tuner.fit()
+    for result in results:
+        if result.error is not None:
+            lost = plan[result.config["launch"]] if result.config else []
+            for trial in lost:
+                _note_loss(trial, inputs, str(result.error))
+
+
+def _drive(
+    name: str, trials: Sequence[Trial], inputs: TrialInputs, placement: Placement, storage: str
+) -> None:
+    """Train one launch's trials in turn on a Ray Train worker group; runs in a Tune trial."""
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"trials": list(trials), "inputs": inputs, "placement": placement},
+        scaling_config=train.ScalingConfig(
+            num_workers=placement.workers,
+            use_gpu=placement.gpus > 0,
+            resources_per_worker={"CPU": placement.cpus}
+            | ({"GPU": placement.gpus} if placement.gpus else {}),
+        ),
+        torch_config=TorchConfig(backend="nccl" if placement.gpus else "gloo"),
+        run_config=train.RunConfig(
+            name=name,
+            storage_path=storage,
+            callbacks=[TuneReportCallback()],
+            failure_config=train.FailureConfig(max_failures=placement.max_failures),
+        ),
+    )
+    trainer.fit()
+
+
+def _work(config: dict[str, Any]) -> None:
+    """A Ray Train worker's part of each trial."""
+    placement: Placement = config["placement"]
+    context = train.get_context()
+    torch.set_num_threads(placement.threads)
+    device = str(train.torch.get_device()) if placement.gpus else "cpu"
+    world = World(context.get_world_rank(), context.get_world_size())
+    for trial in config["trials"]:
+        _attempt(trial, config["inputs"], device, world, report=train.report)
+
+
+def _note_loss(trial: Trial, inputs: TrialInputs, error: str) -> None:
+    """Say of a trial whose workers died too often what is known."""
+    if inputs.folder.is_finished(trial.id) or inputs.folder.failure(trial.id).exists():
+        return
+    last = error.strip().splitlines()[-1] if error.strip() else "no message"
+    write_json(
+        inputs.folder.failure(trial.id),
+        {"message": f"its workers died ({last}). Run the study again: it continues the trial."},
+    )

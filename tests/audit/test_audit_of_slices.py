@@ -1,0 +1,156 @@
+"""The audit of a study in which no network takes volumes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mgmt_ray.audit.audited import Audited, open_audited
+from mgmt_ray.audit.run_audit import audit
+from mgmt_ray.audit.training_data import plant_signal, replace_by_noise, share_store
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.pipeline.printing import show_plan
+from mgmt_ray.pipeline.stages import draw_cohort, plan_study, prepare, select
+from mgmt_ray.pipeline.synthesis import synthesize_with_weights
+from mgmt_ray.prediction.explain import explain_subjects
+from mgmt_ray.preprocess.slice_store import SliceStore
+from mgmt_ray.study.config import load_study, write_study
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.synthetic.generate import SyntheticConfig
+from mgmt_ray.training.pretrain import SourceTaskConfig
+from mgmt_ray.trials.context import Job
+
+STUDY = {
+    "name": "slices",
+    "cohort": {"reader": "tcga", "rule": "stp27", "modalities": ["FLAIR"]},
+    "slices": {
+        "shape": [32, 32],
+        "least_tumour_voxels": 8,
+        "least_brain_voxels": 40,
+        "most_slices": 2,
+    },
+    "split": {"test_fraction": 0.3, "folds": 2},
+    "networks": {
+        "wide": {"kind": "slices", "width": 16},
+        "chen": {
+            "kind": "slices",
+            "width": 8,
+            "cross_fitted": False,
+            "segmentation": {"epochs": 1, "learning_rate": 0.001},
+            "classification": {"epochs": 4, "learning_rate": 0.005, "stable_epochs": None},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A prepared study, nothing of which is trained."""
+    folder = tmp_path_factory.mktemp("audited")
+    config = SyntheticConfig(
+        subjects=20, grid=(24, 64, 64), modalities=("T2", "FLAIR", "T1", "T1GD")
+    )
+    synthesize_with_weights(config, SourceTaskConfig(steps=0), folder / "data", "tcga")
+    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    study = load_study(folder / "study.yaml", folder / "data")
+    made = Job(study, StudyFolder(folder / "out"), Placement("in-process"))
+    prepare(made, select(made))
+    return made
+
+
+def test_the_checks_that_train_do_so_on_slices_and_the_others_say_why_not(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = {check.name: check for check in audit(job)}
+    for name in ("twins", "shortcuts"):
+        assert checks[name].outcome == "not done"
+        assert "no network of this study takes any" in checks[name].found
+    assert checks["permuted labels"].outcome == "passed"
+    assert checks["planted signal"].outcome == "passed"
+    same = checks["test subjects change nothing"]
+    assert same.outcome == "passed", same.found
+    assert same.found.startswith("4 trials of chen in FLAIR")
+    assert "audit: planted, 4 trials of chen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("networks", [{}, {"random": {"kind": "random", "depth": 10, "width": 4}}])
+def test_what_is_written_beside_the_audits_trainings_loads_again(
+    networks: dict[str, object], job: Job, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY | {"networks": STUDY["networks"] | networks}))
+    study = load_study(path, job.study.cohort.root)
+    audited = Audited(replace(job, study=study), Cohort((), ()), (), 0)
+    reduced = audited.reduced_study(("FLAIR",))
+    write_study(reduced, tmp_path / "reduced.yaml")
+    assert [*load_study(tmp_path / "reduced.yaml").networks] == [*(networks or ["chen"])]
+
+
+def test_copies_differ_in_whom_they_are_to_differ(job: Job) -> None:
+    audited = replace(open_audited(job, 1))
+    ids = audited.having("FLAIR")
+    one, other = ids[0], ids[1]
+    plant_signal(audited, "a", "FLAIR", {one})
+    replace_by_noise(audited, "b", "FLAIR", {one})
+    share_store(audited, "c")
+    own, planted, noisy, shared = (
+        SliceStore(folder.slices, "FLAIR")
+        for folder in (job.folder, *(StudyFolder(audited.work / name) for name in "abc"))
+    )
+    assert shared.checksum == own.checksum
+    assert len({own.checksum, planted.checksum, noisy.checksum}) == 3
+    (before, kept), (dark, kept_dark), (noise, kept_noise) = (
+        store.load((one, other)) for store in (own, planted, noisy)
+    )
+    for unchanged in (kept_dark, kept_noise):
+        np.testing.assert_array_equal(unchanged.images, kept.images)
+    tumour = before.masks > 0
+    np.testing.assert_allclose(dark.images[tumour], before.images[tumour] / 4)
+    np.testing.assert_array_equal(dark.images[~tumour], before.images[~tumour])
+    np.testing.assert_array_equal(noise.images != 0, before.images != 0)
+    assert noise.images.max() <= 1 < before.images.max()
+    np.testing.assert_array_equal(noise.masks, before.masks[..., ::-1])
+    assert noise.outline is not None and before.outline is not None
+    np.testing.assert_array_equal(noise.outline, before.outline[..., ::-1])
+
+
+def test_a_plan_is_listed_in_the_order_of_its_stages(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    capsys.readouterr()
+    show_plan(job.study, job.folder, selected.cohort, splits, trials)
+    lines = capsys.readouterr().out.splitlines()
+    first, second = (i for i, line in enumerate(lines) if line.startswith("stage "))
+    # two networks, two folds: of one 1 segmentation, of the other 1 + 3 for cross-fitted masks
+    assert lines[first] == "stage 1 of 2: 10 trials"
+    assert lines[second].startswith("stage 2 of 2: 4 trials, after stage 1")
+    assert all("-segmentation" in line for line in lines[first + 1 : second])
+    assert not any("-segmentation" in line for line in lines[second + 1 :])
+
+
+def test_figures_of_the_cohort_need_no_window_of_volumes(job: Job) -> None:
+    draw_cohort(job, select(job))
+    drawn = {path.name for path in (job.folder.root / "figures").glob("cohort_*.png")}
+    assert "cohort_intensities.png" in drawn
+
+
+def test_explain_says_what_it_takes(job: Job) -> None:
+    splits, trials = plan_study(job, select(job))
+    inputs = job.inputs(select(job).cohort, splits)
+
+    def step(done: int, number: int) -> None:
+        raise AssertionError("nothing is drawn")
+
+    with pytest.raises(MgmtError, match="this study has none"):
+        explain_subjects(
+            (), (), "occlusion", trials, inputs, job.placement, lambda done, all_: None
+        )
+    assert not Path(job.folder.test_openings).exists()

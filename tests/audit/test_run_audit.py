@@ -1,0 +1,481 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK
+
+from mgmt_ray.audit.audited import Audited, open_audited, relabelled
+from mgmt_ray.audit.changed_volumes import write_changed_copy
+from mgmt_ray.audit.check import Check
+from mgmt_ray.audit.duplicate_check import check_twins
+from mgmt_ray.audit.result_checks import check_openings, check_plausible_auc
+from mgmt_ray.audit.run_audit import audit
+from mgmt_ray.audit.shortcut_check import check_shortcuts
+from mgmt_ray.audit.sub_study import run_sub_study
+from mgmt_ray.audit.trained import FITTED, differing
+from mgmt_ray.audit.training_data import share_store
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cli import main
+from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cohort.cohort import Cohort, write_cohort
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
+from mgmt_ray.preprocess.volume_store import VolumeStore
+from mgmt_ray.study.config import load_study
+from mgmt_ray.study.folder import EXPLAIN, StudyFolder
+from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from mgmt_ray.trials.context import Job
+
+CHECKS = (
+    "openings of the test set",
+    "plausible AUC",
+    "twins",
+    "shortcuts",
+    "permuted labels",
+    "planted signal",
+    "test subjects change nothing",
+)
+
+
+RANDOM = {"kind": "random", "depth": 10, "width": 4}
+TRAINING = {"epochs": 5, "batch_size": 12, "learning_rate": 0.005}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study with its file, and the cohort that it is of."""
+
+    job: Job
+    file: Path
+    data: Path
+
+    @property
+    def command(self) -> list[str]:
+        out = str(self.job.folder.root)
+        where = ["--data", str(self.data), "--out", out, "--launcher", "in-process"]
+        return ["audit", str(self.file), *where]
+
+
+def case(root: Path, file: Path, out: str) -> Case:
+    job = Job(load_study(file, root), StudyFolder(file.parent / out), Placement("in-process"))
+    return Case(job, file, root)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory, write_small_study: Callable[..., Path]) -> Case:
+    """A finished study of a cohort without any signal, and its audit."""
+    folder = tmp_path_factory.mktemp("clean")
+    config = SyntheticConfig(
+        subjects=50,
+        grid=(24, 28, 28),
+        modalities=("PH", "FLAIR"),
+        without_dti=0.0,
+        without_dsc=0.1,
+    )
+    synthesize(config, folder / "cohort")
+    networks = {"wide": RANDOM | {"width": 6}, "random": RANDOM}
+    file = write_small_study(folder / "study.yaml", networks=networks, training=TRAINING)
+    made = case(folder / "cohort", file, "out")
+    finish(made.job)
+    return made
+
+
+def finish(job: Job) -> None:
+    """All of a study but its report."""
+    selected = select(job)
+    prepare(job, selected)
+    splits, trials = plan_study(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
+    train(job, trials, inputs)
+    ensemble(job, trials, inputs, {})
+
+
+@pytest.fixture(scope="module")
+def audited_clean(clean: Case) -> tuple[Check, ...]:
+    return audit(clean.job)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Everything in a study's folder that an audit has no business with."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and "audit" not in path.relative_to(root).parts[0]
+    }
+
+
+def test_a_sound_study_passes_and_is_left_as_it_was(clean: Case) -> None:
+    root = clean.job.folder.root
+    before = contents(root)
+    checks = audit(clean.job)
+    assert tuple(check.name for check in checks) == CHECKS
+    failed = [str(check) for check in checks if check.outcome in ("failed", "not done")]
+    assert not failed
+    scope = checks[-1].found
+    assert "2 trials of random in " in scope and " alone, outer split 0, " in scope
+    assert "covariates not exchanged, comparison models not fitted" in scope
+    assert contents(root) == before
+    written = json.loads((root / "audit.json").read_text(encoding="utf-8"))
+    assert [c["name"] for c in written["checks"]] == list(CHECKS)
+    assert written["study"] == "small" and written["seed"] == 0
+    assert all(
+        set(c) == {"name", "outcome", "expected", "found", "remedy"} for c in written["checks"]
+    )
+
+
+def test_the_cheapest_network_is_audited_and_nothing_is_trained_twice(
+    clean: Case, audited_clean: tuple[Check, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = open_audited(clean.job, 0).work
+    trained = {p: p.stat().st_mtime_ns for p in work.rglob("trial.json")}
+    assert {p.parent.name.split("_")[0] for p in trained} == {"random"}
+    assert len(trained) == 2 * 2 + 2 + 2 + 2
+    main(clean.command)  # leaves without an exit code, which is 0
+    assert {p: p.stat().st_mtime_ns for p in work.rglob("trial.json")} == trained
+    printed = capsys.readouterr().out
+    assert all(f"  {name}: " in printed for name in CHECKS)
+
+
+@pytest.mark.usefixtures("audited_clean")
+def test_no_real_label_of_a_test_subject_is_used_where_training_is_judged(clean: Case) -> None:
+    audited = open_audited(clean.job, 0)
+    test = set(audited.splits[0].test)
+    real = {s.id: s.label for s in audited.cohort.subjects}
+    of_worlds = [labels_in(audited.work / name) for name in ("world", "other_world")]
+    assert all(of_worlds[0][s] == 1 - of_worlds[1][s] for s in test)
+    assert all(of_worlds[0][s] == real[s] == of_worlds[1][s] for s in real.keys() - test)
+    assert any(of_worlds[0][s] != real[s] for s in test)
+    for name in ("permuted", "planted"):
+        dealt = labels_in(audited.work / name)
+        assert dealt != real and sorted(dealt.values()) == sorted(real.values())
+
+
+def labels_in(folder: Path) -> dict[str, int]:
+    table = pd.read_csv(folder / "cohort.csv", dtype={"subject": str})
+    return dict(zip(table["subject"], table["label"], strict=True))
+
+
+@pytest.mark.usefixtures("audited_clean")
+def test_what_moved_with_the_test_subjects_is_named(clean: Case, tmp_path: Path) -> None:
+    one, other = copied_worlds(clean, tmp_path)
+    trials = plan_of(clean)
+    assert differing(one, other, trials) == []
+    path = other.trial(trials[0].id) / "trial.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["selection"]["epoch"] += 1
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    (other.ensembles / "members.csv").write_text("changed", encoding="utf-8")
+    assert differing(one, other, trials) == [f"trial {trials[0].id}", "members.csv"]
+
+
+@pytest.mark.usefixtures("audited_clean")
+@pytest.mark.parametrize("name", FITTED)
+def test_a_table_that_is_in_neither_world_is_not_called_equal(
+    clean: Case, tmp_path: Path, name: str
+) -> None:
+    one, other = copied_worlds(clean, tmp_path)
+    for world in (one, other):
+        assert (world.ensembles / name).is_file()
+        (world.ensembles / name).unlink()
+    with pytest.raises(MgmtError, match=f"{name}: not there, so it cannot be compared. Delete"):
+        differing(one, other, plan_of(clean))
+
+
+@pytest.mark.usefixtures("audited_clean")
+def test_a_column_that_is_in_neither_world_is_not_called_equal(clean: Case, tmp_path: Path) -> None:
+    one, other = copied_worlds(clean, tmp_path)
+    for world in (one, other):
+        path = world.ensembles / "calibration.csv"
+        pd.read_csv(path).drop(columns="temperature").to_csv(path, index=False)
+    with pytest.raises(MgmtError, match=r"calibration.csv: no column temperature"):
+        differing(one, other, plan_of(clean))
+
+
+@pytest.mark.usefixtures("audited_clean")
+def test_comparison_models_and_thresholds_that_moved_are_named(clean: Case, tmp_path: Path) -> None:
+    one, other = copied_worlds(clean, tmp_path)
+    models = pd.read_csv(other.ensembles / "comparison_models.csv", dtype=str)
+    models.loc[0, "comparison"] = "age_sex"
+    models.to_csv(other.ensembles / "comparison_models.csv", index=False)
+    points = pd.read_csv(other.ensembles / "operating_points.csv")
+    points["sen"] = 0.123  # of test subjects: may differ
+    points.to_csv(other.ensembles / "operating_points.csv", index=False)
+    assert differing(one, other, plan_of(clean)) == ["comparison_models.csv"]
+    points["threshold"] += 0.1
+    points.to_csv(other.ensembles / "operating_points.csv", index=False)
+    found = differing(one, other, plan_of(clean))
+    assert found == ["operating_points.csv", "comparison_models.csv"]
+
+
+def copied_worlds(case: Case, folder: Path) -> tuple[StudyFolder, StudyFolder]:
+    work = open_audited(case.job, 0).work
+    for name in ("world", "other_world"):
+        for part in ("trials", "ensembles"):
+            shutil.copytree(work / name / part, folder / name / part)
+    return StudyFolder(folder / "world"), StudyFolder(folder / "other_world")
+
+
+def plan_of(case: Case) -> list[Trial]:
+    audited = open_audited(case.job, 0)
+    return make_plan(audited.reduced_study((audited.smallest_modality,)), audited.splits[:1])
+
+
+@pytest.mark.usefixtures("audited_clean")
+def test_a_training_subject_that_changes_changes_what_is_fitted(clean: Case) -> None:
+    audited = open_audited(clean.job, 0)
+    split, modality = audited.splits[0], audited.smallest_modality
+    share_store(audited, "third")
+    changed = next(s for s in audited.having(modality) if s in split.training)
+    label = {s.id: s.label for s in audited.cohort.subjects}[changed]
+    cohort = relabelled(audited.cohort, {changed: (1 - label, None)})
+    study = audited.reduced_study((modality,))
+    third, trials = run_sub_study(audited, "third", study, cohort, (split,))
+    found = differing(StudyFolder(audited.work / "world"), third, trials)
+    assert {f"trial {trial.id}" for trial in trials} <= set(found)
+
+
+def test_a_study_that_was_not_prepared_is_sent_back(clean: Case, tmp_path: Path) -> None:
+    job = Job(clean.job.study, StudyFolder(tmp_path), clean.job.placement)
+    with pytest.raises(MgmtError, match="mgmt-ray"):
+        audit(job)
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_opening_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_path: Path) -> None:
+    audited = elsewhere(clean, tmp_path)
+    check = check_openings(audited)
+    assert check.outcome == "passed" and "8 members" in check.found
+    assert check.found.startswith("1 for results: ")
+    log = audited.job.folder.test_openings
+    opened = log.read_text(encoding="utf-8")
+    pictures = 2 * (json.dumps({**json.loads(opened), "purpose": EXPLAIN}) + "\n")
+    log.write_text(opened + pictures, encoding="utf-8")
+    check = check_openings(audited)
+    assert check.outcome == "passed"
+    assert check.found.startswith("1 for results: ") and "2 to explain predictions" in check.found
+    log.write_text(opened, encoding="utf-8")
+    log.write_text(2 * log.read_text(encoding="utf-8") + "half a li\n", encoding="utf-8")
+    check = check_openings(audited)
+    assert check.outcome == "warning" and check.found.count("8 members") == 2
+    assert "cannot be read" in check.found
+    log.unlink()
+    (audited.job.folder.ensembles / "metrics.csv").write_text("", encoding="utf-8")
+    check = check_openings(audited)
+    assert check.outcome == "failed" and "no opening in the log" in check.found
+    (audited.job.folder.ensembles / "metrics.csv").unlink()
+    assert check_openings(audited).found == "none"
+
+
+@pytest.mark.parametrize(
+    ("auc", "low", "outcome"),
+    [
+        (0.74, 0.6, "passed"),
+        (0.76, 0.6, "warning"),
+        (0.95, 0.7, "warning"),
+        (0.95, 0.8, "failed"),
+    ],
+)
+def test_an_implausible_auc_is_told(
+    clean: Case, tmp_path: Path, auc: float, low: float, outcome: str
+) -> None:
+    audited = elsewhere(clean, tmp_path)
+    path = audited.job.folder.ensembles / "metrics.csv"
+    metrics = pd.read_csv(path)
+    metrics["auc"], metrics["auc_low"], metrics["auc_high"] = 0.5, 0.4, 0.6
+    metrics.loc[1, ["auc", "auc_low", "auc_high"]] = auc, low, 0.99
+    metrics.to_csv(path, index=False)
+    check = check_plausible_auc(audited)
+    assert check.outcome == outcome
+    assert f"{auc:.3f} [{low:.3f}, 0.990]" in check.found
+    planted = audited.job.folder.root / "planted.json"
+    planted.write_text('{"signal": {"PH": 2.0}}', encoding="utf-8")
+    assert check_plausible_auc(elsewhere(clean, tmp_path, copy=False)).outcome == "not done"
+
+
+def test_an_implausible_auc_on_an_external_cohort_is_told(clean: Case, tmp_path: Path) -> None:
+    audited = with_clinic(elsewhere(clean, tmp_path))
+    own = audited.job.folder.ensembles / "metrics.csv"
+    metrics = pd.read_csv(own)
+    metrics["auc"], metrics["auc_low"], metrics["auc_high"] = 0.5, 0.4, 0.6
+    metrics.to_csv(own, index=False)
+    assert check_plausible_auc(audited).outcome == "passed"
+    metrics.loc[0, ["auc", "auc_low", "auc_high"]] = 0.95, 0.8, 0.99
+    there = audited.job.folder.external("clinic").ensembles / "metrics.csv"
+    there.parent.mkdir(parents=True)
+    metrics.to_csv(there, index=False)
+    check = check_plausible_auc(audited)
+    assert check.outcome == "failed"
+    assert " on clinic 0.950 [0.800, 0.990]" in check.found
+    metrics.drop(columns="auc").to_csv(there, index=False)
+    with pytest.raises(MgmtError, match=r"clinic/ensembles/metrics.csv: no column auc,"):
+        check_plausible_auc(audited)
+
+
+def with_clinic(audited: Audited) -> Audited:
+    """The study with an external cohort, which is not read again."""
+    study = audited.study.model_copy(update={"external": {"clinic": audited.study.cohort}})
+    return replace(audited, job=replace(audited.job, study=study))
+
+
+def test_one_person_in_two_folds_is_a_warning(clean: Case, tmp_path: Path) -> None:
+    audited = elsewhere(clean, tmp_path)
+    first, second = (fold[0] for fold in audited.splits[0].folds[:2])
+    for modality in audited.study.modalities:
+        store = VolumeStore(clean.job.folder.volumes, modality)
+        twin = store.load([first], store.versions)[0] if first in store.ids else None
+
+        def copy(subject: str, own: np.ndarray, twin: np.ndarray | None = twin) -> np.ndarray:
+            return own if subject != second or twin is None else twin
+
+        write_changed_copy(clean.job.folder.volumes, modality, tmp_path / "volumes", copy)
+    check = check_twins(audited)
+    assert check.outcome == "warning"
+    assert check.found.startswith(f"1: {first} (fold 0) and {second} (a later fold) in ")
+    assert "correlation 1.00, overlap 1.00" in check.found
+
+
+def test_an_external_subject_who_is_a_training_subject_is_found(
+    clean: Case, tmp_path: Path
+) -> None:
+    audited = with_clinic(elsewhere(clean, tmp_path))
+
+    def keep(subject: str, own: np.ndarray) -> np.ndarray:
+        return own
+
+    there = audited.job.folder.external("clinic")
+    for modality in audited.study.modalities:
+        for volumes in (audited.volumes, there.volumes):
+            write_changed_copy(clean.job.folder.volumes, modality, volumes, keep)
+    split = audited.splits[0]
+    by_id = {s.id: s for s in audited.cohort.subjects}
+    named = split.training[0], split.test[0]
+    others = tuple(replace(by_id[s], person=f"clinic {s}") for s in named)
+    write_cohort(Cohort(others), there.root)
+    check = check_twins(audited)
+    assert check.outcome == "failed"
+    assert check.found.startswith(f"1: {named[0]} (external clinic) and {named[0]} (training) in ")
+
+
+def elsewhere(case: Case, folder: Path, copy: bool = True) -> Audited:
+    """A copy of the study's tables that a test may change."""
+    audited = open_audited(case.job, 0)
+    if copy:
+        shutil.copytree(case.job.folder.ensembles, folder / "ensembles")
+    job = Job(case.job.study, StudyFolder(folder), case.job.placement)
+    return Audited(job, audited.cohort, audited.splits, 0)
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """A study in which leaks were planted in the image files."""
+
+    case: Case
+    pairs: tuple[tuple[str, str], ...]
+
+
+@pytest.fixture(scope="module")
+def leaky(
+    clean: Case,
+    tmp_path_factory: pytest.TempPathFactory,
+    write_small_study: Callable[..., Path],
+) -> Leaky:
+    """Two training subjects are in the test set under other names; one voxel tells the label."""
+    folder = tmp_path_factory.mktemp("leaky")
+    shutil.copytree(clean.data, folder / "cohort")
+    (folder / "cohort" / "planted.json").unlink()
+    file = write_small_study(
+        folder / "study.yaml",
+        cohort={"reader": "upenn", "modalities": ["FLAIR"]},
+        networks={"random": RANDOM},
+        training=TRAINING,
+    )
+    made = case(folder / "cohort", file, "out")
+    selected = select(made.job)
+    (split,), _ = plan_study(made.job, selected)
+    by_id = {s.id: s for s in selected.cohort.subjects}
+    for subject in selected.cohort.subjects:
+        colour(subject)
+    pairs = tuple(zip(split.test[:2], split.training[:2], strict=True))
+    for (tested, trained), mirrored in zip(pairs, (False, True), strict=True):
+        copy_subject(by_id[trained], by_id[tested], mirrored)
+    finish(made.job)
+    return Leaky(made, pairs)
+
+
+def colour(subject: Subject) -> None:
+    """Put eight voxels, one after shrinking, into the mask, and the label into them on FLAIR."""
+    block = (slice(12, 14), slice(14, 16), slice(14, 16))
+    mask = SimpleITK.ReadImage(str(subject.mask))
+    voxels = SimpleITK.GetArrayFromImage(mask)
+    voxels[block] = 2
+    tumour = voxels > 0
+    write_like(voxels, mask, subject.mask)
+    scan = SimpleITK.ReadImage(str(subject.scans["FLAIR"]))
+    values = SimpleITK.GetArrayFromImage(scan)
+    low, high = np.percentile(values[tumour], [2, 98])
+    values[block] = high if subject.label else low
+    write_like(values, scan, subject.scans["FLAIR"])
+
+
+def copy_subject(source: Subject, target: Subject, mirrored: bool) -> None:
+    """Another subject's files, noised by 1 % of their range so that no two voxels are equal."""
+    random = np.random.default_rng(0)
+    for name, path in (("mask", source.mask), *source.scans.items()):
+        image = SimpleITK.ReadImage(str(path))
+        values = SimpleITK.GetArrayFromImage(image)
+        if name == "mask":
+            values[tuple(np.argwhere(values == 2)[0])] = 0  # seen by eye, nobody would notice
+        else:
+            noise = random.normal(0, 0.01 * float(values.max()), values.shape)
+            values = np.where(values > 0, values + noise, values).astype(values.dtype)
+        if mirrored:
+            values = values[:, :, ::-1].copy()
+        write_like(values, image, target.mask if name == "mask" else target.scans[name])
+
+
+def write_like(values: np.ndarray, image: SimpleITK.Image, path: Path) -> None:
+    made = SimpleITK.GetImageFromArray(values)
+    made.CopyInformation(image)
+    SimpleITK.WriteImage(made, str(path))
+
+
+def test_a_training_subject_in_the_test_set_is_found_also_when_mirrored(
+    leaky: Leaky,
+) -> None:
+    check = check_twins(open_audited(leaky.case.job, 0))
+    assert check.outcome == "failed"
+    assert check.found.startswith("2: ")
+    for tested, trained in leaky.pairs:
+        assert f"{tested} (test) and {trained} (training)" in check.found
+    assert "in place" in check.found and "mirrored" in check.found
+    assert "cohort.exclude" in check.remedy
+
+
+def test_a_voxel_in_the_labels_colour_is_found_where_it_is(leaky: Leaky) -> None:
+    check = check_shortcuts(open_audited(leaky.case.job, 0))
+    assert check.outcome == "failed"
+    # the block begins at 12, 14, 14 of the scan, the window at 2, and two voxels become one
+    assert "FLAIR voxel (5, 6, 6): AUC 1.00 (p = 0.005)" in check.found
+
+
+def test_a_study_with_leaks_fails_as_a_whole(
+    leaky: Leaky, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(leaky.case.command)
+    assert left.value.code == 1
+    printed = capsys.readouterr().out
+    for name in ("twins", "shortcuts"):
+        assert f"failed    {name}: " in printed
+    # labels are dealt anew in these: a twin and a coloured voxel then tell nothing
+    for name in ("permuted labels", "planted signal", "test subjects change nothing"):
+        assert f"passed    {name}: " in printed

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import SimpleITK
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.baselines.baseline_inputs import (
+    NO_COMPARISONS,
+    Comparisons,
+    gather_comparisons,
+    refuse_unfit_comparisons,
+)
+from mgmt_ray.baselines.fit_baselines import fit_comparisons
+from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cohort.cohort import Cohort, read_cohort
+from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
+from mgmt_ray.prediction.test_set import run_ensemble
+from mgmt_ray.splits.split import Split, read_splits
+from mgmt_ray.study.baseline_config import FEATURE_SCANS
+from mgmt_ray.study.config import load_study
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from mgmt_ray.trials.context import Job
+
+NAMES = ("radiomics_forest", "age_sex", "tumour_volume", "prevalence")
+HERE = Placement(launcher="in-process")
+SECTIONS = {
+    "cohort": {"reader": "upenn", "modalities": [*FEATURE_SCANS]},
+    "inputs": [["T1GD"]],
+    "networks": {"random": {"kind": "random", "depth": 10, "width": 4}},
+    "training": {"epochs": 1, "batch_size": 12},
+    "comparisons": [*NAMES],
+    "forest": {"trees": 25, "min_leaf": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("structural")
+    synthesize(SyntheticConfig(subjects=30, grid=(24, 28, 28), modalities=FEATURE_SCANS), root)
+    return root
+
+
+@pytest.fixture
+def make(scans: Path, write_study: Callable[..., Path], tmp_path: Path) -> Callable[..., Job]:
+    def make_job(launcher: str = "in-process", **sections: object) -> Job:
+        study = load_study(write_study(**(SECTIONS | sections)), scans)
+        return Job(study, StudyFolder(tmp_path / launcher), Placement(launcher=launcher))
+
+    return make_job
+
+
+def evaluated(job: Job) -> None:
+    """Everything up to the tables of results."""
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
+    train(job, trials, inputs)
+    ensemble(job, trials, inputs, {})
+
+
+def gathered(job: Job) -> tuple[Comparisons, Cohort, tuple[Split, ...]]:
+    selected = select(job)
+    splits, _ = plan_study(job, selected)
+    return (
+        gather_comparisons(job.study, selected.cohort, job.folder, HERE),
+        selected.cohort,
+        splits,
+    )
+
+
+def checksums(comparisons: Comparisons, cohort: Cohort, splits: tuple[Split, ...]) -> list[str]:
+    fitted = fit_comparisons(comparisons, cohort, splits, HERE, lambda done, number: None)
+    return [one.model.checksum for one in fitted]
+
+
+def test_comparison_models_are_members_of_a_study(make: Callable[..., Job]) -> None:
+    job = make(split={"folds": 3, "outer_folds": 2})
+    evaluated(job)
+    splits, cohort = read_splits(job.folder.splits), read_cohort(job.folder.root)
+    label = {s.id: s.label for s in cohort.subjects}
+    test = pd.read_csv(job.folder.ensembles / "member_predictions.csv")
+    validation = pd.read_csv(job.folder.ensembles / "validation_members.csv")
+    models = pd.read_csv(job.folder.ensembles / "comparison_models.csv")
+    assert list(dict.fromkeys(test["network"])) == ["random", *NAMES]
+    assert list(dict.fromkeys(validation["network"])) == ["random", *NAMES]
+    assert set(models["trial"]) == {
+        f"{n}-outer{o}-fold{f}" for n in NAMES for o in (0, 1) for f in range(3)
+    }
+    for (name, outer, fold), rows in test.groupby(["network", "outer", "fold"]):
+        split = splits[outer]
+        assert sorted(rows["subject"]) == list(split.test)
+        held = validation.query("network == @name and outer == @outer and fold == @fold")
+        assert sorted(held["subject"]) == list(split.folds[fold])
+        for table, what in ((rows, "test"), (held, "validation")):
+            assert set(table["split"]) == {what}
+            assert table["label"].tolist() == [label[s] for s in table["subject"]]
+        if name == "random":
+            continue
+        assert set(rows["modality"]) == {name} and set(rows["deviation"]) == {0}
+        ids = [s for s in split.training if s not in split.folds[fold]]
+        share = sum(label[s] for s in ids) / len(ids)
+        own = models.query("trial == @rows.trial.iloc[0]").iloc[0]
+        assert own["num_subjects"] == len(ids)
+        assert set(rows["prior"]) == {own["prior"]}
+        assert own["prior"] == pytest.approx(share, rel=1e-15)  # a sum of ones, divided once
+        assert set(rows["weights"]) == set(held["weights"]) == {own["weights"]}
+        assert (set(rows["probability"]) == {own["prior"]}) == (name == "prevalence")
+    metrics = pd.read_csv(job.folder.ensembles / "metrics.csv")
+    assert set(metrics["network"]) == {"random", *NAMES}
+    fitted = json.loads(models.query("comparison == 'age_sex'").iloc[0]["fitted"])
+    assert fitted["columns"]["age"]["num_filled"] == 0
+
+
+def test_a_study_of_slices_brings_scans_onto_masks_as_its_slices_are(
+    make: Callable[..., Job], tmp_path: Path
+) -> None:
+    chen = {"networks": {"chen": {"kind": "slices"}}, "training": {}, "inputs": []}
+    chen |= {"recipe": {}, "evaluation": {}}
+    first = select(make(**SECTIONS)).cohort.subjects[0]
+    moved = tmp_path / "moved.nii.gz"
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(first.scans["T1"]))[:, :, 1:], str(moved))
+    cohort = Cohort((replace(first, scans=first.scans | {"T1": moved}),))
+    job = make(**chen)
+    with pytest.raises(MgmtError, match="is not on the grid of its mask"):
+        gather_comparisons(job.study, cohort, job.folder, HERE)
+    job = make(**chen, slices={"resample": True})
+    gathered = gather_comparisons(job.study, cohort, job.folder, HERE)
+    assert [*gathered.values["radiomics_forest"]] == [first.id]
+
+
+def test_nothing_is_made_twice_and_another_forest_opens_the_test_set_again(
+    make: Callable[..., Job],
+) -> None:
+    job = make()
+    evaluated(job)
+    first = {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")}
+    before = job.folder.radiomics.stat().st_mtime_ns
+    evaluated(job)
+    assert len(job.folder.test_openings.read_text().splitlines()) == 1
+    changed = make(forest={"trees": 26, "min_leaf": 3})
+    evaluated(changed)
+    assert len(job.folder.test_openings.read_text().splitlines()) == 2
+    assert job.folder.radiomics.stat().st_mtime_ns == before
+    evaluated(make(comparisons=[]))
+    assert len(job.folder.test_openings.read_text().splitlines()) == 3
+    assert "radiomics_forest" not in (job.folder.ensembles / "metrics.csv").read_text()
+    evaluated(job)
+    assert {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")} == first
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_ray_fits_the_same_models(make: Callable[..., Job]) -> None:
+    comparisons, cohort, splits = gathered(make())
+    tables = []
+    for placement in (HERE, Placement(cpus=2)):
+        fitted = fit_comparisons(comparisons, cohort, splits, placement, lambda done, number: None)
+        tables.append([(one.task.trial, one.model.checksum) for one in fitted])
+    assert tables[0] == tables[1]
+    assert len({checksum for _, checksum in tables[0]}) > len(NAMES)
+
+
+def test_no_test_subject_changes_what_is_fitted(make: Callable[..., Job]) -> None:
+    comparisons, cohort, splits = gathered(make())
+    (split,) = splits
+
+    def changed(ids: tuple[str, ...]) -> list[str]:
+        values = {
+            name: {s: tuple(n + 7 if s in ids else n for n in row) for s, row in rows.items()}
+            for name, rows in comparisons.values.items()
+        }
+        subjects = tuple(
+            replace(s, label=1 - s.label) if s.id in ids else s for s in cohort.subjects
+        )
+        return checksums(replace(comparisons, values=values), Cohort(subjects), splits)
+
+    own = checksums(comparisons, cohort, splits)
+    assert changed(split.test) == own
+    # a validation subject changes all models but those of its own fold
+    found = changed(split.folds[0][:1])
+    assert [a == b for a, b in zip(found, own, strict=True)] == [True, False] * len(NAMES)
+
+
+def test_models_are_fitted_before_the_test_set_is_opened(make: Callable[..., Job]) -> None:
+    job = make(comparisons=["age_sex"])
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
+    train(job, trials, inputs)
+    nothing = {s.id: (float("nan"), float("nan")) for s in selected.cohort.subjects}
+    unfit = Comparisons(("age_sex",), values={"age_sex": nothing})
+    with pytest.raises(AssertionError, match="a column without any value"):
+        run_ensemble(trials, inputs, job.study.evaluation, HERE, lambda done, number: None, unfit)
+    assert not job.folder.test_openings.exists()
+
+
+def test_a_covariate_that_nobody_has_ends_the_study_before_any_work(
+    make: Callable[..., Job],
+) -> None:
+    job = make(comparisons=["age_sex"])
+    selected = select(job)
+    ageless = Cohort(tuple(replace(s, covariates={"sex": "F"}) for s in selected.cohort.subjects))
+    with pytest.raises(MgmtError, match="age_sex: no training subject has a value for age"):
+        plan_study(job, replace(selected, cohort=ageless))
+    first, *others = selected.cohort.subjects
+    broken = Cohort((replace(first, covariates={"age": "old"}), *others))
+    with pytest.raises(MgmtError, match=f"subject {first.id}: age is 'old'"):
+        plan_study(job, replace(selected, cohort=broken))
+
+
+def test_the_forest_leaves_out_who_lacks_a_scan(make: Callable[..., Job]) -> None:
+    job = make(comparisons=["radiomics_forest", "prevalence"])
+    selected = select(job)
+    (split,), _ = plan_study(job, selected)
+    lacking = split.folds[0][0]
+    part = Cohort(
+        tuple(
+            replace(s, scans={"T1": s.scans["T1"]}) if s.id == lacking else s
+            for s in selected.cohort.subjects
+        )
+    )
+    comparisons = gather_comparisons(job.study, part, job.folder, HERE)
+    assert set(comparisons.values["prevalence"]) - set(comparisons.values["radiomics_forest"]) == {
+        lacking
+    }
+    fitted = fit_comparisons(comparisons, part, (split,), HERE, lambda done, number: None)
+    sizes = {one.task.trial: len(one.task.labels) for one in fitted}
+    assert sizes["radiomics_forest-outer0-fold1"] + 1 == sizes["prevalence-outer0-fold1"]
+    of_one_class = Cohort(
+        tuple(replace(s, scans={"T1": s.scans["T1"]}) if s.label else s for s in part.subjects)
+    )
+    with pytest.raises(MgmtError, match=r"of fold 0 with T1, FLAIR, T1GD, T2 are not of two"):
+        refuse_unfit_comparisons(["radiomics_forest"], of_one_class, (split,))
+
+
+def test_a_study_without_comparison_models_has_none(make: Callable[..., Job]) -> None:
+    job = make(comparisons=[])
+    comparisons, cohort, splits = gathered(job)
+    assert checksums(comparisons, cohort, splits) == checksums(NO_COMPARISONS, cohort, splits) == []
+    assert not job.folder.radiomics.exists()

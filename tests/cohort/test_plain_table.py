@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgmt_ray.base import MgmtError, parse
+from mgmt_ray.cohort.cohort import Exclusion
+from mgmt_ray.cohort.plain_table import TableConfig, read_table_cohort
+from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.synthetic.scan_writer import write_scan
+from mgmt_ray.synthetic.table_layout import write_table_copy
+
+
+def write_files(root: Path, *names: str) -> None:
+    """Empty files: the reader does not open scans."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def write_table(root: Path, *lines: str) -> None:
+    (root / "cohort.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_folder(root: Path, *modalities: str, **more: object) -> Reading:
+    content = {"reader": "table", "root": root, "modalities": modalities or ("FLAIR",), **more}
+    return read_table_cohort(parse(TableConfig, content, "test"))
+
+
+def one_row(root: Path, label: str = "1", scan: str = "f.nii.gz", mask: str = "m.nii.gz") -> None:
+    write_files(root, "f.nii.gz", "m.nii.gz")
+    write_table(root, "subject,label,FLAIR,mask", f"P1,{label},{scan},{mask}")
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, ...]:
+    """Six subjects of five persons; every second lacks ADC, every third the age."""
+    folder = tmp_path_factory.mktemp("source")
+    random = np.random.default_rng(0)
+    subjects = []
+    for number in range(6):
+        modalities = ("FLAIR", "ADC")[: 1 + number % 2]
+        scans = {m: folder / f"{number}_{m}.nii.gz" for m in modalities}
+        mask = folder / f"{number}_mask.nii.gz"
+        for path in scans.values():
+            write_scan(random.integers(1, 999, (4, 5, 6)).astype(np.int16), path)
+        write_scan(random.integers(0, 2, (4, 5, 6)).astype(np.uint8), mask)
+        covariates = {"sex": "F"} if number % 3 == 0 else {"sex": "M", "age": f"{40 + number}"}
+        person = f"Q{min(number, 4)}"
+        subjects.append(Subject(f"S{number}", number // 3, scans, mask, covariates, person))
+    return tuple(subjects)
+
+
+def test_a_copy_has_everything_of_its_source(source: tuple[Subject, ...], tmp_path: Path) -> None:
+    names = write_table_copy(source, tmp_path, seed=1)
+    reading = read_folder(tmp_path, "FLAIR", "ADC")
+    assert [s.id for s in reading.subjects] == sorted(names.values())
+    subjects = {s.id: s for s in reading.subjects}
+    for old in source:
+        new = subjects[names[old.id]]
+        assert new.label == old.label
+        assert new.scans.keys() == old.scans.keys()
+        for one, other in (
+            *((old.scans[m], new.scans[m]) for m in old.scans),
+            (old.mask, new.mask),
+        ):
+            assert np.array_equal(read_scan(one).voxels, read_scan(other).voxels)
+        assert {**new.covariates, "site": ""} == {**old.covariates, "site": ""}
+    persons = [subjects[names[s.id]].person for s in source]
+    assert len(set(persons)) == 5
+    assert persons[4] == persons[5]
+
+
+def test_a_copy_adds_up(source: tuple[Subject, ...], tmp_path: Path) -> None:
+    names = write_table_copy(source, tmp_path, seed=1)
+    reading = read_folder(tmp_path, "FLAIR", "ADC")
+    assert reading.problems == ()
+    without_adc = {
+        e.subject for e in reading.exclusions if e == Exclusion(e.subject, "ADC", "no ADC")
+    }
+    assert without_adc == {names[s.id] for s in source if "ADC" not in s.scans}
+    (unknown,) = [e for e in reading.exclusions if e.scope == "cohort"]
+    assert unknown.reason == "MGMT unknown"
+    assert unknown.subject not in names.values()
+
+
+def test_the_same_seed_writes_the_same_table(source: tuple[Subject, ...], tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_table_copy(source, tmp_path / name, seed)
+    one, same, other = ((tmp_path / n / "cohort.csv").read_bytes() for n in "abc")
+    assert one == same != other
+
+
+def test_paths_are_from_the_root_or_absolute_and_may_be_folders(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_files(tmp_path, "data/sub/f.nii.gz", "away/m.nii.gz", "data/series/1.dcm")
+    mask = tmp_path / "away" / "m.nii.gz"
+    write_table(root, "subject,label,mask,FLAIR,T1", f"P1,1,{mask},sub/f.nii.gz,series")
+    (subject,) = read_folder(root, "FLAIR", "T1").subjects
+    assert subject.scans == {"FLAIR": root / "sub" / "f.nii.gz", "T1": root / "series"}
+    assert subject.mask == mask
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters_are_read(tmp_path: Path, delimiter: str) -> None:
+    write_files(tmp_path, "f.nii.gz", "m.nii.gz")
+    lines = ("\ufeffsubject,label,FLAIR,mask,age", "P1,1,f.nii.gz,m.nii.gz,61")
+    write_table(tmp_path, *(line.replace(",", delimiter) for line in lines))
+    (subject,) = read_folder(tmp_path).subjects
+    assert (subject.label, subject.covariates) == (1, {"age": "61"})
+
+
+@pytest.mark.parametrize(
+    ("word", "label"),
+    [("1", 1), ("Methylated", 1), ("POSITIVE", 1), ("0", 0), ("unmethylated", 0), ("Negative", 0)],
+)
+def test_labels_are_read_in_any_case(tmp_path: Path, word: str, label: int) -> None:
+    one_row(tmp_path, word)
+    assert read_folder(tmp_path).subjects[0].label == label
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("", "MGMT not given"),
+        ("Unknown", "MGMT unknown"),
+        ("indeterminate", "MGMT indeterminate"),
+        ("Not Available", "MGMT not available"),
+        ("NA", "MGMT na"),
+    ],
+)
+def test_who_has_no_label_is_excluded(tmp_path: Path, word: str, reason: str) -> None:
+    one_row(tmp_path, word)
+    assert read_folder(tmp_path) == Reading((), (Exclusion("P1", "cohort", reason),))
+
+
+@pytest.mark.parametrize("word", ["2", "meth", "0.7"])
+def test_another_label_is_a_problem(tmp_path: Path, word: str) -> None:
+    one_row(tmp_path, word)
+    (problem,) = read_folder(tmp_path).problems
+    assert (problem.subject, problem.kind) == ("P1", "unknown_label")
+    assert repr(word) in problem.found
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (("1", "1"), "duplicated_subject"),
+        (("1", "methylated"), "duplicated_subject"),
+        (("1", "0"), "two_labels"),
+        (("1", "unknown"), "two_labels"),
+        (("1", "0", "1"), "two_labels"),
+    ],
+)
+def test_a_subject_in_several_rows_is_a_problem(
+    tmp_path: Path, labels: tuple[str, ...], kind: str
+) -> None:
+    write_files(tmp_path, "f.nii.gz", "m.nii.gz")
+    write_table(
+        tmp_path, "subject,label,FLAIR,mask", *(f"P1,{w},f.nii.gz,m.nii.gz" for w in labels)
+    )
+    reading = read_folder(tmp_path)
+    assert reading.subjects == reading.exclusions == ()
+    assert [(p.subject, p.kind) for p in reading.problems] == [("P1", kind)]
+
+
+def test_a_named_file_that_is_not_there_is_one_problem_of_its_modality(tmp_path: Path) -> None:
+    write_files(tmp_path, "f.nii.gz", "m.nii.gz")
+    write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", "P1,1,f.nii.gz,t.nii.gz,a,m.nii.gz")
+    reading = read_folder(tmp_path, "FLAIR", "T1", "ADC")
+    assert [(p.kind, p.where, p.modality) for p in reading.problems] == [
+        ("no_file", str(tmp_path / "t.nii.gz"), "T1"),
+        ("no_file", str(tmp_path / "a"), "ADC"),
+    ]
+    assert [set(s.scans) for s in reading.subjects] == [{"FLAIR"}]
+    assert reading.exclusions == ()
+
+
+def test_an_empty_cell_is_a_modality_that_the_subject_lacks(tmp_path: Path) -> None:
+    write_files(tmp_path, "f.nii.gz", "m.nii.gz")
+    write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", "P1,1,f.nii.gz,,,m.nii.gz")
+    reading = read_folder(tmp_path, "FLAIR", "T1", "ADC")
+    assert reading.problems == ()
+    assert reading.exclusions == (Exclusion("P1", "T1", "no T1"), Exclusion("P1", "ADC", "no ADC"))
+    assert [set(s.scans) for s in reading.subjects] == [{"FLAIR"}]
+
+
+def test_who_has_no_scan_at_all_is_excluded(tmp_path: Path) -> None:
+    one_row(tmp_path, scan="")
+    out = Exclusion("P1", "cohort", "none of the study's modalities")
+    assert read_folder(tmp_path) == Reading((), (out,))
+
+
+def test_problems_of_scans_and_mask_come_together(tmp_path: Path) -> None:
+    one_row(tmp_path, scan="none.nii.gz", mask="")
+    reading = read_folder(tmp_path)
+    assert (reading.subjects, reading.exclusions) == ((), ())
+    assert [p.kind for p in reading.problems] == ["no_file", "no_mask"]
+    one_row(tmp_path, mask="none.nii.gz")
+    (problem,) = read_folder(tmp_path).problems
+    assert (problem.kind, problem.where) == ("no_file", str(tmp_path / "none.nii.gz"))
+
+
+def test_other_columns_are_covariates_but_no_scans_or_nameless_ones(tmp_path: Path) -> None:
+    write_files(tmp_path, "f.nii.gz", "m.nii.gz")
+    write_table(
+        tmp_path,
+        ",subject,label,FLAIR,T1,mask,person,age,site,",
+        "0,P1,1,f.nii.gz,t.nii.gz,m.nii.gz,Anna,61, ,x",
+        "1,P2,0,f.nii.gz,,m.nii.gz,,,Basel,",
+    )
+    first, second = read_folder(tmp_path).subjects
+    assert (first.person, first.covariates) == ("Anna", {"age": "61"})
+    assert (second.person, second.covariates) == ("P2", {"site": "Basel"})
+
+
+@pytest.mark.parametrize(
+    ("columns", "modality", "message"),
+    [
+        ("subject,label,mask", "FLAIR", "no column FLAIR"),
+        ("subject,FLAIR", "FLAIR", "no column label, mask"),
+        ("subject,label,mask,FLAIR,FLAIR", "FLAIR", "column FLAIR more than once"),
+        ("subject,label,mask,FLAIR,age,age", "FLAIR", "column age more than once"),
+        ("subject,label,mask,FLAIR,score", "FLAIR", "column score is neither"),
+        ("subject,label,mask,FLAIR,modalities", "FLAIR", "column modalities is neither"),
+    ],
+)
+def test_columns_that_cannot_be_used_are_refused(
+    tmp_path: Path, columns: str, modality: str, message: str
+) -> None:
+    write_table(tmp_path, columns)
+    with pytest.raises(MgmtError, match=rf"cohort\.csv: .*{message}"):
+        read_folder(tmp_path, modality)
+
+
+@pytest.mark.parametrize("name", ["cohort", "Struct", "DTI", "DSC", "mask", "score", "modalities"])
+def test_a_modality_cannot_have_a_name_that_means_something_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MgmtError, match=f"{name}: means something else here"):
+        read_folder(tmp_path, "FLAIR", name)
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "Unknown", "none", "-"])
+def test_persons_whom_nobody_knows_are_not_one_person(tmp_path: Path, word: str) -> None:
+    write_files(tmp_path, "f.nii.gz", "m.nii.gz")
+    rows = [f"P{number},1,f.nii.gz,m.nii.gz,{word}" for number in (1, 2)]
+    write_table(tmp_path, "subject,label,FLAIR,mask,person", *rows)
+    assert [s.person for s in read_folder(tmp_path).subjects] == ["P1", "P2"]
+
+
+def test_a_link_that_points_nowhere_says_how_to_get_the_file(tmp_path: Path) -> None:
+    one_row(tmp_path)
+    (tmp_path / "f.nii.gz").unlink()
+    (tmp_path / "f.nii.gz").symlink_to(".git/annex/objects/f")
+    (problem,) = read_folder(tmp_path).problems
+    assert (problem.kind, problem.found) == ("no_file", "the link points nowhere")
+    assert "git annex get" in problem.remedy
+
+
+def test_a_name_that_no_file_can_have_is_a_problem_of_its_subject(tmp_path: Path) -> None:
+    one_row(tmp_path, scan="f" * 300)
+    (problem,) = read_folder(tmp_path).problems
+    assert problem.kind == "no_file"
+    assert "cannot be looked at (File name too long)" in problem.found
+
+
+def test_a_cell_with_a_line_break_stays_in_one_line(tmp_path: Path) -> None:
+    one_row(tmp_path, scan='"f\n.nii.gz"', label='"1\n2"')
+    (problem,) = read_folder(tmp_path).problems
+    assert str(problem).isprintable()
+    one_row(tmp_path, scan='"f\n.nii.gz"')
+    (problem,) = read_folder(tmp_path).problems
+    assert problem.kind == "no_file" and str(problem).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "..", "é", "-x", "a/b", "", "a" * 101])
+def test_ids_that_cannot_name_files_are_refused(tmp_path: Path, name: str) -> None:
+    write_table(tmp_path, "subject,label,FLAIR,mask", "P1,1,f,m", f"{name},1,f,m")
+    with pytest.raises(MgmtError, match="cannot name files"):
+        read_folder(tmp_path)
+
+
+def test_the_table_may_have_another_name_and_must_be_there(tmp_path: Path) -> None:
+    one_row(tmp_path)
+    (tmp_path / "cohort.csv").rename(tmp_path / "ours.csv")
+    assert len(read_folder(tmp_path, table="ours.csv").subjects) == 1
+    with pytest.raises(MgmtError, match=r"cohort\.csv: cannot be read"):
+        read_folder(tmp_path)
+
+
+def test_the_study_names_the_modalities(tmp_path: Path) -> None:
+    with pytest.raises(MgmtError, match="no modality chosen"):
+        parse(TableConfig, {"reader": "table", "root": tmp_path}, "test")
+    content = {"reader": "table", "root": tmp_path, "modalities": ["ADC"]}
+    assert parse(TableConfig, content, "test").mask_labels == (1, 2, 3, 4)

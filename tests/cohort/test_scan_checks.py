@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgmt_ray.cohort.problem import BadScan
+from mgmt_ray.cohort.scan import Grid, Scan
+from mgmt_ray.cohort.scan_checks import check_grid, check_mask, check_values
+
+SCAN, MASK = Path("scan.nii.gz"), Path("mask.nii.gz")
+AFFINE = np.array([[0.0, 0, 1, 0], [0, 1, 0, -239], [1, 0, 0, 0], [0, 0, 0, 1]])
+
+
+def noise(affine: np.ndarray = AFFINE, shape: tuple[int, int, int] = (10, 12, 14)) -> Scan:
+    values = np.random.default_rng(0).normal(100, 10, shape).astype(np.float32)
+    return Scan(values, Grid(shape, affine))
+
+
+def a_mask(*labels: int) -> Scan:
+    voxels = np.zeros((10, 12, 14), np.uint8)
+    for number, label in enumerate(labels):
+        voxels[4:6, 5:8, 5 + number] = label
+    return Scan(voxels, Grid((10, 12, 14), AFFINE))
+
+
+def fault_of_grid(scan: Scan) -> str:
+    with pytest.raises(BadScan) as error:
+        check_grid(scan, a_mask(2), SCAN, MASK)
+    assert error.value.kind == "other_grid"
+    return str(error.value)
+
+
+def test_an_image_and_its_mask_pass() -> None:
+    check_grid(noise(), a_mask(2), SCAN, MASK)
+    check_values(noise(), SCAN)
+    check_mask(a_mask(1, 2, 4), MASK, (1, 2, 4))
+
+
+def test_a_constant_image_is_refused() -> None:
+    with pytest.raises(BadScan, match=r"^scan.nii.gz: every voxel is 7\."):
+        check_values(Scan(np.full((2, 2, 2), 7), Grid((2, 2, 2), AFFINE)), SCAN)
+
+
+def test_an_empty_mask_is_refused() -> None:
+    with pytest.raises(BadScan, match=r"^mask.nii.gz: the mask marks no tumour"):
+        check_mask(a_mask(), MASK, (1, 2, 4))
+
+
+def test_unknown_labels_of_a_mask_are_named() -> None:
+    with pytest.raises(BadScan, match="the mask has labels 3, 9; known are 0, 1, 2, 4"):
+        check_mask(a_mask(1, 3, 9), MASK, (1, 2, 4))
+    check_mask(a_mask(1, 3, 9), MASK, (1, 3, 9))
+
+
+def test_a_mask_of_fractions_is_refused() -> None:
+    blurred = Scan(a_mask(1).voxels * 0.5, Grid((10, 12, 14), AFFINE))
+    with pytest.raises(BadScan, match=r"labels 0\.5; known"):
+        check_mask(blurred, MASK, (1, 2, 4))
+
+
+def test_another_size_is_refused() -> None:
+    found = fault_of_grid(noise(shape=(10, 12, 13)))
+    assert "is not on the grid of its mask mask.nii.gz: size 10×12×13 against 10×12×14" in found
+    assert "recipe.resample" in found
+
+
+def test_another_spacing_is_refused() -> None:
+    moved = AFFINE.copy()
+    moved[2, 0] = 1.001
+    assert "spacing (mm) 1.001 1 1 against 1 1 1" in fault_of_grid(noise(moved))
+
+
+def test_another_origin_is_refused() -> None:
+    moved = AFFINE.copy()
+    moved[1, 3] = -238.8
+    assert "origin (mm) 0 -238.8 0 against 0 -239 0" in fault_of_grid(noise(moved))
+
+
+def test_another_direction_is_refused() -> None:
+    turned = AFFINE.copy()
+    angle = np.deg2rad(1)
+    turned[:2, 1:3] = [[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]]
+    assert "direction 0 0 1 0.0174524 0.999848 0" in fault_of_grid(noise(turned))
+
+
+def test_the_rounding_of_a_header_is_forgiven() -> None:
+    # float32 keeps 239 to 1.5e-5; a quaternion's fourth component loses up to 3e-4.
+    moved = AFFINE + np.array([[0, 3e-4, 0, 0], [0, 0, -3e-4, 2e-5], [1e-7, 0, 0, 0], [0, 0, 0, 0]])
+    check_grid(noise(moved), a_mask(2), SCAN, MASK)

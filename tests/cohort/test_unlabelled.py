@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.unlabelled import read_patients
+
+
+def put(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+
+
+def test_a_folder_per_patient_names_scans_by_their_modality(tmp_path: Path) -> None:
+    put(tmp_path / "A" / "FLAIR.nii.gz", tmp_path / "A" / "mask.nii", tmp_path / "A" / "T9.nii.gz")
+    put(tmp_path / "B" / "T1GD" / "1.dcm", tmp_path / "C" / "notes.txt", tmp_path / ".d" / "x")
+    put(tmp_path / "-odd" / "FLAIR.nii.gz")
+    reading = read_patients(tmp_path, ("FLAIR", "T1GD"))
+    first, second = reading.subjects
+    assert (first.id, first.scans, first.mask) == (
+        "A",
+        {"FLAIR": tmp_path / "A" / "FLAIR.nii.gz"},
+        tmp_path / "A" / "mask.nii",
+    )
+    assert (second.id, second.scans, second.mask) == ("B", {"T1GD": tmp_path / "B" / "T1GD"}, None)
+    assert {p.subject: p.kind for p in reading.problems} == {
+        "C": "missing_modality",
+        "-odd": "wrong_format",
+    }
+
+
+def test_a_table_needs_neither_labels_nor_masks(tmp_path: Path) -> None:
+    put(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
+    rows = [
+        "subject,label,FLAIR,age,mask",
+        "A,methylated,a.nii.gz,61,m.nii.gz",
+        "B,,a.nii.gz,,",
+        "C,,gone.nii.gz,,",
+        "D,,,,",
+        "E,,a.nii.gz,,",
+        "E,,a.nii.gz,,",
+    ]
+    (tmp_path / "cohort.csv").write_text("\n".join(rows))
+    reading = read_patients(tmp_path, ("FLAIR", "T1"))
+    first, second = reading.subjects
+    assert first.covariates == {"age": "61"} and first.mask == tmp_path / "m.nii.gz"
+    assert (second.id, second.mask) == ("B", None)
+    # what the table says of methylation is not read
+    assert first.label == second.label
+    assert {p.subject: p.kind for p in reading.problems} == {
+        "C": "no_file",
+        "D": "missing_modality",
+        "E": "duplicated_subject",
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (None, "no such folder"),
+        ({}, r"nobody there. Put the scans .* like P001/FLAIR.nii.gz"),
+        ({"cohort.csv": "subject,T2\nA,x"}, "has no column of scans that the study takes"),
+    ],
+)
+def test_a_folder_without_patients_is_an_error(
+    files: dict[str, str] | None, words: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scans"
+    if files is not None:
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+    with pytest.raises(MgmtError, match=words):
+        read_patients(folder, ("FLAIR",))

@@ -1,0 +1,459 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import read_cohort
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.pipeline.stages import (
+    bring_up_to_date,
+    ensemble,
+    existing,
+    plan_study,
+    prepare,
+    select,
+    train,
+)
+from mgmt_ray.preprocess.volume_store import VolumeStore
+from mgmt_ray.preprocess.volume_store_plan import plan_store
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from mgmt_ray.synthetic.table_layout import write_table_copy
+from mgmt_ray.tracking.mlflow_tracker import local_store
+from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
+from mgmt_ray.trials.context import Job
+
+EPOCH_COLUMNS = {
+    "epoch",
+    *(f"{part}_{name}" for part in ("train", "validation") for name in ("loss", "auc", "ap")),
+    *(f"{part}_{name}" for part in ("train", "validation") for name in ("sen", "spe", "m")),
+    "lr_network",
+    "lr_agent",
+    "seconds",
+}
+METRIC_COLUMNS = {"network", "ensemble", "num_members", "num_subjects", "num_methylated"} | {
+    f"{name}{bound}" for name in ("auc", "ap", "sen", "spe") for bound in ("", "_low", "_high")
+}
+
+
+ELSEWHERE = {
+    "subjects": 12,
+    "grid": (24, 28, 28),
+    "modalities": ("PH", "FLAIR"),
+    "methylated_fraction": 0.5,
+    "without_dti": 0.0,
+    "without_dsc": 0.2,
+}
+
+
+@pytest.fixture
+def own_data(make_job: Callable[..., Job], data, tmp_path: Path) -> Callable[..., Job]:
+    """A job on a copy of the small cohort that a test may spoil."""
+
+    def make(**sections: object) -> Job:
+        root = tmp_path / "cohort"
+        shutil.copytree(data.root, root)
+        job = make_job(**sections)
+        cohort = job.study.cohort.model_copy(update={"root": root})
+        return replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+
+    return make
+
+
+def files(root: Path) -> dict[str, int]:
+    """Time of change of everything that a finished study must not make again."""
+    kept = ("volumes/*", "trials/*/*", "ensembles/*", "splits.json", "inspections/*")
+    return {str(p): p.stat().st_mtime_ns for pattern in kept for p in root.glob(pattern)}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_a_study_runs_from_files_to_report_and_nothing_twice(
+    make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job("ray", out="on_ray")
+    bring_up_to_date(job)
+    root = job.folder.root
+    (split,), trials = plan_study(job, select(job))
+    assert len(trials) == 3 * 2 * 2
+    for trial in trials:
+        check_trial(root / "trials" / trial.id, set(split.test))
+    metrics = pd.read_csv(root / "ensembles" / "metrics.csv")
+    assert set(metrics.columns) >= METRIC_COLUMNS
+    groups = {"DSC", "Struct", "DSC+Struct", "PH", "FLAIR"}
+    assert set(metrics["ensemble"]) == groups | {"best overall", "forward selection"}
+    assert set(metrics["num_subjects"]) == {len(split.test)}
+    assert (metrics["auc_low"] <= metrics["auc"]).all()
+    assert len(pd.read_csv(root / "ensembles" / "comparisons.csv")) == 7 * 3
+    assert (root / "report.html").stat().st_size > 100_000
+    check_mlflow(job, len(trials))
+
+    before = files(root)
+    capsys.readouterr()
+    bring_up_to_date(job)
+    assert files(root) == before
+    assert (
+        len((root / "ensembles" / "test_openings.jsonl").read_text(encoding="utf-8").splitlines())
+        == 1
+    )
+    printed = capsys.readouterr().out
+    for stage in ("prepare", "trials", "ensemble"):
+        assert f"{stage}: up to date" in printed
+
+    here = make_job("in-process", out="here")
+    bring_up_to_date(here)
+    for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
+        here_text = (here.folder.ensembles / name).read_text(encoding="utf-8")
+        assert here_text == (job.folder.ensembles / name).read_text(encoding="utf-8"), name
+
+
+def check_trial(folder: Path, test: set[str]) -> None:
+    description = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+    assert description["id"] == folder.name
+    assert description["selection"]["rule"] in ("best_m", "last_epoch")
+    epochs = pd.read_csv(folder / "epochs.csv")
+    assert set(epochs.columns) == EPOCH_COLUMNS
+    assert epochs["epoch"].tolist() == [1, 2]
+    validation = pd.read_csv(folder / "validation.csv")
+    assert set(validation["weights"]) == {description["weights"]}
+    assert not set(validation["subject"]) & test
+    assert {p.name for p in folder.iterdir()} == {
+        "trial.json",
+        "epochs.csv",
+        "weights.safetensors",
+        "validation.csv",
+    }
+
+
+def check_mlflow(job: Job, num_trials: int) -> None:
+    client = MlflowClient(local_store(job.folder))
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    assert len(children) == num_trials
+    for run in children:
+        assert {"network", "modality", "fold", "mgmt_ray.trial"} <= run.data.tags.keys()
+        history = client.get_metric_history(run.info.run_id, "validation_loss")
+        assert [point.step for point in history] == [1, 2]
+        table = pd.read_csv(job.folder.trial(run.data.tags["mgmt_ray.trial"]) / "epochs.csv")
+        assert [point.value for point in history] == table["validation_loss"].tolist()
+        assert run.data.params["training.learning_rate"] == "0.005"
+    logged = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert {"report.html", "ensembles", "figures", "study.yaml"} <= logged
+    assert "spottune/DSC/auc" in parent.data.metrics
+
+
+def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., Job]) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    more = networks | {"transfer": {"kind": "transfer", "depth": 10, "width": 4}}
+    bring_up_to_date(make_job(networks=networks))
+    job = make_job(networks=more)
+    before = files(job.folder.root)
+    bring_up_to_date(job)
+    after = files(job.folder.root)
+    kept = {path: time for path, time in before.items() if "/trials/" in path}
+    assert kept and kept.items() <= after.items()
+    openings = job.folder.test_openings.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["num_members"] for line in openings] == [4, 8]
+
+
+def test_swept_values_are_chosen_on_validation(make_job: Callable[..., Job]) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks, sweep={"learning_rate": [0.01, 1e-9]})
+    bring_up_to_date(job)
+    members = pd.read_csv(job.folder.ensembles / "members.csv")
+    _, trials = plan_study(job, select(job))
+    assert len(trials) == 2 * 2 * 2
+    assert len(members) == 2 * 2
+    for _, rows in members.groupby("modality"):
+        assert rows["hyperparameters"].nunique() == 1
+
+
+def test_a_diverged_training_is_told_and_never_chosen(
+    make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks, sweep={"learning_rate": [1e30, 0.005]})
+    bring_up_to_date(job)
+    _, trials = plan_study(job, select(job))
+    wild = [t for t in trials if t.hyperparameters["learning_rate"] > 1]
+    assert len(wild) == len(trials) / 2 == 4
+    assert all(job.folder.has_diverged(t.id) for t in wild)
+    members = pd.read_csv(job.folder.ensembles / "members.csv")
+    assert set(members["trial"]) == {t.id for t in trials} - {t.id for t in wild}
+    assert f"trial {wild[0].id} diverged" in capsys.readouterr().out
+    page = (job.folder.root / "report.html").read_text()
+    assert "Trainings that diverged" in page and wild[0].id in page
+    client = MlflowClient(local_store(job.folder))
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    status = {r.data.tags.get("mgmt_ray.trial"): r.info.status for r in runs}
+    assert all(status[t.id] == ("FAILED" if t in wild else "FINISHED") for t in trials)
+
+    before = files(job.folder.root)
+    bring_up_to_date(job)
+    assert files(job.folder.root) == before
+    again = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert {r.info.run_id for r in again} == {r.info.run_id for r in runs}
+    assert "trials: up to date (8 finished)" in capsys.readouterr().out
+
+
+def test_the_test_set_stays_closed_where_nothing_is_left_without_divergence(
+    make_job: Callable[..., Job],
+) -> None:
+    training = {"epochs": 1, "batch_size": 12, "learning_rate": 1e30}
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks, training=training)
+    with pytest.raises(
+        MgmtError, match=r"random PH, random FLAIR: .* Lower training.learning_rate"
+    ):
+        bring_up_to_date(job)
+    assert not job.folder.test_openings.exists()
+
+
+def test_trials_of_other_volumes_are_not_taken_for_this_studys(
+    make_job: Callable[..., Job],
+) -> None:
+    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(job)
+    path = next(job.folder.trials.glob("*_PH_*/trial.json"))
+    path.write_text(path.read_text(encoding="utf-8").replace('"PH": "', '"PH": "0'))
+    with pytest.raises(MgmtError, match=r"trained from other files \(volumes_checksum differ\)"):
+        bring_up_to_date(job)
+
+
+def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
+    make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    _, trials = plan_study(job, select(job))
+    in_the_way = job.folder.partial_trial(trials[1].id)
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where the trial's folder should be")
+    with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished \(1 with a fault"):
+        bring_up_to_date(job)
+    printed = capsys.readouterr().out
+    assert f"trial {trials[1].id} ended without a result" in printed
+    assert "cannot be written" in printed
+    in_the_way.unlink()
+    bring_up_to_date(job)
+    assert job.folder.is_finished(trials[1].id)
+
+
+def test_a_broken_scan_is_named_before_anything_is_made(
+    own_data: Callable[..., Job],
+) -> None:
+    job = own_data()
+    subject = select(job).cohort.subjects[0]
+    whole = subject.scans["FLAIR"].read_bytes()
+    subject.scans["FLAIR"].write_bytes(whole[:-200])
+    with pytest.raises(MgmtError, match=subject.scans["FLAIR"].name):
+        bring_up_to_date(job)
+    assert not job.folder.volumes.exists()
+    assert not job.folder.trials.exists()
+
+
+def test_a_scan_that_breaks_after_it_was_checked_is_named_and_the_others_are_kept(
+    own_data: Callable[..., Job],
+) -> None:
+    job = own_data()
+    selected = select(job)
+    subject = selected.cohort.subjects[0]
+    whole = subject.scans["FLAIR"].read_bytes()
+    subject.scans["FLAIR"].write_bytes(whole[:-200])
+    with pytest.raises(MgmtError, match=subject.scans["FLAIR"].name):
+        prepare(job, selected)
+    assert not (job.folder.volumes / "FLAIR.npy").exists()
+
+    subject.scans["FLAIR"].write_bytes(whole)
+    plan = plan_store(job.folder.volumes, selected.cohort, ("FLAIR",), job.study.recipe)
+    assert [task.subject.id for task in plan.tasks] == [subject.id]
+
+
+def test_an_external_cohort_is_predicted_without_the_persons_of_the_study(
+    make_job: Callable[..., Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthesize(SyntheticConfig(**{**ELSEWHERE, "seed": 9}), tmp_path / "elsewhere")
+    config = UpennConfig(reader="upenn", root=tmp_path / "elsewhere", modalities=("PH", "FLAIR"))
+    strangers = read_upenn(config).subjects
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    known = select(make_job(networks=networks, out="first")).cohort.subjects[:3]
+    renamed = [replace(s, id=f"X{s.id}", person=f"X{s.person}") for s in strangers]
+    write_table_copy([*known, *renamed], tmp_path / "table", seed=0)
+    external = {
+        "reader": "table",
+        "root": str(tmp_path / "table"),
+        "modalities": ["PH", "FLAIR"],
+    }
+    job = make_job(networks=networks, external={"elsewhere": external})
+    bring_up_to_date(job)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "excluded: also in the study's own cohort 3" in printed
+    there = job.folder.external("elsewhere")
+    metrics = pd.read_csv(there.ensembles / "metrics.csv")
+    assert {"DSC", "Struct"} <= set(metrics["ensemble"])
+    assert metrics["num_subjects"].max() == len(strangers)
+    assert "elsewhere" in (job.folder.root / "report.html").read_text(encoding="utf-8")
+    before = files(job.folder.root) | files(there.root)
+    bring_up_to_date(job)
+    assert files(job.folder.root) | files(there.root) == before
+
+
+def test_everybody_is_tested_once_by_nested_cross_validation(
+    make_job: Callable[..., Job],
+) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks, split={"folds": 2, "outer_folds": 3})
+    bring_up_to_date(job)
+    cohort = read_cohort(job.folder.root)
+    complete = {s.id for s in cohort.subjects if s.has_all(job.study.modalities)}
+    predictions = pd.read_csv(job.folder.ensembles / "predictions.csv")
+    for _, rows in predictions.groupby(["network", "ensemble"]):
+        assert sorted(rows["subject"]) == sorted(complete)
+    assert len(list(job.folder.trials.glob("*_outer2_*"))) == 2 * 2
+    assert (job.folder.root / "report.html").exists()
+
+
+@pytest.mark.parametrize("fault", ["weights", "missing"])
+def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
+    make_job: Callable[..., Job], fault: str
+) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks)
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
+    if fault == "missing":
+        train(job, trials[:-1], inputs)
+        with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished.*mgmt-ray run"):
+            ensemble(job, trials, inputs, {})
+        assert not job.folder.test_openings.exists()
+    else:
+        train(job, trials, inputs)
+        weights = job.folder.trial(trials[0].id) / "weights.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        with pytest.raises(MgmtError, match="its checksum is not the one"):
+            ensemble(job, trials, inputs, {})
+
+
+def test_a_lost_table_is_made_again(make_job: Callable[..., Job]) -> None:
+    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(job)
+    before = (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8")
+    (job.folder.ensembles / "metrics.csv").unlink()
+    (job.folder.ensembles / "predictions.csv").write_text("")
+    bring_up_to_date(job)
+    assert (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
+    assert num_openings(job) == 1, "what models predicted was there"
+    (job.folder.ensembles / "member_predictions.csv").unlink()
+    bring_up_to_date(job)
+    assert (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
+    assert num_openings(job) == 2
+
+
+def num_openings(job: Job) -> int:
+    return len(job.folder.test_openings.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_corrected_covariate_changes_its_tables_without_opening_the_test_set(
+    own_data: Callable[..., Job],
+) -> None:
+    job = own_data(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(job)
+    before = (job.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8")
+    (table,) = job.study.cohort.root.glob("*clinical*.csv")
+    table.write_text(table.read_text(encoding="utf-8").replace(",F,", ",M,"), encoding="utf-8")
+    bring_up_to_date(job)
+    assert (job.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8") != before
+    assert num_openings(job) == 1
+
+
+def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
+    make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    inputs = job.inputs(selected.cohort, splits)
+    train(job, trials, inputs)
+    weights = SourceTaskConfig(depth=10, width=4, steps=0, shape=(10, 12, 12), seed=5)
+    write_source_task_checkpoint(weights, tmp_path / "other.pth")
+    other = replace(inputs, checkpoint=tmp_path / "other.pth")
+    with pytest.raises(MgmtError, match=r"checkpoint_checksum differ"):
+        ensemble(job, trials, other, {})
+    assert not job.folder.test_openings.exists()
+
+
+def test_a_damaged_store_is_refused_before_any_trial_and_left_alone_after_the_last(
+    make_job: Callable[..., Job],
+) -> None:
+    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    selected = select(job)
+    (split,), _ = plan_study(job, selected)
+    prepare(job, selected)
+    clean = VolumeStore(job.folder.volumes, "FLAIR").path.read_bytes()
+    trained_on = split.training[0]
+    spoil(job, "FLAIR", (trained_on,))
+    with pytest.raises(MgmtError, match=rf"FLAIR.npy: the volumes of {trained_on} are not what"):
+        bring_up_to_date(job)
+    assert not job.folder.trials.exists()
+
+    VolumeStore(job.folder.volumes, "FLAIR").path.write_bytes(clean)
+    bring_up_to_date(job)
+    spoil(job, "FLAIR", (trained_on,))
+    bring_up_to_date(job)  # nothing is trained, so 20 GB need not be read
+    with pytest.raises(MgmtError, match=rf"the volumes of {trained_on} are not what was written"):
+        prepare(job, selected)
+
+
+def test_tables_of_another_split_are_not_continued(make_job: Callable[..., Job]) -> None:
+    networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
+    job = make_job(networks=networks)
+    plan_study(job, select(job))
+    changed = make_job(networks=networks, split={"folds": 2, "seed": 9})
+    with pytest.raises(MgmtError, match="not the split of this study"):
+        existing(changed)
+
+
+def test_trials_never_read_the_test_subjects(make_job: Callable[..., Job]) -> None:
+    networks = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
+    tables = []
+    for out in ("clean", "spoilt"):
+        job = make_job(networks=networks, out=out)
+        selected = select(job)
+        (split,), trials = plan_study(job, selected)
+        prepare(job, selected)
+        if out == "spoilt":
+            for modality in job.study.modalities:
+                spoil(job, modality, split.test)
+        train(job, trials, job.inputs(selected.cohort, (split,)))
+        tables.append(
+            [
+                (job.folder.trial(t.id) / "validation.csv").read_text(encoding="utf-8")
+                for t in trials
+            ]
+        )
+    assert tables[0] == tables[1]
+
+
+def spoil(job: Job, modality: str, subjects: tuple[str, ...]) -> None:
+    """Make the volumes of some subjects impossible, behind the index's back."""
+    store = VolumeStore(job.folder.volumes, modality)
+    array = np.load(store.path, mmap_mode="r+")
+    for subject in subjects:
+        array[store.ids.index(subject)] = np.nan
+    array.flush()

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cli import main
+from mgmt_ray.pipeline.stages import plan_study, prepare, select
+from mgmt_ray.prediction.explain import (
+    confident_subjects,
+    explain_modality,
+    explain_subjects,
+)
+from mgmt_ray.prediction.predict_members import read_member
+from mgmt_ray.prediction.saliency import evidence_volume
+from mgmt_ray.prediction.test_set import find_members, run_ensemble
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.trial_data import load_volumes
+from mgmt_ray.trials.tune import run_trials
+
+SMALL = {"depth": 10, "width": 4, "agent_width": 2}
+NETWORKS = {
+    "spottune": {"kind": "spottune", **SMALL},
+    "random": {"kind": "random", **SMALL},
+}
+
+Trained = tuple[Job, TrialInputs, list[Trial]]
+
+
+def no_progress(done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def make_trained(make_job: Callable[..., Job]) -> Callable[..., Trained]:
+    """A study whose test set was opened."""
+
+    def make(**sections: object) -> Trained:
+        training = {"epochs": 1, "learning_rate": 0.005, "validation_draws": 2}
+        job = make_job(**({"networks": NETWORKS, "training": training} | sections))
+        selected = select(job)
+        splits, trials = plan_study(job, selected)
+        prepare(job, selected)
+        inputs = job.inputs(selected.cohort, splits)
+        run_trials(trials, inputs, job.placement)
+        run_ensemble(trials, inputs, job.study.evaluation, job.placement, no_progress)
+        return job, inputs, trials
+
+    return make
+
+
+def explain(
+    trained: Trained, subjects: Sequence[str] = (), modalities: Sequence[str] = ()
+) -> list[Path]:
+    job, inputs, trials = trained
+    return explain_subjects(
+        subjects, modalities, "grad-cam", trials, inputs, job.placement, no_progress
+    )
+
+
+def openings(trained: Trained) -> list[dict[str, object]]:
+    text = trained[0].folder.test_openings.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_policies_are_what_each_agent_says_of_each_test_subject(
+    make_trained: Callable[..., Trained],
+) -> None:
+    job, inputs, trials = make_trained(inputs=[["PH"]])
+    policies = pd.read_csv(job.folder.ensembles / "policies.csv")
+    blocks = [f"block_{n}" for n in range(1, 5)]
+    keys = ["trial", "network", "modality", "outer", "fold", "seed", "subject", "label"]
+    assert list(policies.columns) == [*keys, *blocks]
+    agents = [trial for trial in trials if trial.network == "spottune"]
+    assert list(dict.fromkeys(policies["trial"])) == [trial.id for trial in agents]
+    test = inputs.splits[0].test
+    label = {s.id: s.label for s in inputs.cohort.subjects}
+    for trial in agents:
+        own = policies[policies["trial"] == trial.id]
+        assert tuple(own["subject"]) == test
+        assert own["label"].tolist() == [label[s] for s in test]
+        data = load_volumes(inputs.folder.volumes, trial.channels, label, test, "cpu")
+        with torch.no_grad():
+            tuned = read_member(trial, inputs).eval().tuned_probability(data.volumes.float())
+        # the batches differ, and a convolution of another batch size may round differently
+        np.testing.assert_allclose(own[blocks], tuned, atol=1e-5)
+
+
+def test_a_study_without_agents_has_no_policies_and_keeps_no_old_ones(
+    make_trained: Callable[..., Trained],
+) -> None:
+    job, inputs, trials = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    path = job.folder.ensembles / "policies.csv"
+    assert not path.exists()
+    path.write_text("of,another,study\n", encoding="utf-8")
+    arguments = (trials, inputs, job.study.evaluation, job.placement, no_progress)
+    assert run_ensemble(*arguments)  # a table that does not belong is noticed
+    assert not path.exists()
+    assert not run_ensemble(*arguments)
+
+
+def test_chosen_subjects_are_drawn_and_the_opening_is_logged_as_such(
+    make_trained: Callable[..., Trained],
+) -> None:
+    trained = make_trained(networks={"random": NETWORKS["random"]})
+    job, inputs, trials = trained
+    figures = job.folder.root / "figures"
+    first, second, *_ = inputs.splits[0].test
+    before = {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")}
+    drawn = explain(trained, [first, second])
+    assert [path.name for path in drawn] == [
+        f"explain_{subject}_{modality}.png"
+        for modality in ("PH", "FLAIR")
+        for subject in (first, second)
+    ]
+    assert all(path.stat().st_size > 10_000 for path in drawn)
+    results, opening = openings(trained)
+    assert (results["purpose"], opening["purpose"]) == ("ensembles", "explain")
+    assert opening["subjects"] == [first, second] and opening["num_subjects"] == 2
+    assert opening["members"] == results["members"]
+    after = {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")}
+    assert after == before
+    assert not run_ensemble(
+        trials, inputs, job.study.evaluation, job.placement, no_progress
+    )  # pictures do not make results out of date
+    kept = figures / f"explain_{first}_PH.png"
+    whole = kept.read_bytes()
+    assert explain(trained, [first], ["PH"]) == [kept]
+    assert kept.read_bytes() == whole
+    assert list(figures.glob("explain_*.png")) == [kept]
+
+
+def test_who_is_no_test_subject_is_refused_before_the_test_set_is_opened(
+    make_trained: Callable[..., Trained],
+) -> None:
+    trained = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    inputs = trained[1]
+    learner = inputs.splits[0].training[0]
+    with pytest.raises(MgmtError, match=f"--subjects {learner}, nobody: no test subject .*among"):
+        explain(trained, [inputs.splits[0].test[0], learner, "nobody"])
+    with pytest.raises(MgmtError, match=r"--modalities T2: no modality of a model .*among PH"):
+        explain(trained, [inputs.splits[0].test[0]], ["T2"])
+    assert len(openings(trained)) == 1
+
+
+def test_the_command_says_in_one_line_who_is_no_test_subject(
+    make_trained: Callable[..., Trained],
+    data: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job, inputs, _ = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    command = ["explain", str(tmp_path / "study.yaml"), "--out", str(job.folder.root)]
+    command += ["--data", str(data.root), "--checkpoint", str(data.checkpoint)]
+    command += ["--launcher", "in-process"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--subjects", "nobody"])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mgmt-ray: --subjects nobody: no test subject")
+    assert error.count("\n") == 1
+    subject = inputs.splits[0].test[0]
+    main([*command, "--subjects", subject, "--subjects", inputs.splits[0].test[1]])
+    assert (job.folder.root / "figures" / f"explain_{subject}_PH.png").is_file()
+    assert capsys.readouterr().out.count("explain_") == 2
+
+
+def test_models_whose_results_are_not_there_are_not_explained(
+    make_trained: Callable[..., Trained],
+) -> None:
+    trained = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    job, inputs, _ = trained
+    path = job.folder.ensembles / "member_predictions.csv"
+    table = pd.read_csv(path, dtype={"weights": str})
+    table.assign(weights="0" * 64).to_csv(path, index=False)
+    with pytest.raises(MgmtError, match=r"of other models\. Run `mgmt-ray ensemble STUDY`"):
+        explain(trained, [inputs.splits[0].test[0]])
+    shutil.rmtree(job.folder.ensembles)
+    with pytest.raises(MgmtError, match=r"not there yet\. Run `mgmt-ray ensemble STUDY`"):
+        explain(trained, [inputs.splits[0].test[0]])
+
+
+def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
+    make_trained: Callable[..., Trained],
+) -> None:
+    job, inputs, trials = make_trained(
+        networks={"random": NETWORKS["random"]},
+        inputs=[["PH"]],
+        split={"folds": 2, "outer_folds": 2},
+    )
+    predictions = pd.read_csv(job.folder.ensembles / "predictions.csv")
+    members = find_members(trials, inputs)
+    ids = (inputs.splits[1].test[0], inputs.splits[0].test[0])
+    found = explain_modality("PH", "grad-cam", ids, members, inputs, job.placement, predictions)
+    assert [explained.subject for explained in found] == list(ids)
+    of_input = predictions[predictions["ensemble"] == "PH"].set_index("subject")
+    for explained, outer in zip(found, (1, 0), strict=True):
+        own = [trial for trial in trials if trial.outer == outer]
+        subject = explained.subject
+        label = {subject: int(of_input["label"][subject])}
+        data = load_volumes(inputs.folder.volumes, ("PH",), label, (subject,), "cpu")
+        maps = [
+            evidence_volume(read_member(trial, inputs).eval(), data.volumes, "grad-cam")
+            for trial in own
+        ]
+        evidence = explained.evidence["random"]
+        np.testing.assert_array_equal(evidence.volume, np.mean(maps, axis=0))
+        assert evidence.num_models == len(own) == 2
+        assert evidence.probability == of_input["probability"][subject]
+        assert explained.label == label[subject]
+        np.testing.assert_array_equal(explained.channels["PH"], data.volumes[0, 0].float())
+
+
+def test_the_surest_calls_of_the_network_best_on_validation_are_explained() -> None:
+    best = pd.DataFrame(
+        [
+            ("random", 0, "DSC", 0.9, 0),
+            ("random", 0, "DTI", 0.5, 1),
+            ("spottune", 0, "DSC", 0.6, 1),
+        ],
+        columns=["network", "outer", "ensemble", "validation_m", "chosen"],
+    )
+    probability = {"A": 0.95, "B": 0.1, "C": 0.55, "D": 0.9, "E": 0.3, "F": 0.49}
+    label = {"A": 1, "B": 0, "C": 1, "D": 0, "E": 0, "F": 1}
+    rows = [
+        (network, ensemble, s, label[s], p if network == "spottune" else 1 - p)
+        for network in ("random", "spottune")
+        for ensemble in ("DSC", "best overall")
+        for s, p in probability.items()
+    ]
+    columns = ["network", "ensemble", "subject", "label", "probability"]
+    predictions = pd.DataFrame(rows, columns=columns)
+    assert confident_subjects(predictions, best) == ("A", "B", "D", "F")

@@ -1,0 +1,171 @@
+"""What predicted masks do to the results of a finished 3-D study."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from mgmt_ray.base import MgmtError, file_checksum
+from mgmt_ray.cohort.cohort import read_cohort
+from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.pipeline.stages import ensemble, existing, report
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.synthetic.scan_writer import write_mask
+from mgmt_ray.trials.context import Job, TrialInputs
+from tests.masks.test_predicted_masks import known_to
+
+if TYPE_CHECKING:
+    from tests.studies import Outlined
+
+
+def finished(job: Job) -> tuple[list[Trial], TrialInputs]:
+    selected, splits, trials = existing(job)
+    return trials, job.inputs(selected.cohort, splits)
+
+
+def purposes(folder: StudyFolder) -> list[str]:
+    return [json.loads(line)["purpose"] for line in folder.test_openings.open(encoding="utf-8")]
+
+
+def predict_what_was_given(folder: StudyFolder) -> None:
+    """Put given masks where predicted ones are, as perfect networks would."""
+    index = folder.masks / "masks.json"
+    content = json.loads(index.read_text())
+    for subject in read_cohort(folder.root).subjects:
+        told = content["subjects"].get(subject.id)
+        if told is None:
+            continue
+        path = folder.masks / f"{subject.id}.nii.gz"
+        tumour = read_scan(subject.required_mask).voxels > 0
+        write_mask(tumour, subject.scans["FLAIR"], path)
+        told |= {"checksum": file_checksum(path), "tumour_voxels": int(tumour.sum())}
+    index.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def copied(joined: dict[str, Job], tmp_path: Path) -> Callable[[str], Job]:
+    def copy(mask: str) -> Job:
+        shutil.copytree(joined[mask].folder.root, tmp_path / mask)
+        return replace(joined[mask], folder=StudyFolder(tmp_path / mask))
+
+    return copy
+
+
+@pytest.mark.parametrize("mask", ["given", "predicted"])
+def test_test_subjects_are_predicted_with_their_other_mask_and_that_is_logged(
+    mask: str, joined: dict[str, Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = joined[mask]
+    folder = job.folder
+    table = pd.read_csv(folder.ensembles / "mask_effect.csv")
+    trials, inputs = finished(job)
+    assert {*table["num_subjects"]} == {len(inputs.splits[0].test)}
+    own = pd.read_csv(folder.ensembles / "metrics.csv").set_index("ensemble")["auc"]
+    used = table.set_index("ensemble")[f"auc_{mask}"]
+    # the same probabilities, ranked by the same function
+    assert used.to_dict() == {name: own[name] for name in used.index}
+    other = pd.read_csv(folder.mask_effect.ensembles / "member_predictions.csv")
+    results = pd.read_csv(folder.ensembles / "member_predictions.csv")
+    assert other[["trial", "subject"]].equals(results[["trial", "subject"]])
+    assert (other["probability"] != results["probability"]).all()
+    assert table["median_dice"].between(0.2, 0.99).all()
+    assert purposes(folder) == ["ensembles", "mask effect"]
+    ensemble(job, trials, inputs, {})
+    printed = capsys.readouterr().out
+    assert "ensemble: up to date" in printed and "mask effect: up to date" in printed
+    assert len(purposes(folder)) == 2
+
+
+def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
+    joined: dict[str, Job], outlined: Outlined
+) -> None:
+    known = known_to(outlined.slices)
+    job = joined["given"]
+    _, inputs = finished(job)
+    told = json.loads((job.folder.masks / "masks.json").read_text())["subjects"]
+    assert told.keys() == {*inputs.splits[0].test}
+    person = {s.id: s.person for s in inputs.cohort.subjects}
+    networks = {name: {*one["networks"]} for name, one in told.items()}
+    assert networks == {
+        name: {n for n, persons in known.items() if person[name] not in persons} for name in told
+    }
+    assert any(len(some) < len(known) for some in networks.values())
+
+
+def test_the_report_tells_what_predicted_masks_do(joined: dict[str, Job]) -> None:
+    text = report(joined["given"]).read_text(encoding="utf-8")
+    assert "What predicted masks do to the results" in text
+    assert "what a site without annotators would get" in text
+    assert "The test set was opened" not in text
+
+
+def test_predicted_masks_that_equal_the_given_ones_have_no_effect(
+    copied: Callable[[str], Job],
+) -> None:
+    job = copied("given")
+    before = pd.read_csv(job.folder.ensembles / "mask_effect.csv")
+    assert (before["mean_absolute_change"] > 0).all()
+    predict_what_was_given(job.folder)
+    ensemble(job, *finished(job), {})
+    table = pd.read_csv(job.folder.ensembles / "mask_effect.csv")
+    assert (table["auc_given"] == before["auc_given"]).all()
+    for name in ("difference", "difference_low", "difference_high", "mean_absolute_change"):
+        assert (table[name] == 0).all(), name
+    assert (table["p"] == 1).all() and (table["median_dice"] == 1).all()
+
+
+def test_who_has_no_other_mask_is_left_out_with_the_reason(copied: Callable[[str], Job]) -> None:
+    job = copied("predicted")
+    _, inputs = finished(job)
+    gone = inputs.splits[0].test[0]
+    cohort = job.folder.root / "cohort.csv"
+    table = pd.read_csv(cohort, dtype=str, keep_default_na=False)
+    table.loc[table["subject"] == gone, "given_mask"] = ""
+    table.to_csv(cohort, index=False)
+    ensemble(job, *finished(job), {})
+    effect = pd.read_csv(job.folder.ensembles / "mask_effect.csv")
+    assert {*effect["num_subjects"]} == {len(inputs.splits[0].test) - 1}
+    told = pd.read_csv(job.folder.mask_effect.root / "subjects.csv").set_index("subject")
+    assert told["left_out_because"].dropna().to_dict() == {gone: "no given mask"}
+
+
+def test_a_study_that_names_no_segmentation_any_more_keeps_no_table(
+    copied: Callable[[str], Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = copied("given")
+    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
+    ensemble(job, *finished(job), {})
+    assert not (job.folder.ensembles / "mask_effect.csv").exists()
+    capsys.readouterr()
+    ensemble(job, *finished(job), {})
+    assert "ensemble: up to date" in capsys.readouterr().out
+    assert purposes(job.folder) == ["ensembles", "mask effect"]
+
+
+def test_a_changed_effect_is_made_again(copied: Callable[[str], Job]) -> None:
+    job = copied("given")
+    trials, inputs = finished(job)
+    path = job.folder.mask_effect_table
+    before = pd.read_csv(path)
+    before.assign(auc_predicted=0.99).to_csv(path, index=False)
+    ensemble(job, trials, inputs, {})
+    pd.testing.assert_frame_equal(pd.read_csv(path), before)
+    assert purposes(job.folder) == ["ensembles", "mask effect"]  # nobody was predicted again
+
+
+def test_a_study_with_masks_of_another_kind_is_not_taken_for_the_folders(
+    copied: Callable[[str], Job],
+) -> None:
+    job = copied("predicted")
+    cohort = job.study.cohort.model_copy(update={"mask": "given"})
+    other = replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+    with pytest.raises(MgmtError, match=r"its cohort.mask or mask_source is not this study's"):
+        existing(other)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mgmt_ray.report.gather import read_study_results
+from mgmt_ray.report.sections.audit_section import audit_section, audit_sentence, outdated
+from tests.report.fabricated import AUDITED
+
+
+def test_each_check_has_its_verdict(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    section = audit_section(results)
+    assert section.content["alarm"]
+    assert section.content["checks"].rows[1] == (
+        "twins",
+        "failed",
+        "no scan twice",
+        "S0001 and S0002 are one scan",
+        "Exclude one of them.",
+    )
+    assert audit_sentence(results) == (
+        f"Audit of {AUDITED}: 1 of 3 checks passed; failed: twins; not done: permuted labels."
+    )
+
+
+def test_an_audit_without_a_failure_is_no_alarm(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    assert results.audit is not None
+    passed = [check for check in results.audit["checks"] if check["outcome"] == "passed"]
+    calm = replace(results, audit={**results.audit, "checks": passed})
+    assert not audit_section(calm).content["alarm"]
+    assert audit_sentence(calm) == f"Audit of {AUDITED}: 1 of 1 checks passed."
+
+
+def test_an_audit_of_other_results_is_an_alarm(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    assert results.audit is not None
+    calm = replace(results, audit={**results.audit, "checks": []})
+    marked = replace(calm, evaluated="a")
+    for known in ({}, {"evaluated": "a"}):
+        assert outdated(replace(marked, audit={**calm.audit, **known})) == ""
+    later = ({"time": "2024-11-22T09:00:01+00:00", "purpose": "ensembles"},)
+    pictures = ({"time": "2024-11-22T09:00:01+00:00", "purpose": "explain"},)
+    assert outdated(replace(calm, openings=pictures)) == ""
+    others = {
+        "is older than the results": replace(calm, openings=(*calm.openings, *later)),
+        "is of the study other": replace(calm, audit={**calm.audit, "study": "other"}),
+        "is of other results": replace(marked, audit={**calm.audit, "evaluated": "b"}),
+        "of other results:": replace(marked, audit={**calm.audit, "evaluated": None}),
+    }
+    for words, other in others.items():
+        assert words in outdated(other)
+        assert audit_sentence(other).endswith(outdated(other))
+        assert audit_section(other).content["alarm"]
+
+
+def test_a_study_that_was_not_audited_says_how(study: Path) -> None:
+    results = read_study_results(study)
+    assert "run `mgmt-ray audit STUDY`" in audit_sentence(results)
+    assert "run `mgmt-ray audit STUDY`" in audit_section(results).missing

@@ -1,0 +1,78 @@
+"""A small two-stage study on a synthetic cohort, finished once for all tests of it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select
+from mgmt_ray.pipeline.synthesis import synthesize_with_weights
+from mgmt_ray.study.config import load_study
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.synthetic.generate import SyntheticConfig
+from mgmt_ray.training.pretrain import SourceTaskConfig
+from mgmt_ray.trials.context import Job, TrialInputs
+
+STUDY = {
+    "name": "slices",
+    "cohort": {"reader": "tcga", "rule": "stp27", "modalities": ["FLAIR"]},
+    "slices": {
+        "shape": [32, 32],
+        "least_tumour_voxels": 8,
+        "least_brain_voxels": 40,
+        "most_slices": 2,
+    },
+    "split": {"test_fraction": 0.2, "folds": 2},
+    "networks": {
+        "chen": {
+            "kind": "slices",
+            "width": 8,
+            "parts": 2,
+            "segmentation": {"epochs": 2, "learning_rate": 0.002},
+            "classification": {"epochs": 3, "learning_rate": 0.001, "stable_epochs": None},
+        }
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def cohort_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tcga") / "cohort"
+    structural = ("T2", "FLAIR", "T1", "T1GD")
+    config = SyntheticConfig(subjects=20, grid=(24, 64, 64), modalities=structural)
+    synthesize_with_weights(config, SourceTaskConfig(steps=0), root, "tcga")
+    return root
+
+
+def make_job(cohort_root: Path, out: Path, **chen: object) -> Job:
+    network = {**STUDY["networks"]["chen"], **chen}
+    path = out.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(STUDY | {"networks": {"chen": network}}))
+    study = load_study(path, cohort_root)
+    return Job(study, StudyFolder(out), Placement(launcher="in-process"))
+
+
+@pytest.fixture(scope="session")
+def finished(cohort_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A whole study; tests that change it take a copy."""
+    job = make_job(cohort_root, tmp_path_factory.mktemp("studies") / "finished")
+    bring_up_to_date(job)
+    return job
+
+
+@pytest.fixture
+def copied(finished: Job, tmp_path: Path) -> Job:
+    shutil.copytree(finished.folder.root, tmp_path / "copy")
+    return replace(finished, folder=StudyFolder(tmp_path / "copy"))
+
+
+def planned(job: Job) -> tuple[TrialInputs, list[Trial]]:
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    return job.inputs(selected.cohort, splits), trials

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+from statsmodels.stats.proportion import proportion_confint
+
+from mgmt_ray.base import stream
+from mgmt_ray.statistics.adapted import adapt
+from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS, operating_points_table, rates
+from tests.statistics.conftest import SplitPredictions
+
+
+def test_rates_and_intervals_are_those_of_published_libraries() -> None:
+    draws = stream(0, "test")
+    labels = (np.arange(57) < 24).astype(int)
+    called = draws.random(57) < 0.3 + 0.4 * labels
+    tn, fp, fn, tp = confusion_matrix(labels, called).ravel().tolist()
+    counts = {
+        "sen": (tp, tp + fn),
+        "spe": (tn, tn + fp),
+        "ppv": (tp, tp + fp),
+        "npv": (tn, tn + fn),
+    }
+    for rate, interval in rates(labels, called).items():
+        right, number = counts[rate]
+        low, high = proportion_confint(right, number, method="beta")
+        assert interval.value == pytest.approx(right / number)
+        assert (interval.low, interval.high) == pytest.approx((low, high))
+
+
+def test_a_value_of_nobody_is_not_a_number() -> None:
+    found = rates(np.array([1, 0, 0]), np.zeros(3, dtype=bool))
+    assert np.isnan([found["ppv"].value, found["ppv"].low, found["ppv"].high]).all()
+    assert (found["sen"].value, found["spe"].value) == (0, 1)
+    assert found["npv"].value == pytest.approx(2 / 3)
+
+
+def test_each_point_calls_the_test_subjects_at_its_threshold(
+    make_split_predictions: SplitPredictions,
+) -> None:
+    test = make_split_predictions("test")
+    adapted = adapt(make_split_predictions("validation", subjects=range(80)), test)
+    table = operating_points_table(adapted)
+    assert tuple(table.columns) == OPERATING_COLUMNS
+    assert table["point"].tolist() == ["0.5", "validation", "prior"] * 2
+    chosen = adapted.fits.set_index("network")["threshold"]
+    for row in table.itertuples():
+        threshold = {"0.5": 0.5, "validation": chosen[row.network], "prior": 0.6}[row.point]
+        assert row.threshold == pytest.approx(threshold)
+        own = test[test["network"] == row.network]
+        called = own["probability"] >= threshold
+        assert row.sen == pytest.approx(called[own["label"] == 1].mean())
+        assert row.spe == pytest.approx(1 - called[own["label"] == 0].mean())
+        assert row.ppv == pytest.approx(own.loc[called, "label"].mean())
+        assert row.npv == pytest.approx(1 - own.loc[~called, "label"].mean())
+        assert row.sen_low < row.sen < row.sen_high
+    assert table.groupby("point")["sen"].first().nunique() > 1
+
+
+def test_a_subject_exactly_at_the_threshold_is_called_methylated(
+    make_split_predictions: SplitPredictions,
+) -> None:
+    validation = make_split_predictions("validation", subjects=range(80), networks=("random",))
+    test = make_split_predictions("test", networks=("random",))
+    (threshold,) = adapt(validation, test).fits["threshold"]
+    assert threshold != 0.5
+    for point, exactly in (("0.5", 0.5), ("validation", threshold)):
+        for p, called in ((exactly, 1.0), (np.nextafter(exactly, 0) - 1e-12, 0.0)):
+            adapted = adapt(validation, test.assign(probability=p))
+            row = operating_points_table(adapted).set_index("point").loc[point]
+            assert (row["sen"], row["spe"]) == (called, 1 - called)
+
+
+def test_thresholds_of_several_outer_splits_are_averaged_as_shifts(
+    make_split_predictions: SplitPredictions,
+) -> None:
+    test = make_split_predictions("test", outers=(0, 1), shared=57, networks=("random",))
+    validation = make_split_predictions("validation", outers=(0, 1), networks=("random",))
+    adapted = adapt(validation, test)
+    row = operating_points_table(adapted).set_index("point").loc["validation"]
+    thresholds = adapted.fits["threshold"].to_numpy()
+    assert row["threshold"] == pytest.approx(thresholds.mean())
+    odds = [
+        rows.set_index("subject")["probability"].pipe(lambda p: p / (1 - p)) * (1 - t) / t
+        for (_, rows), t in zip(test.groupby("outer"), thresholds, strict=True)
+    ]
+    called = (odds[0] / (1 + odds[0]) + odds[1] / (1 + odds[1])) / 2 >= 0.5
+    label = test.drop_duplicates("subject").set_index("subject")["label"]
+    assert row["sen"] == pytest.approx(called[label == 1].mean())
+    assert row["spe"] == pytest.approx(1 - called[label == 0].mean())

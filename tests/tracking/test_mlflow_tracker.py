@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from mgmt_ray.base import write_json, write_text
+from mgmt_ray.splits.split import Split
+from mgmt_ray.study.config import StudyConfig
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
+
+STUDY = StudyConfig.model_validate(
+    {
+        "name": "tracked",
+        "cohort": {"reader": "upenn", "root": "data", "modalities": ["PH"]},
+        "networks": {"random": {"kind": "random"}},
+        "split": {"folds": 2},
+    }
+)
+SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
+
+
+@pytest.fixture
+def trials() -> list[Trial]:
+    return make_plan(STUDY, (SPLIT,))
+
+
+def write_epochs(folder: StudyFolder, trial: Trial, number: int) -> None:
+    path = folder.partial_trial(trial.id) / "epochs.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{epoch},{0.5 / epoch},nan" for epoch in range(1, number + 1)]
+    path.write_text("\n".join(["epoch,train_loss,lr_agent", *rows]) + "\n")
+
+
+def track(folder: StudyFolder, trials: list[Trial], outcome: str, uri: str | None) -> list[str]:
+    warnings: list[str] = []
+    tracker = Tracker(STUDY, folder, trials, uri, warnings.append)
+    tracker.start()
+    tracker.close(outcome)
+    return warnings
+
+
+def test_epochs_are_copied_once_however_often_the_study_is_continued(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    client = MlflowClient(local_store(folder))
+    write_epochs(folder, trials[0], 2)
+    assert track(folder, trials, "KILLED", None) == []
+    write_epochs(folder, trials[0], 3)
+    assert track(folder, trials, "FAILED", None) == []
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 2
+    (child,) = (run for run in runs if "mlflow.parentRunId" in run.data.tags)
+    history = client.get_metric_history(child.info.run_id, "train_loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25), (3, 0.5 / 3)]
+    assert "lr_agent" not in child.data.metrics
+    assert {run.info.status for run in runs} == {"KILLED", "FAILED"}
+
+
+def test_a_run_of_a_plan_that_has_changed_is_not_left_running(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    write_epochs(folder, trials[0], 2)
+    track(folder, trials, "KILLED", None)
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id]):  # as after SIGKILL
+        client.update_run(run.info.run_id, status="RUNNING")
+    changed = STUDY.model_copy(update={"seed": 1})
+    tracker = Tracker(changed, folder, make_plan(changed, (SPLIT,)), None, print)
+    tracker.start()
+    tracker.close("FINISHED")
+    runs = client.search_runs([experiment.experiment_id])
+    assert "RUNNING" not in {run.info.status for run in runs}
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert sorted(run.data.params["seed"] for run in parents) == ["0", "1"]
+
+
+def test_results_of_a_cohort_taken_out_of_the_study_are_not_copied(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    header = "network,ensemble,auc,auc_low,auc_high,ap,sen,spe"
+    for place in (folder, folder.external("kept"), folder.external("dropped")):
+        write_text(
+            place.ensembles / "metrics.csv", f"{header}\nrandom,PH,0.7,0.6,0.8,0.5,0.4,0.3\n"
+        )
+        write_text(place.problems, "subject\n")
+    study = StudyConfig.model_validate(
+        {**STUDY.model_dump(mode="json"), "external": {"kept": {"reader": "upenn", "root": "x"}}}
+    )
+    tracker = Tracker(study, folder, make_plan(study, (SPLIT,)), None, print)
+    tracker.start()
+    tracker.close("FINISHED")
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    aucs = {name for name in run.data.metrics if name.endswith("/auc")}
+    assert aucs == {"random/PH/auc", "external/kept/random/PH/auc"}
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "external")] == [
+        "external/kept"
+    ]
+    found = [item.path for item in client.list_artifacts(run.info.run_id, "external/kept")]
+    assert found == ["external/kept/ensembles", "external/kept/problems.csv"]
+
+
+def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    write_epochs(folder, trials[0], 2)
+    started = time.monotonic()
+    (warning,) = track(folder, trials, "FINISHED", "http://127.0.0.1:9")
+    # MLflow's own patience is over four minutes
+    assert time.monotonic() - started < 60
+    assert "http://127.0.0.1:9 cannot be written" in warning
+    assert "repeat the command" in warning
+    assert track(folder, trials, "FINISHED", None) == []
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+def test_a_diverged_trial_is_a_failed_run_that_is_copied_anew_when_it_was_trained_again(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder, (trial, *_) = StudyFolder(tmp_path), trials
+    diverged = {"status": "diverged", "weights": None, "last_good_epoch": 0, "message": "inf"}
+    write_json(folder.trial(trial.id) / "trial.json", diverged)
+    client = MlflowClient(local_store(folder))
+
+    def copies() -> list[tuple[str, str | None]]:
+        experiment = client.get_experiment_by_name("tracked")
+        runs = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+        children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+        return [(run.info.status, run.data.tags.get("selection_rule")) for run in children]
+
+    for _ in range(2):
+        assert track(folder, trials, "FAILED", None) == []
+        assert copies() == [("FAILED", "diverged")]
+    selection = {"rule": "best_m", "epoch": 1, "m": 0.6, "sen": 0.6, "spe": 0.6}
+    content = {"status": "finished", "weights": "f" * 64, "selection": selection}
+    write_json(folder.trial(trial.id) / "trial.json", content)
+    (folder.trial(trial.id) / "epochs.csv").write_text("epoch,train_loss\n1,0.5\n")
+    assert track(folder, trials, "FINISHED", None) == []
+    assert copies() == [("FAILED", "diverged"), ("FINISHED", "best_m")]
+
+
+def test_runs_of_slices_say_their_stage(tmp_path: Path) -> None:
+    chen = {"kind": "slices", "parts": 2}
+    changed = STUDY.model_dump() | {"networks": {"chen": chen}}
+    study = StudyConfig.model_validate(changed)
+    plan = make_plan(study, (SPLIT,))[:4]
+    folder = StudyFolder(tmp_path)
+    for trial in plan:
+        write_epochs(folder, trial, 1)
+    tracker = Tracker(study, folder, plan, None, print)
+    tracker.start()
+    tracker.close("KILLED")
+    client = MlflowClient(local_store(folder))
+    experiment = client.get_experiment_by_name("tracked")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    told = {
+        (run.data.params["stage"], run.data.params["part_left_out"])
+        for run in runs
+        if "stage" in run.data.params
+    }
+    parts = {("segmentation", part) for part in ("none", "0", "1")}
+    assert told == parts | {("classification", "none")}

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.pipeline.stages import plan_study, prepare, select
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.checkpoint import load_state, save_state
+from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.run_trial import run_trial
+
+NETWORKS = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
+TRAINING = {"epochs": 4, "batch_size": 12, "learning_rate": 0.01, "validation_draws": 4}
+
+
+class Stopped(Exception):
+    """What a power cut would be."""
+
+
+@pytest.fixture
+def prepared(make_job: Callable[..., Job]) -> tuple[Job, TrialInputs, Trial]:
+    job = make_job(networks=NETWORKS, training=TRAINING)
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    return job, job.inputs(selected.cohort, splits), trials[0]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
+    prepared: tuple[Job, TrialInputs, Trial], stop: int
+) -> None:
+    job, inputs, trial = prepared
+    run_trial(trial, inputs, "cpu")
+    other = replace(inputs, folder=StudyFolder(job.folder.root / "other"), state_seconds=0.0)
+    (job.folder.root / "other").mkdir()
+    (job.folder.root / "other" / "volumes").symlink_to(job.folder.volumes)
+
+    def cut(row: dict[str, float]) -> None:
+        if row["epoch"] == stop:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(trial, other, "cpu", report=cut)
+    assert not other.folder.is_finished(trial.id)
+    assert (
+        load_state(other.folder.partial_trial(trial.id) / "state.pt")["training"]["epoch"] == stop
+    )
+    seen: list[float] = []
+    run_trial(trial, other, "cpu", report=lambda row: seen.append(row["epoch"]))
+    assert seen == list(range(stop + 1, 5))
+    whole, continued = inputs.folder.trial(trial.id), other.folder.trial(trial.id)
+    for name in ("weights.safetensors", "validation.csv"):
+        assert (whole / name).read_bytes() == (continued / name).read_bytes()
+    tables = [pd.read_csv(p / "epochs.csv").drop(columns="seconds") for p in (whole, continued)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    facts = [f.read_trial(trial.id) | {"seconds": 0} for f in (inputs.folder, other.folder)]
+    assert facts[0] == facts[1]
+    assert not other.folder.partial_trial(trial.id).exists()
+
+
+def test_a_state_that_lacks_a_part_is_not_continued(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+
+    def cut(row: dict[str, float]) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(trial, replace(inputs, state_seconds=0.0), "cpu", report=cut)
+    path = inputs.folder.partial_trial(trial.id) / "state.pt"
+    state = load_state(path)
+    del state["training"]["accuracies"]
+    save_state(state, path)
+    seen: list[float] = []
+    run_trial(trial, inputs, "cpu", report=lambda row: seen.append(row["epoch"]))
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_finished_trial_is_not_run_again(prepared: tuple[Job, TrialInputs, Trial]) -> None:
+    _, inputs, trial = prepared
+    run_trial(trial, inputs, "cpu")
+    before = (inputs.folder.trial(trial.id) / "trial.json").stat().st_mtime_ns
+
+    def refuse(row: dict[str, float]) -> None:
+        raise AssertionError(row)
+
+    run_trial(trial, inputs, "cpu", report=refuse)
+    assert (inputs.folder.trial(trial.id) / "trial.json").stat().st_mtime_ns == before
+
+
+def test_the_kept_weights_are_those_of_the_chosen_epoch(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    """A training that ends at the chosen epoch has the same weights, by either rule."""
+    _, inputs, trial = prepared
+    run_trial(trial, inputs, "cpu")
+    chosen = inputs.folder.read_trial(trial.id)["selection"]["epoch"]
+    config = trial.training_config.model_copy(update={"epochs": chosen})
+    shorter = replace(trial, training_config=config, hash="0" * 64)
+    run_trial(shorter, inputs, "cpu")
+    last = inputs.folder.read_trial(shorter.id)
+    assert last["selection"]["epoch"] == chosen
+    assert last["weights"] == inputs.folder.read_trial(trial.id)["weights"]
+
+
+def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_again(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+    cut_after_two = replace(inputs, state_seconds=0.0)
+
+    def cut(row: dict[str, float]) -> None:
+        if row["epoch"] == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(trial, cut_after_two, "cpu", report=cut)
+    path = inputs.folder.partial_trial(trial.id) / "state.pt"
+    state = load_state(path)
+    state["training"]["network"]["fc.weight"][0, 0] = float("inf")
+    save_state(state, path)
+    run_trial(trial, inputs, "cpu")
+    folder = inputs.folder.trial(trial.id)
+    assert {p.name for p in folder.iterdir()} == {"trial.json", "epochs.csv"}
+    told = inputs.folder.read_trial(trial.id)
+    assert (told["status"], told["last_good_epoch"], told["weights"]) == ("diverged", 2, None)
+    assert "the training loss is nan in epoch 3" in told["message"]
+    assert told["volumes_checksum"].keys() == {"PH"}
+    epochs = pd.read_csv(folder / "epochs.csv")
+    assert epochs["epoch"].tolist() == [1, 2]
+    assert epochs["train_loss"].notna().all()
+    assert inputs.folder.is_finished(trial.id) and inputs.folder.has_diverged(trial.id)
+    before = (folder / "trial.json").stat().st_mtime_ns
+    run_trial(trial, inputs, "cpu")
+    assert (folder / "trial.json").stat().st_mtime_ns == before
+
+
+IN_LITTLE_MEMORY = """
+import pickle, resource, sys
+from pathlib import Path
+from mgmt_ray.base import MgmtError
+from mgmt_ray.trials.run_trial import run_trial
+
+inputs, trial = pickle.loads(Path(sys.argv[1]).read_bytes())
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 2**30
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+try:
+    run_trial(trial, inputs, "cpu")
+except MgmtError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_trial_that_wants_too_much_memory_says_what_to_make_smaller(
+    prepared: tuple[Job, TrialInputs, Trial], tmp_path: Path
+) -> None:
+    _, inputs, trial = prepared
+    wide = trial.network_config.model_copy(update={"kind": "random", "width": 1024})
+    content = pickle.dumps((inputs, replace(trial, network_config=wide)))
+    (tmp_path / "trial.pickle").write_bytes(content)
+    # its last block alone has 7 GiB of weights; the process may take one more than it begins with
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(tmp_path / "trial.pickle")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("OutOfMemory out of memory (")
+    for part in (
+        f"trial {trial.id} trains spottune (random, depth 10, width 1024) on cpu",
+        "in batches of 12 volumes of 1 × 10 × 12 × 12",
+        "a smaller training.batch_size",
+        "--workers",
+    ):
+        assert part in done.stdout
+    assert not inputs.folder.is_finished(trial.id)
+
+
+def test_a_person_on_two_sides_is_never_trained_on(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+    tested, trained = inputs.splits[0].test[0], inputs.splits[0].training[0]
+    subjects = tuple(
+        replace(s, person="P-1") if s.id in (tested, trained) else s for s in inputs.cohort.subjects
+    )
+    with pytest.raises(MgmtError, match="person P-1 would be on two sides"):
+        run_trial(trial, replace(inputs, cohort=Cohort(subjects)), "cpu")
+    assert not inputs.folder.is_finished(trial.id)
+
+
+def test_a_trial_learns_the_labels_of_its_own_split(
+    prepared: tuple[Job, TrialInputs, Trial],
+) -> None:
+    _, inputs, trial = prepared
+    # scores that turn every label round: above the cut-off are those who were unmethylated
+    subjects = tuple(
+        replace(s, score=0.1 if s.label else 0.9, label=1) for s in inputs.cohort.subjects
+    )
+    label = {s.id: s.label for s in inputs.cohort.subjects}
+    split = replace(inputs.splits[0], cutoff=0.5)
+    run_trial(trial, replace(inputs, cohort=Cohort(subjects), splits=(split,)), "cpu")
+    validation = pd.read_csv(inputs.folder.trial(trial.id) / "validation.csv")
+    assert set(validation["label"]) == {0, 1}
+    for row in validation.to_dict("records"):
+        assert row["label"] == 1 - label[row["subject"]]
+
+
+def test_a_trial_tells_the_prior_that_it_was_trained_with(
+    make_job: Callable[..., Job],
+) -> None:
+    job = make_job(networks=NETWORKS, training=TRAINING | {"epochs": 1, "balance": "none"})
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    run_trial(trials[0], job.inputs(selected.cohort, splits), "cpu")
+    label = {s.id: s.label for s in selected.cohort.subjects}
+    trained, _ = splits[0].fold(trials[0].fold, set(label))
+    share = sum(label[s] for s in trained) / len(trained)
+    assert job.folder.read_trial(trials[0].id)["prior"] == pytest.approx(share)
+    validation = pd.read_csv(job.folder.trial(trials[0].id) / "validation.csv")
+    assert validation["prior"].tolist() == pytest.approx([share] * len(validation))

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mgmt_ray.base import MgmtError, file_checksum, write_json
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.pipeline.stages import plan_study, prepare, select
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.run_trial import run_trial, trial_files
+from mgmt_ray.trials.warm_start import find_start, refuse_start_on_external
+
+SMALL = {"depth": 10, "width": 4, "agent_width": 2}
+TRAINING = {"epochs": 1, "batch_size": 12, "learning_rate": 0.005, "validation_draws": 2}
+STILL = TRAINING | {"learning_rate": 1e-30, "agent_learning_rate": 1e-30}
+"""A training that leaves every parameter as it was."""
+
+
+@pytest.fixture
+def plan(make_job: Callable[..., Job]) -> Callable[..., tuple[TrialInputs, list[Trial]]]:
+    """A study of one network, planned in the folder that all of a test's studies share."""
+
+    def plan(
+        network: dict[str, Any], training: dict[str, Any] = TRAINING, name: str = "net"
+    ) -> tuple[TrialInputs, list[Trial]]:
+        job = make_job(networks={name: SMALL | network}, inputs=[["FLAIR"]], training=training)
+        selected = select(job)
+        splits, trials = plan_study(job, selected)
+        prepare(job, selected)
+        return job.inputs(selected.cohort, splits), trials
+
+    return plan
+
+
+@pytest.fixture
+def begin(plan: Callable[..., Any]) -> Callable[..., tuple[TrialInputs, list[Trial]]]:
+    """The same, with its trials trained."""
+
+    def begin(network: dict[str, Any]) -> tuple[TrialInputs, list[Trial]]:
+        inputs, trials = plan(network, name="first")
+        for trial in trials:
+            run_trial(trial, inputs, "cpu")
+        return inputs, trials
+
+    return begin
+
+
+def read_weights(inputs: TrialInputs, trial: Trial) -> dict[str, torch.Tensor]:
+    return load_file(inputs.folder.trial(trial.id) / "weights.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
+def test_a_trial_starts_from_the_trial_of_its_own_fold(
+    kind: str, plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, first = begin({"kind": kind})
+    pattern = f"{inputs.folder.trials}/first_{{modality}}_fold{{fold}}_seed{{seed}}_*"
+    _, second = plan({"kind": kind, "start_from": pattern}, STILL, "second")
+    for before, after in zip(first, second, strict=True):
+        run_trial(after, inputs, "cpu")
+        learnt, begun = read_weights(inputs, after), read_weights(inputs, before)
+        for name, value in begun.items():
+            if "running" not in name and "num_batches" not in name:
+                # Adam moves a parameter by at most its rate, 1e-30, which float32 cannot show
+                # unless the parameter is 0
+                torch.testing.assert_close(learnt[name], value, rtol=0, atol=1e-25, msg=name)
+        own = inputs.folder.read_trial(after.id)
+        assert own["start_checksum"] == inputs.folder.read_trial(before.id)["weights"]
+        assert own["persons"] == inputs.folder.read_trial(before.id)["persons"]
+
+
+def test_transfer_goes_on_to_train_more_blocks_and_not_fewer(
+    plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, (first, *_) = begin({"kind": "transfer", "trainable_blocks": 1})
+    settings = {"kind": "transfer", "start_from": str(inputs.folder.trial(first.id))}
+    _, (more, *_) = plan(settings | {"trainable_blocks": 2}, STILL, "more")
+    run_trial(more, inputs, "cpu")
+    learnt, begun = read_weights(inputs, more), read_weights(inputs, first)
+    assert begun.keys() < learnt.keys()
+    for name in ("resnet.fc.weight", "resnet.layer4.0.conv2.weight"):
+        torch.testing.assert_close(learnt[name], begun[name], rtol=0, atol=1e-25)
+    _, (fewer, *_) = plan(settings | {"trainable_blocks": 0}, TRAINING, "fewer")
+    with pytest.raises(MgmtError, match="trainable_blocks differ"):
+        trial_files(fewer, inputs)
+
+
+def test_a_start_that_saw_whom_the_trial_is_judged_by_is_refused(
+    plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, (first, _) = begin({"kind": "random"})
+    start = str(inputs.folder.trial(first.id))
+    _, (same, wrong) = plan({"kind": "random", "start_from": start}, TRAINING, "second")
+    trial_files(same, inputs)
+    with pytest.raises(MgmtError, match=r"was trained on .*who validate .*\{fold\}"):
+        trial_files(wrong, inputs)
+    (split,) = inputs.splits
+    trained = split.folds[1 - first.fold][0]
+    moved = replace(
+        split,
+        test=(*split.test, trained),
+        folds=tuple(tuple(s for s in fold if s != trained) for fold in split.folds),
+    )
+    with pytest.raises(MgmtError, match=f"has seen {trained}, test subjects of second_FLAIR_fold0"):
+        trial_files(same, replace(inputs, splits=(moved,)))
+    chosen_by = split.folds[first.fold][0]
+    folds = tuple(tuple(s for s in fold if s != chosen_by) for fold in split.folds)
+    moved = replace(split, test=(*split.test, chosen_by), folds=folds)
+    with pytest.raises(MgmtError, match=f"has seen {chosen_by}, test subjects"):
+        trial_files(same, replace(inputs, splits=(moved,)))
+
+
+def test_a_start_is_taken_only_with_the_weights_that_it_left(
+    plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, (first, other) = begin({"kind": "random"})
+    folder = inputs.folder.trial(first.id)
+    _, (same, _) = plan({"kind": "random", "start_from": str(folder)}, TRAINING, "second")
+    weights, facts = folder / "weights.safetensors", folder / "trial.json"
+    own, told = weights.read_bytes(), facts.read_text()
+    weights.write_bytes((inputs.folder.trial(other.id) / "weights.safetensors").read_bytes())
+    with pytest.raises(MgmtError, match=r"may have seen others than it says"):
+        trial_files(same, inputs)
+    weights.write_bytes(own)
+    facts.write_text(told[:200])
+    with pytest.raises(MgmtError, match=r"trial\.json: does not say whom it was trained on"):
+        trial_files(same, inputs)
+    facts.write_text(told)
+    trial_files(same, inputs)
+
+
+def test_a_person_under_another_name_is_still_a_leak(
+    plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, (first, _) = begin({"kind": "random"})
+    start = str(inputs.folder.trial(first.id))
+    _, (same, _) = plan({"kind": "random", "start_from": start}, TRAINING, "second")
+    (split,) = inputs.splits
+    tested, trained = split.test[0], split.folds[1][0]
+    person = {s.id: s.person for s in inputs.cohort.subjects}[trained]
+    twins = tuple(
+        replace(s, person=person) if s.id == tested else s for s in inputs.cohort.subjects
+    )
+    with pytest.raises(MgmtError, match=f"has seen {tested}, test subjects"):
+        trial_files(same, replace(inputs, cohort=Cohort(twins)))
+    with pytest.raises(MgmtError, match=f"has seen {trained}.*external.other.exclude"):
+        refuse_start_on_external(
+            "other", Cohort(tuple(s for s in twins if s.id == trained)), [same]
+        )
+
+
+def test_persons_are_handed_on_from_start_to_start(
+    plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, (first, _) = begin({"kind": "random"})
+    path = inputs.folder.trial(first.id) / "trial.json"
+    facts = inputs.folder.read_trial(first.id)
+    facts["persons"]["trained"].append("of-another-cohort")
+    write_json(path, facts)
+    _, (second, _) = plan({"kind": "random", "start_from": str(path.parent)}, STILL, "second")
+    run_trial(second, inputs, "cpu")
+    assert "of-another-cohort" in inputs.folder.read_trial(second.id)["persons"]["trained"]
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        ({"kind": "transfer"}, r"kind.*checkpoint differ"),
+        ({"kind": "random", "width": 8}, r"\(width differ"),
+        ({"kind": "random", "covariates": ["age"]}, r"\(covariates differ"),
+    ],
+)
+def test_a_start_of_another_network_is_refused(
+    network: dict[str, Any], told: str, plan: Callable[..., Any], begin: Callable[..., Any]
+) -> None:
+    inputs, (first, _) = begin({"kind": "random"})
+    start = str(inputs.folder.trial(first.id))
+    _, (second, _) = plan(network | {"start_from": start}, TRAINING, "second")
+    with pytest.raises(MgmtError, match=told):
+        trial_files(second, inputs)
+
+
+def test_no_start_several_starts_and_old_ones_are_refused(
+    plan: Callable[..., Any], begin: Callable[..., Any], tmp_path: Path
+) -> None:
+    inputs, (first, _) = begin({"kind": "random"})
+    for pattern, number in (("absent", 0), ("first_*", 2)):
+        text = str(inputs.folder.trials / pattern)
+        _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
+        with pytest.raises(MgmtError, match=f"{number} trials with weights are there"):
+            find_start(second)
+    facts = inputs.folder.read_trial(first.id)
+    del facts["persons"]
+    write_json(inputs.folder.trial(first.id) / "trial.json", facts)
+    text = str(inputs.folder.trial(first.id))
+    _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
+    with pytest.raises(MgmtError, match="does not say whom it was trained on"):
+        find_start(second)
+
+
+def test_a_trial_is_of_its_start_and_not_of_where_that_stands(
+    plan: Callable[..., Any], tmp_path: Path
+) -> None:
+    ids = []
+    for start in (None, str(tmp_path / "a" / "x"), str(tmp_path / "b" / "x"), str(tmp_path / "y")):
+        _, (trial, _) = plan({"kind": "random", "start_from": start})
+        ids.append(trial.id)
+    assert ids[1] == ids[2]
+    assert len(set(ids)) == 3
+
+
+def test_a_trial_whose_start_was_trained_anew_is_not_kept(
+    plan: Callable[..., Any], begin: Callable[..., Any], make_job: Callable[..., Job]
+) -> None:
+    inputs, (first, _) = begin({"kind": "random"})
+    folder = inputs.folder.trial(first.id)
+    _, (second, _) = plan({"kind": "random", "start_from": str(folder)}, TRAINING, "second")
+    run_trial(second, inputs, "cpu")
+    assert trial_files(second, inputs)["start_checksum"]
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
+    facts = inputs.folder.read_trial(first.id) | {"weights": file_checksum(path)}
+    write_json(folder / "trial.json", facts)
+    with pytest.raises(MgmtError, match=r"trained from other files \(start_checksum differ"):
+        trial_files(second, inputs)
