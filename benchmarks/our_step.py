@@ -11,10 +11,9 @@ from benchmarks.naive_routes import make_network
 from mgmt_ray.nets.build import Network
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.loop import TrainingState
+from mgmt_ray.training.loop import TrainingState, train_step
 from mgmt_ray.training.make_task import make_task
 from mgmt_ray.training.precision import compiled
-from mgmt_ray.training.step import train_step
 from mgmt_ray.training.task import Noise
 from mgmt_ray.training.training_config import TrainingConfig
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.nets.myronenko import SegmentationNetwork
 
 PERCENTILES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
 ANGLES = (-20, -15, -10, -5, 0, 5, 10, 15, 20)

@@ -31,7 +31,7 @@ from benchmarks.plain_slices import (
     predict_plainly,
 )
 from benchmarks.scans import make_scans, subject_slices, training_rows
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.histogram_matching import learn_standard
 from mgmt_ray.training.dataset import VolumeSet

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select
-from mgmt_ray.pipeline.synthesis import synthesize_with_weights
-from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.generate import SyntheticConfig
 from mgmt_ray.training.pretrain import SourceTaskConfig

@@ -9,10 +9,10 @@ import yaml
 
 from mgmt_ray.cluster.connection import connected
 from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
-from mgmt_ray.pipeline.synthesis import synthesize_with_weights
-from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.training.pretrain import SourceTaskConfig
 from mgmt_ray.trials.context import Job

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float16
 
-from mgmt_ray.audit.audited import Audited
-from mgmt_ray.audit.check import NO_VOLUMES, Check
+from mgmt_ray.audit.audited_study import NO_VOLUMES, Audited, Check
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.preprocess.volume_index import index_path
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.splits.split import Split
-from mgmt_ray.statistics.likeness import Likeness, at_origin, likeness, tumour_box
+from mgmt_ray.statistics.leak_detection import Likeness, at_origin, likeness, tumour_box
 
 SAME_IMAGE = 0.9
 """Correlation where two tumours overlap, from which on they are one image.

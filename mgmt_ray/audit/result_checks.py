@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mgmt_ray.audit.audited import Audited
-from mgmt_ray.audit.check import Check
+from mgmt_ray.audit.audited_study import Audited, Check
 from mgmt_ray.selection.predictions import name_some, read_whole_table
 from mgmt_ray.statistics.intervals import column_names, interval_of
 from mgmt_ray.statistics.planted_signal import SUSPICIOUS_AUC

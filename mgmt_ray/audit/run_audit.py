@@ -8,12 +8,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mgmt_ray.audit.audited import Audited, NoNetwork, open_audited
-from mgmt_ray.audit.check import Check
+from mgmt_ray.audit.audited_study import Audited, Check, NoNetwork, open_audited
 from mgmt_ray.audit.duplicate_check import check_twins
 from mgmt_ray.audit.result_checks import check_openings, check_plausible_auc
 from mgmt_ray.audit.shortcut_check import check_shortcuts
-from mgmt_ray.audit.trained import (
+from mgmt_ray.audit.training_checks import (
     check_permuted_labels,
     check_planted_signal,
     check_test_subjects_change_nothing,

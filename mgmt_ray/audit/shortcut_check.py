@@ -6,15 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgmt_ray.audit.audited import Audited, permuted_rows
-from mgmt_ray.audit.check import NO_VOLUMES, Check
+from mgmt_ray.audit.audited_study import NO_VOLUMES, Audited, Check, permuted_rows
 from mgmt_ray.preprocess.scan_inspection import read_inspection
 from mgmt_ray.preprocess.volume_index import Row, read_index
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.predictions import name_some
 from mgmt_ray.splits.split import label_by_training
-from mgmt_ray.statistics.likeness import tumour_box
-from mgmt_ray.statistics.shortcut import Telling, family_p, numbers_tell, voxels_tell
+from mgmt_ray.statistics.leak_detection import (
+    Telling,
+    family_p,
+    numbers_tell,
+    tumour_box,
+    voxels_tell,
+)
 
 PERMUTATIONS = 200
 LEVEL = 0.05

@@ -15,8 +15,8 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.splits.split import Split, label_by_training
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, Comparison, ForestConfig
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import StudyConfig
 
 COVARIATES: tuple[Covariate, ...] = ("age", "sex")
 

@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint, write_text
-from mgmt_ray.baselines.features import FEATURES, empty_regions, measure_features, measure_volumes
+from mgmt_ray.baselines.radiomic_features import (
+    FEATURES,
+    empty_regions,
+    measure_features,
+    measure_volumes,
+)
 from mgmt_ray.cluster.parallel_map import spread
 from mgmt_ray.cluster.progress import Step
 from mgmt_ray.cluster.resources import Placement

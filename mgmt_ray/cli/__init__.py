@@ -11,7 +11,7 @@ from tyro.conf import UseAppendAction, subcommand
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cli.setup_commands import Demo, Doctor, Synthesize
-from mgmt_ray.cli.study import (
+from mgmt_ray.cli.study_commands import (
     Audit,
     Ensemble,
     Explain,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mgmt_ray.base import MgmtError, parse
-from mgmt_ray.synthetic.layout import Layout
+from mgmt_ray.synthetic.layouts import Layout
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Synthesize:
     def run(self) -> None:
         """Write the cohort and the checkpoint."""
         from mgmt_ray.cohort.subject import STRUCTURAL
-        from mgmt_ray.pipeline.synthesis import synthesize_with_weights
+        from mgmt_ray.pipeline.demo import synthesize_with_weights
         from mgmt_ray.synthetic.generate import SyntheticConfig
         from mgmt_ray.training.pretrain import SourceTaskConfig
 

@@ -10,6 +10,7 @@ from mgmt_ray.cluster.parallel_map import spread
 from mgmt_ray.cluster.progress import Step
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.scan_inspection import (
     AnyRecipe,
     Inspection,
@@ -18,7 +19,6 @@ from mgmt_ray.preprocess.scan_inspection import (
     read_inspection,
     write_inspection,
 )
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 
 
 @dataclass(frozen=True, slots=True)

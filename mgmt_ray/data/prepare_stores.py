@@ -11,17 +11,15 @@ from mgmt_ray.cluster.progress import Step, say, stage
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.preprocess.axial_slices import SubjectSlices, make_slices, slice_sources
-from mgmt_ray.preprocess.recipe import RecipeConfig
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.slice_store_plan import SliceTask, plan_slice_store
-from mgmt_ray.preprocess.slice_writer import SliceWriter
-from mgmt_ray.preprocess.store_writer import StoreWriter
+from mgmt_ray.preprocess.slice_store_writer import SliceTask, SliceWriter, plan_slice_store
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.preprocess.volume_store_plan import SubjectTask, plan_store
+from mgmt_ray.preprocess.volume_store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import Made, make_volumes
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import StudyConfig
 
 
 class UnusableFiles(MgmtError):

@@ -15,8 +15,8 @@ from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import Reading
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.preprocess.scan_inspection import Inspection
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import StudyConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from mgmt_ray.figures import style
-from mgmt_ray.figures.save import DPI
+from mgmt_ray.figures.style import DPI
 from mgmt_ray.preprocess.scan_preview import PICTURE, View
 
 WIDTH = 1150

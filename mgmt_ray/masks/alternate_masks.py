@@ -22,8 +22,7 @@ from mgmt_ray.masks.mask_files import mask_path
 from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, outline_subjects
 from mgmt_ray.masks.segmentation_study import find_segmentations
 from mgmt_ray.preprocess.spatial import resample
-from mgmt_ray.study.config import StudyConfig
-from mgmt_ray.study.mask_source import MaskSource
+from mgmt_ray.study.study_config import MaskSource, StudyConfig
 from mgmt_ray.training.mask_overlap import dice
 from mgmt_ray.trials.context import TrialInputs
 

@@ -18,7 +18,7 @@ from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.masks.segmentation_study import Segmentations
 from mgmt_ray.preprocess.axial_slices import SliceSource, cut_slices
-from mgmt_ray.preprocess.slice_recipe import METHOD
+from mgmt_ray.preprocess.recipe import SLICE_METHOD
 from mgmt_ray.preprocess.volume_index import source_of
 from mgmt_ray.synthetic.scan_writer import write_mask
 from mgmt_ray.training.out_of_memory import memory_shortage_told
@@ -169,7 +169,7 @@ def _key(scan: ToOutline, segmentations: Segmentations) -> str:
         ) from error
     recipe = segmentations.recipe.model_dump(mode="json")
     weights = [[name, segmentations.checksums[name]] for name in scan.networks]
-    return fingerprint([FORMAT, METHOD, state, recipe, weights])
+    return fingerprint([FORMAT, SLICE_METHOD, state, recipe, weights])
 
 
 def _is_whole(path: Path, kept: Outlined) -> bool:

@@ -18,9 +18,8 @@ from mgmt_ray.masks.contamination import who_knows
 from mgmt_ray.masks.mask_files import Outlined, ToOutline, mask_path, outline
 from mgmt_ray.masks.segmentation_study import Segmentations, find_segmentations
 from mgmt_ray.selection.predictions import name_some
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.mask_source import MaskSource
+from mgmt_ray.study.study_config import MaskSource, StudyConfig
 from mgmt_ray.study.trial import Trial
 
 TRAINED = "trained.json"

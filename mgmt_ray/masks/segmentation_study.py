@@ -10,13 +10,11 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.persons import Crosswalk, read_crosswalk
 from mgmt_ray.nets.build import SegmentationConfig
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.splits.split import read_splits
-from mgmt_ray.study.config import StudyConfig, load_study
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.mask_source import MaskSource
-from mgmt_ray.study.pipeline import SlicePipelineConfig
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import MaskSource, SlicePipelineConfig, StudyConfig, load_study
 from mgmt_ray.study.trial import Trial
 
 DEFAULT_MODALITY = "FLAIR"

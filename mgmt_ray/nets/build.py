@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from mgmt_ray.base import Config, InputPath, MgmtError
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.medicalnet import inflate_stem, load_medicalnet
+from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.resnet3d import ARCHITECTURES, Depth, ResNet3d
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
 from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.nets.slice_classifier import SliceClassifier
 from mgmt_ray.nets.spottune import SpotTune

@@ -2,18 +2,73 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError
+import torch
+
+from mgmt_ray.base import MgmtError, write_json, write_text
 from mgmt_ray.cluster.connection import connected
+from mgmt_ray.cluster.progress import say, stage
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.pipeline.stages import bring_up_to_date
-from mgmt_ray.pipeline.synthesis import synthesize_with_weights
-from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.synthetic.generate import SyntheticConfig
-from mgmt_ray.training.pretrain import SourceTaskConfig
+from mgmt_ray.study.study_config import load_study
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from mgmt_ray.synthetic.layouts import Layout, lay_out
+from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
 from mgmt_ray.trials.context import Job
+
+
+def synthesize_with_weights(
+    cohort: SyntheticConfig, weights: SourceTaskConfig, folder: Path, layout: Layout = "upenn"
+) -> Path:
+    """Write both unless the folder holds exactly them already.
+
+    Args:
+        cohort: of the scans and tables.
+        weights: of the checkpoint.
+        folder: made if needed.
+        layout: whose folders, file names and tables.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        MgmtError: the folder holds a cohort of other settings.
+    """
+    checkpoint = folder / f"resnet_{weights.depth}_width_{weights.width}_synthetic.pth"
+    wanted = {
+        "layout": layout,
+        "cohort": cohort.model_dump(mode="json"),
+        "weights": weights.model_dump(mode="json"),
+    }
+    mark = folder / "synthesis.json"
+    if mark.is_file():
+        if json.loads(mark.read_text(encoding="utf-8")) == wanted and checkpoint.is_file():
+            say(f"synthesize: {folder} is up to date")
+            return checkpoint
+        raise MgmtError(
+            f"{folder}: holds a synthetic cohort of other settings (synthesis.json). "
+            "Choose another folder, or delete this one."
+        )
+    first = folder if layout == "upenn" else folder / ".upenn"
+    with stage("synthesize scans") as step:
+        synthesize(cohort, first, step)
+    if first != folder:
+        lay_out(layout, first, cohort.modalities, folder, cohort.seed)
+        write_text(folder / "planted.json", (first / "planted.json").read_text(encoding="utf-8"))
+        shutil.rmtree(first)
+    torch.set_num_threads(1)  # small layers: more threads are slower, and their sums differ
+    with stage("learn the source task") as step:
+        error = write_source_task_checkpoint(weights, checkpoint, step)
+    write_json(mark, wanted)
+    say(f"synthesize: {cohort.subjects} subjects in {folder}, weights in {checkpoint.name}")
+    if weights.steps:
+        say(f"source task: error {error:.2f} of the variance (1 is guessing)")
+    return checkpoint
+
 
 STUDY_FILE = Path(__file__).parents[2] / "jobs" / "studies" / "demo.yaml"
 

@@ -10,11 +10,11 @@ import pandas as pd
 from mgmt_ray.cluster.progress import say
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.report.terminal import summary
-from mgmt_ray.selection.ensemble import group_ensembles
+from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.splits.split import Split
 from mgmt_ray.statistics.planted_signal import planted_verdict
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 
 

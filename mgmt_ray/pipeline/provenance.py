@@ -10,7 +10,7 @@ from typing import Any
 
 from mgmt_ray.base import fingerprint
 from mgmt_ray.cluster.resources import Placement
-from mgmt_ray.study.config import StudyConfig
+from mgmt_ray.study.study_config import StudyConfig
 
 PACKAGES = ("mgmt-ray", "torch", "ray", "mlflow", "numpy", "simpleitk", "elasticdeform")
 

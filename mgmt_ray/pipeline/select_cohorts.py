@@ -17,8 +17,8 @@ from mgmt_ray.cohort.persons import Key, find_persons, matches
 from mgmt_ray.data.scanned_cohort import Found, find_subjects, same_voxels
 from mgmt_ray.masks.predicted_masks import predict_masks
 from mgmt_ray.masks.segmentation_study import find_segmentations
-from mgmt_ray.study.config import StudyConfig, write_study
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import StudyConfig, write_study
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,26 +13,61 @@ from mgmt_ray.cluster.progress import say, stage
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.data.prepare_stores import prepare_stores
-from mgmt_ray.pipeline.preflight import refuse_unfit_networks
+from mgmt_ray.nets.build import build_any
 from mgmt_ray.pipeline.printing import show_diverged, show_results
 from mgmt_ray.pipeline.provenance import provenance
 from mgmt_ray.pipeline.select_cohorts import Selected, select_cohorts, show_cohorts
 from mgmt_ray.prediction.external_cohorts import predict_external, refuse_unfit_external
 from mgmt_ray.prediction.mask_comparison import measure_mask_effect
-from mgmt_ray.prediction.patients import predict_patients
+from mgmt_ray.prediction.new_patients import predict_patients
 from mgmt_ray.prediction.test_set import run_ensemble
 from mgmt_ray.report.html import write_report
-from mgmt_ray.report.sections.cohort import write_cohort_figures
+from mgmt_ray.report.sections.cohort_section import write_cohort_figures
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, write_splits
-from mgmt_ray.study.config import StudyConfig, load_study, write_study
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import StudyConfig, load_study, write_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
 from mgmt_ray.trials.context import Job, TrialInputs
-from mgmt_ray.trials.run_trial import trial_files
+from mgmt_ray.trials.run_trial import checkpoint_checksum, trial_files
 from mgmt_ray.trials.tune import run_trials, watched
-from mgmt_ray.trials.warm_start import refuse_start_on_external
+from mgmt_ray.trials.warm_start import find_start, refuse_start_on_external, refuse_unfit_start
+
+
+def refuse_unfit_networks(study: StudyConfig, trials: Sequence[Trial], inputs: TrialInputs) -> None:
+    """Refuse networks that could not be built, or that must not start from where they would.
+
+    Args:
+        study: its networks and checkpoint.
+        trials: the whole plan.
+        inputs: of the study; volumes need not be there.
+
+    Raises:
+        MgmtError: there is no checkpoint, it does not fit a network, or a trial's start is not
+            there, of another network, or has seen whom the trial is judged by.
+    """
+    _refuse_missing_checkpoint(study)
+    left = [t for t in trials if not inputs.folder.is_finished(t.id)]
+    # networks of the same configuration differ only in their number of channels
+    different = {(t.network, t.stage, len(t.channels)): t for t in left}
+    for trial in different.values():
+        build_any(trial.network_config, len(trial.channels), 1.0, study.checkpoint)
+    for trial in trials:
+        start = find_start(trial)
+        if start:
+            split, checkpoint = inputs.splits[trial.outer], checkpoint_checksum(trial, inputs)
+            refuse_unfit_start(trial, start, split, inputs.cohort, checkpoint)
+
+
+def _refuse_missing_checkpoint(study: StudyConfig) -> None:
+    pretrained = [name for name, network in study.networks.items() if network.pretrained]
+    if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
+        fault = f"{study.checkpoint} is not there" if study.checkpoint else "none are given"
+        raise MgmtError(
+            f"{', '.join(pretrained)} start from pretrained weights, and {fault}. "
+            "Give MedicalNet's .pth file with --checkpoint FILE."
+        )
 
 
 def select(job: Job) -> Selected:

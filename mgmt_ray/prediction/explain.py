@@ -14,7 +14,7 @@ from mgmt_ray.cluster.parallel_map import spread_in_order
 from mgmt_ray.cluster.progress import Step
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.figures.attribution_overlay import Evidence, Explained, overlay_figure
-from mgmt_ray.figures.save import delete_other_figures, save_figure
+from mgmt_ray.figures.style import delete_other_figures, save_figure
 from mgmt_ray.prediction.access_log import log_opening
 from mgmt_ray.prediction.predict_members import read_member, read_unseen
 from mgmt_ray.prediction.saliency import Method, evidence_volume

@@ -21,7 +21,7 @@ from mgmt_ray.prediction.predict_slices import say_unannotated
 from mgmt_ray.prediction.test_set import find_members, refuse_changed_weights
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.selection.ensemble import group_ensembles
+from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import name_some, write_table
 from mgmt_ray.statistics.result_tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder

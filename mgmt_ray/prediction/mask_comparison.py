@@ -25,14 +25,14 @@ from mgmt_ray.prediction.access_log import (
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.prediction.test_set import Members, find_members, refuse_changed_weights
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.selection.ensemble import group_ensembles
+from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.splits.split import label_by_training
 from mgmt_ray.statistics.mask_effect import mask_effect_table
 from mgmt_ray.statistics.result_tables import TABLES_VERSION
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import MASK_EFFECT, StudyFolder
 from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import TrialInputs
 

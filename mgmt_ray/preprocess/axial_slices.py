@@ -20,8 +20,8 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan, Kind
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.scan_checks import check_grid
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_geometry import Frame, Spacing, sum_blocks, window_of
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.spatial import bounding_box, resample
 
 MOST_BRAIN_OUTSIDE = 0.01

@@ -19,10 +19,8 @@ from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
 from mgmt_ray.cohort.scan_checks import check_grid, check_mask, check_values
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.axial_slices import SliceSource, slices_of
-from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.recipe import SLICE_METHOD, RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_preview import View, view_scan
-from mgmt_ray.preprocess.slice_recipe import METHOD as SLICE_METHOD
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.spatial import check_window, count_outside, resample
 from mgmt_ray.preprocess.volume_index import source_of
 

@@ -21,13 +21,13 @@ import numpy as np
 
 from mgmt_ray.base import MgmtError, parse, write_aside
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_index import (
     SliceRow,
     read_slice_index,
     slice_index_path,
     slice_path,
 )
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 
 
 class SliceStore:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 
 
 def rows_through_tumour(

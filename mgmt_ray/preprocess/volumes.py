@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float16
+from jaxtyping import Bool, Float16, Float32
 
 from mgmt_ray.base import MgmtError, stream_seed
+from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.scan_checks import check_grid
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess import augment
-from mgmt_ray.preprocess.intensity import scale_to_unit
 from mgmt_ray.preprocess.recipe import RecipeConfig, kind_of, versions
 from mgmt_ray.preprocess.spatial import (
     Window,
@@ -28,6 +29,36 @@ from mgmt_ray.preprocess.spatial import (
     shrink_volume,
     tumour_window,
 )
+
+
+def scale_to_unit(
+    volume: Float32[np.ndarray, "depth height width"],
+    mask: Bool[np.ndarray, "depth height width"],
+    path: Path,
+) -> Float32[np.ndarray, "depth height width"]:
+    """Min-max scaling of a masked volume with its background (Schmitz et al. 2024).
+
+    The background's zeros count, as in the reference: a positive image is divided by its maximum.
+    Where a map has negative tumour values the minimum is theirs, and the background, which scaling
+    would lift, is set back to 0.
+
+    Args:
+        volume: 0 outside the mask.
+        mask: the tumour.
+        path: the scan's file, for the message.
+
+    Raises:
+        BadScan: the volume is 0 everywhere in the mask, or has a value that is not finite.
+    """
+    low, high = float(volume.min()), float(volume.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        found = "tumour voxels are too large for single precision"
+        raise BadScan(path, "not_finite", found, LOOK_AT_IT)
+    if low == high:
+        raise BadScan(path, "constant", f"every tumour voxel is {low:g}", LOOK_AT_IT)
+    scaled = (volume - np.float32(low)) / np.float32(high - low)
+    return np.where(mask, scaled, np.float32(0))
+
 
 Made: TypeAlias = tuple[Float16[np.ndarray, "version depth height width"], list[augment.Drawn]]
 """A modality's volumes of one subject, and per version what was drawn for it."""

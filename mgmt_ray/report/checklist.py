@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.html_table import Table, slug
 from mgmt_ray.report.section import Section
+from mgmt_ray.report.study_facts import Fact
 
 ITEMS = Path(__file__).with_name("checklists.csv")
 OPEN = "open: to be written by the authors"

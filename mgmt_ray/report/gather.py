@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from mgmt_ray.report.study_files import (
     read_text,
     refuse_changed_tables,
 )
-from mgmt_ray.selection.ensemble import group_ensembles
+from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import read_table, read_whole_table
 from mgmt_ray.splits.split import Split, read_splits, refuse_torn_persons
 from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, COMPARISON_MODELS
 from mgmt_ray.statistics.result_tables import METRIC_COLUMNS
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import StudyFolder, openings_by_purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,3 +234,47 @@ def _read_epochs(folder: StudyFolder, names: list[str]) -> pd.DataFrame:
 def _read_diverged(folder: StudyFolder) -> tuple[Mapping[str, Any], ...]:
     found = sorted(path.parent.name for path in folder.trials.glob("*/trial.json"))
     return tuple(folder.read_trial(name) for name in found if folder.has_diverged(name))
+
+
+def slice_networks(results: StudyResults) -> dict[str, Mapping[str, Any]]:
+    """The networks of kind slices with their configurations, by name; empty if there are none."""
+    networks: Mapping[str, Any] = results.config.get("networks") or {}
+    return {
+        name: network
+        for name, network in networks.items()
+        if network and network.get("kind") == "slices"
+    }
+
+
+def has_slices_alone(results: StudyResults) -> bool:
+    """Whether every network of the study takes slices."""
+    found = slice_networks(results)
+    return bool(found) and len(found) == len(results.config.get("networks") or {})
+
+
+def results_time(results: StudyResults) -> datetime | None:
+    """When the test set was last opened for results; None where that was not recorded."""
+    return _last(openings_by_purpose(results.openings)[0])
+
+
+def explain_time(results: StudyResults) -> datetime | None:
+    """When it was last opened for pictures; None where it was not, or that was not recorded."""
+    return _last(openings_by_purpose(results.openings)[1])
+
+
+def read_time(record: Mapping[str, Any]) -> datetime | None:
+    """The time of a record, which is UTC where it names no zone; None where it has none."""
+    try:
+        time = datetime.fromisoformat(str(record.get("time")))
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def is_before(first: datetime | None, second: datetime | None) -> bool:
+    """Whether both are known and the first is the earlier."""
+    return first is not None and second is not None and first < second
+
+
+def _last(openings: Iterable[Mapping[str, Any]]) -> datetime | None:
+    return max(filter(None, map(read_time, openings)), default=None)

@@ -13,13 +13,12 @@ from markupsafe import Markup, escape
 
 from mgmt_ray.base import write_text
 from mgmt_ray.report.checklist import checklist_csv
-from mgmt_ray.report.facts import study_facts
 from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.html_table import table_csv
 from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.sections.files import TABLES, shown, write_tables
-from mgmt_ray.report.sections.outline import all_sections
+from mgmt_ray.report.sections.page import TABLES, all_sections, shown, write_tables
+from mgmt_ray.report.study_facts import study_facts
 
 TEMPLATES = Path(__file__).parent
 

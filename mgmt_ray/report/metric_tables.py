@@ -8,7 +8,7 @@ import pandas as pd
 
 from mgmt_ray.cohort.subject import MODALITY_GROUPS
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
 from mgmt_ray.report.html_table import (
     NOTHING,
     Table,
@@ -18,10 +18,10 @@ from mgmt_ray.report.html_table import (
     with_interval,
     without_papers_dashes,
 )
-from mgmt_ray.report.kinds import has_slices_alone, slice_networks
 from mgmt_ray.report.science_tables import leading
 from mgmt_ray.report.summary import chance_words
-from mgmt_ray.statistics.paper import (
+from mgmt_ray.statistics.planted_signal import PlantedVerdict
+from mgmt_ray.statistics.published_results import (
     PAPER_DSC_THREE_CHANNELS_AUC,
     PAPER_FALLBACKS,
     PAPER_FOREST,
@@ -29,7 +29,6 @@ from mgmt_ray.statistics.paper import (
     PAPER_TABLES,
     PaperResult,
 )
-from mgmt_ray.statistics.planted_signal import PlantedVerdict
 from mgmt_ray.training.metrics import METRIC_LABELS
 
 

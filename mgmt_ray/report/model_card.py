@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import cautions
-from mgmt_ray.report.fact import Fact
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.section import Section
+from mgmt_ray.report.study_facts import Fact
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.intervals import interval_of
 from mgmt_ray.training.metrics import METRIC_LABELS
@@ -31,7 +31,7 @@ def model_card(results: StudyResults, facts: Mapping[str, Fact]) -> tuple[CardPa
 
     Args:
         results: of the study.
-        facts: what :func:`mgmt_ray.report.facts.study_facts` knows.
+        facts: what :func:`mgmt_ray.report.study_facts.study_facts` knows.
     """
 
     def known(*names: str) -> tuple[str, ...]:

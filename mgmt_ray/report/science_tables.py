@@ -15,7 +15,7 @@ from mgmt_ray.selection.best_on_validation import (
 )
 from mgmt_ray.selection.predictions import read_whole_table
 from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
-from mgmt_ray.statistics.decision import DECISION_COLUMNS
+from mgmt_ray.statistics.curves import DECISION_COLUMNS
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
 from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS
 from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS

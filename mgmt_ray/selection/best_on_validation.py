@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mgmt_ray.selection.criterion import qualifies
-from mgmt_ray.selection.ensemble import (
+from mgmt_ray.selection.ensembles import (
     BySplit,
     SingleModels,
     average_modalities,

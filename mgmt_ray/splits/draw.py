@@ -253,3 +253,34 @@ def _deal(
         served[part].update({what: len(person) for what in counted})
         parts[part] += [s.id for s in person]
     return tuple(tuple(sorted(part)) for part in parts)
+
+
+def deal_parts(
+    training: Sequence[str], person: Mapping[str, str], num_parts: int, seed: int
+) -> tuple[tuple[str, ...], ...]:
+    """Deal patients into parts of equal numbers (but for one); a person's subjects stay together.
+
+    Args:
+        training: ids of a fold's training subjects.
+        person: by id.
+        num_parts: how many.
+        seed: of the stream "parts".
+
+    Returns:
+        Sorted ids by part.
+
+    Raises:
+        MgmtError: there are fewer persons than parts.
+    """
+    persons = sorted({person[subject] for subject in training})
+    if len(persons) < num_parts:
+        raise MgmtError(
+            f"{len(persons)} patients train, too few for {num_parts} parts. Lower parts of the "
+            "network of kind slices, or set cross_fitted: false."
+        )
+    order = stream(seed, "parts").permutation(len(persons))
+    part = {persons[who]: place % num_parts for place, who in enumerate(order)}
+    return tuple(
+        tuple(sorted(s for s in training if part[person[s]] == number))
+        for number in range(num_parts)
+    )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
 from typing import get_args
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
+from scipy.stats import friedmanchisquare, rankdata
 
+from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.selection.predictions import refuse_two_labels
-from mgmt_ray.statistics.compare import Comparison, compare_networks, same_subjects
+from mgmt_ray.selection.predictions import name_some, refuse_two_labels
 from mgmt_ray.statistics.delong import delong_p
-from mgmt_ray.statistics.holm import holm
 from mgmt_ray.statistics.intervals import column_names, interval_columns
 from mgmt_ray.statistics.paired_bootstrap import (
     BOOTSTRAPPED,
@@ -22,6 +24,99 @@ from mgmt_ray.statistics.paired_bootstrap import (
     resample_models,
 )
 from mgmt_ray.study import baseline_config
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Friedman's chi-square over all networks, and Nemenyi's p-value for each pair of them."""
+
+    chi2: float
+    p: float
+    pairs: tuple[tuple[str, str, float], ...]
+
+    def p_of(self, network_a: str, network_b: str) -> float:
+        """Nemenyi's p-value of one pair, in the order in which the networks were given."""
+        return next(p for a, b, p in self.pairs if (a, b) == (network_a, network_b))
+
+
+def compare_networks(
+    values: Float[np.ndarray, "subject network"], networks: tuple[str, ...]
+) -> Comparison:
+    """Friedman's rank test with Nemenyi's post-hoc test (Demšar 2006, sec. 3.2.2).
+
+    Subjects are the blocks, the networks' values the treatments. On probabilities of methylation,
+    as in table 5 of Schmitz et al. 2024, the tests ask whether networks give systematically higher
+    or lower probabilities, not whether one is more often right. On squared errors
+    (probability − label)² they ask whether one is systematically nearer to the truth.
+
+    Args:
+        values: of at least 3 networks.
+        networks: the columns' names.
+
+    Returns:
+        p-values in [0, 1]; NaN when no subject's networks differ (nothing to rank).
+    """
+    assert values.shape[1] == len(networks) >= 3, "Friedman's test needs 3 networks"
+    pairs = list(combinations(range(len(networks)), 2))
+    if np.all(values == values[:, :1]):
+        undefined = tuple((networks[a], networks[b], float("nan")) for a, b in pairs)
+        return Comparison(float("nan"), float("nan"), undefined)
+    # Imported here: it brings seaborn and statsmodels, which nothing else needs.
+    from scikit_posthocs import posthoc_nemenyi_friedman
+
+    friedman = friedmanchisquare(*values.T)
+    nemenyi = posthoc_nemenyi_friedman(values).to_numpy()
+    return Comparison(
+        float(friedman.statistic),
+        float(friedman.pvalue),
+        tuple((networks[a], networks[b], float(nemenyi[a, b])) for a, b in pairs),
+    )
+
+
+def same_subjects(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Probabilities by subject (index, sorted) and network (columns, in the order given).
+
+    Args:
+        rows: network, subject, probability of one ensemble.
+        what: the ensemble's name, for the error.
+
+    Raises:
+        MgmtError: the networks were not evaluated on the same subjects, each once.
+    """
+    networks = list(dict.fromkeys(rows["network"]))
+    twice = rows.loc[rows.duplicated(["network", "subject"]), "subject"]
+    if len(twice):
+        raise MgmtError(f"{what}: {name_some(list(twice))} predicted twice by one network. {_NEXT}")
+    wide = rows.pivot(index="subject", columns="network", values="probability")[networks]
+    lacking = wide.index[wide.isna().any(axis=1)]
+    if len(lacking):
+        raise MgmtError(
+            f"{what}: {name_some(list(lacking))} not predicted by all of "
+            f"{', '.join(networks)}; networks compare on the same subjects only. {_NEXT}"
+        )
+    return wide
+
+
+_NEXT = "Run `mgmt-ray ensemble STUDY` again."
+
+
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """Holm's (1979) step-down correction: the family-wise error stays below the level.
+
+    The k-th smallest of n is multiplied by n − k + 1, and none is below a smaller one's result.
+
+    Args:
+        p: in [0, 1]; NaN is a test that was not made and is not counted.
+
+    Returns:
+        Corrected p-values in [0, 1], in the order given; NaN stays.
+    """
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(p, kind="stable")[: int(np.isfinite(p).sum())]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
 
 COMPARISON_MODELS: tuple[str, ...] = get_args(baseline_config.Comparison)
 """Names, as networks and as ensembles, of the simple models that networks must beat."""
@@ -60,7 +155,7 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
     within their ensemble, and are not corrected for the number of ensembles.
 
     Args:
-        predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them. Networks named
+        predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them. Networks named
             in :data:`COMPARISON_MODELS` are simple models; they are compared with the ensembles
             named "best overall" only.
         seed: of the bootstrap.
@@ -146,3 +241,50 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
         table[f"{name}_holm"] = table["comparison"].map(by_ensemble)
     table["delong_p_holm"] = holm(table["delong_p"].to_numpy(dtype=float))
     return table
+
+
+NUM_PERMUTATIONS = 9999
+"""The smallest p-value is then 1/10,000."""
+
+
+def permuted_labels(
+    labels: Integer[np.ndarray, " subject"], seed: int, num_permutations: int = NUM_PERMUTATIONS
+) -> Float[np.ndarray, "permutation subject"]:
+    """The labels in random order, once per row.
+
+    The stream is named "permutation": models of the same subjects are tested with the same rows.
+
+    Args:
+        labels: 1 methylated, 0 unmethylated.
+        seed: the study's.
+        num_permutations: rows to draw.
+    """
+    rows = np.tile(labels.astype(float), (num_permutations, 1))
+    return stream(seed, "permutation").permuted(rows, axis=1, out=rows)
+
+
+def permutation_p(
+    labels: Integer[np.ndarray, " subject"],
+    probabilities: Float[np.ndarray, " subject"],
+    permuted: Float[np.ndarray, "permutation subject"],
+) -> float:
+    """Two-sided p-value of an AUC against 0.5, which no relation to the labels would give.
+
+    p = (1 + b) / (1 + n), with b of the n permutations at least as far from 0.5 as what was seen
+    (Phipson and Smyth 2010, eq. 2): the permutation that was seen counts, so p is never 0.
+
+    Args:
+        labels: 1 methylated, 0 unmethylated.
+        probabilities: of methylation; only their order matters.
+        permuted: of the same labels, as :func:`permuted_labels` gives them.
+
+    Returns:
+        In (0, 1]; 1 where a class is missing or all probabilities are equal.
+    """
+    # Four times (rank sum − its mean): AUC − 0.5 but for a factor, and a whole number, so that
+    # equal distances compare as equal.
+    ranks = 2 * rankdata(probabilities)
+    centred = 2 * ranks - 2 * (len(ranks) + 1)
+    seen = abs(float(centred @ labels))
+    as_far = int((np.abs(permuted @ centred) >= seen).sum())
+    return (1 + as_far) / (1 + len(permuted))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from mgmt_ray.selection.ensemble import ensemble
+from mgmt_ray.selection.ensembles import ensemble
 from mgmt_ray.statistics.delong import delong_p
 from mgmt_ray.statistics.intervals import Interval
 from mgmt_ray.statistics.paired_bootstrap import paired_difference, resample_models

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Integer
 
-from mgmt_ray.statistics.adapted import (
+from mgmt_ray.statistics.calibrators import (
     AS_PREDICTED,
     PRIOR_CORRECTED,
     THRESHOLD_CHOSEN,

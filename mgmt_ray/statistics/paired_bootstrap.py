@@ -45,7 +45,7 @@ def resample_models(predictions: pd.DataFrame, seed: int) -> dict[tuple[str, str
     """Score every model; those of subjects with the same labels get the same resamples.
 
     Args:
-        predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them.
+        predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them.
         seed: of the bootstrap.
 
     Returns:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
 
-from mgmt_ray.statistics.adapted import CALIBRATION_VERSIONS, Adapted
+from mgmt_ray.statistics.calibrators import CALIBRATION_VERSIONS, Adapted
 from mgmt_ray.statistics.intervals import Interval, exact_interval
 
 MOST_BINS = 10

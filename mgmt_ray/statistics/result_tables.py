@@ -12,19 +12,18 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.selection.best_on_validation import Choices, Ensembles, all_ensembles, with_chosen
-from mgmt_ray.selection.ensemble import ensemble, group_ensembles, mean_over_splits
+from mgmt_ray.selection.ensembles import ensemble, group_ensembles, mean_over_splits
 from mgmt_ray.selection.predictions import (
     read_predictions,
     read_whole_table,
     refuse_two_labels,
     write_table,
 )
-from mgmt_ray.statistics.adapted import Adapted, adapt
 from mgmt_ray.statistics.calibration import calibration_table
-from mgmt_ray.statistics.comparisons import comparisons_table
-from mgmt_ray.statistics.decision import decision_table
+from mgmt_ray.statistics.calibrators import Adapted, adapt
+from mgmt_ray.statistics.comparisons import comparisons_table, holm, permutation_p, permuted_labels
+from mgmt_ray.statistics.curves import decision_table
 from mgmt_ray.statistics.delong import delong_interval
-from mgmt_ray.statistics.holm import holm
 from mgmt_ray.statistics.intervals import (
     Interval,
     column_names,
@@ -33,9 +32,8 @@ from mgmt_ray.statistics.intervals import (
 )
 from mgmt_ray.statistics.operating_points import operating_points_table
 from mgmt_ray.statistics.paired_bootstrap import BOOTSTRAPPED, ResampledModel, resample_models
-from mgmt_ray.statistics.permutation import permutation_p, permuted_labels
 from mgmt_ray.statistics.reliability import reliability_table
-from mgmt_ray.statistics.slice_tables import write_slice_tables
+from mgmt_ray.statistics.slice_classification import write_slice_tables
 from mgmt_ray.statistics.subgroups import subgroups_table
 from mgmt_ray.statistics.variance import variance_table
 from mgmt_ray.training.metrics import called_rightly, once
@@ -165,7 +163,7 @@ def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) ->
     comparison models and ensembles.
 
     Args:
-        predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them.
+        predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them.
         of: whom they are of; an error speaks of them.
         seed: of the bootstrap and the permutations.
 

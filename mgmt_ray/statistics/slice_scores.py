@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from mgmt_ray.statistics.intervals import Interval, bootstrap_weights
-from mgmt_ray.statistics.over_folds import known_interval
+from mgmt_ray.statistics.intervals import Interval, bootstrap_weights, known_interval
 from mgmt_ray.statistics.slice_overlap import RESAMPLED_PHASES
 from mgmt_ray.training.metrics import auc, called_rightly
 

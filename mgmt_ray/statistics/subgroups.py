@@ -64,7 +64,7 @@ def subgroups_table(
     exact ones, Brier a stratified bootstrap's. Differences between subgroups are not tested.
 
     Args:
-        predictions: as :func:`mgmt_ray.selection.ensemble.ensemble` returns them; of networks the
+        predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them; of networks the
             ensembles named "best overall" are shown.
         subjects: of the cohort, with their covariates.
         seed: of the bootstrap.

@@ -19,7 +19,7 @@ FIRST_SEED = 0
 ONE_PART = np.full(1, np.nan)
 
 Average = Callable[[pd.DataFrame], pd.DataFrame]
-"""From members' predictions to ensembles', as :func:`mgmt_ray.selection.ensemble.ensemble`."""
+"""From members' predictions to ensembles', as :func:`mgmt_ray.selection.ensembles.ensemble`."""
 
 
 def variance_table(

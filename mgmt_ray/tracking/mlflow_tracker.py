@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.base import fingerprint, first_line
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 
 # By default one call to a dead server blocks for minutes.

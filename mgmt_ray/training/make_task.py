@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from mgmt_ray.nets.build import AnyNetwork
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.slice_classifier import SliceClassifier
 from mgmt_ray.training.classification_task import ClassificationTask
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.objective import class_weights
 from mgmt_ray.training.segmentation_task import SegmentationTask
 from mgmt_ray.training.task import Task
 from mgmt_ray.training.training_config import (
@@ -16,7 +15,7 @@ from mgmt_ray.training.training_config import (
     SegmentationTraining,
     TrainingConfig,
 )
-from mgmt_ray.training.volume_task import VolumeTask
+from mgmt_ray.training.volume_task import VolumeTask, class_weights
 
 
 def make_task(network: AnyNetwork, training: VolumeSet, config: AnyTraining) -> Task:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.nets.head import dropout_mask
-from mgmt_ray.nets.segmentation2d import DROPOUT, NUM_LATENT, Segmentation, SegmentationNetwork
+from mgmt_ray.nets.myronenko import DROPOUT, NUM_LATENT, Segmentation, SegmentationNetwork
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.mask_overlap import Overlap
 from mgmt_ray.training.precision import autocast

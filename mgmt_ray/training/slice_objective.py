@@ -15,8 +15,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mgmt_ray.nets.blocks2d import at_least_float32
-from mgmt_ray.nets.segmentation2d import Segmentation
+from mgmt_ray.nets.myronenko import Segmentation, at_least_float32
 
 DICE_EPSILON = 1e-8
 RECONSTRUCTION_WEIGHT = 0.1
@@ -118,7 +117,7 @@ def weight_penalty(kernels: Iterable[Tensor]) -> Float[Tensor, ""]:
 
     Keras's ``l2``, which adds to the loss and spares biases. Chen et al. 2020, sec. 2.3, put it on
     the 3×3 convolutions of both output layers and nowhere else; take the kernels from
-    :meth:`mgmt_ray.nets.segmentation2d.SegmentationNetwork.penalised_kernels`. For plain Adam the
+    :meth:`mgmt_ray.nets.myronenko.SegmentationNetwork.penalised_kernels`. For plain Adam the
     same gradient would be a ``weight_decay`` of twice the weight in a parameter group of their own;
     a term of the loss needs no such group and is recorded with it.
     """
@@ -136,7 +135,7 @@ def slice_cross_entropy(
     Args:
         logits: of unmethylated and methylated.
         labels: 1 methylated, 0 unmethylated.
-        weights: per class, see :func:`mgmt_ray.training.objective.class_weights`; None counts
+        weights: per class, see :func:`mgmt_ray.training.volume_task.class_weights`; None counts
             every slice once.
     """
     exact = at_least_float32(logits)

@@ -1,4 +1,4 @@
-"""Learning methylation from volumes (Schmitz et al. 2024)."""
+"""What training minimises."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mgmt_ray.nets.build import Network
 from mgmt_ray.nets.head import dropout_mask
@@ -15,10 +16,27 @@ from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import Predictions, predict
 from mgmt_ray.training.metrics import Scores, score
-from mgmt_ray.training.objective import cross_entropy_sum
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of, generator
 from mgmt_ray.training.training_config import TrainingConfig
+
+
+def class_weights(labels: Float[Tensor, " row"]) -> Float[Tensor, "2"]:
+    """Weight per class (unmethylated, methylated) that makes both classes count equally."""
+    number = torch.bincount(labels.long(), minlength=2).to(labels.dtype)
+    return len(labels) / (2 * number.clamp_min(1))
+
+
+def cross_entropy_sum(
+    logits: Float[Tensor, " batch"],
+    labels: Float[Tensor, " batch"],
+    weights: Float[Tensor, "2"] | None,
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy on the logits, summed over subjects, in nats."""
+    weight = None if weights is None else weights[labels.long()]
+    return binary_cross_entropy_with_logits(
+        logits, labels.to(logits.dtype), weight, reduction="sum"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

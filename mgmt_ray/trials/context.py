@@ -8,8 +8,8 @@ from pathlib import Path
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import StudyConfig
 
 STATE_SECONDS = 60.0
 """How often a training's state is saved, so that a killed worker loses no more than this."""

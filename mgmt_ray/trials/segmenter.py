@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float32
 
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.nets.build import SegmentationConfig
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram, normalise_slices
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_geometry import onto_scan
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.tumour_slices import rows_through_prediction, rows_through_tumour
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial

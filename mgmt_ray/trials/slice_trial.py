@@ -10,10 +10,10 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
-from mgmt_ray.splits.parts import deal_parts
+from mgmt_ray.splits.draw import deal_parts
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet

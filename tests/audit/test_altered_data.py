@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mgmt_ray.audit.audited import permute_labels
-from mgmt_ray.audit.changed_volumes import noise_like, with_slabs, write_changed_copy
-from mgmt_ray.audit.check import Check
+from mgmt_ray.audit.altered_data import noise_like, with_slabs, write_changed_copy
+from mgmt_ray.audit.audited_study import Check, permute_labels
 from mgmt_ray.audit.shortcut_check import strongest_voxels
-from mgmt_ray.audit.trained import remedy_for_permuted
+from mgmt_ray.audit.training_checks import remedy_for_permuted
 from mgmt_ray.base import stream
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.cohort import Cohort
@@ -21,7 +20,7 @@ from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.statistics.shortcut import voxels_tell
+from mgmt_ray.statistics.leak_detection import voxels_tell
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 
 

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import yaml
 
-from mgmt_ray.audit.audited import Audited, open_audited
+from mgmt_ray.audit.altered_data import plant_signal, replace_by_noise, share_store
+from mgmt_ray.audit.audited_study import Audited, open_audited
 from mgmt_ray.audit.run_audit import audit
-from mgmt_ray.audit.training_data import plant_signal, replace_by_noise, share_store
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.printing import show_plan
 from mgmt_ray.pipeline.stages import draw_cohort, plan_study, prepare, select
-from mgmt_ray.pipeline.synthesis import synthesize_with_weights
 from mgmt_ray.prediction.explain import explain_subjects
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.study.config import load_study, write_study
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import load_study, write_study
 from mgmt_ray.synthetic.generate import SyntheticConfig
 from mgmt_ray.training.pretrain import SourceTaskConfig
 from mgmt_ray.trials.context import Job

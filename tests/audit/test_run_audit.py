@@ -11,16 +11,13 @@ import pandas as pd
 import pytest
 import SimpleITK
 
-from mgmt_ray.audit.audited import Audited, open_audited, relabelled
-from mgmt_ray.audit.changed_volumes import write_changed_copy
-from mgmt_ray.audit.check import Check
+from mgmt_ray.audit.altered_data import share_store, write_changed_copy
+from mgmt_ray.audit.audited_study import Audited, Check, open_audited, relabelled
 from mgmt_ray.audit.duplicate_check import check_twins
 from mgmt_ray.audit.result_checks import check_openings, check_plausible_auc
 from mgmt_ray.audit.run_audit import audit
 from mgmt_ray.audit.shortcut_check import check_shortcuts
-from mgmt_ray.audit.sub_study import run_sub_study
-from mgmt_ray.audit.trained import FITTED, differing
-from mgmt_ray.audit.training_data import share_store
+from mgmt_ray.audit.training_checks import FITTED, differing, run_sub_study
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cli import main
 from mgmt_ray.cluster.resources import Placement
@@ -28,9 +25,9 @@ from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import EXPLAIN, StudyFolder
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import Job

@@ -23,8 +23,8 @@ from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, trai
 from mgmt_ray.prediction.test_set import run_ensemble
 from mgmt_ray.splits.split import Split, read_splits
 from mgmt_ray.study.baseline_config import FEATURE_SCANS
-from mgmt_ray.study.config import load_study
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import Job
 

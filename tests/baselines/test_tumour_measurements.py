@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.baselines.features import EMPTY_VALUE, measure_features
+from mgmt_ray.baselines.radiomic_features import EMPTY_VALUE, measure_features
 from mgmt_ray.baselines.tumour_measurements import COLUMNS, FEATURE_NAMES, Wanted, measure_tumours
 from mgmt_ray.cluster.resources import Placement
 from mgmt_ray.cohort.cohort import Cohort

@@ -6,8 +6,8 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.resources import Placement, launches, slots
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.config import load_study
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
 
 STUDY = Path(__file__).parents[2] / "jobs" / "studies" / "schmitz2024.yaml"

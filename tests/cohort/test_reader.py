@@ -10,9 +10,8 @@ from pydantic import TypeAdapter
 from mgmt_ray.cohort.datasets import CohortConfig, read
 from mgmt_ray.cohort.reader import Reading
 from mgmt_ray.cohort.subject import STRUCTURAL
-from mgmt_ray.synthetic.copies import lay_out
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.synthetic.layout import Layout
+from mgmt_ray.synthetic.layouts import Layout, lay_out
 
 LAYOUTS: tuple[Layout, ...] = ("upenn", "brats21", "brats21-dicom", "ucsf", "tcga", "table")
 

@@ -19,7 +19,7 @@ from mgmt_ray.figures.contact_sheet import (
     outlined,
     short_names,
 )
-from mgmt_ray.figures.save import DPI
+from mgmt_ray.figures.style import DPI
 from mgmt_ray.preprocess.scan_preview import BINS, PICTURE, View
 
 

@@ -5,9 +5,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mgmt_ray.figures import style
-from mgmt_ray.figures.decision import decision_figure
-from mgmt_ray.statistics.adapted import adapt
-from mgmt_ray.statistics.decision import decision_table
+from mgmt_ray.figures.calibration_plots import decision_figure
+from mgmt_ray.statistics.calibrators import adapt
+from mgmt_ray.statistics.curves import decision_table
 from tests.statistics.conftest import split_predictions
 
 NETWORKS = ("spottune", "random", "transfer")

@@ -6,9 +6,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mgmt_ray.figures import style
-from mgmt_ray.figures.reliability import VERSIONS, reliability_figure
-from mgmt_ray.statistics.adapted import adapt
+from mgmt_ray.figures.calibration_plots import VERSIONS, reliability_figure
 from mgmt_ray.statistics.calibration import calibration_table
+from mgmt_ray.statistics.calibrators import adapt
 from mgmt_ray.statistics.reliability import reliability_table
 from tests.statistics.conftest import split_predictions
 

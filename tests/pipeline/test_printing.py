@@ -7,9 +7,9 @@ import pytest
 from mgmt_ray.base import write_json, write_text
 from mgmt_ray.pipeline.printing import show_diverged
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 
 SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")

@@ -20,8 +20,8 @@ from mgmt_ray.preprocess.axial_slices import (
     slice_sources,
 )
 from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_slices
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_geometry import onto_scan
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from tests.preprocess.conftest import ball, write_scan
 from tests.reference.plain_slices import plain_slices
 

@@ -12,7 +12,7 @@ from mgmt_ray.base import stream
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.scan import EMPTY_HASH
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_inspection import (
     Inspection,
     inspect_subject,
@@ -21,7 +21,6 @@ from mgmt_ray.preprocess.scan_inspection import (
     write_inspection,
 )
 from mgmt_ray.preprocess.scan_preview import BINS, PICTURE, View
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 
 from .conftest import MakeSubject, ball, write_scan
 

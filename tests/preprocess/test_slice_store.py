@@ -8,16 +8,15 @@ import pytest
 from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.preprocess.axial_slices import make_slices, slice_sources
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_index import (
     SliceIndex,
     read_slice_index,
     slice_index_path,
     slice_path,
 )
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.slice_store_plan import plan_slice_store
-from mgmt_ray.preprocess.slice_writer import SliceWriter
+from mgmt_ray.preprocess.slice_store_writer import SliceWriter, plan_slice_store
 
 RECIPE = SliceRecipe(shape=(18, 16), least_tumour_voxels=3, least_brain_voxels=20)
 

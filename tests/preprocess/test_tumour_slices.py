@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.tumour_slices import rows_through_prediction, rows_through_tumour
 
 Areas = st.lists(st.integers(0, 30), min_size=1, max_size=40)

@@ -11,9 +11,9 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
-from mgmt_ray.preprocess.store_writer import StoreWriter
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.preprocess.volume_store_plan import StorePlan, plan_store
+from mgmt_ray.preprocess.volume_store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import make_versions, make_volumes
 
 MakeSubject = Callable[..., Subject]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.recipe import SliceRecipe
 
 
 def plain_slices(

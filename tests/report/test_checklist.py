@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mgmt_ray.report.checklist import IN_PART, OPEN, checklist_csv, checklist_section, read_items
-from mgmt_ray.report.facts import study_facts
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.model_card import OPEN as CARD_OPEN
 from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.science_tables import CHOSEN
+from mgmt_ray.report.study_facts import study_facts
 
 
 def test_both_guidelines_have_all_their_items_in_order() -> None:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from mgmt_ray.base import MgmtError, file_checksum, write_json
-from mgmt_ray.report.gather import read_study_results
+from mgmt_ray.report.gather import is_before, read_study_results, read_time
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,26 @@ def test_an_external_cohort_that_was_not_predicted_names_the_command(
     lost.unlink()
     with pytest.raises(MgmtError, match=r"external.*not there yet\. Run `mgmt-ray ensemble STUDY"):
         read_study_results(out)
+
+
+NINE = datetime(2024, 11, 21, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("time", "read"),
+    [
+        ("2024-11-21T09:00:00+00:00", NINE),
+        ("2024-11-21T10:00:00+01:00", NINE),
+        ("2024-11-21T09:00:00", NINE),
+        ("then", None),
+        (None, None),
+    ],
+)
+def test_a_time_is_read_or_not_known(time: str | None, read: datetime | None) -> None:
+    assert read_time({"time": time}) == read
+
+
+def test_what_is_not_known_is_before_nothing() -> None:
+    assert is_before(NINE, NINE.replace(hour=10))
+    assert not is_before(NINE, NINE)
+    assert not is_before(None, NINE) and not is_before(NINE, None)

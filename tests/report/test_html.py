@@ -14,7 +14,7 @@ from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.html import render_page, with_code, write_report
 from mgmt_ray.report.sections.comparisons_section import comparisons_section
 from mgmt_ray.report.sections.curves_section import training_pictures
-from mgmt_ray.report.sections.outline import planted_sections
+from mgmt_ray.report.sections.page import planted_sections
 
 
 class Page(HTMLParser):

@@ -12,7 +12,7 @@ from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.section import find_all
 from mgmt_ray.report.sections.masks_section import effect_table, masks_sections
-from mgmt_ray.report.sections.provenance import provenance_table
+from mgmt_ray.report.sections.record_tables import provenance_table
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
 
 EFFECT = pd.DataFrame(

@@ -9,8 +9,8 @@ import pytest
 from mgmt_ray.base import fingerprint
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.gather import StudyResults, read_study_results
-from mgmt_ray.report.sections import records
-from mgmt_ray.report.sections.provenance import provenance_table, versions_table
+from mgmt_ray.report.sections import record_tables as records
+from mgmt_ray.report.sections.record_tables import provenance_table, versions_table
 
 
 @pytest.fixture(scope="module")

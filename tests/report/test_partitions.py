@@ -8,8 +8,8 @@ import pytest
 
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.html import render_page
-from mgmt_ray.report.sections.outline import all_sections
-from mgmt_ray.report.sections.partitions import partitions_table
+from mgmt_ray.report.sections.page import all_sections
+from mgmt_ray.report.sections.subjects_section import partitions_table
 
 
 @pytest.fixture(scope="module")

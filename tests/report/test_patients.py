@@ -7,7 +7,7 @@ import pytest
 
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.report.gather import StudyResults, read_study_results
-from mgmt_ray.report.sections.patients import patients_table, sorted_by_age, sorted_by_sex
+from mgmt_ray.report.sections.subjects_section import patients_table, sorted_by_age, sorted_by_sex
 from mgmt_ray.statistics.subgroups import subject_levels
 
 

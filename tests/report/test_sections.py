@@ -10,7 +10,7 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.report import science_tables as science
 from mgmt_ray.report.gather import StudyResults, read_study_results
-from mgmt_ray.report.sections import beyond
+from mgmt_ray.report.sections import calibration_sections as beyond
 from mgmt_ray.report.sections import routing_section as agent
 from mgmt_ray.report.sections import variance_sections as exploring
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL

@@ -8,7 +8,7 @@ import pytest
 
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.report.gather import StudyResults, read_study_results
-from mgmt_ray.report.settings import PARTS, covariates_sentence, settings_table
+from mgmt_ray.report.paper_settings import PARTS, covariates_sentence, settings_table
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mgmt_ray.report.facts import study_facts
-from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.kinds import has_slices_alone, slice_networks
-from mgmt_ray.report.settings import settings_table
-from mgmt_ray.report.slice_settings import slice_facts, slice_settings_table
-from mgmt_ray.study.pipeline import SlicePipelineConfig
+from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
+from mgmt_ray.report.paper_settings import settings_table, slice_facts, slice_settings_table
+from mgmt_ray.report.study_facts import study_facts
+from mgmt_ray.study.study_config import SlicePipelineConfig
 
 
 def configured(results: StudyResults, **networks: Any) -> StudyResults:

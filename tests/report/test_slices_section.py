@@ -18,7 +18,7 @@ from mgmt_ray.report.sections.slices_section import (
     undefined_sentence,
 )
 from mgmt_ray.splits.draw import SplitConfig
-from mgmt_ray.statistics.slice_tables import read_classified_slices
+from mgmt_ray.statistics.slice_classification import read_classified_slices
 from tests.report.sliced import NUM_SLICES, write_sliced_study
 
 

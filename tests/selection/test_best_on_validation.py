@@ -13,7 +13,7 @@ from mgmt_ray.selection.best_on_validation import (
     all_ensembles,
     choose,
 )
-from mgmt_ray.selection.ensemble import group_ensembles, mean_over_splits, single_models
+from mgmt_ray.selection.ensembles import group_ensembles, mean_over_splits, single_models
 
 MODALITIES = ("PH", "PSR", "FA", "T1")
 GROUPS = group_ensembles(MODALITIES)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import MODALITIES, MODALITY_GROUPS, Subject
-from mgmt_ray.splits.draw import SplitConfig, make_splits
+from mgmt_ray.splits.draw import SplitConfig, deal_parts, make_splits
 from mgmt_ray.splits.split import Split, label_by_training
-from mgmt_ray.study.config import load_study
+from mgmt_ray.study.study_config import load_study
 
 STUDIES = Path(__file__).parents[2] / "jobs" / "studies"
 EVERYTHING = ("Struct", "DTI", "DSC")
@@ -293,3 +293,30 @@ def test_too_few_subjects_for_the_folds_are_named() -> None:
     subjects = [make_subject(i, i % 2, ("DSC",)) for i in range(8)]
     with pytest.raises(MgmtError, match="2 methylated subjects are left for 5 training folds"):
         make_splits(Cohort(tuple(subjects)), SplitConfig(), MODALITY_GROUPS["DSC"])
+
+
+IDS = tuple(f"S{i:02}" for i in range(20))
+
+
+def test_every_patient_is_in_one_part_and_parts_are_even() -> None:
+    parts = deal_parts(IDS, {s: s for s in IDS}, 3, seed=1)
+    assert sorted(s for part in parts for s in part) == list(IDS)
+    assert sorted(map(len, parts)) == [6, 7, 7]
+
+
+def test_a_persons_subjects_stay_together() -> None:
+    person = {s: f"P{i // 2}" for i, s in enumerate(IDS)}
+    for part in deal_parts(IDS, person, 3, seed=1):
+        for subject in part:
+            assert {s for s in IDS if person[s] == person[subject]} <= {*part}
+
+
+def test_parts_follow_from_the_seed_alone() -> None:
+    person = {s: s for s in IDS}
+    assert deal_parts(IDS, person, 3, seed=1) == deal_parts(IDS[::-1], person, 3, seed=1)
+    assert deal_parts(IDS, person, 3, seed=1) != deal_parts(IDS, person, 3, seed=2)
+
+
+def test_fewer_patients_than_parts_are_refused() -> None:
+    with pytest.raises(MgmtError, match="2 patients train, too few for 3 parts"):
+        deal_parts(IDS[:2], {s: s for s in IDS}, 3, seed=1)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mgmt_ray.base import stream
-from mgmt_ray.selection.ensemble import SPLIT_COLUMNS
+from mgmt_ray.selection.ensembles import SPLIT_COLUMNS
 
 SplitPredictions = Callable[..., pd.DataFrame]
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from mgmt_ray.base import MgmtError, stream
-from mgmt_ray.statistics.compare import compare_networks, same_subjects
+from mgmt_ray.statistics.comparisons import compare_networks, same_subjects
 
 NETWORKS = ("spottune", "random", "transfer")
 

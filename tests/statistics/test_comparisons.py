@@ -4,12 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from MLstatkit import Delong_test
-from scipy.stats import friedmanchisquare
+from scipy.stats import friedmanchisquare, permutation_test
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from mgmt_ray.base import MgmtError, stream
-from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, comparisons_table
+from mgmt_ray.statistics.comparisons import (
+    COMPARISON_COLUMNS,
+    comparisons_table,
+    holm,
+    permutation_p,
+    permuted_labels,
+)
 
 LABELS = np.repeat([1, 0], [24, 33])
 NETWORKS = ("spottune", "random", "transfer")
@@ -133,3 +139,65 @@ def test_two_labels_of_one_subject_are_refused() -> None:
     torn.loc[0, "label"] = 0
     with pytest.raises(MgmtError, match="two labels for S000"):
         comparisons_table(torn)
+
+
+def test_corrected_values_are_those_of_statsmodels() -> None:
+    draws = stream(0, "holm")
+    for size in range(1, 41):
+        p = draws.random(size).round(2) ** 2  # with ties, 0 and 1
+        np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
+
+
+def test_tests_that_were_not_made_are_not_counted() -> None:
+    corrected = holm(np.array([np.nan, 0.01, 0.04, np.nan, 0.03]))
+    np.testing.assert_allclose(corrected, [np.nan, 0.03, 0.06, np.nan, 0.06])
+
+
+def test_nothing_is_corrected_to_nothing() -> None:
+    assert holm(np.array([])).shape == (0,)
+    assert np.isnan(holm(np.array([np.nan]))).all()
+
+
+@pytest.mark.parametrize("decimals", [1, 3])
+def test_p_values_agree_with_scipys_exact_ones(decimals: int) -> None:
+    draws = stream(decimals, "test")
+    labels = np.repeat([1, 0], [4, 6])
+    permuted = permuted_labels(labels, seed=42, num_permutations=20_000)
+    for _ in range(5):
+        values = (draws.random(10) + 0.3 * labels).round(decimals)
+        exact = permutation_test(
+            (values[labels == 1], values[labels == 0]),
+            lambda a, b: round(abs(roc_auc_score(labels, np.concatenate([a, b])) - 0.5), 9),
+            alternative="greater",
+            n_resamples=np.inf,
+        ).pvalue
+        # 4 standard errors of 20,000 permutations are at most 0.014
+        assert permutation_p(labels, values, permuted) == pytest.approx(exact, abs=0.014)
+
+
+def test_the_p_value_counts_what_was_seen_and_is_the_plain_loops() -> None:
+    labels = np.repeat([1, 0], [8, 12])
+    values = stream(3, "test").random(20).round(1)
+    permuted = permuted_labels(labels, seed=1, num_permutations=200)
+    far = abs(roc_auc_score(labels, values) - 0.5)
+    as_far = sum(abs(roc_auc_score(row, values) - 0.5) >= far - 1e-12 for row in permuted)
+    assert permutation_p(labels, values, permuted) == (1 + as_far) / 201
+    assert permutation_p(labels, 1 - values, permuted) == (1 + as_far) / 201
+
+
+def test_perfect_separation_has_the_least_p_value_and_a_constant_the_greatest() -> None:
+    labels = np.repeat([0, 1], [33, 24])
+    permuted = permuted_labels(labels, seed=42)
+    assert permutation_p(labels, np.linspace(0, 1, 57), permuted) == 1 / 10_000
+    assert permutation_p(labels, np.linspace(1, 0, 57), permuted) == 1 / 10_000
+    assert permutation_p(labels, np.full(57, 0.4), permuted) == 1
+
+
+def test_every_row_holds_the_same_labels_in_an_order_that_the_seed_decides() -> None:
+    labels = np.repeat([0, 1], [33, 24])
+    permuted = permuted_labels(labels, seed=1)
+    assert (permuted.sum(axis=1) == 24).all()
+    # 4 standard errors of a share of 24/57 at 9,999 rows are 0.02; 57 subjects
+    np.testing.assert_allclose(permuted.mean(axis=0), 24 / 57, atol=0.022)
+    np.testing.assert_array_equal(permuted, permuted_labels(labels, seed=1))
+    assert (permuted != permuted_labels(labels, seed=2)).any()

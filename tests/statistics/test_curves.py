@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.curves import precision_recall_points, roc_points
+from mgmt_ray.statistics.calibrators import adapt
+from mgmt_ray.statistics.curves import (
+    DECISION_COLUMNS,
+    THRESHOLDS,
+    decision_table,
+    net_benefit,
+    precision_recall_points,
+    roc_points,
+)
+from tests.statistics.conftest import SplitPredictions
 
 
 def tied_case() -> tuple[np.ndarray, np.ndarray]:
@@ -31,3 +40,39 @@ def test_the_area_under_precision_recall_steps_is_the_average_precision() -> Non
     assert recall[0] == 0
     assert recall[-1] == 1
     assert precision[-1] == pytest.approx(labels.mean())
+
+
+def test_net_benefit_is_its_definition_at_every_threshold() -> None:
+    draws = stream(0, "test")
+    labels, p = (np.arange(57) < 24).astype(int), np.round(draws.random(57), 2)
+    found = net_benefit(labels, p, THRESHOLDS)
+    for t, benefit in zip(THRESHOLDS, found, strict=True):
+        _, fp, _, tp = confusion_matrix(labels, p >= t).ravel()
+        assert benefit == pytest.approx(tp / 57 - fp / 57 * t / (1 - t))
+
+
+def test_a_needless_act_at_one_tenth_costs_a_ninth_of_a_hit() -> None:
+    # 20 of 100 methylated, 15 hits, 30 needless acts
+    labels = np.repeat([1, 0], [20, 80])
+    p = np.repeat([0.5, 0.0, 0.5, 0.0], [15, 5, 30, 50])
+    assert net_benefit(labels, p, np.array([0.1]))[0] == pytest.approx(0.15 - 0.3 / 9)
+
+
+def test_the_table_has_treat_all_and_the_calibrated_probabilities(
+    make_split_predictions: SplitPredictions,
+) -> None:
+    adapted = adapt(make_split_predictions("validation"), make_split_predictions("test"))
+    table = decision_table(adapted)
+    assert tuple(table.columns) == DECISION_COLUMNS
+    assert len(table) == 2 * 76
+    assert (table["threshold"].min(), table["threshold"].max()) == (0.05, 0.8)
+    own = adapted.probabilities[adapted.probabilities["network"] == "random"]
+    expected = net_benefit(
+        own["label"].to_numpy(), own["temperature scaled"].to_numpy(), THRESHOLDS
+    )
+    rows = table[table["network"] == "random"]
+    np.testing.assert_array_equal(rows["net_benefit"], expected)
+    share = own["label"].mean()
+    np.testing.assert_allclose(
+        rows["treat_all"], share - (1 - share) * THRESHOLDS / (1 - THRESHOLDS), atol=1e-12
+    )

@@ -6,7 +6,7 @@ from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.adapted import adapt
+from mgmt_ray.statistics.calibrators import adapt
 from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS, operating_points_table, rates
 from tests.statistics.conftest import SplitPredictions
 

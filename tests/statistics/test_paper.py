@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy.stats import chi2, studentized_range
 
-from mgmt_ray.statistics.paper import (
+from mgmt_ray.statistics.published_results import (
     NUM_TEST_METHYLATED,
     NUM_TEST_SUBJECTS,
     PAPER_BEST_OVERALL,

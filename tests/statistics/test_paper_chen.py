@@ -4,7 +4,7 @@ from dataclasses import astuple
 
 import pytest
 
-from mgmt_ray.statistics.paper_chen import (
+from mgmt_ray.statistics.published_results import (
     CHEN_BEST_AUC,
     CHEN_CLASSIFICATION,
     CHEN_COUNTS,

@@ -6,7 +6,7 @@ from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.adapted import adapt
+from mgmt_ray.statistics.calibrators import adapt
 from mgmt_ray.statistics.reliability import (
     RELIABILITY_COLUMNS,
     expected_calibration_error,

@@ -12,14 +12,13 @@ from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.selection.best_on_validation import BEST_COLUMNS, FORWARD_COLUMNS
-from mgmt_ray.selection.ensemble import ENSEMBLE_COLUMNS
+from mgmt_ray.selection.ensembles import ENSEMBLE_COLUMNS
 from mgmt_ray.selection.predictions import read_table, write_table
 from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
-from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS
-from mgmt_ray.statistics.decision import DECISION_COLUMNS
+from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, permutation_p, permuted_labels
+from mgmt_ray.statistics.curves import DECISION_COLUMNS
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS
-from mgmt_ray.statistics.permutation import permutation_p, permuted_labels
 from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS
 from mgmt_ray.statistics.result_tables import METRIC_COLUMNS, evaluate_ensembles, metrics_table
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mgmt_ray.base import stream
-from mgmt_ray.selection.ensemble import ensemble
+from mgmt_ray.selection.ensembles import ensemble
 from mgmt_ray.statistics.paired_bootstrap import resample_models
 from mgmt_ray.statistics.variance import (
     VARIANCE_COLUMNS,

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.config import StudyConfig, load_study
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import StudyConfig, load_study
 
 SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
 SPLITS = (SPLIT,)

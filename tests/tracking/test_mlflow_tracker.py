@@ -8,9 +8,9 @@ from mlflow import MlflowClient
 
 from mgmt_ray.base import write_json, write_text
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
 

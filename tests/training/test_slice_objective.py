@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mgmt_ray.nets.segmentation2d import Reconstruction, Segmentation
-from mgmt_ray.training.objective import class_weights
+from mgmt_ray.nets.myronenko import Reconstruction, Segmentation
 from mgmt_ray.training.slice_objective import (
     kl_divergence,
     reconstruction_loss,
@@ -15,6 +14,7 @@ from mgmt_ray.training.slice_objective import (
     soft_dice_loss,
     weight_penalty,
 )
+from mgmt_ray.training.volume_task import class_weights
 
 
 def random_tensor(seed: int, *shape: int) -> Tensor:

@@ -10,19 +10,18 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from mgmt_ray.nets.build import SliceNetwork
-from mgmt_ray.nets.segmentation2d import SegmentationNetwork
+from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.slice_classifier import SIDE, SliceClassifier
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.training.checkpoint import load_state, save_state
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit
+from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, train_step
 from mgmt_ray.training.make_task import make_task
 from mgmt_ray.training.mask_overlap import count_overlap
 from mgmt_ray.training.schedule import is_stable
 from mgmt_ray.training.segmentation_task import predict_tumour
 from mgmt_ray.training.slice_objective import weight_penalty
-from mgmt_ray.training.step import train_step
 from mgmt_ray.training.training_config import (
     AnyTraining,
     ClassificationTraining,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.config import StudyConfig
 from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.memory_estimate import memory_words
 

@@ -11,10 +11,10 @@ import SimpleITK
 import torch
 
 from mgmt_ray.base import stream
-from mgmt_ray.nets.segmentation2d import Segmentation, SegmentationNetwork
+from mgmt_ray.nets.myronenko import Segmentation, SegmentationNetwork
 from mgmt_ray.preprocess.axial_slices import SliceSource, SubjectSlices, make_slices
 from mgmt_ray.preprocess.histogram_matching import learn_standard
-from mgmt_ray.preprocess.slice_recipe import SliceRecipe
+from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.trials.segmentation_quality import (
     SegmentationExample,
     average_examples,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.gather import StudyResults, is_before, read_time, results_time
 from mgmt_ray.report.html_table import NOTHING, Table
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.times import is_before, read_time, results_time
 
 NOT_AUDITED = "not audited yet: run `mgmt-ray audit STUDY`"
 

@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.gather import StudyResults, has_slices_alone
 from mgmt_ray.report.html_table import NOTHING, Table, number, with_interval, without_papers_dashes
-from mgmt_ray.report.kinds import has_slices_alone
 from mgmt_ray.report.science_tables import CHOSEN, of_chosen
 from mgmt_ray.report.section import Section, not_made
 from mgmt_ray.report.summary import chance_words
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.statistics.paper import PAPER_BEST_ENSEMBLES
+from mgmt_ray.statistics.published_results import PAPER_BEST_ENSEMBLES
 from mgmt_ray.training.metrics import METRIC_LABELS
 
 ANCHOR, TITLE = "combinations", "Ensembles and modalities chosen on validation"

@@ -15,7 +15,7 @@ from mgmt_ray.report.science_tables import CHOSEN
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.summary import AGAINST
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.statistics.paper import (
+from mgmt_ray.statistics.published_results import (
     PAPER_BEST_ENSEMBLES,
     PAPER_BEST_OVERALL,
     PAPER_COMPARISONS,

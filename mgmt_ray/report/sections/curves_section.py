@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgmt_ray.figures.precision_recall import precision_recall_figure
-from mgmt_ray.figures.roc import roc_figure
-from mgmt_ray.figures.save import delete_other_figures, save_compact_figure, save_figure
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.roc_and_pr import precision_recall_figure, roc_figure
+from mgmt_ray.figures.style import (
+    delete_other_figures,
+    network_label,
+    save_compact_figure,
+    save_figure,
+)
 from mgmt_ray.figures.training_curves import training_figure
-from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.kinds import has_slices_alone
-from mgmt_ray.report.picture import Picture
+from mgmt_ray.report.gather import StudyResults, has_slices_alone
 from mgmt_ray.report.science_tables import CHOSEN, COMPARISON_PANEL, with_models_together
-from mgmt_ray.report.section import Section
+from mgmt_ray.report.section import Picture, Section
 from mgmt_ray.report.sections.choices_section import chosen_by_network
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, slug
-from mgmt_ray.report.sections import records
+from mgmt_ray.report.sections import record_tables as records
 from mgmt_ray.report.sections.problem_tables import Problems, read_problems
-from mgmt_ray.report.sections.segmentation import overlap_table
+from mgmt_ray.report.sections.segmentation_section import overlap_table
 from mgmt_ray.report.sections.slices_section import classification_table
 from mgmt_ray.statistics.slice_scores import LEVELS
 from mgmt_ray.study.folder import StudyFolder

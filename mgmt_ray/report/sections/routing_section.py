@@ -13,12 +13,10 @@ from mgmt_ray.figures.policy_plots import (
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.figures.save import save_compact_figure
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.style import network_label, save_compact_figure
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, number
-from mgmt_ray.report.picture import Picture
-from mgmt_ray.report.section import Section, not_made
+from mgmt_ray.report.section import Picture, Section, not_made
 from mgmt_ray.statistics.policy_summary import class_means, stability
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.kinds import has_slices_alone
-from mgmt_ray.report.picture import Picture
-from mgmt_ray.report.section import Section
-from mgmt_ray.report.times import explain_time, is_before, results_time
+from mgmt_ray.report.gather import (
+    StudyResults,
+    explain_time,
+    has_slices_alone,
+    is_before,
+    results_time,
+)
+from mgmt_ray.report.section import Picture, Section
 
 PREFIX = "explain_"
 

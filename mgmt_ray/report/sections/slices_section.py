@@ -8,16 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from mgmt_ray.figures.save import delete_other_figures, save_figure
-from mgmt_ray.figures.slice_roc import slice_roc_figure
-from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.figures.roc_and_pr import slice_roc_figure
+from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
+from mgmt_ray.report.gather import StudyResults, slice_networks
 from mgmt_ray.report.html_table import NOTHING, Table, number, slug, with_interval
-from mgmt_ray.report.kinds import slice_networks
-from mgmt_ray.report.picture import Picture
-from mgmt_ray.report.section import Section, not_made
-from mgmt_ray.report.sections.segmentation import PHASE_WORDS, model_name
-from mgmt_ray.statistics.paper_chen import (
+from mgmt_ray.report.section import Picture, Section, not_made
+from mgmt_ray.report.sections.segmentation_section import PHASE_WORDS, model_name
+from mgmt_ray.statistics.published_results import (
     CHEN_BEST_AUC,
     CHEN_CITATION,
     CHEN_CLASSIFICATION,
@@ -25,8 +22,8 @@ from mgmt_ray.statistics.paper_chen import (
     CHEN_FIGURES,
     CHEN_FOLDS,
 )
+from mgmt_ray.statistics.slice_classification import read_classified_slices
 from mgmt_ray.statistics.slice_scores import LEVELS, SLICE_METRICS
-from mgmt_ray.statistics.slice_tables import read_classified_slices
 
 ANCHOR, TITLE = "slices", "Slices"
 

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgmt_ray.figures.save import save_figure
-from mgmt_ray.figures.style import network_label
-from mgmt_ray.figures.subgroups import subgroups_figure
-from mgmt_ray.figures.variance import variance_figure
+from mgmt_ray.figures.interval_plots import subgroups_figure, variance_figure
+from mgmt_ray.figures.style import network_label, save_figure
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import NOTHING, Table, number, with_interval
-from mgmt_ray.report.picture import Picture
 from mgmt_ray.report.science_tables import leading
-from mgmt_ray.report.section import Section, not_made
+from mgmt_ray.report.section import Picture, Section, not_made
 
 
 def variance_section(results: StudyResults, figures: Path) -> Section:

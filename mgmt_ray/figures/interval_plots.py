@@ -1,0 +1,153 @@
+"""AUC in subgroups of the test subjects: a forest plot with numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from math import isnan
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mgmt_ray.figures import style
+from mgmt_ray.statistics.intervals import interval_of
+
+ATTRIBUTE_LABELS = {"idh": "IDH"}
+
+
+def subgroups_figure(subgroups: pd.DataFrame) -> Figure:
+    """AUC and its 95 % interval in each subgroup, a panel per model.
+
+    Rows are the same in all panels: attribute, level, and how many of its subjects are methylated.
+    Where a class is missing the row says so.
+
+    Args:
+        subgroups: columns of ``subgroups.csv``, at least one row.
+    """
+    levels = list(dict.fromkeys(zip(subgroups["attribute"], subgroups["level"], strict=True)))
+    models = list(dict.fromkeys(zip(subgroups["network"], subgroups["ensemble"], strict=True)))
+    height = 1.0 + 0.3 * len(levels)
+    figure, axes = style.panels(len(models), columns=2, width=5.2, height=height)
+    for place, (network, ensemble) in zip(axes, models, strict=True):
+        own = subgroups[(subgroups["network"] == network) & (subgroups["ensemble"] == ensemble)]
+        names = [""] * len(levels)
+        place.axvline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
+        for row in own.to_dict("records"):
+            height = levels.index((row["attribute"], row["level"]))
+            names[height] = _name(row)
+            _draw(place, row, height, style.network_colour(str(network)))
+        for height in range(1, len(levels)):
+            if levels[height][0] != levels[height - 1][0]:
+                place.axhline(height - 0.5, color=style.GRID_COLOUR, linewidth=1)
+        place.set_ylim(len(levels) - 0.5, -0.5)
+        place.set_xlim(-0.02, 1.02)
+        place.grid(visible=False, axis="y")
+        place.set_yticks(range(len(levels)), names)
+        style.title(place, _model(str(network), str(ensemble)))
+        style.name_axes(place, "AUC [95 % interval]", "")
+    figure.suptitle(
+        "Subgroups of the test subjects: methylated/all",
+        x=0.01,
+        ha="left",
+        fontsize=style.SMALL_FONT_SIZE,
+        color=style.INK,
+    )
+    return figure
+
+
+def _model(network: str, ensemble: str) -> str:
+    """A comparison model's ensemble has its own name, which need not be said twice."""
+    label = style.network_label(network)
+    return label.replace("_", " ") if network == ensemble else f"{label} · {ensemble}"
+
+
+def _name(row: Mapping[Hashable, Any]) -> str:
+    attribute = str(row["attribute"])
+    shown = ATTRIBUTE_LABELS.get(attribute, attribute)
+    return f"{shown} {row['level']}: {row['num_methylated']}/{row['num_subjects']}"
+
+
+def _draw(place: Axes, row: Mapping[Hashable, Any], height: int, colour: str) -> None:
+    auc = interval_of(row, "auc")
+    words = "a class is missing" if isnan(auc.value) else str(auc)
+    if not isnan(auc.value):
+        place.plot([auc.low, auc.high], [height, height], color=colour, linewidth=1.6)
+        place.plot([auc.value], [height], marker="s", markersize=5, color=colour)
+    place.annotate(
+        words,
+        (1.0, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=style.SMALL_FONT_SIZE - 1,
+        color=style.INK if not isnan(auc.value) else style.REFERENCE_COLOUR,
+    )
+
+
+SOURCES: dict[str, tuple[str, str, str]] = {
+    "draws": ("policy draws", "#56B4E9", "v"),
+    "folds": ("folds", "#009E73", "s"),
+    "seeds": ("seeds", "#CC79A7", "D"),
+    "subjects": ("test subjects", "#000000", "o"),
+}
+"""Name for readers, colour and marker of each source."""
+
+
+def variance_figure(variance: pd.DataFrame) -> Figure:
+    """The standard deviation of AUC from each source alone, a panel per network.
+
+    Models that are their own only ensemble share the last panel. A source of which there was only
+    one (one seed, say) has no deviation and no mark; the legend says so where that holds for all.
+
+    Args:
+        variance: columns of ``variance.csv``, at least one row.
+    """
+    parts = _parts(variance)
+    longest = max(rows["ensemble"].nunique() for _, rows in parts)
+    figure, axes = style.panels(len(parts), columns=3, width=3.6, height=1.0 + 0.21 * longest)
+    greatest = variance["auc_deviation"].max()
+    for place, (name, own) in zip(axes, parts, strict=True):
+        ensembles = list(dict.fromkeys(own["ensemble"]))
+        for source, (_, colour, marker) in SOURCES.items():
+            rows = own[own["source"] == source]
+            heights = [ensembles.index(name) for name in rows["ensemble"]]
+            place.scatter(
+                rows["auc_deviation"], heights, color=colour, marker=marker, s=22, zorder=3
+            )
+        place.set_ylim(len(ensembles) - 0.5, -0.5)
+        place.set_yticks(range(len(ensembles)), [style.network_label(e) for e in ensembles])
+        place.set_xlim(-0.03 * (greatest or 1), 1.08 * (greatest or 1))
+        style.title(place, name)
+        style.name_axes(place, "standard deviation of AUC", "")
+    _explain(figure, variance)
+    return figure
+
+
+def _parts(variance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each panel, under its title."""
+    alone = variance["network"] == variance["ensemble"]
+    parts = [
+        (style.network_label(str(network)), rows)
+        for network, rows in variance[~alone].groupby("network", sort=False)
+    ]
+    return [*parts, ("Comparison models", variance[alone])] if alone.any() else parts
+
+
+def _explain(figure: Figure, variance: pd.DataFrame) -> None:
+    known = variance.groupby("source")["auc_deviation"].count()
+    handles = []
+    for source, (name, colour, marker) in SOURCES.items():
+        words = name if known.get(source, 0) else f"{name} (only one, so not known)"
+        mark: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": 5}
+        handles.append(Line2D([], [], marker=marker, label=words, **mark))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=4,
+        fontsize=style.SMALL_FONT_SIZE,
+        frameon=False,
+        labelcolor=style.INK,
+    )

@@ -1,0 +1,302 @@
+"""Parts of Myronenko's network in the plane: residual blocks, an encoder, a decoder.
+
+Myronenko 2018, fig. 1 and table 1, with the changes that Chen et al.'s (2020) number of parameters
+asks for; see :mod:`mgmt_ray.nets.myronenko`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mgmt_ray.nets.resnet3d import FullLinear
+
+NUM_BLOCKS = (1, 2, 2, 4)
+"""Residual blocks per stage of the encoder; each stage has twice the channels of the one before."""
+
+NUM_GROUPS = 8
+
+
+class NormalisedRelu(nn.GroupNorm):
+    """GroupNorm and ReLU, in the precision of what comes in.
+
+    Autocast would normalise in float32 on GPUs and in bfloat16 on CPUs. The sums are float32's on
+    both, whatever comes in.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(NUM_GROUPS, channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Values of at least 0."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        with _own_precision(x):
+            return torch.relu(nn.functional.group_norm(x, NUM_GROUPS, weight, bias, self.eps))
+
+
+class Block(nn.Module):
+    """GroupNorm, ReLU, 3×3 convolution, all twice, beside a 1×1 convolution (Chen, fig. 2).
+
+    Myronenko's shortcut is the identity; Chen's parameters ask for a convolution in every block.
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.norm1 = NormalisedRelu(inputs)
+        self.conv1 = nn.Conv2d(inputs, width, 3, padding=1)
+        self.norm2 = NormalisedRelu(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, width, 1)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels height width"]:
+        """Of the input's size."""
+        y = self.conv1(self.norm1(x))
+        return self.conv2(self.norm2(y)) + self.shortcut(x)
+
+
+class Encoder(nn.Module):
+    """A 3×3 convolution and four stages of blocks, with 3×3 convolutions of stride 2 between."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, width, 3, padding=1)
+        self.stages = nn.ModuleList()
+        self.halve = nn.ModuleList()
+        inputs = width
+        for stage, count in enumerate(NUM_BLOCKS):
+            outputs = width * 2**stage
+            if stage:
+                self.halve.append(nn.Conv2d(inputs, inputs, 3, stride=2, padding=1))
+            blocks = [Block(inputs if i == 0 else outputs, outputs) for i in range(count)]
+            self.stages.append(nn.Sequential(*blocks))
+            inputs = outputs
+
+    def forward(self, images: Float[Tensor, "batch height width"]) -> list[Tensor]:
+        """The stages' outputs, the finest first."""
+        features = [self.stages[0](self.stem(images.unsqueeze(1)))]
+        for halve, stage in zip(self.halve, self.stages[1:], strict=True):
+            features.append(stage(halve(features[-1])))
+        return features
+
+
+class Decoder(nn.Module):
+    """Three times a 1×1 convolution, bilinear doubling, an addition and a block; an output layer.
+
+    Args:
+        width: channels of the output layer; what comes in has 8 times as many.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        widths = [width * 2**stage for stage in reversed(range(len(NUM_BLOCKS) - 1))]
+        self.narrow = nn.ModuleList(nn.Conv2d(2 * outputs, outputs, 1) for outputs in widths)
+        self.blocks = nn.ModuleList(Block(outputs, outputs) for outputs in widths)
+        self.penalised = nn.Conv2d(width, width, 3, padding=1)
+        self.last = FullConv2d(width, 1, 1)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch channels low_height low_width"],
+        skips: Sequence[Tensor],
+        keep: Float[Tensor, "batch features"] | None,
+    ) -> Float[Tensor, "batch height width"]:
+        """One value per pixel, at 8 times the input's resolution.
+
+        Args:
+            x: the deepest features.
+            skips: what is added after each doubling, the coarsest first; may be empty.
+            keep: factors of the output layer's channels; None drops nothing.
+        """
+        for level, (narrow, block) in enumerate(zip(self.narrow, self.blocks, strict=True)):
+            x = double(narrow(x))
+            x = block(x + skips[level] if skips else x)
+        x = self.penalised(x)
+        if keep is not None:
+            x = x * keep[:, :, None, None].to(x.dtype)
+        pixels: Tensor = self.last(x)
+        return pixels.squeeze(1)
+
+
+class FullConv2d(nn.Conv2d):
+    """A convolution that autocast leaves in its own precision, for pixels' logits."""
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels height width"]:
+        """As of ``nn.Conv2d``, at least in float32."""
+        with _own_precision(x):
+            return super().forward(at_least_float32(x))
+
+
+def double(
+    x: Float[Tensor, "batch channels height width"],
+) -> Float[Tensor, "batch channels out_height out_width"]:
+    """Twice the resolution, bilinear."""
+    return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _own_precision(x: Tensor) -> torch.autocast:
+    """A context without autocast; the meta device has none to switch off."""
+    known = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type if known else "cpu", enabled=False)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Float32 of half precisions; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+NUM_LATENT = 128
+"""Normal variables that a slice is reduced to: 128 means and 128 log-variances make Chen's 256."""
+
+BRANCH_CHANNELS = 16
+DROPOUT = 0.2
+"""Probability to drop a channel of an output layer while training."""
+
+SMALLEST_FACTOR = 2 ** (len(NUM_BLOCKS) - 1)
+"""A slice's sides are multiples of this, and of twice this with the reconstruction."""
+
+
+class Reconstruction(NamedTuple):
+    """What the variational autoencoder made of a batch.
+
+    A tuple, as are all outputs of networks here: ``DistributedDataParallel`` and the compiler look
+    into tuples, and not into dataclasses.
+
+    Attributes:
+        images: rebuilt from the sample, in the input's unit.
+        mean: μ of the slices' normal distributions.
+        log_variance: log σ².
+    """
+
+    images: Float[Tensor, "batch height width"]
+    mean: Float[Tensor, "batch latent"]
+    log_variance: Float[Tensor, "batch latent"]
+
+
+class Segmentation(NamedTuple):
+    """What the network says of a batch.
+
+    Attributes:
+        logits: of a pixel's being tumour.
+        reconstruction: None where the branch did not run.
+    """
+
+    logits: Float[Tensor, "batch height width"]
+    reconstruction: Reconstruction | None
+
+
+class Reconstructor(nn.Module):
+    """The variational autoencoder's branch (Myronenko 2018, table 1, from VD on).
+
+    Args:
+        width: of the network.
+        shape: height and width of the slices, multiples of 16.
+    """
+
+    def __init__(self, width: int, shape: tuple[int, int]) -> None:
+        super().__init__()
+        factor = 2 * SMALLEST_FACTOR
+        assert not any(side % factor for side in shape), (
+            f"slices of {shape[0]} × {shape[1]}: with a reconstruction both sides are multiples of "
+            f"{factor}"
+        )
+        deepest = width * SMALLEST_FACTOR
+        self.low_shape = (BRANCH_CHANNELS, shape[0] // factor, shape[1] // factor)
+        num_values = BRANCH_CHANNELS * self.low_shape[1] * self.low_shape[2]
+        self.norm = NormalisedRelu(deepest)
+        self.reduce = nn.Conv2d(deepest, BRANCH_CHANNELS, 3, stride=2, padding=1)
+        self.distribution = FullLinear(num_values, 2 * NUM_LATENT)
+        self.rebuild = FullLinear(NUM_LATENT, num_values)
+        self.widen = nn.Conv2d(BRANCH_CHANNELS, deepest, 1)
+        self.decoder = Decoder(width)
+
+    def forward(
+        self,
+        deepest: Float[Tensor, "batch channels low_height low_width"],
+        noise: Float[Tensor, "batch latent"],
+        keep: Float[Tensor, "batch features"] | None,
+    ) -> Reconstruction:
+        """Reduce to a normal distribution, take the sample μ + σ·noise, and rebuild the input."""
+        values = self.reduce(self.norm(deepest)).flatten(1)
+        distribution = self.distribution(at_least_float32(values))
+        mean, log_variance = distribution.chunk(2, dim=1)
+        # Kingma and Welling 2014, eq. 10
+        sample = mean + torch.exp(0.5 * log_variance) * noise.to(mean.dtype)
+        low = torch.relu(self.rebuild(sample)).unflatten(1, self.low_shape)
+        images = self.decoder(double(self.widen(low)), (), keep)
+        return Reconstruction(images, mean, log_variance)
+
+
+class SegmentationNetwork(nn.Module):
+    """Tells tumour from other pixels of a slice, and learns to rebuild the slice beside it.
+
+    Args:
+        width: channels of the first stage, a multiple of 8; Chen's is 32.
+        shape: height and width of the training slices, on which the reconstruction's dense layers
+            depend; None leaves the reconstruction out.
+    """
+
+    def __init__(self, width: int = 32, shape: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        assert width % NUM_GROUPS == 0, f"width {width} is not a multiple of {NUM_GROUPS} groups"
+        self.num_keep = 2 * width
+        self.encoder = Encoder(width)
+        self.decoder = Decoder(width)
+        self.reconstructor = None if shape is None else Reconstructor(width, shape)
+        self.apply(_initialise)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch height width"],
+        noise: Float[Tensor, "batch latent"] | None = None,
+        keep: Float[Tensor, "batch features"] | None = None,
+    ) -> Segmentation:
+        """Logits per pixel and, given noise, the reconstruction.
+
+        Args:
+            images: normalised slices; sides are multiples of 8, and the constructor's ``shape``
+                where noise is given.
+            noise: standard normal, :data:`NUM_LATENT` a slice, from the trial's own stream; None
+                while predicting leaves the branch out. Zeros rebuild the distribution's mean.
+            keep: while training, :func:`mgmt_ray.nets.head.dropout_mask` of ``num_keep`` features:
+                first the segmentation's, then the reconstruction's. None drops nothing.
+        """
+        height, width = images.shape[1:]
+        assert height % SMALLEST_FACTOR == 0 and width % SMALLEST_FACTOR == 0, (
+            f"slices of {height} × {width}: both sides are multiples of {SMALLEST_FACTOR}"
+        )
+        *skips, deepest = self.encoder(images)
+        keeps = (None, None) if keep is None else keep.chunk(2, dim=1)
+        logits = self.decoder(deepest, skips[::-1], keeps[0])
+        if noise is None:
+            return Segmentation(logits, None)
+        assert self.reconstructor is not None, "noise is for a network with a reconstruction"
+        return Segmentation(logits, self.reconstructor(deepest, noise, keeps[1]))
+
+    def penalised_kernels(self) -> list[Tensor]:
+        """The 3×3 kernels of the output layers, which training keeps small (Chen, sec. 2.3)."""
+        kernels = [self.decoder.penalised.weight]
+        if self.reconstructor is not None:
+            kernels.append(self.reconstructor.decoder.penalised.weight)
+        return kernels
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters under "network"."""
+        return {"network": list(self.parameters())}
+
+
+def _initialise(module: nn.Module) -> None:
+    """Glorot and Bengio 2010, eq. 16; GroupNorm starts at 1 and 0."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)

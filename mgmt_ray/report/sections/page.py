@@ -1,0 +1,241 @@
+"""The report's sections, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mgmt_ray.base import write_text
+from mgmt_ray.baselines.radiomic_features import BIN_WIDTH
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report import metric_tables as tables
+from mgmt_ray.report.cautions import pooled_splits
+from mgmt_ray.report.checklist import checklist_section
+from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
+from mgmt_ray.report.html_table import Table, table_csv, table_latex
+from mgmt_ray.report.model_card import CardPart, card_section
+from mgmt_ray.report.paper_settings import covariates_sentence, settings_table, slice_settings_table
+from mgmt_ray.report.section import Picture, Section, find_all
+from mgmt_ray.report.sections import record_tables as records
+from mgmt_ray.report.sections.audit_section import audit_section, audit_sentence
+from mgmt_ray.report.sections.calibration_sections import (
+    calibration_section,
+    decision_section,
+    operating_section,
+)
+from mgmt_ray.report.sections.choices_section import combinations_section
+from mgmt_ray.report.sections.cohort_section import read_scans
+from mgmt_ray.report.sections.comparisons_section import comparisons_section
+from mgmt_ray.report.sections.curves_section import curves_section, training_pictures
+from mgmt_ray.report.sections.external_section import external_cohorts
+from mgmt_ray.report.sections.masks_section import masks_sections
+from mgmt_ray.report.sections.record_tables import diverged_table, provenance_table, versions_table
+from mgmt_ray.report.sections.routing_section import agent_section
+from mgmt_ray.report.sections.saliency_section import explain_section
+from mgmt_ray.report.sections.segmentation_section import segmentation_sections
+from mgmt_ray.report.sections.slices_section import slices_sections
+from mgmt_ray.report.sections.subjects_section import partitions_table, patients_table
+from mgmt_ray.report.sections.variance_sections import subgroups_section, variance_section
+from mgmt_ray.report.study_facts import Fact
+from mgmt_ray.report.summary import headline, verdict_on_planted
+from mgmt_ray.statistics.intervals import NUM_RESAMPLES
+from mgmt_ray.statistics.planted_signal import planted_verdict
+from mgmt_ray.statistics.published_results import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
+
+TABLES = "tables"
+
+
+def files_section(sections: Sequence[Section]) -> Section:
+    """The list of all files that belong to the report."""
+    rows = [
+        (f"{TABLES}/{t.name}.csv", f"{TABLES}/{t.name}.tex", t.caption) for t in shown(sections)
+    ]
+    for p in find_all(Picture, [s.content for s in sections]):
+        rows.append((f"figures/{p.path.name}", f"figures/{p.path.stem}.svg", p.caption))
+    rows += [
+        ("checklist.csv", "–", "CLAIM 2024 and TRIPOD+AI in one table"),
+        ("model_card.md", "–", "the model card as a file of its own"),
+    ]
+    header = ("File", "For papers", "What")
+    return Section(
+        "files",
+        "Files of this report",
+        {"list": Table("files", "Tables and figures of this report", header, tuple(rows), True)},
+    )
+
+
+def shown(sections: Sequence[Section]) -> list[Table]:
+    """Every table of these sections, in their order."""
+    tables = list(find_all(Table, [section.content for section in sections]))
+    names = [table.name for table in tables]
+    twice = {name for name in names if names.count(name) > 1}
+    assert not twice, f"two tables are named {', '.join(sorted(twice))}"
+    return tables
+
+
+def write_tables(folder: Path, tables: Sequence[Table]) -> None:
+    """Write each table as ``NAME.csv`` and ``NAME.tex``; delete those of tables dropped since.
+
+    Args:
+        folder: of the tables; nothing else should be in it.
+        tables: with names that differ.
+    """
+    written = set()
+    for table in tables:
+        for suffix, text in ((".csv", table_csv(table)), (".tex", table_latex(table))):
+            path = folder / f"{table.name}{suffix}"
+            write_text(path, text)
+            written.add(path)
+    for path in (*folder.glob("*.csv"), *folder.glob("*.tex")):
+        if path not in written:
+            path.unlink()
+
+
+def all_sections(
+    out: Path, results: StudyResults, facts: dict[str, Fact], card: tuple[CardPart, ...]
+) -> list[Section]:
+    """Every section of a study's report; saves its figures on the way.
+
+    Args:
+        out: the study's folder.
+        results: read from there.
+        facts: what the study knows of itself.
+        card: the model card.
+
+    Raises:
+        MgmtError: a file of the cohort's inspection is damaged.
+    """
+    figures = out / "figures"
+    sections = [
+        Section("summary", "Summary", {"sentences": [*headline(results), audit_sentence(results)]}),
+        audit_section(results),
+        *planted_sections(results),
+        _subjects(results),
+        _scans(out, results),
+        _results(results),
+        *segmentation_sections(out, results),
+        *slices_sections(out, results),
+        *masks_sections(out, results),
+        *_external(out, results),
+        *_explored(results, figures),
+        _training(results, figures),
+        *_lists(results),
+        card_section(card),
+        checklist_section(facts),
+        _provenance(results),
+    ]
+    return [*sections, files_section(sections)]
+
+
+def _scans(out: Path, results: StudyResults) -> Section:
+    scans = read_scans(out, results.cohort, results.cohort.modalities)
+    return Section("scans", "Scans", {"scans": scans})
+
+
+def _explored(results: StudyResults, figures: Path) -> list[Section]:
+    """What follows from the same predictions, beyond the metrics."""
+    return [
+        combinations_section(results),
+        comparisons_section(results),
+        curves_section(results, figures),
+        operating_section(results),
+        calibration_section(results, figures),
+        decision_section(results, figures),
+        variance_section(results, figures),
+        subgroups_section(results, figures),
+        agent_section(results, figures),
+        explain_section(results, figures),
+    ]
+
+
+def _lists(results: StudyResults) -> list[Section]:
+    members, openings = records.members_table(results), records.openings_table(results)
+    return [
+        Section("members", "Members", {"members": members}),
+        Section("openings", "Openings of the test set", {"openings": openings}),
+    ]
+
+
+def planted_sections(results: StudyResults) -> list[Section]:
+    """What was planted and what was found of it, for a synthetic cohort; else nothing."""
+    if results.planted is None:
+        return []
+    signal = {m: s for m, s in (results.planted.get("signal") or {}).items() if s != 0}
+    own = results.metrics[
+        results.metrics["ensemble"].isin((*results.main_ensembles, *results.inputs))
+    ]
+    verdicts = planted_verdict(own, results.planted, results.groups)
+    content = {
+        "signal": ", ".join(f"{m} (strength {s})" for m, s in signal.items()),
+        "sentence": verdict_on_planted(verdicts, bool(signal)),
+        "verdicts": tables.planted_table(verdicts),
+    }
+    return [Section("planted", "What was planted", content)]
+
+
+def _subjects(results: StudyResults) -> Section:
+    content = {
+        "patients": patients_table(results),
+        "partitions": partitions_table(results),
+        "nested": len(results.splits) > 1,
+        "flow": records.flow_table(results),
+        "missing_groups": records.missing_groups_table(results),
+        "split": records.split_table(results),
+        "split_notes": records.split_notes(results),
+        "citation": "" if has_slices_alone(results) else CITATION,
+    }
+    return Section("subjects", "Subjects", content)
+
+
+def _results(results: StudyResults) -> Section:
+    content = {
+        "networks": [tables.network_table(results, network) for network in results.networks],
+        "single_inputs": tables.single_input_table(results),
+        "models": tables.comparison_models_table(results),
+        "prevalence": tables.prevalence_note(results),
+        "chance": tables.chance_table(results),
+        "other_published": (None if has_slices_alone(results) else tables.other_published_table()),
+        "synthetic": results.planted is not None,
+        "citation": CITATION,
+        "paper_subjects": NUM_TEST_SUBJECTS,
+        "paper_methylated": NUM_TEST_METHYLATED,
+        "num_resamples": NUM_RESAMPLES,
+        "pooled": pooled_splits(results),
+        "bin_width": f"{BIN_WIDTH:g}",
+        "shown": ", ".join(network_label(network) for network in results.networks),
+    }
+    return Section("results", "Results on the test set", content)
+
+
+def _external(out: Path, results: StudyResults) -> list[Section]:
+    if not results.external:
+        return []
+    content = {
+        "cohorts": external_cohorts(out, results),
+        "predicted_masks": bool(results.config.get("mask_source")),
+    }
+    return [Section("external", "External cohorts", content)]
+
+
+def _training(results: StudyResults, figures: Path) -> Section:
+    content = {
+        "settings": settings_table(results),
+        "covariates": covariates_sentence(results),
+        "slice_settings": slice_settings_table(results),
+        "volumes": not has_slices_alone(results),
+        "slices": list(map(network_label, slice_networks(results))),
+        "rules": tables.rules_table(results.members),
+        "trainings": records.training_table(results),
+        "diverged": diverged_table(results),
+        "all": training_pictures(results, figures),
+    }
+    return Section("training", "Training", content)
+
+
+def _provenance(results: StudyResults) -> Section:
+    content = {
+        "provenance": provenance_table(results),
+        "versions": versions_table(results),
+        "config_text": results.config_text,
+    }
+    return Section("provenance", "Provenance", content)

@@ -1,0 +1,313 @@
+"""The report's tables of what was done: subjects, splits, members, openings."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import isnan
+from statistics import median
+from typing import Any
+
+from mgmt_ray.cohort.cohort import Cohort, flow
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.report.gather import StudyResults, has_slices_alone
+from mgmt_ray.report.html_table import NOTHING, Table, slug
+from mgmt_ray.splits.split import Split, label_by_training
+
+
+def diverged_table(results: StudyResults) -> Table | None:
+    """Trainings in the study's folder whose loss was no longer a number; None if none was.
+
+    They may be of an earlier version of the study, with a learning rate that has changed since.
+    """
+    if not results.diverged:
+        return None
+    rows = []
+    for trial in results.diverged:
+        training = trial["training_config"]
+        is_routed = trial["network_config"]["kind"] == "spottune"
+        rows.append(
+            (
+                trial["id"],
+                network_label(trial["network"]),
+                trial["modality"],
+                f"{training['learning_rate']:g}",
+                f"{training['agent_learning_rate']:g}" if is_routed else NOTHING,
+                str(trial["last_good_epoch"]) if trial["last_good_epoch"] else "none",
+            )
+        )
+    header = (
+        "Trial",
+        "Network",
+        "Modality",
+        "Learning rate",
+        "Agent's\nlearning rate",
+        "Last epoch with\na finite loss",
+    )
+    caption = "Trainings that diverged: none of them, nor others with their settings, was chosen"
+    return Table("diverged", caption, header, tuple(rows))
+
+
+def provenance_table(results: StudyResults) -> Table:
+    """What ran, with which seeds and on what."""
+    recorded = {k: as_text(v) for k, v in results.provenance.items() if k != "versions"}
+    seeds = sorted(set(results.members["seed"]))
+    rows = [
+        *recorded.items(),
+        ("study's seed", as_text(results.seed)),
+        ("split's seed", str(results.splits[0].seed)),
+        ("split's hash", ", ".join(split.hash for split in results.splits)),
+        ("cohort's hash", results.cohort.hash),
+        ("repetitions (seed numbers)", ", ".join(map(str, seeds))),
+    ]
+    for stored in ("volumes", "slices"):
+        if checksums := _checksums(results, f"{stored}_checksum"):
+            rows.append((f"{stored}' checksums", checksums))
+    rows += _masks(results)
+    return Table("provenance", "Provenance", ("What", "Value"), tuple(rows), is_wide=True)
+
+
+def versions_table(results: StudyResults) -> Table:
+    """Versions of packages; several where trials were trained with different ones."""
+    found: dict[str, set[str]] = {}
+    recorded = [results.provenance, *results.trials.values(), *results.needed.values()]
+    for versions in (record.get("versions") or {} for record in recorded):
+        for package, version in versions.items():
+            found.setdefault(package, set()).add(str(version))
+    rows = tuple((package, ", ".join(sorted(found[package]))) for package in sorted(found))
+    return Table("versions", "Versions", ("Package", "Version"), rows)
+
+
+def _masks(results: StudyResults) -> list[tuple[str, str]]:
+    """Whose masks networks predicted, and which networks; nothing where all are given."""
+    source = results.config.get("mask_source")
+    if not source:
+        return []
+    predicted = sum(s.mask_kind == "predicted" for s in results.cohort.subjects)
+    of_all = f"{predicted} of {len(results.cohort.subjects)} subjects"
+    return [("predicted masks", of_all), ("mask source", as_text(source))]
+
+
+def _checksums(results: StudyResults, key: str) -> str:
+    """Each modality with the first digits of the checksum of its volumes or slices."""
+    found = {
+        f"{modality} {checksum[:12]}"
+        for trial in results.trials.values()
+        for modality, checksum in (trial.get(key) or {}).items()
+    }
+    return ", ".join(sorted(found))
+
+
+def as_text(value: object) -> str:
+    """A value of a JSON file for a cell."""
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def flow_table(results: StudyResults, external: str = "") -> Table:
+    """From everyone found, over exclusions by reason, to each group's subjects.
+
+    Args:
+        results: of the study.
+        external: name of an external cohort; empty for the study's own.
+    """
+    rows = flow(_cohort(results, external), _channels(results))
+    caption = f"Flow of subjects of {external}" if external else "Flow of subjects"
+    cells = tuple((what, str(n)) for what, n in rows)
+    return Table(_named("flow", external), caption, ("Step", "Subjects"), cells)
+
+
+def missing_groups_table(results: StudyResults, external: str = "") -> Table | None:
+    """Why subjects of a cohort (as for :func:`flow_table`) lack a group; None if none does."""
+    exclusions = _cohort(results, external).exclusions
+    counts = Counter((e.scope, e.reason) for e in exclusions if e.scope != "cohort")
+    if not counts:
+        return None
+    rows = tuple((scope, reason, str(n)) for (scope, reason), n in sorted(counts.items()))
+    caption = "Subjects without a group" + (f" in {external}" if external else "")
+    return Table(_named("without_group", external), caption, ("Group", "Reason", "Subjects"), rows)
+
+
+def split_table(results: StudyResults) -> Table:
+    """Subjects (methylated) that train, are tested or are left out.
+
+    A row per modality; of a study with several splits a row per split.
+    """
+    channels = _channels(results)
+    caption = "Subjects by role, of these methylated"
+    if len(results.splits) == 1:
+        (split,) = results.splits
+        roles = _roles(split)
+        everyone = (("all", None), *((m, m) for m in channels))
+        rows = tuple(
+            (name, *(_count(results, split, ids, modality) for ids in roles.values()))
+            for name, modality in everyone
+        )
+        return Table("split", caption, ("Modality", *roles), rows)
+    rows = tuple(
+        (
+            str(split.outer),
+            *(_count(results, split, ids) for ids in _roles(split).values()),
+            *(_count(results, split, split.training, m) for m in channels),
+        )
+        for split in results.splits
+    )
+    folds = _roles(results.splits[0])
+    header = ("Split", *folds, *(f"training\n{m}" for m in channels))
+    return Table("split", caption, header, rows)
+
+
+def split_notes(results: StudyResults) -> list[str]:
+    """What one must know of the splits beside their numbers."""
+    notes = ["A number in parentheses counts the methylated."]
+    if len(results.splits) == 1:
+        notes.append("All models are tested on the same subjects.")
+    else:
+        notes.append(
+            f"{len(results.splits)} splits: a model is tested on the test subjects of the split "
+            "that it was trained in. A subject tested in several has its mean probability."
+        )
+    persons = Counter(s.person for s in results.cohort.subjects)
+    several = sum(number > 1 for number in persons.values())
+    if several:
+        notes.append(
+            f"Persons with several subjects: {several}. All subjects of a person have one role."
+        )
+    cutoffs = [f"{split.cutoff:.4g}" for split in results.splits if split.cutoff is not None]
+    if cutoffs:
+        notes.append(
+            "Labels follow from the median score of the training subjects alone: "
+            f"{', '.join(cutoffs)}; methylated is what lies above."
+        )
+    return notes
+
+
+def _roles(split: Split) -> dict[str, tuple[str, ...]]:
+    roles = {"training": split.training, "test": split.test, "left out": split.left_out}
+    return roles | {f"fold {i + 1}": fold for i, fold in enumerate(split.folds)}
+
+
+def _count(
+    results: StudyResults, split: Split, ids: tuple[str, ...], modality: str | None = None
+) -> str:
+    label = label_by_training(split, results.cohort)
+    wanted = set(ids)
+    present = [
+        s.id
+        for s in results.cohort.subjects
+        if s.id in wanted and (modality is None or modality in s.scans)
+    ]
+    return f"{len(present)} ({sum(label[i] for i in present)})"
+
+
+def training_table(results: StudyResults) -> Table:
+    """What the trainings of each network's members took, and of the segmentations they need."""
+    rows = []
+    for network, members in results.members.groupby("network", sort=False):
+        trials = [results.trials[name] for name in members["trial"]]
+        names = {need for trial in trials for need in trial.get("needs") or ()}
+        label = network_label(str(network))
+        rows.append(_trained(label, trials))
+        if names:
+            segmentations = [results.needed[name] for name in sorted(names)]
+            rows.append(_trained(f"{label}, segmentations", segmentations))
+    header = (
+        "Network",
+        "Models",
+        "Parameters trained",
+        "Training subjects",
+        "Training slices" if has_slices_alone(results) else "Training volumes",
+        "Median seconds",
+        "Minutes in all",
+    )
+    return Table("trainings", "Trainings of the members", header, tuple(rows))
+
+
+def _trained(label: str, trials: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    seconds = [float(t["seconds"]) for t in trials if "seconds" in t]
+    return (
+        label,
+        str(len(trials)),
+        _span([t.get("trained_parameters") for t in trials]),
+        _span([t.get("num_train_subjects") for t in trials]),
+        _span([t.get("num_train_volumes") for t in trials]),
+        f"{median(seconds):.1f}" if seconds else NOTHING,
+        f"{sum(seconds) / 60:.1f}" if seconds else NOTHING,
+    )
+
+
+def members_table(results: StudyResults) -> Table:
+    """Every model in the ensembles."""
+    rows = tuple(
+        (
+            row["trial"],
+            network_label(row["network"]),
+            row["modality"],
+            str(row["outer"]),
+            str(row["fold"]),
+            str(row["seed"]),
+            _settings(row["hyperparameters"]),
+            row["rule"],
+            str(row["epoch"]),
+            NOTHING if isnan(row["validation_m"]) else f"{row['validation_m']:.3f}",
+            row["weights"][:12],
+        )
+        for row in results.members.to_dict("records")
+    )
+    header = (
+        "Trial",
+        "Network",
+        "Modality",
+        "Split",
+        "Fold",
+        "Seed",
+        "Hyper-parameters",
+        "Rule",
+        "Epoch",
+        "Validation M",
+        "Weights (SHA-256)",
+    )
+    caption = "Members of the ensembles, chosen on validation folds only"
+    return Table("members", caption, header, rows)
+
+
+def openings_table(results: StudyResults) -> Table | None:
+    """Each time the test set was opened; None if none is logged."""
+    if not results.openings:
+        return None
+    keys = tuple(dict.fromkeys(key for opening in results.openings for key in opening))
+    rows = tuple(
+        (str(number), *(as_text(opening.get(key)) for key in keys))
+        for number, opening in enumerate(results.openings, 1)
+    )
+    return Table("openings", "Openings of the test set", ("No.", *keys), rows, is_wide=True)
+
+
+def _named(table: str, external: str) -> str:
+    return f"{table}_{slug(external)}" if external else table
+
+
+def _cohort(results: StudyResults, external: str) -> Cohort:
+    return results.external[external].cohort if external else results.cohort
+
+
+def _channels(results: StudyResults) -> tuple[str, ...]:
+    """The modalities that any model takes, alone or as a channel."""
+    used = {channel for name in results.inputs for channel in name.split("+")}
+    return tuple(m for m in results.cohort.modalities if m in used)
+
+
+def _span(numbers: list[int | None]) -> str:
+    """One number, or the least and the greatest."""
+    known = [n for n in numbers if n is not None]
+    if not known:
+        return NOTHING
+    low, high = min(known), max(known)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _settings(hyperparameters: str) -> str:
+    values = json.loads(hyperparameters)
+    return ", ".join(f"{k} {as_text(v)}" for k, v in values.items()) or NOTHING

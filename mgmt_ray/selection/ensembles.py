@@ -1,0 +1,297 @@
+"""Ensembles: members' predictions of the same subjects, averaged by modality and by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeAlias
+
+import pandas as pd
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.subject import MODALITY_GROUPS
+from mgmt_ray.selection.predictions import check_predictions, name_some
+
+
+def check_member_predictions(members: pd.DataFrame) -> None:
+    """Refuse members whose average would mix subjects or kinds of subjects.
+
+    Raises:
+        MgmtError: the table is faulty, holds several kinds of subjects, or members that ought to
+            have predicted the same subjects did not; it names those that differ.
+    """
+    check_predictions(members, "member predictions")
+    splits = sorted(members["split"].unique())
+    if len(splits) > 1:
+        raise MgmtError(f"member predictions: of several splits {splits}. Average one at a time.")
+    _refuse_missing_outer_splits(members)
+    if splits == ["validation"]:
+        _refuse_uneven_validation(members)
+        return
+    # An outer split has its own test subjects, and a modality its own subjects of another cohort.
+    same = "modality" if splits == ["external"] else "outer"
+    for _, rows in members.groupby(same, sort=True):
+        _refuse_different_subjects(rows)
+
+
+def _refuse_different_subjects(members: pd.DataFrame) -> None:
+    """Raise unless all of these trials predicted the same subjects."""
+    everyone = set(members["subject"])
+    for trial, rows in members.groupby("trial", sort=True):
+        lacking = sorted(everyone - set(rows["subject"]))
+        if lacking:
+            raise MgmtError(
+                f"trial {trial} has no prediction for {name_some(lacking)}, which other members "
+                "have. All members must predict the same subjects: delete "
+                "ensembles/member_predictions.csv and run `mgmt-ray ensemble STUDY` again."
+            )
+
+
+def _refuse_missing_outer_splits(members: pd.DataFrame) -> None:
+    """Raise unless every network and modality has members of every outer split."""
+    everything = set(members["outer"])
+    for (network, modality), rows in members.groupby(["network", "modality"], sort=True):
+        lacking = [str(outer) for outer in sorted(everything - set(rows["outer"]))]
+        if lacking:
+            raise MgmtError(
+                f"{network} {modality}: no member of outer split {name_some(lacking)}, which "
+                "others have. Run `mgmt-ray run STUDY` again."
+            )
+
+
+def _refuse_uneven_validation(members: pd.DataFrame) -> None:
+    """Raise unless, in each model, one fold predicts each subject, with as many members for all.
+
+    The folds of one model have the same seeds, so that this is one member per seed.
+    """
+    for (network, modality, outer), rows in members.groupby(["network", "modality", "outer"]):
+        by_subject = rows.groupby("subject", sort=True)
+        folds, number = by_subject["fold"].nunique(), by_subject.size()
+        torn = folds > 1
+        uneven = number.index[torn if torn.any() else number < number.max()]
+        if len(uneven):
+            raise MgmtError(
+                f"{network} {modality}, outer split {outer}: {name_some(list(uneven))} not "
+                "validated by exactly one fold, with all of its seeds. "
+                "Run `mgmt-ray run STUDY` again."
+            )
+    for (modality, outer), rows in members.groupby(["modality", "outer"]):
+        everyone = set(rows["subject"])
+        for network, own in rows.groupby("network", sort=True):
+            lacking = sorted(everyone - set(own["subject"]))
+            if lacking:
+                raise MgmtError(
+                    f"{network!s} {modality}, outer split {outer}: {name_some(lacking)} not "
+                    "validated, unlike by other networks. Run `mgmt-ray run STUDY` again."
+                )
+
+
+ENSEMBLE_COLUMNS: tuple[str, ...] = (
+    "network",
+    "ensemble",
+    "subject",
+    "label",
+    "probability",
+    "deviation",
+    "num_members",
+    "prior",
+)
+"""One row per network, ensemble and subject; ``num_members`` counts the trained models in it,
+``prior`` is the mean of the priors of the models that made the row, weighted as they are."""
+
+SPLIT_COLUMNS: tuple[str, ...] = (*ENSEMBLE_COLUMNS, "outer")
+"""The same before outer splits are averaged: one row per outer split that predicts a subject, and
+``num_members`` of that split. What is fitted on validation is fitted and applied here."""
+
+
+def group_ensembles(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The groups and their combinations for which a study has modalities in each part.
+
+    Args:
+        modalities: the study's; those that belong to no group (several channels) are left aside.
+
+    Returns:
+        Modalities by ensemble, named and ordered as in Schmitz et al. 2024, tables 2 to 5.
+    """
+    parts = {
+        group: tuple(m for m in members if m in modalities)
+        for group, members in MODALITY_GROUPS.items()
+    }
+    present = [group for group, members in parts.items() if members]
+    return {
+        "+".join(chosen): tuple(m for group in chosen for m in parts[group])
+        for size in range(1, len(present) + 1)
+        for chosen in combinations(present, size)
+    }
+
+
+BySplit: TypeAlias = Mapping[int, tuple[str, ...]]
+"""The modalities of an ensemble, at least one, by outer split."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SingleModels:
+    """What one network's model of each modality says in one outer split.
+
+    Attributes:
+        probability: by subject and modality; NaN where the modality's model did not predict.
+        variance: of one policy draw per member, likewise.
+        prior: of the members that predicted, likewise.
+        label: by subject.
+        num_members: by modality.
+    """
+
+    probability: pd.DataFrame
+    variance: pd.DataFrame
+    prior: pd.DataFrame
+    label: pd.Series[int]
+    num_members: pd.Series[int]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """In the order in which the members came."""
+        return tuple(self.probability.columns)
+
+
+def ensemble(
+    member_predictions: pd.DataFrame, ensembles: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    """Average members into one model per modality, and those into ensembles.
+
+    Folds and seeds have equal weight within a modality and outer split, modalities have equal
+    weight within an ensemble, outer splits that predict a subject have equal weight (Schmitz et al.
+    2024, sec. 2.4). ``deviation`` is the standard deviation that one policy draw per member would
+    give the ensemble's probability, the members' draws being independent: sqrt(Σ wᵢ²·dᵢ²).
+
+    Test subjects have all modalities. Training subjects, predicted by the members that validated
+    on them, and those of an external cohort may lack one: an ensemble then is of the subjects that
+    have all of its modalities.
+
+    Args:
+        member_predictions: a prediction table, all of it "test", "validation" or "external".
+        ensembles: modalities by name; a network that lacks one of them does not get that ensemble.
+
+    Returns:
+        :data:`ENSEMBLE_COLUMNS`; by network, the ensembles first, then each modality alone.
+
+    Raises:
+        MgmtError: the table is faulty, holds several kinds of subjects, or members that ought to
+            have predicted the same subjects did not; it names those that differ.
+    """
+    models = single_models(member_predictions)
+    found = list(dict.fromkeys(member_predictions["modality"]))
+    wanted = {**ensembles, **{m: (m,) for m in found}}
+    by_network = {network: same_in_each_split(own, wanted) for network, own in models.items()}
+    return mean_over_splits(average_modalities(models, by_network))
+
+
+def single_models(member_predictions: pd.DataFrame) -> dict[str, dict[int, SingleModels]]:
+    """Average folds and seeds into one model per network, outer split and modality.
+
+    Arguments and errors as of :func:`ensemble`.
+    """
+    check_member_predictions(member_predictions)
+    members = member_predictions.assign(variance=member_predictions["deviation"] ** 2)
+    return {
+        str(network): {
+            int(str(outer)): _of_one_split(rows) for outer, rows in own.groupby("outer", sort=True)
+        }
+        for network, own in members.groupby("network", sort=False)
+    }
+
+
+def _of_one_split(members: pd.DataFrame) -> SingleModels:
+    modalities = list(dict.fromkeys(members["modality"]))
+    by_model = members.groupby(["subject", "modality"], sort=True)
+    means = by_model[["probability", "variance", "prior"]].mean()
+    means["variance"] /= by_model.size()
+    wide = {name: means[name].unstack("modality")[modalities] for name in means.columns}
+    return SingleModels(
+        **wide,
+        label=members.groupby("subject", sort=True)["label"].first(),
+        num_members=members.groupby("modality")["trial"].nunique(),
+    )
+
+
+def same_in_each_split(
+    models: Mapping[int, SingleModels], ensembles: Mapping[str, tuple[str, ...]]
+) -> dict[str, BySplit]:
+    """Those ensembles of which a network lacks no modality, by name."""
+    return {
+        name: dict.fromkeys(models, chosen)
+        for name, chosen in ensembles.items()
+        if all(set(chosen) <= set(own.modalities) for own in models.values())
+    }
+
+
+def average_modalities(
+    models: Mapping[str, Mapping[int, SingleModels]],
+    ensembles: Mapping[str, Mapping[str, BySplit]],
+) -> pd.DataFrame:
+    """Ensembles, each of the subjects that have all of its modalities.
+
+    Args:
+        models: by network and outer split.
+        ensembles: by network and name.
+
+    Returns:
+        :data:`SPLIT_COLUMNS`; without ensembles of nobody.
+    """
+    tables = [
+        _average(models[network][outer], list(chosen)).assign(
+            network=network, ensemble=name, outer=outer
+        )
+        for network, named in ensembles.items()
+        for name, by_split in named.items()
+        for outer, chosen in by_split.items()
+    ]
+    found = [table for table in tables if len(table)]
+    return pd.concat(found, ignore_index=True)[list(SPLIT_COLUMNS)]
+
+
+def _average(models: SingleModels, modalities: list[str]) -> pd.DataFrame:
+    probability = models.probability[modalities].dropna()
+    subjects = probability.index
+    variance = models.variance.loc[subjects, modalities].sum(axis=1)
+    return pd.DataFrame(
+        {
+            "subject": subjects,
+            "label": models.label.loc[subjects],
+            # A mean of values at the edge may pass it by one rounding error.
+            "probability": probability.mean(axis=1).clip(0.0, 1.0),
+            "deviation": variance**0.5 / len(modalities),
+            "num_members": int(models.num_members[modalities].sum()),
+            "prior": models.prior.loc[subjects, modalities].mean(axis=1),
+        }
+    )
+
+
+def mean_over_splits(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Each subject's mean over the outer splits that predict it.
+
+    Args:
+        predictions: :data:`SPLIT_COLUMNS`.
+
+    Returns:
+        :data:`ENSEMBLE_COLUMNS`; the ensembles in the order given, their subjects sorted.
+    """
+    keys = ["network", "ensemble"]
+    means = (
+        predictions.assign(variance=predictions["deviation"] ** 2)
+        .groupby([*keys, "subject"], sort=False)
+        .agg(
+            label=("label", "first"),
+            probability=("probability", "mean"),
+            variance=("variance", "sum"),
+            averaged=("label", "size"),
+            prior=("prior", "mean"),
+        )
+        .reset_index()
+    )
+    means["deviation"] = means["variance"] ** 0.5 / means["averaged"]
+    trained = predictions.drop_duplicates([*keys, "outer"]).groupby(keys)["num_members"].sum()
+    means = means.join(trained, on=keys)
+    place = means.groupby(keys, sort=False).ngroup()
+    ordered = means.assign(place=place).sort_values(["place", "subject"], ignore_index=True)
+    return ordered[list(ENSEMBLE_COLUMNS)]

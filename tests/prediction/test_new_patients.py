@@ -1,0 +1,329 @@
+"""Patients without labels, predicted by finished studies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+import SimpleITK
+
+from mgmt_ray.base import MgmtError, file_checksum
+from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.datasets import read
+from mgmt_ray.cohort.persons import Known
+from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.upenn import UpennConfig
+from mgmt_ray.data.prepare_stores import prepare_stores
+from mgmt_ray.masks.contamination import why_known
+from mgmt_ray.pipeline.stages import existing, plan_study, predict_new, prepare, select, train
+from mgmt_ray.prediction.external_cohorts import predict_external
+from mgmt_ray.prediction.new_patients import NO_DIAGNOSIS, PATIENT_COLUMNS, PATIENTS
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import load_study
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from mgmt_ray.trials.context import Job
+from tests.masks.test_predicted_masks import known_to
+from tests.prediction.test_predict_slices import silence
+
+if TYPE_CHECKING:
+    from tests.studies import Outlined
+from mgmt_ray.prediction.new_patients import refuse_other_file
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort of other persons than the studies'."""
+    root = tmp_path_factory.mktemp("strangers") / "data"
+    others = {"follow_ups": 0, "indeterminate": 0, "not_available": 0, "without_scans": 0}
+    config = SyntheticConfig(subjects=5, grid=(24, 48, 48), modalities=("FLAIR",), seed=9, **others)
+    synthesize(config, root)
+    return root
+
+
+@pytest.fixture
+def patients(strangers: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Folders of patients, with their masks or without."""
+
+    def lay(*, masks: bool) -> Path:
+        folder = tmp_path / "scans"
+        config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
+        for number, subject in enumerate(read(config).subjects):
+            own = folder / f"P{number}"
+            own.mkdir(parents=True)
+            shutil.copy(subject.scans["FLAIR"], own / "FLAIR.nii.gz")
+            if masks:
+                shutil.copy(subject.required_mask, own / "mask.nii.gz")
+        return folder
+
+    return lay
+
+
+def contents(folder: Path) -> dict[Path, str]:
+    return {path: file_checksum(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_raw_patient_goes_from_images_to_a_probability(
+    joined: dict[str, Job],
+    patients: Callable[..., Path],
+    outlined: Outlined,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job, scans = joined["predicted"], patients(masks=False)
+    (scans / "P1" / "FLAIR.nii.gz").write_bytes(b"no scan")
+    known = read(job.study.cohort).subjects[0]
+    (scans / "renamed").mkdir()
+    shutil.copy(known.scans["FLAIR"], scans / "renamed" / "FLAIR.nii.gz")
+    before = contents(job.folder.root) | contents(outlined.slices)
+    predict_new(job, scans, tmp_path / "said.csv")
+    assert contents(job.folder.root) | contents(outlined.slices) == before
+    table = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
+    assert tuple(table.columns) == PATIENT_COLUMNS
+    good = table[table["problem"] == ""]
+    assert [*good["subject"]] == [s for s in ("P0", "P2", "P3", "P4") for _ in range(2)]
+    assert {*good["mask"]} == {"predicted"} and {*good["num_members"]} == {"2"}
+    number = good.astype(dict.fromkeys(PATIENT_COLUMNS[3:8], float))
+    assert number["probability"].between(number["member_lowest"], number["member_highest"]).all()
+    problems = table.set_index("subject")["problem"]
+    assert "is not a NIfTI file" in problems["P1"]
+    assert problems["renamed"].startswith(f"is {known.id} of the study's own cohort")
+    printed = capsys.readouterr().out
+    assert "P1: not predicted" in printed and "renamed: not predicted" in printed
+    assert "4 of 6 patients predicted" in printed and NO_DIAGNOSIS in printed
+    mask = read_scan(tmp_path / "said_files" / "masks" / "P0.nii.gz")
+    scan = read_scan(scans / "P0" / "FLAIR.nii.gz")
+    assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
+    predict_new(job, scans, tmp_path / "said.csv")
+    assert "masks: up to date" in capsys.readouterr().out
+
+
+def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort(
+    joined: dict[str, Job], patients: Callable[..., Path], strangers: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
+    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    predict_new(job, patients(masks=True), tmp_path / "said.csv")
+    config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
+    selected, splits, trials = existing(job)
+    # other persons, though both cohorts count them from 1
+    subjects = tuple(replace(s, person=f"X-{s.person}") for s in read(config).subjects)
+    cohort = Cohort(subjects)
+    there = job.folder.external("strangers")
+    prepare_stores("strangers", cohort, job.study, there, job.placement)
+    inputs = job.inputs(selected.cohort, splits)
+    settings = (trials, inputs, job.study.evaluation, job.placement, lambda done, total: None)
+    predict_external("strangers", cohort, *settings)
+    expected = pd.read_csv(there.ensembles / "predictions.csv")
+    said = pd.read_csv(tmp_path / "said.csv")
+    assert {*said["mask"]} == {"given"}
+    name = {f"P{number}": s.id for number, s in enumerate(subjects)}
+    said["subject"] = said["subject"].map(name)
+    keys = ["subject", "network", "ensemble"]
+    merged = said.merge(expected, on=keys, suffixes=("", "_expected"))
+    assert len(merged) == len(said) == len(expected)
+    # who shares a batch may change the last bit of single precision
+    assert (merged["probability"] - merged["probability_expected"]).abs().max() < 1e-6
+
+
+def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
+    outlined: Outlined, patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
+    job = Job(study, StudyFolder(outlined.slices), Placement(launcher="in-process"))
+    predict_new(job, patients(masks=False), tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
+    assert {*said["subject"]} == {f"P{number}" for number in range(5)}
+    assert {*said["mask"]} == {"none"}
+    assert {*said["problem"]} == {*said["note"]} == {""}
+    (source,) = (tmp_path / "said_files" / "masks").glob("*/masks.json")
+    assert source.parent.name == "chen_FLAIR"
+    _, _, trials = existing(job)
+    own = {t.needs[0].id for t in trials if t.needs}
+    for number in range(5):
+        mask = read_scan(source.parent / f"P{number}.nii.gz")
+        scan = read_scan(tmp_path / "scans" / f"P{number}" / "FLAIR.nii.gz")
+        assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
+        networks = json.loads(source.read_text())["subjects"][f"P{number}"]["networks"]
+        assert {*networks} == own
+
+
+def test_a_patient_in_whom_a_slices_study_finds_no_tumour_has_a_note(
+    outlined: Outlined,
+    patients: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = sliced_copy(outlined, tmp_path)
+    _, _, trials = existing(job)
+    silence(job, trials)
+    predict_new(job, patients(masks=False), tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
+    assert said["note"].str.startswith("no tumour found by 2 of 2 models").all()
+    assert said["probability"].astype(float).between(0, 1).all()
+    printed = capsys.readouterr().out
+    assert "no slice with 4 voxels of predicted tumour in P0 (2 models)" in printed
+
+
+def test_a_patient_whose_voxels_no_segmentation_knows_is_not_predicted(
+    outlined: Outlined, patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    job = sliced_copy(outlined, tmp_path)
+    scans = patients(masks=False)
+    path = str(scans / "P1" / "FLAIR.nii.gz")
+    image = SimpleITK.ReadImage(path)
+    image.SetSpacing((1.0, 0.75, 1.0))
+    SimpleITK.WriteImage(image, path)
+    path = str(scans / "P2" / "FLAIR.nii.gz")
+    image = SimpleITK.ReadImage(path)
+    image.SetSpacing((1.2, 1.2, 1.0))  # not larger than 1.25 times what trained
+    SimpleITK.WriteImage(image, path)
+    predict_new(job, scans, tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
+    assert said.loc["P1", "problem"].startswith("FLAIR: its voxels are 0.75×1 mm in plane")
+    assert said.loc["P1", "problem"].endswith("Resample it to 1 mm")
+    assert said.loc["P1", "probability"] == ""
+    assert {*said.drop("P1")["problem"]} == {""}
+
+
+def sliced_copy(outlined: Outlined, tmp_path: Path) -> Job:
+    """The slices study with its classifiers, to be changed."""
+    study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
+    shutil.copytree(outlined.slices, tmp_path / "slices")
+    return Job(study, StudyFolder(tmp_path / "slices"), Placement(launcher="in-process"))
+
+
+def test_patients_without_masks_need_a_segmentation(
+    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    job = joined["given"]
+    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
+    with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
+        predict_new(job, patients(masks=False), tmp_path / "said.csv")
+    assert not (tmp_path / "said.csv").exists()
+
+
+def with_crosswalk(job: Job, tmp_path: Path, *rows: str) -> Job:
+    path = tmp_path / "crosswalk.csv"
+    path.write_text("\n".join(["ours,hospital", *rows]))
+    cohort = job.study.cohort.model_copy(update={"crosswalk": path})
+    return replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+
+
+def lay_scan(scan: Path, folder: Path, *, change: int) -> None:
+    """A patient's folder with a scan, of which one voxel is changed by some number."""
+    image = SimpleITK.ReadImage(str(scan))
+    middle = [size // 2 for size in image.GetSize()]
+    image[middle] = image[middle] + change
+    folder.mkdir(parents=True)
+    SimpleITK.WriteImage(image, str(folder / "FLAIR.nii.gz"))
+
+
+def test_who_of_the_study_has_another_name_by_its_crosswalk_is_not_predicted(
+    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    known = read(joined["given"].study.cohort).subjects[0]
+    scans = patients(masks=True)
+    for change, name in enumerate(("HOSP-17", "HOSP-18"), start=1):
+        lay_scan(known.scans["FLAIR"], scans / name, change=change)
+        shutil.copy(known.required_mask, scans / name / "mask.nii.gz")
+    job = with_crosswalk(joined["given"], tmp_path, f"{known.id},HOSP-17")
+    predict_new(job, scans, tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
+    assert said.loc["HOSP-17", "problem"].startswith(f"is {known.id} of the study's own cohort")
+    assert {*said.drop("HOSP-17")["problem"]} == {""}
+
+
+def test_nobody_is_predicted_where_copies_of_the_studys_scans_cannot_be_told(
+    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
+    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    absent, damaged = (s.id for s in existing(job)[0].cohort.subjects[:2])
+    (job.folder.inspections / f"{absent}.npz").unlink()
+    (job.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
+    told = f"nothing of {absent}, {damaged}, so copies of scans that trained cannot be told"
+    with pytest.raises(MgmtError, match=told):
+        predict_new(job, patients(masks=True), tmp_path / "said.csv")
+    assert not (tmp_path / "said.csv").exists()
+
+
+@pytest.mark.parametrize("role", ["trained", "chosen"])
+def test_whom_a_model_knows_from_where_it_started_is_not_predicted(
+    role: str, joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(joined["given"].folder.root, tmp_path / "study")
+    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    path = job.folder.trial(existing(job)[2][-1].id) / "trial.json"
+    facts = json.loads(path.read_text())
+    facts["persons"][role].append("P3")
+    path.write_text(json.dumps(facts))
+    predict_new(job, patients(masks=True), tmp_path / "said.csv")
+    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
+    assert said.loc["P3", "problem"].startswith("is P3, on whom a model that ours started from")
+    assert {*said.drop("P3")["problem"]} == {""}
+
+
+@pytest.mark.parametrize("name", ["P1", "p1", "Z-1", "P2"])
+def test_an_id_or_a_persons_name_of_the_cohort_is_known(
+    name: str, joined: dict[str, Job], tmp_path: Path
+) -> None:
+    job = joined["given"]
+    subject = existing(job)[0].cohort.subjects[0]
+    cohort = Cohort((replace(subject, id="P1", person="Z-1"),))
+    folder = StudyFolder(tmp_path)
+    folder.inspections.mkdir(parents=True)
+    shutil.copy(job.folder.inspections / f"{subject.id}.npz", folder.inspections / "P1.npz")
+    why = why_known(folder, cohort, (), [Known(PATIENTS, name, name)], {})
+    assert [*why] == [(PATIENTS, name)] * (name != "P2")
+    assert all(told.startswith("is P1 of the study's own cohort") for told in why.values())
+
+
+def test_segmentations_that_know_a_patient_do_not_outline_that_patient(
+    outlined: Outlined, joined_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    known = known_to(outlined.slices)
+    by = {p: {n for n in known if p in known[n]} for p in set().union(*known.values())}
+    person = min(p for p, names in by.items() if len(names) < len(known))
+    job = joined_job(tmp_path / "without", mask="given", exclude=[f"{person}_11"])
+    selected = select(job)
+    splits, trials = plan_study(job, selected)
+    prepare(job, selected)
+    train(job, trials, job.inputs(selected.cohort, splits))
+    subjects = {s.id: s for s in read(job.study.cohort).subjects}
+    scan = subjects[f"{person}_11"].scans["FLAIR"]
+    lay_scan(scan, tmp_path / "scans" / "copy", change=0)
+    lay_scan(scan, tmp_path / "scans" / "HOSP-17", change=1)
+    lay_scan(scan, tmp_path / "scans" / "stranger", change=2)
+    job = with_crosswalk(job, tmp_path, f"{person},HOSP-17")
+    predict_new(job, tmp_path / "scans", tmp_path / "said.csv")
+    index = tmp_path / "said_files" / "masks" / "masks.json"
+    told = json.loads(index.read_text())["subjects"]
+    networks = {name: {*one["networks"]} for name, one in told.items()}
+    unaware = known.keys() - by[person]
+    assert networks == {"copy": unaware, "HOSP-17": unaware, "stranger": {*known}}
+
+
+def test_a_table_is_written_anew_and_nothing_else_is_written_over(tmp_path: Path) -> None:
+    table = tmp_path / "predictions.csv"
+    refuse_other_file(table)
+    table.write_text(",".join(PATIENT_COLUMNS) + "\nP1,random,Struct,.5\n")
+    refuse_other_file(table)
+    table.write_text("subject,label\nP1,0\n")
+    with pytest.raises(MgmtError, match="not written over"):
+        refuse_other_file(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("README.md", "ends with .csv"), ("nobody/predictions.csv", "there is no folder")],
+)
+def test_a_place_that_cannot_be_meant_is_refused(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(MgmtError, match=told):
+        refuse_other_file(tmp_path / name)
