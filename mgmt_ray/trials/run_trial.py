@@ -26,7 +26,7 @@ from mgmt_ray.training.out_of_memory import memory_shortage_told
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.memory_estimate import memory_words
 from mgmt_ray.trials.training_history import TrialRecord, resume, save
-from mgmt_ray.trials.trial_data import TrialSets, load_sets
+from mgmt_ray.trials.trial_data import load_sets
 from mgmt_ray.trials.trial_folder import (
     Tables,
     finish,
@@ -64,69 +64,45 @@ def run_trial(
     files = trial_files(trial, inputs)
     if inputs.folder.is_finished(trial.id):
         return
-    with memory_shortage_told(*memory_words(trial, inputs.folder.volumes, device, "trains")):
-        _run(trial, inputs, files, device, world or World(), report)
-
-
-def _run(
-    trial: Trial,
-    inputs: TrialInputs,
-    files: dict[str, Any],
-    device: str,
-    world: World,
-    report: Callable[[dict[str, float]], None] | None,
-) -> None:
-    started = time.perf_counter()
+    world, started = world or World(), time.perf_counter()
     split, start, record = inputs.splits[trial.outer], find_start(trial), TrialRecord()
     facts: dict[str, Any] = {}
-    tables: Callable[[str], Tables] | None = None
-    sets: TrialSets | None = None
-    diverged: Diverged | None = None
-    try:
-        sets = load_sets(trial, inputs.folder, inputs.cohort, split, device)
-        network = _initial_network(trial, inputs, start, sets.training).to(device)
-        facts = sizes(network, sets.training) | scaling(network)
-        state = TrainingState(network, trial.training_config)
-        record = resume(state, _state_file(trial, inputs), files)
-        _train(trial, inputs, state, sets, record, files, world, report)
-        tables = partial(sets.tables, trial, record, network)
-    except Diverged as error:
-        diverged = error
-    if world.rank == 0:
-        persons = {"persons": persons_seen(trial, split, inputs.cohort, start)}
-        facts = files | facts | persons | {"seconds": round(time.perf_counter() - started, 3)}
-        facts |= sets.facts if sets else {}
-        facts |= {"started_from": str(start.folder)} if start else {}
-        if diverged:
-            finish_diverged(trial, inputs.folder, split, record, diverged, facts)
-        else:
-            assert tables is not None
-            finish(trial, inputs.folder, split, record, tables, facts)
-
-
-def _train(
-    trial: Trial,
-    inputs: TrialInputs,
-    state: TrainingState,
-    sets: TrialSets,
-    record: TrialRecord,
-    files: dict[str, Any],
-    world: World,
-    report: Callable[[dict[str, float]], None] | None,
-) -> None:
-    """Train to the last epoch; what there is so far is written between epochs."""
-    file, saved = _state_file(trial, inputs), time.monotonic()
-    for epoch in fit(
-        state, sets.training, sets.validation, trial.training_config, trial.stream, world
-    ):
-        record.add(trial, epoch, state.network)
+    outcome: Callable[[str], Tables] | Diverged
+    with memory_shortage_told(*memory_words(trial, inputs.folder.volumes, device, "trains")):
+        try:
+            sets = load_sets(trial, inputs.folder, inputs.cohort, split, device)
+            network = _initial_network(trial, inputs, start, sets.training).to(device)
+            facts = sizes(network, sets.training) | scaling(network) | sets.facts
+            state = TrainingState(network, trial.training_config)
+            record = resume(state, _state_file(trial, inputs), files)
+            data, config = (sets.training, sets.validation), trial.training_config
+            for epoch in fit(state, *data, config, trial.stream, world):
+                record.add(trial, epoch, network)
+                if world.rank == 0:
+                    _keep(state, record, _state_file(trial, inputs), files, inputs.state_seconds)
+                if report:
+                    report(record.rows[-1])
+            outcome = partial(sets.tables, trial, record, network)
+        except Diverged as error:
+            outcome = error
         if world.rank == 0:
-            write_rows(file.parent / "epochs.csv", record.rows)
-            if time.monotonic() - saved >= inputs.state_seconds:
-                save(state, record, file, files)
-                saved = time.monotonic()
-        if report:
-            report(record.rows[-1])
+            facts |= files | {"persons": persons_seen(trial, split, inputs.cohort, start)}
+            facts |= {"seconds": round(time.perf_counter() - started, 3)}
+            facts |= {"started_from": str(start.folder)} if start else {}
+            if isinstance(outcome, Diverged):
+                finish_diverged(trial, inputs.folder, split, record, outcome, facts)
+            else:
+                finish(trial, inputs.folder, split, record, outcome, facts)
+
+
+def _keep(
+    state: TrainingState, record: TrialRecord, file: Path, files: dict[str, Any], seconds: float
+) -> None:
+    """Write what there is so far between two epochs; the large state only every so many seconds."""
+    write_rows(file.parent / "epochs.csv", record.rows)
+    if time.monotonic() - record.saved_at >= seconds:
+        save(state, record, file, files)
+        record.saved_at = time.monotonic()
 
 
 def _state_file(trial: Trial, inputs: TrialInputs) -> Path:

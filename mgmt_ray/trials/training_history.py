@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ class TrialRecord:
         choice: the epoch that is kept.
         weights: of that epoch.
         columns: what it said of the validation rows, by name.
+        saved_at: when the state was saved last, or the record begun, by the monotonic clock.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     choice: EpochChoice | None = None
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     columns: dict[str, list[float]] = field(default_factory=dict)
+    saved_at: float = field(default_factory=time.monotonic)
 
     def add(self, trial: Trial, epoch: Epoch, network: AnyNetwork) -> None:
         """Take in an epoch; keep its weights if the selection rule now prefers it."""

@@ -40,31 +40,23 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placemen
     for trial in trials:
         inputs.folder.failure(trial.id).unlink(missing_ok=True)
     for stage in sorted({trial.stage for trial in trials}):
-        _run_stage([trial for trial in trials if trial.stage == stage], inputs, placement)
+        ready = [t for t in trials if t.stage == stage and _has_what_it_needs(t, inputs)]
+        if placement.launcher == "ray" and ready:
+            _run_on_ray(ready, inputs, placement)
+            continue
+        torch.set_num_threads(placement.threads)
+        for trial in ready:
+            with _failure_noted(trial, inputs, World()):
+                run_trial(trial, inputs, placement.device)
 
 
-def _run_stage(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
-    """Train those trials whose needs are there."""
-    able = []
-    for trial in trials:
-        lacking = [need.id for need in trial.needs if not inputs.folder.is_finished(need.id)]
-        if lacking:
-            message = f"it needs {', '.join(lacking)}, not finished. Run the study again."
-            write_json(inputs.folder.failure(trial.id), {"message": message})
-        else:
-            able.append(trial)
-    if able:
-        _run_able(able, inputs, placement)
-
-
-def _run_able(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
-    match placement.launcher:
-        case "in-process":
-            torch.set_num_threads(placement.threads)
-            for trial in trials:
-                _attempt(trial, inputs, placement.device, World(), report=None)
-        case "ray":
-            _run_on_ray(trials, inputs, placement)
+def _has_what_it_needs(trial: Trial, inputs: TrialInputs) -> bool:
+    """Whether the trials whose weights it needs are finished; a note says which are not."""
+    missing = [need.id for need in trial.needs if not inputs.folder.is_finished(need.id)]
+    if missing:
+        message = f"it needs {', '.join(missing)}, not finished. Run the study again."
+        write_json(inputs.folder.failure(trial.id), {"message": message})
+    return not missing
 
 
 @contextmanager
@@ -90,12 +82,11 @@ def watched(trials: Sequence[Trial], folder: StudyFolder, step: Step) -> Iterato
         look()
 
 
-def _attempt(
-    trial: Trial, inputs: TrialInputs, device: str, world: World, report: Any | None
-) -> None:
-    """Run a trial; a fault that its user can mend is noted and does not stop the others."""
+@contextmanager
+def _failure_noted(trial: Trial, inputs: TrialInputs, world: World) -> Iterator[None]:
+    """Note a fault that its user can fix, and let the other trials go on."""
     try:
-        run_trial(trial, inputs, device, world, report)
+        yield
     except MgmtError as error:
         if world.rank == 0:
             write_json(inputs.folder.failure(trial.id), {"message": str(error)})
@@ -104,12 +95,14 @@ def _attempt(
 
 
 def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+    """Run each launch's trials in turn on a Ray Train worker group, inside a Tune trial."""
     plan = launches(trials, placement.trials_per_launch)
     storage = str(inputs.folder.root.absolute() / "ray")
     shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; our own files say the truth
 
     def drive(config: dict[str, Any]) -> None:
-        _drive(config["launch"], plan[config["launch"]], inputs, placement, storage)
+        name = config["launch"]
+        _trainer(name, plan[name], inputs, placement, storage).fit()
 
     # A driver only waits for its workers; any share of a core would be one that they lack.
     tuner = tune.Tuner(
@@ -133,11 +126,11 @@ def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placeme
                 _note_loss(trial, inputs, str(result.error))
 
 
-def _drive(
+def _trainer(
     name: str, trials: Sequence[Trial], inputs: TrialInputs, placement: Placement, storage: str
-) -> None:
-    """Train one launch's trials in turn on a Ray Train worker group; runs in a Tune trial."""
-    trainer = TorchTrainer(
+) -> TorchTrainer:
+    """A Ray Train worker group for one launch's trials."""
+    return TorchTrainer(
         _work,
         train_loop_config={"trials": list(trials), "inputs": inputs, "placement": placement},
         scaling_config=train.ScalingConfig(
@@ -154,18 +147,19 @@ def _drive(
             failure_config=train.FailureConfig(max_failures=placement.max_failures),
         ),
     )
-    trainer.fit()
 
 
 def _work(config: dict[str, Any]) -> None:
     """A Ray Train worker's part of each trial."""
     placement: Placement = config["placement"]
+    inputs: TrialInputs = config["inputs"]
     context = train.get_context()
     torch.set_num_threads(placement.threads)
     device = str(train.torch.get_device()) if placement.gpus else "cpu"
     world = World(context.get_world_rank(), context.get_world_size())
     for trial in config["trials"]:
-        _attempt(trial, config["inputs"], device, world, report=train.report)
+        with _failure_noted(trial, inputs, world):
+            run_trial(trial, inputs, device, world, report=train.report)
 
 
 def _note_loss(trial: Trial, inputs: TrialInputs, error: str) -> None:
