@@ -13,7 +13,7 @@ from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import TrainingState, train_step
 from mgmt_ray.training.make_task import make_task
-from mgmt_ray.training.precision import compiled
+from mgmt_ray.training.precision import compile_network
 from mgmt_ray.training.task import Noise
 from mgmt_ray.training.training_config import TrainingConfig
 
@@ -43,7 +43,7 @@ class OurTraining:
     def __init__(self, network: Network, config: TrainingConfig, data: VolumeSet) -> None:
         self.config, self.data = config, data
         self.optimizer = TrainingState(network, config).optimizer
-        self.network = compiled(network, config, data.volumes.device).train()
+        self.network = compile_network(network, config, data.volumes.device).train()
         self.task = make_task(network, data, config)
         self.random = np.random.default_rng(0)
         self.draw = self.task.noise(0, 1)

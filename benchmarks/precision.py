@@ -15,7 +15,7 @@ from scipy import stats
 
 from benchmarks.device import Spent, in_turns, wall_ratio
 from benchmarks.volumes import Shape, textured_volumes
-from mgmt_ray.nets.build import NetworkConfig, build
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import TrainingState, fit
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
@@ -91,7 +91,7 @@ def trained_auc(
         precision=precision,
     )
     torch.manual_seed(seed)
-    network = build(NETWORK, 1, config.temperature, checkpoint).to(options.device)
+    network = build_volume_network(NETWORK, 1, config.temperature, checkpoint).to(options.device)
     *_, last = fit(TrainingState(network, config), *sets, config, seed)
     return last.validation.auc
 

@@ -15,9 +15,9 @@ import numpy as np
 import tyro
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.connection import connected
-from mgmt_ray.cluster.parallel_map import spread
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.connection import connect_ray
+from mgmt_ray.cluster.parallel_map import parallel_map
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import MODALITIES, Subject
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
@@ -131,15 +131,17 @@ def compare(subject: Subject, recipe: RecipeConfig) -> Comparison:
 
 def prepare_on_ray(cohort: Cohort, recipe: RecipeConfig, scratch: Path) -> ThroughRay:
     """As ``mgmt-ray prepare`` does it; the start of the workers counts, that of Ray does not."""
-    placement = Placement()
-    with connected("local", cpus=CORES):
+    resources = Resources()
+    with connect_ray("local", cpus=CORES):
         started = time.perf_counter()
         prepare_volumes(
-            cohort, MODALITIES, recipe, scratch / "volumes", placement, lambda done, total: None
+            cohort, MODALITIES, recipe, scratch / "volumes", resources, lambda done, total: None
         )
         seconds = time.perf_counter() - started
         # Ray gives these tasks to the workers that are there
-        peaks = dict(peak for _, peak in spread(worker_peak, range(2 * CORES), None, placement))
+        peaks = dict(
+            peak for _, peak in parallel_map(worker_peak, range(2 * CORES), None, resources)
+        )
     return ThroughRay(seconds, max(peaks.values()))
 
 

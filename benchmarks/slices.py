@@ -140,12 +140,12 @@ def measure_inference(
     standard = learn_standard((str(i), scan) for i, scan in enumerate(scans))
     segmenter = Segmenter(network, standard, options.precision)
     slices = subject_slices(scans[0], masks[0])
-    normal = torch.from_numpy(segmenter.normalised(slices)).to(options.device)
+    normal = torch.from_numpy(segmenter.normalise(slices)).to(options.device)
     runs = (
         partial(predict_plainly, network, files, 0, options.device),
         partial(segment, segmenter, slices),
         partial(forward_one_by_one, network, normal),
-        partial(segmenter.probabilities, normal.cpu().numpy()),
+        partial(segmenter.predict, normal.cpu().numpy()),
     )
     spent: Spending = ([], [], [], [])
     rates, difference = [], 0.0
@@ -209,7 +209,7 @@ def many(step: object, options: Options) -> None:
 
 
 def segment(segmenter: Segmenter, slices: SubjectSlices) -> np.ndarray:
-    return segmenter.probabilities(segmenter.normalised(slices))
+    return segmenter.predict(segmenter.normalise(slices))
 
 
 def step_difference(options: Options, ours: OurTraining, plain: PlainTraining) -> float:

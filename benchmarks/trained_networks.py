@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.volumes import Shape, textured_volumes
-from mgmt_ray.nets.build import NetworkConfig, build
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.nets.resnet3d import Depth
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet
@@ -68,7 +68,7 @@ def train_spottune(recipe: Recipe, number: int, weights: Path) -> tuple[SpotTune
     config = NetworkConfig(
         kind="spottune", depth=recipe.depth, width=recipe.width, agent_width=recipe.width
     )
-    network = build(config, 1, 1.0, weights)
+    network = build_volume_network(config, 1, 1.0, weights)
     assert isinstance(network, SpotTune)
     training = training_config(recipe, number)
     volumes, validation = (

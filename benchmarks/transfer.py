@@ -18,7 +18,7 @@ from mgmt_ray.base import stream
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.training.dataset import VolumeSet, even_batches
-from mgmt_ray.training.evaluate import ROWS_AT_ONCE
+from mgmt_ray.training.evaluate import ROWS_PER_BATCH
 from mgmt_ray.training.loop import TrainingState, fit
 from mgmt_ray.training.training_config import TrainingConfig
 
@@ -143,7 +143,7 @@ def train_plainly(
             optimizer.step()
         network.eval()
         with torch.no_grad():
-            batches = even_batches(np.arange(len(validation)), ROWS_AT_ONCE)
+            batches = even_batches(np.arange(len(validation)), ROWS_PER_BATCH)
             parts = [network(validation.select(rows).volumes.float()) for rows in batches]
         yield torch.sigmoid(torch.cat(parts)).double().cpu().numpy()
 

@@ -27,10 +27,10 @@ class MgmtError(Exception):
 
     def __reduce__(self) -> tuple[Callable[..., MgmtError], tuple[type[MgmtError], str]]:
         """Pickle the message alone: kinds of errors differ in what they are made from."""
-        return _as_it_was, (type(self), str(self))
+        return _rebuild_error, (type(self), str(self))
 
 
-def _as_it_was(kind: type[MgmtError], message: str) -> MgmtError:
+def _rebuild_error(kind: type[MgmtError], message: str) -> MgmtError:
     error = kind.__new__(kind, message)
     error.args = (message,)
     return error
@@ -52,12 +52,12 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _from_here(path: Path, info: ValidationInfo) -> Path:
+def _resolve_relative(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder")
     return (folder / path.expanduser()).absolute() if folder else path
 
 
-InputPath: TypeAlias = Annotated[Path, AfterValidator(_from_here)]
+InputPath: TypeAlias = Annotated[Path, AfterValidator(_resolve_relative)]
 """A file or folder that a configuration names, relative to the folder of the configuration."""
 
 C = TypeVar("C", bound=Config)
@@ -78,12 +78,12 @@ def parse(config: type[C], content: Mapping[str, Any], where: str, folder: Path 
     try:
         return config.model_validate(content, context={"folder": folder})
     except ValidationError as error:
-        faults = "; ".join(_fault(detail, content) for detail in error.errors())
+        faults = "; ".join(_describe_fault(detail, content) for detail in error.errors())
         raise MgmtError(f"{where}: {faults}") from error
 
 
-def _fault(detail: Any, content: Mapping[str, Any]) -> str:
-    path = ".".join(_keys(detail["loc"], content))
+def _describe_fault(detail: Any, content: Mapping[str, Any]) -> str:
+    path = ".".join(_key_path(detail["loc"], content))
     if detail["type"] == "extra_forbidden":
         return f"{path}: unknown key, remove it or mend its spelling"
     if detail["type"].startswith("union_tag"):
@@ -96,7 +96,7 @@ def _fault(detail: Any, content: Mapping[str, Any]) -> str:
     return f"{path}: {message}{given}" if path else message
 
 
-def _keys(place: Sequence[str | int], content: Any) -> list[str]:
+def _key_path(place: Sequence[str | int], content: Any) -> list[str]:
     """The keys of a place in what was given, without the names of alternatives between them."""
     keys = []
     for i, part in enumerate(place):
@@ -139,7 +139,7 @@ def stream(seed: int, *purpose: str | int) -> np.random.Generator:
     return np.random.default_rng(stream_seed(seed, *purpose))
 
 
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file completely or not at all, whatever interrupts it.
 
     Args:
@@ -167,12 +167,12 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all (see :func:`write_aside`)."""
+    """Write a text file completely or not at all (see :func:`write_atomically`)."""
 
     def write(aside: Path) -> None:
         aside.write_text(text, encoding="utf-8")
 
-    write_aside(path, write)
+    write_atomically(path, write)
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
@@ -187,7 +187,7 @@ def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-class Locked(MgmtError):
+class FolderLocked(MgmtError):
     """Another process works in this folder."""
 
     def __init__(self, path: Path, owner: str) -> None:
@@ -225,7 +225,7 @@ def _take_over(path: Path, mine: str) -> None:
     try:
         file = path.open("r+")
     except FileNotFoundError:
-        raise Locked(path, "a process that has just ended") from None
+        raise FolderLocked(path, "a process that has just ended") from None
     with file:
         # two that find the same dead owner queue here; the second then finds the first, alive
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -234,10 +234,10 @@ def _take_over(path: Path, mine: str) -> None:
             owner = json.loads(text)
             host, pid = str(owner["host"]), int(owner["pid"])
         except (ValueError, KeyError, TypeError):
-            raise Locked(path, "an unnamed process") from None
+            raise FolderLocked(path, "an unnamed process") from None
         replaced = not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat())
         if replaced or host != socket.gethostname() or _is_alive(pid):
-            raise Locked(path, f"process {pid} on {host}")
+            raise FolderLocked(path, f"process {pid} on {host}")
         file.seek(0)
         file.truncate()
         file.write(mine)

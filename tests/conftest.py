@@ -12,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import mgmt_ray.cluster  # noqa: F401  sets Ray's token before a test imports Ray
 
 # small studies, shared by the rooms that run trials or use what these leave
-pytest_plugins = ["tests.studies"]
+pytest_plugins = ["tests.small_cohort", "tests.studies"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select
 from mgmt_ray.study.folder import StudyFolder
@@ -17,7 +17,7 @@ from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.generate import SyntheticConfig
 from mgmt_ray.training.pretrain import SourceTaskConfig
-from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.context import StudyContext, TrialInputs
 
 STUDY = {
     "name": "slices",
@@ -50,29 +50,29 @@ def cohort_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def make_job(cohort_root: Path, out: Path, **chen: object) -> Job:
+def make_job(cohort_root: Path, out: Path, **chen: object) -> StudyContext:
     network = {**STUDY["networks"]["chen"], **chen}
     path = out.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(STUDY | {"networks": {"chen": network}}))
     study = load_study(path, cohort_root)
-    return Job(study, StudyFolder(out), Placement(launcher="in-process"))
+    return StudyContext(study, StudyFolder(out), Resources(launcher="in-process"))
 
 
 @pytest.fixture(scope="session")
-def finished(cohort_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def finished(cohort_root: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyContext:
     """A whole study; tests that change it take a copy."""
-    job = make_job(cohort_root, tmp_path_factory.mktemp("studies") / "finished")
-    bring_up_to_date(job)
-    return job
+    context = make_job(cohort_root, tmp_path_factory.mktemp("studies") / "finished")
+    bring_up_to_date(context)
+    return context
 
 
 @pytest.fixture
-def copied(finished: Job, tmp_path: Path) -> Job:
+def copied(finished: StudyContext, tmp_path: Path) -> StudyContext:
     shutil.copytree(finished.folder.root, tmp_path / "copy")
     return replace(finished, folder=StudyFolder(tmp_path / "copy"))
 
 
-def planned(job: Job) -> tuple[TrialInputs, list[Trial]]:
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    return job.inputs(selected.cohort, splits), trials
+def planned(context: StudyContext) -> tuple[TrialInputs, list[Trial]]:
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    return context.inputs(selected.cohort, splits), trials

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mgmt_ray.cluster.connection import connected
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.connection import connect_ray
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.training.pretrain import SourceTaskConfig
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 from tests.slice_studies import cohort_root, copied, finished
 
 __all__ = ["cohort_root", "copied", "finished"]  # fixtures
@@ -87,20 +87,22 @@ def write_study(write_small_study: Callable[..., Path], tmp_path: Path) -> Calla
 
 
 @pytest.fixture
-def make_job(data: Data, write_study: Callable[..., Path], tmp_path: Path) -> Callable[..., Job]:
+def make_job(
+    data: Data, write_study: Callable[..., Path], tmp_path: Path
+) -> Callable[..., StudyContext]:
     """A job on the small cohort; keywords replace sections of the study."""
 
-    def make(launcher: str = "in-process", out: str = "out", **sections: object) -> Job:
+    def make(launcher: str = "in-process", out: str = "out", **sections: object) -> StudyContext:
         study = load_study(write_study(**sections), data.root, data.checkpoint)
-        placement = Placement(launcher=launcher, trials_per_launch=4)
-        return Job(study, StudyFolder(tmp_path / out), placement)
+        resources = Resources(launcher=launcher, trials_per_launch=4)
+        return StudyContext(study, StudyFolder(tmp_path / out), resources)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    with connected("local", cpus=2):
+    with connect_ray("local", cpus=2):
         yield
 
 
@@ -143,25 +145,25 @@ def outlined(tmp_path_factory: pytest.TempPathFactory) -> Outlined:
         },
     }
     (folder / "slices.yaml").write_text(yaml.safe_dump(study))
-    job = Job(
+    context = StudyContext(
         load_study(folder / "slices.yaml", folder / "data"),
         StudyFolder(folder / "slices"),
-        Placement(launcher="in-process"),
+        Resources(launcher="in-process"),
     )
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    train(job, trials, job.inputs(selected.cohort, splits))
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    train(context, trials, context.inputs(selected.cohort, splits))
     return Outlined(folder / "data", folder / "slices")
 
 
 @pytest.fixture(scope="session")
-def joined_job(outlined: Outlined) -> Callable[..., Job]:
+def joined_job(outlined: Outlined) -> Callable[..., StudyContext]:
     """A 3-D study on the same persons, with its folder; keywords replace keys of the cohort."""
 
     def make(
         out: Path, root: Path | None = None, slices: Path | None = None, **cohort: object
-    ) -> Job:
+    ) -> StudyContext:
         study = {
             "name": "joined",
             "cohort": {"reader": "upenn", "modalities": ["FLAIR"], "mask": "predicted", **cohort},
@@ -178,28 +180,30 @@ def joined_job(outlined: Outlined) -> Callable[..., Job]:
         path = out.with_suffix(".yaml")
         path.write_text(yaml.safe_dump(study))
         loaded = load_study(path, root or outlined.root)
-        return Job(loaded, StudyFolder(out), Placement(launcher="in-process"))
+        return StudyContext(loaded, StudyFolder(out), Resources(launcher="in-process"))
 
     return make
 
 
 @pytest.fixture
-def make_joined_job(joined_job: Callable[..., Job], tmp_path: Path) -> Callable[..., Job]:
+def make_joined_job(
+    joined_job: Callable[..., StudyContext], tmp_path: Path
+) -> Callable[..., StudyContext]:
     """The same with its folder in the test's own."""
     return lambda out="out", **more: joined_job(tmp_path / out, **more)
 
 
 @pytest.fixture(scope="session")
 def joined(
-    joined_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Job]:
+    joined_job: Callable[..., StudyContext], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, StudyContext]:
     """Finished 3-D studies on given and on predicted masks; who changes one takes a copy."""
     jobs = {m: joined_job(tmp_path_factory.mktemp("joined") / m, mask=m) for m in MASKS}
-    for job in jobs.values():
-        selected = select(job)
-        splits, trials = plan_study(job, selected)
-        prepare(job, selected)
-        inputs = job.inputs(selected.cohort, splits)
-        train(job, trials, inputs)
-        ensemble(job, trials, inputs, {})
+    for context in jobs.values():
+        selected = select(context)
+        splits, trials = plan_study(context, selected)
+        prepare(context, selected)
+        inputs = context.inputs(selected.cohort, splits)
+        train(context, trials, inputs)
+        ensemble(context, trials, inputs, {})
     return jobs

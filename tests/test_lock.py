@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.base import Locked, folder_lock
+from mgmt_ray.base import FolderLocked, folder_lock
 
 
 def dead_pid() -> int:
@@ -21,7 +21,7 @@ def dead_pid() -> int:
 def test_a_held_lock_refuses_others_and_is_gone_afterwards(tmp_path: Path) -> None:
     lock = tmp_path / "preparing.lock"
     with folder_lock(lock):
-        with pytest.raises(Locked, match=f"process {os.getpid()} on {socket.gethostname()}"):
+        with pytest.raises(FolderLocked, match=f"process {os.getpid()} on {socket.gethostname()}"):
             folder_lock(lock).__enter__()
         assert lock.exists()
     assert not lock.exists()
@@ -39,7 +39,7 @@ def test_the_lock_of_a_dead_process_of_this_host_is_taken_over(tmp_path: Path) -
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": dead_pid()}))
     with folder_lock(lock):
         assert json.loads(lock.read_text(encoding="utf-8"))["pid"] == os.getpid()
-        with pytest.raises(Locked):
+        with pytest.raises(FolderLocked):
             folder_lock(lock).__enter__()
     assert not lock.exists()
 
@@ -50,6 +50,6 @@ def test_a_lock_that_may_be_alive_is_respected_and_its_removal_explained(
 ) -> None:
     lock = tmp_path / "preparing.lock"
     lock.write_text(text)
-    with pytest.raises(Locked, match=f"delete {lock}"):
+    with pytest.raises(FolderLocked, match=f"delete {lock}"):
         folder_lock(lock).__enter__()
     assert lock.read_text(encoding="utf-8") == text

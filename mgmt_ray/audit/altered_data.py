@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float16
 
-from mgmt_ray.audit.audited_study import Audited
-from mgmt_ray.base import MgmtError, fingerprint, write_aside, write_json
+from mgmt_ray.audit.audited_study import AuditContext
+from mgmt_ray.base import MgmtError, fingerprint, write_atomically, write_json
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.slice_index import read_slice_index, slice_index_path, slice_path
 from mgmt_ray.preprocess.slice_store import SliceStore, slices_checksum, write_slices
@@ -26,7 +26,7 @@ from mgmt_ray.preprocess.volume_index import (
 )
 from mgmt_ray.study.folder import StudyFolder
 
-Change = Callable[[str, Float16[np.ndarray, "version depth height width"]], np.ndarray]
+VolumeChange = Callable[[str, Float16[np.ndarray, "version depth height width"]], np.ndarray]
 """From a subject's id and volumes to its volumes in the copy."""
 
 SLAB = 2
@@ -41,7 +41,7 @@ learns at all cannot miss it. The audit asks whether it learns, not how little i
 """
 
 
-def write_changed_copy(source: Path, modality: str, target: Path, change: Change) -> None:
+def write_changed_volumes(source: Path, modality: str, target: Path, change: VolumeChange) -> None:
     """Copy a modality's volumes, each changed; nothing is done if the copy is there.
 
     Args:
@@ -69,7 +69,7 @@ def write_changed_copy(source: Path, modality: str, target: Path, change: Change
                 checksums.append(row_checksum(changed))
                 file.write(changed.data)
 
-    write_aside(array_path(target, modality), write)
+    write_atomically(array_path(target, modality), write)
     rows = tuple(
         replace(row, position=position, checksum=checksum)
         for position, (row, checksum) in enumerate(zip(index.rows, checksums, strict=True))
@@ -78,7 +78,7 @@ def write_changed_copy(source: Path, modality: str, target: Path, change: Change
     write_json(index_path(target, modality), copied.to_json())
 
 
-def with_slabs(
+def darken_slabs(
     volumes: Float16[np.ndarray, "version depth height width"],
 ) -> Float16[np.ndarray, "version depth height width"]:
     """Tumours cut into axial slabs, every other one darkened; the background stays 0.
@@ -131,7 +131,7 @@ def write_changed_slices(source: Path, modality: str, target: Path, change: Slic
     write_json(slice_index_path(target, modality), copied.to_json())
 
 
-def darkened(slices: SubjectSlices) -> SubjectSlices:
+def darken_tumour(slices: SubjectSlices) -> SubjectSlices:
     """The whole tumour at a quarter of its intensity.
 
     Slabs as in volumes would not do: each slice is seen by itself, and turned.
@@ -143,51 +143,55 @@ def darkened(slices: SubjectSlices) -> SubjectSlices:
 def noise_and_mirrored(slices: SubjectSlices, random: np.random.Generator) -> SubjectSlices:
     """Evenly distributed noise wherever the scan has a value, and the tumour on the other side."""
     noise = 1 - random.random(slices.images.shape, dtype=np.float32)
-    outline = None if slices.outline is None else slices.outline[..., ::-1].copy()
+    scan_mask = None if slices.scan_mask is None else slices.scan_mask[..., ::-1].copy()
     return replace(
         slices,
         images=np.where(slices.images != 0, noise, np.float32(0)),
         masks=slices.masks[..., ::-1].copy(),
-        outline=outline,
+        scan_mask=scan_mask,
     )
 
 
-def share_store(audited: Audited, name: str) -> None:
+def share_store(audit: AuditContext, name: str) -> None:
     """Let a sub-study read the audited study's own volumes, or slices, without a copy."""
-    folder = StudyFolder(audited.work / name)
+    folder = StudyFolder(audit.work_folder / name)
     folder.root.mkdir(parents=True, exist_ok=True)
-    below = folder.slices if audited.trains_on_slices else folder.volumes
-    above = Path(os.path.relpath(audited.job.folder.root / below.name, folder.root))
+    below = folder.slices if audit.trains_on_slices else folder.volumes
+    above = Path(os.path.relpath(audit.context.folder.root / below.name, folder.root))
     with suppress(FileExistsError):
         below.symlink_to(above, target_is_directory=True)
 
 
-def plant_signal(audited: Audited, name: str, modality: str, methylated: Collection[str]) -> None:
+def plant_signal(
+    audit: AuditContext, name: str, modality: str, methylated: Collection[str]
+) -> None:
     """A sub-study's copy of a modality, with a pattern in the tumours of those who have it."""
-    folder, own = StudyFolder(audited.work / name), audited.job.folder
-    if audited.trains_on_slices:
+    folder, own = StudyFolder(audit.work_folder / name), audit.context.folder
+    if audit.trains_on_slices:
 
         def darken(slices: SubjectSlices) -> SubjectSlices:
-            return darkened(slices) if slices.id in methylated else slices
+            return darken_tumour(slices) if slices.id in methylated else slices
 
         write_changed_slices(own.slices, modality, folder.slices, darken)
         return
 
     def plant(subject: str, volumes: np.ndarray) -> np.ndarray:
-        return with_slabs(volumes) if subject in methylated else volumes
+        return darken_slabs(volumes) if subject in methylated else volumes
 
-    write_changed_copy(own.volumes, modality, folder.volumes, plant)
+    write_changed_volumes(own.volumes, modality, folder.volumes, plant)
 
 
-def replace_by_noise(audited: Audited, name: str, modality: str, tested: Collection[str]) -> None:
+def replace_by_noise(
+    audit: AuditContext, name: str, modality: str, tested: Collection[str]
+) -> None:
     """A sub-study's copy of a modality, with noise in place of the test subjects' scans."""
-    folder, own = StudyFolder(audited.work / name), audited.job.folder
-    if audited.trains_on_slices:
+    folder, own = StudyFolder(audit.work_folder / name), audit.context.folder
+    if audit.trains_on_slices:
 
         def exchange(slices: SubjectSlices) -> SubjectSlices:
             if slices.id not in tested:
                 return slices
-            return noise_and_mirrored(slices, audited.draws("noise", slices.id))
+            return noise_and_mirrored(slices, audit.random_stream("noise", slices.id))
 
         write_changed_slices(own.slices, modality, folder.slices, exchange)
         return
@@ -195,6 +199,6 @@ def replace_by_noise(audited: Audited, name: str, modality: str, tested: Collect
     def drown(subject: str, volumes: np.ndarray) -> np.ndarray:
         if subject not in tested:
             return volumes
-        return noise_like(volumes, audited.draws("noise", subject))
+        return noise_like(volumes, audit.random_stream("noise", subject))
 
-    write_changed_copy(own.volumes, modality, folder.volumes, drown)
+    write_changed_volumes(own.volumes, modality, folder.volumes, drown)

@@ -13,14 +13,14 @@ import numpy as np
 
 from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
-from mgmt_ray.nets.build import NetworkConfig, build
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.splits.draw import make_splits
-from mgmt_ray.splits.split import Split, label_by_training, read_splits
+from mgmt_ray.splits.split import Split, read_splits, resolve_labels
 from mgmt_ray.study.study_config import StudyConfig
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 Outcome: TypeAlias = Literal["passed", "failed", "warning", "not done"]
 
@@ -57,17 +57,17 @@ NUM_SWEPT = 2
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditContext:
     """A prepared study under audit.
 
     Attributes:
-        job: the study, its folder, and where work runs.
+        context: the study, its folder, and where work runs.
         cohort: its subjects.
         splits: all of them.
         seed: of the audit's own draws.
     """
 
-    job: Job
+    context: StudyContext
     cohort: Cohort
     splits: tuple[Split, ...]
     seed: int
@@ -75,12 +75,12 @@ class Audited:
     @property
     def study(self) -> StudyConfig:
         """Its configuration."""
-        return self.job.study
+        return self.context.study
 
     @property
     def volumes(self) -> Path:
         """Its volume store."""
-        return self.job.folder.volumes
+        return self.context.folder.volumes
 
     @property
     def trains_on_slices(self) -> bool:
@@ -88,33 +88,33 @@ class Audited:
         return not self.study.takes_volumes
 
     @cached_property
-    def work(self) -> Path:
+    def work_folder(self) -> Path:
         """Where the audit's own trainings lie; another one after anything has changed."""
-        stores = {m: _open_store(self.job, m).checksum for m in self.study.modalities}
-        facts = [self.study.model_dump(mode="json"), stores, [s.hash for s in self.splits]]
-        return self.job.folder.root / "audit" / f"seed{self.seed}-{fingerprint(facts)[:10]}"
+        stores = {m: _open_store(self.context, m).checksum for m in self.study.modalities}
+        metadata = [self.study.model_dump(mode="json"), stores, [s.hash for s in self.splits]]
+        return self.context.folder.root / "audit" / f"seed{self.seed}-{fingerprint(metadata)[:10]}"
 
-    def draws(self, *purpose: str | int) -> np.random.Generator:
+    def random_stream(self, *purpose: str | int) -> np.random.Generator:
         """The named stream of one purpose."""
         return stream(self.seed, "audit", *purpose)
 
     @cached_property
     def planted(self) -> tuple[str, ...]:
         """Modalities with a signal, of a synthetic cohort; none of a real one."""
-        path = self.job.folder.root / "planted.json"
+        path = self.context.folder.root / "planted.json"
         if not path.is_file():
             return ()
         strengths = json.loads(path.read_text(encoding="utf-8")).get("signal") or {}
         return tuple(modality for modality, strength in strengths.items() if strength)
 
-    def having(self, modality: str) -> tuple[str, ...]:
+    def subjects_with(self, modality: str) -> tuple[str, ...]:
         """Ids of the subjects with a modality, sorted."""
         return tuple(s.id for s in self.cohort.subjects if modality in s.scans)
 
     @cached_property
     def smallest_modality(self) -> str:
         """The modality that fewest subjects have, the first of equals."""
-        return min(self.study.modalities, key=lambda m: len(self.having(m)))
+        return min(self.study.modalities, key=lambda m: len(self.subjects_with(m)))
 
     @cached_property
     def cheapest_network(self) -> str:
@@ -136,7 +136,7 @@ class Audited:
             if isinstance(config, NetworkConfig) and (there or not config.pretrained)
         }
         if not able:
-            raise NoNetwork
+            raise NoTrainableNetwork
         return min(able, key=lambda name: _trained_parameters(able[name], study))
 
     def reduced_study(self, modalities: tuple[str, ...]) -> StudyConfig:
@@ -165,7 +165,7 @@ class Audited:
         )
 
 
-class NoNetwork(MgmtError):
+class NoTrainableNetwork(MgmtError):
     """No network of the study can be trained without the pretrained weights."""
 
     def __init__(self) -> None:
@@ -175,35 +175,35 @@ class NoNetwork(MgmtError):
         )
 
 
-def open_audited(job: Job, seed: int) -> Audited:
+def open_audit(context: StudyContext, seed: int) -> AuditContext:
     """Read what an audit needs of a prepared study; nothing of it is changed.
 
     Raises:
         MgmtError: it was not prepared, or was made with another study file.
     """
-    cohort = read_cohort(job.folder.root)
-    splits = make_splits(cohort, job.study.split, job.study.modalities)
-    if job.folder.splits.exists() and read_splits(job.folder.splits) != splits:
+    cohort = read_cohort(context.folder.root)
+    splits = make_splits(cohort, context.study.split, context.study.modalities)
+    if context.folder.splits.exists() and read_splits(context.folder.splits) != splits:
         raise MgmtError(
-            f"{job.folder.splits}: is not the split of this study and cohort any more. "
+            f"{context.folder.splits}: is not the split of this study and cohort any more. "
             "Run `mgmt-ray run STUDY`, or use the study file that the folder was made with."
         )
-    for modality in job.study.modalities:
+    for modality in context.study.modalities:
         having = {s.id for s in cohort.subjects if modality in s.scans}
-        lacking = sorted(having - {*_open_store(job, modality).ids})
+        lacking = sorted(having - {*_open_store(context, modality).ids})
         if lacking:
             raise MgmtError(
-                f"{job.folder.root}: {modality} lacks {', '.join(lacking[:5])}. "
+                f"{context.folder.root}: {modality} lacks {', '.join(lacking[:5])}. "
                 "Run `mgmt-ray prepare STUDY` first."
             )
-    return Audited(job, cohort, splits, seed)
+    return AuditContext(context, cohort, splits, seed)
 
 
-def _open_store(job: Job, modality: str) -> VolumeStore | SliceStore:
+def _open_store(context: StudyContext, modality: str) -> VolumeStore | SliceStore:
     """What the audit's trainings read."""
-    if job.study.takes_volumes:
-        return VolumeStore(job.folder.volumes, modality)
-    return SliceStore(job.folder.slices, modality)
+    if context.study.takes_volumes:
+        return VolumeStore(context.folder.volumes, modality)
+    return SliceStore(context.folder.slices, modality)
 
 
 def permute_labels(cohort: Cohort, random: np.random.Generator) -> Cohort:
@@ -212,10 +212,10 @@ def permute_labels(cohort: Cohort, random: np.random.Generator) -> Cohort:
     persons = sorted(known)
     order = random.permutation(len(persons))
     dealt = {person: known[persons[i]] for person, i in zip(persons, order, strict=True)}
-    return relabelled(cohort, {s.id: dealt[s.person] for s in cohort.subjects})
+    return replace_labels(cohort, {s.id: dealt[s.person] for s in cohort.subjects})
 
 
-def relabelled(cohort: Cohort, known: Mapping[str, tuple[int, float | None]]) -> Cohort:
+def replace_labels(cohort: Cohort, known: Mapping[str, tuple[int, float | None]]) -> Cohort:
     """The cohort with other labels and scores, by subject; who is not named keeps them."""
     subjects = tuple(
         replace(s, label=known[s.id][0], score=known[s.id][1]) if s.id in known else s
@@ -224,20 +224,20 @@ def relabelled(cohort: Cohort, known: Mapping[str, tuple[int, float | None]]) ->
     return Cohort(subjects, cohort.exclusions)
 
 
-def permuted_rows(audited: Audited, ids: tuple[str, ...], number: int) -> np.ndarray:
+def permuted_label_rows(audit: AuditContext, ids: tuple[str, ...], number: int) -> np.ndarray:
     """Labels [permutation, subject] of some training subjects, dealt anew among their persons."""
-    label = label_by_training(audited.splits[0], audited.cohort)
-    person = {s.id: s.person for s in audited.cohort.subjects}
+    label = resolve_labels(audit.splits[0], audit.cohort)
+    person = {s.id: s.person for s in audit.cohort.subjects}
     persons = sorted({person[i] for i in ids})
     place = {name: position for position, name in enumerate(persons)}
     by_person = np.zeros(len(persons), dtype=np.int64)
     for subject in ids:
         by_person[place[person[subject]]] = label[subject]
-    random = audited.draws("shortcuts")
+    random = audit.random_stream("shortcuts")
     dealt = np.stack([random.permutation(by_person) for _ in range(number)])
     return dealt[:, [place[person[i]] for i in ids]]
 
 
 def _trained_parameters(config: NetworkConfig, study: StudyConfig) -> int:
-    network = build(config, 1, study.training.temperature, study.checkpoint)
+    network = build_volume_network(config, 1, study.training.temperature, study.checkpoint)
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

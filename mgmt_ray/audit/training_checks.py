@@ -11,25 +11,25 @@ import numpy as np
 import pandas as pd
 
 from mgmt_ray.audit.altered_data import plant_signal, replace_by_noise, share_store
-from mgmt_ray.audit.audited_study import Audited, Check, permute_labels, relabelled
+from mgmt_ray.audit.audited_study import AuditContext, Check, permute_labels, replace_labels
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.progress import say
+from mgmt_ray.cluster.progress import log
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.pipeline.stages import ensemble, train
-from mgmt_ray.selection.predictions import name_some, read_table
+from mgmt_ray.selection.predictions import read_table, shorten_list
 from mgmt_ray.splits.draw import make_splits
-from mgmt_ray.splits.split import Split, label_by_training, write_splits
-from mgmt_ray.statistics.intervals import interval_of
-from mgmt_ray.statistics.leak_detection import family_p, numbers_tell
+from mgmt_ray.splits.split import Split, resolve_labels, write_splits
+from mgmt_ray.statistics.intervals import read_interval
+from mgmt_ray.statistics.leak_detection import associate_numbers, familywise_p
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.study_config import StudyConfig, write_study
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 
 def run_sub_study(
-    audited: Audited, name: str, study: StudyConfig, cohort: Cohort, splits: tuple[Split, ...]
+    audit: AuditContext, name: str, study: StudyConfig, cohort: Cohort, splits: tuple[Split, ...]
 ) -> tuple[StudyFolder, list[Trial]]:
     """Train, choose, average and measure as a study does; what is finished is not done again.
 
@@ -37,7 +37,7 @@ def run_sub_study(
     own, and so are its labels.
 
     Args:
-        audited: the study above.
+        audit: the study above.
         name: of the folder.
         study: what to run.
         cohort: with the labels to believe in.
@@ -46,23 +46,23 @@ def run_sub_study(
     Returns:
         Its folder and plan.
     """
-    folder = StudyFolder(audited.work / name)
-    job = Job(study, folder, audited.job.placement)
+    folder = StudyFolder(audit.work_folder / name)
+    context = StudyContext(study, folder, audit.context.resources)
     write_cohort(cohort, folder.root)
     write_study(study, folder.study_file)
     write_splits(splits, folder.splits)
     trials = make_plan(study, splits)
-    inputs = job.inputs(cohort, splits)
-    say(f"audit: {name}, {len(trials)} trials of {audited.cheapest_network}")
-    train(job, trials, inputs)
-    ensemble(job, trials, inputs, {})
+    inputs = context.inputs(cohort, splits)
+    log(f"audit: {name}, {len(trials)} trials of {audit.cheapest_network}")
+    train(context, trials, inputs)
+    ensemble(context, trials, inputs, {})
     return folder, trials
 
 
 PERMUTATIONS = 2000
 LEVEL = 0.05
 
-FITTED: dict[str, tuple[str, ...]] = {
+TEST_INDEPENDENT_TABLES: dict[str, tuple[str, ...]] = {
     "members.csv": (),
     "validation_members.csv": (),
     "validation_predictions.csv": (),
@@ -75,10 +75,10 @@ FITTED: dict[str, tuple[str, ...]] = {
 """Tables that only training and validation may move, with their columns; none means all."""
 
 RUN_AGAIN = "mgmt-ray audit STUDY"
-_ANEW = f"Delete the study's folder audit/ and run `{RUN_AGAIN}` again."
+_RESTART = f"Delete the study's folder audit/ and run `{RUN_AGAIN}` again."
 
 
-def check_permuted_labels(audited: Audited) -> Check:
+def check_permuted_labels(audit: AuditContext) -> Check:
     """Labels dealt anew among persons, the whole pipeline: nothing may be told.
 
     Judged by one family-wise permutation p of the AUC farthest from 0.5, and not, as "intervals
@@ -86,19 +86,21 @@ def check_permuted_labels(audited: Audited) -> Check:
     a sound study. How many do is told.
     """
     name = "permuted labels"
-    study = audited.reduced_study(audited.study.modalities)
-    expected = f"no AUC of {audited.cheapest_network} differs from 0.5 (family-wise p ≥ {LEVEL})"
-    cohort = permute_labels(audited.cohort, audited.draws("permuted labels"))
+    study = audit.reduced_study(audit.study.modalities)
+    expected = f"no AUC of {audit.cheapest_network} differs from 0.5 (family-wise p ≥ {LEVEL})"
+    cohort = permute_labels(audit.cohort, audit.random_stream("permuted labels"))
     try:
         splits = make_splits(cohort, study.split, study.modalities)
     except MgmtError as error:
         return Check(name, "not done", expected, f"permuted labels cannot be split ({error})")
-    share_store(audited, "permuted")
-    folder, _ = run_sub_study(audited, "permuted", study, cohort, splits)
+    share_store(audit, "permuted")
+    folder, _ = run_sub_study(audit, "permuted", study, cohort, splits)
     metrics = read_table(folder.ensembles / "metrics.csv", RUN_AGAIN)
-    farthest, p = _farthest(read_table(folder.ensembles / "predictions.csv", RUN_AGAIN), audited)
+    farthest, p = _most_extreme_auc(
+        read_table(folder.ensembles / "predictions.csv", RUN_AGAIN), audit
+    )
     rows = metrics.to_dict("records")
-    apart = sum(interval_of(row, "auc").excludes(0.5) for row in rows)
+    apart = sum(read_interval(row, "auc").excludes(0.5) for row in rows)
     found = (
         f"AUC {metrics['auc'].min():.2f} to {metrics['auc'].max():.2f} on "
         f"{int(metrics['num_subjects'].max())} test subjects, {apart} of {len(rows)} 95 % "
@@ -123,31 +125,31 @@ def remedy_for_permuted(auc: float) -> str:
     )
 
 
-def check_planted_signal(audited: Audited) -> Check:
+def check_planted_signal(audit: AuditContext) -> Check:
     """Labels dealt anew, and a pattern in the tumours of those who are then methylated.
 
     What is found can only be what was planted, and no real label is used.
     """
-    modality = audited.smallest_modality
-    study = audited.reduced_study((modality,))
+    modality = audit.smallest_modality
+    study = audit.reduced_study((modality,))
     study = study.model_copy(
         update={"split": study.split.model_copy(update={"outer_folds": 0, "drop_rest": False})}
     )
     name = "planted signal"
-    expected = f"the AUC interval of {audited.cheapest_network} in {modality} is above 0.5"
-    cohort = permute_labels(audited.cohort, audited.draws("planted signal"))
+    expected = f"the AUC interval of {audit.cheapest_network} in {modality} is above 0.5"
+    cohort = permute_labels(audit.cohort, audit.random_stream("planted signal"))
     try:
         (split,) = make_splits(cohort, study.split, study.modalities)
     except MgmtError as error:
         return Check(name, "not done", expected, f"permuted labels cannot be split ({error})")
-    label = label_by_training(split, cohort)
-    plant_signal(audited, "planted", modality, {s for s, value in label.items() if value == 1})
-    folder, _ = run_sub_study(audited, "planted", study, cohort, (split,))
+    label = resolve_labels(split, cohort)
+    plant_signal(audit, "planted", modality, {s for s, value in label.items() if value == 1})
+    folder, _ = run_sub_study(audit, "planted", study, cohort, (split,))
     metrics = read_table(folder.ensembles / "metrics.csv", RUN_AGAIN)
     own = metrics[
-        (metrics["ensemble"] == modality) & (metrics["network"] == audited.cheapest_network)
+        (metrics["ensemble"] == modality) & (metrics["network"] == audit.cheapest_network)
     ]
-    auc = interval_of(own.iloc[0].to_dict(), "auc")
+    auc = read_interval(own.iloc[0].to_dict(), "auc")
     found = f"AUC {auc}"
     if auc.low > 0.5:
         return Check(name, "passed", expected, found)
@@ -160,7 +162,7 @@ def check_planted_signal(audited: Audited) -> Check:
     return Check(name, "failed", expected, found, remedy)
 
 
-def check_test_subjects_change_nothing(audited: Audited) -> Check:
+def check_test_set_isolation(audit: AuditContext) -> Check:
     """The same trainings in two worlds that differ in their test subjects only.
 
     A part stands for the whole: the modality that fewest subjects have, the cheapest network, outer
@@ -168,36 +170,36 @@ def check_test_subjects_change_nothing(audited: Audited) -> Check:
     """
     name = "test subjects change nothing"
     expected = "weights, epochs, members and thresholds are equal to the bit"
-    modality = audited.smallest_modality
-    split = audited.splits[0]
-    tested = [s for s in split.test if s in set(audited.having(modality))]
-    one, other = _two_cohorts(audited, split)
-    share_store(audited, "world")
-    replace_by_noise(audited, "other_world", modality, tested)
-    worlds = _run_worlds(audited, {"world": one, "other_world": other}, modality, split)
+    modality = audit.smallest_modality
+    split = audit.splits[0]
+    tested = [s for s in split.test if s in set(audit.subjects_with(modality))]
+    one, other = _cohort_variants(audit, split)
+    share_store(audit, "world")
+    replace_by_noise(audit, "other_world", modality, tested)
+    worlds = _run_variants(audit, {"world": one, "other_world": other}, modality, split)
     trials = worlds[0][1]
-    differ = differing(worlds[0][0], worlds[1][0], trials)
+    differ = list_differences(worlds[0][0], worlds[1][0], trials)
     said = (
-        f"{len(trials)} trials of {audited.cheapest_network} in {modality} alone, outer split "
+        f"{len(trials)} trials of {audit.cheapest_network} in {modality} alone, outer split "
         f"{split.outer}, {len(tested)} test subjects replaced by noise with the opposite labels "
         "(covariates not exchanged, comparison models not fitted)"
     )
-    if any(subject.mask_kind == "predicted" for subject in audited.cohort.subjects):
+    if any(subject.mask_kind == "predicted" for subject in audit.cohort.subjects):
         said += "; predicted masks are taken as they are, whoever their networks learnt from"
     if not differ:
         return Check(name, "passed", expected, f"{said}: nothing differs")
-    found = f"{said}: {name_some(differ)} differ"
-    if audited.job.placement.device != "cpu":
+    found = f"{said}: {shorten_list(differ)} differ"
+    if audit.context.resources.device != "cpu":
         remedy = "A GPU may round differently from run to run: repeat on the CPU (without --gpus)."
         return Check(name, "warning", expected, found, remedy)
     remedy = (
         "Something is fitted on test subjects: find what those files follow from, "
-        f"in {audited.work}."
+        f"in {audit.work_folder}."
     )
     return Check(name, "failed", expected, found, remedy)
 
 
-def differing(one: StudyFolder, other: StudyFolder, trials: list[Trial]) -> list[str]:
+def list_differences(one: StudyFolder, other: StudyFolder, trials: list[Trial]) -> list[str]:
     """What is not equal in two studies of the same plan, of all that must not see the test set.
 
     Raises:
@@ -205,17 +207,17 @@ def differing(one: StudyFolder, other: StudyFolder, trials: list[Trial]) -> list
     """
     names = []
     for trial in trials:
-        facts = [_fitted(folder.read_trial(trial.id)) for folder in (one, other)]
-        if facts[0] != facts[1]:
+        metadata = [_fitted_values(folder.read_trial(trial.id)) for folder in (one, other)]
+        if metadata[0] != metadata[1]:
             names.append(f"trial {trial.id}")
-    for file, columns in FITTED.items():
+    for file, columns in TEST_INDEPENDENT_TABLES.items():
         contents = [_content(folder.ensembles / file, columns) for folder in (one, other)]
         if contents[0] != contents[1]:
             names.append(file)
     return names
 
 
-def _fitted(description: Mapping[str, Any]) -> dict[str, Any]:
+def _fitted_values(description: Mapping[str, Any]) -> dict[str, Any]:
     fitted = ("weights", "selection", "status", "covariates", "standard_histogram")
     return {key: description.get(key) for key in fitted}
 
@@ -223,48 +225,50 @@ def _fitted(description: Mapping[str, Any]) -> dict[str, Any]:
 def _content(path: Path, columns: tuple[str, ...]) -> str:
     """A table's text, or that of its columns; two that are missing would be equal."""
     if not path.exists():
-        raise MgmtError(f"{path}: not there, so it cannot be compared. {_ANEW}")
+        raise MgmtError(f"{path}: not there, so it cannot be compared. {_RESTART}")
     if not columns:
         return path.read_text(encoding="utf-8")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = [name for name in columns if name not in table]
     if missing or table.empty:
         what = f"no column {', '.join(missing)}" if missing else "no rows"
-        raise MgmtError(f"{path}: {what}, so it cannot be compared. {_ANEW}")
+        raise MgmtError(f"{path}: {what}, so it cannot be compared. {_RESTART}")
     return str(table[list(columns)].to_csv(index=False))
 
 
-def _two_cohorts(audited: Audited, split: Split) -> tuple[Cohort, Cohort]:
+def _cohort_variants(audit: AuditContext, split: Split) -> tuple[Cohort, Cohort]:
     """Test subjects with labels that are dealt among them, and with the opposite of these."""
-    tested = [s for s in audited.cohort.subjects if s.id in set(split.test)]
-    order = audited.draws("test labels").permutation(len(tested))
+    tested = [s for s in audit.cohort.subjects if s.id in set(split.test)]
+    order = audit.random_stream("test labels").permutation(len(tested))
     dealt = {s.id: (tested[i].label, tested[i].score) for s, i in zip(tested, order, strict=True)}
     cutoff = 0.0 if split.cutoff is None else split.cutoff
     opposite = {
         subject: (1 - label, None if score is None else 2 * cutoff - score)
         for subject, (label, score) in dealt.items()
     }
-    return relabelled(audited.cohort, dealt), relabelled(audited.cohort, opposite)
+    return replace_labels(audit.cohort, dealt), replace_labels(audit.cohort, opposite)
 
 
-def _run_worlds(
-    audited: Audited, cohorts: Mapping[str, Cohort], modality: str, split: Split
+def _run_variants(
+    audit: AuditContext, cohorts: Mapping[str, Cohort], modality: str, split: Split
 ) -> list[tuple[StudyFolder, list[Trial]]]:
-    study = audited.reduced_study((modality,))
-    run = partial(run_sub_study, audited)
+    study = audit.reduced_study((modality,))
+    run = partial(run_sub_study, audit)
     return [run(name, study, cohort, (split,)) for name, cohort in cohorts.items()]
 
 
-def _farthest(predictions: pd.DataFrame, audited: Audited) -> tuple[float, float]:
+def _most_extreme_auc(predictions: pd.DataFrame, audit: AuditContext) -> tuple[float, float]:
     """The AUC that is farthest from 0.5 among all ensembles, and p corrected for their number."""
     wide = predictions.pivot(
         index=["network", "ensemble"], columns="subject", values="probability"
     ).dropna(axis=0)
     labels = predictions.drop_duplicates("subject").set_index("subject")["label"]
     own = labels[wide.columns].to_numpy(dtype=np.int64)
-    random = audited.draws("permutation test")
+    random = audit.random_stream("permutation test")
     permuted = np.stack([random.permutation(own) for _ in range(PERMUTATIONS)])
-    telling = numbers_tell(wide.to_numpy(dtype=float), own, permuted)
-    distances = np.abs(telling.areas - 0.5)
+    telling = associate_numbers(wide.to_numpy(dtype=float), own, permuted)
+    distances = np.abs(telling.aucs - 0.5)
     farthest = int(distances.argmax())
-    return float(telling.areas[farthest]), family_p(float(distances[farthest]), telling.chance)
+    return float(telling.aucs[farthest]), familywise_p(
+        float(distances[farthest]), telling.null_distances
+    )

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mgmt_ray.base import MgmtError, fingerprint
-from mgmt_ray.baselines.tumour_measurements import Measured, Wanted, measure_tumours
-from mgmt_ray.cluster.progress import stage
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.baselines.tumour_measurements import (
+    MeasurementOptions,
+    TumourMeasurement,
+    measure_tumours,
+)
+from mgmt_ray.cluster.progress import show_progress
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
-from mgmt_ray.splits.split import Split, label_by_training
-from mgmt_ray.study.baseline_config import FEATURE_SCANS, Comparison, ForestConfig
+from mgmt_ray.splits.split import Split, resolve_labels
+from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 
@@ -22,7 +26,7 @@ COVARIATES: tuple[Covariate, ...] = ("age", "sex")
 
 
 @dataclass(frozen=True, slots=True)
-class Comparisons:
+class Baselines:
     """The comparison models of a study, and the numbers that they take.
 
     Attributes:
@@ -33,10 +37,10 @@ class Comparisons:
             that is not known is NaN.
     """
 
-    names: tuple[Comparison, ...] = ()
+    names: tuple[BaselineName, ...] = ()
     forest: ForestConfig = field(default_factory=ForestConfig)
     seed: int = 0
-    values: Mapping[Comparison, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    values: Mapping[BaselineName, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -50,34 +54,32 @@ class Comparisons:
 
     def num_models(self, splits: Sequence[Split]) -> int:
         """How many models are fitted."""
-        return len(self.names) * len(every_fold(splits))
+        return len(self.names) * len(list_folds(splits))
 
 
-NO_COMPARISONS = Comparisons()
+NO_BASELINES = Baselines()
 
 
-def gather_comparisons(
-    study: StudyConfig, cohort: Cohort, folder: StudyFolder, placement: Placement
-) -> Comparisons:
+def prepare_baselines(
+    study: StudyConfig, cohort: Cohort, folder: StudyFolder, resources: Resources
+) -> Baselines:
     """The study's comparison models with the numbers that they take; measures what is missing.
 
     Raises:
         MgmtError: a file or a table cannot be used.
     """
-    measured: Mapping[str, Measured] = {}
+    measured: Mapping[str, TumourMeasurement] = {}
     forest = "radiomics_forest" in study.comparisons
     if forest or "tumour_volume" in study.comparisons:
         recipe = study.recipe if study.takes_volumes else study.slices
-        wanted = Wanted(features=forest, resample=recipe.resample)
-        with stage("radiomics") as step:
-            measured = measure_tumours(cohort, wanted, folder.radiomics, placement, step)
+        wanted = MeasurementOptions(features=forest, resample=recipe.resample)
+        with show_progress("radiomics") as step:
+            measured = measure_tumours(cohort, wanted, folder.radiomics, resources, step)
     values = {name: _values(name, cohort, measured) for name in study.comparisons}
-    return Comparisons(study.comparisons, study.forest, study.seed, values)
+    return Baselines(study.comparisons, study.forest, study.seed, values)
 
 
-def refuse_unfit_comparisons(
-    names: Sequence[Comparison], cohort: Cohort, splits: Sequence[Split]
-) -> None:
+def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Sequence[Split]) -> None:
     """Refuse, before anything is trained, comparison models that could not be fitted.
 
     Raises:
@@ -86,7 +88,7 @@ def refuse_unfit_comparisons(
     """
     if "age_sex" in names:
         known = read_covariates(cohort.subjects, COVARIATES)
-        for split, fold in every_fold(splits):
+        for split, fold in list_folds(splits):
             train, _ = split.fold(fold, set(known))
             for column, name in enumerate(COVARIATES):
                 if all(math.isnan(known[s][column]) for s in train):
@@ -96,8 +98,8 @@ def refuse_unfit_comparisons(
                     )
     if "radiomics_forest" in names:
         having = {s.id for s in cohort.subjects if s.has_all(FEATURE_SCANS)}
-        for split, fold in every_fold(splits):
-            label = label_by_training(split, cohort)
+        for split, fold in list_folds(splits):
+            label = resolve_labels(split, cohort)
             train, _ = split.fold(fold, having)
             if len({label[s] for s in train}) < 2:
                 raise MgmtError(
@@ -107,13 +109,13 @@ def refuse_unfit_comparisons(
                 )
 
 
-def every_fold(splits: Sequence[Split]) -> list[tuple[Split, int]]:
+def list_folds(splits: Sequence[Split]) -> list[tuple[Split, int]]:
     """Each outer split with each of its folds."""
     return [(split, fold) for split in splits for fold in range(len(split.folds))]
 
 
 def _values(
-    name: Comparison, cohort: Cohort, measured: Mapping[str, Measured]
+    name: BaselineName, cohort: Cohort, measured: Mapping[str, TumourMeasurement]
 ) -> dict[str, tuple[float, ...]]:
     """The numbers that a model takes, of the subjects that have them."""
     match name:

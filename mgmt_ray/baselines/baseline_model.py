@@ -14,7 +14,7 @@ Table: TypeAlias = Float64[np.ndarray, "subject column"]
 Probabilities: TypeAlias = Float64[np.ndarray, " subject"]
 
 
-class Model(Protocol):
+class BaselineModel(Protocol):
     """A model that was fitted to numbers of training subjects."""
 
     @property

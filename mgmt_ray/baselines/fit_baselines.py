@@ -13,17 +13,17 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from mgmt_ray.base import stream_seed
-from mgmt_ray.baselines.baseline_inputs import COVARIATES, Comparisons, every_fold
-from mgmt_ray.baselines.baseline_model import Model, Prevalence
+from mgmt_ray.baselines.baseline_inputs import COVARIATES, Baselines, list_folds
+from mgmt_ray.baselines.baseline_model import BaselineModel, Prevalence
 from mgmt_ray.baselines.logistic import fit_logistic
 from mgmt_ray.baselines.random_forest import grow_forest
-from mgmt_ray.cluster.parallel_map import spread
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.parallel_map import parallel_map
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
-from mgmt_ray.splits.split import Split, label_by_training
-from mgmt_ray.study.baseline_config import Comparison, ForestConfig
-from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.splits.split import Split, resolve_labels
+from mgmt_ray.study.baseline_config import BaselineName, ForestConfig
+from mgmt_ray.study.held_out_set import HeldOutSet
 
 MODEL_COLUMNS = (
     "comparison",
@@ -38,7 +38,7 @@ MODEL_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class BaselineTask:
     """A model to be fitted, and nothing but what it is fitted to.
 
     Attributes:
@@ -51,7 +51,7 @@ class Task:
         seed: of its draws.
     """
 
-    name: Comparison
+    name: BaselineName
     outer: int
     fold: int
     values: Float64[np.ndarray, "subject column"]
@@ -71,67 +71,67 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class FittedBaseline:
     """A comparison model and what it was fitted to."""
 
-    task: Task
-    model: Model
+    task: BaselineTask
+    model: BaselineModel
 
 
-def fit_comparisons(
-    comparisons: Comparisons,
+def fit_baselines(
+    baselines: Baselines,
     cohort: Cohort,
     splits: Sequence[Split],
-    placement: Placement,
+    resources: Resources,
     progress: Callable[[int, int], None],
-) -> list[Fitted]:
+) -> list[FittedBaseline]:
     """Fit one model per name, outer split and fold, on the other folds.
 
     Nothing of a test subject is looked at.
 
     Args:
-        comparisons: which, and their numbers.
+        baselines: which, and their numbers.
         cohort: of the labels.
         splits: all of the study.
-        placement: with launcher "ray", Ray must be connected; its threads grow a forest's trees.
+        resources: with launcher "ray", Ray must be connected; its threads grow a forest's trees.
         progress: is given models done and their number.
 
     Returns:
         In the order of names, splits and folds.
     """
     tasks = [
-        _task(comparisons, name, cohort, split, fold)
-        for name in comparisons.names
-        for split, fold in every_fold(splits)
+        _baseline_task(baselines, name, cohort, split, fold)
+        for name in baselines.names
+        for split, fold in list_folds(splits)
     ]
-    fitted: dict[str, Fitted] = {}
-    for task, model in spread(_fit, tasks, placement.threads, placement, placement.cpus):
-        fitted[task.trial] = Fitted(task, model)
+    fitted: dict[str, FittedBaseline] = {}
+    for task, model in parallel_map(_fit, tasks, resources.threads, resources, resources.cpus):
+        fitted[task.trial] = FittedBaseline(task, model)
         progress(len(fitted), len(tasks))
     return [fitted[task.trial] for task in tasks]
 
 
 def predict_validation(
-    fitted: Sequence[Fitted], comparisons: Comparisons, cohort: Cohort, splits: Sequence[Split]
+    fitted: Sequence[FittedBaseline], baselines: Baselines, cohort: Cohort, splits: Sequence[Split]
 ) -> list[pd.DataFrame]:
     """Each training subject by the models that were not fitted to it, as prediction tables."""
     tables = []
     for one in fitted:
         split = next(s for s in splits if s.outer == one.task.outer)
-        label = label_by_training(split, cohort)
-        _, ids = split.fold(one.task.fold, set(comparisons.values[one.task.name]))
-        tables.append(_predict(one, comparisons, "validation", {s: label[s] for s in ids}))
+        label = resolve_labels(split, cohort)
+        _, ids = split.fold(one.task.fold, set(baselines.values[one.task.name]))
+        tables.append(_predict(one, baselines, "validation", {s: label[s] for s in ids}))
     return tables
 
 
 def predict_test(
-    fitted: Sequence[Fitted], comparisons: Comparisons, unseen: Sequence[Unseen]
+    fitted: Sequence[FittedBaseline], baselines: Baselines, held_out: Sequence[HeldOutSet]
 ) -> list[pd.DataFrame]:
     """The test subjects of each model's own split, as prediction tables."""
-    return [_predict(one, comparisons, "test", unseen[one.task.outer].label) for one in fitted]
+    return [_predict(one, baselines, "test", held_out[one.task.outer].label) for one in fitted]
 
 
-def describe(fitted: Sequence[Fitted]) -> pd.DataFrame:
+def describe_baselines(fitted: Sequence[FittedBaseline]) -> pd.DataFrame:
     """What was fitted: one row per model; ``fitted`` is JSON text."""
     rows = [
         {
@@ -149,18 +149,20 @@ def describe(fitted: Sequence[Fitted]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MODEL_COLUMNS))
 
 
-def _task(
-    comparisons: Comparisons, name: Comparison, cohort: Cohort, split: Split, fold: int
-) -> Task:
-    values = comparisons.values[name]
+def _baseline_task(
+    baselines: Baselines, name: BaselineName, cohort: Cohort, split: Split, fold: int
+) -> BaselineTask:
+    values = baselines.values[name]
     train, _ = split.fold(fold, set(values))
-    label = label_by_training(split, cohort)
+    label = resolve_labels(split, cohort)
     labels = np.array([label[s] for s in train], dtype=np.int64)
-    seed = stream_seed(comparisons.seed, "comparison", name, split.outer, fold)
-    return Task(name, split.outer, fold, _array(values, train), labels, comparisons.forest, seed)
+    seed = stream_seed(baselines.seed, "comparison", name, split.outer, fold)
+    return BaselineTask(
+        name, split.outer, fold, _value_matrix(values, train), labels, baselines.forest, seed
+    )
 
 
-def _fit(task: Task, threads: int) -> Model:
+def _fit(task: BaselineTask, threads: int) -> BaselineModel:
     match task.name:
         case "radiomics_forest":
             return grow_forest(task.values, task.labels, task.forest, task.seed, threads)
@@ -173,10 +175,10 @@ def _fit(task: Task, threads: int) -> Model:
 
 
 def _predict(
-    one: Fitted, comparisons: Comparisons, split: str, label: Mapping[str, int]
+    one: FittedBaseline, baselines: Baselines, split: str, label: Mapping[str, int]
 ) -> pd.DataFrame:
     ids = list(label)
-    values = _array(comparisons.values[one.task.name], ids)
+    values = _value_matrix(baselines.values[one.task.name], ids)
     columns: dict[str, Any] = {
         "subject": ids,
         "split": split,
@@ -194,7 +196,7 @@ def _predict(
     return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
 
 
-def _array(
+def _value_matrix(
     values: Mapping[str, tuple[float, ...]], ids: Sequence[str]
 ) -> Float64[np.ndarray, "subject column"]:
     """Rows of numbers, also where a model takes none."""

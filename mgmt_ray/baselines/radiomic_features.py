@@ -169,14 +169,14 @@ class Feature:
         modality: of the scan.
         region: one of ``REGIONS``.
         measure: of what the region holds.
-        of_levels: whether that are grey levels in space, or else values in any order.
+        uses_grey_levels: whether that are grey levels in space, or else values in any order.
     """
 
     name: str
     modality: str
     region: str
     measure: Callable[[np.ndarray], float]
-    of_levels: bool = True
+    uses_grey_levels: bool = True
 
 
 def skewness(values: Values) -> float:
@@ -200,8 +200,8 @@ def energy(values: Values) -> float:
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("skewness_T1_core", "T1", "core", skewness, of_levels=False),
-    Feature("energy_T1_edema", "T1", "edema", energy, of_levels=False),
+    Feature("skewness_T1_core", "T1", "core", skewness, uses_grey_levels=False),
+    Feature("energy_T1_edema", "T1", "edema", energy, uses_grey_levels=False),
     Feature("glcm_contrast_FLAIR_necrosis", "FLAIR", "necrosis", glcm_contrast),
     Feature("glszm_level_variance_T1GD_enhancing", "T1GD", "enhancing", glszm_level_variance),
     Feature("glszm_low_level_emphasis_T2_edema", "T2", "edema", glszm_low_level_emphasis),
@@ -248,7 +248,7 @@ def _measure(feature: Feature, scan: Image, mask: Image) -> float:
         return EMPTY_VALUE
     (box,) = ndimage.find_objects(region.astype(np.int8))
     inside, part = region[box], scan[box]
-    if not feature.of_levels:
+    if not feature.uses_grey_levels:
         return feature.measure(part[inside].astype(np.float64))
     levels = np.zeros(part.shape, np.int64)
     levels[inside] = grey_levels(part[inside])

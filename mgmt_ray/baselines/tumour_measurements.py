@@ -18,15 +18,15 @@ from mgmt_ray.baselines.radiomic_features import (
     measure_features,
     measure_volumes,
 )
-from mgmt_ray.cluster.parallel_map import spread
-from mgmt_ray.cluster.progress import Step
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.parallel_map import parallel_map
+from mgmt_ray.cluster.progress import ProgressCallback
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.scan_checks import check_grid
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.spatial import Window, bounding_box, crop, resample
-from mgmt_ray.preprocess.volume_index import source_of
+from mgmt_ray.preprocess.volume_index import file_state
 from mgmt_ray.study.baseline_config import FEATURE_SCANS
 
 METHOD = 1
@@ -38,7 +38,7 @@ COLUMNS = ("subject", *FEATURE_NAMES, *VOLUME_NAMES, "flags", "checksum", "state
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TumourMeasurement:
     """What was measured of a subject's tumour: a row of ``radiomics.csv``.
 
     Attributes:
@@ -60,7 +60,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MeasurementOptions:
     """What is measured.
 
     Attributes:
@@ -73,15 +73,19 @@ class Wanted:
 
 
 def measure_tumours(
-    cohort: Cohort, wanted: Wanted, path: Path, placement: Placement, step: Step
-) -> dict[str, Measured]:
+    cohort: Cohort,
+    wanted: MeasurementOptions,
+    path: Path,
+    resources: Resources,
+    step: ProgressCallback,
+) -> dict[str, TumourMeasurement]:
     """Measure every subject whose files have changed since it was last measured.
 
     Args:
         cohort: whose tumours.
         wanted: what of them.
         path: the table; what was measured is kept there even if another subject's files are faulty.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         step: is given subjects done and their number; not called if there is nothing to do.
 
     Returns:
@@ -101,7 +105,7 @@ def measure_tumours(
     faults: list[str] = []
     try:
         for done, (subject, found) in enumerate(
-            spread(_measure, waiting, wanted, placement), start=1
+            parallel_map(_measure, waiting, wanted, resources), start=1
         ):
             if isinstance(found, MgmtError):
                 faults.append(f"subject {subject.id}: {found}")
@@ -115,7 +119,7 @@ def measure_tumours(
     return kept
 
 
-def _measure(subject: Subject, wanted: Wanted) -> Measured | MgmtError:
+def _measure(subject: Subject, wanted: MeasurementOptions) -> TumourMeasurement | MgmtError:
     """A subject's numbers, or what is wrong with its files: one bad file stops no other."""
     try:
         state = _state(subject, wanted)
@@ -132,8 +136,10 @@ def _measure(subject: Subject, wanted: Wanted) -> Measured | MgmtError:
         flags = [f"empty {region}" for region in empty_regions(labels)]
         if wanted.features:
             flags += [f"no {modality}" for modality in lacking]
-        checksum = fingerprint({name: _content(p) for name, p in _files(subject, wanted).items()})
-        return Measured(subject.id, features, volumes, tuple(flags), checksum, state)
+        checksum = fingerprint(
+            {name: _content_checksum(p) for name, p in _files(subject, wanted).items()}
+        )
+        return TumourMeasurement(subject.id, features, volumes, tuple(flags), checksum, state)
     except MgmtError as error:
         return error
 
@@ -152,16 +158,16 @@ def _scans(subject: Subject, mask: Scan, box: Window, on_mask: bool) -> dict[str
     return parts
 
 
-def _files(subject: Subject, wanted: Wanted) -> dict[str, Path]:
+def _files(subject: Subject, wanted: MeasurementOptions) -> dict[str, Path]:
     """What is read of a subject."""
     scans = FEATURE_SCANS if wanted.features and subject.has_all(FEATURE_SCANS) else ()
     return {"mask": subject.required_mask, **{m: subject.scans[m] for m in scans}}
 
 
-def _state(subject: Subject, wanted: Wanted) -> str:
+def _state(subject: Subject, wanted: MeasurementOptions) -> str:
     """What a subject's numbers depend on; nothing is read."""
     try:
-        states = {name: asdict(source_of(p)) for name, p in _files(subject, wanted).items()}
+        states = {name: asdict(file_state(p)) for name, p in _files(subject, wanted).items()}
     except OSError as error:
         raise MgmtError(
             f"subject {subject.id}: {error.filename} cannot be read ({error.strerror}). Put the "
@@ -171,14 +177,14 @@ def _state(subject: Subject, wanted: Wanted) -> str:
     return fingerprint([METHOD, states, asked])
 
 
-def _content(path: Path) -> str | list[str]:
+def _content_checksum(path: Path) -> str | list[str]:
     """Checksum of a file, or of every file of a series."""
     if path.is_dir():
         return [file_checksum(file) for file in sorted(path.iterdir())]
     return file_checksum(path)
 
 
-def _read(path: Path) -> dict[str, Measured]:
+def _read(path: Path) -> dict[str, TumourMeasurement]:
     """The rows of an earlier table; none where it is not as this version writes it."""
     if not path.is_file():
         return {}
@@ -192,8 +198,8 @@ def _read(path: Path) -> dict[str, Measured]:
             return {}
 
 
-def _from_row(row: Mapping[str, str]) -> Measured:
-    return Measured(
+def _from_row(row: Mapping[str, str]) -> TumourMeasurement:
+    return TumourMeasurement(
         subject=row["subject"],
         features={name: float(row[name] or "nan") for name in FEATURE_NAMES},
         volumes_ml={name: float(row[name]) for name in VOLUME_NAMES},
@@ -203,7 +209,7 @@ def _from_row(row: Mapping[str, str]) -> Measured:
     )
 
 
-def _write(measured: Mapping[str, Measured], path: Path) -> None:
+def _write(measured: Mapping[str, TumourMeasurement], path: Path) -> None:
     """Write the table, sorted by subject, with every digit of its numbers."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

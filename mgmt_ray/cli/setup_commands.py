@@ -18,9 +18,9 @@ class Doctor:
 
     def run(self) -> None:
         """Check, print, and fail if something that is needed does not work."""
-        from mgmt_ray.pipeline.doctor import examine
+        from mgmt_ray.pipeline.doctor import check_machine
 
-        examine()
+        check_machine()
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 
 if TYPE_CHECKING:
-    from mgmt_ray.trials.context import Job
+    from mgmt_ray.trials.context import StudyContext
 import sys
 from dataclasses import replace
 from typing import Literal
@@ -22,7 +22,7 @@ STUDYS = "(default: checkpoint of the study)"
 IN_FOLDER = "(default: a database in the study's folder)"
 
 
-def folder(default: str) -> object:
+def folder_option(default: str) -> object:
     """How a folder is asked for on the command line."""
     return arg(metavar="DIR", help_behavior_hint=f"(default: {default})")
 
@@ -34,9 +34,9 @@ StudyFile = Annotated[Path, arg(metavar="STUDY", help="study file (YAML)")]
 class Files:
     """Where files are."""
 
-    out: Annotated[Path | None, folder("NAME_study, after the study's name")] = None
+    out: Annotated[Path | None, folder_option("NAME_study, after the study's name")] = None
     """the study's folder"""
-    data: Annotated[Path | None, folder("cohort.root of the study")] = None
+    data: Annotated[Path | None, folder_option("cohort.root of the study")] = None
     """the data set's folder"""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=STUDYS)] = None
     """MedicalNet's .pth file"""
@@ -50,15 +50,15 @@ class Machine:
     """which Ray: "local" starts one here, "auto" finds the running one, or HOST:PORT"""
     tracking: Annotated[str | None, arg(metavar="URI", help_behavior_hint=IN_FOLDER)] = None
     """MLflow's tracking server"""
-    placement: OmitArgPrefixes[Placement] = field(default_factory=Placement)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
 
     @property
     def ray_address(self) -> str | None:
         """Which Ray; None where none is needed."""
-        return self.address if self.placement.launcher == "ray" else None
+        return self.address if self.resources.launcher == "ray" else None
 
 
-def job_of(study_file: Path, files: Files, machine: Machine) -> Job:
+def study_context(study_file: Path, files: Files, machine: Machine) -> StudyContext:
     """The study of a file, its folder, and where its work runs.
 
     Raises:
@@ -66,11 +66,11 @@ def job_of(study_file: Path, files: Files, machine: Machine) -> Job:
     """
     from mgmt_ray.study.folder import StudyFolder
     from mgmt_ray.study.study_config import load_study
-    from mgmt_ray.trials.context import Job
+    from mgmt_ray.trials.context import StudyContext
 
     study = load_study(study_file, files.data, files.checkpoint)
     out = files.out or Path(f"{study.name}_study")
-    return Job(study, StudyFolder(out.absolute()), machine.placement, machine.tracking)
+    return StudyContext(study, StudyFolder(out.absolute()), machine.resources, machine.tracking)
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ class SelectCohort:
 
     def run(self) -> None:
         """Read the data set."""
-        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.select_cohorts import show_cohorts
-        from mgmt_ray.pipeline.stages import draw_cohort, select
+        from mgmt_ray.pipeline.stages import plot_cohort, select
 
-        job = job_of(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.ray_address):
-            selected = select(job)
-            show_cohorts(job.study, selected)
+        context = study_context(self.study, self.files, self.machine)
+        with context.folder.lock(), connect_ray(self.machine.ray_address):
+            selected = select(context)
+            show_cohorts(context.study, selected)
             if self.figures:
-                draw_cohort(job, selected)
+                plot_cohort(context, selected)
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,15 @@ class Prepare:
 
     def run(self) -> None:
         """Bring cohort and volumes up to date."""
-        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.select_cohorts import show_cohorts
         from mgmt_ray.pipeline.stages import prepare, select
 
-        job = job_of(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.ray_address):
-            selected = select(job)
-            show_cohorts(job.study, selected)
-            prepare(job, selected)
+        context = study_context(self.study, self.files, self.machine)
+        with context.folder.lock(), connect_ray(self.machine.ray_address):
+            selected = select(context)
+            show_cohorts(context.study, selected)
+            prepare(context, selected)
 
 
 @dataclass(frozen=True)
@@ -128,17 +128,17 @@ class Plan:
 
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
-        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.printing import show_plan
         from mgmt_ray.pipeline.select_cohorts import show_cohorts
         from mgmt_ray.pipeline.stages import plan_study, select
 
-        job = job_of(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.ray_address):
-            selected = select(job)
-            show_cohorts(job.study, selected)
-            plan = plan_study(job, selected)
-            show_plan(job.study, job.folder, selected.cohort, *plan)
+        context = study_context(self.study, self.files, self.machine)
+        with context.folder.lock(), connect_ray(self.machine.ray_address):
+            selected = select(context)
+            show_cohorts(context.study, selected)
+            plan = plan_study(context, selected)
+            show_plan(context.study, context.folder, selected.cohort, *plan)
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,12 @@ class Run:
 
     def run(self) -> None:
         """All stages; repeat the command to continue after an interruption."""
-        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.stages import bring_up_to_date
 
-        job = job_of(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.ray_address):
-            bring_up_to_date(job)
+        context = study_context(self.study, self.files, self.machine)
+        with context.folder.lock(), connect_ray(self.machine.ray_address):
+            bring_up_to_date(context)
 
 
 @dataclass(frozen=True)
@@ -169,15 +169,15 @@ class Ensemble:
 
     def run(self) -> None:
         """Needs every trial of the study."""
-        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.printing import show_results
-        from mgmt_ray.pipeline.stages import ensemble, existing
+        from mgmt_ray.pipeline.stages import ensemble, load_existing
 
-        job = job_of(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.ray_address):
-            selected, splits, trials = existing(job)
-            ensemble(job, trials, job.inputs(selected.cohort, splits), selected.external)
-            show_results(job.study, job.folder)
+        context = study_context(self.study, self.files, self.machine)
+        with context.folder.lock(), connect_ray(self.machine.ray_address):
+            selected, splits, trials = load_existing(context)
+            ensemble(context, trials, context.inputs(selected.cohort, splits), selected.external)
+            show_results(context.study, context.folder)
 
 
 @dataclass(frozen=True)
@@ -198,19 +198,23 @@ class Explain:
 
     def run(self) -> None:
         """Needs volumes, weights and the tables of results."""
-        from mgmt_ray.cluster.connection import connected
-        from mgmt_ray.cluster.progress import say, stage
-        from mgmt_ray.pipeline.stages import existing
+        from mgmt_ray.cluster.connection import connect_ray
+        from mgmt_ray.cluster.progress import log, show_progress
+        from mgmt_ray.pipeline.stages import load_existing
         from mgmt_ray.prediction.explain import explain_subjects
 
-        job = job_of(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.ray_address), stage("explain") as step:
-            selected, splits, trials = existing(job)
-            inputs = job.inputs(selected.cohort, splits)
+        context = study_context(self.study, self.files, self.machine)
+        with (
+            context.folder.lock(),
+            connect_ray(self.machine.ray_address),
+            show_progress("explain") as step,
+        ):
+            selected, splits, trials = load_existing(context)
+            inputs = context.inputs(selected.cohort, splits)
             for path in explain_subjects(
-                self.subjects, self.modalities, self.method, trials, inputs, job.placement, step
+                self.subjects, self.modalities, self.method, trials, inputs, context.resources, step
             ):
-                say(str(path))
+                log(str(path))
 
 
 @dataclass(frozen=True)
@@ -231,15 +235,15 @@ class Predict:
 
     def run(self) -> None:
         """Needs a finished study."""
-        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.stages import predict_new
-        from mgmt_ray.prediction.new_patients import refuse_other_file
+        from mgmt_ray.prediction.new_patients import check_overwrite
 
-        refuse_other_file(self.to)
+        check_overwrite(self.to)
         files = replace(self.files, data=self.files.data or Path())  # the data set is not read
-        job = job_of(self.study, files, self.machine)
-        with connected(self.machine.ray_address):
-            predict_new(job, self.scans, self.to)
+        context = study_context(self.study, files, self.machine)
+        with connect_ray(self.machine.ray_address):
+            predict_new(context, self.scans, self.to)
 
 
 @dataclass(frozen=True)
@@ -251,13 +255,13 @@ class Report:
 
     def run(self) -> None:
         """Needs the tables of results."""
-        from mgmt_ray.cluster.progress import say
+        from mgmt_ray.cluster.progress import log
         from mgmt_ray.pipeline.stages import report
 
         files = replace(self.files, data=self.files.data or Path())  # the data set is not read
-        job = job_of(self.study, files, Machine())
-        with job.folder.lock():
-            say(f"report: {report(job)}")
+        context = study_context(self.study, files, Machine())
+        with context.folder.lock():
+            log(f"report: {report(context)}")
 
 
 @dataclass(frozen=True)
@@ -275,11 +279,11 @@ class Audit:
 
     def run(self) -> None:
         """Needs a study that is at least prepared; nothing of it is changed."""
-        from mgmt_ray.audit.run_audit import audit
-        from mgmt_ray.cluster.connection import connected
+        from mgmt_ray.audit.run_audit import run_audit
+        from mgmt_ray.cluster.connection import connect_ray
 
-        job = job_of(self.study, self.files, self.machine)
-        with job.folder.lock(), connected(self.machine.ray_address):
-            checks = audit(job, self.seed)
+        context = study_context(self.study, self.files, self.machine)
+        with context.folder.lock(), connect_ray(self.machine.ray_address):
+            checks = run_audit(context, self.seed)
         if any(check.outcome == "failed" for check in checks):
             sys.exit(1)

@@ -23,7 +23,7 @@ QUIET = {
 
 
 @contextmanager
-def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
+def connect_ray(address: str | None, cpus: int | None = None) -> Iterator[None]:
     """Hold a connection to Ray.
 
     Args:
@@ -37,7 +37,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if address is not None:
-        _require_listener(address)
+        _check_reachable(address)
     if address is None or ray.is_initialized():
         yield
         return
@@ -64,7 +64,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _require_listener(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Ask at HOST:PORT first: Ray itself would knock for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
@@ -94,7 +94,7 @@ def check_local_ray() -> str:
     Raises:
         MgmtError: it cannot be started, or a task's result is wrong.
     """
-    with connected("local"):
+    with connect_ray("local"):
         answer = fetch(ray.remote(_double).remote(21))
         if answer != 42:
             raise MgmtError("tasks return wrong results. Install it again with `make setup`.")

@@ -8,20 +8,20 @@ from typing import Any, TypeVar
 import ray
 
 from mgmt_ray.cluster.connection import fetch
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 
-WAITING_PER_CPU = 2
+PENDING_PER_CPU = 2
 """Tasks submitted per core at a time: results of many more would fill the object store."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def spread(
+def parallel_map(
     function: Callable[..., Result],
     items: Sequence[Item],
     shared: Any,
-    placement: Placement,
+    resources: Resources,
     cpus: float = 1,
     gpus: float = 0,
 ) -> Iterator[tuple[Item, Result]]:
@@ -31,19 +31,19 @@ def spread(
         function: of the top level of a module.
         items: each becomes a task.
         shared: the second argument of all.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         cpus: cores that one call takes.
         gpus: GPUs, or the fraction of one, likewise.
     """
-    if placement.launcher == "in-process":
+    if resources.launcher == "in-process":
         for item in items:
             yield item, function(item, shared)
         return
     remote = ray.remote(function).options(
-        num_cpus=cpus, num_gpus=gpus, max_retries=placement.max_failures
+        num_cpus=cpus, num_gpus=gpus, max_retries=resources.max_failures
     )
     held = ray.put(shared)
-    limit = WAITING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    limit = PENDING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     left = list(reversed(items))
     running: dict[ray.ObjectRef, Item] = {}
     while left or running:
@@ -54,11 +54,11 @@ def spread(
         yield running.pop(reference), fetch(reference)
 
 
-def spread_in_order(
+def parallel_map_in_order(
     function: Callable[..., Result],
     items: Sequence[Item],
     shared: Any,
-    placement: Placement,
+    resources: Resources,
     progress: Callable[[int, int], None],
     cpus: float = 1,
     gpus: float = 0,
@@ -69,13 +69,13 @@ def spread_in_order(
         function: of the top level of a module.
         items: each becomes a task.
         shared: the second argument of all.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         progress: is given items done and their number.
         cpus: cores that one call takes.
         gpus: GPUs, or the fraction of one, likewise.
     """
     done: dict[int, Result] = {}
-    for item, result in spread(function, items, shared, placement, cpus, gpus):
+    for item, result in parallel_map(function, items, shared, resources, cpus, gpus):
         done[id(item)] = result
         progress(len(done), len(items))
     return [done[id(item)] for item in items]

@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-Step = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Is given what is done and how much there is."""
 
 LINE_SECONDS = 10.0
 """Least time between two plain lines of one stage."""
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print one line as it is."""
     Console(soft_wrap=True, highlight=False, markup=False).print(text)
 
 
 @contextmanager
-def stage(name: str, console: Console | None = None) -> Iterator[Step]:
+def show_progress(name: str, console: Console | None = None) -> Iterator[ProgressCallback]:
     """Show the progress of one stage.
 
     Args:
@@ -31,7 +31,7 @@ def stage(name: str, console: Console | None = None) -> Iterator[Step]:
     """
     console = console or Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
-        yield _lines(name, console)
+        yield _plain_progress(name, console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
@@ -43,7 +43,7 @@ def stage(name: str, console: Console | None = None) -> Iterator[Step]:
         yield step
 
 
-def _lines(name: str, console: Console) -> Step:
+def _plain_progress(name: str, console: Console) -> ProgressCallback:
     started = time.monotonic()
     shown = float("-inf")
     last = -1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the command line shows these options without loading what r
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class Resources:
     """Resources of each trial; none of it changes a result but by rounding.
 
     Attributes:
@@ -61,34 +61,34 @@ class Placement:
         return max(1, int(self.cpus))
 
 
-def launches(trials: Sequence[Trial], trials_per_launch: int) -> dict[str, list[Trial]]:
+def group_into_batches(trials: Sequence[Trial], trials_per_launch: int) -> dict[str, list[Trial]]:
     """Trials cut into launches, in their order, by the id of each launch's first."""
     starts = range(0, len(trials), trials_per_launch)
     return {trials[i].id: list(trials[i : i + trials_per_launch]) for i in starts}
 
 
-def slots(placement: Placement, resources: Mapping[str, float]) -> int:
+def max_concurrent_batches(resources: Resources, cluster_resources: Mapping[str, float]) -> int:
     """How many launches the cluster holds at a time.
 
     More would start drivers that wait for workers which wait for drivers.
 
     Args:
-        placement: of one launch.
-        resources: the cluster's, as Ray counts them ("CPU", "GPU").
+        resources: of one launch.
+        cluster_resources: the cluster's, as Ray counts them ("CPU", "GPU").
 
     Raises:
         MgmtError: not even one launch fits.
     """
     wanted = {
-        "CPU": placement.workers * placement.cpus,
-        "GPU": placement.workers * placement.gpus,
+        "CPU": resources.workers * resources.cpus,
+        "GPU": resources.workers * resources.gpus,
     }
-    fits = [int(resources.get(k, 0) / n + 1e-6) for k, n in wanted.items() if n]
+    fits = [int(cluster_resources.get(k, 0) / n + 1e-6) for k, n in wanted.items() if n]
     number = min(fits)
     if number < 1:
-        have = ", ".join(f"{resources.get(kind, 0):g} {kind}" for kind in wanted)
+        have = ", ".join(f"{cluster_resources.get(kind, 0):g} {kind}" for kind in wanted)
         raise MgmtError(
             f"one trial wants {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, the cluster has "
             f"{have}. Lower --workers, --cpus or --gpus, or use a larger cluster."
         )
-    return min(number, placement.concurrent) if placement.concurrent else number
+    return min(number, resources.concurrent) if resources.concurrent else number

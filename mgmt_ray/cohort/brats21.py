@@ -15,24 +15,24 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mgmt_ray.base import InputPath, MgmtError
-from mgmt_ray.cohort.csv_rows import read_rows, row_fault
+from mgmt_ray.cohort.csv_rows import read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import (
+    DataSetFiles,
     DataSetLayout,
-    FoundDataSet,
     find_data_set,
     find_nifti,
     is_folder,
-    listed,
+    list_folder,
 )
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
-    Ids,
     ReaderConfig,
-    Reading,
-    leave_out,
-    merge,
-    no_mask,
-    offer,
+    ReaderResult,
+    SubjectIds,
+    exclude_subject,
+    merge_results,
+    missing_mask_problem,
+    subject_result,
 )
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
@@ -63,7 +63,7 @@ MASK_NAME = re.compile(r"(?:BraTS2021_)?(\d{5})(?!\d).*\.nii(?:\.gz)?")
 class Brats21Config(ReaderConfig):
     """A copy of BraTS21."""
 
-    offered = STRUCTURAL
+    available_modalities = STRUCTURAL
     reader: Literal["brats21"]
     images: Literal["nifti", "dicom"] = Field(
         "nifti", description="task 1's NIfTI files, or task 2's DICOM series"
@@ -73,7 +73,7 @@ class Brats21Config(ReaderConfig):
         description="folder with one mask per case, named 00002….nii.gz or "
         "BraTS2021_00002….nii.gz; none: task 1's own (DICOM has none)",
     )
-    faulty: Ids = Field(
+    faulty: SubjectIds = Field(
         FAULTY, description="cases left out because their scans are known to be faulty"
     )
 
@@ -86,7 +86,7 @@ class Brats21Config(ReaderConfig):
         return faulty
 
 
-def read_brats21(config: Brats21Config) -> Reading:
+def read_brats21(config: Brats21Config) -> ReaderResult:
     """Cases with a label, a tumour mask and at least one wanted scan.
 
     Everyone in the label table or on disk is found. Task 1 has more cases than labels: those are
@@ -101,12 +101,12 @@ def read_brats21(config: Brats21Config) -> Reading:
     parts = []
     for name in sorted(labels.keys() | faults.keys() | found.folders.keys()):
         if name in config.faulty:
-            parts.append(leave_out(name, "scans known to be faulty"))
-        elif fault := faults.get(name) or found.fault(name):
-            parts.append(Reading(problems=(fault,)))
+            parts.append(exclude_subject(name, "scans known to be faulty"))
+        elif fault := faults.get(name) or found.duplicate_problem(name):
+            parts.append(ReaderResult(problems=(fault,)))
         else:
             parts.append(_read_one(config, found, name, labels.get(name), masks))
-    return merge(parts)
+    return merge_results(parts)
 
 
 def scan_path(folder: Path, subject: str, modality: str, images: str) -> Path:
@@ -134,18 +134,18 @@ def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
     faults = {
         name: fault
         for name, values in rows.items()
-        if (fault := row_fault(name, path, "MGMT_value", values, LABELS))
+        if (fault := row_problem(name, path, "MGMT_value", values, LABELS))
     }
     return {n: LABELS[values[0]] for n, values in rows.items() if n not in faults}, faults
 
 
 def _read_one(
     config: Brats21Config,
-    data_set: FoundDataSet,
+    data_set: DataSetFiles,
     name: str,
     label: int | None,
     masks: Mapping[str, list[Path]] | None,
-) -> Reading:
+) -> ReaderResult:
     folder = data_set.folders[name][0] if name in data_set.folders else None
     found = _scans(folder, name, config.images)
     reason = ""
@@ -156,10 +156,10 @@ def _read_one(
     elif not set(config.modalities) & set(found):
         reason = "none of the study's modalities"
     if reason or label is None or folder is None:
-        return leave_out(name, reason)
+        return exclude_subject(name, reason)
     mask, fault = _mask(config, folder, name, masks)
     subject = Subject(name, label, found, mask, person=f"BraTS2021_{name}")
-    return offer(subject, config, folder, fault)
+    return subject_result(subject, config, folder, fault)
 
 
 def _scans(folder: Path | None, name: str, images: str) -> dict[str, Path]:
@@ -175,7 +175,7 @@ def _masks_by_id(folder: Path) -> dict[str, list[Path]]:
     if not is_folder(folder):
         raise MgmtError(f"{folder}: no such folder. Give the folder of masks with cohort.masks.")
     masks: dict[str, list[Path]] = {}
-    for path in listed(folder):
+    for path in list_folder(folder):
         if match := MASK_NAME.fullmatch(path.name):
             masks.setdefault(match[1], []).append(path)
     return masks
@@ -195,9 +195,11 @@ def _mask(
         return candidates[0], None
     if candidates:
         found = f"{len(candidates)} masks ({', '.join(path.name for path in candidates)})"
-        return candidates[0], no_mask(name, where, found, "Keep one per case in cohort.masks")
+        return candidates[0], missing_mask_problem(
+            name, where, found, "Keep one per case in cohort.masks"
+        )
     remedy = (
         f"Put a mask named {name}.nii.gz into a folder and name the folder in cohort.masks, or "
         "leave the subject out with cohort.exclude"
     )
-    return None, no_mask(name, where, remedy=remedy)
+    return None, missing_mask_problem(name, where, remedy=remedy)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError, fingerprint, first_line, write_csv
-from mgmt_ray.cohort.subject import MODALITIES, Subject, by_group
+from mgmt_ray.cohort.subject import MODALITIES, Subject, group_modalities
 
 NEEDED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
 """Of ``cohort.csv``; earlier versions wrote no others."""
@@ -117,7 +117,7 @@ def read_cohort(folder: Path) -> Cohort:
     try:
         subjects = tuple(_subject(row, modalities) for row in rows)
     except (KeyError, ValueError) as error:
-        raise _not_ours(path, f"{type(error).__name__}: {error}") from error
+        raise _not_a_study_table(path, f"{type(error).__name__}: {error}") from error
     columns = ("subject", "scope", "reason")
     excluded = _rows(folder / "exclusions.csv", columns)
     return Cohort(subjects, tuple(Exclusion(*(row[c] for c in columns)) for row in excluded))
@@ -129,14 +129,14 @@ def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
             table = csv.DictReader(file, restval="")
             rows = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _not_ours(path, first_line(error)) from error
+        raise _not_a_study_table(path, first_line(error)) from error
     missing = [name for name in needed if name not in (table.fieldnames or ())]
     if missing:
-        raise _not_ours(path, f"no column {', '.join(missing)}")
+        raise _not_a_study_table(path, f"no column {', '.join(missing)}")
     return rows
 
 
-def _not_ours(path: Path, why: str) -> MgmtError:
+def _not_a_study_table(path: Path, why: str) -> MgmtError:
     return MgmtError(
         f"{path}: is not as `mgmt-ray cohort` wrote it ({why}). Give the folder of a study, or run "
         "`mgmt-ray cohort STUDY --out FOLDER` again."
@@ -158,7 +158,7 @@ def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
     )
 
 
-def flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
+def exclusion_flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
     """The flow of numbers from everyone found to each group's subjects, for printing.
 
     Args:
@@ -180,7 +180,7 @@ def flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
     lines.append(("  unmethylated", len(given) - sum(given)))
     predicted = sum(s.mask_kind == "predicted" for s in cohort.subjects)
     lines += [("  with a predicted mask", predicted)] if predicted else []
-    for group, members in by_group(modalities).items():
+    for group, members in group_modalities(modalities).items():
         number = sum(s.has_all(members) for s in cohort.subjects)
         lines.append((f"  with {group}", number))
     return lines

@@ -12,7 +12,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.problem import Problem
 
 
-def shown(what: object) -> str:
+def printable(what: object) -> str:
     """A name, path or cell for a printed line: quoted where it would break the line."""
     text = str(what)
     return text if text.isprintable() else repr(text)
@@ -41,13 +41,14 @@ def read_rows(
     if missing:
         raise MgmtError(
             f"{path}: has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(map(shown, columns)) or 'none'}. Take the table as downloaded, names "
+            f"{', '.join(map(printable, columns)) or 'none'}. Take the table as downloaded, names "
             "first."
         )
     twice = sorted(name for name, count in Counter(columns).items() if name and count > 1)
     if twice:
         raise MgmtError(
-            f"{path}: has column {', '.join(map(shown, twice))} more than once. Keep the right one."
+            f"{path}: has column {', '.join(map(printable, twice))} more than once. "
+            "Keep the right one."
         )
     for number, line in enumerate(lines, start=1):
         if any(line) and (len(line) < len(columns) or any(line[len(columns) :])):
@@ -59,7 +60,7 @@ def read_rows(
     return columns, [dict(zip(columns, line, strict=False)) for line in lines[1:] if any(line)]
 
 
-def row_fault(
+def row_problem(
     subject: str,
     table: Path,
     column: str,

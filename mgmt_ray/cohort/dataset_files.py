@@ -10,12 +10,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.problem import GET_AGAIN, Problem
+from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, Problem
 
 SEARCH_DEPTH = 5
 """Levels of folders below the root that are entered."""
 
-GET_CONTENT = (
+DOWNLOAD_CONTENT = (
     "Get the file's content, for instance with git annex get, or leave the subject out with "
     "cohort.exclude"
 )
@@ -35,7 +35,7 @@ class DataSetLayout:
     Attributes:
         name: of the data set, for errors.
         subject: what a subject's folder is called.
-        not_entered: beginnings of folders' names below which no subject's folder can be.
+        skipped: beginnings of folders' names below which no subject's folder can be.
         table: pattern of the table's name.
         example: of a subject's folder, for errors.
         id_of: the id that a folder's name gives; the first group by default.
@@ -43,14 +43,14 @@ class DataSetLayout:
 
     name: str
     subject: re.Pattern[str]
-    not_entered: re.Pattern[str]
+    skipped: re.Pattern[str]
     table: str
     example: str
     id_of: Callable[[re.Match[str]], str] = _first_group
 
 
 @dataclass(frozen=True, slots=True)
-class FoundDataSet:
+class DataSetFiles:
     """Where a data set's table and subjects are.
 
     Attributes:
@@ -61,19 +61,19 @@ class FoundDataSet:
     table: Path
     folders: Mapping[str, tuple[Path, ...]]
 
-    def fault(self, subject: str) -> Problem | None:
+    def duplicate_problem(self, subject: str) -> Problem | None:
         """Say so when a subject's folder is there more than once."""
-        return doubled(subject, self.folders.get(subject, ()))
+        return duplicate_folder_problem(subject, self.folders.get(subject, ()))
 
 
-def find_data_set(root: Path, layout: DataSetLayout) -> FoundDataSet:
+def find_data_set(root: Path, layout: DataSetLayout) -> DataSetFiles:
     """Find the table and every subject's folder at or below a folder.
 
     Raises:
         MgmtError: one of them is not there, two tables could be meant, or a folder is unreadable.
     """
     folders: dict[str, tuple[Path, ...]] = {}
-    paths = paths_below(root, layout.name, f"{layout.table} and the images", layout.not_entered)
+    paths = paths_below(root, layout.name, f"{layout.table} and the images", layout.skipped)
     for path in paths:
         if (match := layout.subject.fullmatch(path.name)) and is_folder(path):
             name = layout.id_of(match)
@@ -83,10 +83,10 @@ def find_data_set(root: Path, layout: DataSetLayout) -> FoundDataSet:
             f"{root}: no {layout.name} images; looked for folders like {layout.example} down to "
             f"{SEARCH_DEPTH} levels below. Give the folder above them."
         )
-    return FoundDataSet(newest_table(root, layout.table, paths), folders)
+    return DataSetFiles(newest_table(root, layout.table, paths), folders)
 
 
-def doubled(subject: str, folders: tuple[Path, ...]) -> Problem | None:
+def duplicate_folder_problem(subject: str, folders: tuple[Path, ...]) -> Problem | None:
     """A subject's folders are a fault where they are more than one."""
     if len(folders) < 2:
         return None
@@ -143,7 +143,7 @@ def paths_below(root: Path, name: str, content: str, not_entered: re.Pattern[str
 
 
 def _walk(folder: Path, not_entered: re.Pattern[str], depth: int) -> Iterator[Path]:
-    for child in listed(folder):
+    for child in list_folder(folder):
         yield child
         if depth == 0 or NO_DATA.match(child.name) or not_entered.match(child.name):
             continue
@@ -151,7 +151,7 @@ def _walk(folder: Path, not_entered: re.Pattern[str], depth: int) -> Iterator[Pa
             yield from _walk(child, not_entered, depth - 1)
 
 
-def listed(folder: Path) -> list[Path]:
+def list_folder(folder: Path) -> list[Path]:
     """What a folder holds, by name.
 
     Raises:
@@ -185,12 +185,12 @@ def _unreadable(path: Path, error: OSError) -> MgmtError:
 def find_nifti(path: Path) -> Path | None:
     """A file by its name ``….nii.gz``, or the same unpacked (``….nii``) where only that is there.
 
-    A link that points nowhere is found too: whoever opens it says so (see :func:`absence`).
+    A link that points nowhere is found too: whoever opens it says so (see :func:`missing_reason`).
     """
     return next((p for p in (path, path.with_suffix("")) if os.path.lexists(p)), None)
 
 
-def absence(path: Path) -> tuple[str, str] | None:
+def missing_reason(path: Path) -> tuple[str, str] | None:
     """Why a file or folder cannot be had, and what to do about it; None where it is there."""
     try:
         if path.exists():
@@ -199,7 +199,11 @@ def absence(path: Path) -> tuple[str, str] | None:
     except OSError as error:
         remedy = "Mend its name or permission, or leave the subject out with cohort.exclude"
         return f"cannot be looked at ({error.strerror})", remedy
-    return ("the link points nowhere", GET_CONTENT) if linked else ("no such file", GET_AGAIN)
+    return (
+        ("the link points nowhere", DOWNLOAD_CONTENT)
+        if linked
+        else ("no such file", DOWNLOAD_AGAIN)
+    )
 
 
 def _version_of(table: Path) -> list[int]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mgmt_ray.cohort.brats21 import Brats21Config, read_brats21
 from mgmt_ray.cohort.plain_table import TableConfig, read_table_cohort
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.tcga import TcgaConfig, read_tcga
 from mgmt_ray.cohort.ucsf import UcsfConfig, read_ucsf
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
@@ -20,7 +20,7 @@ CohortConfig: TypeAlias = Annotated[
 """One data set; ``reader`` says in which layout."""
 
 
-def read(config: CohortConfig) -> Reading:
+def read_data_set(config: CohortConfig) -> ReaderResult:
     """Find a data set's subjects, their labels and scans, and say who is out and why.
 
     Raises:

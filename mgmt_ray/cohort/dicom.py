@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from mgmt_ray.cohort.dataset_files import absence
-from mgmt_ray.cohort.problem import GET_AGAIN, BadScan
+from mgmt_ray.cohort.dataset_files import missing_reason
+from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, BadScan
 
-PLACE_TOLERANCE = 0.1
+POSITION_TOLERANCE = 0.1
 """Of the distance between slices; positions are rounded in their tags, a missing slice moves its
 neighbours by about a half of it."""
 
-SAME_PLACE_MM = 0.01
+SAME_POSITION_MM = 0.01
 ONE_PER_SLICE = (
     "Leave one file per slice in the folder, or leave the subject out with cohort.exclude"
 )
@@ -48,24 +48,24 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         BadScan: no series, several, a file that is truncated or damaged, slices that are missing,
             doubled, of different sizes or of different directions.
     """
-    image, slices = _decoded(folder, _files_of_series(folder))
+    image, slices = _decode(folder, _files_of_series(folder))
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     if slices:
         _check_sizes(folder, slices)
-        _check_places(folder, slices, affine)
+        _check_positions(folder, slices, affine)
     voxels = SimpleITK.GetArrayFromImage(image).T
     return voxels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
-def _decoded(folder: Path, names: list[str]) -> tuple[SimpleITK.Image, list[dict[str, str]]]:
+def _decode(folder: Path, names: list[str]) -> tuple[SimpleITK.Image, list[dict[str, str]]]:
     """The volume, and the tags of each slice where there is more than one file."""
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames([str(folder / name) for name in names])
     reader.MetaDataDictionaryArrayUpdateOn()
     try:
-        with undisturbed():
+        with quiet_itk():
             image = reader.Execute()
             slices = [_tags(reader, i) for i in range(len(names))] if len(names) > 1 else []
             if len({tuple(tags.get(key, "") for key in NUMBERS) for tags in slices}) > 1:
@@ -75,7 +75,7 @@ def _decoded(folder: Path, names: list[str]) -> tuple[SimpleITK.Image, list[dict
     except RuntimeError as error:
         _check_sizes(folder, [_tags_of_file(folder / name) for name in names])
         found = "the series is damaged (SimpleITK cannot decode it)"
-        raise BadScan(folder, "damaged", found, GET_AGAIN) from error
+        raise BadScan(folder, "damaged", found, DOWNLOAD_AGAIN) from error
     if image.GetNumberOfComponentsPerPixel() > 1:
         found = "its voxels are colours, not single numbers"
         raise BadScan(folder, "not_3d", found, "Give the series as it left the scanner")
@@ -86,8 +86,8 @@ def _files_of_series(folder: Path) -> list[str]:
     """The files of the folder's one series, by position; none of them is left out."""
     files = sorted(p.name for p in folder.iterdir() if _is_dicom(p))
     if not files:
-        raise BadScan(folder, "wrong_format", "holds no DICOM files", GET_AGAIN)
-    with undisturbed():
+        raise BadScan(folder, "wrong_format", "holds no DICOM files", DOWNLOAD_AGAIN)
+    with quiet_itk():
         series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         if len(series) > 1:
             found = f"holds {len(series)} DICOM series instead of one"
@@ -100,26 +100,26 @@ def _files_of_series(folder: Path) -> list[str]:
     names = [Path(name).name for name in read]
     lost = [name for name in files if name not in set(names)]
     if lost:
-        raise _unread(folder, lost, len(files))
+        raise _unread_files_error(folder, lost, len(files))
     return names
 
 
-def _unread(folder: Path, lost: list[str], num_files: int) -> BadScan:
+def _unread_files_error(folder: Path, lost: list[str], num_files: int) -> BadScan:
     first = folder / lost[0]
     more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
     which = f"{first.name}{more} of {num_files} files"
     if not first.stat().st_size:
-        return BadScan(folder, "empty_file", f"{which}: empty", GET_AGAIN)
+        return BadScan(folder, "empty_file", f"{which}: empty", DOWNLOAD_AGAIN)
     if not _has_magic(first):
         found = f"{which}: damaged, does not begin as DICOM does"
-        return BadScan(folder, "damaged", found, GET_AGAIN)
-    return BadScan(folder, "truncated", f"{which}: truncated, or without an image", GET_AGAIN)
+        return BadScan(folder, "damaged", found, DOWNLOAD_AGAIN)
+    return BadScan(folder, "truncated", f"{which}: truncated, or without an image", DOWNLOAD_AGAIN)
 
 
 def _is_dicom(path: Path) -> bool:
     if path.name.startswith(".") or path.name == "DICOMDIR":
         return False
-    if path.is_symlink() and (fault := absence(path)):
+    if path.is_symlink() and (fault := missing_reason(path)):
         found, remedy = fault
         raise BadScan(path.parent, "no_file", f"{path.name}: {found}", remedy)
     if not path.is_file():
@@ -133,7 +133,7 @@ def _has_magic(path: Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError as error:
         found = f"{path.name} cannot be read ({error.strerror or error})"
-        raise BadScan(path.parent, "damaged", found, GET_AGAIN) from error
+        raise BadScan(path.parent, "damaged", found, DOWNLOAD_AGAIN) from error
 
 
 def _tags(reader: SimpleITK.ImageSeriesReader, number: int) -> dict[str, str]:
@@ -158,37 +158,37 @@ def _check_sizes(folder: Path, slices: list[dict[str, str]]) -> None:
         raise BadScan(folder, "wrong_format", found, ONE_SERIES)
 
 
-def _check_places(folder: Path, slices: list[dict[str, str]], affine: np.ndarray) -> None:
+def _check_positions(folder: Path, slices: list[dict[str, str]], affine: np.ndarray) -> None:
     """Compare each slice's direction and position with the volume's."""
     try:
-        directions = np.array([_numbers(tags, ORIENTATION, 6) for tags in slices])
-        places = np.array([_numbers(tags, POSITION, 3) for tags in slices])
+        directions = np.array([_tag_numbers(tags, ORIENTATION, 6) for tags in slices])
+        places = np.array([_tag_numbers(tags, POSITION, 3) for tags in slices])
     except (KeyError, ValueError) as error:
         found = "has slices that do not say where they are (ImagePositionPatient)"
-        raise BadScan(folder, "damaged", found, GET_AGAIN) from error
-    if np.ptp(directions, axis=0).max() > PLACE_TOLERANCE:
+        raise BadScan(folder, "damaged", found, DOWNLOAD_AGAIN) from error
+    if np.ptp(directions, axis=0).max() > POSITION_TOLERANCE:
         raise BadScan(folder, "wrong_format", "has slices of different directions", ONE_SERIES)
     # where two slices share a place, GDCM gives the files in another order
     along = places @ np.cross(directions[0, :3], directions[0, 3:])
     steps = np.linalg.norm(np.diff(places[np.argsort(along, kind="stable")], axis=0), axis=1)
-    num_doubled = int(np.sum(steps < SAME_PLACE_MM))
+    num_doubled = int(np.sum(steps < SAME_POSITION_MM))
     if num_doubled:
         found = f"has several slices in one place ({num_doubled} of its {len(places)} files)"
         raise BadScan(folder, "not_3d", found, ONE_PER_SLICE)
     step = float(np.median(steps))
     meant = affine[:3, 3] + np.outer(np.arange(len(places)), affine[:3, 2])
-    if np.linalg.norm(places - meant, axis=1).max() <= PLACE_TOLERANCE * step:
+    if np.linalg.norm(places - meant, axis=1).max() <= POSITION_TOLERANCE * step:
         return
     num_missing = int(np.sum(np.round(steps / step) - 1))
     if num_missing > 0:
         found = f"{num_missing} slices are missing between its {len(places)} files"
-        raise BadScan(folder, "truncated", found, GET_AGAIN)
+        raise BadScan(folder, "truncated", found, DOWNLOAD_AGAIN)
     found = f"its slices are not evenly spaced ({steps.min():g} to {steps.max():g} mm)"
     remedy = "Resample it to even slices, or leave the subject out with cohort.exclude"
     raise BadScan(folder, "wrong_format", found, remedy)
 
 
-def _numbers(tags: Mapping[str, str], key: str, number: int) -> list[float]:
+def _tag_numbers(tags: Mapping[str, str], key: str, number: int) -> list[float]:
     values = [float(text) for text in tags[key].split("\\")]
     if len(values) != number:
         raise ValueError(key)
@@ -196,7 +196,7 @@ def _numbers(tags: Mapping[str, str], key: str, number: int) -> list[float]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def quiet_itk() -> Iterator[None]:
     """Keep ITK from printing warnings, whose causes are raised here, and from leaving a locale.
 
     Writing DICOM sets the process's locale to C, in which Python reads text files as ASCII.

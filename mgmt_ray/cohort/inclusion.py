@@ -8,12 +8,18 @@ from pathlib import Path
 
 from mgmt_ray.base import MgmtError, write_csv
 from mgmt_ray.cohort.cohort import Cohort, Exclusion
-from mgmt_ray.cohort.persons import Crosswalk, Key, by_voxels, find_persons, known_in
+from mgmt_ray.cohort.persons import (
+    Crosswalk,
+    SubjectKey,
+    find_persons,
+    find_shared_voxels,
+    list_persons,
+)
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading
+from mgmt_ray.cohort.reader import ReaderConfig, ReaderResult
 from mgmt_ray.cohort.subject import Subject
 
-ALSO_HERE = "also in the study's own cohort"
+SAME_PERSON_REMEDY = "also in the study's own cohort"
 MASK = "mask"
 """Stands for a modality where hashes are compared."""
 
@@ -27,11 +33,11 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class CohortSelection:
     """A cohort with all that was found wrong on the way.
 
     Attributes:
-        cohort: to be used only when nothing is ``uncovered``.
+        cohort: to be used only when nothing is ``unresolved``.
         findings: every problem, sorted by subject.
     """
 
@@ -39,25 +45,25 @@ class Selection:
     findings: tuple[Finding, ...]
 
     @property
-    def uncovered(self) -> tuple[Problem, ...]:
+    def unresolved(self) -> tuple[Problem, ...]:
         """Problems about which the study says nothing."""
         return tuple(f.problem for f in self.findings if not f.covered_by)
 
 
-def select(
-    reading: Reading,
+def select_subjects(
+    result: ReaderResult,
     config: ReaderConfig,
     file_problems: Iterable[Problem],
     hashes: Mapping[str, Mapping[str, str]],
     crosswalk: Crosswalk = (),
     key: str = "cohort",
-) -> Selection:
+) -> CohortSelection:
     """Apply ``exclude`` and ``rules`` to everything that is wrong, and find persons twice there.
 
     Persons are connected through everybody whom the reader found, also those who are left out.
 
     Args:
-        reading: what the reader found.
+        result: what the reader found.
         config: of the reader.
         file_problems: of the files' content.
         hashes: by subject and modality, of the voxels; the mask's under ``MASK``.
@@ -67,27 +73,27 @@ def select(
     Raises:
         MgmtError: ``exclude`` names somebody whom the data set does not have.
     """
-    problems = [*reading.problems, *file_problems]
-    _refuse_unknown_ids(reading, problems, config, key)
-    pairs = by_voxels({("", name): own for name, own in hashes.items()})
+    problems = [*result.problems, *file_problems]
+    _check_known_ids(result, problems, config, key)
+    pairs = find_shared_voxels({("", name): own for name, own in hashes.items()})
     copies = [pair for pair in pairs if pair[2] != (MASK,)]
-    people = known_in(reading)
+    people = list_persons(result)
     person = find_persons(people, crosswalk)
     everything = find_persons(people, crosswalk, [pair[:2] for pair in copies])
     if config.rules.get("same_person") == "keep_together":
         person = everything
-    found = [replace(s, person=person["", s.id]) for s in reading.subjects]
-    subjects, exclusions, findings = _apply(found, reading.exclusions, problems, config, key)
-    strangers = _copies(subjects, {s.id: everything["", s.id] for s in subjects}, copies)
-    more = [*strangers, *_shared_masks(subjects, pairs), *_torn(subjects, everything)]
-    subjects, exclusions, later = _apply(subjects, exclusions, more, config, key)
+    found = [replace(s, person=person["", s.id]) for s in result.subjects]
+    subjects, exclusions, findings = _apply_rules(found, result.exclusions, problems, config, key)
+    strangers = _duplicate_scans(subjects, {s.id: everything["", s.id] for s in subjects}, copies)
+    more = [*strangers, *_shared_masks(subjects, pairs), *_conflicting_labels(subjects, everything)]
+    subjects, exclusions, later = _apply_rules(subjects, exclusions, more, config, key)
     findings = sorted([*findings, *later], key=lambda f: (f.problem.subject, f.problem.where))
     cohort = Cohort(tuple(subjects), tuple(exclusions))
-    return Selection(cohort, tuple(_with_key(finding, key) for finding in findings))
+    return CohortSelection(cohort, tuple(_with_config_key(finding, key) for finding in findings))
 
 
-def leave_out_persons(
-    external: Cohort, cohort: Cohort, person: Mapping[Key, str], name: str
+def exclude_persons(
+    external: Cohort, cohort: Cohort, person: Mapping[SubjectKey, str], name: str
 ) -> Cohort:
     """An external cohort without the persons of the study's own cohort, whom models may know.
 
@@ -101,7 +107,7 @@ def leave_out_persons(
     stay = [s for s in external.subjects if person[name, s.id] not in known]
     gone = [s.id for s in external.subjects if person[name, s.id] in known]
     kept = (e for e in external.exclusions if e.subject not in gone)
-    return Cohort(tuple(stay), (*kept, *(Exclusion(s, "cohort", ALSO_HERE) for s in gone)))
+    return Cohort(tuple(stay), (*kept, *(Exclusion(s, "cohort", SAME_PERSON_REMEDY) for s in gone)))
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
@@ -113,17 +119,17 @@ def write_findings(findings: Sequence[Finding], path: Path) -> None:
     write_csv(path, rows)
 
 
-def _with_key(finding: Finding, key: str) -> Finding:
+def _with_config_key(finding: Finding, key: str) -> Finding:
     """Readers speak of ``cohort.``; an external cohort has its own section of the study."""
     remedy = finding.problem.remedy.replace("cohort.", f"{key}.")
     return replace(finding, problem=replace(finding.problem, remedy=remedy))
 
 
-def _refuse_unknown_ids(
-    reading: Reading, problems: Sequence[Problem], config: ReaderConfig, key: str
+def _check_known_ids(
+    result: ReaderResult, problems: Sequence[Problem], config: ReaderConfig, key: str
 ) -> None:
-    found = {s.id for s in reading.subjects} | {p.subject for p in problems}
-    found |= {e.subject for e in reading.exclusions if e.scope == "cohort"}
+    found = {s.id for s in result.subjects} | {p.subject for p in problems}
+    found |= {e.subject for e in result.exclusions if e.scope == "cohort"}
     unknown = [name for name in config.exclude if name not in found]
     if unknown:
         like = f", whose ids look like {min(found)}" if found else ""
@@ -133,7 +139,7 @@ def _refuse_unknown_ids(
         )
 
 
-def _apply(
+def _apply_rules(
     subjects: Iterable[Subject],
     exclusions: Iterable[Exclusion],
     problems: Sequence[Problem],
@@ -174,10 +180,10 @@ def _apply(
     return [s for s in by_id.values() if s.id not in reasons], out, findings
 
 
-def _copies(
+def _duplicate_scans(
     subjects: Sequence[Subject],
     person: Mapping[str, str],
-    pairs: Sequence[tuple[Key, Key, tuple[str, ...]]],
+    pairs: Sequence[tuple[SubjectKey, SubjectKey, tuple[str, ...]]],
 ) -> list[Problem]:
     """Subjects that share scans with an earlier one who is not known to be the same person."""
     shared = {(first[1], second[1]): modalities for first, second, modalities in pairs}
@@ -189,7 +195,9 @@ def _copies(
             continue
         modalities = shared.get((first.id, subject.id), ())
         which = ", ".join(modalities) or "through copies that are left out"
-        where = next((subject.scans[m] for m in modalities if m in subject.scans), _file(subject))
+        where = next(
+            (subject.scans[m] for m in modalities if m in subject.scans), _any_file(subject)
+        )
         problems.append(
             Problem(
                 subject.id,
@@ -203,13 +211,13 @@ def _copies(
     return problems
 
 
-def _file(subject: Subject) -> Path:
+def _any_file(subject: Subject) -> Path:
     """Any file of a subject, to say where."""
     return subject.mask or next(iter(subject.scans.values()))
 
 
 def _shared_masks(
-    subjects: Sequence[Subject], pairs: Sequence[tuple[Key, Key, tuple[str, ...]]]
+    subjects: Sequence[Subject], pairs: Sequence[tuple[SubjectKey, SubjectKey, tuple[str, ...]]]
 ) -> list[Problem]:
     """Subjects with the mask of another person: no two tumours are equal to the voxel."""
     by_id = {subject.id: subject for subject in subjects}
@@ -228,7 +236,9 @@ def _shared_masks(
     ]
 
 
-def _torn(subjects: Sequence[Subject], person: Mapping[Key, str]) -> list[Problem]:
+def _conflicting_labels(
+    subjects: Sequence[Subject], person: Mapping[SubjectKey, str]
+) -> list[Problem]:
     """Persons of several labels."""
     by_person: dict[str, list[Subject]] = {}
     for subject in subjects:
@@ -241,7 +251,7 @@ def _torn(subjects: Sequence[Subject], person: Mapping[Key, str]) -> list[Proble
                 Problem(
                     s.id,
                     "two_labels",
-                    str(_file(s)),
+                    str(_any_file(s)),
                     f"one person has several labels ({names})",
                     "Find out which is right; leave the others out with cohort.exclude",
                 )

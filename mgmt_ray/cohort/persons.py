@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import EMPTY_HASH
 
 Crosswalk: TypeAlias = tuple[tuple[str, ...], ...]
 """Rows of cells; all ids of a row name one person."""
 
-Key: TypeAlias = tuple[str, str]
+SubjectKey: TypeAlias = tuple[str, str]
 """A cohort's name and an id in it: two hospitals may use one id for two people."""
 
-PUBLIC = (
+PUBLIC_ID_PATTERNS = (
     (re.compile(r"(UPENN-GBM-\d{5})(_\d\d)?", re.IGNORECASE), "{0}"),
     (re.compile(r"(BRATS2021)_(\d{5})", re.IGNORECASE), "BraTS2021_{1}"),
     (re.compile(r"(UCSF-PDGM)-0?(\d{3})(_FU\w*)?(_nifti)?", re.IGNORECASE), "UCSF-PDGM-0{1}"),
@@ -28,12 +28,12 @@ PUBLIC = (
 )
 """Ids of public data sets with what is added for a session, and the person's name in them."""
 
-MOST_NAMES = 20
+MAX_SUBJECTS_PER_PERSON = 20
 """More subjects than this are no one person: the crosswalk then holds something else than ids."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PersonRef:
     """Somebody whom a reader found, whether a subject or left out.
 
     Attributes:
@@ -48,24 +48,24 @@ class Known:
     person: str
 
     @property
-    def key(self) -> Key:
+    def key(self) -> SubjectKey:
         """Unique among several cohorts."""
         return self.cohort, self.id
 
 
-def known_in(reading: Reading, cohort: str = "") -> list[Known]:
+def list_persons(result: ReaderResult, cohort: str = "") -> list[PersonRef]:
     """Everybody of a reading: a person may be connected through somebody who is left out."""
-    found = {s.id: Known(cohort, s.id, s.person) for s in reading.subjects}
-    others = [e.subject for e in reading.exclusions if e.scope == "cohort"]
-    others += [p.subject for p in reading.problems]
+    found = {s.id: PersonRef(cohort, s.id, s.person) for s in result.subjects}
+    others = [e.subject for e in result.exclusions if e.scope == "cohort"]
+    others += [p.subject for p in result.problems]
     for name in others:
-        found.setdefault(name, Known(cohort, name, public_name(name) or name))
+        found.setdefault(name, PersonRef(cohort, name, public_person_name(name) or name))
     return list(found.values())
 
 
-def public_name(text: str) -> str:
+def public_person_name(text: str) -> str:
     """A person's name in a public data set, whatever session or spelling; empty for other text."""
-    for pattern, name in PUBLIC:
+    for pattern, name in PUBLIC_ID_PATTERNS:
         if match := pattern.fullmatch(text):
             return name.format(*(part.upper() for part in match.groups() if part))
     return ""
@@ -95,10 +95,10 @@ def read_crosswalk(path: Path | None) -> Crosswalk:
 
 
 def find_persons(
-    people: Sequence[Known],
+    people: Sequence[PersonRef],
     crosswalk: Iterable[Sequence[str]] = (),
-    pairs: Iterable[tuple[Key, Key]] = (),
-) -> dict[Key, str]:
+    pairs: Iterable[tuple[SubjectKey, SubjectKey]] = (),
+) -> dict[SubjectKey, str]:
     """Who is the same human being.
 
     A cell of a crosswalk counts where it names somebody here (by id or person, in any case, with
@@ -117,40 +117,42 @@ def find_persons(
     Raises:
         MgmtError: so many would be one person that the crosswalk cannot hold ids alone.
     """
-    parts = _Parts()
-    named: dict[str, list[Known]] = {}
+    parts = _DisjointSets()
+    named: dict[str, list[PersonRef]] = {}
     for known in people:
-        parts.join(known.key, _node(known))
-        for name in {_plain(known.id), _plain(known.person)}:
+        parts.join(known.key, _person_node(known))
+        for name in {_normalise_name(known.id), _normalise_name(known.person)}:
             named.setdefault(name, []).append(known)
     for row in crosswalk:
         nodes: list[object] = []
         for cell in filter(None, row):
-            nodes += [known.key for known in named.get(_plain(cell), [])]
+            nodes += [known.key for known in named.get(_normalise_name(cell), [])]
             if _could_be_id(cell):
-                nodes.append(("name", _plain(cell)))
+                nodes.append(("name", _normalise_name(cell)))
         for node in nodes[1:]:
             parts.join(nodes[0], node)
     for first, second in pairs:
         parts.join(first, second)
-    members: dict[object, list[Known]] = {}
+    members: dict[object, list[PersonRef]] = {}
     for known in people:
         members.setdefault(parts.root(known.key), []).append(known)
-    _refuse_crowds(members.values())
+    _check_group_sizes(members.values())
     return {
-        known.key: min(map(_name, together)) for together in members.values() for known in together
+        known.key: min(map(_person_name, together))
+        for together in members.values()
+        for known in together
     }
 
 
-def matches(people: Sequence[Known], crosswalk: Iterable[Sequence[str]]) -> int:
+def count_matches(people: Sequence[PersonRef], crosswalk: Iterable[Sequence[str]]) -> int:
     """How many people a crosswalk names."""
-    cells = {_plain(cell) for row in crosswalk for cell in row if cell}
-    return sum(bool({_plain(k.id), _plain(k.person)} & cells) for k in people)
+    cells = {_normalise_name(cell) for row in crosswalk for cell in row if cell}
+    return sum(bool({_normalise_name(k.id), _normalise_name(k.person)} & cells) for k in people)
 
 
-def by_voxels(
-    hashes: Mapping[Key, Mapping[str, str]],
-) -> list[tuple[Key, Key, tuple[str, ...]]]:
+def find_shared_voxels(
+    hashes: Mapping[SubjectKey, Mapping[str, str]],
+) -> list[tuple[SubjectKey, SubjectKey, tuple[str, ...]]]:
     """Pairs of subjects that share at least one image, under whatever modality.
 
     Args:
@@ -160,37 +162,39 @@ def by_voxels(
     Returns:
         (first, second, the second's modalities whose voxels the first has too), sorted.
     """
-    owners: dict[str, dict[Key, list[str]]] = {}
+    owners: dict[str, dict[SubjectKey, list[str]]] = {}
     for subject in sorted(hashes):
         for modality, voxels in sorted(hashes[subject].items()):
             if voxels != EMPTY_HASH:
                 owners.setdefault(voxels, {}).setdefault(subject, []).append(modality)
-    shared: dict[tuple[Key, Key], set[str]] = {}
+    shared: dict[tuple[SubjectKey, SubjectKey], set[str]] = {}
     for by_subject in owners.values():
         for first, second in combinations(by_subject, 2):
             shared.setdefault((first, second), set()).update(by_subject[second])
     return [(*pair, tuple(sorted(modalities))) for pair, modalities in sorted(shared.items())]
 
 
-def same_names(people: Iterable[Known], others: Iterable[Known]) -> list[tuple[Key, Key]]:
+def find_shared_names(
+    people: Iterable[PersonRef], others: Iterable[PersonRef]
+) -> list[tuple[SubjectKey, SubjectKey]]:
     """Pairs of two groups that have an id or person's name in common, in whatever spelling.
 
     Two hospitals may use one id for two people, so such a pair is one person only where taking two
     for one does no harm.
     """
-    named: dict[str, list[Key]] = {}
+    named: dict[str, list[SubjectKey]] = {}
     for known in others:
-        for name in {_plain(known.id), _plain(known.person)}:
+        for name in {_normalise_name(known.id), _normalise_name(known.person)}:
             named.setdefault(name, []).append(known.key)
     return [
         (known.key, key)
         for known in people
-        for name in sorted({_plain(known.id), _plain(known.person)})
+        for name in sorted({_normalise_name(known.id), _normalise_name(known.person)})
         for key in named.get(name, [])
     ]
 
 
-class _Parts:
+class _DisjointSets:
     """Connected parts of a graph (union by root)."""
 
     def __init__(self) -> None:
@@ -209,28 +213,28 @@ class _Parts:
         self._parent[self.root(second)] = self.root(first)
 
 
-def _node(known: Known) -> object:
+def _person_node(known: PersonRef) -> object:
     """What all who are this person have in common."""
-    if _means_the_same_everywhere(known):
-        return "name", _plain(known.person)
+    if _is_global_name(known):
+        return "name", _normalise_name(known.person)
     return "local", known.cohort, known.person
 
 
-def _name(known: Known) -> str:
+def _person_name(known: PersonRef) -> str:
     """The person's name, which no other person in any cohort has."""
-    if _means_the_same_everywhere(known) or not known.cohort:
+    if _is_global_name(known) or not known.cohort:
         return known.person
     return f"{known.person} of {known.cohort}"
 
 
-def _means_the_same_everywhere(known: Known) -> bool:
-    return bool(public_name(known.person)) or known.person != known.id
+def _is_global_name(known: PersonRef) -> bool:
+    return bool(public_person_name(known.person)) or known.person != known.id
 
 
-def _plain(text: str) -> str:
+def _normalise_name(text: str) -> str:
     """One spelling for names that mean the same."""
     text = text.strip().removesuffix(".gz").removesuffix(".nii")
-    return (public_name(text) or text).casefold()
+    return (public_person_name(text) or text).casefold()
 
 
 def _could_be_id(cell: str) -> bool:
@@ -238,9 +242,9 @@ def _could_be_id(cell: str) -> bool:
     return all(has.values()) and not any(c.isspace() for c in cell)
 
 
-def _refuse_crowds(parts: Iterable[Sequence[Known]]) -> None:
+def _check_group_sizes(parts: Iterable[Sequence[PersonRef]]) -> None:
     for together in parts:
-        if len({(known.cohort, known.person) for known in together}) > MOST_NAMES:
+        if len({(known.cohort, known.person) for known in together}) > MAX_SUBJECTS_PER_PERSON:
             some = ", ".join(known.id for known in together[:5])
             raise MgmtError(
                 f"cohort.crosswalk: {len(together)} subjects ({some} ...) would be one person. "

@@ -11,19 +11,19 @@ from pydantic import Field
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS
-from mgmt_ray.cohort.csv_rows import read_rows, row_fault
+from mgmt_ray.cohort.csv_rows import read_rows, row_problem
 from mgmt_ray.cohort.reader import (
     ReaderConfig,
-    Reading,
-    leave_out,
-    merge,
-    no_mask,
-    offer,
+    ReaderResult,
+    exclude_subject,
+    merge_results,
+    missing_mask_problem,
+    subject_result,
 )
 from mgmt_ray.cohort.subject import MODALITIES, Subject
 
 NEEDED = ("subject", "label")
-OWN_COLUMNS = (*NEEDED, "mask", "person")
+RESERVED_COLUMNS = (*NEEDED, "mask", "person")
 DELIMITERS = ",;\t"
 """Excel writes semicolons in much of Europe."""
 
@@ -58,7 +58,7 @@ class TableConfig(ReaderConfig):
         return {modality: (modality,) for modality in self.modalities}
 
 
-def read_table_cohort(config: TableConfig) -> Reading:
+def read_table_cohort(config: TableConfig) -> ReaderResult:
     """The subjects of a table, sorted by id.
 
     Cells name files, or folders of a DICOM series, absolutely or from ``root``; an empty one says
@@ -77,11 +77,11 @@ def read_table_cohort(config: TableConfig) -> Reading:
     by_id: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_id.setdefault(row["subject"], []).append(row)
-    return merge(_read_one(config, path, name, own) for name, own in sorted(by_id.items()))
+    return merge_results(_read_one(config, path, name, own) for name, own in sorted(by_id.items()))
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    reserved = [c for c in columns if c in FIXED_COLUMNS and c not in OWN_COLUMNS]
+    reserved = [c for c in columns if c in FIXED_COLUMNS and c not in RESERVED_COLUMNS]
     if reserved:
         raise MgmtError(
             f"{path}: column {', '.join(reserved)} is neither scans nor a covariate; the name is "
@@ -102,31 +102,35 @@ def _check_ids(path: Path, names: Sequence[str]) -> None:
 
 def _read_one(
     config: TableConfig, path: Path, name: str, rows: Sequence[Mapping[str, str]]
-) -> Reading:
+) -> ReaderResult:
     row, words = rows[0], [row["label"].lower() for row in rows]
-    if fault := row_fault(name, path, "label", words, LABELS):
-        return Reading(problems=(fault,))
+    if fault := row_problem(name, path, "label", words, LABELS):
+        return ReaderResult(problems=(fault,))
     label = LABELS[words[0]]
     if label is None:
-        return leave_out(name, f"MGMT {words[0] or 'not given'}")
+        return exclude_subject(name, f"MGMT {words[0] or 'not given'}")
     named = {m: config.root / row[m] for m in config.modalities if row[m]}
     if not named:
-        return leave_out(name, "none of the study's modalities")
+        return exclude_subject(name, "none of the study's modalities")
     person = row.get("person", "")
     subject = Subject(
         name,
         label,
         named,
         config.root / row["mask"] if row.get("mask") else None,
-        covariates_of(row, config.modalities),
+        row_covariates(row, config.modalities),
         "" if person.lower() in NO_PERSON else person,
     )
     remedy = "Fill in the column mask, or leave the subject out with cohort.exclude"
-    fault = None if subject.mask else no_mask(name, path, "no tumour mask is named", remedy)
-    return offer(subject, config, path, fault)
+    fault = (
+        None
+        if subject.mask
+        else missing_mask_problem(name, path, "no tumour mask is named", remedy)
+    )
+    return subject_result(subject, config, path, fault)
 
 
-def covariates_of(row: Mapping[str, str], modalities: Sequence[str]) -> dict[str, str]:
+def row_covariates(row: Mapping[str, str], modalities: Sequence[str]) -> dict[str, str]:
     """What a row tells beside its subject's label, files and name."""
-    others = {"", *OWN_COLUMNS, *MODALITIES, *modalities}
+    others = {"", *RESERVED_COLUMNS, *MODALITIES, *modalities}
     return {name: value for name, value in row.items() if value and name not in others}

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from mgmt_ray.base import MgmtError
 
-Kind: TypeAlias = Literal[
+ProblemKind: TypeAlias = Literal[
     "no_file",
     "unreadable",
     "empty_file",
@@ -41,15 +41,17 @@ Action: TypeAlias = Literal["exclude_subject", "exclude_scans", "keep_together"]
 """What a rule does: leave the subject out; leave out the modality group of the scan in question;
 or, for ``same_person`` alone, keep all and never put them on two sides of a split."""
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-OF_SCANS: frozenset[Kind] = frozenset(KINDS[: KINDS.index("other_grid") + 1]) | {
+PROBLEM_KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
+SCAN_KINDS: frozenset[ProblemKind] = frozenset(
+    PROBLEM_KINDS[: PROBLEM_KINDS.index("other_grid") + 1]
+) | {
     "missing_modality",
     "same_voxels",
 }
 """Problems that may be of one scan, so that the subject's other scans can stay."""
 
-GET_AGAIN = "Copy or download the file again, or leave the subject out with cohort.exclude"
-LOOK_AT_IT = "Look at it in a viewer; mend it, or leave the subject out with cohort.exclude"
+DOWNLOAD_AGAIN = "Copy or download the file again, or leave the subject out with cohort.exclude"
+VIEW_SCAN = "Look at it in a viewer; mend it, or leave the subject out with cohort.exclude"
 
 
 class BadScan(MgmtError):
@@ -62,10 +64,10 @@ class BadScan(MgmtError):
         remedy: what to do.
     """
 
-    def __init__(self, path: Path, kind: Kind, found: str, remedy: str) -> None:
+    def __init__(self, path: Path, kind: ProblemKind, found: str, remedy: str) -> None:
         super().__init__(f"{path}: {found}. {remedy}.")
         self.path = path
-        self.kind: Kind = kind
+        self.kind: ProblemKind = kind
         self.found = found
         self.remedy = remedy
 
@@ -84,7 +86,7 @@ class Problem:
     """
 
     subject: str
-    kind: Kind
+    kind: ProblemKind
     where: str
     found: str
     remedy: str

@@ -11,16 +11,16 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from mgmt_ray.base import Config, InputPath
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS, Exclusion
-from mgmt_ray.cohort.csv_rows import shown
-from mgmt_ray.cohort.dataset_files import absence
-from mgmt_ray.cohort.problem import OF_SCANS, Action, Kind, Problem
-from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject, by_group
+from mgmt_ray.cohort.csv_rows import printable
+from mgmt_ray.cohort.dataset_files import missing_reason
+from mgmt_ray.cohort.problem import SCAN_KINDS, Action, Problem, ProblemKind
+from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject, group_modalities
 
 RESERVED = ("cohort", *MODALITY_GROUPS, *FIXED_COLUMNS)
 """Names with a meaning of their own in the study's tables."""
 
 
-def _in_quotes(ids: Any) -> Any:
+def _check_quoted(ids: Any) -> Any:
     numbers = [name for name in ids if not isinstance(name, str)] if _is_list(ids) else []
     if numbers:
         # YAML reads 00123 as the octal number 83
@@ -32,31 +32,31 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-Masks: TypeAlias = Literal["given", "predicted", "predicted_where_missing"]
+MaskChoice: TypeAlias = Literal["given", "predicted", "predicted_where_missing"]
 """Where a cohort's masks come from."""
 
-Ids: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_in_quotes)]
+SubjectIds: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_check_quoted)]
 """Ids of subjects, in a configuration."""
 
 
 class ReaderConfig(Config):
     """Where subjects come from, which of their scans are wanted, and what to do about faults."""
 
-    offered: ClassVar[tuple[str, ...]] = ()
+    available_modalities: ClassVar[tuple[str, ...]] = ()
     """Modalities that the data set has; empty: whatever the study names."""
 
     root: InputPath = Field(description="the data set's folder")
     modalities: tuple[str, ...] = Field(
         (), validate_default=True, description="scans to read; none named: all that there are"
     )
-    exclude: Ids = Field((), description="ids of subjects to leave out on purpose")
-    rules: dict[Kind, Action] = Field(
+    exclude: SubjectIds = Field((), description="ids of subjects to leave out on purpose")
+    rules: dict[ProblemKind, Action] = Field(
         {}, description="what to do about problems of a kind, instead of stopping"
     )
     crosswalk: InputPath | None = Field(
         None, description="CSV in which all ids in a row are one person (see ``persons``)"
     )
-    mask: Masks = Field(
+    mask: MaskChoice = Field(
         "given",
         description="given: a subject without a mask is a problem; predicted: networks of the "
         "study that `mask_source` names outline every tumour; predicted_where_missing: only those "
@@ -69,22 +69,22 @@ class ReaderConfig(Config):
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The modalities by what is of use only together; a group is taken whole or not at all."""
-        return by_group(self.modalities)
+        return group_modalities(self.modalities)
 
     @field_validator("modalities")
     @classmethod
-    def _known_and_distinct(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        chosen = modalities or cls.offered
-        check_modalities(chosen, cls.offered or chosen)
+    def _check_modalities(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        chosen = modalities or cls.available_modalities
+        check_modalities(chosen, cls.available_modalities or chosen)
         return chosen
 
     @field_validator("rules")
     @classmethod
-    def _possible(cls, rules: dict[Kind, Action]) -> dict[Kind, Action]:
+    def _check_rules(cls, rules: dict[ProblemKind, Action]) -> dict[ProblemKind, Action]:
         for kind, action in rules.items():
             if action == "keep_together" and kind != "same_person":
                 raise ValueError(f"{kind}: keep_together is for same_person alone")
-            if action == "exclude_scans" and kind not in OF_SCANS:
+            if action == "exclude_scans" and kind not in SCAN_KINDS:
                 raise ValueError(f"{kind}: is not of one scan; write exclude_subject")
         return rules
 
@@ -112,7 +112,7 @@ def check_modalities(modalities: tuple[str, ...], offered: tuple[str, ...]) -> N
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReaderResult:
     """What a reader found; nothing is dropped in silence.
 
     Every id that the reader found is a subject, or has an exclusion of scope "cohort", or a
@@ -130,34 +130,34 @@ class Reading:
     problems: tuple[Problem, ...] = ()
 
 
-def merge(readings: Iterable[Reading]) -> Reading:
+def merge_results(readings: Iterable[ReaderResult]) -> ReaderResult:
     """Several subjects' readings as one, in their order."""
     parts = list(readings)
-    return Reading(
+    return ReaderResult(
         tuple(subject for part in parts for subject in part.subjects),
         tuple(exclusion for part in parts for exclusion in part.exclusions),
         tuple(problem for part in parts for problem in part.problems),
     )
 
 
-def leave_out(subject: str, reason: str) -> Reading:
+def exclude_subject(subject: str, reason: str) -> ReaderResult:
     """The reading of a subject that is excluded whole."""
-    return Reading(exclusions=(Exclusion(subject, "cohort", reason),))
+    return ReaderResult(exclusions=(Exclusion(subject, "cohort", reason),))
 
 
-def no_mask(
+def missing_mask_problem(
     subject: str,
     where: Path,
     found: str = "no tumour mask",
     remedy: str = "Copy the file there, or leave the subject out with cohort.exclude",
 ) -> Problem:
     """The problem of a subject without a mask."""
-    return Problem(subject, "no_mask", shown(where), found, remedy)
+    return Problem(subject, "no_mask", printable(where), found, remedy)
 
 
-def offer(
+def subject_result(
     subject: Subject, config: ReaderConfig, where: Path, mask_fault: Problem | None = None
-) -> Reading:
+) -> ReaderResult:
     """The reading of one subject, in which each group of modalities is whole or a problem.
 
     Args:
@@ -169,7 +169,7 @@ def offer(
     """
     scans, lacks, problems = complete_groups(subject.id, subject.scans, config.groups, where)
     if subject.mask is not None:
-        mask_fault = mask_fault or _no_file(subject.id, subject.mask)
+        mask_fault = mask_fault or _missing_file_problem(subject.id, subject.mask)
     assert subject.mask is not None or mask_fault, f"{subject.id}: neither a mask nor why not"
     if config.mask == "predicted":
         subject = replace(subject, mask=None, given_mask=None if mask_fault else subject.mask)
@@ -179,8 +179,8 @@ def offer(
     if mask_fault:
         problems.append(mask_fault)
     if mask_fault or not scans:
-        return Reading(problems=tuple(problems))
-    return Reading((replace(subject, scans=scans),), tuple(lacks), tuple(problems))
+        return ReaderResult(problems=tuple(problems))
+    return ReaderResult((replace(subject, scans=scans),), tuple(lacks), tuple(problems))
 
 
 def complete_groups(
@@ -211,7 +211,7 @@ def complete_groups(
             exclusions.append(Exclusion(subject, group, f"no {group}"))
             continue
         own = {m: found[m] for m in members if m in found}
-        absent = {m: fault for m in own if (fault := _no_file(subject, own[m], m))}
+        absent = {m: fault for m in own if (fault := _missing_file_problem(subject, own[m], m))}
         offered |= {m: path for m, path in own.items() if m not in absent}
         problems += absent.values()
         # a file that cannot be had already stands for what its group lacks
@@ -229,6 +229,6 @@ def complete_groups(
     return offered, exclusions, problems
 
 
-def _no_file(subject: str, path: Path, modality: str = "") -> Problem | None:
-    fault = absence(path)
-    return Problem(subject, "no_file", shown(path), *fault, modality) if fault else None
+def _missing_file_problem(subject: str, path: Path, modality: str = "") -> Problem | None:
+    fault = missing_reason(path)
+    return Problem(subject, "no_file", printable(path), *fault, modality) if fault else None

@@ -32,7 +32,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from mgmt_ray.base import first_line
 from mgmt_ray.cohort.dicom import read_series
-from mgmt_ray.cohort.problem import GET_AGAIN, LOOK_AT_IT, BadScan, Kind
+from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, VIEW_SCAN, BadScan, ProblemKind
 
 SPACING_TOLERANCE_MM = 1e-4
 ORIGIN_TOLERANCE_MM = 0.1
@@ -83,14 +83,14 @@ class Grid:
     def difference(self, other: Grid) -> str:
         """In words what differs; empty when voxels lie in the same places."""
         if self.shape != other.shape:
-            return f"size {times(self.shape)} against {times(other.shape)} voxels"
+            return f"size {format_extents(self.shape)} against {format_extents(other.shape)} voxels"
         for what, mine, others, tolerance in (
             ("spacing (mm)", self.spacing_mm, other.spacing_mm, SPACING_TOLERANCE_MM),
             ("origin (mm)", self.origin_mm, other.origin_mm, ORIGIN_TOLERANCE_MM),
             ("direction", self.direction, other.direction, DIRECTION_TOLERANCE),
         ):
             if not np.allclose(mine, others, rtol=0, atol=tolerance):
-                return f"{what} {_listed(mine)} against {_listed(others)}"
+                return f"{what} {_format_numbers(mine)} against {_format_numbers(others)}"
         return ""
 
 
@@ -124,10 +124,10 @@ def read_scan(path: Path) -> Scan:
         num_strange = voxels.size - int(np.count_nonzero(np.abs(voxels) <= LARGEST))
         if num_strange:
             found = f"{num_strange} voxels are NaN or infinite (in single precision)"
-            raise BadScan(path, "not_finite", found, LOOK_AT_IT)
+            raise BadScan(path, "not_finite", found, VIEW_SCAN)
     if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > TINY):
         found = "the file is damaged (its header gives voxels no place)"
-        raise BadScan(path, "damaged", found, GET_AGAIN)
+        raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN)
     turn = ornt_transform(io_orientation(affine), AXES)
     turned = apply_orientation(voxels, turn)
     affine = RAS_TO_LPS @ affine @ inv_ornt_aff(turn, voxels.shape)
@@ -153,15 +153,15 @@ def mask_hash(mask: Scan) -> str:
     return hashlib.sha256(repr(labels.shape).encode() + labels.tobytes()).hexdigest()
 
 
-def times(extents: tuple[int, ...]) -> str:
+def format_extents(extents: tuple[int, ...]) -> str:
     """Sizes as ``155×240×240``."""
     return "×".join(map(str, extents))
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels by (width, height, depth) as the file has them, and their affine towards RAS."""
-    content = _unpacked(path)
-    kind = _nifti_kind(content)
+    content = _decompress(path)
+    kind = _nifti_version(content)
     if kind is None:
         raise BadScan(
             path,
@@ -176,15 +176,15 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         length = max(len(content) - image.dataobj.offset, 0)
         if length < wanted:
             found = f"the file is truncated ({length} of {wanted} bytes of voxels)"
-            raise BadScan(path, "truncated", found, GET_AGAIN)
+            raise BadScan(path, "truncated", found, DOWNLOAD_AGAIN)
         voxels = np.asanyarray(image.dataobj)
     except (ImageFileError, HeaderDataError, ValueError, OverflowError, EOFError) as error:
         found = f"the file is damaged (its header makes no sense: {first_line(error)})"
-        raise BadScan(path, "damaged", found, GET_AGAIN) from error
+        raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN) from error
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]  # a single volume, told as a series of one
     if voxels.dtype.kind not in "biuf" or voxels.ndim != 3:
-        size, kind_of_number = times(voxels.shape), voxels.dtype.name
+        size, kind_of_number = format_extents(voxels.shape), voxels.dtype.name
         raise BadScan(
             path,
             "not_3d",
@@ -195,7 +195,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return voxels, affine
 
 
-def _nifti_kind(content: bytes) -> type[nibabel.Nifti1Image] | None:
+def _nifti_version(content: bytes) -> type[nibabel.Nifti1Image] | None:
     """The version by size and magic number (nifti1.h and nifti2.h); None for other formats."""
     size = (content[:4], content[:4][::-1])
     if struct.pack("<i", 348) in size and content[344:348] == b"n+1\0":
@@ -205,28 +205,28 @@ def _nifti_kind(content: bytes) -> type[nibabel.Nifti1Image] | None:
     return None
 
 
-def _unpacked(path: Path) -> bytes:
+def _decompress(path: Path) -> bytes:
     """The whole content, decompressed; gzip's own length and checksum are compared on the way."""
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = igzip.decompress(content)
     except FileNotFoundError as error:
-        raise BadScan(path, "no_file", "no such file", GET_AGAIN) from error
+        raise BadScan(path, "no_file", "no such file", DOWNLOAD_AGAIN) from error
     except EOFError as error:
         found = "the file is truncated (its gzip stream has no end, or something follows it)"
-        raise BadScan(path, "truncated", found, GET_AGAIN) from error
+        raise BadScan(path, "truncated", found, DOWNLOAD_AGAIN) from error
     except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc] # stub: a value
-        kind: Kind = "wrong_checksum" if "CRC" in str(error) else "damaged"
-        raise BadScan(path, kind, f"the file is damaged ({error})", GET_AGAIN) from error
+        kind: ProblemKind = "wrong_checksum" if "CRC" in str(error) else "damaged"
+        raise BadScan(path, kind, f"the file is damaged ({error})", DOWNLOAD_AGAIN) from error
     except OSError as error:
         found = f"cannot be read ({error.strerror or error})"
         remedy = "Look at its permissions and at the disk, then repeat the command"
         raise BadScan(path, "unreadable", found, remedy) from error
     if not content:
-        raise BadScan(path, "empty_file", "the file is empty", GET_AGAIN)
+        raise BadScan(path, "empty_file", "the file is empty", DOWNLOAD_AGAIN)
     return content
 
 
-def _listed(numbers: tuple[float, ...]) -> str:
+def _format_numbers(numbers: tuple[float, ...]) -> str:
     return " ".join(f"{number:g}" for number in numbers)

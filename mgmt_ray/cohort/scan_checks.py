@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan
+from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan
 from mgmt_ray.cohort.scan import Scan
 
-RESAMPLE_OR_LEAVE = (
+RESAMPLE_OR_EXCLUDE = (
     "Resample one to the other, set recipe.resample: true, or leave the subject out with "
     "cohort.exclude"
 )
@@ -35,7 +35,7 @@ def check_mask(mask: Scan, path: Path, labels: Sequence[int]) -> None:
         )
     if not (found > 0).any():
         found_in_words = "the mask marks no tumour (no label above 0)"
-        raise BadScan(path, "empty_mask", found_in_words, LOOK_AT_IT)
+        raise BadScan(path, "empty_mask", found_in_words, VIEW_SCAN)
 
 
 def check_values(scan: Scan, path: Path) -> None:
@@ -46,7 +46,7 @@ def check_values(scan: Scan, path: Path) -> None:
     """
     low = scan.voxels.min()
     if low == scan.voxels.max():
-        raise BadScan(path, "constant", f"every voxel is {low:g}", LOOK_AT_IT)
+        raise BadScan(path, "constant", f"every voxel is {low:g}", VIEW_SCAN)
 
 
 def check_grid(scan: Scan, mask: Scan, path: Path, mask_path: Path) -> None:
@@ -58,4 +58,4 @@ def check_grid(scan: Scan, mask: Scan, path: Path, mask_path: Path) -> None:
     difference = scan.grid.difference(mask.grid)
     if difference:
         found = f"is not on the grid of its mask {mask_path.name}: {difference}"
-        raise BadScan(path, "other_grid", found, RESAMPLE_OR_LEAVE)
+        raise BadScan(path, "other_grid", found, RESAMPLE_OR_EXCLUDE)

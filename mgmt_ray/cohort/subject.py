@@ -23,7 +23,7 @@ STRUCTURAL = MODALITY_GROUPS["Struct"]
 """What every public glioma data set has; T1GD is T1 after contrast agent."""
 
 
-def group_of(modality: str) -> str:
+def modality_group(modality: str) -> str:
     """The group ("DSC", "DTI" or "Struct") of a modality; any other modality is its own group."""
     for group, members in MODALITY_GROUPS.items():
         if modality in members:
@@ -31,12 +31,12 @@ def group_of(modality: str) -> str:
     return modality
 
 
-def by_group(modalities: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def group_modalities(modalities: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Modalities by group: the paper's groups in its order, then the others as they come."""
     asked = list(dict.fromkeys(modalities))
-    names = [g for g in MODALITY_GROUPS if any(group_of(m) == g for m in asked)]
-    names += [m for m in asked if group_of(m) == m]
-    return {name: tuple(m for m in asked if group_of(m) == name) for name in names}
+    names = [g for g in MODALITY_GROUPS if any(modality_group(m) == g for m in asked)]
+    names += [m for m in asked if modality_group(m) == m]
+    return {name: tuple(m for m in asked if modality_group(m) == name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Subject:
         covariates: what else the cohort's table says (age in years, sex, IDH1, ...), as text.
         person: equal for all subjects that are one human being, in any cohort; the id if not given.
         score: measured methylation from which the label follows by a cut-off that is fitted on
-            training subjects (see ``splits.label_by_training``); None where the label is given.
+            training subjects (see ``splits.resolve_labels``); None where the label is given.
         mask_kind: of ``mask``.
         given_mask: where ``mask`` is a predicted one, or to be one, the given one that is not used.
     """

@@ -17,7 +17,14 @@ from pydantic import Field
 from mgmt_ray.base import InputPath, MgmtError
 from mgmt_ray.cohort.dataset_files import SEARCH_DEPTH, is_folder, paths_below
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading, leave_out, merge, no_mask, offer
+from mgmt_ray.cohort.reader import (
+    ReaderConfig,
+    ReaderResult,
+    exclude_subject,
+    merge_results,
+    missing_mask_problem,
+    subject_result,
+)
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga_methylation import PROBES, Methylation, read_methylation
 
@@ -34,14 +41,14 @@ SESSION_FILE = re.compile(
 METHYLATION_FILE = re.compile(
     r"(?!\.).*methylation(?:\d*|.*\.(?:txt|tsv|csv))(?:\.gz)?", re.IGNORECASE
 )
-EVERYTHING_ENTERED = re.compile(r"(?!)")
+SKIP_NOTHING = re.compile(r"(?!)")
 """No folder's name: what tells a subject is the name of the file."""
 
 
 class TcgaConfig(ReaderConfig):
     """A copy of TCGA-GBM with masks, and methylation tables."""
 
-    offered = STRUCTURAL
+    available_modalities = STRUCTURAL
     reader: Literal["tcga"]
     methylation: tuple[InputPath, ...] = Field(
         (),
@@ -62,13 +69,13 @@ class Session:
 
     Attributes:
         files: by what their names say (see :data:`SCANS` and :data:`MASKS`).
-        again: a further file of the same scan or mask, by the same.
+        duplicates: a further file of the same scan or mask, by the same.
     """
 
     patient: str
     date: str
     files: dict[str, Path] = field(default_factory=dict)
-    again: dict[str, Path] = field(default_factory=dict)
+    duplicates: dict[str, Path] = field(default_factory=dict)
 
 
 def session_file(patient: str, date: str, what: str) -> str:
@@ -76,7 +83,7 @@ def session_file(patient: str, date: str, what: str) -> str:
     return f"{patient}_{date}_{what}.nii.gz"
 
 
-def read_tcga(config: TcgaConfig) -> Reading:
+def read_tcga(config: TcgaConfig) -> ReaderResult:
     """Patients with scans and methylation data, as of their first date.
 
     Everyone with scans is found. A later date of the same patient is a follow-up, and a patient
@@ -85,23 +92,25 @@ def read_tcga(config: TcgaConfig) -> Reading:
 
     With the rule "stp27" the label is final. With "median" a subject's score is the mean of its two
     betas, and its label is 0 whatever the score: it is provisional and must not be used. The label
-    that is learnt uses a cut-off fitted on training subjects (``splits.label_by_training``).
+    that is learnt uses a cut-off fitted on training subjects (``splits.resolve_labels``).
 
     Raises:
         MgmtError: no such folder, scans or methylation table, or a table that cannot be used.
     """
     content = "methylation tables and the images"
-    paths = paths_below(config.root, "TCGA-GBM", content, EVERYTHING_ENTERED)
+    paths = paths_below(config.root, "TCGA-GBM", content, SKIP_NOTHING)
     sessions = find_sessions(config.root, paths)
     tables = config.methylation or find_tables(config.root, paths)
     measured, problems = read_methylation(tables, sessions.keys())
     faulty = {problem.subject for problem in problems}
-    parts = [Reading(problems=tuple(problems))]
+    parts = [ReaderResult(problems=tuple(problems))]
     for patient, (first, *later) in sessions.items():
-        parts += [leave_out(f"{patient}_{session.date}", "follow-up scan") for session in later]
+        parts += [
+            exclude_subject(f"{patient}_{session.date}", "follow-up scan") for session in later
+        ]
         if patient not in faulty:
             parts.append(_read_session(first, measured.get(patient), config))
-    return merge(parts)
+    return merge_results(parts)
 
 
 def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]:
@@ -121,7 +130,7 @@ def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]
             session = sessions.setdefault((patient, date), Session(patient, date))
             other = session.files.get(what)
             if other and other.parent != path.parent:
-                session.again[what] = path
+                session.duplicates[what] = path
             else:  # of one file packed and unpacked the packed one comes last, and stays
                 session.files[what] = path
     if not sessions:
@@ -153,14 +162,16 @@ def find_tables(root: Path, paths: Iterable[Path]) -> list[Path]:
     return sorted(tables, key=lambda path: ("450" not in path.name, str(path)))
 
 
-def _read_session(session: Session, measured: Methylation | None, config: TcgaConfig) -> Reading:
+def _read_session(
+    session: Session, measured: Methylation | None, config: TcgaConfig
+) -> ReaderResult:
     patient, files = session.patient, session.files
     found = {m: files[name] for m, name in SCANS.items() if name in files}
     reason = _reason_to_exclude(found, measured, config.modalities)
     if reason or measured is None:
-        return leave_out(patient, reason)
-    if session.again:
-        return Reading(problems=(_twice(session),))
+        return exclude_subject(patient, reason)
+    if session.duplicates:
+        return ReaderResult(problems=(_duplicate_files_problem(session),))
     folder = next(iter(found.values())).parent
     kinds = [kind for kind, name in MASKS.items() if name in files]
     automatic = folder / session_file(patient, session.date, MASKS["automatic"])
@@ -172,8 +183,12 @@ def _read_session(session: Session, measured: Methylation | None, config: TcgaCo
     score = measured.score if config.rule == "median" else None
     label = int(measured.is_methylated_by_stp27) if score is None else 0
     subject = Subject(patient, label, found, mask, covariates, score=score)
-    fault = None if mask else no_mask(patient, automatic, "no tumour mask, corrected or automatic")
-    return offer(subject, config, folder, fault)
+    fault = (
+        None
+        if mask
+        else missing_mask_problem(patient, automatic, "no tumour mask, corrected or automatic")
+    )
+    return subject_result(subject, config, folder, fault)
 
 
 def _reason_to_exclude(
@@ -184,8 +199,8 @@ def _reason_to_exclude(
     return "" if measured else "no methylation data"
 
 
-def _twice(session: Session) -> Problem:
-    what, again = next(iter(session.again.items()))
+def _duplicate_files_problem(session: Session) -> Problem:
+    what, again = next(iter(session.duplicates.items()))
     remedy = "Keep one copy of the patient's files below cohort.root"
     found = f"is there twice, also as {session.files[what]}"
     return Problem(session.patient, "duplicated_subject", str(again), found, remedy)

@@ -173,7 +173,7 @@ def _by_row(path: Path, header: list[str], rows: Iterable[list[str]]) -> Iterato
     for row in rows:
         barcode = next((cell for cell in row if BARCODE.fullmatch(cell)), None)
         if barcode is not None:
-            cells = dict(_paired(path, header, row, barcode))
+            cells = dict(_cells_by_column(path, header, row, barcode))
             yield barcode, (cells[PROBES[0]], cells[PROBES[1]])
 
 
@@ -197,7 +197,7 @@ def _by_column(
             f"{path}: has no probe {' and '.join(missing)}. Take level-3 data by probe (not by "
             "gene) of HumanMethylation27 or 450, whole, and name it in cohort.methylation."
         )
-    first, second = (_paired(path, header, rows[name], name) for name in PROBES)
+    first, second = (_cells_by_column(path, header, rows[name], name) for name in PROBES)
     is_beta = [kind == "Beta_value" for kind in kinds] or [True] * len(first)
     return [
         (barcode, (cell, other))
@@ -206,7 +206,9 @@ def _by_column(
     ]
 
 
-def _paired(path: Path, header: list[str], row: list[str], what: str) -> list[tuple[str, str]]:
+def _cells_by_column(
+    path: Path, header: list[str], row: list[str], what: str
+) -> list[tuple[str, str]]:
     """Cells with the names of their columns; R leaves out the name of the first column."""
     names = ["", *header] if len(row) == len(header) + 1 else header
     if len(names) != len(row):

@@ -14,16 +14,16 @@ from typing import Literal
 from pydantic import Field
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import read_rows, row_fault
-from mgmt_ray.cohort.dataset_files import DataSetLayout, FoundDataSet, find_data_set, find_nifti
+from mgmt_ray.cohort.csv_rows import read_rows, row_problem
+from mgmt_ray.cohort.dataset_files import DataSetFiles, DataSetLayout, find_data_set, find_nifti
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
     ReaderConfig,
-    Reading,
-    leave_out,
-    merge,
-    no_mask,
-    offer,
+    ReaderResult,
+    exclude_subject,
+    merge_results,
+    missing_mask_problem,
+    subject_result,
 )
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
@@ -79,14 +79,14 @@ BRATS21_CASE = re.compile(r"(?:BraTS2021_)?(\d{1,5})")
 class UcsfConfig(ReaderConfig):
     """A copy of UCSF-PDGM."""
 
-    offered = tuple(SCAN_NAMES)
+    available_modalities = tuple(SCAN_NAMES)
     reader: Literal["ucsf"]
     grades: tuple[int, ...] = Field(
         (4,), description="WHO grades of the tumours that are used; none named: all"
     )
 
 
-def read_ucsf(config: UcsfConfig) -> Reading:
+def read_ucsf(config: UcsfConfig) -> ReaderResult:
     """Preoperative subjects with an MGMT status, a tumour mask and at least one wanted scan.
 
     Everyone in the table or on disk is found. Follow-ups, other grades, a status that is neither
@@ -99,7 +99,7 @@ def read_ucsf(config: UcsfConfig) -> Reading:
     found = find_data_set(config.root, LAYOUT)
     rows = _rows_by_id(found.table, (GRADE,) if config.grades else ())
     names = sorted(rows.keys() | found.folders.keys())
-    return merge(_read_one(config, found, name, rows.get(name, [])) for name in names)
+    return merge_results(_read_one(config, found, name, rows.get(name, [])) for name in names)
 
 
 def scan_name(subject: str, modality: str) -> str:
@@ -126,27 +126,27 @@ def _rows_by_id(path: Path, more_columns: tuple[str, ...]) -> dict[str, list[dic
 
 
 def _read_one(
-    config: UcsfConfig, data_set: FoundDataSet, name: str, rows: Sequence[Mapping[str, str]]
-) -> Reading:
+    config: UcsfConfig, data_set: DataSetFiles, name: str, rows: Sequence[Mapping[str, str]]
+) -> ReaderResult:
     table = data_set.table
     words = [row[STATUS].lower() for row in rows]
-    fault = row_fault(name, table, STATUS, words, LABELS) or data_set.fault(name)
+    fault = row_problem(name, table, STATUS, words, LABELS) or data_set.duplicate_problem(name)
     if fault and fault.kind != "unknown_label":
-        return Reading(problems=(fault,))
+        return ReaderResult(problems=(fault,))
     if FOLLOW_UP in name or not rows:
-        return leave_out(name, "follow-up scan" if FOLLOW_UP in name else NOT_IN_TABLE)
+        return exclude_subject(name, "follow-up scan" if FOLLOW_UP in name else NOT_IN_TABLE)
     (row,) = rows
     grade = read_grade(row[GRADE]) if config.grades else None
     if config.grades and grade is None and row[GRADE].lower() not in UNKNOWN:
         found = f"{GRADE} is {row[GRADE]!r}"
         fault = Problem(name, "unknown_label", str(table), found, f"Write 1 to 4 in {GRADE}")
     elif config.grades and grade not in config.grades:
-        return leave_out(name, f"WHO grade {grade or 'not given'}")
+        return exclude_subject(name, f"WHO grade {grade or 'not given'}")
     if fault:
-        return Reading(problems=(fault,))
+        return ReaderResult(problems=(fault,))
     label = LABELS[words[0]]
     if label is None:
-        return leave_out(name, f"MGMT {words[0]}")
+        return exclude_subject(name, f"MGMT {words[0]}")
     return _read_scans(config, data_set, name, row, label)
 
 
@@ -161,18 +161,20 @@ def read_grade(cell: str) -> int | None:
 
 
 def _read_scans(
-    config: UcsfConfig, data_set: FoundDataSet, name: str, row: Mapping[str, str], label: int
-) -> Reading:
+    config: UcsfConfig, data_set: DataSetFiles, name: str, row: Mapping[str, str], label: int
+) -> ReaderResult:
     folder = data_set.folders[name][0] if name in data_set.folders else None
     found = {m: p for m in SCAN_NAMES if folder and (p := _find(folder, name, scan_name(name, m)))}
     if folder is None or not set(config.modalities) & set(found):
-        return leave_out(name, "none of the study's modalities" if found else "no scans")
+        return exclude_subject(name, "none of the study's modalities" if found else "no scans")
     given = row.get(BRATS21_ID, "")
     brats21 = BRATS21_CASE.fullmatch(given)
     if not brats21 and given.lower() not in UNKNOWN:
         what = f"{BRATS21_ID} is {given!r}, not like BraTS2021_00097"
         remedy = "Mend or empty the cell: it tells who is in both data sets"
-        return Reading(problems=(Problem(name, "wrong_format", str(data_set.table), what, remedy),))
+        return ReaderResult(
+            problems=(Problem(name, "wrong_format", str(data_set.table), what, remedy),)
+        )
     # the case of BraTS21 that the subject is, by which that data set's reader knows it too
     person = f"BraTS2021_{brats21[1].zfill(5)}" if brats21 else name
     covariates = {
@@ -181,9 +183,9 @@ def _read_scans(
         if row.get(column, "").lower() not in UNKNOWN
     }
     mask = _find(folder, name, mask_name(name))
-    fault = None if mask else no_mask(name, folder / mask_name(name))
+    fault = None if mask else missing_mask_problem(name, folder / mask_name(name))
     subject = Subject(name, label, found, mask, covariates, person)
-    return offer(subject, config, folder, fault)
+    return subject_result(subject, config, folder, fault)
 
 
 def _find(folder: Path, subject: str, file: str) -> Path | None:

@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import read_rows, row_fault
+from mgmt_ray.cohort.csv_rows import read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import (
     SEARCH_DEPTH,
-    doubled,
+    duplicate_folder_problem,
     find_nifti,
     is_folder,
-    listed,
+    list_folder,
     newest_table,
     paths_below,
 )
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading, leave_out, merge, no_mask, offer
-from mgmt_ray.cohort.subject import MODALITIES, Subject, group_of
+from mgmt_ray.cohort.reader import (
+    ReaderConfig,
+    ReaderResult,
+    exclude_subject,
+    merge_results,
+    missing_mask_problem,
+    subject_result,
+)
+from mgmt_ray.cohort.subject import MODALITIES, Subject, modality_group
 
 CLINICAL_TABLE = "UPENN-GBM_clinical_info_*.csv"
 LABELS: dict[str, int | None] = {
@@ -88,7 +95,7 @@ def read_clinical_table(
     for record in records:
         by_id.setdefault(record["ID"], []).append(record)
     faults = (
-        row_fault(name, path, "MGMT", [row["MGMT"] for row in own], LABELS)
+        row_problem(name, path, "MGMT", [row["MGMT"] for row in own], LABELS)
         for name, own in by_id.items()
     )
     problems = [fault for fault in faults if fault]
@@ -122,7 +129,7 @@ OF_SUBJECTS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}")
 class UpennConfig(ReaderConfig):
     """A copy of UPENN-GBM."""
 
-    offered = MODALITIES
+    available_modalities = MODALITIES
     reader: Literal["upenn"]
 
 
@@ -136,14 +143,14 @@ class Layout:
 
 def scan_name(subject: str, modality: str) -> str:
     """File name of a subject's scan, like ``UPENN-GBM-00001_11_DTI_FA.nii.gz``."""
-    group = group_of(modality)
+    group = modality_group(modality)
     middle = "" if group == "Struct" else f"{group}_"
     return f"{subject}_{middle}{modality}.nii.gz"
 
 
 def scan_file(subject: str, modality: str) -> Path:
     """Where a scan is below ``NIfTI-files`` (where no folder is doubled)."""
-    return Path(FOLDERS[group_of(modality)], subject, scan_name(subject, modality))
+    return Path(FOLDERS[modality_group(modality)], subject, scan_name(subject, modality))
 
 
 def corrected_mask(images: Path, subject: str) -> Path:
@@ -156,7 +163,7 @@ def automatic_mask(images: Path, subject: str) -> Path:
     return images / "automated_segm" / f"{subject}_automated_approx_segm.nii.gz"
 
 
-def read_upenn(config: UpennConfig) -> Reading:
+def read_upenn(config: UpennConfig) -> ReaderResult:
     """Baseline subjects with an MGMT status, a tumour mask and at least one group of scans.
 
     Everyone in the clinical table or on disk is found. A follow-up, a status that is neither
@@ -171,7 +178,7 @@ def read_upenn(config: UpennConfig) -> Reading:
     faulty = {problem.subject for problem in problems}
     names = sorted((rows.keys() | set(_ids_on_disk(layout.images))) - faulty)
     parts = (_read_one(config, layout.images, name, rows.get(name)) for name in names)
-    return merge((Reading(problems=tuple(problems)), *parts))
+    return merge_results((ReaderResult(problems=tuple(problems)), *parts))
 
 
 def find_layout(root: Path) -> Layout:
@@ -185,7 +192,7 @@ def find_layout(root: Path) -> Layout:
     images = sorted({p.parent for p in paths if p.name in names and is_folder(p)})
     if not images:
         raise MgmtError(
-            f"{root}: no UPENN-GBM images; looked for NIfTI-files/ with {_or(names)} "
+            f"{root}: no UPENN-GBM images; looked for NIfTI-files/ with {_join_with_or(names)} "
             f"down to {SEARCH_DEPTH} levels below. Give the folder above NIfTI-files/."
         )
     if len(images) > 1:
@@ -205,38 +212,42 @@ def _ids_on_disk(images: Path) -> Iterator[str]:
     for group in FOLDERS:
         for folder in _group_folders(images, group):
             if is_folder(folder):
-                yield from (c.name for c in listed(folder) if SUBJECT_ID.fullmatch(c.name))
+                yield from (c.name for c in list_folder(folder) if SUBJECT_ID.fullmatch(c.name))
 
 
-def _read_one(config: UpennConfig, images: Path, name: str, row: ClinicalRow | None) -> Reading:
+def _read_one(
+    config: UpennConfig, images: Path, name: str, row: ClinicalRow | None
+) -> ReaderResult:
     found = _scans(images, name)
     reason = _reason_to_exclude(name, row, found, config.modalities)
     if reason or row is None or row.label is None:
-        return leave_out(name, reason)
-    if fault := _doubled(images, name):
-        return Reading(problems=(fault,))
+        return exclude_subject(name, reason)
+    if fault := _duplicate_folder_problem(images, name):
+        return ReaderResult(problems=(fault,))
     mask, kind = _mask(images, name)
     covariates = {**row.covariates, **({"mask_kind": kind} if kind else {})}
     subject = Subject(name, row.label, found, mask, covariates, name.rpartition("_")[0])
-    fault = None if mask else _no_mask(automatic_mask(images, name), name)
-    return offer(subject, config, images, fault)
+    fault = None if mask else _missing_mask_problem(automatic_mask(images, name), name)
+    return subject_result(subject, config, images, fault)
 
 
 def _scans(images: Path, subject: str) -> dict[str, Path]:
     found = {}
     for modality in MODALITIES:
-        for folder in _group_folders(images, group_of(modality)):
+        for folder in _group_folders(images, modality_group(modality)):
             if path := find_nifti(folder / subject / scan_name(subject, modality)):
                 found[modality] = path
                 break
     return found
 
 
-def _doubled(images: Path, subject: str) -> Problem | None:
+def _duplicate_folder_problem(images: Path, subject: str) -> Problem | None:
     """A subject whose scans of one group are in both folders of a doubled one."""
     for group in FOLDERS:
         folders = (folder / subject for folder in _group_folders(images, group))
-        if fault := doubled(subject, tuple(folder for folder in folders if is_folder(folder))):
+        if fault := duplicate_folder_problem(
+            subject, tuple(folder for folder in folders if is_folder(folder))
+        ):
             return fault
     return None
 
@@ -267,11 +278,11 @@ def _mask(images: Path, subject: str) -> tuple[Path | None, str]:
     return None, ""
 
 
-def _no_mask(where: Path, subject: str) -> Problem:
+def _missing_mask_problem(where: Path, subject: str) -> Problem:
     remedy = "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude"
     found = "no tumour mask, neither corrected nor automatic"
-    return no_mask(subject, where, found, remedy)
+    return missing_mask_problem(subject, where, found, remedy)
 
 
-def _or(names: Iterable[str]) -> str:
+def _join_with_or(names: Iterable[str]) -> str:
     return " or ".join(names)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgmt_ray.cluster.parallel_map import spread
-from mgmt_ray.cluster.progress import Step
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.parallel_map import parallel_map
+from mgmt_ray.cluster.progress import ProgressCallback
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.scan_inspection import (
@@ -22,7 +22,7 @@ from mgmt_ray.preprocess.scan_inspection import (
 
 
 @dataclass(frozen=True, slots=True)
-class _Against:
+class _InspectionSettings:
     """What files are compared with."""
 
     recipe: AnyRecipe
@@ -35,8 +35,8 @@ def inspect_cohort(
     recipe: AnyRecipe,
     mask_labels: tuple[int, ...],
     folder: Path,
-    placement: Placement,
-    step: Step,
+    resources: Resources,
+    step: ProgressCallback,
     slices: SliceRecipe | None = None,
 ) -> dict[str, Inspection]:
     """Inspect every subject whose files have changed since they were last inspected.
@@ -46,7 +46,7 @@ def inspect_cohort(
         recipe: whose window must hold the tumours, if it has one.
         mask_labels: that a mask may have beside 0.
         folder: keeps the inspections.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         step: is given subjects done and their number.
         slices: by which slices will be cut too, where the study takes any.
 
@@ -59,12 +59,16 @@ def inspect_cohort(
     found: dict[str, Inspection] = {}
     for subject in subjects:
         kept = read_inspection(folder, subject.id)
-        if kept and kept.lasts and kept.key == inspection_key(subject, recipe, mask_labels, slices):
+        if (
+            kept
+            and kept.is_cacheable
+            and kept.key == inspection_key(subject, recipe, mask_labels, slices)
+        ):
             found[subject.id] = kept
     waiting = [subject for subject in subjects if subject.id not in found]
-    against = _Against(recipe, mask_labels, slices)
+    against = _InspectionSettings(recipe, mask_labels, slices)
     for done, (subject, inspection) in enumerate(
-        spread(_inspect, waiting, against, placement), start=1
+        parallel_map(_inspect, waiting, against, resources), start=1
     ):
         write_inspection(inspection, folder)
         found[subject.id] = inspection
@@ -72,5 +76,5 @@ def inspect_cohort(
     return {subject.id: found[subject.id] for subject in subjects}
 
 
-def _inspect(subject: Subject, against: _Against) -> Inspection:
+def _inspect(subject: Subject, against: _InspectionSettings) -> Inspection:
     return inspect_subject(subject, against.recipe, against.mask_labels, against.slices)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.parallel_map import spread
-from mgmt_ray.cluster.progress import Step, say, stage
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.parallel_map import parallel_map
+from mgmt_ray.cluster.progress import ProgressCallback, log, show_progress
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.preprocess.axial_slices import SubjectSlices, make_slices, slice_sources
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
@@ -17,7 +17,7 @@ from mgmt_ray.preprocess.slice_store_writer import SliceTask, SliceWriter, plan_
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.preprocess.volume_store_plan import SubjectTask, plan_store
 from mgmt_ray.preprocess.volume_store_writer import StoreWriter
-from mgmt_ray.preprocess.volumes import Made, make_volumes
+from mgmt_ray.preprocess.volumes import SubjectVolumes, make_volumes
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 
@@ -39,7 +39,7 @@ def prepare_stores(
     cohort: Cohort,
     study: StudyConfig,
     folder: StudyFolder,
-    placement: Placement,
+    resources: Resources,
     *,
     augmented: bool = False,
     verify: bool = False,
@@ -51,7 +51,7 @@ def prepare_stores(
         cohort: the study's own, or of subjects that are only predicted.
         study: its networks, recipes and modalities.
         folder: of the cohort's stores.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         augmented: whether volumes are augmented, as those that train are.
         verify: as of :func:`prepare_cohort`.
 
@@ -61,10 +61,10 @@ def prepare_stores(
     some = tuple(m for m in study.modalities if augmented or m in cohort.modalities)
     recipe = study.recipe if augmented else study.recipe.model_copy(update={"rounds": 0})
     if study.takes_volumes:
-        prepare_cohort(name, cohort, some, recipe, folder.volumes, placement, verify=verify)
+        prepare_cohort(name, cohort, some, recipe, folder.volumes, resources, verify=verify)
     if study.takes_slices:
         prepare_slices(
-            f"{name} slices", cohort, some, study.slices, folder.slices, placement, verify=verify
+            f"{name} slices", cohort, some, study.slices, folder.slices, resources, verify=verify
         )
 
 
@@ -74,7 +74,7 @@ def prepare_cohort(
     modalities: tuple[str, ...],
     recipe: RecipeConfig,
     folder: Path,
-    placement: Placement,
+    resources: Resources,
     *,
     verify: bool,
 ) -> None:
@@ -86,18 +86,18 @@ def prepare_cohort(
         modalities: of the volumes.
         recipe: how.
         folder: of the store.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         verify: whether every voxel is read again and compared with its checksum. Who loads a
             subject's volumes compares these anyway.
 
     Raises:
         MgmtError: as :func:`prepare_volumes`, or volumes are not what was written.
     """
-    with stage(name) as step:
-        made = prepare_volumes(cohort, modalities, recipe, folder, placement, step)
-    say(f"{name}: {made} subjects made anew" if made else f"{name}: up to date")
+    with show_progress(name) as step:
+        made = prepare_volumes(cohort, modalities, recipe, folder, resources, step)
+    log(f"{name}: {made} subjects made anew" if made else f"{name}: up to date")
     if verify:
-        with stage(f"{name}: verify volumes") as step:
+        with show_progress(f"{name}: verify volumes") as step:
             for done, modality in enumerate(modalities, start=1):
                 VolumeStore(folder, modality).verify()
                 step(done, len(modalities))
@@ -108,8 +108,8 @@ def prepare_volumes(
     modalities: tuple[str, ...],
     recipe: RecipeConfig,
     folder: Path,
-    placement: Placement,
-    step: Step,
+    resources: Resources,
+    step: ProgressCallback,
 ) -> int:
     """Bring the volume store up to date.
 
@@ -118,7 +118,7 @@ def prepare_volumes(
         modalities: of the volumes.
         recipe: how.
         folder: of the store.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         step: is given subjects done and their number.
 
     Returns:
@@ -134,8 +134,8 @@ def prepare_volumes(
         return 0
     faults: dict[str, str] = {}
 
-    def results() -> Iterator[tuple[str, dict[str, Made]]]:
-        made_by_task = spread(_make, tasks, recipe, placement)
+    def results() -> Iterator[tuple[str, dict[str, SubjectVolumes]]]:
+        made_by_task = parallel_map(_prepare_subject, tasks, recipe, resources)
         for done, (task, made) in enumerate(made_by_task, start=1):
             if isinstance(made, MgmtError):
                 faults[task.subject.id] = str(made)
@@ -157,7 +157,7 @@ def prepare_slices(
     modalities: tuple[str, ...],
     recipe: SliceRecipe,
     folder: Path,
-    placement: Placement,
+    resources: Resources,
     *,
     verify: bool,
 ) -> None:
@@ -170,8 +170,8 @@ def prepare_slices(
     plan = plan_slice_store(folder, {m: slice_sources(cohort, m) for m in modalities}, recipe)
     faults: dict[str, str] = {}
     if plan.modalities:
-        with stage(name) as step, SliceWriter(plan) as writer:
-            made = spread(_cut, plan.tasks, recipe, placement)
+        with show_progress(name) as step, SliceWriter(plan) as writer:
+            made = parallel_map(_slice_scan, plan.tasks, recipe, resources)
             for done, (task, slices) in enumerate(made, start=1):
                 if isinstance(slices, MgmtError):
                     faults[task.source.id] = f"{task.modality}: {slices}"
@@ -181,15 +181,15 @@ def prepare_slices(
             if faults:
                 raise UnusableFiles(faults)
     number = len(plan.tasks)
-    say(f"{name}: {number} scans sliced anew" if number else f"{name}: up to date")
+    log(f"{name}: {number} scans sliced anew" if number else f"{name}: up to date")
     if verify:
-        with stage(f"{name}: verify slices") as step:
+        with show_progress(f"{name}: verify slices") as step:
             for done, modality in enumerate(modalities, start=1):
                 SliceStore(folder, modality).verify()
                 step(done, len(modalities))
 
 
-def _cut(task: SliceTask, recipe: SliceRecipe) -> SubjectSlices | MgmtError:
+def _slice_scan(task: SliceTask, recipe: SliceRecipe) -> SubjectSlices | MgmtError:
     """A scan's slices, or what is wrong with its files."""
     try:
         return make_slices(task.source, recipe)
@@ -197,7 +197,9 @@ def _cut(task: SliceTask, recipe: SliceRecipe) -> SubjectSlices | MgmtError:
         return error
 
 
-def _make(task: SubjectTask, recipe: RecipeConfig) -> dict[str, Made] | MgmtError:
+def _prepare_subject(
+    task: SubjectTask, recipe: RecipeConfig
+) -> dict[str, SubjectVolumes] | MgmtError:
     """A subject's volumes, or what is wrong with its files: one bad file stops no other."""
     try:
         return make_volumes(task.subject, task.wanted, recipe)

@@ -11,11 +11,11 @@ from jaxtyping import Float, Float16
 from matplotlib.figure import Figure
 
 from mgmt_ray.figures import style
-from mgmt_ray.preprocess.recipe import kind_of
+from mgmt_ray.preprocess.recipe import augmentation_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Varied:
+class AugmentedSubject:
     """One subject's versions of a modality.
 
     Attributes:
@@ -23,17 +23,17 @@ class Varied:
         label: see :data:`mgmt_ray.figures.style.Label`.
         names: of the versions, the first is ``original``.
         volumes: prepared, in [0, 1], background 0.
-        drawn: per version what was drawn for it.
+        parameters: per version what was drawn for it.
     """
 
     subject: str
     label: style.Label
     names: tuple[str, ...]
     volumes: Float16[np.ndarray, "version depth height width"]
-    drawn: Sequence[Mapping[str, float | int]]
+    parameters: Sequence[Mapping[str, float | int]]
 
 
-def versions_figure(modality: str, rows: Sequence[Varied]) -> Figure:
+def versions_figure(modality: str, rows: Sequence[AugmentedSubject]) -> Figure:
     """A row of panels per subject: the same axial slice of each of its versions.
 
     It is the slice in which the original has the most tumour. A value outside [0, 1] is drawn red:
@@ -47,20 +47,22 @@ def versions_figure(modality: str, rows: Sequence[Varied]) -> Figure:
     assert all(row.names == names for row in rows), "rows of different versions"
     count = len(names) * len(rows)
     figure, axes = style.panels(count, columns=len(names), width=1.9, height=2.3)
-    colours = style.greys_with_faults()
+    colours = style.grey_colormap()
     places = iter(axes)
     for row in rows:
-        number = fullest_slice(row.volumes[0])
-        for name, volume, drawn in zip(row.names, row.volumes, row.drawn, strict=True):
-            place = next(places)
-            place.grid(visible=False)
-            place.imshow(volume[number].astype(np.float32), cmap=colours, vmin=0, vmax=1)
-            place.set_xticks([])
-            place.set_yticks([])
-            place.set_title(in_words(name, drawn), fontsize=style.SMALL_FONT_SIZE, color=style.INK)
+        number = largest_slice(row.volumes[0])
+        for name, volume, drawn in zip(row.names, row.volumes, row.parameters, strict=True):
+            ax = next(places)
+            ax.grid(visible=False)
+            ax.imshow(volume[number].astype(np.float32), cmap=colours, vmin=0, vmax=1)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.set_title(
+                version_title(name, drawn), fontsize=style.SMALL_FONT_SIZE, color=style.INK
+            )
             if name == names[0]:
                 text = f"{fill(row.subject, 24)}\n{style.LABEL_NAMES[row.label]}, slice {number}"
-                place.set_ylabel(text, fontsize=style.SMALL_FONT_SIZE, color=style.INK)
+                ax.set_ylabel(text, fontsize=style.SMALL_FONT_SIZE, color=style.INK)
     figure.suptitle(
         f"{modality}: volumes as the networks see them",
         x=0.01,
@@ -72,14 +74,14 @@ def versions_figure(modality: str, rows: Sequence[Varied]) -> Figure:
     return figure
 
 
-def fullest_slice(volume: Float[np.ndarray, "depth height width"]) -> int:
+def largest_slice(volume: Float[np.ndarray, "depth height width"]) -> int:
     """The axial slice with the most voxels that are not background, the first on a tie."""
     return int(np.argmax((volume != 0).sum(axis=(1, 2))))
 
 
-def in_words(version: str, drawn: Mapping[str, float | int]) -> str:
+def version_title(version: str, drawn: Mapping[str, float | int]) -> str:
     """A version's name, what was drawn for it, and how large the tumour is in it."""
-    match kind_of(version):
+    match augmentation_of(version):
         case "original":
             how = "nothing changed"
         case "flip":

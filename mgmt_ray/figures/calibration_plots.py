@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mgmt_ray.figures import style
 from mgmt_ray.statistics.calibrators import AS_PREDICTED, PRIOR_CORRECTED, TEMPERATURE_SCALED
-from mgmt_ray.statistics.intervals import interval_of
+from mgmt_ray.statistics.intervals import read_interval
 
 VERSIONS: dict[str, tuple[str, str]] = {
     AS_PREDICTED: ("#767676", "o"),
@@ -48,7 +48,7 @@ def reliability_figure(
     networks = list(dict.fromkeys(shown["network"]))
     slopes = calibration[calibration["ensemble"] == ensemble]
     own = predictions[predictions["ensemble"] == ensemble]
-    figure, pairs = _pairs_of_panels(len(networks))
+    figure, pairs = _paired_panels(len(networks))
     for (upper, lower), network in zip(pairs, networks, strict=True):
         _draw_bins(upper, shown[shown["network"] == network], slopes[slopes["network"] == network])
         style.title(upper, f"{style.network_label(network)}, {ensemble}")
@@ -59,7 +59,7 @@ def reliability_figure(
     return figure
 
 
-def _pairs_of_panels(number: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+def _paired_panels(number: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     """A high panel above a low one for each network, three networks beside each other."""
     columns = min(number, _MOST_COLUMNS)
     bands = -(-number // columns)
@@ -69,10 +69,10 @@ def _pairs_of_panels(number: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     assert grid is not None, "panels lie on a grid"
     grid.set_height_ratios([*_HEIGHTS] * bands)
     pairs = []
-    for place in range(bands * columns):
-        first = place // columns * 2 * columns + place % columns
+    for ax in range(bands * columns):
+        first = ax // columns * 2 * columns + ax % columns
         pair = axes[first], axes[first + columns]
-        if place < number:
+        if ax < number:
             pairs.append(pair)
         else:
             for spare in pair:
@@ -99,13 +99,13 @@ def _draw_bins(axes: Axes, bins: pd.DataFrame, calibration: pd.DataFrame) -> Non
             label=_label(version, calibration),
         )
     style.unit_square(axes)
-    style.name_axes(axes, "mean probability of the bin", "share of methylated")
+    style.label_axes(axes, "mean probability of the bin", "share of methylated")
     style.legend(axes, "calibration slope [95 % interval]")
 
 
 def _label(version: str, calibration: pd.DataFrame) -> str:
     row = calibration[calibration["version"] == version].to_dict("records")[0]
-    slope = interval_of(row, "slope")
+    slope = read_interval(row, "slope")
     if np.isnan(slope.value):
         return f"{version}: none"
     bounds = "open" if np.isnan([slope.low, slope.high]).any() else ""
@@ -126,7 +126,7 @@ def _draw_counts(axes: Axes, predictions: pd.DataFrame) -> None:
         label=[style.LABEL_NAMES[label] for label in labels],
     )
     axes.set_xlim(-0.015, 1.015)
-    style.name_axes(axes, "probability as predicted", "subjects")
+    style.label_axes(axes, "probability as predicted", "subjects")
     style.legend(axes, "")
 
 
@@ -152,12 +152,12 @@ def decision_figure(decision: pd.DataFrame, ensembles: Sequence[str] = ("best ov
     figure, axes = style.curve_panels(len(parts), most + 2)
     highest = max(0.05, *(float(rows["treat_all"].max()) for _, rows in parts))
     highest = max(highest, *(float(rows["net_benefit"].max()) for _, rows in parts))
-    for place, (name, rows) in zip(axes, parts, strict=True):
-        _draw(place, rows)
-        place.set_ylim(-0.4 * highest, 1.08 * highest)
-        style.title(place, name)
-        style.name_axes(place, "threshold probability", "net benefit")
-        style.legend(place, "")
+    for ax, (name, rows) in zip(axes, parts, strict=True):
+        _draw(ax, rows)
+        ax.set_ylim(-0.4 * highest, 1.08 * highest)
+        style.title(ax, name)
+        style.label_axes(ax, "threshold probability", "net benefit")
+        style.legend(ax, "")
     return figure
 
 

@@ -20,7 +20,7 @@ from mgmt_ray.preprocess.scan_preview import PICTURE, View
 WIDTH = 1150
 """Pixels; as wide as the report's column, so that a sheet is shown there pixel by pixel."""
 
-MOST_COLUMNS = 15
+MAX_COLUMNS = 15
 GAP = 4
 NAME_HEIGHT = 16
 MARGIN = 12
@@ -29,7 +29,7 @@ NAME_POINTS = 6.5
 NAME_PIXELS = 9.0
 """Width of a character of a name, at most."""
 
-LONGEST_NAME = 24
+MAX_NAME_LENGTH = 24
 BRIGHT, DARK = (255, 225, 0), (0, 0, 0)
 """A line of both, side by side, is seen on any grey, in colour or not."""
 
@@ -38,7 +38,7 @@ MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", "hidden": "", No
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class ScanPreview:
     """What was seen of one subject's scan of a modality.
 
     Attributes:
@@ -74,7 +74,7 @@ class _Layout:
         return self.corner(number - 1)[1] + PICTURE + GAP + MARGIN
 
 
-def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
+def contact_sheet(modality: str, scans: Sequence[ScanPreview]) -> Figure:
     """The axial slice with the most tumour of every subject, from its id's first to its last.
 
     One array holds all pictures, since an axes for each would take minutes. The outline lies just
@@ -87,7 +87,7 @@ def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
     scans = sorted(scans, key=lambda seen: seen.subject)
     prefix, names = short_names([seen.subject for seen in scans])
     pitch = max(PICTURE + GAP, round(NAME_PIXELS * (max(map(len, names)) + 2)))
-    columns = min(MOST_COLUMNS, (WIDTH - 2 * MARGIN) // pitch, len(scans))
+    columns = min(MAX_COLUMNS, (WIDTH - 2 * MARGIN) // pitch, len(scans))
     width = max(columns * pitch + 2 * MARGIN, WIDTH // 2)
     heading = _heading(modality, scans, prefix, width)
     top = MARGIN + LINE_HEIGHT * (heading.count("\n") + 1) + GAP
@@ -101,14 +101,14 @@ def contact_sheet(modality: str, scans: Sequence[Seen]) -> Figure:
     text.set_fontsize(style.SMALL_FONT_SIZE)
     for number, (seen, name) in enumerate(zip(scans, names, strict=True)):
         x, y = layout.corner(number)
-        place = mosaic[y : y + PICTURE, x : x + PICTURE]
-        place[:] = MISSING if seen.view is None else outlined(seen.view.picture, seen.view.tumour)
-        _write_beside(axes, seen, name, x, y)
+        ax = mosaic[y : y + PICTURE, x : x + PICTURE]
+        ax[:] = MISSING if seen.view is None else draw_outline(seen.view.picture, seen.view.tumour)
+        _draw_label(axes, seen, name, x, y)
     axes.imshow(mosaic, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
     return figure
 
 
-def _write_beside(axes: Axes, seen: Seen, name: str, x: int, y: int) -> None:
+def _draw_label(axes: Axes, seen: ScanPreview, name: str, x: int, y: int) -> None:
     """The name above a picture, and the fault in its place where there is none."""
     mark, colour = MARKS[seen.label], style.LABEL_COLOURS[seen.label]
     text = f"{name} {mark}".rstrip()
@@ -125,7 +125,7 @@ def _write_beside(axes: Axes, seen: Seen, name: str, x: int, y: int) -> None:
         )
 
 
-def outlined(
+def draw_outline(
     picture: UInt8[np.ndarray, "height width"], tumour: Bool[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A grey picture with a bright line just outside its tumour and a dark one around that."""
@@ -146,17 +146,17 @@ def short_names(ids: Sequence[str]) -> tuple[str, list[str]]:
         shared += 1
     match = re.match(r".*[-_.]", first[:shared])
     prefix = match.group() if match else ""
-    return prefix, [_within(name.removeprefix(prefix)) for name in ids]
+    return prefix, [_shorten_name(name.removeprefix(prefix)) for name in ids]
 
 
-def _within(name: str) -> str:
-    if len(name) <= LONGEST_NAME:
+def _shorten_name(name: str) -> str:
+    if len(name) <= MAX_NAME_LENGTH:
         return name
-    half = (LONGEST_NAME - 1) // 2
+    half = (MAX_NAME_LENGTH - 1) // 2
     return f"{name[:half]}…{name[-half:]}"
 
 
-def _heading(modality: str, scans: Sequence[Seen], prefix: str, width: int) -> str:
+def _heading(modality: str, scans: Sequence[ScanPreview], prefix: str, width: int) -> str:
     num_missing = sum(seen.view is None for seen in scans)
     labels = [seen.label for seen in scans]
     text = f"{modality}: the axial slice with the most tumour of {len(scans)} subjects"
@@ -167,8 +167,8 @@ def _heading(modality: str, scans: Sequence[Seen], prefix: str, width: int) -> s
         if label in labels and mark
     ]
     text += f". {', '.join(marks)}" if marks else ""
-    text += f". {style.LABELS_LATER.capitalize()}" if "hidden" in labels else ""
-    text += f". Each id begins with “{_within(prefix)}”" if prefix else ""
+    text += f". {style.LABELS_HIDDEN.capitalize()}" if "hidden" in labels else ""
+    text += f". Each id begins with “{_shorten_name(prefix)}”" if prefix else ""
     # of the font's characters the average is 0.55 of its size
     characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * DPI / 72))
     return fill(text + ".", characters)

@@ -15,16 +15,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mgmt_ray.figures import style
-from mgmt_ray.figures.contact_sheet import Seen, short_names
+from mgmt_ray.figures.contact_sheet import ScanPreview, short_names
 from mgmt_ray.preprocess.scan_preview import View
 
-FEWEST = 8
+MIN_SCANS = 8
 """Scans below which nothing is called unusual: their spread is not known."""
 
-FAR = 3.5
+OUTLIER_THRESHOLD = 3.5
 """Robust z-score beyond which a value is unusual (Iglewicz and Hoaglin 1993, p. 11)."""
 
-MOST_NAMED = 4
+MAX_NAMED = 4
 DASHES: dict[style.Label, Literal["-", "--", "-.", ":"]] = {
     1: "-",
     0: "--",
@@ -45,44 +45,45 @@ class Outlier:
         subject: its id.
         modality: of the scan.
         median: of its tumour values, in its own unit.
-        usual: median over subjects of their medians.
+        typical_median: median over subjects of their medians.
         spread: its distance between quartiles.
-        usual_spread: median over subjects of theirs.
+        typical_spread: median over subjects of theirs.
     """
 
     subject: str
     modality: str
     median: float
-    usual: float
+    typical_median: float
     spread: float
-    usual_spread: float
+    typical_spread: float
 
 
-def find_outliers(modality: str, scans: Sequence[Seen]) -> list[Outlier]:
+def find_outliers(modality: str, scans: Sequence[ScanPreview]) -> list[Outlier]:
     """Scans of another scale than most, for instance in another unit or normalised already.
 
     Compared are the logarithms of medians and of distances between quartiles; where a median is not
-    above 0, medians as they are. Unusual is what is more than :data:`FAR` robust deviations (0.6745
+    above 0, medians as they are. Unusual is what is more than
+    :data:`OUTLIER_THRESHOLD` robust deviations (0.6745
     of a deviation is the median distance) from the median, and also differs by a factor of 2, or,
     for medians as they are, by twice the usual distance between quartiles: where all scans are
-    nearly equal, small differences are no fault. With fewer than :data:`FEWEST` scans none is.
+    nearly equal, small differences are no fault. With fewer than :data:`MIN_SCANS` scans none is.
 
     Args:
         modality: of all scans.
         scans: those without a view are left aside.
     """
     viewed = [(seen.subject, seen.view) for seen in scans if seen.view is not None]
-    if len(viewed) < FEWEST:
+    if len(viewed) < MIN_SCANS:
         return []
     quartiles = np.array([quantiles(view, (0.25, 0.5, 0.75)) for _, view in viewed])
     medians, spreads = quartiles[:, 1], quartiles[:, 2] - quartiles[:, 0]
     usual, usual_spread = float(np.median(medians)), float(np.median(spreads))
     tiny = np.finfo(np.float64).tiny
-    far = _far(np.log(np.maximum(spreads, tiny)), np.log(2))
+    far = _is_outlying(np.log(np.maximum(spreads, tiny)), np.log(2))
     if (medians > 0).all():
-        far |= _far(np.log(medians), np.log(2))
+        far |= _is_outlying(np.log(medians), np.log(2))
     else:
-        far |= _far(medians, 2 * usual_spread)
+        far |= _is_outlying(medians, 2 * usual_spread)
     return [
         Outlier(name, modality, float(median), usual, float(spread), usual_spread)
         for (name, _), median, spread, is_far in zip(viewed, medians, spreads, far, strict=True)
@@ -96,7 +97,7 @@ def quantiles(view: View, fractions: Sequence[float]) -> Float64[np.ndarray, " f
     return np.interp(fractions, below, edges)
 
 
-def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
+def intensity_figure(scans: Mapping[str, Sequence[ScanPreview]]) -> Figure:
     """One panel per modality: a thin line per subject, and the mean of each label.
 
     Subjects whose label is hidden have one mean together.
@@ -108,8 +109,8 @@ def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
         scans: by modality; those without a view are not drawn.
     """
     figure, axes = style.panels(len(scans), columns=3, width=3.5, height=2.7)
-    for place, (modality, seen) in zip(axes, scans.items(), strict=True):
-        _draw_panel(place, modality, [s for s in seen if s.view is not None])
+    for ax, (modality, seen) in zip(axes, scans.items(), strict=True):
+        _draw_panel(ax, modality, [s for s in seen if s.view is not None])
     labels = dict.fromkeys(s.label for seen in scans.values() for s in seen if s.view is not None)
     shown = [label for label in DASHES if label in labels]
     lines = [
@@ -117,7 +118,7 @@ def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
         for label in shown
     ]
     names = [
-        style.LABELS_LATER if label == "hidden" else style.LABEL_NAMES[label] for label in shown
+        style.LABELS_HIDDEN if label == "hidden" else style.LABEL_NAMES[label] for label in shown
     ]
     figure.legend(
         lines,
@@ -132,11 +133,11 @@ def intensity_figure(scans: Mapping[str, Sequence[Seen]]) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, modality: str, scans: Sequence[Seen]) -> None:
+def _draw_panel(axes: Axes, modality: str, scans: Sequence[ScanPreview]) -> None:
     outliers = {outlier.subject for outlier in find_outliers(modality, scans)}
     usual = [seen for seen in scans if seen.subject not in outliers]
     style.title(axes, f"{modality} ({len(scans)} subjects)")
-    style.name_axes(axes, "tumour value, in the scan's own unit", "density")
+    style.label_axes(axes, "tumour value, in the scan's own unit", "density")
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(visible=False)
@@ -149,7 +150,7 @@ def _draw_panel(axes: Axes, modality: str, scans: Sequence[Seen]) -> None:
         axes.text(
             0.98,
             0.97,
-            _unusual(scans, outliers),
+            _outlier_note(scans, outliers),
             transform=axes.transAxes,
             ha="right",
             va="top",
@@ -169,7 +170,7 @@ def _grid(views: Sequence[View]) -> Float64[np.ndarray, " edge"]:
 
 
 def _draw_lines(
-    axes: Axes, scans: Sequence[Seen], outliers: set[str], grid: Float64[np.ndarray, " edge"]
+    axes: Axes, scans: Sequence[ScanPreview], outliers: set[str], grid: Float64[np.ndarray, " edge"]
 ) -> None:
     """A thin line per scan, and over those of each label their mean without the outliers."""
     middles = (grid[1:] + grid[:-1]) / 2
@@ -196,11 +197,11 @@ def _draw_lines(
     axes.set_ylim(0, 1.05 * min(float(np.quantile(peaks, 0.95)), 2.5 * max(means, default=np.inf)))
 
 
-def _unusual(scans: Sequence[Seen], outliers: set[str]) -> str:
+def _outlier_note(scans: Sequence[ScanPreview], outliers: set[str]) -> str:
     ids = [seen.subject for seen in scans]
     names = [n for i, n in zip(ids, short_names(ids)[1], strict=True) if i in outliers]
-    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
-    return "\n".join(["unusual:", *names[:MOST_NAMED], *more])
+    more = [f"and {len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else []
+    return "\n".join(["unusual:", *names[:MAX_NAMED], *more])
 
 
 def _density(view: View, grid: Float64[np.ndarray, " edge"]) -> Float64[np.ndarray, " middle"]:
@@ -216,6 +217,6 @@ def _cumulative(view: View) -> tuple[np.ndarray, np.ndarray]:
     return edges, below
 
 
-def _far(values: Float64[np.ndarray, " n"], least: float) -> Bool[np.ndarray, " n"]:
+def _is_outlying(values: Float64[np.ndarray, " n"], least: float) -> Bool[np.ndarray, " n"]:
     away = np.abs(values - np.median(values))
-    return (0.6745 * away > FAR * np.median(away)) & (away > least)
+    return (0.6745 * away > OUTLIER_THRESHOLD * np.median(away)) & (away > least)

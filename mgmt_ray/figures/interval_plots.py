@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mgmt_ray.figures import style
-from mgmt_ray.statistics.intervals import interval_of
+from mgmt_ray.statistics.intervals import read_interval
 
 ATTRIBUTE_LABELS = {"idh": "IDH"}
 
@@ -30,23 +30,23 @@ def subgroups_figure(subgroups: pd.DataFrame) -> Figure:
     models = list(dict.fromkeys(zip(subgroups["network"], subgroups["ensemble"], strict=True)))
     height = 1.0 + 0.3 * len(levels)
     figure, axes = style.panels(len(models), columns=2, width=5.2, height=height)
-    for place, (network, ensemble) in zip(axes, models, strict=True):
+    for ax, (network, ensemble) in zip(axes, models, strict=True):
         own = subgroups[(subgroups["network"] == network) & (subgroups["ensemble"] == ensemble)]
         names = [""] * len(levels)
-        place.axvline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
+        ax.axvline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
         for row in own.to_dict("records"):
             height = levels.index((row["attribute"], row["level"]))
             names[height] = _name(row)
-            _draw(place, row, height, style.network_colour(str(network)))
+            _draw(ax, row, height, style.network_colour(str(network)))
         for height in range(1, len(levels)):
             if levels[height][0] != levels[height - 1][0]:
-                place.axhline(height - 0.5, color=style.GRID_COLOUR, linewidth=1)
-        place.set_ylim(len(levels) - 0.5, -0.5)
-        place.set_xlim(-0.02, 1.02)
-        place.grid(visible=False, axis="y")
-        place.set_yticks(range(len(levels)), names)
-        style.title(place, _model(str(network), str(ensemble)))
-        style.name_axes(place, "AUC [95 % interval]", "")
+                ax.axhline(height - 0.5, color=style.GRID_COLOUR, linewidth=1)
+        ax.set_ylim(len(levels) - 0.5, -0.5)
+        ax.set_xlim(-0.02, 1.02)
+        ax.grid(visible=False, axis="y")
+        ax.set_yticks(range(len(levels)), names)
+        style.title(ax, _model(str(network), str(ensemble)))
+        style.label_axes(ax, "AUC [95 % interval]", "")
     figure.suptitle(
         "Subgroups of the test subjects: methylated/all",
         x=0.01,
@@ -69,13 +69,13 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     return f"{shown} {row['level']}: {row['num_methylated']}/{row['num_subjects']}"
 
 
-def _draw(place: Axes, row: Mapping[Hashable, Any], height: int, colour: str) -> None:
-    auc = interval_of(row, "auc")
+def _draw(ax: Axes, row: Mapping[Hashable, Any], height: int, colour: str) -> None:
+    auc = read_interval(row, "auc")
     words = "a class is missing" if isnan(auc.value) else str(auc)
     if not isnan(auc.value):
-        place.plot([auc.low, auc.high], [height, height], color=colour, linewidth=1.6)
-        place.plot([auc.value], [height], marker="s", markersize=5, color=colour)
-    place.annotate(
+        ax.plot([auc.low, auc.high], [height, height], color=colour, linewidth=1.6)
+        ax.plot([auc.value], [height], marker="s", markersize=5, color=colour)
+    ax.annotate(
         words,
         (1.0, height),
         xycoords=("axes fraction", "data"),
@@ -109,20 +109,18 @@ def variance_figure(variance: pd.DataFrame) -> Figure:
     longest = max(rows["ensemble"].nunique() for _, rows in parts)
     figure, axes = style.panels(len(parts), columns=3, width=3.6, height=1.0 + 0.21 * longest)
     greatest = variance["auc_deviation"].max()
-    for place, (name, own) in zip(axes, parts, strict=True):
+    for ax, (name, own) in zip(axes, parts, strict=True):
         ensembles = list(dict.fromkeys(own["ensemble"]))
         for source, (_, colour, marker) in SOURCES.items():
             rows = own[own["source"] == source]
             heights = [ensembles.index(name) for name in rows["ensemble"]]
-            place.scatter(
-                rows["auc_deviation"], heights, color=colour, marker=marker, s=22, zorder=3
-            )
-        place.set_ylim(len(ensembles) - 0.5, -0.5)
-        place.set_yticks(range(len(ensembles)), [style.network_label(e) for e in ensembles])
-        place.set_xlim(-0.03 * (greatest or 1), 1.08 * (greatest or 1))
-        style.title(place, name)
-        style.name_axes(place, "standard deviation of AUC", "")
-    _explain(figure, variance)
+            ax.scatter(rows["auc_deviation"], heights, color=colour, marker=marker, s=22, zorder=3)
+        ax.set_ylim(len(ensembles) - 0.5, -0.5)
+        ax.set_yticks(range(len(ensembles)), [style.network_label(e) for e in ensembles])
+        ax.set_xlim(-0.03 * (greatest or 1), 1.08 * (greatest or 1))
+        style.title(ax, name)
+        style.label_axes(ax, "standard deviation of AUC", "")
+    _add_legend(figure, variance)
     return figure
 
 
@@ -136,7 +134,7 @@ def _parts(variance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [*parts, ("Comparison models", variance[alone])] if alone.any() else parts
 
 
-def _explain(figure: Figure, variance: pd.DataFrame) -> None:
+def _add_legend(figure: Figure, variance: pd.DataFrame) -> None:
     known = variance.groupby("source")["auc_deviation"].count()
     handles = []
     for source, (name, colour, marker) in SOURCES.items():

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mgmt_ray.cohort.subject import by_group
+from mgmt_ray.cohort.subject import group_modalities
 from mgmt_ray.figures import style
 from mgmt_ray.statistics.policy_summary import (
     CERTAIN,
     block_columns,
-    by_class,
     class_means,
+    sort_by_class,
     stability,
     subject_policies,
 )
@@ -51,7 +51,7 @@ def policy_heatmap_figure(policies: pd.DataFrame) -> Figure:
     parts = [
         (str(network), group, rows[rows["modality"].isin(modalities)])
         for network, rows in subject_policies(policies).groupby("network", sort=False)
-        for group, modalities in by_group(rows["modality"]).items()
+        for group, modalities in group_modalities(rows["modality"]).items()
     ]
     num_groups = max(sum(part[0] == network for part in parts) for network, _, _ in parts)
     num_subjects = policies["subject"].nunique()
@@ -59,27 +59,27 @@ def policy_heatmap_figure(policies: pd.DataFrame) -> Figure:
     figure, axes = style.panels(len(parts), columns=min(3, num_groups), width=3.1, height=height)
     image = None
     named = ""
-    for place, (network, group, rows) in zip(axes, parts, strict=True):
+    for ax, (network, group, rows) in zip(axes, parts, strict=True):
         whole = policies[policies["network"] == network]
         blocks = block_columns(whole)
-        order, labels = by_class(subject_policies(whole), blocks)
+        order, labels = sort_by_class(subject_policies(whole), blocks)
         # a subject that a group's models did not predict has an empty row
         matrix = rows.groupby("subject")[blocks].mean().reindex(order).to_numpy(dtype=float)
-        image = place.imshow(
+        image = ax.imshow(
             matrix, cmap=TUNED_COLOURS, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
         )
-        _mark_classes(place, labels)
-        _name_rows(place, order if network != named else [], len(order))
+        _mark_classes(ax, labels)
+        _label_rows(ax, order if network != named else [], len(order))
         named = network
-        place.set_xticks(range(len(blocks)), [str(n + 1) for n in range(len(blocks))])
-        place.tick_params(axis="x", labelsize=style.SMALL_FONT_SIZE - 1.5)
-        style.title(place, f"{style.network_label(network)} · {group}")
-        style.name_axes(place, "residual block", "")
+        ax.set_xticks(range(len(blocks)), [str(n + 1) for n in range(len(blocks))])
+        ax.tick_params(axis="x", labelsize=style.SMALL_FONT_SIZE - 1.5)
+        style.title(ax, f"{style.network_label(network)} · {group}")
+        style.label_axes(ax, "residual block", "")
     assert image is not None
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.01)
     bar.set_label("probability that the block is tuned", fontsize=style.SMALL_FONT_SIZE)
     bar.ax.tick_params(labelsize=style.SMALL_FONT_SIZE, colors=style.INK)
-    _explain_classes(figure, strips=True)
+    _add_class_legend(figure, strips=True)
     return figure
 
 
@@ -94,16 +94,16 @@ def policy_classes_figure(policies: pd.DataFrame) -> Figure:
     means = class_means(policies)
     parts = list(means.groupby(["network", "modality"], sort=False))
     figure, axes = style.panels(len(parts), columns=3, width=3.5, height=2.2)
-    for place, ((network, modality), rows) in zip(axes, parts, strict=True):
-        place.axhline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
+    for ax, ((network, modality), rows) in zip(axes, parts, strict=True):
+        ax.axhline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
         for label, own in rows.groupby("label"):
-            _draw_class(place, own, int(str(label)))
-        place.set_ylim(-0.03, 1.03)
+            _draw_class(ax, own, int(str(label)))
+        ax.set_ylim(-0.03, 1.03)
         last = int(rows["block"].max())
-        place.set_xticks(range(1, last + 1, 1 + (last - 1) // 6))
-        style.title(place, f"{style.network_label(str(network))} · {modality}")
-        style.name_axes(place, "residual block", "P(tuned)")
-    _explain_classes(figure, strips=False)
+        ax.set_xticks(range(1, last + 1, 1 + (last - 1) // 6))
+        style.title(ax, f"{style.network_label(str(network))} · {modality}")
+        style.label_axes(ax, "residual block", "P(tuned)")
+    _add_class_legend(figure, strips=False)
     return figure
 
 
@@ -125,36 +125,36 @@ def policy_stability_figure(policies: pd.DataFrame) -> Figure:
     figure, axes = style.panels(3, columns=3, width=3.3, height=1.5 + 0.22 * len(table))
     rows = np.arange(len(table))
     colours = [style.network_colour(str(network)) for network in table["network"]]
-    for place, (column, heading, words) in zip(axes, _STABILITY_PANELS, strict=True):
-        place.scatter(table[column], rows, color=colours, s=28, zorder=3)
+    for ax, (column, heading, words) in zip(axes, _STABILITY_PANELS, strict=True):
+        ax.scatter(table[column], rows, color=colours, s=28, zorder=3)
         if column == "correlation":
-            place.scatter(
+            ax.scatter(
                 table["subject_correlation"], rows, facecolors="white", edgecolors=colours, s=28
             )
-            place.axvline(0, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
+            ax.axvline(0, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
             both = table[["correlation", "subject_correlation"]].to_numpy(dtype=np.float64)
-            place.set_xlim(min([0.0, *both[both < 0]]) - 0.04, 1.04)
+            ax.set_xlim(min([0.0, *both[both < 0]]) - 0.04, 1.04)
         else:
             # two folds that decide the opposite, 0 and 1, have a deviation of 0.71
-            place.set_xlim(-0.02, 1.02 if column == "certain" else 0.74)
-        place.set_ylim(len(table) - 0.5, -0.5)
-        place.set_yticks(rows, names if place is axes[0] else [""] * len(rows))
-        style.title(place, heading)
-        style.name_axes(place, words, "")
-    _explain_correlations(axes[0])
+            ax.set_xlim(-0.02, 1.02 if column == "certain" else 0.74)
+        ax.set_ylim(len(table) - 0.5, -0.5)
+        ax.set_yticks(rows, names if ax is axes[0] else [""] * len(rows))
+        style.title(ax, heading)
+        style.label_axes(ax, words, "")
+    _add_correlation_notes(axes[0])
     return figure
 
 
-def _mark_classes(place: Axes, labels: np.ndarray) -> None:
+def _mark_classes(ax: Axes, labels: np.ndarray) -> None:
     """A strip of each class's colour left of the cells, and a white line between classes."""
-    place.grid(visible=False)
-    left_of_cells = place.get_yaxis_transform()
+    ax.grid(visible=False)
+    left_of_cells = ax.get_yaxis_transform()
     for label in (0, 1):
         rows = np.flatnonzero(labels == label)
         if len(rows):
             colour = style.LABEL_COLOURS[label]
             extent = (float(rows[0]) - 0.5, float(rows[-1]) + 0.5)
-            place.plot(
+            ax.plot(
                 [-0.02, -0.02],
                 extent,
                 transform=left_of_cells,
@@ -165,23 +165,23 @@ def _mark_classes(place: Axes, labels: np.ndarray) -> None:
             )
     for row, (one, other) in enumerate(pairwise(labels)):
         if one != other:
-            place.axhline(row + 0.5, color="white", linewidth=2)
-    place.set_xlim(-0.5, place.get_images()[0].get_size()[1] - 0.5)
-    place.set_ylim(len(labels) - 0.5, -0.5)
+            ax.axhline(row + 0.5, color="white", linewidth=2)
+    ax.set_xlim(-0.5, ax.get_images()[0].get_size()[1] - 0.5)
+    ax.set_ylim(len(labels) - 0.5, -0.5)
 
 
-def _name_rows(place: Axes, names: list[str], num_rows: int) -> None:
-    place.tick_params(axis="y", labelsize=NAME_SIZE, length=0, pad=8)
-    place.set_yticks(range(num_rows) if names else [], names or None)
+def _label_rows(ax: Axes, names: list[str], num_rows: int) -> None:
+    ax.tick_params(axis="y", labelsize=NAME_SIZE, length=0, pad=8)
+    ax.set_yticks(range(num_rows) if names else [], names or None)
     for side in ("left", "bottom"):
-        place.spines[side].set_visible(False)
+        ax.spines[side].set_visible(False)
 
 
-def _draw_class(place: Axes, rows: pd.DataFrame, label: int) -> None:
+def _draw_class(ax: Axes, rows: pd.DataFrame, label: int) -> None:
     """One class's means and intervals, moved aside a little so that both classes are seen."""
     aside = 0.13 if label else -0.13
     ends = rows[["tuned_low", "tuned_high"]].to_numpy(dtype=np.float64)
-    place.errorbar(
+    ax.errorbar(
         rows["block"] + aside,
         rows["tuned"],
         yerr=np.abs(ends.T - rows["tuned"].to_numpy(dtype=np.float64)),
@@ -194,7 +194,7 @@ def _draw_class(place: Axes, rows: pd.DataFrame, label: int) -> None:
     )
 
 
-def _explain_classes(figure: Figure, strips: bool) -> None:
+def _add_class_legend(figure: Figure, strips: bool) -> None:
     handles = [
         Line2D(
             [],
@@ -218,7 +218,7 @@ def _explain_classes(figure: Figure, strips: bool) -> None:
     )
 
 
-def _explain_correlations(place: Axes) -> None:
+def _add_correlation_notes(ax: Axes) -> None:
     colour = style.REFERENCE_COLOUR
     mark: dict[str, Any] = {
         "linestyle": "none",
@@ -226,7 +226,7 @@ def _explain_correlations(place: Axes) -> None:
         "markersize": 5,
         "markeredgecolor": colour,
     }
-    place.legend(
+    ax.legend(
         handles=[
             Line2D([], [], markerfacecolor=colour, label="subjects and blocks", **mark),
             Line2D([], [], markerfacecolor="white", label="each block's mean removed", **mark),

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from mgmt_ray.figures import style
 from mgmt_ray.statistics.curves import precision_recall_points, roc_points
-from mgmt_ray.statistics.intervals import interval_of
-from mgmt_ray.statistics.slice_scores import LEVELS, by_level
+from mgmt_ray.statistics.intervals import read_interval
+from mgmt_ray.statistics.slice_scores import LEVELS, score_levels
 
 
 def roc_figure(
@@ -33,15 +33,15 @@ def roc_figure(
     """
     lines = style.legend_lines(metrics, ensembles, details)
     figure, axes = style.curve_panels(len(ensembles), lines)
-    for place, name in zip(axes, ensembles, strict=True):
-        place.plot([0, 1], [0, 1], color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
+    for ax, name in zip(axes, ensembles, strict=True):
+        ax.plot([0, 1], [0, 1], color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
         for network, rows in predictions[predictions["ensemble"] == name].groupby(
             "network", sort=False
         ):
             false_positives, true_positives = roc_points(
                 rows["label"].to_numpy(dtype=int), rows["probability"].to_numpy(dtype=float)
             )
-            place.plot(
+            ax.plot(
                 false_positives,
                 true_positives,
                 color=style.network_colour(str(network)),
@@ -49,10 +49,10 @@ def roc_figure(
                 linewidth=1.8,
                 label=style.metric_label(metrics, str(network), name, "auc", details),
             )
-        style.unit_square(place)
-        style.title(place, name)
-        style.name_axes(place, "1 − specificity", "sensitivity")
-        style.legend(place, "AUC [95 % interval]")
+        style.unit_square(ax)
+        style.title(ax, name)
+        style.label_axes(ax, "1 − specificity", "sensitivity")
+        style.legend(ax, "AUC [95 % interval]")
     return figure
 
 
@@ -75,9 +75,9 @@ def precision_recall_figure(
     """
     lines = style.legend_lines(metrics, ensembles, details)
     figure, axes = style.curve_panels(len(ensembles), lines)
-    for place, name in zip(axes, ensembles, strict=True):
+    for ax, name in zip(axes, ensembles, strict=True):
         chosen = predictions[predictions["ensemble"] == name]
-        place.axhline(
+        ax.axhline(
             chosen["label"].mean(),
             color=style.REFERENCE_COLOUR,
             linewidth=1,
@@ -87,7 +87,7 @@ def precision_recall_figure(
             recall, precision = precision_recall_points(
                 rows["label"].to_numpy(dtype=int), rows["probability"].to_numpy(dtype=float)
             )
-            place.step(
+            ax.step(
                 recall,
                 precision,
                 where="pre",
@@ -96,10 +96,10 @@ def precision_recall_figure(
                 linewidth=1.8,
                 label=style.metric_label(metrics, str(network), name, "ap", details),
             )
-        style.unit_square(place)
-        style.title(place, name)
-        style.name_axes(place, "recall", "precision")
-        style.legend(place, "AP [95 % interval]")
+        style.unit_square(ax)
+        style.title(ax, name)
+        style.label_axes(ax, "recall", "precision")
+        style.legend(ax, "AP [95 % interval]")
     return figure
 
 
@@ -128,50 +128,50 @@ def slice_roc_figure(slices: pd.DataFrame, best: pd.DataFrame) -> Figure:
     places = iter(axes)
     for split in splits.to_dict("records"):
         where = (slices["modality"] == split["modality"]) & (slices["outer"] == split["outer"])
-        of_level = by_level(slices[where])
+        of_level = score_levels(slices[where])
         for level in LEVELS:
-            place = next(places)
+            ax = next(places)
             rows = best[(best["trial"] == split["trial"]) & (best["level"] == level)]
-            _draw_panel(place, of_level[level], split["trial"], rows.to_dict("records"))
+            _draw_panel(ax, of_level[level], split["trial"], rows.to_dict("records"))
             outer = f", split {split['outer']}" if several else ""
-            style.title(place, f"{split['modality']}{outer}, by {level} (fold {split['fold']})")
+            style.title(ax, f"{split['modality']}{outer}, by {level} (fold {split['fold']})")
     return figure
 
 
-def _draw_panel(place: Axes, slices: pd.DataFrame, trial: str, areas: list[dict[Any, Any]]) -> None:
+def _draw_panel(ax: Axes, slices: pd.DataFrame, trial: str, areas: list[dict[Any, Any]]) -> None:
     """One model's curves over those of the other models on the same test patients."""
     chance: dict[str, Any] = {
         "color": style.REFERENCE_COLOUR,
         "linewidth": 1,
         "linestyle": (0, (1, 2)),
     }
-    place.plot([0, 1], [0, 1], **chance)
+    ax.plot([0, 1], [0, 1], **chance)
     others = slices[(slices["split"] == "test") & (slices["trial"] != trial)]
-    drawn = [_draw_curve(place, rows, _OTHERS) for _, rows in others.groupby("trial", sort=False)]
+    drawn = [_draw_curve(ax, rows, _OTHERS) for _, rows in others.groupby("trial", sort=False)]
     own = slices[slices["trial"] == trial]
     by_phase = {row["phase"]: row for row in areas}
     for phase, (name, line) in _PHASES.items():
         if phase not in by_phase:
             continue
         label = f"{name} {_area(by_phase[phase])}"
-        if not _draw_curve(place, own[own["split"] == phase], {**line, "label": label}):
-            place.plot([], [], **line, label=f"{name} (one class only)")
+        if not _draw_curve(ax, own[own["split"] == phase], {**line, "label": label}):
+            ax.plot([], [], **line, label=f"{name} (one class only)")
     if any(drawn):
-        place.plot([], [], **_OTHERS, label="test, models of other folds and seeds")
-    style.unit_square(place)
-    style.name_axes(place, "1 − specificity", "sensitivity")
-    style.legend(place, "AUC [95 % interval of test]")
+        ax.plot([], [], **_OTHERS, label="test, models of other folds and seeds")
+    style.unit_square(ax)
+    style.label_axes(ax, "1 − specificity", "sensitivity")
+    style.legend(ax, "AUC [95 % interval of test]")
 
 
-def _draw_curve(place: Axes, rows: pd.DataFrame, line: Mapping[str, Any]) -> bool:
+def _draw_curve(ax: Axes, rows: pd.DataFrame, line: Mapping[str, Any]) -> bool:
     """Whether there are both classes, which a curve needs."""
     labels = rows["label"].to_numpy(np.int64)
     if len(np.unique(labels)) < 2:
         return False
-    place.plot(*roc_points(labels, rows["probability"].to_numpy(np.float64)), **line)
+    ax.plot(*roc_points(labels, rows["probability"].to_numpy(np.float64)), **line)
     return True
 
 
 def _area(row: Mapping[Any, Any]) -> str:
-    interval = interval_of(row, "auc")
+    interval = read_interval(row, "auc")
     return f"{interval.value:.3f}" if np.isnan(interval.low) else str(interval)

@@ -31,20 +31,20 @@ def dice_figure(patients: pd.DataFrame) -> Figure:
     """
     modalities = list(dict.fromkeys(patients["modality"]))
     figure, axes = style.panels(len(modalities), columns=2, width=5.2, height=3.2)
-    for place, modality in zip(axes, modalities, strict=True):
+    for ax, modality in zip(axes, modalities, strict=True):
         own = patients[patients["modality"] == modality].sort_values(
             ["dice_volume", "subject"], ignore_index=True
         )
         ranks = np.arange(1, len(own) + 1)
         mean = own["dice_volume"].mean()
-        place.vlines(ranks, own["dice_least"], own["dice_most"], color=_SPREAD, linewidth=2)
-        place.scatter(ranks, own["dice_volume"], color=_DOT, s=20, zorder=3)
-        place.axhline(mean, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (4, 2)))
-        place.set_ylim(-0.03, 1.03)
-        place.set_xlim(0.3, len(own) + 0.7)
-        place.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-        style.title(place, f"{modality}: mean {mean:.3f} (n = {len(own)})")
-        style.name_axes(place, "test patients, worst to best", "3-D Dice")
+        ax.vlines(ranks, own["dice_least"], own["dice_most"], color=_SPREAD, linewidth=2)
+        ax.scatter(ranks, own["dice_volume"], color=_DOT, s=20, zorder=3)
+        ax.axhline(mean, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (4, 2)))
+        ax.set_ylim(-0.03, 1.03)
+        ax.set_xlim(0.3, len(own) + 0.7)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        style.title(ax, f"{modality}: mean {mean:.3f} (n = {len(own)})")
+        style.label_axes(ax, "test patients, worst to best", "3-D Dice")
     return figure
 
 
@@ -89,8 +89,8 @@ def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
         columns: of pictures.
     """
     figure, axes = style.panels(len(slices), columns, width=3.3, height=3.9)
-    for place, one in zip(axes, slices, strict=True):
-        _show(place, one)
+    for ax, one in zip(axes, slices, strict=True):
+        _show(ax, one)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(hspace=0.06)
@@ -117,8 +117,8 @@ def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
     return figure
 
 
-def _show(place: Axes, one: SegmentedSlice) -> None:
-    place.grid(visible=False)
+def _show(ax: Axes, one: SegmentedSlice) -> None:
+    ax.grid(visible=False)
     valued = one.image != 0
     found = valued | (one.given > 0) | (one.probability >= LEVEL)
     box = tuple(
@@ -127,24 +127,24 @@ def _show(place: Axes, one: SegmentedSlice) -> None:
     known = one.image[valued].astype(np.float32)
     low, high = np.percentile(known, EXTREMES) if len(known) else (0.0, 1.0)
     image = np.where(valued, one.image, low)[box]  # what the scan does not show is black
-    place.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect="equal")
-    _outline(place, one.given[box].astype(np.float32), GIVEN_COLOUR, "solid")
-    _outline(place, one.probability[box].astype(np.float32), PREDICTED_COLOUR, "dashed")
-    place.set_xticks([])
-    place.set_yticks([])
-    style.title(place, one.title)
-    place.set_xlabel(one.words, fontsize=style.SMALL_FONT_SIZE, color=style.INK, loc="left")
+    ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect="equal")
+    _draw_outline(ax, one.given[box].astype(np.float32), GIVEN_COLOUR, "solid")
+    _draw_outline(ax, one.probability[box].astype(np.float32), PREDICTED_COLOUR, "dashed")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    style.title(ax, one.title)
+    ax.set_xlabel(one.words, fontsize=style.SMALL_FONT_SIZE, color=style.INK, loc="left")
 
 
-def _outline(
-    place: Axes, values: Float[np.ndarray, "height width"], colour: str, line: str
+def _draw_outline(
+    ax: Axes, values: Float[np.ndarray, "height width"], colour: str, line: str
 ) -> None:
     """Nothing where no value reaches the level."""
     if not (values >= LEVEL).any():
         return
     # an edge of zeros closes outlines that reach the slice's border
     padded = np.pad(values, 1)
-    lines = place.contour(
+    lines = ax.contour(
         np.arange(-1, padded.shape[1] - 1),
         np.arange(-1, padded.shape[0] - 1),
         padded,
@@ -155,5 +155,5 @@ def _outline(
     )
     lines.set_path_effects(_RIM)
     height, width = values.shape
-    place.set_xlim(-0.5, width - 0.5)
-    place.set_ylim(height - 0.5, -0.5)
+    ax.set_xlim(-0.5, width - 0.5)
+    ax.set_ylim(height - 0.5, -0.5)

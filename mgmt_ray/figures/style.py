@@ -17,8 +17,8 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mgmt_ray.base import MgmtError, write_aside
-from mgmt_ray.statistics.intervals import interval_of
+from mgmt_ray.base import MgmtError, write_atomically
+from mgmt_ray.statistics.intervals import read_interval
 
 LineStyle: TypeAlias = str | tuple[int, tuple[int, ...]]
 
@@ -79,7 +79,7 @@ LABEL_NAMES: dict[Label, str] = {
     "hidden": "label not shown yet",
     None: "not in the cohort",
 }
-LABELS_LATER = "labels are shown once the test set was opened"
+LABELS_HIDDEN = "labels are shown once the test set was opened"
 LABEL_COLOURS: dict[Label, str] = {
     0: "#0072B2",
     1: "#B34700",
@@ -122,11 +122,11 @@ def panels(num_panels: int, columns: int, width: float, height: float) -> tuple[
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     figure.set_facecolor("white")
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-    for place in grid[num_panels:]:
-        place.set_axis_off()
+    for ax in grid[num_panels:]:
+        ax.set_axis_off()
     axes = list(grid[:num_panels])
-    for place in axes:
-        _dress(place)
+    for ax in axes:
+        _style_axes(ax)
     return figure, axes
 
 
@@ -135,7 +135,7 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=FONT_SIZE, fontweight="bold", color=INK, loc="left")
 
 
-def name_axes(axes: Axes, x: str, y: str) -> None:
+def label_axes(axes: Axes, x: str, y: str) -> None:
     """Names of a panel's two axes."""
     axes.set_xlabel(x, fontsize=SMALL_FONT_SIZE, color=INK)
     axes.set_ylabel(y, fontsize=SMALL_FONT_SIZE, color=INK)
@@ -213,17 +213,17 @@ def metric_label(
             f"metrics: {len(rows)} rows for {network} {ensemble}, so they are not of these "
             "predictions. Run `mgmt-ray ensemble STUDY` again."
         )
-    label = f"{network_label(network)} {interval_of(rows.to_dict('records')[0], metric)}"
+    label = f"{network_label(network)} {read_interval(rows.to_dict('records')[0], metric)}"
     detail = (details or {}).get((network, ensemble), "")
     return "\n".join((label, *wrap(detail, LEGEND_WIDTH, initial_indent="  ")))
 
 
-def greys_with_faults() -> Colormap:
+def grey_colormap() -> Colormap:
     """Black to white; below, above and missing values red."""
     return colormaps["gray"].with_extremes(bad="red", under="red", over="red")
 
 
-def _dress(axes: Axes) -> None:
+def _style_axes(axes: Axes) -> None:
     # Set here, not through rcParams, which are global and read again whenever a tick is made.
     axes.tick_params(labelsize=SMALL_FONT_SIZE, colors=INK, length=3)
     axes.grid(color=GRID_COLOUR, linewidth=0.6)
@@ -250,7 +250,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     def write(aside: Path) -> None:
         figure.savefig(aside, format="png", dpi=DPI, metadata={"Software": None})
 
-    write_aside(path, write)
+    write_atomically(path, write)
     _save_svg(figure, path)
 
 
@@ -265,7 +265,7 @@ def save_compact_figure(figure: Figure, path: Path) -> None:
         few = image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         few.save(aside, format="png", optimize=True, dpi=(DPI, DPI))
 
-    write_aside(path, write)
+    write_atomically(path, write)
     _save_svg(figure, path)
 
 
@@ -277,7 +277,7 @@ def _save_svg(figure: Figure, png: Path) -> None:
         with rc_context({"svg.hashsalt": "mgmt_ray"}):
             figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": None})
 
-    write_aside(png.with_suffix(".svg"), write)
+    write_atomically(png.with_suffix(".svg"), write)
 
 
 def delete_other_figures(folder: Path, pattern: str, drawn: Collection[Path]) -> None:

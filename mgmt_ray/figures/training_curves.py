@@ -47,33 +47,33 @@ def training_figure(
     by_trial = dict(tuple(epochs.groupby("trial", sort=False)))
     for row, modality in enumerate(modalities):
         chosen = own[own["modality"] == modality]
-        for place, (curve, name) in zip(axes[2 * row : 2 * row + 2], curves, strict=True):
+        for ax, (curve, name) in zip(axes[2 * row : 2 * row + 2], curves, strict=True):
             for member in chosen.to_dict("records"):
                 kept = (int(member["epoch"]), str(member["rule"]))
-                _draw_member(place, by_trial[member["trial"]], curve, network, kept)
-            place.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-            style.title(place, f"{style.network_label(network)} · {modality}")
-            style.name_axes(place, "epoch" if row == len(modalities) - 1 else "", name)
+                _draw_member(ax, by_trial[member["trial"]], curve, network, kept)
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+            style.title(ax, f"{style.network_label(network)} · {modality}")
+            style.label_axes(ax, "epoch" if row == len(modalities) - 1 else "", name)
             if curve == "auc":
-                place.axhline(
+                ax.axhline(
                     0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)), zorder=1
                 )
             if curve != "loss":
-                place.set_ylim(-0.03, 1.03)
-    _explain(figure, network, set(own["rule"]))
+                ax.set_ylim(-0.03, 1.03)
+    _add_legend(figure, network, set(own["rule"]))
     return figure
 
 
 def _draw_member(
-    place: Axes, epochs: pd.DataFrame, curve: str, network: str, kept: tuple[int, str]
+    ax: Axes, epochs: pd.DataFrame, curve: str, network: str, kept: tuple[int, str]
 ) -> None:
     """Both curves of one member, and the mark of its kept (epoch, rule)."""
     colour = style.network_colour(network)
     validation = epochs[f"validation_{curve}"]
-    place.plot(epochs["epoch"], epochs[f"train_{curve}"], color=TRAIN_COLOUR, linewidth=0.8)
-    place.plot(epochs["epoch"], validation, color=colour, linewidth=0.8, alpha=0.85)
+    ax.plot(epochs["epoch"], epochs[f"train_{curve}"], color=TRAIN_COLOUR, linewidth=0.8)
+    ax.plot(epochs["epoch"], validation, color=colour, linewidth=0.8, alpha=0.85)
     epoch, rule = kept
-    place.plot(
+    ax.plot(
         [epoch],
         validation[epochs["epoch"] == epoch],
         marker="s" if rule == _FALLBACK else "o",
@@ -85,7 +85,7 @@ def _draw_member(
     )
 
 
-def _explain(figure: Figure, network: str, rules: Collection[str]) -> None:
+def _add_legend(figure: Figure, network: str, rules: Collection[str]) -> None:
     """One legend for all panels, above them."""
     colour = style.network_colour(network)
     best = next((words for rule, words in _BEST.items() if rule in rules), "best M")

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.parallel_map import spread
-from mgmt_ray.cluster.progress import stage
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.parallel_map import parallel_map
+from mgmt_ray.cluster.progress import show_progress
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.persons import Known, read_crosswalk
+from mgmt_ray.cohort.persons import PersonRef, read_crosswalk
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.data.inspect_files import inspect_cohort
-from mgmt_ray.masks.contamination import HERE, kept_images, who_knows
+from mgmt_ray.masks.contamination import THIS_STUDY, kept_images, segmenter_exposure
 from mgmt_ray.masks.mask_files import mask_path
-from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, outline_subjects
-from mgmt_ray.masks.segmentation_study import find_segmentations
+from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_subjects
+from mgmt_ray.masks.segmentation_study import load_segmentations
 from mgmt_ray.preprocess.spatial import resample
 from mgmt_ray.study.study_config import MaskSource, StudyConfig
 from mgmt_ray.training.mask_overlap import dice
@@ -28,7 +28,7 @@ from mgmt_ray.trials.context import TrialInputs
 
 
 @dataclass(frozen=True, slots=True)
-class Swapped:
+class AlternateMasks:
     """Test subjects with their other mask.
 
     Attributes:
@@ -40,16 +40,16 @@ class Swapped:
     reasons: Mapping[str, str]
 
 
-def swap_masks(
-    inputs: TrialInputs, study: StudyConfig, source: MaskSource, placement: Placement
-) -> Swapped:
+def alternate_masks(
+    inputs: TrialInputs, study: StudyConfig, source: MaskSource, resources: Resources
+) -> AlternateMasks:
     """Find or predict the other masks, and look at them as if they were to be used.
 
     Args:
         inputs: of the study.
         study: on given or predicted masks.
         source: of predicted ones.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
 
     Raises:
         MgmtError: the segmentations cannot be read, or what was seen of the scans is lost.
@@ -65,45 +65,47 @@ def swap_masks(
             others[subject.id] = replace(subject, mask=subject.given_mask, mask_kind="given")
     given = [s for s in subjects if s.mask_kind == "given"]
     if given:
-        outlined = _outline(given, inputs, study, source, placement, reasons)
+        outlined = _predict_masks(given, inputs, study, source, resources, reasons)
         others |= {s.id: s for s in outlined}
     usable = []
     for kind, labels in (("given", study.cohort.mask_labels), ("predicted", PREDICTED_LABELS)):
         some = [s for s in others.values() if s.mask_kind == kind]
-        with stage(f"check {kind} masks of test subjects") as step:
+        with show_progress(f"check {kind} masks of test subjects") as step:
             kept = inputs.folder.mask_effect.inspections
-            seen = inspect_cohort(some, study.recipe, labels, kept, placement, step)
+            seen = inspect_cohort(some, study.recipe, labels, kept, resources, step)
         problems = {s.id: seen[s.id].problems for s in some}
         reasons |= {
             name: f"{kind} mask: {found[0].found}" for name, found in problems.items() if found
         }
         usable += [s for s in some if not problems[s.id]]
-    return Swapped(tuple(sorted(usable, key=lambda s: s.id)), reasons)
+    return AlternateMasks(tuple(sorted(usable, key=lambda s: s.id)), reasons)
 
 
-def _outline(
+def _predict_masks(
     subjects: Sequence[Subject],
     inputs: TrialInputs,
     study: StudyConfig,
     source: MaskSource,
-    placement: Placement,
+    resources: Resources,
     reasons: dict[str, str],
 ) -> list[Subject]:
     """Those for whom a tumour was found, with that mask; why it was not goes to the reasons."""
-    segmentations = find_segmentations(source, study.modalities)
-    people = [Known(HERE, s.id, s.person) for s in inputs.cohort.subjects]
-    images = kept_images(HERE, inputs.cohort, inputs.folder)
+    segmentations = load_segmentations(source, study.modalities)
+    people = [PersonRef(THIS_STUDY, s.id, s.person) for s in inputs.cohort.subjects]
+    images = kept_images(THIS_STUDY, inputs.cohort, inputs.folder)
     crosswalk = read_crosswalk(study.cohort.crosswalk)
-    by_key = who_knows(segmentations, people, images, crosswalk)
-    may = {s.id: by_key[HERE, s.id].may_outline for s in subjects}
+    by_key = segmenter_exposure(segmentations, people, images, crosswalk)
+    eligible = {s.id: by_key[THIS_STUDY, s.id].eligible for s in subjects}
     for subject in subjects:
         if segmentations.modality not in subject.scans:
             reasons[subject.id] = f"no {segmentations.modality} to predict a mask from"
-        elif not may[subject.id]:
+        elif not eligible[subject.id]:
             reasons[subject.id] = "every segmentation was trained or chosen on this person"
     some = [s for s in subjects if s.id not in reasons]
     masks = inputs.folder.masks
-    done = outline_subjects("masks of test subjects", some, may, segmentations, masks, placement)
+    done = segment_subjects(
+        "masks of test subjects", some, eligible, segmentations, masks, resources
+    )
     for name, told in done.items():
         if isinstance(told, MgmtError):
             reasons[name] = str(told)
@@ -116,20 +118,22 @@ def _outline(
     ]
 
 
-def how_alike(swapped: Swapped, cohort: Cohort, placement: Placement) -> dict[str, float]:
+def mask_agreement(
+    alternate: AlternateMasks, cohort: Cohort, resources: Resources
+) -> dict[str, float]:
     """Dice of both masks of each subject that has two, in space.
 
     Args:
-        swapped: subjects with their other mask.
+        alternate: subjects with their other mask.
         cohort: the same with their own.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
     """
     own = {s.id: s.required_mask for s in cohort.subjects}
-    pairs = {s.id: (own[s.id], s.required_mask) for s in swapped.subjects}
-    return dict(spread(_alike, [*pairs], pairs, placement))
+    pairs = {s.id: (own[s.id], s.required_mask) for s in alternate.subjects}
+    return dict(parallel_map(_mask_dice, [*pairs], pairs, resources))
 
 
-def _alike(subject: str, masks: Mapping[str, tuple[Path, Path]]) -> float:
+def _mask_dice(subject: str, masks: Mapping[str, tuple[Path, Path]]) -> float:
     """Dice of two masks, on the grid of the first."""
     first, second = (read_scan(path) for path in masks[subject])
     tumour = Scan((second.voxels > 0).astype(np.float32), second.grid)

@@ -8,32 +8,39 @@ from typing import Any
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.persons import Crosswalk, Key, Known, by_voxels, find_persons, same_names
+from mgmt_ray.cohort.persons import (
+    Crosswalk,
+    PersonRef,
+    SubjectKey,
+    find_persons,
+    find_shared_names,
+    find_shared_voxels,
+)
 from mgmt_ray.masks.segmentation_study import Segmentations
 from mgmt_ray.preprocess.scan_inspection import read_inspection
-from mgmt_ray.selection.predictions import name_some
+from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 
-THERE = "the segmentation's study"
+OTHER_STUDY = "the segmentation's study"
 """Stands for a cohort's name; no study can give it."""
 
-HERE = ""
+THIS_STUDY = ""
 """The study's own cohort."""
 
 
-def why_known(
+def contamination_reason(
     folder: StudyFolder,
     cohort: Cohort,
     members: Sequence[Trial],
-    people: Sequence[Known],
-    images: Mapping[Key, Mapping[str, str]],
+    people: Sequence[PersonRef],
+    images: Mapping[SubjectKey, Mapping[str, str]],
     crosswalk: Crosswalk = (),
-) -> dict[Key, str]:
+) -> dict[SubjectKey, str]:
     """Why a finished study's models may know some of the people, by cohort and subject.
 
     They may know the whole cohort, and whom a model that one started from was trained or chosen on.
-    Who is the same person is as of :func:`who_knows`, but that of the latter persons names
+    Who is the same person is as of :func:`segmenter_exposure`, but that of the latter persons names
     alone are known, not scans.
 
     Args:
@@ -49,9 +56,12 @@ def why_known(
     """
     told = (folder.read_trial(trial.id)["persons"] for trial in members)
     seen = {name for persons in told for role in ("trained", "chosen") for name in persons[role]}
-    here = _people(HERE, cohort, seen)
-    pairs = [pair[:2] for pair in by_voxels({**images, **kept_images(HERE, cohort, folder)})]
-    person = find_persons([*people, *here], crosswalk, [*pairs, *same_names(people, here)])
+    here = _study_persons(THIS_STUDY, cohort, seen)
+    pairs = [
+        pair[:2]
+        for pair in find_shared_voxels({**images, **kept_images(THIS_STUDY, cohort, folder)})
+    ]
+    person = find_persons([*people, *here], crosswalk, [*pairs, *find_shared_names(people, here)])
     before = "is {}, on whom a model that ours started from was trained or chosen"
     own = "is {} of the study's own cohort, whom its models may know"
     ids = {s.id for s in cohort.subjects}
@@ -62,24 +72,24 @@ def why_known(
 
 
 @dataclass(frozen=True, slots=True)
-class Knowing:
+class SegmenterExposure:
     """What a study's segmentations know of a person, by their ids.
 
     Attributes:
-        may_outline: those that know nothing.
+        eligible: those that know nothing.
         trained: those that learnt from a scan.
     """
 
-    may_outline: tuple[str, ...]
+    eligible: tuple[str, ...]
     trained: tuple[str, ...]
 
 
-def who_knows(
+def segmenter_exposure(
     segmentations: Segmentations,
-    people: Sequence[Known],
-    images: Mapping[Key, Mapping[str, str]],
+    people: Sequence[PersonRef],
+    images: Mapping[SubjectKey, Mapping[str, str]],
     crosswalk: Crosswalk = (),
-) -> dict[Key, Knowing]:
+) -> dict[SubjectKey, SegmenterExposure]:
     """Which segmentations know each person, by cohort and subject.
 
     Known are the persons that a segmentation trained on, and those by whose given masks its epoch
@@ -96,20 +106,22 @@ def who_knows(
     Raises:
         MgmtError: what the other study saw of its scans is lost.
     """
-    cohort, facts = segmentations.cohort, segmentations.facts
-    there = _people(THERE, cohort, {n for told in facts.values() for n in _seen(told)})
-    there_images = kept_images(THERE, cohort, segmentations.folder)
+    cohort, metadata = segmentations.cohort, segmentations.metadata
+    there = _study_persons(
+        OTHER_STUDY, cohort, {n for told in metadata.values() for n in _exposed_persons(told)}
+    )
+    there_images = kept_images(OTHER_STUDY, cohort, segmentations.folder)
     rows = [*segmentations.crosswalk, *crosswalk]
-    pairs = [pair[:2] for pair in by_voxels({**images, **there_images})]
-    person = find_persons([*people, *there], rows, [*pairs, *same_names(people, there)])
+    pairs = [pair[:2] for pair in find_shared_voxels({**images, **there_images})]
+    person = find_persons([*people, *there], rows, [*pairs, *find_shared_names(people, there)])
 
     def persons(names: set[str]) -> set[str]:
         return {person[one.key] for one in there if {one.id, one.person} & names}
 
-    seen = {network: persons(_seen(told)) for network, told in facts.items()}
-    trained = {network: persons(_trained(told)) for network, told in facts.items()}
+    seen = {network: persons(_exposed_persons(told)) for network, told in metadata.items()}
+    trained = {network: persons(_training_persons(told)) for network, told in metadata.items()}
     return {
-        one.key: Knowing(
+        one.key: SegmenterExposure(
             tuple(n for n, some in seen.items() if person[one.key] not in some),
             tuple(n for n, some in trained.items() if person[one.key] in some),
         )
@@ -117,24 +129,26 @@ def who_knows(
     }
 
 
-def _people(place: str, cohort: Cohort, seen: Iterable[str]) -> list[Known]:
+def _study_persons(place: str, cohort: Cohort, seen: Iterable[str]) -> list[PersonRef]:
     """Everybody of a study, also those seen whom its cohort does not name any more."""
-    known = [Known(place, s.id, s.person) for s in cohort.subjects]
+    known = [PersonRef(place, s.id, s.person) for s in cohort.subjects]
     names = {name for one in known for name in (one.id, one.person)}
-    return [*known, *(Known(place, name, name) for name in sorted({*seen} - names))]
+    return [*known, *(PersonRef(place, name, name) for name in sorted({*seen} - names))]
 
 
-def _trained(facts: Mapping[str, Any]) -> set[str]:
+def _training_persons(metadata: Mapping[str, Any]) -> set[str]:
     """Persons and ids whose scans a segmentation learnt from."""
-    return {*facts["persons"]["trained"], *facts["standard_histogram"]["learnt_from"]}
+    return {*metadata["persons"]["trained"], *metadata["standard_histogram"]["learnt_from"]}
 
 
-def _seen(facts: Mapping[str, Any]) -> set[str]:
+def _exposed_persons(metadata: Mapping[str, Any]) -> set[str]:
     """The same, and the persons by whom its epoch was chosen."""
-    return {*_trained(facts), *facts["persons"]["chosen"]}
+    return {*_training_persons(metadata), *metadata["persons"]["chosen"]}
 
 
-def kept_images(place: str, cohort: Cohort, folder: StudyFolder) -> dict[Key, Mapping[str, str]]:
+def kept_images(
+    place: str, cohort: Cohort, folder: StudyFolder
+) -> dict[SubjectKey, Mapping[str, str]]:
     """Hashes of a study's scans as it saw them, by subject and modality.
 
     Args:
@@ -145,7 +159,7 @@ def kept_images(place: str, cohort: Cohort, folder: StudyFolder) -> dict[Key, Ma
     Raises:
         MgmtError: what it saw is lost.
     """
-    found: dict[Key, Mapping[str, str]] = {}
+    found: dict[SubjectKey, Mapping[str, str]] = {}
     lost: list[str] = []
     for subject in cohort.subjects:
         # scans without a given mask are seen first without any
@@ -157,7 +171,8 @@ def kept_images(place: str, cohort: Cohort, folder: StudyFolder) -> dict[Key, Ma
             found[place, subject.id] = seen.hashes
     if lost:
         raise MgmtError(
-            f"{folder.inspections}: nothing of {name_some(lost)}, so copies of scans that trained "
+            f"{folder.inspections}: nothing of {shorten_list(lost)}, so copies of scans that "
+            "trained "
             "cannot be told. Repeat `mgmt-ray cohort` of that study."
         )
     return found

@@ -30,7 +30,7 @@ class Segmentations:
         modality: that they segment.
         recipe: of their slices.
         trials: by id, in the plan's order.
-        facts: their ``trial.json``, by id.
+        metadata: their ``trial.json``, by id.
         cohort: of their study.
         crosswalk: of their study.
     """
@@ -40,17 +40,17 @@ class Segmentations:
     modality: str
     recipe: SliceRecipe
     trials: Mapping[str, Trial]
-    facts: Mapping[str, Mapping[str, Any]]
+    metadata: Mapping[str, Mapping[str, Any]]
     cohort: Cohort
     crosswalk: Crosswalk
 
     @property
     def checksums(self) -> dict[str, str]:
         """Of the weights, by trial."""
-        return {name: facts["weights"] for name, facts in self.facts.items()}
+        return {name: metadata["weights"] for name, metadata in self.metadata.items()}
 
 
-def find_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segmentations:
+def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segmentations:
     """The segmentations that a study names, which must all be finished.
 
     Args:
@@ -70,9 +70,9 @@ def find_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
     study = load_study(path)
     network = _network(source, study)
     modality = _modality(source, study, modalities)
-    trials = _finished(folder, study, network, modality)
-    facts = {name: folder.read_trial(name) for name in trials}
-    trained = {name: told for name, told in facts.items() if told["weights"] is not None}
+    trials = _finished_trials(folder, study, network, modality)
+    metadata = {name: folder.read_trial(name) for name in trials}
+    trained = {name: told for name, told in metadata.items() if told["weights"] is not None}
     if not trained:
         raise MgmtError(
             f"mask_source.study: every segmentation of {modality} in {source.study} diverged. "
@@ -90,7 +90,7 @@ def find_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
     )
 
 
-def _finished(
+def _finished_trials(
     folder: StudyFolder, study: StudyConfig, network: str, modality: str
 ) -> dict[str, Trial]:
     """All segmentations that a study plans of a modality, by id, if they are finished."""
@@ -98,7 +98,7 @@ def _finished(
     if not folder.splits.is_file():
         raise MgmtError(f"mask_source.study: {folder.root} has no splits yet. {remedy}")
     plan = make_plan(study, read_splits(folder.splits))
-    trials = {t.id: t for t in plan if _is_meant(t, network, modality)}
+    trials = {t.id: t for t in plan if _matches(t, network, modality)}
     missing = [name for name in trials if not folder.is_finished(name)]
     if missing:
         raise MgmtError(
@@ -144,6 +144,6 @@ def _modality(source: MaskSource, study: StudyConfig, read_here: Sequence[str]) 
     return modality
 
 
-def _is_meant(trial: Trial, network: str, modality: str) -> bool:
+def _matches(trial: Trial, network: str, modality: str) -> bool:
     is_segmentation = isinstance(trial.network_config, SegmentationConfig)
     return is_segmentation and trial.network == network and trial.channels == (modality,)

@@ -87,20 +87,20 @@ AnyNetworkConfig: TypeAlias = NetworkConfig | SegmentationConfig | SliceClassifi
 """What one trial trains."""
 
 
-def build_any(
+def build_network(
     config: AnyNetworkConfig, channels: int, temperature: float, checkpoint: Path | None
 ) -> AnyNetwork:
-    """Build a network of volumes or slices; arguments as of :func:`build`."""
+    """Build a network of volumes or slices; arguments as of :func:`build_volume_network`."""
     match config:
         case SegmentationConfig():
             return SegmentationNetwork(config.width, config.shape)
         case SliceClassifierConfig():
             return SliceClassifier()
         case NetworkConfig():
-            return build(config, channels, temperature, checkpoint)
+            return build_volume_network(config, channels, temperature, checkpoint)
 
 
-def build(
+def build_volume_network(
     config: NetworkConfig, channels: int, temperature: float, checkpoint: Path | None
 ) -> Network:
     """Build a network; its random weights come from torch's global generator.

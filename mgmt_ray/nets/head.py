@@ -105,7 +105,7 @@ def classify_pooled(
     return logits
 
 
-def with_covariates(
+def add_covariates(
     logits: Float[Tensor, "*draw batch"],
     head: CovariateHead | None,
     covariates: Float[Tensor, "batch covariate"] | None,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mgmt_ray.base import MgmtError, first_line, write_aside
+from mgmt_ray.base import MgmtError, first_line, write_atomically
 from mgmt_ray.nets.resnet3d import ResNet3d
 
 IGNORED_PREFIXES = ("conv_seg.", "fc.")
@@ -76,7 +76,7 @@ def write_medicalnet(resnet: ResNet3d, path: Path) -> None:
         for key, value in resnet.state_dict().items()
         if not key.startswith(IGNORED_PREFIXES)
     }
-    write_aside(path, lambda aside: torch.save({"state_dict": state}, aside))
+    write_atomically(path, lambda aside: torch.save({"state_dict": state}, aside))
 
 
 def _inflated(

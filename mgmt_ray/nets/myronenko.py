@@ -116,7 +116,7 @@ class Decoder(nn.Module):
             keep: factors of the output layer's channels; None drops nothing.
         """
         for level, (narrow, block) in enumerate(zip(self.narrow, self.blocks, strict=True)):
-            x = double(narrow(x))
+            x = upsample(narrow(x))
             x = block(x + skips[level] if skips else x)
         x = self.penalised(x)
         if keep is not None:
@@ -136,7 +136,7 @@ class FullConv2d(nn.Conv2d):
             return super().forward(at_least_float32(x))
 
 
-def double(
+def upsample(
     x: Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels out_height out_width"]:
     """Twice the resolution, bilinear."""
@@ -161,7 +161,7 @@ BRANCH_CHANNELS = 16
 DROPOUT = 0.2
 """Probability to drop a channel of an output layer while training."""
 
-SMALLEST_FACTOR = 2 ** (len(NUM_BLOCKS) - 1)
+MIN_FACTOR = 2 ** (len(NUM_BLOCKS) - 1)
 """A slice's sides are multiples of this, and of twice this with the reconstruction."""
 
 
@@ -204,12 +204,12 @@ class Reconstructor(nn.Module):
 
     def __init__(self, width: int, shape: tuple[int, int]) -> None:
         super().__init__()
-        factor = 2 * SMALLEST_FACTOR
+        factor = 2 * MIN_FACTOR
         assert not any(side % factor for side in shape), (
             f"slices of {shape[0]} × {shape[1]}: with a reconstruction both sides are multiples of "
             f"{factor}"
         )
-        deepest = width * SMALLEST_FACTOR
+        deepest = width * MIN_FACTOR
         self.low_shape = (BRANCH_CHANNELS, shape[0] // factor, shape[1] // factor)
         num_values = BRANCH_CHANNELS * self.low_shape[1] * self.low_shape[2]
         self.norm = NormalisedRelu(deepest)
@@ -232,7 +232,7 @@ class Reconstructor(nn.Module):
         # Kingma and Welling 2014, eq. 10
         sample = mean + torch.exp(0.5 * log_variance) * noise.to(mean.dtype)
         low = torch.relu(self.rebuild(sample)).unflatten(1, self.low_shape)
-        images = self.decoder(double(self.widen(low)), (), keep)
+        images = self.decoder(upsample(self.widen(low)), (), keep)
         return Reconstruction(images, mean, log_variance)
 
 
@@ -271,8 +271,8 @@ class SegmentationNetwork(nn.Module):
                 first the segmentation's, then the reconstruction's. None drops nothing.
         """
         height, width = images.shape[1:]
-        assert height % SMALLEST_FACTOR == 0 and width % SMALLEST_FACTOR == 0, (
-            f"slices of {height} × {width}: both sides are multiples of {SMALLEST_FACTOR}"
+        assert height % MIN_FACTOR == 0 and width % MIN_FACTOR == 0, (
+            f"slices of {height} × {width}: both sides are multiples of {MIN_FACTOR}"
         )
         *skips, deepest = self.encoder(images)
         keeps = (None, None) if keep is None else keep.chunk(2, dim=1)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.cohort.covariates import Covariate
-from mgmt_ray.nets.head import classify_pooled, make_covariate_head, with_covariates
+from mgmt_ray.nets.head import add_covariates, classify_pooled, make_covariate_head
 from mgmt_ray.nets.resnet3d import ResNet3d, pool
 
 
@@ -71,9 +71,9 @@ class PlainNetwork(nn.Module):
             keep: see :func:`mgmt_ray.nets.head.dropout_mask`; None while evaluating.
             covariates: if the network takes any; NaN where not known.
         """
-        return self.finish(self.tail_input(volumes), keep, covariates)
+        return self.finish(self.frozen_features(volumes), keep, covariates)
 
-    def tail_input(
+    def frozen_features(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch ..."]:
         """What follows the frozen part starts from this; it is the same in every epoch.
@@ -92,23 +92,23 @@ class PlainNetwork(nn.Module):
         keep: Float[Tensor, "batch feature"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Logits from :meth:`tail_input`; arguments as of :meth:`forward`."""
+        """Logits from :meth:`frozen_features`; arguments as of :meth:`forward`."""
         for block in self.trained_blocks:
             x = block(x)
         pooled = pool(x) if self.trained_blocks else x
         logits = classify_pooled(self.resnet.fc, pooled, keep)
-        return with_covariates(logits, self.covariate_head, covariates)
+        return add_covariates(logits, self.covariate_head, covariates)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters under "network"."""
         return {"network": [p for p in self.parameters() if p.requires_grad]}
 
 
-class Tail(nn.Module):
+class TrainedTail(nn.Module):
     """A network behind its frozen part: parameters and computation are the network's own.
 
     Args:
-        network: with a frozen part, whose output (:meth:`PlainNetwork.tail_input`) is the input.
+        network: with a frozen part; its output (:meth:`PlainNetwork.frozen_features`) is the input.
     """
 
     def __init__(self, network: PlainNetwork) -> None:

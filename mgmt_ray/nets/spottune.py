@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from mgmt_ray.cohort.covariates import Covariate
-from mgmt_ray.nets.head import classify_pooled, make_covariate_head, with_covariates
+from mgmt_ray.nets.head import add_covariates, classify_pooled, make_covariate_head
 from mgmt_ray.nets.policy import sample_policy
 from mgmt_ray.nets.resnet3d import ResNet3d, pool, run_stem
 
@@ -162,7 +162,7 @@ class SpotTune(nn.Module):
         x = self.stem(volumes)
         for index, block in enumerate(self.blocks):
             x = block(x, policy[:, index])
-        return with_covariates(self.classify(x, keep), self.covariate_head, covariates)
+        return add_covariates(self.classify(x, keep), self.covariate_head, covariates)
 
     def classify(
         self,

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 
 from mgmt_ray.base import MgmtError, write_json, write_text
-from mgmt_ray.cluster.connection import connected
-from mgmt_ray.cluster.progress import say, stage
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.connection import connect_ray
+from mgmt_ray.cluster.progress import log, show_progress
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.pipeline.stages import bring_up_to_date
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.synthetic.layouts import Layout, lay_out
+from mgmt_ray.synthetic.layouts import Layout, write_layout
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 
 def synthesize_with_weights(
@@ -47,26 +47,26 @@ def synthesize_with_weights(
     mark = folder / "synthesis.json"
     if mark.is_file():
         if json.loads(mark.read_text(encoding="utf-8")) == wanted and checkpoint.is_file():
-            say(f"synthesize: {folder} is up to date")
+            log(f"synthesize: {folder} is up to date")
             return checkpoint
         raise MgmtError(
             f"{folder}: holds a synthetic cohort of other settings (synthesis.json). "
             "Choose another folder, or delete this one."
         )
     first = folder if layout == "upenn" else folder / ".upenn"
-    with stage("synthesize scans") as step:
+    with show_progress("synthesize scans") as step:
         synthesize(cohort, first, step)
     if first != folder:
-        lay_out(layout, first, cohort.modalities, folder, cohort.seed)
+        write_layout(layout, first, cohort.modalities, folder, cohort.seed)
         write_text(folder / "planted.json", (first / "planted.json").read_text(encoding="utf-8"))
         shutil.rmtree(first)
     torch.set_num_threads(1)  # small layers: more threads are slower, and their sums differ
-    with stage("learn the source task") as step:
+    with show_progress("learn the source task") as step:
         error = write_source_task_checkpoint(weights, checkpoint, step)
     write_json(mark, wanted)
-    say(f"synthesize: {cohort.subjects} subjects in {folder}, weights in {checkpoint.name}")
+    log(f"synthesize: {cohort.subjects} subjects in {folder}, weights in {checkpoint.name}")
     if weights.steps:
-        say(f"source task: error {error:.2f} of the variance (1 is guessing)")
+        log(f"source task: error {error:.2f} of the variance (1 is guessing)")
     return checkpoint
 
 
@@ -97,6 +97,6 @@ def run_demo(out: Path) -> None:
     folder = StudyFolder(out.absolute())
     checkpoint = synthesize_with_weights(COHORT, WEIGHTS, folder.root / "cohort")
     study = load_study(STUDY_FILE, folder.root / "cohort", checkpoint)
-    job = Job(study, folder, Placement(trials_per_launch=5))
-    with folder.lock(), connected("local"):
-        bring_up_to_date(job)
+    context = StudyContext(study, folder, Resources(trials_per_launch=5))
+    with folder.lock(), connect_ray("local"):
+        bring_up_to_date(context)

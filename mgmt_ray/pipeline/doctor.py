@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.progress import say
+from mgmt_ray.cluster.progress import log
 
 MIN_DISK_GB = 20.0
 MIN_MEMORY_GB = 8.0
 
 
-def examine() -> None:
+def check_machine() -> None:
     """Check and print one line per part.
 
     Raises:
@@ -36,13 +36,13 @@ def examine() -> None:
     broken = []
     for name, check in parts.items():
         try:
-            say(f"{name:<8} {check()}")
+            log(f"{name:<8} {check()}")
         except (MgmtError, ImportError, OSError, RuntimeError) as error:
             broken.append(name)
-            say(f"{name:<8} DOES NOT WORK: {' '.join(str(error).split())}")
+            log(f"{name:<8} DOES NOT WORK: {' '.join(str(error).split())}")
     if broken:
         raise MgmtError(f"{', '.join(broken)}: see above for what to do, then repeat the command.")
-    say("Everything that a study needs works.")
+    log("Everything that a study needs works.")
 
 
 def _python() -> str:

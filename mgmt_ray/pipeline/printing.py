@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mgmt_ray.cluster.progress import say
+from mgmt_ray.cluster.progress import log
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.report.terminal import summary
 from mgmt_ray.selection.ensembles import group_ensembles
@@ -30,40 +30,40 @@ def show_plan(
     for split in splits:
         numbers = f"test {len(split.test)}, training {len(split.training)}"
         which = f"split {split.outer}: " if len(splits) > 1 else ""
-        say(f"{which}{numbers}, left out {len(split.left_out)}")
+        log(f"{which}{numbers}, left out {len(split.left_out)}")
         for modality, ids in complete.items():
-            say(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
+            log(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
     finished = sum(folder.is_finished(t.id) for t in trials)
-    stages = sorted({trial.stage for trial in trials})
+    stages = sorted({trial.dependency_level for trial in trials})
     for stage in stages:
-        own = [trial for trial in trials if trial.stage == stage]
+        own = [trial for trial in trials if trial.dependency_level == stage]
         if len(stages) > 1:
             after = f", after stage {stage}: classifiers take its masks" if stage else ""
-            say(f"stage {stage + 1} of {len(stages)}: {len(own)} trials{after}")
+            log(f"stage {stage + 1} of {len(stages)}: {len(own)} trials{after}")
         for trial in own:
             ended = "diverged" if folder.has_diverged(trial.id) else "finished"
             state = ended if folder.is_finished(trial.id) else "to do"
-            say(f"{state:<8}  {trial.id}")
-    say(f"{len(trials)} trials, {finished} finished")
+            log(f"{state:<8}  {trial.id}")
+    log(f"{len(trials)} trials, {finished} finished")
 
 
 def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:
     """Print a line for each training whose loss was no longer a number, or that finds no tumour."""
     for trial in trials:
-        if not trial.tells_methylation and _is_blind(folder, trial):
-            say(
+        if not trial.is_classifier and _finds_no_tumour(folder, trial):
+            log(
                 f"trial {trial.id} finds no tumour in any validation slice, so that classifiers "
                 "get empty masks from it. Lower the rate of its segmentation, or train it longer."
             )
         if folder.has_diverged(trial.id):
             message = folder.read_trial(trial.id)["message"]
-            say(
+            log(
                 f"trial {trial.id} diverged, so its hyper-parameters are not chosen: {message} "
                 "Or delete its folder to train it again."
             )
 
 
-def _is_blind(folder: StudyFolder, trial: Trial) -> bool:
+def _finds_no_tumour(folder: StudyFolder, trial: Trial) -> bool:
     """Whether a segmentation ended with weights, and with a Dice of 0 in every slice."""
     if not folder.is_finished(trial.id) or folder.has_diverged(trial.id):
         return False
@@ -74,13 +74,13 @@ def _is_blind(folder: StudyFolder, trial: Trial) -> bool:
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:
     """Print the tables of results, and whether they show what was planted."""
     metrics = pd.read_csv(folder.ensembles / "metrics.csv")
-    say("")
-    say(summary(metrics))
+    log("")
+    log(summary(metrics))
     for name in study.external:
         path = folder.external(name).ensembles / "metrics.csv"
         if path.is_file():
-            say(f"external {name}, predicted by the same models")
-            say(summary(pd.read_csv(path)))
+            log(f"external {name}, predicted by the same models")
+            log(summary(pd.read_csv(path)))
     planted = folder.root / "planted.json"
     if planted.is_file():
         groups = group_ensembles(study.modalities)
@@ -88,4 +88,4 @@ def show_results(study: StudyConfig, folder: StudyFolder) -> None:
             metrics, json.loads(planted.read_text(encoding="utf-8")), groups
         ):
             where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
-            say(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.words}")
+            log(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.sentence}")

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from mgmt_ray.base import fingerprint
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.study.study_config import StudyConfig
 
 PACKAGES = ("mgmt-ray", "torch", "ray", "mlflow", "numpy", "simpleitk", "elasticdeform")
 
 
-def provenance(study: StudyConfig, placement: Placement, started: datetime) -> dict[str, Any]:
+def provenance(study: StudyConfig, resources: Resources, started: datetime) -> dict[str, Any]:
     """The content of ``provenance.json``."""
     return {
         "hash": fingerprint(study.model_dump(mode="json")),
         "commit": _commit(),
         "started": started.isoformat(timespec="seconds"),
-        "device": placement.device,
-        "workers_per_trial": placement.workers,
+        "device": resources.device,
+        "workers_per_trial": resources.workers,
         "versions": {name: _version(name) for name in PACKAGES},
     }
 

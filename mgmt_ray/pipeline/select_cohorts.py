@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from mgmt_ray.base import MgmtError, write_text
-from mgmt_ray.cluster.progress import say
-from mgmt_ray.cluster.resources import Placement
-from mgmt_ray.cohort.cohort import Cohort, flow, write_cohort
+from mgmt_ray.cluster.progress import log
+from mgmt_ray.cluster.resources import Resources
+from mgmt_ray.cohort.cohort import Cohort, exclusion_flow, write_cohort
 from mgmt_ray.cohort.datasets import CohortConfig
-from mgmt_ray.cohort.inclusion import leave_out_persons, write_findings
-from mgmt_ray.cohort.persons import Key, find_persons, matches
-from mgmt_ray.data.scanned_cohort import Found, find_subjects, same_voxels
+from mgmt_ray.cohort.inclusion import exclude_persons, write_findings
+from mgmt_ray.cohort.persons import SubjectKey, count_matches, find_persons
+from mgmt_ray.data.scanned_cohort import ScannedCohort, list_subjects, shared_voxel_pairs
 from mgmt_ray.masks.predicted_masks import predict_masks
-from mgmt_ray.masks.segmentation_study import find_segmentations
+from mgmt_ray.masks.segmentation_study import load_segmentations
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig, write_study
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class StudyCohorts:
     """The subjects of a study.
 
     Attributes:
@@ -34,25 +34,25 @@ class Selected:
     external: Mapping[str, Cohort]
 
 
-def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement) -> Selected:
+def select_cohorts(study: StudyConfig, folder: StudyFolder, resources: Resources) -> StudyCohorts:
     """Read the data sets, look at every file, predict masks, and write who is in and who is out.
 
     Args:
         study: its cohort and external cohorts.
         folder: gets cohort.csv, exclusions.csv, problems.csv and predicted masks; the external
             ones' go below it.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
 
     Raises:
         MgmtError: something is wrong that the study does not cover; all of it, a line each. Then
             problems.csv is new and everything else stays as it was.
     """
-    _refuse_own_folder(study, folder)
-    own, *external = _find(study, folder, placement)
+    _check_separate_folder(study, folder)
+    own, *external = _scan_data_sets(study, folder, resources)
     cohort = own.selection.cohort
     if not cohort.subjects:
         raise MgmtError(
-            f"{study.cohort.root}: nobody of {len(own.people)} found is left for the study. "
+            f"{study.cohort.root}: nobody of {len(own.persons)} found is left for the study. "
             f"{_most_common_reason(cohort)}Look at cohort.modalities and cohort.rules."
         )
     _show_crosswalk([own, *external])
@@ -66,10 +66,10 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, placement: Placement
         write_text(folder.root / "planted.json", planted.read_text(encoding="utf-8"))
     else:
         (folder.root / "planted.json").unlink(missing_ok=True)
-    return Selected(cohort, others)
+    return StudyCohorts(cohort, others)
 
 
-def _refuse_own_folder(study: StudyConfig, folder: StudyFolder) -> None:
+def _check_separate_folder(study: StudyConfig, folder: StudyFolder) -> None:
     source = study.mask_source
     if source and source.study.resolve() == folder.root.resolve():
         raise MgmtError(
@@ -78,51 +78,55 @@ def _refuse_own_folder(study: StudyConfig, folder: StudyFolder) -> None:
         )
 
 
-def _find(study: StudyConfig, folder: StudyFolder, placement: Placement) -> list[Found]:
+def _scan_data_sets(
+    study: StudyConfig, folder: StudyFolder, resources: Resources
+) -> list[ScannedCohort]:
     """The study's own data set and the external ones, with the masks that had to be predicted."""
     # networks of kind slices need no masks: their own segmentations find the tumour
     source = study.mask_source if study.takes_volumes else None
-    segmentations = find_segmentations(source, study.modalities) if source else None
-    configs = {name: _fitted(name, config, study) for name, config in study.external.items()}
+    segmentations = load_segmentations(source, study.modalities) if source else None
+    configs = {
+        name: _restrict_modalities(name, config, study) for name, config in study.external.items()
+    }
     found = [
-        find_subjects(name, config, study, folder.external(name) if name else folder, placement)
+        list_subjects(name, config, study, folder.external(name) if name else folder, resources)
         for name, config in ({"": study.cohort} | configs).items()
     ]
-    _refuse_uncovered(found, folder)
+    _check_unresolved(found, folder)
     if segmentations:
-        found = predict_masks(found, study, segmentations, placement)
-        _refuse_uncovered(found, folder)
+        found = predict_masks(found, study, segmentations, resources)
+        _check_unresolved(found, folder)
     for one in found:
-        covered = len(one.selection.findings) - len(one.selection.uncovered)
+        covered = len(one.selection.findings) - len(one.selection.unresolved)
         if covered:
-            say(f"{covered} problems that the study covers are in {one.folder.problems}")
+            log(f"{covered} problems that the study covers are in {one.folder.problems}")
     return found
 
 
-def show_cohorts(study: StudyConfig, selected: Selected) -> None:
+def show_cohorts(study: StudyConfig, selected: StudyCohorts) -> None:
     """Print the flow of numbers."""
     _show(f"data: {study.cohort.root}", selected.cohort, study.modalities)
     for name, cohort in selected.external.items():
         config = study.external[name]
-        wanted = _fitted(name, config, study).modalities
+        wanted = _restrict_modalities(name, config, study).modalities
         _show(f"external {name}: {config.root}", cohort, wanted)
 
 
 def _show(heading: str, cohort: Cohort, modalities: tuple[str, ...]) -> None:
-    say(heading)
-    lines = flow(cohort, modalities)
+    log(heading)
+    lines = exclusion_flow(cohort, modalities)
     width = max(len(what) for what, _ in lines)
     for what, number in lines:
-        say(f"{what:<{width}}  {number:>5}")
+        log(f"{what:<{width}}  {number:>5}")
 
 
-def _show_crosswalk(cohorts: list[Found]) -> None:
+def _show_crosswalk(cohorts: list[ScannedCohort]) -> None:
     """Say how many people the crosswalks name; one that names nobody is the wrong file."""
-    people = [known for found in cohorts for known in found.people]
+    people = [known for found in cohorts for known in found.persons]
     rows = [row for found in cohorts for row in found.crosswalk]
     if rows:
-        number = matches(people, rows)
-        say(f"crosswalk: {len(rows)} rows name {number} of the {len(people)} found")
+        number = count_matches(people, rows)
+        log(f"crosswalk: {len(rows)} rows name {number} of the {len(people)} found")
         if not number:
             raise MgmtError(
                 "cohort.crosswalk: no cell names anybody here. Give the right file, a CSV with the "
@@ -130,14 +134,14 @@ def _show_crosswalk(cohorts: list[Found]) -> None:
             )
 
 
-def _persons(cohorts: list[Found]) -> Mapping[Key, str]:
+def _identify_persons(cohorts: list[ScannedCohort]) -> Mapping[SubjectKey, str]:
     """Who is the same human being, in whatever cohort: by all crosswalks, and by equal voxels."""
-    people = [known for found in cohorts for known in found.people]
+    people = [known for found in cohorts for known in found.persons]
     rows = [row for found in cohorts for row in found.crosswalk]
-    return find_persons(people, rows, same_voxels(cohorts))
+    return find_persons(people, rows, shared_voxel_pairs(cohorts))
 
 
-def _fitted(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig:
+def _restrict_modalities(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig:
     """An external cohort of the study's modalities only."""
     wanted = tuple(m for m in config.modalities if m in study.modalities)
     if not wanted:
@@ -148,18 +152,18 @@ def _fitted(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig
     return config.model_copy(update={"modalities": wanted})
 
 
-def _without_own_persons(external: list[Found], own: Found) -> dict[str, Cohort]:
+def _without_own_persons(external: list[ScannedCohort], own: ScannedCohort) -> dict[str, Cohort]:
     """The external cohorts by name, each without the persons of the study's own cohort."""
-    person = _persons([own, *external])
-    _say_shared(external, person)
+    person = _identify_persons([own, *external])
+    _log_shared_persons(external, person)
     cohort = own.selection.cohort
     return {
-        found.name: leave_out_persons(found.selection.cohort, cohort, person, found.name)
+        found.name: exclude_persons(found.selection.cohort, cohort, person, found.name)
         for found in external
     }
 
 
-def _say_shared(external: list[Found], person: Mapping[Key, str]) -> None:
+def _log_shared_persons(external: list[ScannedCohort], person: Mapping[SubjectKey, str]) -> None:
     """Tell of persons in two external cohorts: their results confirm each other less."""
     for one, other in combinations(external, 2):
         first, second = (
@@ -167,7 +171,7 @@ def _say_shared(external: list[Found], person: Mapping[Key, str]) -> None:
             for found in (one, other)
         )
         if first & second:
-            say(
+            log(
                 f"external {one.name} and {other.name} share {len(first & second)} persons: they "
                 "are no two confirmations"
             )
@@ -178,10 +182,10 @@ def _most_common_reason(cohort: Cohort) -> str:
     return "".join(f"{number}: {reason}. " for reason, number in reasons.most_common(1))
 
 
-def _refuse_uncovered(cohorts: list[Found], folder: StudyFolder) -> None:
+def _check_unresolved(cohorts: list[ScannedCohort], folder: StudyFolder) -> None:
     for found in cohorts:
         write_findings(found.selection.findings, found.folder.problems)
-    problems = [(found.name, p) for found in cohorts for p in found.selection.uncovered]
+    problems = [(found.name, p) for found in cohorts for p in found.selection.unresolved]
     if not problems:
         return
     kinds = sorted({problem.kind for _, problem in problems})

@@ -13,7 +13,7 @@ from mgmt_ray.base import file_checksum, write_json
 from mgmt_ray.prediction.member_predictions import EXAMPLES
 from mgmt_ray.study.folder import StudyFolder
 
-PREDICTED = (
+PREDICTION_FILES = (
     "members.csv",
     "comparison_models.csv",
     "member_predictions.csv",
@@ -26,11 +26,11 @@ PREDICTED = (
 """Files that models' predictions make; all others follow from them."""
 
 
-def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
+def log_opening(folder: StudyFolder, metadata: Mapping[str, Any]) -> None:
     """Write down that labels of unseen subjects are looked at, before they are."""
     path = folder.test_openings
     path.parent.mkdir(parents=True, exist_ok=True)
-    opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
+    opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **metadata}
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(opening) + "\n")
         log.flush()
@@ -38,7 +38,7 @@ def log_opening(folder: StudyFolder, facts: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ResultKey:
     """What tables follow from.
 
     Attributes:
@@ -50,39 +50,39 @@ class Source:
     statistics: str
 
 
-def is_evaluated(folder: StudyFolder, source: Source) -> bool:
+def is_evaluated(folder: StudyFolder, source: ResultKey) -> bool:
     """Whether all tables are there, whole, and follow from this."""
-    return _noted(folder) == _marked(folder, source)
+    return _read_mark(folder) == _make_mark(folder, source)
 
 
-def is_predicted(folder: StudyFolder, source: Source) -> bool:
+def is_predicted(folder: StudyFolder, source: ResultKey) -> bool:
     """Whether models' predictions are there, whole, and follow from this."""
-    noted, now = _noted(folder), _marked(folder, source)
+    noted, now = _read_mark(folder), _make_mark(folder, source)
     tables = noted.get("tables", {})
-    wanted = [name for name in PREDICTED if name in tables or name in now["tables"]]
+    wanted = [name for name in PREDICTION_FILES if name in tables or name in now["tables"]]
     return noted.get("predictions") == source.predictions and all(
         tables.get(name) == now["tables"].get(name) for name in wanted
     )
 
 
-def forget_evaluation(folder: StudyFolder) -> None:
+def invalidate_results(folder: StudyFolder) -> None:
     """From here to the new mark the tables are not to be trusted."""
     folder.evaluated.unlink(missing_ok=True)
 
 
-def mark_evaluated(folder: StudyFolder, source: Source) -> None:
+def mark_results(folder: StudyFolder, source: ResultKey) -> None:
     """Note that the tables, as they are now, follow from this."""
-    write_json(folder.evaluated, _marked(folder, source))
+    write_json(folder.evaluated, _make_mark(folder, source))
 
 
-def mark_again(folder: StudyFolder) -> None:
+def refresh_result_mark(folder: StudyFolder) -> None:
     """Note the tables as they are now: one was added or removed beside those that were noted."""
-    noted = _noted(folder)
+    noted = _read_mark(folder)
     if noted:
-        mark_evaluated(folder, Source(noted["predictions"], noted["statistics"]))
+        mark_results(folder, ResultKey(noted["predictions"], noted["statistics"]))
 
 
-def _noted(folder: StudyFolder) -> dict[str, Any]:
+def _read_mark(folder: StudyFolder) -> dict[str, Any]:
     try:
         content = json.loads(folder.evaluated.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # never evaluated, or the mark is damaged
@@ -90,7 +90,7 @@ def _noted(folder: StudyFolder) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _marked(folder: StudyFolder, source: Source) -> dict[str, Any]:
+def _make_mark(folder: StudyFolder, source: ResultKey) -> dict[str, Any]:
     paths = [*sorted(folder.ensembles.glob("*.csv")), *folder.ensembles.glob(EXAMPLES)]
     tables = {path.name: file_checksum(path) for path in paths}
     return {**asdict(source), "tables": tables}

@@ -10,21 +10,21 @@ import pandas as pd
 import torch
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.parallel_map import spread_in_order
-from mgmt_ray.cluster.progress import Step
-from mgmt_ray.cluster.resources import Placement
-from mgmt_ray.figures.attribution_overlay import Evidence, Explained, overlay_figure
+from mgmt_ray.cluster.parallel_map import parallel_map_in_order
+from mgmt_ray.cluster.progress import ProgressCallback
+from mgmt_ray.cluster.resources import Resources
+from mgmt_ray.figures.attribution_overlay import Explanation, NetworkSaliency, overlay_figure
 from mgmt_ray.figures.style import delete_other_figures, save_figure
 from mgmt_ray.prediction.access_log import log_opening
-from mgmt_ray.prediction.predict_members import read_member, read_unseen
-from mgmt_ray.prediction.saliency import Method, evidence_volume
-from mgmt_ray.prediction.test_set import Members, find_members, refuse_changed_weights
+from mgmt_ray.prediction.predict_members import load_held_out, load_member
+from mgmt_ray.prediction.saliency import Method, saliency_map
+from mgmt_ray.prediction.test_set import Members, check_weights, select_members
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.selection.predictions import name_some, read_predictions, read_table
-from mgmt_ray.splits.split import label_by_training
+from mgmt_ray.selection.predictions import read_predictions, read_table, shorten_list
+from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.study.folder import EXPLAIN
-from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.metrics import THRESHOLD
 from mgmt_ray.trials.context import TrialInputs
@@ -39,8 +39,8 @@ def explain_subjects(
     method: Method,
     trials: Sequence[Trial],
     inputs: TrialInputs,
-    placement: Placement,
-    progress: Step,
+    resources: Resources,
+    progress: ProgressCallback,
 ) -> list[Path]:
     """Draw where each network finds its evidence, a figure per subject and modality.
 
@@ -53,7 +53,7 @@ def explain_subjects(
         method: how evidence is found.
         trials: the whole plan.
         inputs: of the study.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         progress: is given figures done and their number.
 
     Returns:
@@ -73,14 +73,14 @@ def explain_subjects(
     members = _evaluated_members(trials, inputs)
     ids = _chosen_subjects(subjects, predictions, inputs)
     chosen = list(dict.fromkeys(modalities)) or existing
-    _refuse_unknown("--modalities", "modality of a model", chosen, existing)
-    facts = {"purpose": EXPLAIN, "num_subjects": len(ids), "subjects": list(ids)}
-    log_opening(inputs.folder, facts | members.names)
+    _check_known("--modalities", "modality of a model", chosen, existing)
+    metadata = {"purpose": EXPLAIN, "num_subjects": len(ids), "subjects": list(ids)}
+    log_opening(inputs.folder, metadata | members.names)
     figures = inputs.folder.root / "figures"
     paths: list[Path] = []
     for done, modality in enumerate(chosen, start=1):
         for explained in explain_modality(
-            modality, method, ids, members, inputs, placement, predictions
+            modality, method, ids, members, inputs, resources, predictions
         ):
             path = figures / f"explain_{explained.subject}_{modality}.png"
             save_figure(overlay_figure(explained), path)
@@ -123,7 +123,7 @@ def _chosen_subjects(
         path = inputs.folder.ensembles / "best_ensembles.csv"
         return confident_subjects(predictions, read_table(path, _COMMAND))
     tested = {s for split in inputs.splits for s in split.test}
-    _refuse_unknown("--subjects", "test subject", subjects, sorted(tested))
+    _check_known("--subjects", "test subject", subjects, sorted(tested))
     return tuple(dict.fromkeys(subjects))
 
 
@@ -133,9 +133,9 @@ def explain_modality(
     ids: tuple[str, ...],
     members: Members,
     inputs: TrialInputs,
-    placement: Placement,
+    resources: Resources,
     predictions: pd.DataFrame,
-) -> list[Explained]:
+) -> list[Explanation]:
     """Each subject's volumes and maps, in the order of ids; the test set must have been opened.
 
     One modality at a time bounds what is held.
@@ -146,15 +146,19 @@ def explain_modality(
         ids: of test subjects.
         members: the models, of all inputs.
         inputs: of the study.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         predictions: of the ensembles, whose probabilities are shown.
     """
     of_input = (trial for trial in members.trials if trial.modality == modality)
     trials = [trial for trial in of_input if not trial.takes_slices]
-    tasks = [(trial, unseen) for trial in trials if (unseen := _unseen(trial, ids, inputs)).label]
-    shared, cpus, gpus = (method, inputs, placement), placement.cpus, placement.gpus
-    maps = spread_in_order(_maps, tasks, shared, placement, lambda *_: None, cpus, gpus)
-    label = {s: value for _, unseen in reversed(tasks) for s, value in unseen.label.items()}
+    tasks = [
+        (trial, held_out) for trial in trials if (held_out := _held_out(trial, ids, inputs)).label
+    ]
+    shared, cpus, gpus = (method, inputs, resources), resources.cpus, resources.gpus
+    maps = parallel_map_in_order(
+        _saliency_maps, tasks, shared, resources, lambda *_: None, cpus, gpus
+    )
+    label = {s: value for _, held_out in reversed(tasks) for s, value in held_out.label.items()}
     own = predictions[predictions["ensemble"] == modality]
     probability = own.set_index(["network", "subject"])["probability"]
     explained = []
@@ -163,39 +167,41 @@ def explain_modality(
         for (trial, _), by_subject in zip(tasks, maps, strict=True):
             if subject in by_subject:
                 found.setdefault(trial.network, []).append(by_subject[subject])
-        evidence = {
-            network: Evidence(float(probability[network, subject]), len(own), np.mean(own, axis=0))
+        saliency = {
+            network: NetworkSaliency(
+                float(probability[network, subject]), len(own), np.mean(own, axis=0)
+            )
             for network, own in found.items()
         }
-        channels = {c: _original(c, subject, inputs) for c in trials[0].channels}
-        explained.append(Explained(subject, label[subject], modality, method, channels, evidence))
+        channels = {c: _original_volume(c, subject, inputs) for c in trials[0].channels}
+        explained.append(Explanation(subject, label[subject], modality, method, channels, saliency))
     return explained
 
 
-def _unseen(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> Unseen:
+def _held_out(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> HeldOutSet:
     """Those of the subjects that a member did not train on and was tested on."""
     split = inputs.splits[trial.outer]
-    label = label_by_training(split, inputs.cohort)
+    label = resolve_labels(split, inputs.cohort)
     own = {subject: label[subject] for subject in ids if subject in split.test}
-    return Unseen("test", inputs.folder, own, inputs.cohort)
+    return HeldOutSet("test", inputs.folder, own, inputs.cohort)
 
 
-def _maps(
-    task: tuple[Trial, Unseen], shared: tuple[Method, TrialInputs, Placement]
+def _saliency_maps(
+    task: tuple[Trial, HeldOutSet], shared: tuple[Method, TrialInputs, Resources]
 ) -> dict[str, np.ndarray]:
     """One member's evidence by subject."""
-    trial, unseen = task
-    method, inputs, placement = shared
-    torch.set_num_threads(placement.threads)
-    network = read_member(trial, inputs).to(placement.device).eval()
-    data = read_unseen(unseen, trial, placement.device)
+    trial, held_out = task
+    method, inputs, resources = shared
+    torch.set_num_threads(resources.threads)
+    network = load_member(trial, inputs).to(resources.device).eval()
+    data = load_held_out(held_out, trial, resources.device)
     return {
-        subject: evidence_volume(network, volume.unsqueeze(0), method)
+        subject: saliency_map(network, volume.unsqueeze(0), method)
         for subject, volume in zip(data.subjects, data.volumes, strict=True)
     }
 
 
-def _original(channel: str, subject: str, inputs: TrialInputs) -> np.ndarray:
+def _original_volume(channel: str, subject: str, inputs: TrialInputs) -> np.ndarray:
     store = VolumeStore(inputs.folder.volumes, channel)
     volume: np.ndarray = store.load((subject,), store.versions[:1])[0, 0]
     return volume.astype(np.float32)
@@ -203,23 +209,23 @@ def _original(channel: str, subject: str, inputs: TrialInputs) -> np.ndarray:
 
 def _evaluated_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
     """The members, which must be those that the tables of results are of."""
-    members = find_members(trials, inputs)
+    members = select_members(trials, inputs)
     path = inputs.folder.ensembles / "member_predictions.csv"
     known = set(read_predictions(path, _COMMAND)["weights"])
     new = members.table.loc[~members.table["weights"].isin(known), "trial"].tolist()
     if new:
         raise MgmtError(
-            f"{path}: has no predictions of {name_some(new)}, so it is of other models. "
+            f"{path}: has no predictions of {shorten_list(new)}, so it is of other models. "
             f"Run `{_COMMAND}` first."
         )
-    refuse_changed_weights(members, inputs)
+    check_weights(members, inputs)
     return members
 
 
-def _refuse_unknown(flag: str, what: str, wanted: Sequence[str], existing: Sequence[str]) -> None:
+def _check_known(flag: str, what: str, wanted: Sequence[str], existing: Sequence[str]) -> None:
     unknown = [name for name in wanted if name not in existing]
     if unknown:
         raise MgmtError(
             f"{flag} {', '.join(unknown)}: no {what} of this study. "
-            f"Choose among {name_some(list(existing), limit=12)}."
+            f"Choose among {shorten_list(list(existing), limit=12)}."
         )

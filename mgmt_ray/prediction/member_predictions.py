@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mgmt_ray.base import write_aside
+from mgmt_ray.base import write_atomically
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.trials.segmentation_quality import SegmentationExample, average_examples
@@ -39,7 +39,7 @@ class MemberPredictions:
     examples: tuple[SegmentationExample, ...] = ()
 
 
-def joined(done: Sequence[MemberPredictions]) -> MemberPredictions:
+def join_predictions(done: Sequence[MemberPredictions]) -> MemberPredictions:
     """Of several members, in their order."""
     table, policies, slices, segmentations = (
         pd.concat([getattr(one, name) for one in done], ignore_index=True)
@@ -51,13 +51,13 @@ def joined(done: Sequence[MemberPredictions]) -> MemberPredictions:
 
 def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
     """Write policies.csv beside the predictions; where there are none, no earlier one stays."""
-    _write_or_forget(policies, folder.ensembles / "policies.csv")
+    _write_or_delete(policies, folder.ensembles / "policies.csv")
 
 
-def write_slices(predicted: MemberPredictions, folder: StudyFolder) -> None:
+def write_slice_predictions(predicted: MemberPredictions, folder: StudyFolder) -> None:
     """Write slice_predictions.csv, segmentations.csv and the examples of these likewise."""
-    _write_or_forget(predicted.slices, folder.ensembles / "slice_predictions.csv")
-    _write_or_forget(predicted.segmentations, folder.ensembles / "segmentations.csv")
+    _write_or_delete(predicted.slices, folder.ensembles / "slice_predictions.csv")
+    _write_or_delete(predicted.segmentations, folder.ensembles / "segmentations.csv")
     path = folder.ensembles / EXAMPLES
     if not predicted.examples:
         path.unlink(missing_ok=True)
@@ -68,10 +68,10 @@ def write_slices(predicted: MemberPredictions, folder: StudyFolder) -> None:
         with aside.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
-    write_aside(path, write)
+    write_atomically(path, write)
 
 
-def _write_or_forget(table: pd.DataFrame, path: Path) -> None:
+def _write_or_delete(table: pd.DataFrame, path: Path) -> None:
     if table.empty:
         path.unlink(missing_ok=True)
     else:

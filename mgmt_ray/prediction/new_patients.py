@@ -10,30 +10,30 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.progress import say, stage
+from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.persons import Crosswalk, Key, Known, read_crosswalk
+from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.unlabelled import read_patients
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.data.prepare_stores import UnusableFiles, prepare_stores
-from mgmt_ray.masks.contamination import who_knows, why_known
+from mgmt_ray.masks.contamination import contamination_reason, segmenter_exposure
 from mgmt_ray.masks.mask_files import mask_path
-from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, outline_as_members, outline_subjects
-from mgmt_ray.masks.segmentation_study import Segmentations, find_segmentations
-from mgmt_ray.prediction.external_cohorts import tasks_of
+from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_subjects, segment_with_members
+from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations
+from mgmt_ray.prediction.external_cohorts import member_tasks
 from mgmt_ray.prediction.member_predictions import MemberPredictions
 from mgmt_ray.prediction.predict_members import predict_members
-from mgmt_ray.prediction.predict_slices import say_unannotated, without_enough_tumour
-from mgmt_ray.prediction.test_set import find_members, refuse_changed_weights
+from mgmt_ray.prediction.predict_slices import log_unannotated, rows_without_tumour
+from mgmt_ray.prediction.test_set import check_weights, select_members
 from mgmt_ray.preprocess.scan_inspection import Inspection
 from mgmt_ray.selection.ensembles import ensemble, group_ensembles
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import Job, TrialInputs
-from mgmt_ray.trials.voxel_size import scans_unlike_trained
+from mgmt_ray.trials.context import StudyContext, TrialInputs
+from mgmt_ray.trials.voxel_size import voxel_size_problems
 
 PATIENT_COLUMNS = (
     *("subject", "network", "ensemble", "probability", "num_members"),
@@ -64,11 +64,11 @@ def patient_table(
     """
     said = predicted.table
     groups = group_ensembles(list(dict.fromkeys(said["modality"])))
-    small = without_enough_tumour(predicted.slices, files)
+    small = rows_without_tumour(predicted.slices, files)
     rows = []
     for row in ensemble(said, groups).to_dict("records"):
         of_ensemble = groups.get(row["ensemble"], (row["ensemble"],))
-        members = _of(said, row, of_ensemble)["probability"]
+        members = _row_for(said, row, of_ensemble)["probability"]
         subject = subjects[row["subject"]]
         kept = {name: row[name] for name in PATIENT_COLUMNS[:5]}
         spread = {
@@ -77,7 +77,7 @@ def patient_table(
             "member_highest": members.max(),
         }
         mask = subject.mask_kind if subject.mask else "none"
-        note = _note(len(_of(small, row, of_ensemble)), len(members))
+        note = _note(len(_row_for(small, row, of_ensemble)), len(members))
         rows.append({**kept, **spread, "mask": mask, "problem": "", "note": note})
     rows += [{"subject": name, "problem": told, "note": ""} for name, told in problems.items()]
     every = pd.DataFrame(rows, columns=list(PATIENT_COLUMNS))
@@ -85,7 +85,7 @@ def patient_table(
     return every.sort_values("subject", kind="stable")
 
 
-def _of(
+def _row_for(
     table: pd.DataFrame, row: Mapping[Hashable, Any], modalities: tuple[str, ...]
 ) -> pd.DataFrame:
     if table.empty:
@@ -103,7 +103,7 @@ def _note(number: int, num_members: int) -> str:
     )
 
 
-def refuse_other_file(path: Path) -> None:
+def check_overwrite(path: Path) -> None:
     """Raise MgmtError where a table of patients would be written over something else."""
     if path.suffix != ".csv":
         raise MgmtError(f"--to {path}: is no name of a table. Name a file that ends with .csv.")
@@ -146,9 +146,9 @@ class _Patients:
                 self.drop(name, f"{first.where}: {first.found}")
 
     @property
-    def people(self) -> list[Known]:
+    def persons(self) -> list[PersonRef]:
         """Those that are left, under the names that they are known by."""
-        return [Known(PATIENTS, s.id, s.person) for s in self.subjects.values()]
+        return [PersonRef(PATIENTS, s.id, s.person) for s in self.subjects.values()]
 
     @property
     def cohort(self) -> Cohort:
@@ -157,7 +157,7 @@ class _Patients:
 
 
 def predict_patients(
-    job: Job, inputs: TrialInputs, trials: Sequence[Trial], scans: Path, to: Path
+    context: StudyContext, inputs: TrialInputs, trials: Sequence[Trial], scans: Path, to: Path
 ) -> None:
     """Predict the patients of a folder, and write a table with what the members say of each.
 
@@ -165,7 +165,7 @@ def predict_patients(
     tumours that models of slices find.
 
     Args:
-        job: of a finished study.
+        context: of a finished study.
         inputs: of its trials.
         trials: its whole plan.
         scans: folder of the patients (see ``cohort.patients``).
@@ -176,73 +176,77 @@ def predict_patients(
             patients, or none of them can be predicted; why one of several cannot be is told
             and stands in the table.
     """
-    members = find_members(trials, inputs)
-    refuse_changed_weights(members, inputs)
+    members = select_members(trials, inputs)
+    check_weights(members, inputs)
     read = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
-    source = job.study.mask_source if job.study.takes_volumes else None
-    segmentations = find_segmentations(source, job.study.modalities) if source else None
+    source = context.study.mask_source if context.study.takes_volumes else None
+    segmentations = load_segmentations(source, context.study.modalities) if source else None
     wanted = dict.fromkeys([*read, *([segmentations.modality] if segmentations else [])])
-    reading = read_patients(scans, list(wanted))
-    patients = _Patients(reading.subjects)
-    for problem in reading.problems:
+    result = read_patients(scans, list(wanted))
+    patients = _Patients(result.subjects)
+    for problem in result.problems:
         patients.drop(problem.subject, f"{problem.where}: {problem.found}")
     files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
     with files.lock():
-        hashes = _look(patients, job, files)
-        crosswalk = read_crosswalk(job.study.cohort.crosswalk)
-        why = why_known(
-            job.folder, inputs.cohort, members.trials, patients.people, hashes, crosswalk
+        hashes = _inspect_scans(patients, context, files)
+        crosswalk = read_crosswalk(context.study.cohort.crosswalk)
+        why = contamination_reason(
+            context.folder, inputs.cohort, members.trials, patients.persons, hashes, crosswalk
         )
         for (_, name), told in why.items():  # what models say of whom they know is no prediction
             patients.drop(name, told)
-        if job.study.takes_volumes:
-            _give_masks(patients, job, files, segmentations, hashes, crosswalk)
-        _prepare(patients, job, files)
-        tasks = _tasks(patients, members.trials, files, job.folder)
+        if context.study.takes_volumes:
+            _predict_masks(patients, context, files, segmentations, hashes, crosswalk)
+        _prepare(patients, context, files)
+        tasks = _member_tasks(patients, members.trials, files, context.folder)
         _show_problems(patients)
-        with stage("predict patients") as step:
-            evaluation = job.study.evaluation
-            predicted = predict_members(tasks, inputs, evaluation, job.placement, step)
+        with show_progress("predict patients") as step:
+            evaluation = context.study.evaluation
+            predicted = predict_members(tasks, inputs, evaluation, context.resources, step)
         everybody = [*patients.subjects.values()]
-        outline_as_members(members.trials, everybody, job.folder, files.masks, job.placement)
-    say_unannotated(predicted.slices, files)
+        segment_with_members(
+            members.trials, everybody, context.folder, files.masks, context.resources
+        )
+    log_unannotated(predicted.slices, files)
     table = patient_table(predicted, patients.subjects, patients.problems, files)
     write_table(table, to)
-    say(f"{len(patients.subjects)} of {len({*table['subject']})} patients predicted: {to}")
-    say(f"their masks, and the volumes or slices of them: {files.root}")
-    say(NO_DIAGNOSIS)
+    log(f"{len(patients.subjects)} of {len({*table['subject']})} patients predicted: {to}")
+    log(f"their masks, and the volumes or slices of them: {files.root}")
+    log(NO_DIAGNOSIS)
 
 
-def _look(patients: _Patients, job: Job, files: StudyFolder) -> dict[Key, Mapping[str, str]]:
+def _inspect_scans(
+    patients: _Patients, context: StudyContext, files: StudyFolder
+) -> dict[SubjectKey, Mapping[str, str]]:
     """Look at all scans, and at the given masks that are used; returns hashes of the scans."""
-    study = job.study
+    study = context.study
     recipe = study.recipe if study.takes_volumes else study.slices
     if study.cohort.mask == "predicted":
         given = [s for s in patients.subjects.values() if s.mask]
         if given:
-            say(
+            log(
                 f"{len(given)} given masks are not used, as the study was trained on predicted ones"
             )
         patients.subjects |= {s.id: replace(s, mask=None) for s in given}
-    with stage("check patients") as step:
+    with show_progress("check patients") as step:
         everybody = list(patients.subjects.values())
         labels, kept = study.cohort.mask_labels, files.root / "scans"
         slices = study.slices if study.takes_slices else None
-        seen = inspect_cohort(everybody, recipe, labels, kept, job.placement, step, slices)
+        seen = inspect_cohort(everybody, recipe, labels, kept, context.resources, step, slices)
     patients.drop_faulty(seen)
     return {(PATIENTS, name): seen[name].hashes for name in patients.subjects}
 
 
-def _give_masks(
+def _predict_masks(
     patients: _Patients,
-    job: Job,
+    context: StudyContext,
     files: StudyFolder,
     segmentations: Segmentations | None,
-    hashes: Mapping[Key, Mapping[str, str]],
+    hashes: Mapping[SubjectKey, Mapping[str, str]],
     crosswalk: Crosswalk,
 ) -> None:
     """Predict the masks that models of volumes need; models of slices find the tumour alone."""
-    study = job.study
+    study = context.study
     lacking = [s for s in patients.subjects.values() if not s.mask]
     if not lacking:
         return
@@ -251,16 +255,18 @@ def _give_masks(
             patients.drop(subject.id, "no tumour mask, and the study names no `mask_source`")
         return
     images = {key: own for key, own in hashes.items() if key[1] in patients.subjects}
-    by_key = who_knows(segmentations, patients.people, images, crosswalk)
-    may = {s.id: by_key[PATIENTS, s.id].may_outline for s in lacking}
+    by_key = segmenter_exposure(segmentations, patients.persons, images, crosswalk)
+    eligible = {s.id: by_key[PATIENTS, s.id].eligible for s in lacking}
     modality = segmentations.modality
     for subject in lacking:
         if modality not in subject.scans:
             patients.drop(subject.id, f"no tumour mask, and no {modality} to predict one from")
-        elif not may[subject.id]:
+        elif not eligible[subject.id]:
             patients.drop(subject.id, "every segmentation was trained or chosen on this person")
     scanned = [s for s in lacking if s.id in patients.subjects]
-    done = outline_subjects("masks", scanned, may, segmentations, files.masks, job.placement)
+    done = segment_subjects(
+        "masks", scanned, eligible, segmentations, files.masks, context.resources
+    )
     for name, told in done.items():
         if isinstance(told, MgmtError):
             patients.drop(name, str(told))
@@ -272,42 +278,42 @@ def _give_masks(
         if s.id in patients.subjects
     ]
     patients.subjects |= {s.id: s for s in outlined}
-    with stage("check masks") as step:
+    with show_progress("check masks") as step:
         labels, kept = PREDICTED_LABELS, files.inspections
         patients.drop_faulty(
-            inspect_cohort(outlined, study.recipe, labels, kept, job.placement, step)
+            inspect_cohort(outlined, study.recipe, labels, kept, context.resources, step)
         )
 
 
-def _prepare(patients: _Patients, job: Job, files: StudyFolder) -> None:
+def _prepare(patients: _Patients, context: StudyContext, files: StudyFolder) -> None:
     """Volumes and slices of all whose files can be used."""
     while patients.subjects:
         cohort = patients.cohort
         try:
-            prepare_stores("prepare patients", cohort, job.study, files, job.placement)
+            prepare_stores("prepare patients", cohort, context.study, files, context.resources)
             return
         except UnusableFiles as error:
             for name, fault in error.faults.items():
                 patients.drop(name, fault)
 
 
-def _tasks(
+def _member_tasks(
     patients: _Patients, members: Sequence[Trial], files: StudyFolder, study: StudyFolder
-) -> list[tuple[Trial, Unseen]]:
+) -> list[tuple[Trial, HeldOutSet]]:
     """Whom each member predicts, without those whose scans no member knows how to take."""
-    tasks = tasks_of(members, patients.cohort, files)
-    for name, told in scans_unlike_trained(tasks, study).items():
+    tasks = member_tasks(members, patients.cohort, files)
+    for name, told in voxel_size_problems(tasks, study).items():
         patients.drop(name, told)
-    tasks = tasks_of(members, patients.cohort, files)
+    tasks = member_tasks(members, patients.cohort, files)
     for name in list(patients.subjects):
-        if not any(name in unseen.label for _, unseen in tasks):
+        if not any(name in held_out.label for _, held_out in tasks):
             patients.drop(name, "no model takes the scans of this patient alone")
     return tasks
 
 
 def _show_problems(patients: _Patients) -> None:
     for name, problem in sorted(patients.problems.items()):
-        say(f"{name}: not predicted: {problem}")
+        log(f"{name}: not predicted: {problem}")
     if not patients.subjects:
         raise MgmtError(
             f"none of {len(patients.problems)} patients can be predicted, see above. Mend that and "

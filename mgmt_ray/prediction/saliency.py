@@ -15,15 +15,15 @@ from mgmt_ray.nets.head import classify_pooled
 from mgmt_ray.nets.resnet3d import pool
 from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.nets.spottune import SpotTune
-from mgmt_ray.training.evaluate import ROWS_AT_ONCE
+from mgmt_ray.training.evaluate import ROWS_PER_BATCH
 
 Method = Literal["occlusion", "grad-cam"]
 
-PARTS_ALONG = 6
+PARTS_PER_SIDE = 6
 """Parts along the tumour's longest side; the evaluations grow with its cube."""
 
 
-class OneRoute(nn.Module):
+class FixedRoute(nn.Module):
     """A network with a score per class, [row, 2]: unmethylated, methylated.
 
     SpotTune's blocks run along the most probable policy of one volume, whatever is then put in: a
@@ -38,7 +38,7 @@ class OneRoute(nn.Module):
     def __init__(self, network: Network, volume: Tensor) -> None:
         super().__init__()
         self.head = network.resnet if isinstance(network, PlainNetwork) else network
-        self.route = nn.ModuleList(_route(network, volume))
+        self.route = nn.ModuleList(_fixed_route(network, volume))
         self.features = nn.Identity()  # a name for the last block's output, whichever branch ran
 
     def forward(self, volumes: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class OneRoute(nn.Module):
         return torch.stack([-logits, logits], dim=1)
 
 
-def _route(network: Network, volume: Tensor) -> list[nn.Module]:
+def _fixed_route(network: Network, volume: Tensor) -> list[nn.Module]:
     if not isinstance(network, SpotTune):
         return network.resnet.blocks
     with torch.no_grad():
@@ -61,13 +61,13 @@ def _route(network: Network, volume: Tensor) -> list[nn.Module]:
     ]
 
 
-def evidence_volume(network: Network, volume: Tensor, method: Method) -> np.ndarray:
+def saliency_map(network: Network, volume: Tensor, method: Method) -> np.ndarray:
     """A map of what speaks for methylated (above 0) and unmethylated (below 0).
 
     Args:
         network: in evaluation mode; its gradients are overwritten.
         volume: [1, channel, depth, height, width], in [0, 1], background 0.
-        method: see :func:`occlusion` and :func:`grad_cam_cells`.
+        method: see :func:`occlusion` and :func:`grad_cam`.
 
     Returns:
         [depth, height, width], float32, in units of the logit.
@@ -75,7 +75,7 @@ def evidence_volume(network: Network, volume: Tensor, method: Method) -> np.ndar
     volume = volume.float()
     if method == "occlusion":
         return occlusion(network, volume).cpu().numpy()
-    cells = grad_cam_cells(network, volume)
+    cells = grad_cam(network, volume)
     fine = nn.functional.interpolate(cells, volume.shape[2:], mode="trilinear")
     whole: np.ndarray = fine[0, 0].cpu().numpy()
     return whole
@@ -87,7 +87,7 @@ def occlusion(network: Network, volume: Tensor) -> Tensor:
 
     Occlusion sensitivity (Zeiler and Fergus 2014, sec. 4.2), with what networks see around every
     tumour in place of grey, and with cubes that do not overlap: the tumour's box is cut into
-    :data:`PARTS_ALONG` along its longest side.
+    :data:`PARTS_PER_SIDE` along its longest side.
 
     Args:
         network: in evaluation mode.
@@ -97,12 +97,12 @@ def occlusion(network: Network, volume: Tensor) -> Tensor:
         [depth, height, width]; a cube's tumour voxels share its loss, the background has 0.
     """
     tumour = (volume[0] != 0).any(dim=0)
-    scores = OneRoute(network, volume)
+    scores = FixedRoute(network, volume)
     whole = scores(volume)[0, 1]
     lost = torch.zeros_like(volume[0, 0])
     cubes = [cube for cube in _cubes(tumour) if tumour[cube].any()]
-    for start in range(0, len(cubes), ROWS_AT_ONCE):
-        some = cubes[start : start + ROWS_AT_ONCE]
+    for start in range(0, len(cubes), ROWS_PER_BATCH):
+        some = cubes[start : start + ROWS_PER_BATCH]
         without = volume.repeat(len(some), 1, 1, 1, 1)
         for row, cube in enumerate(some):
             without[(row, slice(None), *cube)] = 0
@@ -115,14 +115,14 @@ def _cubes(tumour: Tensor) -> list[tuple[slice, slice, slice]]:
     """The box around a tumour in cubes; those at its far sides may reach beyond it."""
     found = tumour.nonzero()
     first, last = found.min(dim=0).values.tolist(), found.max(dim=0).values.tolist()
-    edge = -(-(max(b - a for a, b in zip(first, last, strict=True)) + 1) // PARTS_ALONG)
+    edge = -(-(max(b - a for a, b in zip(first, last, strict=True)) + 1) // PARTS_PER_SIDE)
     starts = (range(a, b + 1, edge) for a, b in zip(first, last, strict=True))
     return [
         (slice(z, z + edge), slice(y, y + edge), slice(x, x + edge)) for z, y, x in product(*starts)
     ]
 
 
-def grad_cam_cells(network: Network, volume: Tensor) -> Tensor:
+def grad_cam(network: Network, volume: Tensor) -> Tensor:
     """Signed Grad-CAM on the last stage (Selvaraju et al. 2017, eq. 1 and 2, without the ReLU).
 
     Equation 2 keeps what speaks for one class; here that of unmethylated is taken from that of
@@ -137,7 +137,7 @@ def grad_cam_cells(network: Network, volume: Tensor) -> Tensor:
     Returns:
         [1, 1, depth, height, width] of the last stage.
     """
-    cam: Any = GradCAM(OneRoute(network, volume), "features")
+    cam: Any = GradCAM(FixedRoute(network, volume), "features")
     # A network whose blocks are all frozen has no gradient unless the volume asks for one.
     asking = volume.detach().requires_grad_()
     cells: Tensor = cam.compute_map(asking, class_idx=1) - cam.compute_map(asking, class_idx=0)

@@ -10,35 +10,35 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint
-from mgmt_ray.baselines.baseline_inputs import NO_COMPARISONS, Comparisons
+from mgmt_ray.baselines.baseline_inputs import NO_BASELINES, Baselines
 from mgmt_ray.baselines.fit_baselines import (
-    describe,
-    fit_comparisons,
+    describe_baselines,
+    fit_baselines,
     predict_test,
     predict_validation,
 )
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.prediction.access_log import (
-    Source,
-    forget_evaluation,
+    ResultKey,
+    invalidate_results,
     is_evaluated,
     is_predicted,
     log_opening,
-    mark_evaluated,
+    mark_results,
 )
-from mgmt_ray.prediction.member_predictions import write_policies, write_slices
+from mgmt_ray.prediction.member_predictions import write_policies, write_slice_predictions
 from mgmt_ray.prediction.predict_members import predict_members
-from mgmt_ray.prediction.predict_slices import say_unannotated
+from mgmt_ray.prediction.predict_slices import log_unannotated
 from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import read_predictions, write_table
-from mgmt_ray.splits.split import label_by_training, refuse_torn_persons
+from mgmt_ray.splits.split import check_group_leakage, resolve_labels
 from mgmt_ray.statistics.result_tables import TABLES_VERSION, evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
-from mgmt_ray.trials.run_trial import trial_files
+from mgmt_ray.trials.run_trial import input_checksums
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Members:
         return {"num_members": len(names), "members": fingerprint(names)}
 
 
-def find_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
+def select_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
     """Choose members on validation alone.
 
     Args:
@@ -82,16 +82,16 @@ def find_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
     table = choose_members(_trial_table(trials, inputs))
     by_id = {trial.id: trial for trial in trials}
     chosen = tuple(by_id[name] for name in table["trial"])
-    return Members(table, chosen, tuple(trial_files(trial, inputs) for trial in chosen))
+    return Members(table, chosen, tuple(input_checksums(trial, inputs) for trial in chosen))
 
 
 def run_ensemble(
     trials: Sequence[Trial],
     inputs: TrialInputs,
     evaluation: EvaluationConfig,
-    placement: Placement,
+    resources: Resources,
     progress: Callable[[int, int], None],
-    comparisons: Comparisons = NO_COMPARISONS,
+    baselines: Baselines = NO_BASELINES,
 ) -> bool:
     """Choose members on validation, predict the test set with them, and write the tables.
 
@@ -102,9 +102,9 @@ def run_ensemble(
         trials: the whole plan.
         inputs: of the study.
         evaluation: draws on the test set.
-        placement: with launcher "ray", Ray must be connected.
+        resources: with launcher "ray", Ray must be connected.
         progress: is given members and comparison models done and their number.
-        comparisons: models that no network is part of, beside the members.
+        baselines: models that no network is part of, beside the members.
 
     Returns:
         Whether anything was done; False if the tables are of these members already.
@@ -114,29 +114,29 @@ def run_ensemble(
             not those that it was trained to or from.
     """
     folder = inputs.folder
-    members = find_members(trials, inputs)
-    source = _source(members, inputs, evaluation, comparisons)
+    members = select_members(trials, inputs)
+    source = _result_key(members, inputs, evaluation, baselines)
     if is_evaluated(folder, source):
         return False
     predicted = is_predicted(folder, source)
-    forget_evaluation(folder)
+    invalidate_results(folder)
     folder.mask_effect_table.unlink(missing_ok=True)  # it compares with the tables made here
     if not predicted:
-        refuse_changed_weights(members, inputs)
-        _predict_all(members, inputs, evaluation, placement, progress, comparisons)
+        check_weights(members, inputs)
+        _predict_all(members, inputs, evaluation, resources, progress, baselines)
     evaluate_ensembles(folder.root)
-    mark_evaluated(folder, source)
+    mark_results(folder, source)
     return True
 
 
-def _source(
-    members: Members, inputs: TrialInputs, evaluation: EvaluationConfig, comparisons: Comparisons
-) -> Source:
+def _result_key(
+    members: Members, inputs: TrialInputs, evaluation: EvaluationConfig, baselines: Baselines
+) -> ResultKey:
     settings = {"evaluation": evaluation.model_dump(mode="json")}
     hashes = {"splits": [split.hash for split in inputs.splits]}
     known = {s.id: dict(s.covariates) for s in inputs.cohort.subjects}
-    return Source(
-        fingerprint(members.facts | comparisons.facts | hashes | settings),
+    return ResultKey(
+        fingerprint(members.facts | baselines.facts | hashes | settings),
         fingerprint({"version": TABLES_VERSION, "covariates": known}),
     )
 
@@ -145,36 +145,36 @@ def _predict_all(
     members: Members,
     inputs: TrialInputs,
     evaluation: EvaluationConfig,
-    placement: Placement,
+    resources: Resources,
     progress: Callable[[int, int], None],
-    comparisons: Comparisons,
+    baselines: Baselines,
 ) -> None:
     """Fit comparison models, open the test set, and write what all models say of it."""
     folder = inputs.folder
-    num_models = comparisons.num_models(inputs.splits)
+    num_models = baselines.num_models(inputs.splits)
     total = num_models + len(members.trials)
     cohort, splits = inputs.cohort, inputs.splits
-    fitted = fit_comparisons(
-        comparisons, cohort, splits, placement, lambda done, _: progress(done, total)
+    fitted = fit_baselines(
+        baselines, cohort, splits, resources, lambda done, _: progress(done, total)
     )
-    unseen = _open_test_sets(inputs, members)
-    tasks = [(trial, unseen[trial.outer]) for trial in members.trials]
+    held_out = _open_test_sets(inputs, members)
+    tasks = [(trial, held_out[trial.outer]) for trial in members.trials]
     predicted = predict_members(
-        tasks, inputs, evaluation, placement, lambda done, _: progress(num_models + done, total)
+        tasks, inputs, evaluation, resources, lambda done, _: progress(num_models + done, total)
     )
-    test = [predicted.table, *predict_test(fitted, comparisons, unseen)]
+    test = [predicted.table, *predict_test(fitted, baselines, held_out)]
     validation = _read_validation(members, folder)
-    validation += predict_validation(fitted, comparisons, cohort, splits)
+    validation += predict_validation(fitted, baselines, cohort, splits)
     write_table(members.table, folder.ensembles / "members.csv")
-    write_table(describe(fitted), folder.ensembles / "comparison_models.csv")
+    write_table(describe_baselines(fitted), folder.ensembles / "comparison_models.csv")
     write_table(pd.concat(test), folder.ensembles / "member_predictions.csv")
     write_table(pd.concat(validation), folder.ensembles / "validation_members.csv")
     write_policies(predicted.policies, folder)
-    write_slices(predicted, folder)
-    say_unannotated(predicted.slices, folder)
+    write_slice_predictions(predicted, folder)
+    log_unannotated(predicted.slices, folder)
 
 
-def refuse_changed_weights(members: Members, inputs: TrialInputs) -> None:
+def check_weights(members: Members, inputs: TrialInputs) -> None:
     """Raise MgmtError where a member's weights are not those that its training left.
 
     A slice classifier's are its own and those of the segmentation of its fold.
@@ -206,14 +206,14 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
         )
     diverged = {"rule": DIVERGED, "epoch": 0, "m": None}
     rows = []
-    for trial in (t for t in trials if t.tells_methylation):
+    for trial in (t for t in trials if t.is_classifier):
         result = inputs.folder.read_trial(trial.id)
         selection = result.get("selection", diverged)
         rows.append(
             {
                 "network": trial.network,
                 "modality": trial.modality,
-                "seed": trial.seed,
+                "seed": trial.repeat,
                 "outer": trial.outer,
                 "fold": trial.fold,
                 "trial": trial.id,
@@ -227,14 +227,14 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _open_test_sets(inputs: TrialInputs, members: Members) -> list[Unseen]:
+def _open_test_sets(inputs: TrialInputs, members: Members) -> list[HeldOutSet]:
     """Each split's test subjects; the only place that hands them out, and each time is logged."""
-    unseen = []
+    held_out = []
     for split in inputs.splits:
-        refuse_torn_persons(split, inputs.cohort)
-        label = label_by_training(split, inputs.cohort)
+        check_group_leakage(split, inputs.cohort)
+        label = resolve_labels(split, inputs.cohort)
         test = {subject: label[subject] for subject in split.test}
-        unseen.append(Unseen("test", inputs.folder, test, inputs.cohort))
+        held_out.append(HeldOutSet("test", inputs.folder, test, inputs.cohort))
     log_opening(
         inputs.folder,
         {
@@ -244,4 +244,4 @@ def _open_test_sets(inputs: TrialInputs, members: Members) -> list[Unseen]:
             **members.names,
         },
     )
-    return unseen
+    return held_out

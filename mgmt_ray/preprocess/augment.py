@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from mgmt_ray.preprocess.spatial import bounding_box
 
-Drawn: TypeAlias = Mapping[str, float | int]
+AugmentationParameters: TypeAlias = Mapping[str, float | int]
 """What was drawn for a volume, by name with its unit."""
 
 Volume: TypeAlias = Float32[np.ndarray, "depth height width"]
@@ -26,17 +26,17 @@ Mask: TypeAlias = Bool[np.ndarray, "depth height width"]
 Volumes: TypeAlias = Mapping[str, np.ndarray]
 """Float32 [depth, height, width] by modality, all with one mask."""
 Box: TypeAlias = tuple[slice, slice, slice]
-Moved: TypeAlias = tuple[dict[str, np.ndarray], Mask, Drawn]
+Augmented: TypeAlias = tuple[dict[str, np.ndarray], Mask, AugmentationParameters]
 """The volumes and the mask after a geometric change, and what was drawn for it."""
 
 
-def flip(volumes: Volumes, mask: Mask) -> Moved:
+def flip(volumes: Volumes, mask: Mask) -> Augmented:
     """Mirror left and right, the width axis of an array in LPS orientation. Nothing is drawn."""
     mirrored = {name: volume[:, :, ::-1].copy() for name, volume in volumes.items()}
     return mirrored, mask[:, :, ::-1].copy(), {}
 
 
-def rotate(volumes: Volumes, mask: Mask, draws: np.random.Generator) -> Moved:
+def rotate(volumes: Volumes, mask: Mask, draws: np.random.Generator) -> Augmented:
     """Turn in the axial plane (height, width) about its centre by an angle in [-180, 180) degrees.
 
     A positive angle moves what lies at large width (left) towards small height (anterior). What
@@ -52,12 +52,12 @@ def rotate(volumes: Volumes, mask: Mask, draws: np.random.Generator) -> Moved:
             for still in stills
         ]
 
-    return *_move_inside(volumes, mask, planes, turn), {"angle_degrees": angle}
+    return *_warp(volumes, mask, planes, turn), {"angle_degrees": angle}
 
 
 def add_noise(
     volume: Volume, mask: Mask, deviation: float, draws: np.random.Generator
-) -> tuple[Volume, Drawn]:
+) -> tuple[Volume, AugmentationParameters]:
     """Add Gaussian noise to the tumour's voxels only, clipped to [0, 1] as the reference does.
 
     Clipping makes the noise smaller than asked close to 0 and 1.
@@ -70,7 +70,7 @@ def add_noise(
 
 def deform(
     volumes: Volumes, mask: Mask, sigma_voxels: float, points: int, draws: np.random.Generator
-) -> Moved:
+) -> Augmented:
     """Bend by random displacements of a coarse grid, interpolated by cubic splines.
 
     The method of Ronneberger et al. 2015 in van Tulder's ``elasticdeform``; only what the tumour
@@ -84,20 +84,20 @@ def deform(
         draws: the subject's and version's own stream.
     """
     grid = draws.normal(0.0, sigma_voxels, (3, points, points, points))
-    reach = _reach(mask, grid)
+    reach = _warp_box(mask, grid)
 
     def bend(stills: list[np.ndarray]) -> list[np.ndarray]:
         # one call for all: the splines of the displacements cost more than the interpolation
         return elasticdeform.deform_grid(stills, grid, order=1, crop=reach)
 
     length = np.sqrt((grid**2).sum(axis=0))
-    return *_move_inside(volumes, mask, reach, bend), {
+    return *_warp(volumes, mask, reach, bend), {
         "mean_displacement_voxels": float(length.mean()),
         "largest_displacement_voxels": float(length.max()),
     }
 
 
-def _reach(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> Box:
+def _warp_box(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> Box:
     """The box outside which a deformed volume is background.
 
     A cubic spline passes the largest of its grid's displacements by less than half.
@@ -112,7 +112,7 @@ def _reach(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> Box:
     return depth, height, width
 
 
-def _move_inside(
+def _warp(
     volumes: Volumes, mask: Mask, box: Box, move: Callable[[list[np.ndarray]], list[np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], Mask]:
     """Move volumes and mask; ``move`` gives the part in a box outside which is background."""

@@ -17,14 +17,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan, Kind
+from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, ProblemKind
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.scan_checks import check_grid
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_geometry import Frame, Spacing, sum_blocks, window_of
 from mgmt_ray.preprocess.spatial import bounding_box, resample
 
-MOST_BRAIN_OUTSIDE = 0.01
+MAX_BRAIN_OUTSIDE = 0.01
 """Share of a scan's valued voxels that may lie outside its slices where no mask says that these
 hold the tumour."""
 
@@ -48,7 +48,7 @@ class SubjectSlices:
         masks: 1 tumour, 0 all else; all 0 if not annotated.
         depths: of each slice in the scan.
         frame: where they lie in the scan.
-        outline: the given tumour on the scan's own grid; None if not annotated.
+        scan_mask: the given tumour on the scan's own grid; None if not annotated.
         of_brain: which slices hold enough brain. Intensities are normalised by these alone: the
             others are there because a mask says so, and a scan without one has not got them.
     """
@@ -58,13 +58,13 @@ class SubjectSlices:
     masks: UInt8[np.ndarray, "slice height width"]
     depths: Int64[np.ndarray, " slice"]
     frame: Frame
-    outline: Bool[np.ndarray, "depth rows columns"] | None
+    scan_mask: Bool[np.ndarray, "depth rows columns"] | None
     of_brain: Bool[np.ndarray, " slice"]
 
     @property
     def annotated(self) -> bool:
         """Whether there was a mask."""
-        return self.outline is not None
+        return self.scan_mask is not None
 
 
 def slice_sources(cohort: Cohort, modality: str, *, masks: bool = True) -> tuple[SliceSource, ...]:
@@ -147,10 +147,10 @@ def cut_slices(
         _check_brain(source, image, int(valued.sum()), recipe)
     else:
         window = window_of(mask, frame, recipe.shape)
-        _check_outline(source, mask, window, recipe)
+        _check_mask(source, mask, window, recipe)
         coarse = 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
-    of_brain = _of_brain(source, valued, recipe)
-    depths = np.flatnonzero(of_brain | _of_tumour(source, coarse, len(image), recipe))
+    of_brain = _has_brain(source, valued, recipe)
+    depths = np.flatnonzero(of_brain | _has_tumour(source, coarse, len(image), recipe))
     window = window_of(image[depths], frame, recipe.shape)
     # float64: the sum must not depend on the order in which NumPy adds a block's voxels
     sums = sum_blocks(window, recipe.shrink)
@@ -165,7 +165,7 @@ def _centre(
     box = bounding_box(image != 0)
     if box is None:
         found = f"the scan of subject {source.id} is 0 everywhere"
-        raise BadScan(source.image, "constant", found, LOOK_AT_IT)
+        raise BadScan(source.image, "constant", found, VIEW_SCAN)
     shrink = recipe.shrink
     top, left = (
         (low + high - size * shrink) // 2
@@ -179,25 +179,25 @@ def _centre(
 def _check_brain(source: SliceSource, image: np.ndarray, kept: int, recipe: SliceRecipe) -> None:
     """A tumour that nobody has outlined may lie wherever there is brain."""
     total = int(np.count_nonzero(image))
-    if total - kept > MOST_BRAIN_OUTSIDE * total:
+    if total - kept > MAX_BRAIN_OUTSIDE * total:
         found = f"{(total - kept) / total:.1%} of the {total} voxels of subject {source.id}"
-        raise _clipped(source.image, f"{found} that are not 0", recipe)
+        raise _clipped_mask_error(source.image, f"{found} that are not 0", recipe)
 
 
-def _check_outline(
+def _check_mask(
     source: SliceSource, mask: np.ndarray, window: np.ndarray, recipe: SliceRecipe
 ) -> None:
     assert source.mask is not None
     total, kept = int(np.count_nonzero(mask)), int(np.count_nonzero(window))
     if not total:
         found = f"the mask of subject {source.id} marks no tumour"
-        raise BadScan(source.mask, "empty_mask", found, LOOK_AT_IT)
+        raise BadScan(source.mask, "empty_mask", found, VIEW_SCAN)
     if kept < total:
         found = f"{total - kept} of the {total} tumour voxels of subject {source.id}"
-        raise _clipped(source.mask, found, recipe)
+        raise _clipped_mask_error(source.mask, found, recipe)
 
 
-def _clipped(path: Path, what: str, recipe: SliceRecipe) -> BadScan:
+def _clipped_mask_error(path: Path, what: str, recipe: SliceRecipe) -> BadScan:
     height, width = recipe.shape
     return BadScan(
         path,
@@ -208,16 +208,18 @@ def _clipped(path: Path, what: str, recipe: SliceRecipe) -> BadScan:
     )
 
 
-def _of_brain(
+def _has_brain(
     source: SliceSource, valued: np.ndarray, recipe: SliceRecipe
 ) -> Bool[np.ndarray, " depth"]:
     area = np.count_nonzero(valued, axis=(1, 2))
     if area.max() < recipe.least_brain_voxels:
-        raise _too_little(source.image, "constant", "brain", int(area.max()), source.id, recipe)
+        raise _too_small_error(
+            source.image, "constant", "brain", int(area.max()), source.id, recipe
+        )
     return area >= recipe.least_brain_voxels
 
 
-def _of_tumour(
+def _has_tumour(
     source: SliceSource, coarse: np.ndarray | None, depth: int, recipe: SliceRecipe
 ) -> Bool[np.ndarray, " depth"]:
     if coarse is None:
@@ -225,12 +227,14 @@ def _of_tumour(
     assert source.mask is not None
     area = np.count_nonzero(coarse, axis=(1, 2))
     if area.max() < recipe.least_tumour_voxels:
-        raise _too_little(source.mask, "small_tumour", "tumour", int(area.max()), source.id, recipe)
+        raise _too_small_error(
+            source.mask, "small_tumour", "tumour", int(area.max()), source.id, recipe
+        )
     return area > 0
 
 
-def _too_little(
-    path: Path, kind: Kind, what: str, most: int, subject: str, recipe: SliceRecipe
+def _too_small_error(
+    path: Path, kind: ProblemKind, what: str, most: int, subject: str, recipe: SliceRecipe
 ) -> BadScan:
     least = getattr(recipe, f"least_{what}_voxels")
     return BadScan(

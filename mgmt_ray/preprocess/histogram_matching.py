@@ -21,7 +21,7 @@ from mgmt_ray.base import MgmtError
 
 PERCENTILES = (1.0, *(float(percentage) for percentage in range(10, 100, 10)), 99.0)
 
-LEAST_VOXELS = 100
+MIN_VOXELS = 100
 """Fewer valued voxels have no 1st percentile of their own."""
 
 
@@ -85,7 +85,7 @@ class StandardHistogram:
             MgmtError: the images have too few voxels or grey levels.
         """
         values = images[valued].astype(np.float64)
-        counted = values if of_brain is None else values[_of(of_brain, valued)]
+        counted = values if of_brain is None else values[_brain_voxels(of_brain, valued)]
         own, which = np.unique(_landmarks(counted, subject), return_inverse=True)
         standard = np.bincount(which, self.landmarks) / np.bincount(which)
         slopes = np.diff(standard) / np.diff(own)
@@ -140,9 +140,9 @@ def z_score(
         MgmtError: there is no valued voxel, or all have one value.
     """
     values = images[valued].astype(np.float64)
-    counted = values if of_brain is None else values[_of(of_brain, valued)]
+    counted = values if of_brain is None else values[_brain_voxels(of_brain, valued)]
     if not counted.size or counted.min() == counted.max():
-        raise _unusable(subject, "its valued voxels have no two different intensities")
+        raise _unusable_scan_error(subject, "its valued voxels have no two different intensities")
     scores = np.zeros(images.shape, np.float32)
     scores[valued] = (values - counted.mean()) / counted.std()
     return scores
@@ -173,7 +173,7 @@ def normalise_slices(
     return z_score(matched, valued, subject, of_brain)
 
 
-def _of(
+def _brain_voxels(
     of_brain: Bool[np.ndarray, " slice"], valued: Bool[np.ndarray, "slice height width"]
 ) -> Bool[np.ndarray, " voxel"]:
     """Which of the valued voxels lie in slices of brain."""
@@ -181,18 +181,20 @@ def _of(
 
 
 def _landmarks(values: Float64[np.ndarray, " voxel"], subject: str) -> np.ndarray:
-    if values.size < LEAST_VOXELS:
-        raise _unusable(subject, f"{values.size} voxels have a value; {LEAST_VOXELS} are needed")
+    if values.size < MIN_VOXELS:
+        raise _unusable_scan_error(
+            subject, f"{values.size} voxels have a value; {MIN_VOXELS} are needed"
+        )
     landmarks = np.percentile(values, PERCENTILES)
     if landmarks[0] == landmarks[-1]:
-        raise _unusable(
+        raise _unusable_scan_error(
             subject,
             f"the 1st and the 99th percentile of its intensities are both {landmarks[0]:g}",
         )
     return landmarks
 
 
-def _unusable(subject: str, found: str) -> MgmtError:
+def _unusable_scan_error(subject: str, found: str) -> MgmtError:
     return MgmtError(
         f"subject {subject}: {found}. Look at its scan in a viewer, or leave it out with "
         "cohort.exclude."

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 from mgmt_ray.base import Config, fingerprint
 from mgmt_ray.preprocess.spatial import Window, describe_window
 
-KINDS = ("flip", "rotate", "noise", "deform")
+AUGMENTATIONS = ("flip", "rotate", "noise", "deform")
 VOLUME_METHOD = 1
 """Raised whenever the same recipe would give other voxels, so that old volumes are not kept."""
 
@@ -46,7 +46,7 @@ class RecipeConfig(Config):
     seed: int = Field(0, description="of the augmentations' draws")
 
     @model_validator(mode="after")
-    def _fits(self) -> RecipeConfig:
+    def _check_shape(self) -> RecipeConfig:
         for name, (start, stop), size in zip(
             ("depth", "height", "width"), self.window, self.shape, strict=True
         ):
@@ -74,13 +74,13 @@ def versions(recipe: RecipeConfig) -> tuple[str, ...]:
     A flip has nothing to draw, so ``flip-2`` equals ``flip``; it is there so that all rounds weigh
     the four kinds alike.
     """
-    names = ["original", *KINDS] if recipe.rounds else ["original"]
-    names += [f"{kind}-{i}" for i in range(2, recipe.rounds + 1) for kind in KINDS]
+    names = ["original", *AUGMENTATIONS] if recipe.rounds else ["original"]
+    names += [f"{kind}-{i}" for i in range(2, recipe.rounds + 1) for kind in AUGMENTATIONS]
     return tuple(names)
 
 
-def kind_of(version: str) -> str:
-    """What is done to make a version: ``original`` or one of :data:`KINDS`."""
+def augmentation_of(version: str) -> str:
+    """What is done to make a version: ``original`` or one of :data:`AUGMENTATIONS`."""
     return version.partition("-")[0]
 
 
@@ -99,10 +99,10 @@ def version_key(recipe: RecipeConfig, version: str, modality: str) -> str:
         "window": recipe.window,
         "shrink": recipe.shrink,
         "shape": recipe.shape,
-        "kind": kind_of(version),
+        "kind": augmentation_of(version),
         "resample": recipe.resample,
     }
-    match kind_of(version):
+    match augmentation_of(version):
         case "rotate":
             parts |= {"draws": [recipe.seed, version]}
         case "noise":

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
-from mgmt_ray.base import fingerprint, write_aside
-from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan, Problem
+from mgmt_ray.base import fingerprint, write_atomically
+from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, Problem
 from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
 from mgmt_ray.cohort.scan_checks import check_grid, check_mask, check_values
 from mgmt_ray.cohort.subject import Subject
@@ -22,7 +22,7 @@ from mgmt_ray.preprocess.axial_slices import SliceSource, slices_of
 from mgmt_ray.preprocess.recipe import SLICE_METHOD, RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_preview import View, view_scan
 from mgmt_ray.preprocess.spatial import check_window, count_outside, resample
-from mgmt_ray.preprocess.volume_index import source_of
+from mgmt_ray.preprocess.volume_index import file_state
 
 METHOD = 2
 """Raised whenever the same files would give another inspection, so that old ones are not kept."""
@@ -55,7 +55,7 @@ class Inspection:
     mask_hash: str = ""
 
     @property
-    def lasts(self) -> bool:
+    def is_cacheable(self) -> bool:
         """Whether it holds as long as the files stay as they are; a refused reading may not."""
         return not any(p.kind in ("unreadable", "no_file") for p in self.problems)
 
@@ -69,7 +69,7 @@ def inspection_key(
     """What an inspection depends on; nothing is read."""
     files = {**({"mask": subject.mask} if subject.mask else {}), **subject.scans}
     states = {
-        name: [str(path), asdict(source_of(path)) if path.exists() else None]
+        name: [str(path), asdict(file_state(path)) if path.exists() else None]
         for name, path in files.items()
     }
     window: list[Any] = []
@@ -107,7 +107,7 @@ def inspect_subject(
     mask = None
     if subject.mask is not None:
         try:
-            mask = _sound_mask(subject.mask, recipe, mask_labels)
+            mask = _read_mask(subject.mask, recipe, mask_labels)
         except BadScan as error:
             note(error, subject.mask)
     hashes: dict[str, str] = {}
@@ -117,12 +117,12 @@ def inspect_subject(
             scan = read_scan(path)
             check_values(scan, path)
             hashes[modality] = voxel_hash(scan)
-            _refuse_twin(hashes, modality, path)
+            _check_distinct(hashes, modality, path)
             if mask is not None:
-                voxels = _on_grid_of(mask, scan, path, subject.required_mask, recipe)
+                voxels = _on_mask_grid(mask, scan, path, subject.required_mask, recipe)
                 views.append(view_scan(modality, path, voxels, mask.voxels > 0))
             if slices is not None:
-                _try_slices(subject, path, scan, mask, slices)
+                _check_slices(subject, path, scan, mask, slices)
         except BadScan as error:
             if error.path != subject.mask:
                 note(error, path, modality)
@@ -153,7 +153,7 @@ def write_inspection(inspection: Inspection, folder: Path) -> None:
         with aside.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
-    write_aside(_path(folder, inspection.subject), write)
+    write_atomically(_path(folder, inspection.subject), write)
 
 
 def read_inspection(folder: Path, subject_id: str) -> Inspection | None:
@@ -184,7 +184,7 @@ def _path(folder: Path, subject_id: str) -> Path:
     return folder / f"{subject_id}.npz"
 
 
-def _sound_mask(path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
+def _read_mask(path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
     mask = read_scan(path)
     check_mask(mask, path, labels)
     depth, height, width = mask.voxels.shape
@@ -195,14 +195,14 @@ def _sound_mask(path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
     return mask
 
 
-def _refuse_twin(hashes: Mapping[str, str], modality: str, path: Path) -> None:
+def _check_distinct(hashes: Mapping[str, str], modality: str, path: Path) -> None:
     for other, value in hashes.items():
         if other != modality and value == hashes[modality]:
             found = f"has the same voxels as the subject's {other}"
-            raise BadScan(path, "same_voxels", found, LOOK_AT_IT)
+            raise BadScan(path, "same_voxels", found, VIEW_SCAN)
 
 
-def _on_grid_of(
+def _on_mask_grid(
     mask: Scan, scan: Scan, path: Path, mask_path: Path, recipe: AnyRecipe
 ) -> Shaped[np.ndarray, "depth height width"]:
     if not recipe.resample:
@@ -211,12 +211,12 @@ def _on_grid_of(
     outside = count_outside(scan.grid, mask.grid, mask.voxels > 0)
     if outside:
         found = f"{outside} tumour voxels of its mask {mask_path.name} lie outside the scan"
-        raise BadScan(path, "other_grid", found, LOOK_AT_IT)
+        raise BadScan(path, "other_grid", found, VIEW_SCAN)
     depth, height, width = mask.voxels.shape
     return resample(scan, mask.grid, ((0, depth), (0, height), (0, width)))
 
 
-def _try_slices(
+def _check_slices(
     subject: Subject, path: Path, scan: Scan, mask: Scan | None, recipe: SliceRecipe
 ) -> None:
     """Raise BadScan where no slices can be cut; a predicted mask is none to them."""

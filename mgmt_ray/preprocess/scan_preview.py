@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8
 
-from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan
+from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan
 
 PICTURE = 96
 """Pixels along each side of a picture."""
@@ -61,14 +61,14 @@ def view_scan(
     low, high = float(inside.min()), float(inside.max())
     if low == high:
         found = f"every tumour voxel is {low:g}"
-        raise BadScan(path, "constant", found, LOOK_AT_IT)
+        raise BadScan(path, "constant", found, VIEW_SCAN)
     counts, _ = np.histogram(inside.astype(np.float64), bins=BINS, range=(low, high))
     number = int(np.argmax(tumour.sum(axis=(1, 2))))
     plane = voxels[number].astype(np.float32)
     shown = plane[plane != 0]
     black, white = np.percentile(shown, (1, 99)) if shown.size else (0.0, 1.0)
     grey = np.clip((plane - black) / max(white - black, np.finfo(np.float32).tiny), 0, 1)
-    rows, columns = (_nearest(size, max(plane.shape)) for size in plane.shape)
+    rows, columns = (_shown_voxels(size, max(plane.shape)) for size in plane.shape)
     inside_rows, inside_columns = rows >= 0, columns >= 0
     picture = np.zeros((PICTURE, PICTURE), np.uint8)
     outline = np.zeros((PICTURE, PICTURE), bool)
@@ -79,7 +79,7 @@ def view_scan(
     return View(modality, picture, outline, number, low, high, counts)
 
 
-def _nearest(size: int, square: int) -> Int64[np.ndarray, " pixel"]:
+def _shown_voxels(size: int, square: int) -> Int64[np.ndarray, " pixel"]:
     """For each pixel of a picture the voxel it shows along an axis; -1 beside the slice."""
     voxels = np.floor((np.arange(PICTURE) + 0.5) * square / PICTURE - (square - size) / 2)
     return np.where((voxels >= 0) & (voxels < size), voxels, -1).astype(np.int64)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.preprocess.slice_geometry import Frame
-from mgmt_ray.preprocess.volume_index import Source
+from mgmt_ray.preprocess.volume_index import FileState
 
 FORMAT = 2
 
@@ -36,8 +36,8 @@ class SliceRow:
     depths: tuple[int, ...]
     frame: Frame
     annotated: bool
-    image: Source
-    mask: Source | None
+    image: FileState
+    mask: FileState | None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SliceRow:
@@ -53,8 +53,8 @@ class SliceRow:
             depths=tuple(value["depths"]),
             frame=Frame(**frame),
             annotated=value["annotated"],
-            image=Source(**value["image"]),
-            mask=Source(**value["mask"]) if value["mask"] else None,
+            image=FileState(**value["image"]),
+            mask=FileState(**value["mask"]) if value["mask"] else None,
         )
 
 

@@ -67,7 +67,7 @@ def rotate_masks(
     return flat.take(nearest, axis=1).reshape(masks.shape)
 
 
-def _places(height: int, width: int, angle_degrees: float) -> np.ndarray:
+def _source_positions(height: int, width: int, angle_degrees: float) -> np.ndarray:
     """Row and column [2, voxel] where each voxel of a turned slice comes from."""
     angle = np.deg2rad(angle_degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -78,7 +78,7 @@ def _places(height: int, width: int, angle_degrees: float) -> np.ndarray:
 @lru_cache(maxsize=2 * len(ANGLES_DEGREES))
 def _interpolation(height: int, width: int, angle_degrees: float) -> sparse.csr_array:
     """The weights [voxel, voxel] of the up to four voxels around each voxel's origin."""
-    places = _places(height, width, angle_degrees)
+    places = _source_positions(height, width, angle_degrees)
     corner = np.floor(places).astype(np.int64)
     beyond = places - corner
     voxels = np.arange(height * width)
@@ -97,7 +97,7 @@ def _interpolation(height: int, width: int, angle_degrees: float) -> sparse.csr_
 @lru_cache(maxsize=2 * len(ANGLES_DEGREES))
 def _nearest(height: int, width: int, angle_degrees: float) -> Int64[np.ndarray, " voxel"]:
     """Which voxel each voxel comes from; one more than there are where it is beyond the edges."""
-    row, column = np.rint(_places(height, width, angle_degrees)).astype(np.int64)
+    row, column = np.rint(_source_positions(height, width, angle_degrees)).astype(np.int64)
     inside = _inside(row, column, height, width)
     return np.where(inside, row * width + column, height * width)
 

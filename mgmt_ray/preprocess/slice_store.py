@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mgmt_ray.base import MgmtError, parse, write_aside
+from mgmt_ray.base import MgmtError, parse, write_atomically
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_index import (
@@ -88,20 +88,20 @@ class SliceStore:
             with np.load(path) as file:
                 images, masks, bits = file["images"], file["masks"], file["outline"]
                 of_brain = file["of_brain"]
-            outline = _unpacked(bits, row.frame.scan_shape) if row.annotated else None
+            outline = _unpack_bits(bits, row.frame.scan_shape) if row.annotated else None
         except Exception as error:  # a damaged file makes zipfile and NumPy raise about anything
-            raise _changed(path, row.id) from error
+            raise _damaged_file_error(path, row.id) from error
         depths = np.array(row.depths, np.int64)
         slices = SubjectSlices(row.id, images, masks, depths, row.frame, outline, of_brain)
         if slices_checksum(slices) != row.checksum:
-            raise _changed(path, row.id)
+            raise _damaged_file_error(path, row.id)
         return slices
 
 
 def slices_checksum(slices: SubjectSlices) -> str:
     """SHA-256 (hexadecimal) of all that a subject's slices say, and of whom."""
     where = [slices.id, slices.depths.tolist(), asdict(slices.frame), slices.annotated]
-    arrays = (slices.images, slices.masks, _packed(slices.outline), slices.of_brain)
+    arrays = (slices.images, slices.masks, _pack_bits(slices.scan_mask), slices.of_brain)
     kinds = [[str(a.dtype), a.shape] for a in arrays]
     digest = hashlib.sha256(json.dumps([where, kinds]).encode())
     for array in arrays:
@@ -119,7 +119,7 @@ def write_slices(path: Path, slices: SubjectSlices, row: SliceRow) -> None:
     arrays = {
         "images": slices.images,
         "masks": slices.masks,
-        "outline": _packed(slices.outline),
+        "outline": _pack_bits(slices.scan_mask),
         "of_brain": slices.of_brain,
         "row": told,
     }
@@ -128,7 +128,7 @@ def write_slices(path: Path, slices: SubjectSlices, row: SliceRow) -> None:
         with aside.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    write_aside(path, write)
+    write_atomically(path, write)
 
 
 def read_row(path: Path) -> SliceRow | None:
@@ -140,16 +140,16 @@ def read_row(path: Path) -> SliceRow | None:
         return None
 
 
-def _packed(outline: np.ndarray | None) -> np.ndarray:
+def _pack_bits(outline: np.ndarray | None) -> np.ndarray:
     """A mask's bits in bytes; nothing for none."""
     return np.zeros(0, np.uint8) if outline is None else np.packbits(outline)
 
 
-def _unpacked(bits: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _unpack_bits(bits: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool)
 
 
-def _changed(path: Path, subject: str) -> MgmtError:
+def _damaged_file_error(path: Path, subject: str) -> MgmtError:
     return MgmtError(
         f"{path}: the slices of {subject} are not what was written. Delete the file and run "
         "`mgmt-ray prepare STUDY` again; check the disk."

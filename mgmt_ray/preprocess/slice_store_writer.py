@@ -21,7 +21,7 @@ from mgmt_ray.preprocess.slice_index import (
     slice_path,
 )
 from mgmt_ray.preprocess.slice_store import read_row, slices_checksum, write_slices
-from mgmt_ray.preprocess.volume_index import Source, source_of
+from mgmt_ray.preprocess.volume_index import FileState, file_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class WantedRow:
 
     source: SliceSource
     key: str
-    image: Source
-    mask: Source | None
+    image: FileState
+    mask: FileState | None
     finished: SliceRow | None
 
 
@@ -122,7 +122,7 @@ def _plan_modality(
             "exclusions.csv for the reason."
         )
     ordered = sorted(sources, key=lambda source: source.id)
-    rows = tuple(_want(folder, modality, source, recipe) for source in ordered)
+    rows = tuple(_plan_row(folder, modality, source, recipe) for source in ordered)
     target = fingerprint([FORMAT, modality, [[row.source.id, row.key] for row in rows]])
     index = read_slice_index(folder, modality)
     if index and index.target == target and all(row.finished for row in rows):
@@ -130,18 +130,18 @@ def _plan_modality(
     return ModalityPlan(modality, rows, target)
 
 
-def _want(folder: Path, modality: str, source: SliceSource, recipe: SliceRecipe) -> WantedRow:
-    image = _state(source.id, modality, source.image)
-    mask = None if source.mask is None else _state(source.id, "mask", source.mask)
+def _plan_row(folder: Path, modality: str, source: SliceSource, recipe: SliceRecipe) -> WantedRow:
+    image = _read_state(source.id, modality, source.image)
+    mask = None if source.mask is None else _read_state(source.id, "mask", source.mask)
     files = [asdict(image), asdict(mask) if mask else None]
     key = fingerprint([FORMAT, SLICE_METHOD, recipe.model_dump(mode="json"), files])
     row = read_row(slice_path(folder, modality, source.id, key))
     return WantedRow(source, key, image, mask, row if row and row.key == key else None)
 
 
-def _state(subject: str, what: str, path: Path) -> Source:
+def _read_state(subject: str, what: str, path: Path) -> FileState:
     try:
-        return source_of(path)
+        return file_state(path)
     except OSError as error:
         raise MgmtError(
             f"subject {subject}: {what} {path} cannot be read ({error.strerror}). "

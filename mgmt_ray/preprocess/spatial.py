@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped
 from scipy import ndimage
 
-from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan
-from mgmt_ray.cohort.scan import Grid, Scan, times
+from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan
+from mgmt_ray.cohort.scan import Grid, Scan, format_extents
 
 Window: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """(start, stop) in voxels along depth, height and width; the stop is not included."""
@@ -64,17 +64,17 @@ def resample(scan: Scan, grid: Grid, window: Window) -> Shaped[np.ndarray, "rows
         scan.voxels, onto_scan, output_shape=shape, output=np.float32, order=1, mode="nearest"
     )
     indices = np.ogrid[tuple(slice(size) for size in shape)]
-    values[~_reached(scan.grid, onto_scan, indices)] = 0
+    values[~_is_within_scan(scan.grid, onto_scan, indices)] = 0
     return values
 
 
 def count_outside(of_scan: Grid, grid: Grid, mask: Bool[np.ndarray, "depth height width"]) -> int:
     """How many voxels of a mask on ``grid`` lie where a scan does not reach."""
     onto_scan = np.linalg.inv(of_scan.affine) @ grid.affine
-    return int(np.count_nonzero(~_reached(of_scan, onto_scan, np.nonzero(mask))))
+    return int(np.count_nonzero(~_is_within_scan(of_scan, onto_scan, np.nonzero(mask))))
 
 
-def _reached(
+def _is_within_scan(
     of_scan: Grid, onto_scan: Float64[np.ndarray, "4 4"], indices: tuple[np.ndarray, ...]
 ) -> Bool[np.ndarray, "*place"]:
     """Whether places given by their depth, height and width lie in a voxel of the scan."""
@@ -115,13 +115,14 @@ def check_window(
         raise BadScan(
             path,
             "small_scan",
-            f"the window {describe_window(window)} reaches beyond the scan of {times(mask.shape)} "
+            f"the window {describe_window(window)} reaches beyond the scan of "
+            f"{format_extents(mask.shape)} "
             "voxels (depth × height × width)",
             "Fit recipe.window to the cohort's scans",
         )
     box = bounding_box(mask)
     if box is None:
-        raise BadScan(path, "empty_mask", "the mask marks no tumour", LOOK_AT_IT)
+        raise BadScan(path, "empty_mask", "the mask marks no tumour", VIEW_SCAN)
     clipped, total = count_clipped(mask, window), int(np.count_nonzero(mask))
     if clipped == total or (clipped and not allow_clipping):
         accept = "set recipe.allow_clipping: true, " if clipped < total else ""
@@ -189,7 +190,7 @@ def shrink_volume(
     return (total / np.maximum(count, 1)).astype(np.float32)
 
 
-def place(
+def paste(
     part: Shaped[np.ndarray, "rows columns layers"],
     at: tuple[int, int, int],
     shape: tuple[int, int, int],

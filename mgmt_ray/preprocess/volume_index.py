@@ -25,7 +25,7 @@ DTYPE = np.dtype(np.float16)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FileState:
     """What tells one state of a file from another without reading it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Source:
     mtime_ns: int
 
 
-def source_of(path: Path) -> Source:
+def file_state(path: Path) -> FileState:
     """The state of a file, or of a folder's files together (a DICOM series).
 
     Raises:
@@ -49,7 +49,7 @@ def source_of(path: Path) -> Source:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     states = [file.stat() for file in files]
     newest = max((state.st_mtime_ns for state in states), default=0)
-    return Source("/".join(path.parts[-3:]), sum(state.st_size for state in states), newest)
+    return FileState("/".join(path.parts[-3:]), sum(state.st_size for state in states), newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class Row:
     keys: tuple[str, ...]
     parameters: tuple[Mapping[str, float | int], ...]
     checksum: str
-    image: Source
-    mask: Source
+    image: FileState
+    mask: FileState
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Row:
@@ -83,8 +83,8 @@ class Row:
             keys=tuple(value["keys"]),
             parameters=tuple(value["parameters"]),
             checksum=value["checksum"],
-            image=Source(**value["image"]),
-            mask=Source(**value["mask"]),
+            image=FileState(**value["image"]),
+            mask=FileState(**value["mask"]),
         )
 
 

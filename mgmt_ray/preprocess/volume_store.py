@@ -53,8 +53,8 @@ class VolumeStore:
         Raises:
             MgmtError: the store lacks a subject or a version.
         """
-        self._must_have("subject", subject_ids, self.ids)
-        self._must_have("version", versions, self.versions)
+        self._check_present("subject", subject_ids, self.ids)
+        self._check_present("version", versions, self.versions)
         columns = [self.versions.index(version) for version in versions]
         volumes = np.empty((len(subject_ids), len(columns), *self.volume_shape), DTYPE)
         for target, subject_id in zip(volumes, subject_ids, strict=True):
@@ -66,8 +66,8 @@ class VolumeStore:
 
     def parameters(self, subject_id: str, version: str) -> Mapping[str, float | int]:
         """What was drawn for a volume, for instance ``angle_degrees``."""
-        self._must_have("subject", [subject_id], self.ids)
-        self._must_have("version", [version], self.versions)
+        self._check_present("subject", [subject_id], self.ids)
+        self._check_present("version", [version], self.versions)
         return self._rows[subject_id].parameters[self.versions.index(version)]
 
     def verify(self) -> None:
@@ -90,7 +90,7 @@ class VolumeStore:
             "Delete the file and run `mgmt-ray prepare STUDY` again; check the disk."
         )
 
-    def _must_have(self, what: str, wanted: Sequence[str], present: Sequence[str]) -> None:
+    def _check_present(self, what: str, wanted: Sequence[str], present: Sequence[str]) -> None:
         missing = [name for name in wanted if name not in set(present)]
         if missing:
             shown = ", ".join(present[:6]) + (", ..." if len(present) > 6 else "")

@@ -13,19 +13,19 @@ from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, version_key, versions
 from mgmt_ray.preprocess.volume_index import (
     FORMAT,
+    FileState,
     Row,
-    Source,
     array_path,
+    file_state,
     journal_path,
     num_bytes,
     partial_path,
     read_index,
-    source_of,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class ReusableVolume:
     """A finished volume that need not be made again.
 
     Attributes:
@@ -45,9 +45,9 @@ class RowPlan:
 
     id: str
     keys: tuple[str, ...]
-    slots: tuple[Slot | None, ...]
-    image: Source
-    mask: Source
+    reused: tuple[ReusableVolume | None, ...]
+    image: FileState
+    mask: FileState
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class StorePlan:
         wanted: dict[str, dict[str, tuple[str, ...]]] = {}
         for array in self.arrays:
             for row in array.rows:
-                pairs = zip(array.versions, row.slots, strict=True)
+                pairs = zip(array.versions, row.reused, strict=True)
                 missing = tuple(version for version, slot in pairs if slot is None)
                 if missing:
                     wanted.setdefault(row.id, {})[array.modality] = missing
@@ -158,22 +158,22 @@ def _plan_array(
     content = [[row.id, row.keys] for row in wanted]
     target = fingerprint([FORMAT, modality, names, recipe.shape, content])
     plan = ArrayPlan(modality, names, recipe.shape, tuple(wanted), target)
-    shelves = list(_shelves(folder, plan))
-    rows = tuple(_fill(row, shelves, recipe) for row in wanted)
+    reusable = list(_reusable_arrays(folder, plan))
+    rows = tuple(_plan_reuse(row, reusable, recipe) for row in wanted)
     in_place = array_path(folder, modality)
     index = read_index(folder, modality)
     if (
         index
         and index.target == target
-        and all(slot and slot.array == in_place for row in rows for slot in row.slots)
+        and all(slot and slot.array == in_place for row in rows for slot in row.reused)
     ):
         return None
     return ArrayPlan(modality, names, recipe.shape, rows, target)
 
 
 def _key_row(subject: Subject, modality: str, recipe: RecipeConfig) -> RowPlan:
-    image = _source(subject, modality, subject.scans[modality])
-    mask = _source(subject, "mask", subject.required_mask)
+    image = _file_state(subject, modality, subject.scans[modality])
+    mask = _file_state(subject, "mask", subject.required_mask)
     files = [asdict(image), asdict(mask)]
     keys = tuple(
         fingerprint([version_key(recipe, version, modality), files]) for version in versions(recipe)
@@ -181,9 +181,9 @@ def _key_row(subject: Subject, modality: str, recipe: RecipeConfig) -> RowPlan:
     return RowPlan(subject.id, keys, (None,) * len(keys), image, mask)
 
 
-def _source(subject: Subject, what: str, path: Path) -> Source:
+def _file_state(subject: Subject, what: str, path: Path) -> FileState:
     try:
-        return source_of(path)
+        return file_state(path)
     except OSError as error:
         raise MgmtError(
             f"subject {subject.id}: {what} {path} cannot be read ({error.strerror}). "
@@ -191,7 +191,7 @@ def _source(subject: Subject, what: str, path: Path) -> Source:
         ) from error
 
 
-def _shelves(folder: Path, plan: ArrayPlan) -> Iterator[tuple[Path, Mapping[str, Row]]]:
+def _reusable_arrays(folder: Path, plan: ArrayPlan) -> Iterator[tuple[Path, Mapping[str, Row]]]:
     """Arrays to take finished volumes from: this very one, unfinished; the one in place; others."""
     own = journal_path(folder, plan.modality, plan.target)
     others = set(folder.glob(f"{plan.modality}-{'[0-9a-f]' * 12}.jsonl")) - {own}
@@ -216,24 +216,24 @@ def _has_size(path: Path, size: int) -> bool:
     return path.exists() and path.stat().st_size == size
 
 
-def _fill(
-    row: RowPlan, shelves: Sequence[tuple[Path, Mapping[str, Row]]], recipe: RecipeConfig
+def _plan_reuse(
+    row: RowPlan, reusable: Sequence[tuple[Path, Mapping[str, Row]]], recipe: RecipeConfig
 ) -> RowPlan:
-    slots = tuple(_find(row.id, key, shelves, recipe) for key in row.keys)
+    slots = tuple(_find_reusable(row.id, key, reusable, recipe) for key in row.keys)
     return RowPlan(row.id, row.keys, slots, row.image, row.mask)
 
 
-def _find(
+def _find_reusable(
     subject_id: str,
     key: str,
-    shelves: Sequence[tuple[Path, Mapping[str, Row]]],
+    reusable: Sequence[tuple[Path, Mapping[str, Row]]],
     recipe: RecipeConfig,
-) -> Slot | None:
-    for array, rows in shelves:
+) -> ReusableVolume | None:
+    for array, rows in reusable:
         row = rows.get(subject_id)
         if row is None or key not in row.keys:
             continue
         version = row.keys.index(key)
         if recipe.allow_clipping or not row.parameters[version]["clipped_voxels"]:
-            return Slot(array, row, version)
+            return ReusableVolume(array, row, version)
     return None

@@ -28,8 +28,14 @@ from mgmt_ray.preprocess.volume_index import (
     partial_path,
     row_checksum,
 )
-from mgmt_ray.preprocess.volume_store_plan import ArrayPlan, RowPlan, Slot, StorePlan, plan_store
-from mgmt_ray.preprocess.volumes import Made
+from mgmt_ray.preprocess.volume_store_plan import (
+    ArrayPlan,
+    ReusableVolume,
+    RowPlan,
+    StorePlan,
+    plan_store,
+)
+from mgmt_ray.preprocess.volumes import SubjectVolumes
 
 
 class PartialArray:
@@ -46,13 +52,13 @@ class PartialArray:
         self._rows = {
             row.id: slot.row
             for row in plan.rows
-            if (slot := row.slots[0]) is not None and slot.array == self._path
+            if (slot := row.reused[0]) is not None and slot.array == self._path
         }
         self._header = array_header(plan.shape)
         self._row_bytes = int(np.prod(plan.shape[1:])) * DTYPE.itemsize
         self._file = self._open_array()
         # rewritten, since a line that was cut would spoil the next one
-        write_text(self._journal_path, "".join(map(_line, self._rows.values())))
+        write_text(self._journal_path, "".join(map(_journal_line, self._rows.values())))
         # unbuffered: what a full disk refused must not be tried again when closing
         self._journal = self._journal_path.open("ab", buffering=0)
 
@@ -64,7 +70,7 @@ class PartialArray:
         """Whether every row is written."""
         return len(self._rows) == len(self._plan.rows)
 
-    def put(self, subject_id: str, made: Made | None) -> None:
+    def put(self, subject_id: str, made: SubjectVolumes | None) -> None:
         """Write one subject's row: what was made, and copies of what need not be made.
 
         Args:
@@ -90,7 +96,7 @@ class PartialArray:
         )
         _write_at(self._file, volumes, len(self._header) + position * self._row_bytes)
         os.fsync(self._file)
-        line = _line(row).encode()
+        line = _journal_line(row).encode()
         while line:
             line = line[self._journal.write(line) :]
         os.fsync(self._journal.fileno())
@@ -107,7 +113,7 @@ class PartialArray:
         write_json(next_index_path(folder, modality), index.to_json())
         os.replace(self._path, array_path(folder, modality))
         _sync(folder)
-        settle(folder, modality)
+        finish_commit(folder, modality)
         for pattern in (".npy.partial", ".jsonl"):
             for leftover in folder.glob(f"{modality}-{'[0-9a-f]' * 12}{pattern}"):
                 leftover.unlink()
@@ -139,13 +145,13 @@ class PartialArray:
         return file
 
     def _compose(
-        self, plan: RowPlan, made: Made | None
+        self, plan: RowPlan, made: SubjectVolumes | None
     ) -> tuple[np.ndarray, list[Mapping[str, float | int]]]:
         volumes = np.empty(self._plan.shape[1:], DTYPE)
         parameters: list[Mapping[str, float | int]] = []
         new = iter(zip(*made, strict=True)) if made is not None else iter(())
         copies: dict[Path, np.ndarray] = {}
-        for target, slot in zip(volumes, plan.slots, strict=True):
+        for target, slot in zip(volumes, plan.reused, strict=True):
             if slot is None:
                 volume, drawn = next(new)
                 assert volume.shape == target.shape and volume.dtype == DTYPE
@@ -153,14 +159,14 @@ class PartialArray:
                 parameters.append(drawn)
             else:
                 if slot.array not in copies:
-                    copies[slot.array] = _intact_row(slot)
+                    copies[slot.array] = _load_checked_row(slot)
                 target[:] = copies[slot.array][slot.version]
                 parameters.append(slot.row.parameters[slot.version])
         assert next(new, None) is None, f"{plan.id}: more was made than planned"
         return volumes, parameters
 
 
-def settle(folder: Path, modality: str) -> None:
+def finish_commit(folder: Path, modality: str) -> None:
     """Finish the completion that an interruption cut off, or drop its announcement."""
     announced = next_index_path(folder, modality)
     if not announced.exists():
@@ -173,7 +179,7 @@ def settle(folder: Path, modality: str) -> None:
     _sync(folder)
 
 
-def _intact_row(slot: Slot) -> np.ndarray:
+def _load_checked_row(slot: ReusableVolume) -> np.ndarray:
     row: np.ndarray = np.load(slot.array, mmap_mode="r")[slot.row.position]
     if row_checksum(row) != slot.row.checksum:
         raise MgmtError(
@@ -183,7 +189,7 @@ def _intact_row(slot: Slot) -> np.ndarray:
     return row
 
 
-def _line(row: Row) -> str:
+def _journal_line(row: Row) -> str:
     return json.dumps(asdict(row), allow_nan=False) + "\n"
 
 
@@ -246,7 +252,7 @@ class StoreWriter:
                     "planned. Repeat the command."
                 )
             for modality in plan.modalities:
-                settle(plan.folder, modality)
+                finish_commit(plan.folder, modality)
             recipe = plan.recipe.model_dump(mode="json")
             for array in plan.arrays:
                 partial = PartialArray(plan.folder, array, recipe)
@@ -256,7 +262,7 @@ class StoreWriter:
             self._cleanup = self._cleanup.pop_all()
         return self
 
-    def put(self, subject_id: str, made: Mapping[str, Made]) -> None:
+    def put(self, subject_id: str, made: Mapping[str, SubjectVolumes]) -> None:
         """Write what :func:`make_volumes` gave for one of the plan's tasks.
 
         Raises:
@@ -286,7 +292,7 @@ class StoreWriter:
         for array in self._plan.arrays:
             partial = self._arrays[array.modality]
             for row in array.rows:
-                if row.id not in partial and None not in row.slots:
+                if row.id not in partial and None not in row.reused:
                     partial.put(row.id, None)
             if partial.is_complete:
                 partial.commit()

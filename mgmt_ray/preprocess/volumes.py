@@ -11,19 +11,19 @@ import numpy as np
 from jaxtyping import Bool, Float16, Float32
 
 from mgmt_ray.base import MgmtError, stream_seed
-from mgmt_ray.cohort.problem import LOOK_AT_IT, BadScan
+from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.scan_checks import check_grid
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess import augment
-from mgmt_ray.preprocess.recipe import RecipeConfig, kind_of, versions
+from mgmt_ray.preprocess.recipe import RecipeConfig, augmentation_of, versions
 from mgmt_ray.preprocess.spatial import (
     Window,
     bounding_box,
     check_window,
     crop,
     padding_before,
-    place,
+    paste,
     resample,
     shrink_mask,
     shrink_volume,
@@ -53,14 +53,16 @@ def scale_to_unit(
     low, high = float(volume.min()), float(volume.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         found = "tumour voxels are too large for single precision"
-        raise BadScan(path, "not_finite", found, LOOK_AT_IT)
+        raise BadScan(path, "not_finite", found, VIEW_SCAN)
     if low == high:
-        raise BadScan(path, "constant", f"every tumour voxel is {low:g}", LOOK_AT_IT)
+        raise BadScan(path, "constant", f"every tumour voxel is {low:g}", VIEW_SCAN)
     scaled = (volume - np.float32(low)) / np.float32(high - low)
     return np.where(mask, scaled, np.float32(0))
 
 
-Made: TypeAlias = tuple[Float16[np.ndarray, "version depth height width"], list[augment.Drawn]]
+SubjectVolumes: TypeAlias = tuple[
+    Float16[np.ndarray, "version depth height width"], list[augment.AugmentationParameters]
+]
 """A modality's volumes of one subject, and per version what was drawn for it."""
 
 
@@ -71,7 +73,7 @@ class _Tumour:
     Attributes:
         part: the window of the scan that is read, on whole blocks.
         fine: tumour mask within ``part``, voxels of the scan.
-        at: where ``part`` begins on the network's grid.
+        position: where ``part`` begins on the network's grid.
         coarse: tumour mask on the network's grid.
         scan: the whole mask as it was read.
         num_clipped: tumour voxels of the scan outside the recipe's window.
@@ -79,7 +81,7 @@ class _Tumour:
 
     part: Window
     fine: Bool[np.ndarray, "depth height width"]
-    at: tuple[int, int, int]
+    position: tuple[int, int, int]
     coarse: Bool[np.ndarray, "d h w"]
     scan: Scan
     num_clipped: int
@@ -87,14 +89,14 @@ class _Tumour:
 
 def make_versions(
     subject: Subject, modality: str, recipe: RecipeConfig, which: Sequence[str]
-) -> Made:
+) -> SubjectVolumes:
     """A subject's volumes of one modality (see :func:`make_volumes`)."""
     return make_volumes(subject, {modality: which}, recipe)[modality]
 
 
 def make_volumes(
     subject: Subject, wanted: Mapping[str, Sequence[str]], recipe: RecipeConfig
-) -> dict[str, Made]:
+) -> dict[str, SubjectVolumes]:
     """Prepare and augment several modalities of a subject; the mask is read once.
 
     A geometric version is the same movement in every modality; noise is drawn for each. What is
@@ -121,17 +123,17 @@ def make_volumes(
     originals = {m: _prepare(subject, m, tumour, recipe) for m in wanted}
     shape = recipe.shape
     volumes = {m: np.zeros((len(names), *shape), np.float16) for m, names in wanted.items()}
-    drawn: dict[tuple[str, str], augment.Drawn] = {}
+    drawn: dict[tuple[str, str], augment.AugmentationParameters] = {}
     for version in dict.fromkeys(v for names in wanted.values() for v in names):
         sources = {m: originals[m] for m, names in wanted.items() if version in names}
-        made, mask, parameters = _vary(subject, sources, tumour.coarse, version, recipe)
+        made, mask, parameters = _augment(subject, sources, tumour.coarse, version, recipe)
         counts = {
             "clipped_voxels": tumour.num_clipped,
             "tumour_voxels": int(np.count_nonzero(mask)),
         }
         for modality, volume in made.items():
             volumes[modality][wanted[modality].index(version), mask] = volume[mask]
-            seed = _seed(recipe, subject.id, version, modality)
+            seed = _stream_seed(recipe, subject.id, version, modality)
             drawn[modality, version] = {**parameters, **counts, **seed}
     return {m: (volumes[m], [drawn[m, v] for v in names]) for m, names in wanted.items()}
 
@@ -153,7 +155,7 @@ def _find_tumour(subject: Subject, recipe: RecipeConfig) -> _Tumour:
         for pad, (low, _), (start, _) in zip(before, part, recipe.window, strict=True)
     )
     at = (depth, height, width)
-    coarse = place(shrink_mask(fine, recipe.shrink), at, recipe.shape)
+    coarse = paste(shrink_mask(fine, recipe.shrink), at, recipe.shape)
     return _Tumour(part, fine, at, coarse, scan, clipped)
 
 
@@ -168,25 +170,25 @@ def _prepare(
         check_grid(scan, tumour.scan, path, subject.required_mask)
         part = crop(scan.voxels, tumour.part)
     small = shrink_volume(part, tumour.fine, recipe.shrink)
-    volume = place(small, tumour.at, recipe.shape)
+    volume = paste(small, tumour.position, recipe.shape)
     return scale_to_unit(volume, tumour.coarse, path)
 
 
-def _vary(
+def _augment(
     subject: Subject,
     sources: Mapping[str, np.ndarray],
     mask: augment.Mask,
     version: str,
     recipe: RecipeConfig,
-) -> augment.Moved:
-    made: augment.Moved
-    match kind_of(version):
+) -> augment.Augmented:
+    made: augment.Augmented
+    match augmentation_of(version):
         case "original":
             return dict(sources), mask, {}
         case "noise":
             noisy = {}
             for modality, volume in sources.items():
-                own = np.random.default_rng(**_seed(recipe, subject.id, version, modality))
+                own = np.random.default_rng(**_stream_seed(recipe, subject.id, version, modality))
                 noisy[modality], drawn = augment.add_noise(
                     volume, mask, recipe.noise_deviation, own
                 )
@@ -194,10 +196,10 @@ def _vary(
         case "flip":
             made = augment.flip(sources, mask)
         case "rotate":
-            draws = np.random.default_rng(**_seed(recipe, subject.id, version))
+            draws = np.random.default_rng(**_stream_seed(recipe, subject.id, version))
             made = augment.rotate(sources, mask, draws)
         case "deform":
-            draws = np.random.default_rng(**_seed(recipe, subject.id, version))
+            draws = np.random.default_rng(**_stream_seed(recipe, subject.id, version))
             sigma, points = recipe.deform_sigma_voxels, recipe.deform_points
             made = augment.deform(sources, mask, sigma, points, draws)
         case kind:
@@ -211,12 +213,14 @@ def _vary(
     return made
 
 
-def _seed(recipe: RecipeConfig, subject: str, version: str, modality: str = "") -> dict[str, int]:
+def _stream_seed(
+    recipe: RecipeConfig, subject: str, version: str, modality: str = ""
+) -> dict[str, int]:
     """Of a version's stream, which noise alone has for each modality; none where nothing is drawn.
 
     The names are those of :func:`mgmt_ray.base.stream`.
     """
-    match kind_of(version):
+    match augmentation_of(version):
         case "rotate" | "deform":
             return {"seed": stream_seed(recipe.seed, "augment", subject, version)}
         case "noise":

@@ -11,7 +11,7 @@ from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.statistics.planted_signal import SUSPICIOUS_AUC
 from mgmt_ray.study.folder import openings_by_purpose
 
-ABSURD_LOSS = 5.0
+EXTREME_LOSS = 5.0
 """In nats; a model that is 99 % sure and wrong has 4.6."""
 
 
@@ -38,7 +38,7 @@ def cautions(results: StudyResults) -> list[str]:
     found += _repeated_persons("The test set", results.cohort, results.predictions)
     for name, external in results.external.items():
         found += _repeated_persons(f"External cohort {name}", external.cohort, external.predictions)
-    found += _absurd_losses(results)
+    found += _extreme_losses(results)
     found += _repeated_openings(results)
     found += [
         f"External cohort {name} was predicted {len(external.openings)} times; choices made after "
@@ -75,14 +75,15 @@ def _repeated_persons(where: str, cohort: Cohort, predictions: pd.DataFrame) -> 
     ]
 
 
-def _absurd_losses(results: StudyResults) -> list[str]:
+def _extreme_losses(results: StudyResults) -> list[str]:
     """Members that are finite, and yet far worse than a guess."""
     kept = results.members.merge(results.epochs, on=["trial", "epoch"])
-    number = int((kept["validation_loss"] > ABSURD_LOSS).sum())
+    number = int((kept["validation_loss"] > EXTREME_LOSS).sum())
     if not number:
         return []
     return [
-        f"{number} of {len(kept)} members have a validation loss above {ABSURD_LOSS:g} nats, where "
+        f"{number} of {len(kept)} members have a validation loss above {EXTREME_LOSS:g} nats, "
+        "where "
         "a guess has 0.69: their learning rate was too high."
     ]
 

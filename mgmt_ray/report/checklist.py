@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mgmt_ray.report.html_table import Table, slug
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.study_facts import Fact
+from mgmt_ray.report.study_facts import Statement
 
 ITEMS = Path(__file__).with_name("checklists.csv")
 OPEN = "open: to be written by the authors"
@@ -52,12 +52,12 @@ def read_items() -> list[Item]:
         ]
 
 
-def checklist_section(facts: Mapping[str, Fact]) -> Section:
+def checklist_section(statements: Mapping[str, Statement]) -> Section:
     """Both checklists, and how many items are open, reported in part, and there at all."""
     tables = []
     numbers = {}
     for name in dict.fromkeys(item.guideline for item in read_items()):
-        table = checklist_table(name, facts)
+        table = checklist_table(name, statements)
         cells = [row[-1] for row in table.rows]
         in_part = sum(cell.startswith(IN_PART) for cell in cells)
         numbers[name] = (cells.count(OPEN), in_part, len(cells))
@@ -65,10 +65,10 @@ def checklist_section(facts: Mapping[str, Fact]) -> Section:
     return Section("checklist", "Reporting checklists", {"tables": tables, "numbers": numbers})
 
 
-def checklist_table(guideline: str, facts: Mapping[str, Fact]) -> Table:
+def checklist_table(guideline: str, statements: Mapping[str, Statement]) -> Table:
     """A guideline's items, each reported (what, and where in the report), in part, or open."""
     rows = tuple(
-        (item.number, item.part, item.topic, status(item, facts))
+        (item.number, item.part, item.topic, status(item, statements))
         for item in read_items()
         if item.guideline == guideline
     )
@@ -76,19 +76,19 @@ def checklist_table(guideline: str, facts: Mapping[str, Fact]) -> Table:
     return Table(f"checklist_{slug(guideline)}", guideline, header, rows, is_wide=True)
 
 
-def status(item: Item, facts: Mapping[str, Fact]) -> str:
+def status(item: Item, statements: Mapping[str, Statement]) -> str:
     """An item's last cell."""
-    fact = facts.get(item.fact)
+    fact = statements.get(item.fact)
     if fact is None:
         return OPEN
     known = f"{fact.text} (section {fact.where})"
     return f"{IN_PART}: {known}; open: {item.lacking}" if item.lacking else f"reported: {known}"
 
 
-def checklist_csv(facts: Mapping[str, Fact]) -> Table:
+def checklist_csv(statements: Mapping[str, Statement]) -> Table:
     """All items of both guidelines in one table."""
     rows = tuple(
-        (item.guideline, item.number, item.part, item.topic, status(item, facts))
+        (item.guideline, item.number, item.part, item.topic, status(item, statements))
         for item in read_items()
     )
     header = ("guideline", "item", "part", "topic", "status")

@@ -13,19 +13,19 @@ import pandas as pd
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
-from mgmt_ray.report.science_tables import CHOSEN, read_further
+from mgmt_ray.report.science_tables import CHOSEN, read_result_tables
 from mgmt_ray.report.study_files import (
-    not_there,
+    check_tables,
+    missing_file_error,
     read_config,
     read_json,
-    read_lines,
+    read_json_lines,
     read_text,
-    refuse_changed_tables,
 )
 from mgmt_ray.selection.ensembles import group_ensembles
-from mgmt_ray.selection.predictions import read_table, read_whole_table
-from mgmt_ray.splits.split import Split, read_splits, refuse_torn_persons
-from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, COMPARISON_MODELS
+from mgmt_ray.selection.predictions import read_complete_table, read_table
+from mgmt_ray.splits.split import Split, check_group_leakage, read_splits
+from mgmt_ray.statistics.comparisons import BASELINES, COMPARISON_COLUMNS
 from mgmt_ray.statistics.result_tables import METRIC_COLUMNS
 from mgmt_ray.study.folder import StudyFolder, openings_by_purpose
 
@@ -39,14 +39,14 @@ class ExternalResults:
         predictions: the ensembles' predictions of its subjects.
         metrics: with intervals.
         openings: each time it was predicted, in the order logged.
-        further: those tables of :data:`mgmt_ray.report.science_tables.FURTHER` that it has.
+        tables: those tables of :data:`mgmt_ray.report.science_tables.RESULT_TABLES` that it has.
     """
 
     cohort: Cohort
     predictions: pd.DataFrame
     metrics: pd.DataFrame
     openings: tuple[Mapping[str, Any], ...]
-    further: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StudyResults:
         predictions: the ensembles' predictions of the test subjects.
         metrics: with intervals.
         comparisons: between models; may be empty.
-        further: the tables of :data:`mgmt_ray.report.science_tables.FURTHER` that have been made.
+        tables: those of :data:`mgmt_ray.report.science_tables.RESULT_TABLES` that were made.
         audit: what ``mgmt-ray audit`` found; None if it has not run.
         evaluated: checksum of the mark that the tables are whole; None without it.
         openings: of the test set, in the order logged.
@@ -92,7 +92,7 @@ class StudyResults:
     predictions: pd.DataFrame
     metrics: pd.DataFrame
     comparisons: pd.DataFrame
-    further: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]
     audit: Mapping[str, Any] | None
     evaluated: str | None
     openings: tuple[Mapping[str, Any], ...]
@@ -103,12 +103,12 @@ class StudyResults:
     def networks(self) -> tuple[str, ...]:
         """Those that were evaluated, in the order of the metrics, without comparison models."""
         found = dict.fromkeys(self.metrics["network"])
-        return tuple(name for name in found if name not in self.comparison_models)
+        return tuple(name for name in found if name not in self.baselines)
 
     @property
-    def comparison_models(self) -> tuple[str, ...]:
+    def baselines(self) -> tuple[str, ...]:
         """What networks are compared with, each an ensemble of its own name."""
-        return tuple(n for n in COMPARISON_MODELS if n in set(self.metrics["network"]))
+        return tuple(n for n in BASELINES if n in set(self.metrics["network"]))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ class StudyResults:
     @property
     def main_ensembles(self) -> tuple[str, ...]:
         """The ensembles that tables and figures lead with: the groups, else all there are."""
-        others = {*CHOSEN, *self.comparison_models}
+        others = {*CHOSEN, *self.baselines}
         found = dict.fromkeys(self.metrics["ensemble"])
         return tuple(self.groups) or tuple(name for name in found if name not in others)
 
@@ -141,7 +141,7 @@ def read_study_results(out: Path) -> StudyResults:
             trained with another split than the folder's, or a split puts a person on two sides.
     """
     folder = StudyFolder(out)
-    refuse_changed_tables(folder.evaluated)
+    check_tables(folder.evaluated)
     config_text, config = _read_study(folder)
     cohort = read_cohort(out)
     splits = _read_splits(folder, cohort)
@@ -163,12 +163,12 @@ def read_study_results(out: Path) -> StudyResults:
         epochs=_read_epochs(folder, list(trials)),
         diverged=_read_diverged(folder),
         predictions=read_table(folder.ensembles / "predictions.csv", evaluate),
-        metrics=read_whole_table(folder.ensembles / "metrics.csv", METRIC_COLUMNS),
-        comparisons=read_whole_table(folder.ensembles / "comparisons.csv", COMPARISON_COLUMNS),
-        further=read_further(folder.ensembles),
+        metrics=read_complete_table(folder.ensembles / "metrics.csv", METRIC_COLUMNS),
+        comparisons=read_complete_table(folder.ensembles / "comparisons.csv", COMPARISON_COLUMNS),
+        tables=read_result_tables(folder.ensembles),
         audit=read_json(out / "audit.json"),
         evaluated=file_checksum(folder.evaluated) if folder.evaluated.is_file() else None,
-        openings=read_lines(folder.test_openings),
+        openings=read_json_lines(folder.test_openings),
         external={n: _read_external(folder.external(n), evaluate) for n in _external(config)},
         provenance=read_json(folder.provenance) or {},
     )
@@ -187,17 +187,17 @@ def _external(config: Mapping[str, Any]) -> list[str]:
 
 def _read_splits(folder: StudyFolder, cohort: Cohort) -> tuple[Split, ...]:
     if not folder.splits.exists():
-        raise not_there(folder.splits, f"mgmt-ray plan STUDY --out {folder.root}")
+        raise missing_file_error(folder.splits, f"mgmt-ray plan STUDY --out {folder.root}")
     splits = read_splits(folder.splits)
     for split in splits:
-        refuse_torn_persons(split, cohort)
+        check_group_leakage(split, cohort)
     return splits
 
 
 def _read_members(folder: StudyFolder, command: str) -> pd.DataFrame:
     """Without comparison models, which have no trial."""
     members = read_table(folder.ensembles / "members.csv", command)
-    return members[~members["network"].isin(COMPARISON_MODELS)].reset_index(drop=True)
+    return members[~members["network"].isin(BASELINES)].reset_index(drop=True)
 
 
 def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
@@ -205,15 +205,15 @@ def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
         cohort=read_cohort(folder.root),
         predictions=read_table(folder.ensembles / "predictions.csv", command),
         metrics=read_table(folder.ensembles / "metrics.csv", command),
-        openings=read_lines(folder.test_openings),
-        further=read_further(folder.ensembles),
+        openings=read_json_lines(folder.test_openings),
+        tables=read_result_tables(folder.ensembles),
     )
 
 
 def _read_trial(folder: StudyFolder, name: str, splits: tuple[Split, ...]) -> Mapping[str, Any]:
     path = folder.trial(name) / "trial.json"
     if not folder.is_finished(name):
-        raise not_there(path, f"mgmt-ray run STUDY --out {folder.root}")
+        raise missing_file_error(path, f"mgmt-ray run STUDY --out {folder.root}")
     trial = folder.read_trial(name)
     if trial.get("split_hash") not in {split.hash for split in splits}:
         raise MgmtError(
@@ -246,7 +246,7 @@ def slice_networks(results: StudyResults) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def has_slices_alone(results: StudyResults) -> bool:
+def has_only_slice_networks(results: StudyResults) -> bool:
     """Whether every network of the study takes slices."""
     found = slice_networks(results)
     return bool(found) and len(found) == len(results.config.get("networks") or {})

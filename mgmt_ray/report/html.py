@@ -17,8 +17,8 @@ from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.html_table import table_csv
 from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.sections.page import TABLES, all_sections, shown, write_tables
-from mgmt_ray.report.study_facts import study_facts
+from mgmt_ray.report.sections.page import TABLES, all_sections, shown_tables, write_tables
+from mgmt_ray.report.study_facts import study_statements
 
 TEMPLATES = Path(__file__).parent
 
@@ -47,11 +47,11 @@ def write_report(out: Path) -> Path:
         MgmtError: a stage has not run yet; the error says which command runs it.
     """
     results = read_study_results(out)
-    facts = study_facts(results)
-    card = model_card(results, facts)
-    sections = all_sections(out, results, facts, card)
-    write_tables(out / TABLES, shown(sections))
-    write_text(out / "checklist.csv", table_csv(checklist_csv(facts)))
+    statements = study_statements(results)
+    card = model_card(results, statements)
+    sections = all_sections(out, results, statements, card)
+    write_tables(out / TABLES, shown_tables(sections))
+    write_text(out / "checklist.csv", table_csv(checklist_csv(statements)))
     write_text(out / "model_card.md", card_markdown(results.name, card))
     path = out / "report.html"
     write_text(path, render_page(results.name, sections))
@@ -72,7 +72,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = with_code
+    environment.filters["code"] = render_code
     bodies = {
         section.anchor: Markup(environment.get_template(section.template).render(section.content))
         for section in sections
@@ -87,7 +87,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     )
 
 
-def with_code(text: str) -> Markup:
+def render_code(text: str) -> Markup:
     """Text, escaped, in which what stands between backticks is code."""
     parts = str(escape(text)).split("`")
     if len(parts) % 2 == 0:

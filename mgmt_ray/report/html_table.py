@@ -9,10 +9,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mgmt_ray.statistics.intervals import interval_of
+from mgmt_ray.statistics.intervals import read_interval
 
-NOTHING = "–"
-LONG = 40
+DASH = "–"
+LONGTABLE_ROWS = 40
 """Rows from which a LaTeX table may break over pages."""
 
 _LATEX = str.maketrans(
@@ -75,12 +75,12 @@ class Table:
         assert all(len(row) == len(self.header) for row in self.rows), f"{self.name}: ragged rows"
 
 
-def without_papers_dashes(table: Table) -> Table:
+def drop_empty_paper_columns(table: Table) -> Table:
     """The table without columns of a paper ("paper's ...") in which nothing is printed."""
     kept = [
         i
         for i, name in enumerate(table.header)
-        if not name.startswith("paper's") or any(row[i] != NOTHING for row in table.rows)
+        if not name.startswith("paper's") or any(row[i] != DASH for row in table.rows)
     ]
     header = tuple(table.header[i] for i in kept)
     rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
@@ -97,13 +97,13 @@ def table_csv(table: Table) -> str:
 
 
 def table_latex(table: Table) -> str:
-    """The table for LaTeX's packages booktabs and (from :data:`LONG` rows on) longtable."""
+    """For LaTeX's packages booktabs and (from :data:`LONGTABLE_ROWS` rows on) longtable."""
     width = f"p{{{0.9 / len(table.header):.3f}\\linewidth}}"
     columns = (width if table.is_wide else "l") * len(table.header)
     head = rf"{_latex_row(table.header)}"
     body = "\n".join(_latex_row(row) for row in table.rows)
     caption = rf"\caption{{{latex(table.caption)}}}\label{{tab:{table.name}}}"
-    if len(table.rows) >= LONG:
+    if len(table.rows) >= LONGTABLE_ROWS:
         return (
             f"% needs \\usepackage{{booktabs}} and \\usepackage{{longtable}}\n"
             f"\\begin{{longtable}}{{{columns}}}\n{caption}\\\\\n\\toprule\n{head}\n\\midrule\n"
@@ -128,20 +128,20 @@ def _latex_row(cells: Sequence[str]) -> str:
 def p_value(p: float | None) -> str:
     """A p-value of three digits for a cell; a dash where there is none."""
     if p is None or math.isnan(p):
-        return NOTHING
+        return DASH
     return "< 0.0001" if p < 0.0001 else f"{p:.3g}" if p < 0.1 else f"{p:.3f}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number of so many decimals for a cell; a dash where there is none."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    return DASH if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def with_interval(row: Mapping[Hashable, Any], metric: str) -> str:
     """A value with its interval below it for a cell; a dash where it is not defined."""
-    interval = interval_of(row, metric)
+    interval = read_interval(row, metric)
     if math.isnan(interval.value):
-        return NOTHING
+        return DASH
     if math.isnan(interval.low):
         return number(interval.value)
     # two lines, so that many columns fit on a page

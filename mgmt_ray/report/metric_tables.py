@@ -8,18 +8,18 @@ import pandas as pd
 
 from mgmt_ray.cohort.subject import MODALITY_GROUPS
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.report.html_table import (
-    NOTHING,
+    DASH,
     Table,
+    drop_empty_paper_columns,
     number,
     p_value,
     slug,
     with_interval,
-    without_papers_dashes,
 )
-from mgmt_ray.report.science_tables import leading
-from mgmt_ray.report.summary import chance_words
+from mgmt_ray.report.science_tables import leading_rows
+from mgmt_ray.report.summary import chance_cell
 from mgmt_ray.statistics.planted_signal import PlantedVerdict
 from mgmt_ray.statistics.published_results import (
     PAPER_DSC_THREE_CHANNELS_AUC,
@@ -47,12 +47,12 @@ def network_table(results: StudyResults, network: str) -> Table:
         cells = [row["ensemble"], str(row["num_members"])]
         for metric in METRIC_LABELS:
             cells += [with_interval(row, metric), _published(published, metric)]
-        rows.append((*cells, chance_words(row)))
+        rows.append((*cells, chance_cell(row)))
     source = f"beside table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
     caption = f"{network_label(network)} on the test set {source}".strip()
     name = f"metrics_{slug(network)}"
     table = Table(name, caption, (*header, "AUC against\nchance"), tuple(rows))
-    return without_papers_dashes(table) if network in slice_networks(results) else table
+    return drop_empty_paper_columns(table) if network in slice_networks(results) else table
 
 
 def single_input_table(results: StudyResults) -> Table | None:
@@ -68,43 +68,43 @@ def single_input_table(results: StudyResults) -> Table | None:
             network_label(row["network"]),
             str(row["num_members"]),
             *(with_interval(row, metric) for metric in METRIC_LABELS),
-            chance_words(row),
+            chance_cell(row),
         )
         for name in results.inputs
         for row in chosen[chosen["ensemble"] == name].to_dict("records")
     )
     header = ("Modality", "Network", "Models", *METRIC_LABELS.values(), "AUC against\nchance")
     caption = "Each modality alone"
-    if not has_slices_alone(results):
+    if not has_only_slice_networks(results):
         caption += " (Schmitz et al. do not report these)"
     return Table("single_modalities", caption, header, rows)
 
 
-def comparison_models_table(results: StudyResults) -> Table | None:
+def baselines_table(results: StudyResults) -> Table | None:
     """Metrics of the models that networks are compared with; None where there are none."""
     metrics = results.metrics
-    chosen = metrics[metrics["network"].isin(results.comparison_models)]
+    chosen = metrics[metrics["network"].isin(results.baselines)]
     if chosen.empty:
         return None
     rows = []
     for row in chosen.to_dict("records"):
-        is_papers = row["network"] == "radiomics_forest" and not has_slices_alone(results)
+        is_papers = row["network"] == "radiomics_forest" and not has_only_slice_networks(results)
         published = PAPER_FOREST if is_papers else None
         cells = [network_label(row["network"]), str(row["num_members"])]
         for metric in METRIC_LABELS:
             cells += [with_interval(row, metric), _published(published, metric)]
-        rows.append((*cells, chance_words(row)))
+        rows.append((*cells, chance_cell(row)))
     header = ["Model", "Models"]
     for label in METRIC_LABELS.values():
         header += [label, f"paper's\n{label}"]
     caption = "Models to compare the networks with, on the same test subjects"
     table = Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
-    return without_papers_dashes(table) if has_slices_alone(results) else table
+    return drop_empty_paper_columns(table) if has_only_slice_networks(results) else table
 
 
 def prevalence_note(results: StudyResults) -> str:
     """What makes prevalence's AUC odd where there are several splits; empty where nothing does."""
-    if len(results.splits) == 1 or "prevalence" not in results.comparison_models:
+    if len(results.splits) == 1 or "prevalence" not in results.baselines:
         return ""
     return (
         "Over several splits its AUC falls below 0.5 by construction: a split that tests more "
@@ -116,7 +116,7 @@ def chance_table(results: StudyResults) -> Table:
     """Each AUC with both intervals and the permutation test, and the Brier score."""
     metrics = results.metrics
     groups = metrics["ensemble"].isin(results.main_ensembles)
-    shown = metrics[groups | leading(metrics, results.comparison_models, results.main_ensembles)]
+    shown = metrics[groups | leading_rows(metrics, results.baselines, results.main_ensembles)]
     rows = tuple(
         (
             row["ensemble"] if row["network"] != row["ensemble"] else "–",
@@ -153,7 +153,7 @@ def external_table(results: StudyResults, name: str) -> Table:
             str(row["num_subjects"]),
             str(row["num_methylated"]),
             *(with_interval(row, metric) for metric in METRIC_LABELS),
-            chance_words(row),
+            chance_cell(row),
         )
         for row in results.external[name].metrics.to_dict("records")
     )
@@ -174,9 +174,9 @@ def other_published_table() -> Table:
         (
             "Three DSC derivatives as channels of one network",
             f"{PAPER_DSC_THREE_CHANNELS_AUC:.4f}",
-            NOTHING,
-            NOTHING,
-            NOTHING,
+            DASH,
+            DASH,
+            DASH,
         ),
     )
     header = ("Model", *METRIC_LABELS.values())
@@ -201,7 +201,7 @@ def rules_table(members: pd.DataFrame) -> Table | None:
                 str(len(chosen)),
                 str(len(chosen) - fallbacks),
                 str(fallbacks),
-                NOTHING if published is None else str(published),
+                DASH if published is None else str(published),
             )
         )
     header = ("Network", "Group", "Models", "best M", "last epoch", "paper's last epoch")
@@ -216,7 +216,7 @@ def planted_table(verdicts: Sequence[PlantedVerdict]) -> Table:
             network_label(v.network),
             ", ".join(v.carriers) or "none",
             str(v.auc),
-            v.words,
+            v.sentence,
         )
         for v in verdicts
     )
@@ -229,4 +229,4 @@ def _all_published(published: PaperResult) -> tuple[str, ...]:
 
 
 def _published(published: PaperResult | None, metric: str) -> str:
-    return NOTHING if published is None else f"{getattr(published, metric):.4f}"
+    return DASH if published is None else f"{getattr(published, metric):.4f}"

@@ -9,9 +9,9 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import cautions
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.study_facts import Fact
+from mgmt_ray.report.study_facts import Statement
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.statistics.intervals import interval_of
+from mgmt_ray.statistics.intervals import read_interval
 from mgmt_ray.training.metrics import METRIC_LABELS
 
 OPEN = "Open: to be written by the authors."
@@ -26,16 +26,18 @@ class CardPart:
     lines: tuple[str, ...]
 
 
-def model_card(results: StudyResults, facts: Mapping[str, Fact]) -> tuple[CardPart, ...]:
+def model_card(results: StudyResults, statements: Mapping[str, Statement]) -> tuple[CardPart, ...]:
     """The card's parts, in the order of Mitchell et al. 2019, sec. 4.
 
     Args:
         results: of the study.
-        facts: what :func:`mgmt_ray.report.study_facts.study_facts` knows.
+        statements: what :func:`mgmt_ray.report.study_facts.study_statements` knows.
     """
 
     def known(*names: str) -> tuple[str, ...]:
-        found = tuple(f"{_capital(facts[name].text)}." for name in names if name in facts)
+        found = tuple(
+            f"{_capitalise(statements[name].text)}." for name in names if name in statements
+        )
         return found or (OPEN,)
 
     limits = (
@@ -70,7 +72,7 @@ def _best(results: StudyResults) -> tuple[str, ...]:
     shown = best if len(best) else metrics[metrics["ensemble"].isin(results.main_ensembles)]
     return tuple(
         f"{network_label(row['network'])}, {row['ensemble']}: "
-        + ", ".join(f"{label} {interval_of(row, m)}" for m, label in METRIC_LABELS.items())
+        + ", ".join(f"{label} {read_interval(row, m)}" for m, label in METRIC_LABELS.items())
         + "."
         for row in shown.to_dict("records")
     )
@@ -95,5 +97,5 @@ def card_markdown(name: str, parts: tuple[CardPart, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _capital(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]

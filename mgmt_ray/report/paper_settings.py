@@ -11,8 +11,8 @@ from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
-from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
-from mgmt_ray.report.html_table import NOTHING, Table
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
+from mgmt_ray.report.html_table import DASH, Table
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.statistics.published_results import CHEN_FOLDS
 from mgmt_ray.study.study_config import SlicePipelineConfig
@@ -36,14 +36,14 @@ def settings_table(results: StudyResults) -> Table | None:
 
     Networks of slices have a paper of their own (see ``slice_settings``).
     """
-    if has_slices_alone(results):
+    if has_only_slice_networks(results):
         return None
-    rows = [row for name, kind in PARTS.items() for row in _unlike(results, name, kind)]
+    rows = [row for name, kind in PARTS.items() for row in _changed_keys(results, name, kind)]
     networks: Mapping[str, Any] = results.config.get("networks") or {}
     for name, given in networks.items():
         if name not in slice_networks(results):
-            rows += different_keys(f"networks.{name}", given or {}, NetworkConfig)
-    rows += _swept(results)
+            rows += changed_keys(f"networks.{name}", given or {}, NetworkConfig)
+    rows += _swept_values(results)
     if not rows:
         return None
     header = ("Key of the study", "This study", "Schmitz et al. 2024")
@@ -52,7 +52,7 @@ def settings_table(results: StudyResults) -> Table | None:
 
 def covariates_sentence(results: StudyResults) -> str:
     """How many subjects lack an age or a sex that a network takes; empty where none takes any."""
-    names = taken_covariates(results)
+    names = used_covariates(results)
     if not names:
         return ""
     known = read_covariates(results.cohort.subjects, names)
@@ -67,17 +67,19 @@ def covariates_sentence(results: StudyResults) -> str:
     )
 
 
-def taken_covariates(results: StudyResults) -> list[Covariate]:
+def used_covariates(results: StudyResults) -> list[Covariate]:
     """Which numbers of a subject any network takes beside the image, sorted."""
     networks: Mapping[str, Any] = results.config.get("networks") or {}
     return sorted({name for n in networks.values() for name in (n or {}).get("covariates") or ()})
 
 
-def _unlike(results: StudyResults, name: str, kind: type[Config]) -> Iterator[tuple[str, str, str]]:
-    yield from different_keys(name, results.config.get(name) or {}, kind)
+def _changed_keys(
+    results: StudyResults, name: str, kind: type[Config]
+) -> Iterator[tuple[str, str, str]]:
+    yield from changed_keys(name, results.config.get(name) or {}, kind)
 
 
-def different_keys(
+def changed_keys(
     where: str, given: Mapping[str, Any], kind: type[Config]
 ) -> Iterator[tuple[str, str, str]]:
     """Keys of a part of a study that differ from their defaults, with both values.
@@ -91,35 +93,35 @@ def different_keys(
         if key not in given or field.is_required():
             continue
         default = field.get_default(call_default_factory=True)
-        if _plain(given[key]) != _plain(default):
-            yield f"{where}.{key}", _words(given[key]), _words(default)
+        if _normalise_value(given[key]) != _normalise_value(default):
+            yield f"{where}.{key}", _value_text(given[key]), _value_text(default)
 
 
-def _swept(results: StudyResults) -> Iterator[tuple[str, str, str]]:
+def _swept_values(results: StudyResults) -> Iterator[tuple[str, str, str]]:
     for key, values in (results.config.get("sweep") or {}).items():
         if values:
-            yield f"sweep.{key}", _words(values), NOTHING
+            yield f"sweep.{key}", _value_text(values), DASH
     repeated = results.config.get("num_seeds", 1)
     if repeated != 1:
-        yield "num_seeds", _words(repeated), "1"
+        yield "num_seeds", _value_text(repeated), "1"
 
 
-def _plain(value: Any) -> Any:
+def _normalise_value(value: Any) -> Any:
     """One form for what YAML and a configuration write differently."""
     if isinstance(value, Config):
         value = value.model_dump(mode="json")
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+    return [_normalise_value(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _words(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None or value == () or value == []:
-        return NOTHING
+        return DASH
     if isinstance(value, list | tuple):
-        return ", ".join(_words(part) for part in value)
+        return ", ".join(_value_text(part) for part in value)
     return str(value)
 
 
-CHENS_SPLIT: dict[str, float] = {
+CHEN_SPLIT: dict[str, float] = {
     "test_fraction": 0.2,
     "folds": CHEN_FOLDS,
     "outer_folds": 0,
@@ -143,11 +145,11 @@ def slice_settings_table(results: StudyResults) -> Table | None:
     networks = slice_networks(results)
     for name, network in networks.items():
         where = f"networks.{name}"
-        rows += different_keys(where, _without_stages(network), SlicePipelineConfig)
+        rows += changed_keys(where, _without_stages(network), SlicePipelineConfig)
         if network.get("cross_fitted", True):
             rows.append((f"{where}.cross_fitted", "True", "False"))
         for stage, kind in STAGES.items():
-            rows += different_keys(f"{where}.{stage}", network.get(stage) or {}, kind)
+            rows += changed_keys(f"{where}.{stage}", network.get(stage) or {}, kind)
     if networks:
         rows += _split(results.config.get("split") or {})
     if not rows:
@@ -157,7 +159,7 @@ def slice_settings_table(results: StudyResults) -> Table | None:
     return Table("slice_settings", caption, header, tuple(rows))
 
 
-def slice_facts(results: StudyResults) -> dict[str, str]:
+def slice_statements(results: StudyResults) -> dict[str, str]:
     """What the study knows of its networks of slices, by the names that ``checklists.csv`` uses."""
     networks = slice_networks(results)
     if not networks:
@@ -166,8 +168,8 @@ def slice_facts(results: StudyResults) -> dict[str, str]:
     return {
         "technology": f"deep learning on 2-D slices of MRI ({names})",
         "model": "; ".join(_model(name, network) for name, network in networks.items()),
-        "training": _of_each(networks, _training),
-        "imbalance": _of_each(networks, _balance),
+        "training": _per_network(networks, _training),
+        "imbalance": _per_network(networks, _balance),
         "selection": "a segmentation keeps the epoch of the lowest loss on the validation fold, a "
         "classifier of slices that of the highest accuracy there",
         "ensembles": "mean probability over slices, folds, seeds and modalities",
@@ -185,12 +187,12 @@ def _without_stages(network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _split(split: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    for key, published in CHENS_SPLIT.items():
+    for key, published in CHEN_SPLIT.items():
         if split.get(key, published) != published:
             yield f"split.{key}", str(split[key]), f"{published:g}"
 
 
-def _of_each(
+def _per_network(
     networks: Mapping[str, Mapping[str, Any]], say: Callable[[Mapping[str, Any]], str]
 ) -> str:
     """What is said of the networks, with their names where there are several."""

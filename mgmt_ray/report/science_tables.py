@@ -13,7 +13,7 @@ from mgmt_ray.selection.best_on_validation import (
     FORWARD_COLUMNS,
     FORWARD_SELECTION,
 )
-from mgmt_ray.selection.predictions import read_whole_table
+from mgmt_ray.selection.predictions import read_complete_table
 from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
 from mgmt_ray.statistics.curves import DECISION_COLUMNS
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
@@ -30,7 +30,7 @@ from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
 CHOSEN = (BEST_OVERALL, FORWARD_SELECTION)
 """Ensembles of each network that were chosen on validation."""
 
-FURTHER: dict[str, tuple[str, ...]] = {
+RESULT_TABLES: dict[str, tuple[str, ...]] = {
     "best_ensembles": BEST_COLUMNS,
     "forward_selection": FORWARD_COLUMNS,
     "operating_points": OPERATING_COLUMNS,
@@ -53,30 +53,30 @@ FURTHER: dict[str, tuple[str, ...]] = {
 """Columns of each table that may be there: ``ensembles/NAME.csv``."""
 
 
-def read_further(folder: Path) -> dict[str, pd.DataFrame]:
-    """Those of the tables of :data:`FURTHER` that are in a folder of ensembles.
+def read_result_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Those of the tables of :data:`RESULT_TABLES` that are in a folder of ensembles.
 
     Raises:
         MgmtError: one of them lacks a column, so another version of the program wrote it.
     """
     return {
-        name: read_whole_table(folder / f"{name}.csv", columns)
-        for name, columns in FURTHER.items()
+        name: read_complete_table(folder / f"{name}.csv", columns)
+        for name, columns in RESULT_TABLES.items()
         if (folder / f"{name}.csv").exists()
     }
 
 
-COMPARISON_PANEL = "comparison models"
+BASELINE_PANEL = "comparison models"
 """Panel of the models that are an ensemble each."""
 
 
-def with_models_together(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+def merge_baselines(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
     """A table of ensembles in which the comparison models are one, for a panel of all of them."""
     own = table["network"].isin(models)
-    return table.assign(ensemble=table["ensemble"].mask(own, COMPARISON_PANEL))
+    return table.assign(ensemble=table["ensemble"].mask(own, BASELINE_PANEL))
 
 
-def leading(
+def leading_rows(
     table: pd.DataFrame, models: Sequence[str], otherwise: Sequence[str]
 ) -> pd.Series[bool]:
     """Which rows of a table of ensembles a reader wants first.
@@ -91,7 +91,7 @@ def leading(
     return first | table["network"].isin(models)
 
 
-def of_chosen(results: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
+def chosen_rows(results: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     """Rows of ``best_ensembles`` or ``forward_selection`` that were taken."""
     table = results[name]
     return table[table["chosen" if name == "best_ensembles" else "kept"] == 1]

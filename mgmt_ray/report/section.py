@@ -34,7 +34,7 @@ class Section:
         return f"sections/{self.anchor}.html.j2"
 
 
-def not_made(anchor: str, title: str, file: str, command: str = "ensemble") -> Section:
+def missing_section(anchor: str, title: str, file: str, command: str = "ensemble") -> Section:
     """A section whose file is not there.
 
     Args:
@@ -73,14 +73,14 @@ class Picture:
         path: of the PNG.
         caption: printed below it.
         alt: what it shows, for readers who do not see it.
-        is_sheet: with many small pictures: not to be made smaller than its pixels, and to be cut
+        is_contact_sheet: with many small pictures: not smaller than its pixels, and to be cut
             over pages in print.
     """
 
     path: Path
     caption: str
     alt: str
-    is_sheet: bool = False
+    is_contact_sheet: bool = False
 
     @property
     def data(self) -> str:

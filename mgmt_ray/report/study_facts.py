@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.cohort.cohort import flow
+from mgmt_ray.cohort.cohort import exclusion_flow
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
-from mgmt_ray.report.paper_settings import slice_facts, taken_covariates
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
+from mgmt_ray.report.paper_settings import slice_statements, used_covariates
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class Statement:
     """Something the study knows.
 
     Attributes:
@@ -46,48 +46,50 @@ SOURCES: dict[str, tuple[str, str]] = {
 """By reader: the data set, and what its labels are."""
 
 
-def data_facts(results: StudyResults) -> dict[str, Fact]:
+def data_statements(results: StudyResults) -> dict[str, Statement]:
     """Facts of the data, by the names that ``checklists.csv`` uses; a text may be empty."""
     source, reference = data_source(results)
-    steps = flow(results.cohort, results.cohort.modalities)
+    steps = exclusion_flow(results.cohort, results.cohort.modalities)
     found = "; ".join(f"{what.strip()} {number}" for what, number in steps)
     is_synthetic = results.planted is not None
     return {
-        **_of_partitions(results),
-        "aims": Fact("developing and evaluating models of MGMT methylation", "summary"),
-        "goal": Fact("comparison of networks and modalities with intervals", "results"),
-        "design": Fact(
+        **_partition_statements(results),
+        "aims": Statement("developing and evaluating models of MGMT methylation", "summary"),
+        "goal": Statement("comparison of networks and modalities with intervals", "results"),
+        "design": Statement(
             "synthetic subjects" if is_synthetic else "retrospective, of existing scans", "subjects"
         ),
-        "source": Fact(source, "subjects"),
-        "reference": Fact(reference, "subjects"),
-        "annotation": Fact("labels as published with the data set" * bool(reference), "subjects"),
-        "eligibility": Fact("every exclusion is counted with its reason", "subjects"),
-        "flow": Fact(found, "subjects"),
-        "missing": Fact(_missing(results), "subjects"),
-        "preprocessing": Fact(_preprocessing(results), "provenance"),
-        "subsets": Fact(f"modalities {', '.join(results.inputs)}", "subjects"),
+        "source": Statement(source, "subjects"),
+        "reference": Statement(reference, "subjects"),
+        "annotation": Statement(
+            "labels as published with the data set" * bool(reference), "subjects"
+        ),
+        "eligibility": Statement("every exclusion is counted with its reason", "subjects"),
+        "flow": Statement(found, "subjects"),
+        "missing": Statement(_missing(results), "subjects"),
+        "preprocessing": Statement(_preprocessing(results), "provenance"),
+        "subsets": Statement(f"modalities {', '.join(results.inputs)}", "subjects"),
     }
 
 
-def _of_partitions(results: StudyResults) -> dict[str, Fact]:
+def _partition_statements(results: StudyResults) -> dict[str, Statement]:
     split = results.splits[0]
     folds = f"{len(split.folds)} folds of the training subjects, each validating once"
     sizes = f"{len(split.training)} training and {len(split.test)} test subjects"
     several = f"{len(results.splits)} outer splits, the first with " * (len(results.splits) > 1)
     return {
-        "characteristics": Fact(
+        "characteristics": Statement(
             "sex and age by methylation; number, sex, age and methylated of those who train, are "
             "tested and are left out",
             "subjects",
         ),
-        "numbers": Fact(f"{several}{sizes}, with the methylated among them", "subjects"),
-        "partitions": Fact(f"{several}{sizes}, stratified by label; {folds}", "subjects"),
-        "differences": Fact(
+        "numbers": Statement(f"{several}{sizes}, with the methylated among them", "subjects"),
+        "partitions": Statement(f"{several}{sizes}, stratified by label; {folds}", "subjects"),
+        "differences": Statement(
             "training and test are drawn from one cohort; training alone is augmented and balanced",
             "subjects",
         ),
-        "disjoint": Fact("person: all subjects of a person have one role", "subjects"),
+        "disjoint": Statement("person: all subjects of a person have one role", "subjects"),
     }
 
 
@@ -102,19 +104,19 @@ def data_source(results: StudyResults) -> tuple[str, str]:
 def _missing(results: StudyResults) -> str:
     """Who lacks scans, and what stands for a number that is not known."""
     lacking = sum(e.scope != "cohort" for e in results.cohort.exclusions)
-    taken = taken_covariates(results)
+    taken = used_covariates(results)
     imputed = []
     if taken:
         imputed.append(
             f"{' and '.join(taken)} of a network are the mean of its training subjects where they "
             "are not known"
         )
-    if "age_sex" in results.comparison_models:
+    if "age_sex" in results.baselines:
         imputed.append(
             "age and sex of the regression on them are the median and the most frequent value of "
             "its training subjects where they are not known"
         )
-    if "radiomics_forest" in results.comparison_models:
+    if "radiomics_forest" in results.baselines:
         imputed.append("a radiomic feature of an empty region is 0")
     return (
         f"a subject without a modality of a group is used without that group ({lacking} such "
@@ -127,9 +129,9 @@ def _preprocessing(results: StudyResults) -> str:
     if not recipe:
         return ""
     fitted = []
-    if taken := taken_covariates(results):
+    if taken := used_covariates(results):
         fitted.append(f"a network's {' and '.join(taken)}")
-    if {"age_sex", "tumour_volume"} & set(results.comparison_models):
+    if {"age_sex", "tumour_volume"} & set(results.baselines):
         fitted.append("the numbers of the comparison regressions")
     over_subjects = (
         f"of volumes nothing is fitted over subjects; {' and '.join(fitted)} are scaled by mean "
@@ -145,50 +147,50 @@ def _preprocessing(results: StudyResults) -> str:
     )
 
 
-OF_RESULTS = ("metrics", "uncertainty")
+RESULT_STATEMENTS = ("metrics", "uncertainty")
 """Facts that hold of ensembles whatever their members take."""
 
 
-def study_facts(results: StudyResults) -> dict[str, Fact]:
+def study_statements(results: StudyResults) -> dict[str, Statement]:
     """All that the study knows, by the names that ``checklists.csv`` uses."""
-    found = data_facts(results) | _of_models(results) | _of_results(results)
-    for name, text in slice_facts(results).items():
-        alone = has_slices_alone(results) and name not in OF_RESULTS
+    found = data_statements(results) | _model_statements(results) | _result_statements(results)
+    for name, text in slice_statements(results).items():
+        alone = has_only_slice_networks(results) and name not in RESULT_STATEMENTS
         found[name] = _with_slices(found[name], text, alone=alone)
     return {name: fact for name, fact in found.items() if fact.text}
 
 
-def _with_slices(fact: Fact, text: str, *, alone: bool) -> Fact:
+def _with_slices(fact: Statement, text: str, *, alone: bool) -> Statement:
     """A fact of a study with networks of slices, alone or beside others."""
     told = [text] if alone else [fact.text, text]
-    return Fact("; ".join(filter(None, told)), fact.where)
+    return Statement("; ".join(filter(None, told)), fact.where)
 
 
-def _of_models(results: StudyResults) -> dict[str, Fact]:
+def _model_statements(results: StudyResults) -> dict[str, Statement]:
     training = results.config.get("training") or {}
     of_volumes = [n for n in results.networks if n not in slice_networks(results)]
     networks = ", ".join(network_label(n) for n in of_volumes)
     packages = sorted((results.provenance.get("versions") or {}).items())
     return {
-        "technology": Fact(f"deep learning on 3-D MRI ({networks})", "results"),
-        "model": Fact(_networks(results), "training"),
-        "software": Fact(", ".join(f"{p} {v}" for p, v in packages), "provenance"),
-        "initialisation": Fact(_initialisation(results), "provenance"),
-        "training": Fact(_training(training), "training"),
-        "imbalance": Fact(_balance(str(training.get("balance", ""))), "calibration"),
-        "selection": Fact(
+        "technology": Statement(f"deep learning on 3-D MRI ({networks})", "results"),
+        "model": Statement(_networks(results), "training"),
+        "software": Statement(", ".join(f"{p} {v}" for p, v in packages), "provenance"),
+        "initialisation": Statement(_initialisation(results), "provenance"),
+        "training": Statement(_training(training), "training"),
+        "imbalance": Statement(_balance(str(training.get("balance", ""))), "calibration"),
+        "selection": Statement(
             "highest M = 0.6·SEN + 0.4·SPE on the validation fold among epochs with both rates "
             "above 0.5, else the last epoch",
             "training",
         ),
-        "ensembles": Fact(
+        "ensembles": Statement(
             "mean probability over policy draws, folds, seeds and modalities", "members"
         ),
-        "protocol": Fact("the study's whole configuration, seeds and hashes", "provenance"),
-        "specification": Fact(
+        "protocol": Statement("the study's whole configuration, seeds and hashes", "provenance"),
+        "specification": Statement(
             f"{len(results.members)} members with the SHA-256 of their weights", "members"
         ),
-        "availability": Fact(_code(results), "provenance"),
+        "availability": Statement(_code(results), "provenance"),
     }
 
 
@@ -234,39 +236,39 @@ def _code(results: StudyResults) -> str:
     return f"code: mgmt-ray {version}, commit {commit}" if version else ""
 
 
-def _of_results(results: StudyResults) -> dict[str, Fact]:
-    further = results.further
+def _result_statements(results: StudyResults) -> dict[str, Statement]:
+    further = results.tables
     first = results.metrics.iloc[0]
     tests = ", ".join(["exact intervals of rates", *_tests(results)])
     outside = f"external data: {', '.join(results.external) or 'none in this study'}"
     return {
-        "metrics": Fact(
+        "metrics": Statement(
             "AUC, AP, Brier score, SEN, SPE, PPV, NPV, calibration, net benefit", "results"
         ),
-        "uncertainty": Fact(
+        "uncertainty": Statement(
             f"{NUM_RESAMPLES} stratified bootstrap resamples of subjects, {tests}",
             "comparisons",
         ),
-        "robustness": Fact(
+        "robustness": Statement(
             "AUC's deviation by draws, folds, seeds, subjects" * ("variance" in further), "variance"
         ),
-        "explaining": Fact("policies of the agent" * ("policies" in further), "agent"),
-        "internal": Fact(
+        "explaining": Statement("policies of the agent" * ("policies" in further), "agent"),
+        "internal": Statement(
             f"{first['num_subjects']} held-out subjects, {first['num_methylated']} methylated",
             "results",
         ),
-        "external": Fact(outside, "external" if results.external else "results"),
-        "performance": Fact("all models with 95 % intervals", "results"),
-        "diagnostic": Fact(
+        "external": Statement(outside, "external" if results.external else "results"),
+        "performance": Statement("all models with 95 % intervals", "results"),
+        "diagnostic": Statement(
             "rates at three thresholds" * ("operating_points" in further), "operating"
         ),
-        "recalibration": Fact(
+        "recalibration": Statement(
             "prior correction and temperature scaling fitted on validation"
             * ("calibration" in further),
             "calibration",
         ),
-        "fairness": Fact("results by sex, age, IDH" * ("subgroups" in further), "subgroups"),
-        "output": Fact(
+        "fairness": Statement("results by sex, age, IDH" * ("subgroups" in further), "subgroups"),
+        "output": Statement(
             "probability of methylation; thresholds 0.5, chosen on validation, and prior"
             * ("operating_points" in further),
             "operating",

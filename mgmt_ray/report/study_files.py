@@ -23,7 +23,7 @@ def read_text(path: Path, command: str) -> str:
         MgmtError: it is not there.
     """
     if not path.exists():
-        raise not_there(path, command)
+        raise missing_file_error(path, command)
     return path.read_text(encoding="utf-8")
 
 
@@ -38,7 +38,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return dict(_parse(path, path.read_text(encoding="utf-8")))
 
 
-def read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
+def read_json_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
     """A JSON object per line; none where there is no file.
 
     Raises:
@@ -50,7 +50,7 @@ def read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
     return tuple(_parse(path, line) for line in lines if line.strip())
 
 
-def refuse_changed_tables(evaluated: Path) -> None:
+def check_tables(evaluated: Path) -> None:
     """Raise MgmtError where tables are not what `mgmt-ray ensemble` wrote.
 
     Args:
@@ -86,7 +86,7 @@ def read_config(path: Path, text: str) -> Mapping[str, Any]:
     return content
 
 
-def not_there(path: Path, command: str) -> MgmtError:
+def missing_file_error(path: Path, command: str) -> MgmtError:
     """The error for a file that a stage has yet to write."""
     return MgmtError(f"{path}: not there yet. Run `{command}` first.")
 

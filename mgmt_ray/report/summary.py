@@ -11,16 +11,16 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import cautions
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.statistics.intervals import interval_of
+from mgmt_ray.statistics.intervals import read_interval
 from mgmt_ray.statistics.planted_signal import CHANCE_AUC, PlantedVerdict
 
 LEVEL = 0.05
 """P-values below it are called findings, after Holm's correction."""
-AGAINST = "against "
+BASELINE_PREFIX = "against "
 """Begins the name of a comparison of every network's best ensemble with a comparison model."""
 
 
-def headline(results: StudyResults) -> list[str]:
+def summary_sentences(results: StudyResults) -> list[str]:
     """The summary's sentences, one per line of thought."""
     metrics = results.metrics
     main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
@@ -32,11 +32,11 @@ def headline(results: StudyResults) -> list[str]:
     ]
     sentences += _best_overall(results)
     sentences += [
-        against_chance(network_label(network), main[main["network"] == network])
+        chance_sentence(network_label(network), main[main["network"] == network])
         for network in results.networks
         if network in set(main["network"])
     ]
-    sentences += differences_in_words(results)
+    sentences += difference_sentences(results)
     sentences.append(
         f"{len(main)} AUC intervals stand here, and about one 95\u00a0% interval in twenty misses "
         "the true value by chance: the best row of many is not a finding by itself."
@@ -51,11 +51,11 @@ def _best_overall(results: StudyResults) -> list[str]:
     rows = results.metrics[results.metrics["ensemble"] == BEST_OVERALL].to_dict("records")
     if not rows:
         return []
-    named = "; ".join(f"{network_label(r['network'])} {interval_of(r, 'auc')}" for r in rows)
+    named = "; ".join(f"{network_label(r['network'])} {read_interval(r, 'auc')}" for r in rows)
     return [f"AUC of the ensemble that each network was best with on validation: {named}."]
 
 
-def differences_in_words(results: StudyResults) -> list[str]:
+def difference_sentences(results: StudyResults) -> list[str]:
     """What the comparisons between networks and with comparison models show, after Holm."""
     table = results.comparisons
     main = table[table["comparison"].isin(results.main_ensembles)]
@@ -70,7 +70,7 @@ def differences_in_words(results: StudyResults) -> list[str]:
             f"apart in {ranks} of {len(tested)} ensembles, which does not say which network is "
             f"more often right, and their squared errors in {errors}."
         )
-    against = table[table["comparison"].str.startswith(AGAINST)]
+    against = table[table["comparison"].str.startswith(BASELINE_PREFIX)]
     for rows, what in ((main, "pairs of networks"), (against, "comparisons with simple models")):
         known = rows[rows["delong_p_holm"].notna()]
         if len(known):
@@ -84,12 +84,12 @@ def differences_in_words(results: StudyResults) -> list[str]:
 
 def segmentation_sentences(results: StudyResults) -> list[str]:
     """How well tumours of test patients were found; nothing where none was looked for."""
-    overlap = results.further.get("slice_overlap")
+    overlap = results.tables.get("slice_overlap")
     if overlap is None:
         return []
     rows = overlap[(overlap["phase"] == "test") & (overlap["measure"] == "dice_volume")]
     named = "; ".join(
-        f"{network_label(row['network'])} {row['modality']} {interval_of(row, 'value')}"
+        f"{network_label(row['network'])} {row['modality']} {read_interval(row, 'value')}"
         for row in rows.to_dict("records")
     )
     return [f"3-D Dice of a fold's segmentation of test patients: {named}."] if named else []
@@ -103,11 +103,11 @@ def external_sentence(results: StudyResults, name: str) -> str:
     shown = main if len(main) else metrics
     above = shown[shown["auc_low"] > CHANCE_AUC]
     named = [
-        f"{network_label(row['network'])} {row['ensemble']} {interval_of(row, 'auc')}"
+        f"{network_label(row['network'])} {row['ensemble']} {read_interval(row, 'auc')}"
         for row in above.to_dict("records")
     ]
     nothing = ": none, so better than chance is not shown there"
-    found = f"{_after_holm(above)}: {'; '.join(named)}" if named else nothing
+    found = f"{_holm_note(above)}: {'; '.join(named)}" if named else nothing
     return (
         f"External cohort {name} (up to {most['num_subjects']} subjects, {most['num_methylated']} "
         f"methylated; nothing was chosen or fitted on it): {len(above)} of {len(shown)} AUC "
@@ -115,7 +115,7 @@ def external_sentence(results: StudyResults, name: str) -> str:
     )
 
 
-def against_chance(network: str, rows: pd.DataFrame) -> str:
+def chance_sentence(network: str, rows: pd.DataFrame) -> str:
     """How many of a network's ensembles are above chance, which, and what is not shown.
 
     Args:
@@ -131,8 +131,8 @@ def against_chance(network: str, rows: pd.DataFrame) -> str:
             "chance is not shown."
         )
     parts = [
-        f"{len(found)} of {len(rows)} ensembles {side} chance{_after_holm(found)}: "
-        + "; ".join(f"{r['ensemble']} {interval_of(r, 'auc')}" for r in found.to_dict("records"))
+        f"{len(found)} of {len(rows)} ensembles {side} chance{_holm_note(found)}: "
+        + "; ".join(f"{r['ensemble']} {read_interval(r, 'auc')}" for r in found.to_dict("records"))
         for side, found in (("above", above), ("below", below))
         if len(found)
     ]
@@ -143,7 +143,7 @@ def against_chance(network: str, rows: pd.DataFrame) -> str:
     return f"{network}: " + ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
-def _after_holm(rows: pd.DataFrame) -> str:
+def _holm_note(rows: pd.DataFrame) -> str:
     """How many of these rows, whose intervals exclude chance, stay after the correction."""
     number = int((rows["auc_p_holm"] < LEVEL).sum())
     return f", {number} of them after Holm’s correction (p < {LEVEL})"
@@ -155,9 +155,9 @@ def _in_splits(number: int) -> str:
     return f", in {number} splits, each subject by models that were trained without it"
 
 
-def verdict_on_planted(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
+def planted_sentence(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
     """One sentence over all verdicts on what was planted."""
-    wrong = [v for v in verdicts if not v.as_planted]
+    wrong = [v for v in verdicts if not v.matches_planted]
     total = len(verdicts)
     if signal:
         if not wrong:
@@ -171,13 +171,13 @@ def verdict_on_planted(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
     )
 
 
-def chance_words(row: Mapping[Hashable, Any]) -> str:
+def chance_cell(row: Mapping[Hashable, Any]) -> str:
     """Where an AUC's interval lies, and whether Holm's correction leaves that, for a cell.
 
     Args:
         row: of a metrics table.
     """
-    auc = interval_of(row, "auc")
+    auc = read_interval(row, "auc")
     if not auc.excludes(CHANCE_AUC):
         return "contains 0.5"
     side = "above 0.5" if auc.low > CHANCE_AUC else "below 0.5"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.summary import LEVEL
-from mgmt_ray.statistics.intervals import Interval, interval_of
+from mgmt_ray.statistics.intervals import Interval, read_interval
 from mgmt_ray.statistics.planted_signal import CHANCE_AUC
 from mgmt_ray.training.metrics import METRIC_LABELS
 
@@ -35,9 +35,9 @@ def summary(metrics: pd.DataFrame) -> str:
         )
         lines.append(heading)
         for row in rows.to_dict("records"):
-            cells = [_short(interval_of(row, metric)) for metric in METRIC_LABELS]
+            cells = [_short(read_interval(row, metric)) for metric in METRIC_LABELS]
             cells[0] += "*" if row["auc_low"] > CHANCE_AUC else ""
-            lines.append(f"{_cut(row['ensemble'])} {row['num_members']:>4}  {_columns(cells)}")
+            lines.append(f"{_truncate(row['ensemble'])} {row['num_members']:>4}  {_columns(cells)}")
         lines.append("")
     stars = metrics[metrics["auc_low"] > CHANCE_AUC]
     left = int((stars["auc_p_holm"] < LEVEL).sum())
@@ -56,13 +56,14 @@ def _columns(cells: Sequence[str]) -> str:
 
 def _short(interval: Interval) -> str:
     low, high = f"{interval.low:.2f}", f"{interval.high:.2f}"
-    return f"{_bare(f'{interval.value:.3f}')} [{_bare(low)}, {_bare(high)}]"
+    value, low, high = map(_without_leading_zero, (f"{interval.value:.3f}", low, high))
+    return f"{value} [{low}, {high}]"
 
 
-def _bare(number: str) -> str:
+def _without_leading_zero(number: str) -> str:
     return number[1:] if number.startswith("0.") else number
 
 
-def _cut(name: str) -> str:
+def _truncate(name: str) -> str:
     """A name of exactly the column's width; a longer one ends in a dot."""
     return f"{name:<{_NAME_WIDTH}}" if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"

@@ -14,10 +14,10 @@ from mgmt_ray.selection.ensembles import (
     BySplit,
     SingleModels,
     average_modalities,
-    same_in_each_split,
+    complete_ensembles,
     single_models,
 )
-from mgmt_ray.training.metrics import auc, criterion_m, once, sensitivity, specificity
+from mgmt_ray.training.metrics import auc, criterion_m, sensitivity, specificity, unit_weights
 
 BEST_OVERALL = "best overall"
 FORWARD_SELECTION = "forward selection"
@@ -94,7 +94,7 @@ class Ensembles:
     choices: Choices
 
 
-def all_ensembles(
+def make_ensembles(
     validation_members: pd.DataFrame,
     test_members: pd.DataFrame,
     groups: Mapping[str, tuple[str, ...]],
@@ -115,8 +115,8 @@ def all_ensembles(
         MgmtError: as :func:`.ensemble.ensemble`, for either table.
     """
     choices = choose(single_models(validation_members), groups)
-    validation = with_chosen(validation_members, groups, choices)
-    return Ensembles(validation, with_chosen(test_members, groups, choices), choices)
+    validation = add_chosen_ensembles(validation_members, groups, choices)
+    return Ensembles(validation, add_chosen_ensembles(test_members, groups, choices), choices)
 
 
 def choose(
@@ -204,7 +204,7 @@ def _score(
     modalities: tuple[str, ...], probability: pd.DataFrame, labels: np.ndarray
 ) -> ValidationScore:
     means = probability[list(modalities)].to_numpy(dtype=float).mean(axis=1)
-    sample = once(len(labels))
+    sample = unit_weights(len(labels))
     sen, spe, area = (
         float(metric(labels, means, sample)[0]) if len(labels) else float("nan")
         for metric in (sensitivity, specificity, auc)
@@ -212,7 +212,7 @@ def _score(
     return ValidationScore(sen, spe, area, len(labels))
 
 
-def with_chosen(
+def add_chosen_ensembles(
     members: pd.DataFrame, groups: Mapping[str, tuple[str, ...]], choices: Choices
 ) -> pd.DataFrame:
     """Ensembles of members, those that validation chose among them.
@@ -229,9 +229,9 @@ def with_chosen(
     alone = {m: (m,) for m in dict.fromkeys(members["modality"])}
     wanted = {
         network: {
-            **same_in_each_split(own, groups),
+            **complete_ensembles(own, groups),
             **choices.modalities.get(network, {}),
-            **same_in_each_split(own, alone),
+            **complete_ensembles(own, alone),
         }
         for network, own in models.items()
     }

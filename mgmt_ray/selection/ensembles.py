@@ -11,7 +11,7 @@ import pandas as pd
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.subject import MODALITY_GROUPS
-from mgmt_ray.selection.predictions import check_predictions, name_some
+from mgmt_ray.selection.predictions import check_predictions, shorten_list
 
 
 def check_member_predictions(members: pd.DataFrame) -> None:
@@ -25,42 +25,42 @@ def check_member_predictions(members: pd.DataFrame) -> None:
     splits = sorted(members["split"].unique())
     if len(splits) > 1:
         raise MgmtError(f"member predictions: of several splits {splits}. Average one at a time.")
-    _refuse_missing_outer_splits(members)
+    _check_outer_folds(members)
     if splits == ["validation"]:
-        _refuse_uneven_validation(members)
+        _check_validation_coverage(members)
         return
     # An outer split has its own test subjects, and a modality its own subjects of another cohort.
     same = "modality" if splits == ["external"] else "outer"
     for _, rows in members.groupby(same, sort=True):
-        _refuse_different_subjects(rows)
+        _check_same_subjects(rows)
 
 
-def _refuse_different_subjects(members: pd.DataFrame) -> None:
+def _check_same_subjects(members: pd.DataFrame) -> None:
     """Raise unless all of these trials predicted the same subjects."""
     everyone = set(members["subject"])
     for trial, rows in members.groupby("trial", sort=True):
         lacking = sorted(everyone - set(rows["subject"]))
         if lacking:
             raise MgmtError(
-                f"trial {trial} has no prediction for {name_some(lacking)}, which other members "
+                f"trial {trial} has no prediction for {shorten_list(lacking)}, which other members "
                 "have. All members must predict the same subjects: delete "
                 "ensembles/member_predictions.csv and run `mgmt-ray ensemble STUDY` again."
             )
 
 
-def _refuse_missing_outer_splits(members: pd.DataFrame) -> None:
+def _check_outer_folds(members: pd.DataFrame) -> None:
     """Raise unless every network and modality has members of every outer split."""
     everything = set(members["outer"])
     for (network, modality), rows in members.groupby(["network", "modality"], sort=True):
         lacking = [str(outer) for outer in sorted(everything - set(rows["outer"]))]
         if lacking:
             raise MgmtError(
-                f"{network} {modality}: no member of outer split {name_some(lacking)}, which "
+                f"{network} {modality}: no member of outer split {shorten_list(lacking)}, which "
                 "others have. Run `mgmt-ray run STUDY` again."
             )
 
 
-def _refuse_uneven_validation(members: pd.DataFrame) -> None:
+def _check_validation_coverage(members: pd.DataFrame) -> None:
     """Raise unless, in each model, one fold predicts each subject, with as many members for all.
 
     The folds of one model have the same seeds, so that this is one member per seed.
@@ -72,7 +72,7 @@ def _refuse_uneven_validation(members: pd.DataFrame) -> None:
         uneven = number.index[torn if torn.any() else number < number.max()]
         if len(uneven):
             raise MgmtError(
-                f"{network} {modality}, outer split {outer}: {name_some(list(uneven))} not "
+                f"{network} {modality}, outer split {outer}: {shorten_list(list(uneven))} not "
                 "validated by exactly one fold, with all of its seeds. "
                 "Run `mgmt-ray run STUDY` again."
             )
@@ -82,7 +82,7 @@ def _refuse_uneven_validation(members: pd.DataFrame) -> None:
             lacking = sorted(everyone - set(own["subject"]))
             if lacking:
                 raise MgmtError(
-                    f"{network!s} {modality}, outer split {outer}: {name_some(lacking)} not "
+                    f"{network!s} {modality}, outer split {outer}: {shorten_list(lacking)} not "
                     "validated, unlike by other networks. Run `mgmt-ray run STUDY` again."
                 )
 
@@ -182,7 +182,7 @@ def ensemble(
     models = single_models(member_predictions)
     found = list(dict.fromkeys(member_predictions["modality"]))
     wanted = {**ensembles, **{m: (m,) for m in found}}
-    by_network = {network: same_in_each_split(own, wanted) for network, own in models.items()}
+    by_network = {network: complete_ensembles(own, wanted) for network, own in models.items()}
     return mean_over_splits(average_modalities(models, by_network))
 
 
@@ -195,13 +195,13 @@ def single_models(member_predictions: pd.DataFrame) -> dict[str, dict[int, Singl
     members = member_predictions.assign(variance=member_predictions["deviation"] ** 2)
     return {
         str(network): {
-            int(str(outer)): _of_one_split(rows) for outer, rows in own.groupby("outer", sort=True)
+            int(str(outer)): _split_models(rows) for outer, rows in own.groupby("outer", sort=True)
         }
         for network, own in members.groupby("network", sort=False)
     }
 
 
-def _of_one_split(members: pd.DataFrame) -> SingleModels:
+def _split_models(members: pd.DataFrame) -> SingleModels:
     modalities = list(dict.fromkeys(members["modality"]))
     by_model = members.groupby(["subject", "modality"], sort=True)
     means = by_model[["probability", "variance", "prior"]].mean()
@@ -214,7 +214,7 @@ def _of_one_split(members: pd.DataFrame) -> SingleModels:
     )
 
 
-def same_in_each_split(
+def complete_ensembles(
     models: Mapping[int, SingleModels], ensembles: Mapping[str, tuple[str, ...]]
 ) -> dict[str, BySplit]:
     """Those ensembles of which a network lacks no modality, by name."""

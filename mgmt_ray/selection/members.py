@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.selection.predictions import name_some
+from mgmt_ray.selection.predictions import shorten_list
 
 DIVERGED = "diverged"
 """The ``rule`` of a training whose loss was no longer a number; it has no weights to choose."""
 
-OWN_CHOICE = ["network", "modality", "outer"]
+CHOICE_KEYS = ["network", "modality", "outer"]
 """Columns of what hyper-parameters are chosen for."""
 
 MEMBER_COLUMNS: tuple[str, ...] = (
@@ -59,10 +59,10 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
         lambda text: json.dumps(json.loads(text), sort_keys=True)
     )
     diverged = table["rule"] == DIVERGED
-    out = diverged.groupby([*(table[name] for name in OWN_CHOICE), combination]).transform("any")
-    _refuse_nothing_left(table, out)
+    out = diverged.groupby([*(table[name] for name in CHOICE_KEYS), combination]).transform("any")
+    _check_any_left(table, out)
     keep: list[int] = []
-    for (network, modality, _), rows in table[~out].groupby(OWN_CHOICE, sort=False):
+    for (network, modality, _), rows in table[~out].groupby(CHOICE_KEYS, sort=False):
         own = combination.loc[rows.index]
         keep.extend(rows.index[own == _best(f"{network} {modality}", rows, own)])
     return table.loc[sorted(keep), list(MEMBER_COLUMNS)].reset_index(drop=True)
@@ -75,34 +75,35 @@ def _best(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
         str(name): sorted(zip(trained["seed"], trained["fold"], strict=True))
         for name, trained in by_combination
     }
-    _refuse_uneven(what, pairs)
+    _check_balanced(what, pairs)
     mean_m = by_combination["validation_m"].agg(lambda m: m.fillna(0.0).mean())
     # idxmax returns the first of equal values; rounding makes equal means equal.
     return str(mean_m.round(12).idxmax())
 
 
-def _refuse_nothing_left(table: pd.DataFrame, out: pd.Series[bool]) -> None:
+def _check_any_left(table: pd.DataFrame, out: pd.Series[bool]) -> None:
     """Raise where every combination of a network, modality and outer split is out."""
-    lost = table[out.groupby([table[name] for name in OWN_CHOICE]).transform("all")]
+    lost = table[out.groupby([table[name] for name in CHOICE_KEYS]).transform("all")]
     if lost.empty:
         return
     own = lost.drop_duplicates(["network", "modality"])
     names = [" ".join(pair) for pair in zip(own["network"], own["modality"], strict=True)]
     trials = lost.loc[lost["rule"] == DIVERGED, "trial"].tolist()
     raise MgmtError(
-        f"{name_some(names)}: of every combination of hyper-parameters a training diverged "
-        f"({name_some(trials, 3)}). Lower training.learning_rate (and agent_learning_rate) of the "
+        f"{shorten_list(names)}: of every combination of hyper-parameters a training diverged "
+        f"({shorten_list(trials, 3)}). Lower training.learning_rate (and agent_learning_rate) of "
+        "the "
         "study, or put the old and a lower one into its sweep, which keeps what is trained already."
     )
 
 
-def _refuse_uneven(what: str, pairs: Mapping[str, list[tuple[int, int]]]) -> None:
+def _check_balanced(what: str, pairs: Mapping[str, list[tuple[int, int]]]) -> None:
     """Raise unless every combination has each (seed, fold), once."""
     everything = sorted({pair for own in pairs.values() for pair in own})
     uneven = [name for name, own in pairs.items() if own != everything]
     if uneven:
         raise MgmtError(
-            f"{what}: {name_some(uneven, 2)} not trained exactly once on each of the "
+            f"{what}: {shorten_list(uneven, 2)} not trained exactly once on each of the "
             f"{len(everything)} folds and seeds that the others have. "
             "Run `mgmt-ray run STUDY` again."
         )

@@ -90,7 +90,7 @@ def read_table(path: Path, command: str) -> pd.DataFrame:
         ) from error
 
 
-def read_whole_table(
+def read_complete_table(
     path: Path, columns: Sequence[str], command: str = "mgmt-ray ensemble STUDY"
 ) -> pd.DataFrame:
     """A table of results, or of an external cohort's, that has all of these columns.
@@ -157,39 +157,39 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
         raise _fault(where, f"text among the numbers of {', '.join(text)}")
     for name in _NAMES:
         empty = table[name].isna() | (table[name].astype(str).str.strip() == "")
-        _refuse_rows(table, where, empty, f"no {name}")
+        _check_rows(table, where, empty, f"no {name}")
     for name in ("outer", "fold"):
         counted = table[name].ge(0) & (table[name] % 1 == 0)
-        _refuse_rows(table, where, ~counted, f"{name} no whole number from 0")
-    _refuse_rows(table, where, ~table["probability"].between(0, 1), "probability outside [0, 1]")
-    _refuse_rows(table, where, ~table["deviation"].ge(0), "deviation negative or missing")
-    _refuse_rows(table, where, ~table["label"].isin([0, 1]), "label neither 0 nor 1")
+        _check_rows(table, where, ~counted, f"{name} no whole number from 0")
+    _check_rows(table, where, ~table["probability"].between(0, 1), "probability outside [0, 1]")
+    _check_rows(table, where, ~table["deviation"].ge(0), "deviation negative or missing")
+    _check_rows(table, where, ~table["label"].isin([0, 1]), "label neither 0 nor 1")
     between = table["prior"].between(0, 1, inclusive="neither")
-    _refuse_rows(table, where, ~between, "prior not between 0 and 1")
+    _check_rows(table, where, ~between, "prior not between 0 and 1")
     twice = table.duplicated(["trial", "subject"], keep=False)
-    _refuse_rows(table, where, twice, "more than one row of one trial")
-    refuse_two_labels(table, where)
+    _check_rows(table, where, twice, "more than one row of one trial")
+    check_labels(table, where)
 
 
-def refuse_two_labels(table: pd.DataFrame, where: str) -> None:
+def check_labels(table: pd.DataFrame, where: str) -> None:
     """Raise MgmtError naming the subjects that have label 0 in one row and 1 in another."""
     labels = table.groupby("subject", sort=True)["label"].nunique()
     torn = labels[labels > 1].index
     if len(torn):
-        raise _fault(where, f"two labels for {name_some(list(torn))}")
+        raise _fault(where, f"two labels for {shorten_list(list(torn))}")
 
 
-def name_some(names: list[str], limit: int = 5) -> str:
+def shorten_list(names: list[str], limit: int = 5) -> str:
     """The first few names and how many more there are, for an error of one line."""
     shown = ", ".join(str(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
-def _refuse_rows(table: pd.DataFrame, where: str, bad: pd.Series[bool], what: str) -> None:
+def _check_rows(table: pd.DataFrame, where: str, bad: pd.Series[bool], what: str) -> None:
     if bad.any():
         rows = table.loc[bad, ["trial", "subject"]]
         named = [f"{r.subject} ({r.trial})" for r in rows.itertuples()]
-        raise _fault(where, f"{what} for {name_some(named)}")
+        raise _fault(where, f"{what} for {shorten_list(named)}")
 
 
 def _fault(where: str, what: str) -> MgmtError:

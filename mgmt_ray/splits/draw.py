@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from mgmt_ray.base import Config, MgmtError, stream
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.subject import MODALITIES, Subject, by_group
-from mgmt_ray.splits.split import Split, refuse_missing_classes, refuse_torn_persons
+from mgmt_ray.cohort.subject import MODALITIES, Subject, group_modalities
+from mgmt_ray.splits.split import Split, check_classes, check_group_leakage
 
 ATTEMPTS = 10_000
 """Draws of those left out before ``left_out_with`` is called impossible."""
@@ -47,7 +47,7 @@ class SplitConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _fits_together(self) -> SplitConfig:
+    def _check_values(self) -> SplitConfig:
         if self.outer_folds == 1:
             raise ValueError("outer_folds: 1 would leave nobody to train; write 0, or 2 and more")
         if self.left_out_with and (self.outer_folds or not self.drop_rest):
@@ -118,10 +118,10 @@ def _test_sets(
     first = repeat * max(config.outer_folds, 1)
     if config.outer_folds:
         random = _stream(config, first, "outer folds")
-        for part in _deal(complete, config.outer_folds, modalities, random):
+        for part in _stratified_parts(complete, config.outer_folds, modalities, random):
             yield set(part), set()
         return
-    test = _share(complete, config, _streams(config, first, "test"))
+    test = _stratified_share(complete, config, _streams(config, first, "test"))
     left_out = _leave_out(rest, config, modalities, first) if config.drop_rest else set()
     yield {s.id for p in test for s in p}, left_out
 
@@ -140,7 +140,7 @@ def _by_completeness(
 def _leave_out(
     rest: Sequence[Person], config: SplitConfig, modalities: tuple[str, ...], number: int
 ) -> set[str]:
-    groups = by_group(modalities)
+    groups = group_modalities(modalities)
     unknown = [name for name in config.left_out_with if name not in groups]
     if unknown:
         raise MgmtError(
@@ -149,7 +149,7 @@ def _leave_out(
         )
     streams = _streams(config, number, "left out")
     for _ in range(ATTEMPTS if config.left_out_with else 1):
-        drawn = [s for person in _share(rest, config, streams) for s in person]
+        drawn = [s for person in _stratified_share(rest, config, streams) for s in person]
         having = {g: sum(s.has_all(groups[g]) for s in drawn) for g in config.left_out_with}
         if having == config.left_out_with:
             return {s.id for s in drawn}
@@ -173,7 +173,7 @@ def _split(
     training = [p for p in persons if p[0].id not in test | left_out]
     scores = [s.score for person in training for s in person if s.score is not None]
     cutoff = median(scores) if scores else None
-    training = [tuple(_fitted(s, cutoff) for s in person) for person in training]
+    training = [tuple(_apply_cutoff(s, cutoff) for s in person) for person in training]
     for label, name in ((1, "methylated"), (0, "unmethylated")):
         found = sum(p[0].label == label for p in training)
         if found < config.folds:
@@ -183,19 +183,21 @@ def _split(
             )
     split = Split(
         test=tuple(sorted(test)),
-        folds=_deal(training, config.folds, modalities, _stream(config, number, "folds")),
+        folds=_stratified_parts(
+            training, config.folds, modalities, _stream(config, number, "folds")
+        ),
         left_out=tuple(sorted(left_out)),
         seed=config.seed,
         cohort=cohort.roster_hash,  # a mask moves nobody
         outer=number,
         cutoff=cutoff,
     )
-    refuse_torn_persons(split, cohort)
-    refuse_missing_classes(split, cohort, modalities)
+    check_group_leakage(split, cohort)
+    check_classes(split, cohort, modalities)
     return split
 
 
-def _fitted(subject: Subject, cutoff: float | None) -> Subject:
+def _apply_cutoff(subject: Subject, cutoff: float | None) -> Subject:
     """With the label that follows from its score, where it has one."""
     if subject.score is None or cutoff is None:
         return subject
@@ -210,7 +212,7 @@ def _streams(config: SplitConfig, number: int, purpose: str) -> dict[int, np.ran
     return {label: _stream(config, number, purpose, label) for label in (0, 1)}
 
 
-def _share(
+def _stratified_share(
     persons: Sequence[Person], config: SplitConfig, streams: Mapping[int, np.random.Generator]
 ) -> list[Person]:
     """A stratified share, rounded up in all as scikit-learn does, nearest per class."""
@@ -228,7 +230,7 @@ def _share(
     return drawn
 
 
-def _deal(
+def _stratified_parts(
     persons: Sequence[Person],
     num_parts: int,
     modalities: tuple[str, ...],
@@ -255,7 +257,7 @@ def _deal(
     return tuple(tuple(sorted(part)) for part in parts)
 
 
-def deal_parts(
+def make_inner_folds(
     training: Sequence[str], person: Mapping[str, str], num_parts: int, seed: int
 ) -> tuple[tuple[str, ...], ...]:
     """Deal patients into parts of equal numbers (but for one); a person's subjects stay together.

@@ -11,7 +11,7 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError, fingerprint, write_json
 from mgmt_ray.cohort.cohort import Cohort
 
-_ANEW = "Delete splits.json and the trials made with it, then run again."
+_REDRAW_REMEDY = "Delete splits.json and the trials made with it, then run again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Split:
         everyone = [s for _, ids in self.roles for s in ids]
         twice = sorted(s for s, number in Counter(everyone).items() if number > 1)
         if twice:
-            raise MgmtError(f"splits: {', '.join(twice)} would be on two sides. {_ANEW}")
+            raise MgmtError(f"splits: {', '.join(twice)} would be on two sides. {_REDRAW_REMEDY}")
 
     @property
     def roles(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -66,7 +66,7 @@ class Split:
         return train, tuple(s for s in self.folds[index] if s in available)
 
 
-def label_by_training(split: Split, cohort: Cohort) -> dict[str, int]:
+def resolve_labels(split: Split, cohort: Cohort) -> dict[str, int]:
     """Everybody's label; one that follows from a score uses the training subjects' cut-off.
 
     Raises:
@@ -84,7 +84,7 @@ def label_by_training(split: Split, cohort: Cohort) -> dict[str, int]:
     }
 
 
-def refuse_torn_persons(split: Split, cohort: Cohort) -> None:
+def check_group_leakage(split: Split, cohort: Cohort) -> None:
     """Raise MgmtError where two subjects that are one person have different roles."""
     role = {subject: name for name, ids in split.roles for subject in ids}
     by_person: dict[str, dict[str, str]] = {}
@@ -94,12 +94,14 @@ def refuse_torn_persons(split: Split, cohort: Cohort) -> None:
     for person, found in sorted(by_person.items()):
         if len(found) > 1:
             where = ", ".join(f"{subject} in {name}" for name, subject in sorted(found.items()))
-            raise MgmtError(f"splits: person {person} would be on two sides ({where}). {_ANEW}")
+            raise MgmtError(
+                f"splits: person {person} would be on two sides ({where}). {_REDRAW_REMEDY}"
+            )
 
 
-def refuse_missing_classes(split: Split, cohort: Cohort, modalities: tuple[str, ...]) -> None:
+def check_classes(split: Split, cohort: Cohort, modalities: tuple[str, ...]) -> None:
     """Raise MgmtError unless the test set, and every fold in each modality, has both classes."""
-    label = label_by_training(split, cohort)
+    label = resolve_labels(split, cohort)
     if {label[s] for s in split.test} != {0, 1}:
         raise MgmtError(
             f"split: the test set of {len(split.test)} subjects lacks a class; it is drawn among "
@@ -144,9 +146,9 @@ def read_splits(path: Path) -> tuple[Split, ...]:
         )
         written = [split["hash"] for split in content["splits"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise MgmtError(f"{path}: is not a file of splits as this version makes it. {_ANEW}") from (
-            error
-        )
+        raise MgmtError(
+            f"{path}: is not a file of splits as this version makes it. {_REDRAW_REMEDY}"
+        ) from (error)
     whole = content.get("hash") == fingerprint(written)
     if not splits or not whole or [split.hash for split in splits] != written:
         raise MgmtError(

@@ -13,7 +13,7 @@ from mgmt_ray.statistics.calibrators import (
     CALIBRATION_VERSIONS,
     PRIOR_CORRECTED,
     TEMPERATURE_SCALED,
-    Adapted,
+    Recalibrated,
     logits,
     mean_fits,
 )
@@ -25,9 +25,9 @@ from mgmt_ray.statistics.intervals import (
     percentile_interval,
 )
 from mgmt_ray.statistics.reliability import expected_calibration_error
-from mgmt_ray.training.metrics import brier, once
+from mgmt_ray.training.metrics import brier, unit_weights
 
-MOST_STEPS = 100
+MAX_STEPS = 100
 _STEP_TOLERANCE = 1e-9
 
 
@@ -56,7 +56,7 @@ def logistic_recalibration(
     deviation = float(log_odds.std())
     slope = np.full(len(weights), np.nan)
     intercept = np.full(len(weights), np.nan)
-    active = np.flatnonzero(_overlap(labels, log_odds, weights))
+    active = np.flatnonzero(_classes_overlap(labels, log_odds, weights))
     if not len(active):
         return slope, intercept
     centre = float(log_odds.mean())
@@ -93,7 +93,7 @@ def intercept_at_slope_1(
     centre = logit(share[active])
     low, high = centre - log_odds.max(), centre - log_odds.min()
     fitted[active] = centre - (weights[active] @ log_odds) / weights[active].sum(axis=1)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         if not len(active):
             return fitted
         at = fitted[active]
@@ -109,7 +109,7 @@ def intercept_at_slope_1(
     return fitted
 
 
-def _overlap(
+def _classes_overlap(
     labels: Integer[np.ndarray, " subject"],
     log_odds: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
@@ -134,7 +134,7 @@ def _newton(
     second = np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1)
     fitted = np.zeros((len(weights), 2))
     active = np.arange(len(weights))
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         chance = expit(fitted[active] @ first.T)
         drawn = weights[active]
         gradient = (drawn * (labels - chance)) @ first
@@ -175,14 +175,14 @@ CALIBRATION_COLUMNS: tuple[str, ...] = (
 ``intercept_at_slope_1`` with the slope fixed at 1: calibration in the large."""
 
 
-def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
+def calibration_table(recalibrated: Recalibrated, seed: int = 42) -> pd.DataFrame:
     """Brier score, slope, both intercepts and ECE of each version, all but ECE with intervals.
 
     Bootstrap over subjects, not stratified: the share of methylated is what an intercept measures,
     and must vary. What was fitted on validation stays as it is.
 
     Args:
-        adapted: see :func:`.adapted.adapt`.
+        recalibrated: see :func:`.recalibrated.recalibrate`.
         seed: of the bootstrap.
 
     Returns:
@@ -190,10 +190,10 @@ def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
         (see :func:`.recalibration.logistic_recalibration`), their bounds where more than a
         fortieth of the resamples has none.
     """
-    fits = mean_fits(adapted.fits)
+    fits = mean_fits(recalibrated.fits)
     drawn: dict[bytes, Int[np.ndarray, "resample subject"]] = {}
     rows: list[dict[str, object]] = []
-    for (network, name), group in adapted.probabilities.groupby(
+    for (network, name), group in recalibrated.probabilities.groupby(
         ["network", "ensemble"], sort=False
     ):
         labels = group["label"].to_numpy(dtype=np.int64)
@@ -208,7 +208,7 @@ def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
                 "network": network,
                 "ensemble": name,
                 "version": version,
-                **_applied(version, fits[str(network), str(name)]),
+                **_apply_version(version, fits[str(network), str(name)]),
                 **interval_columns(intervals[version]),
                 "ece": expected_calibration_error(labels, p),
                 "num_subjects": len(labels),
@@ -218,7 +218,7 @@ def calibration_table(adapted: Adapted, seed: int = 42) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS))
 
 
-def _applied(version: str, fit: Mapping[str, float]) -> dict[str, float]:
+def _apply_version(version: str, fit: Mapping[str, float]) -> dict[str, float]:
     scaled = version == TEMPERATURE_SCALED
     shifted = scaled or version == PRIOR_CORRECTED
     return {
@@ -233,7 +233,7 @@ def _intervals(
     weights: Int[np.ndarray, "resample subject"],
 ) -> dict[str, dict[str, Interval]]:
     """By version and metric; what is resampled comes after the sample itself."""
-    rows = np.concatenate([once(len(labels)), weights])
+    rows = np.concatenate([unit_weights(len(labels)), weights])
     found: dict[str, dict[str, Interval]] = {}
     fitted: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     for version, p in versions.items():
@@ -244,11 +244,9 @@ def _intervals(
         errors = brier(labels, p, rows)
         found[version] = {
             "brier": percentile_interval(float(errors[0]), errors[1:]),
-            "slope": _interval_with_gaps(slope),
-            "intercept": _interval_with_gaps(intercept),
-            "intercept_at_slope_1": _interval_with_gaps(
-                intercept_at_slope_1(labels, log_odds, rows)
-            ),
+            "slope": _defined_interval(slope),
+            "intercept": _defined_interval(intercept),
+            "intercept_at_slope_1": _defined_interval(intercept_at_slope_1(labels, log_odds, rows)),
         }
     return found
 
@@ -275,7 +273,7 @@ def _fit_from_line(
     return slope / d, intercept - slope / d * c
 
 
-def _interval_with_gaps(values: Float[np.ndarray, " row"]) -> Interval:
+def _defined_interval(values: Float[np.ndarray, " row"]) -> Interval:
     """Of the first value, from the others.
 
     A resample without an estimate counts as below the lower and above the upper bound.

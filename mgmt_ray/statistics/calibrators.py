@@ -27,7 +27,7 @@ TEMPERATURES = (0.01, 100.0)
 """Between these the temperature is looked for. Classes that validation separates perfectly would
 have 0; probabilities that tell nothing, or the wrong way round, infinity."""
 
-_EDGE = 1e-6
+_MIN_PROBABILITY = 1e-6
 
 
 def choose_threshold(
@@ -70,7 +70,7 @@ def logits(probabilities: Float[np.ndarray, " *any"]) -> Float[np.ndarray, " *an
     No model here knows a subject better than one in a million, and a single 0 or 1 would else
     outweigh everybody in what is fitted.
     """
-    clipped: np.ndarray = logit(np.clip(probabilities, _EDGE, 1 - _EDGE))
+    clipped: np.ndarray = logit(np.clip(probabilities, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
     return clipped
 
 
@@ -126,15 +126,15 @@ CALIBRATION_VERSIONS = (AS_PREDICTED, PRIOR_CORRECTED, TEMPERATURE_SCALED)
 """Versions whose probabilities are meant as such; that of the threshold is made to be called."""
 
 _KEYS = ("network", "ensemble", "outer")
-_FITTED = ("threshold", "prevalence", "temperature", "prior_shift", "prior_threshold")
-FIT_COLUMNS: tuple[str, ...] = (*_KEYS, *_FITTED)
+_CALIBRATOR_COLUMNS = ("threshold", "prevalence", "temperature", "prior_shift", "prior_threshold")
+FIT_COLUMNS: tuple[str, ...] = (*_KEYS, *_CALIBRATOR_COLUMNS)
 """One row per network, ensemble and outer split: ``threshold`` chosen on validation, ``prevalence``
 of methylated among its subjects, ``temperature``, ``prior_shift`` of the test subjects' logits
 (their mean), and ``prior_threshold``, the probability that this shift moves to 0.5."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Adapted:
+class Recalibrated:
     """Test predictions and what they were mapped with.
 
     Attributes:
@@ -147,7 +147,7 @@ class Adapted:
     fits: pd.DataFrame
 
 
-def adapt(validation: pd.DataFrame, test: pd.DataFrame) -> Adapted:
+def recalibrate(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
     """Fit on validation, map test, average over outer splits.
 
     Args:
@@ -176,7 +176,7 @@ def adapt(validation: pd.DataFrame, test: pd.DataFrame) -> Adapted:
     means = mapped.groupby(keys, sort=False).mean().reset_index()
     place = means.groupby(keys[:2], sort=False).ngroup()
     ordered = means.assign(place=place).sort_values(["place", "subject"], ignore_index=True)
-    return Adapted(ordered.drop(columns="place").astype({"label": int}), fits)
+    return Recalibrated(ordered.drop(columns="place").astype({"label": int}), fits)
 
 
 def _fit(validation: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
@@ -222,6 +222,6 @@ def _names(key: Hashable) -> tuple[Any, ...]:
 def mean_fits(fits: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
     """What was fitted for each network and ensemble, as the mean over outer splits."""
     return {
-        (str(network), str(name)): {what: float(rows[what].mean()) for what in _FITTED}
+        (str(network), str(name)): {what: float(rows[what].mean()) for what in _CALIBRATOR_COLUMNS}
         for (network, name), rows in fits.groupby(["network", "ensemble"], sort=False)
     }

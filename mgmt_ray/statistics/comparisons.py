@@ -14,7 +14,7 @@ from scipy.stats import friedmanchisquare, rankdata
 
 from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.selection.predictions import name_some, refuse_two_labels
+from mgmt_ray.selection.predictions import check_labels, shorten_list
 from mgmt_ray.statistics.delong import delong_p
 from mgmt_ray.statistics.intervals import column_names, interval_columns
 from mgmt_ray.statistics.paired_bootstrap import (
@@ -27,7 +27,7 @@ from mgmt_ray.study import baseline_config
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RankTest:
     """Friedman's chi-square over all networks, and Nemenyi's p-value for each pair of them."""
 
     chi2: float
@@ -41,7 +41,7 @@ class Comparison:
 
 def compare_networks(
     values: Float[np.ndarray, "subject network"], networks: tuple[str, ...]
-) -> Comparison:
+) -> RankTest:
     """Friedman's rank test with Nemenyi's post-hoc test (Demšar 2006, sec. 3.2.2).
 
     Subjects are the blocks, the networks' values the treatments. On probabilities of methylation,
@@ -60,13 +60,13 @@ def compare_networks(
     pairs = list(combinations(range(len(networks)), 2))
     if np.all(values == values[:, :1]):
         undefined = tuple((networks[a], networks[b], float("nan")) for a, b in pairs)
-        return Comparison(float("nan"), float("nan"), undefined)
+        return RankTest(float("nan"), float("nan"), undefined)
     # Imported here: it brings seaborn and statsmodels, which nothing else needs.
     from scikit_posthocs import posthoc_nemenyi_friedman
 
     friedman = friedmanchisquare(*values.T)
     nemenyi = posthoc_nemenyi_friedman(values).to_numpy()
-    return Comparison(
+    return RankTest(
         float(friedman.statistic),
         float(friedman.pvalue),
         tuple((networks[a], networks[b], float(nemenyi[a, b])) for a, b in pairs),
@@ -86,18 +86,20 @@ def same_subjects(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     networks = list(dict.fromkeys(rows["network"]))
     twice = rows.loc[rows.duplicated(["network", "subject"]), "subject"]
     if len(twice):
-        raise MgmtError(f"{what}: {name_some(list(twice))} predicted twice by one network. {_NEXT}")
+        raise MgmtError(
+            f"{what}: {shorten_list(list(twice))} predicted twice by one network. {_REMEDY}"
+        )
     wide = rows.pivot(index="subject", columns="network", values="probability")[networks]
     lacking = wide.index[wide.isna().any(axis=1)]
     if len(lacking):
         raise MgmtError(
-            f"{what}: {name_some(list(lacking))} not predicted by all of "
-            f"{', '.join(networks)}; networks compare on the same subjects only. {_NEXT}"
+            f"{what}: {shorten_list(list(lacking))} not predicted by all of "
+            f"{', '.join(networks)}; networks compare on the same subjects only. {_REMEDY}"
         )
     return wide
 
 
-_NEXT = "Run `mgmt-ray ensemble STUDY` again."
+_REMEDY = "Run `mgmt-ray ensemble STUDY` again."
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
@@ -118,7 +120,7 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     return corrected
 
 
-COMPARISON_MODELS: tuple[str, ...] = get_args(baseline_config.Comparison)
+BASELINES: tuple[str, ...] = get_args(baseline_config.BaselineName)
 """Names, as networks and as ensembles, of the simple models that networks must beat."""
 
 COMPARISON_COLUMNS: tuple[str, ...] = (
@@ -156,7 +158,7 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them. Networks named
-            in :data:`COMPARISON_MODELS` are simple models; they are compared with the ensembles
+            in :data:`BASELINES` are simple models; they are compared with the ensembles
             named "best overall" only.
         seed: of the bootstrap.
 
@@ -168,8 +170,8 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
         MgmtError: models that are to be compared were evaluated on different subjects, or a
             subject has two labels.
     """
-    refuse_two_labels(predictions, "ensemble predictions")
-    simple = predictions["network"].isin(COMPARISON_MODELS)
+    check_labels(predictions, "ensemble predictions")
+    simple = predictions["network"].isin(BASELINES)
     models = resample_models(predictions, seed)
     rows: list[dict[str, object]] = []
     for name, group in predictions[~simple].groupby("ensemble", sort=False):
@@ -184,13 +186,13 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
             keys = (str(network), BEST_OVERALL), (str(name), str(name))
             rows.append({"comparison": what} | _paired(*keys, models))
     table = pd.DataFrame(rows).reindex(columns=list(COMPARISON_COLUMNS))
-    return _corrected(table)
+    return _holm_corrected(table)
 
 
 def _between_networks(name: str, wide: pd.DataFrame, models: Models) -> Iterator[dict[str, object]]:
     networks = tuple(str(network) for network in wide.columns)
     probabilities = wide.to_numpy(dtype=float)
-    ranked: dict[str, Comparison] = {}
+    ranked: dict[str, RankTest] = {}
     if len(networks) > 2:
         labels = models[networks[0], name].labels
         ranked = {
@@ -233,7 +235,7 @@ def _paired(a: tuple[str, str], b: tuple[str, str], models: Models) -> dict[str,
     }
 
 
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+def _holm_corrected(table: pd.DataFrame) -> pd.DataFrame:
     of_an_ensemble = table.drop_duplicates("comparison").set_index("comparison")
     for name in ("friedman_p", "error_friedman_p"):
         once = holm(of_an_ensemble[name].to_numpy(dtype=float))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
 
-from mgmt_ray.statistics.calibrators import TEMPERATURE_SCALED, Adapted
+from mgmt_ray.statistics.calibrators import TEMPERATURE_SCALED, Recalibrated
 
 
 def roc_points(
@@ -16,7 +16,7 @@ def roc_points(
 
     Both classes must be there. The area under straight lines between the points is the AUC.
     """
-    true_positives, false_positives = _called(labels, probabilities)
+    true_positives, false_positives = _positive_counts(labels, probabilities)
     num_positives, num_negatives = int(labels.sum()), int((1 - labels).sum())
     assert num_positives and num_negatives, "a ROC curve needs both classes"
     return (
@@ -33,14 +33,14 @@ def precision_recall_points(
     A first point at recall 0 repeats the first precision, so that the area under the steps
     (precision held back to the recall before it) is the average precision.
     """
-    true_positives, false_positives = _called(labels, probabilities)
+    true_positives, false_positives = _positive_counts(labels, probabilities)
     assert labels.any(), "a precision-recall curve needs methylated subjects"
     precision = true_positives / (true_positives + false_positives)
     recall = true_positives / labels.sum()
     return np.concatenate([[0.0], recall]), np.concatenate([precision[:1], precision])
 
 
-def _called(
+def _positive_counts(
     labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
 ) -> tuple[Integer[np.ndarray, " threshold"], Integer[np.ndarray, " threshold"]]:
     """True and false positives when all at or above each distinct probability are called."""
@@ -63,20 +63,20 @@ DECISION_COLUMNS: tuple[str, ...] = (
 )
 
 
-def decision_table(adapted: Adapted) -> pd.DataFrame:
+def decision_table(recalibrated: Recalibrated) -> pd.DataFrame:
     """Net benefit of acting on each ensemble's calibrated probabilities, and on everybody's.
 
     "Calibrated" is corrected for the training prior and temperature scaled. Treating nobody has a
     net benefit of 0.
 
     Args:
-        adapted: see :func:`.adapted.adapt`.
+        recalibrated: see :func:`.recalibrated.recalibrate`.
 
     Returns:
         :data:`DECISION_COLUMNS`, one row per network, ensemble and threshold.
     """
     tables = []
-    for (network, name), group in adapted.probabilities.groupby(
+    for (network, name), group in recalibrated.probabilities.groupby(
         ["network", "ensemble"], sort=False
     ):
         labels = group["label"].to_numpy(dtype=np.int64)

@@ -33,7 +33,7 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def interval_of(row: Mapping[Hashable, Any], metric: str) -> Interval:
+def read_interval(row: Mapping[Hashable, Any], metric: str) -> Interval:
     """A metric's interval in a row of a table ("auc", "ap", "brier", "sen", "auc_difference", ...).
 
     It is that of the columns named like the metric, ``_low`` and ``_high`` added.
@@ -86,7 +86,7 @@ def percentile_interval(
 
 
 def interval_columns(intervals: Mapping[str, Interval]) -> dict[str, float]:
-    """Intervals under a table's column names, as :func:`interval_of` reads them back."""
+    """Intervals under a table's column names, as :func:`read_interval` reads them back."""
     return {
         f"{name}{bound}": number
         for name, interval in intervals.items()
@@ -131,11 +131,11 @@ def mean_over_models(
     Returns:
         NaN where no model has a value.
     """
-    by_split = [_known_mean(values[outers == outer]) for outer in np.unique(outers)]
-    return _known_mean(np.stack(by_split))
+    by_split = [_nan_mean(values[outers == outer]) for outer in np.unique(outers)]
+    return _nan_mean(np.stack(by_split))
 
 
-def deviation_over_models(
+def std_over_models(
     values: Float[np.ndarray, " model"], outers: Int[np.ndarray, " model"]
 ) -> float:
     """Standard deviation (n − 1) of an outer split's models about their mean.
@@ -154,7 +154,7 @@ def deviation_over_models(
     return math.sqrt(squares / freedom) if freedom else math.nan
 
 
-def known_interval(
+def defined_interval(
     value: float, resampled: Float[np.ndarray, " resample"], confidence: float = CONFIDENCE
 ) -> Interval:
     """The bootstrap's percentile interval over the resamples in which the value is defined."""
@@ -164,7 +164,7 @@ def known_interval(
     return percentile_interval(value, known, confidence)
 
 
-def _known_mean(values: Float[np.ndarray, "row resample"]) -> Float[np.ndarray, " resample"]:
+def _nan_mean(values: Float[np.ndarray, "row resample"]) -> Float[np.ndarray, " resample"]:
     known = ~np.isnan(values)
     total, number = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
     mean: np.ndarray = np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)

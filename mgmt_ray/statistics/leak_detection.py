@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float16, Integer, Num
 BLOCK = 1 << 14
 """Voxels that are worked on together: 200 subjects' ranks of so many take 13 MB."""
 
-LEAST_FILLED = 0.05
+MIN_FILLED = 0.05
 """Share of subjects with a tumour at a voxel below which the voxel is not asked.
 
 Where a share f is filled, and the rarer class is a share q, an AUC is at most f / (2·q) from 0.5:
@@ -22,19 +22,19 @@ Where a share f is filled, and the rarer class is a share q, an AUC is at most f
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Telling:
+class LabelAssociation:
     """How well each of many numbers tells a label, and how well the best does by chance.
 
     Attributes:
-        areas: AUC of each number alone, in [0, 1]; 0.5 where nothing was asked.
-        chance: by permutation the largest distance of an AUC from 0.5 over all numbers.
+        aucs: AUC of each number alone, in [0, 1]; 0.5 where nothing was asked.
+        null_distances: by permutation the largest distance of an AUC from 0.5 over all numbers.
     """
 
-    areas: Float[np.ndarray, "..."]
-    chance: Float[np.ndarray, " permutation"]
+    aucs: Float[np.ndarray, "..."]
+    null_distances: Float[np.ndarray, " permutation"]
 
 
-def family_p(distance: float, chance: Float[np.ndarray, " permutation"]) -> float:
+def familywise_p(distance: float, chance: Float[np.ndarray, " permutation"]) -> float:
     """P-value of an AUC's distance from 0.5, corrected for all numbers that were looked at.
 
     The permutation distribution of the maximum (Westfall and Young 1993, single step); at least
@@ -44,11 +44,11 @@ def family_p(distance: float, chance: Float[np.ndarray, " permutation"]) -> floa
     return float((1 + np.sum(chance >= distance - 1e-6)) / (1 + len(chance)))
 
 
-def numbers_tell(
+def associate_numbers(
     numbers: Num[np.ndarray, "number subject"],
     labels: Integer[np.ndarray, " subject"],
     permuted: Integer[np.ndarray, "permutation subject"],
-) -> Telling:
+) -> LabelAssociation:
     """AUC of each number, by ranks, with what permuted labels give.
 
     Args:
@@ -56,38 +56,38 @@ def numbers_tell(
         labels: 1 methylated, 0 unmethylated; both are there.
         permuted: the same labels among the subjects, differently in each row.
     """
-    areas = rank_areas(numbers, np.concatenate([labels[None], permuted]))
-    return Telling(areas[:, 0], np.abs(areas[:, 1:] - 0.5).max(axis=0))
+    areas = rank_aucs(numbers, np.concatenate([labels[None], permuted]))
+    return LabelAssociation(areas[:, 0], np.abs(areas[:, 1:] - 0.5).max(axis=0))
 
 
-def voxels_tell(
+def associate_voxels(
     volumes: Float16[np.ndarray, "subject depth height width"],
     labels: Integer[np.ndarray, " subject"],
     permuted: Integer[np.ndarray, "permutation subject"],
     block_size: int = BLOCK,
-) -> Telling:
+) -> LabelAssociation:
     """AUC of the value at each position, with what permuted labels give over all positions.
 
-    Arguments as of :func:`numbers_tell`, and ``block_size``, voxels that are worked on together;
-    voxels that are filled in fewer than :data:`LEAST_FILLED` of the subjects are not asked.
-    ``areas`` is [depth, height, width].
+    Arguments as of :func:`associate_numbers`, and ``block_size``, voxels worked on together;
+    voxels that are filled in fewer than :data:`MIN_FILLED` of the subjects are not asked.
+    ``aucs`` is [depth, height, width].
     """
     num_subjects = len(volumes)
     everything = volumes.reshape(num_subjects, -1)
-    filled = np.count_nonzero(everything, axis=0) >= LEAST_FILLED * num_subjects
+    filled = np.count_nonzero(everything, axis=0) >= MIN_FILLED * num_subjects
     asked = np.flatnonzero(filled)
     labellings = np.concatenate([labels[None], permuted])
     areas = np.full(everything.shape[1], 0.5)
     chance = np.zeros(len(permuted))
     for start in range(0, len(asked), block_size):
         block = asked[start : start + block_size]
-        found = rank_areas(everything[:, block].T, labellings)
+        found = rank_aucs(everything[:, block].T, labellings)
         areas[block] = found[:, 0]
         np.maximum(chance, np.abs(found[:, 1:] - 0.5).max(axis=0), out=chance)
-    return Telling(areas.reshape(volumes.shape[1:]), chance)
+    return LabelAssociation(areas.reshape(volumes.shape[1:]), chance)
 
 
-def rank_areas(
+def rank_aucs(
     numbers: Num[np.ndarray, "number subject"], labels: Integer[np.ndarray, "labelling subject"]
 ) -> Float[np.ndarray, "number labelling"]:
     """AUC of every number under every labelling in one matrix product (Mann-Whitney U)."""
@@ -122,7 +122,7 @@ def _midranks(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Likeness:
+class Similarity:
     """Of each subject of one group with each of another.
 
     Attributes:
@@ -134,10 +134,10 @@ class Likeness:
     overlap: Float[np.ndarray, "one other"]
 
 
-def likeness(
+def compute_similarity(
     one: Float16[np.ndarray, "one depth height width"],
     other: Float16[np.ndarray, "other depth height width"],
-) -> Likeness:
+) -> Similarity:
     """Compare two groups of volumes, every one with every other, by six matrix products.
 
     Args:
@@ -163,10 +163,10 @@ def likeness(
         product, np.sqrt(np.maximum(spread, 0)), out=np.zeros_like(product), where=defined
     )
     sizes = np.count_nonzero(a, axis=1)[:, None] + np.count_nonzero(b, axis=1)[None]
-    return Likeness(correlation, number / np.maximum(sizes - number, 1))
+    return Similarity(correlation, number / np.maximum(sizes - number, 1))
 
 
-def at_origin(
+def move_to_origin(
     volumes: Float16[np.ndarray, "subject depth height width"], shape: tuple[int, int, int]
 ) -> Float16[np.ndarray, "subject d h w"]:
     """Every tumour moved into the corner of a grid, so that where it was no longer matters."""

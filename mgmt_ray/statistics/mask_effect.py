@@ -53,7 +53,7 @@ def mask_effect_table(
     Returns:
         :data:`MASK_EFFECT_COLUMNS`, one row per network and ensemble.
     """
-    both = [_of(ensemble(members, groups), dice) for members in (given, predicted)]
+    both = [_select_subjects(ensemble(members, groups), dice) for members in (given, predicted)]
     of_two_classes = both[0].groupby(["network", "ensemble"])["label"].transform("nunique") == 2
     models = [resample_models(table[of_two_classes], seed) for table in both]
     rows = []
@@ -88,6 +88,6 @@ def mask_effect_table(
     return pd.DataFrame(rows, columns=list(MASK_EFFECT_COLUMNS))
 
 
-def _of(predictions: pd.DataFrame, subjects: Mapping[str, float]) -> pd.DataFrame:
+def _select_subjects(predictions: pd.DataFrame, subjects: Mapping[str, float]) -> pd.DataFrame:
     kept = predictions[predictions["subject"].isin(list(subjects))]
     return kept.sort_values(["subject"], kind="stable").reset_index(drop=True)

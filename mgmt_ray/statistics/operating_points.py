@@ -10,7 +10,7 @@ from mgmt_ray.statistics.calibrators import (
     AS_PREDICTED,
     PRIOR_CORRECTED,
     THRESHOLD_CHOSEN,
-    Adapted,
+    Recalibrated,
     mean_fits,
 )
 from mgmt_ray.statistics.intervals import (
@@ -38,18 +38,18 @@ OPERATING_COLUMNS: tuple[str, ...] = (
 """``threshold`` is in the probabilities as predicted, its mean over outer splits."""
 
 
-def operating_points_table(adapted: Adapted) -> pd.DataFrame:
+def operating_points_table(recalibrated: Recalibrated) -> pd.DataFrame:
     """Rates of the test subjects at each point, with exact intervals.
 
     Args:
-        adapted: see :func:`.adapted.adapt`.
+        recalibrated: see :func:`.recalibrated.recalibrate`.
 
     Returns:
         :data:`OPERATING_COLUMNS`; a rate of nobody (as PPV where none is called methylated) NaN.
     """
-    fits = mean_fits(adapted.fits)
+    fits = mean_fits(recalibrated.fits)
     rows: list[dict[str, object]] = []
-    for (network, name), group in adapted.probabilities.groupby(
+    for (network, name), group in recalibrated.probabilities.groupby(
         ["network", "ensemble"], sort=False
     ):
         labels = group["label"].to_numpy(dtype=np.int64)

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from mgmt_ray.statistics.intervals import Interval, bootstrap_weights, percentile_interval
-from mgmt_ray.training.metrics import auc, average_precision, brier, once
+from mgmt_ray.training.metrics import auc, average_precision, brier, unit_weights
 
 Metric = Callable[..., Float[np.ndarray, " resample"]]
 
@@ -73,7 +73,7 @@ def resample_model(
     """
     labels = predictions["label"].to_numpy(dtype=np.int64)
     probabilities = predictions["probability"].to_numpy(dtype=float)
-    sample = once(len(labels))
+    sample = unit_weights(len(labels))
     return ResampledModel(
         tuple(predictions["subject"]),
         labels,

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL, FORWARD_SELECTION
-from mgmt_ray.statistics.intervals import Interval, interval_of
+from mgmt_ray.statistics.intervals import Interval, read_interval
 
 CHANCE_AUC = 0.5
 
@@ -26,16 +26,16 @@ class PlantedVerdict:
         ensemble: the ensemble looked at.
         carriers: its modalities that carry a planted signal; empty where chance is expected.
         auc: with its 95 % interval.
-        as_planted: above chance where a signal was planted; 0.5 inside the interval where none was.
-        words: the verdict for a reader.
+        matches_planted: above chance where one was planted; 0.5 in its interval where none was.
+        sentence: the verdict for a reader.
     """
 
     network: str
     ensemble: str
     carriers: tuple[str, ...]
     auc: Interval
-    as_planted: bool
-    words: str
+    matches_planted: bool
+    sentence: str
 
 
 def planted_verdict(
@@ -69,7 +69,7 @@ def planted_verdict(
     for row in rows.to_dict("records"):
         name = str(row["ensemble"])
         carriers = tuple(m for m in groups.get(name, name.split("+")) if m in signal)
-        verdicts.append(_verdict(str(row["network"]), name, carriers, interval_of(row, "auc")))
+        verdicts.append(_verdict(str(row["network"]), name, carriers, read_interval(row, "auc")))
     return tuple(verdicts)
 
 

@@ -121,11 +121,11 @@ def stability(policies: pd.DataFrame) -> pd.DataFrame:
                 modality,
                 int(group["fold"].nunique()),
                 float(np.mean([cube.mean() for cube in cubes])),
-                _known_mean([_correlation(cube) for cube in cubes]),
-                _known_mean(
+                _nan_mean([_correlation(cube) for cube in cubes]),
+                _nan_mean(
                     [_correlation(cube - cube.mean(axis=1, keepdims=True)) for cube in cubes]
                 ),
-                _known_mean([_deviation(cube) for cube in cubes]),
+                _nan_mean([_mean_std(cube) for cube in cubes]),
                 float(certain.mean()),
             )
         )
@@ -144,7 +144,7 @@ def _correlation(cube: Float[np.ndarray, "fold subject block"]) -> float:
     """Mean Pearson correlation over pairs of folds; NaN where none is defined."""
     flat = cube.reshape(len(cube), -1)
     pairs = combinations(flat - flat.mean(axis=1, keepdims=True), 2)
-    return _known_mean([_cosine(a, b) for a, b in pairs])
+    return _nan_mean([_cosine(a, b) for a, b in pairs])
 
 
 def _cosine(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value"]) -> float:
@@ -154,16 +154,16 @@ def _cosine(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value"]) -> f
     return float("nan") if min(lengths) < nothing else float(a @ b / (lengths[0] * lengths[1]))
 
 
-def _deviation(cube: Float[np.ndarray, "fold subject block"]) -> float:
+def _mean_std(cube: Float[np.ndarray, "fold subject block"]) -> float:
     return float(cube.std(axis=0, ddof=1).mean()) if len(cube) > 1 else float("nan")
 
 
-def _known_mean(values: list[float]) -> float:
+def _nan_mean(values: list[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
 
 
-def by_class(
+def sort_by_class(
     subjects: pd.DataFrame, blocks: list[str]
 ) -> tuple[list[str], Int[np.ndarray, " subject"]]:
     """Subjects for a heat map: the unmethylated first, each class from least to most tuned.

@@ -152,14 +152,14 @@ CHEN_FOLDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class MeanStd:
     """Mean and standard deviation over the folds."""
 
     mean: float
-    deviation: float
+    std: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.deviation:.3f}"
+        return f"{self.mean:.3f} ± {self.std:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +174,10 @@ class ChenCounts:
 class ChenClassification:
     """One row of table 4."""
 
-    accuracy: Spread
-    recall: Spread
-    precision: Spread
-    f1: Spread
+    accuracy: MeanStd
+    recall: MeanStd
+    precision: MeanStd
+    f1: MeanStd
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +200,16 @@ CHEN_COUNTS: dict[str, dict[str, ChenCounts]] = {
 }
 """Table 1, by modality and phase; its training patients are those of all folds."""
 
-CHEN_DICE: dict[str, dict[str, Spread]] = {
+CHEN_DICE: dict[str, dict[str, MeanStd]] = {
     "FLAIR": {
-        "train": Spread(0.893, 0.004),
-        "validation": Spread(0.892, 0.008),
-        "test": Spread(0.897, 0.007),
+        "train": MeanStd(0.893, 0.004),
+        "validation": MeanStd(0.892, 0.008),
+        "test": MeanStd(0.897, 0.007),
     },
     "T1GD": {
-        "train": Spread(0.832, 0.009),
-        "validation": Spread(0.831, 0.012),
-        "test": Spread(0.828, 0.108),
+        "train": MeanStd(0.832, 0.009),
+        "validation": MeanStd(0.831, 0.012),
+        "test": MeanStd(0.828, 0.108),
     },
 }
 """Table 2, by modality and phase."""
@@ -226,24 +226,42 @@ CHEN_DEVICE = "GeForce RTX 2080 Ti"
 CHEN_CLASSIFICATION: dict[str, dict[str, ChenClassification]] = {
     "FLAIR": {
         "train": ChenClassification(
-            Spread(0.941, 0.056), Spread(0.943, 0.104), Spread(0.947, 0.026), Spread(0.945, 0.081)
+            MeanStd(0.941, 0.056),
+            MeanStd(0.943, 0.104),
+            MeanStd(0.947, 0.026),
+            MeanStd(0.945, 0.081),
         ),
         "validation": ChenClassification(
-            Spread(0.885, 0.090), Spread(0.941, 0.105), Spread(0.857, 0.028), Spread(0.889, 0.101)
+            MeanStd(0.885, 0.090),
+            MeanStd(0.941, 0.105),
+            MeanStd(0.857, 0.028),
+            MeanStd(0.889, 0.101),
         ),
         "test": ChenClassification(
-            Spread(0.827, 0.056), Spread(0.852, 0.080), Spread(0.821, 0.022), Spread(0.836, 0.072)
+            MeanStd(0.827, 0.056),
+            MeanStd(0.852, 0.080),
+            MeanStd(0.821, 0.022),
+            MeanStd(0.836, 0.072),
         ),
     },
     "T1GD": {
         "train": ChenClassification(
-            Spread(0.894, 0.012), Spread(0.906, 0.007), Spread(0.886, 0.018), Spread(0.896, 0.010)
+            MeanStd(0.894, 0.012),
+            MeanStd(0.906, 0.007),
+            MeanStd(0.886, 0.018),
+            MeanStd(0.896, 0.010),
         ),
         "validation": ChenClassification(
-            Spread(0.839, 0.046), Spread(0.866, 0.044), Spread(0.823, 0.051), Spread(0.845, 0.045)
+            MeanStd(0.839, 0.046),
+            MeanStd(0.866, 0.044),
+            MeanStd(0.823, 0.051),
+            MeanStd(0.845, 0.045),
         ),
         "test": ChenClassification(
-            Spread(0.804, 0.011), Spread(0.818, 0.033), Spread(0.798, 0.014), Spread(0.808, 0.015)
+            MeanStd(0.804, 0.011),
+            MeanStd(0.818, 0.033),
+            MeanStd(0.798, 0.014),
+            MeanStd(0.808, 0.015),
         ),
     },
 }

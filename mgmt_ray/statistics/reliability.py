@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
 
-from mgmt_ray.statistics.calibrators import CALIBRATION_VERSIONS, Adapted
+from mgmt_ray.statistics.calibrators import CALIBRATION_VERSIONS, Recalibrated
 from mgmt_ray.statistics.intervals import Interval, exact_interval
 
-MOST_BINS = 10
+MAX_BINS = 10
 SUBJECTS_PER_BIN = 10
 
 RELIABILITY_COLUMNS: tuple[str, ...] = (
@@ -43,17 +43,17 @@ class Bin:
     share: Interval
 
 
-def reliability_table(adapted: Adapted) -> pd.DataFrame:
+def reliability_table(recalibrated: Recalibrated) -> pd.DataFrame:
     """The bins of a reliability diagram, for each network, ensemble and version.
 
     Args:
-        adapted: see :func:`.adapted.adapt`.
+        recalibrated: see :func:`.recalibrated.recalibrate`.
 
     Returns:
         :data:`RELIABILITY_COLUMNS`.
     """
     rows: list[dict[str, object]] = []
-    for (network, name), group in adapted.probabilities.groupby(
+    for (network, name), group in recalibrated.probabilities.groupby(
         ["network", "ensemble"], sort=False
     ):
         labels = group["label"].to_numpy(dtype=np.int64)
@@ -89,7 +89,7 @@ def reliability_bins(
         probabilities: of methylation, in [0, 1].
     """
     num_subjects = len(labels)
-    num_bins = max(1, min(MOST_BINS, num_subjects // SUBJECTS_PER_BIN))
+    num_bins = max(1, min(MAX_BINS, num_subjects // SUBJECTS_PER_BIN))
     ordered = np.sort(probabilities)
     starts = [len(part) for part in np.array_split(ordered, num_bins)]
     lowest = ordered[np.cumsum(starts)[:-1]]

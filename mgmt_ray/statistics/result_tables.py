@@ -11,16 +11,21 @@ import pandas as pd
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
-from mgmt_ray.selection.best_on_validation import Choices, Ensembles, all_ensembles, with_chosen
+from mgmt_ray.selection.best_on_validation import (
+    Choices,
+    Ensembles,
+    add_chosen_ensembles,
+    make_ensembles,
+)
 from mgmt_ray.selection.ensembles import ensemble, group_ensembles, mean_over_splits
 from mgmt_ray.selection.predictions import (
+    check_labels,
+    read_complete_table,
     read_predictions,
-    read_whole_table,
-    refuse_two_labels,
     write_table,
 )
 from mgmt_ray.statistics.calibration import calibration_table
-from mgmt_ray.statistics.calibrators import Adapted, adapt
+from mgmt_ray.statistics.calibrators import Recalibrated, recalibrate
 from mgmt_ray.statistics.comparisons import comparisons_table, holm, permutation_p, permuted_labels
 from mgmt_ray.statistics.curves import decision_table
 from mgmt_ray.statistics.delong import delong_interval
@@ -36,15 +41,15 @@ from mgmt_ray.statistics.reliability import reliability_table
 from mgmt_ray.statistics.slice_classification import write_slice_tables
 from mgmt_ray.statistics.subgroups import subgroups_table
 from mgmt_ray.statistics.variance import variance_table
-from mgmt_ray.training.metrics import called_rightly, once
+from mgmt_ray.training.metrics import count_correct, unit_weights
 
 TABLES_VERSION = 2
 """Raised where the meaning of a table changes, so that finished studies make it anew."""
 
-Of: TypeAlias = Literal["test", "external"]
+TargetSet: TypeAlias = Literal["test", "external"]
 """Whom predictions are of: a study's test subjects, or an external cohort."""
 
-_OF_ONE_CLASS: dict[Of, str] = {
+_ONE_CLASS_REMEDY: dict[TargetSet, str] = {
     "test": "Enlarge the test set (split.test_fraction) or the cohort.",
     "external": "Name fewer modalities of that cohort, or take it out of `external`.",
 }
@@ -64,7 +69,7 @@ METRIC_COLUMNS: tuple[str, ...] = (
 
 
 def evaluate_ensembles(
-    out: Path, of: Of = "test", modalities: Sequence[str] | None = None
+    out: Path, of: TargetSet = "test", modalities: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Average a study's members and write what follows from their predictions.
 
@@ -93,11 +98,11 @@ def evaluate_ensembles(
         predictions = ensemble(members, groups)
     else:
         validation = _members(folder / "validation_members.csv", "validation", command)
-        ensembles = all_ensembles(validation, members, groups)
+        ensembles = make_ensembles(validation, members, groups)
         predictions = mean_over_splits(ensembles.test)
         _write_chosen(ensembles, folder)
-        _write_adapted(adapt(ensembles.validation, ensembles.test), folder)
-        _write_parts(predictions, members, groups, ensembles.choices, out)
+        _write_recalibrated(recalibrate(ensembles.validation, ensembles.test), folder)
+        _write_breakdowns(predictions, members, groups, ensembles.choices, out)
     metrics = metrics_table(predictions, of)
     write_table(predictions, folder / "predictions.csv")
     write_table(metrics, folder / "metrics.csv")
@@ -114,15 +119,15 @@ def _write_chosen(ensembles: Ensembles, folder: Path) -> None:
     write_table(ensembles.choices.forward, folder / "forward_selection.csv")
 
 
-def _write_adapted(adapted: Adapted, folder: Path) -> None:
+def _write_recalibrated(recalibrated: Recalibrated, folder: Path) -> None:
     """What probabilities are worth beyond their order."""
-    write_table(operating_points_table(adapted), folder / "operating_points.csv")
-    write_table(calibration_table(adapted), folder / "calibration.csv")
-    write_table(reliability_table(adapted), folder / "reliability.csv")
-    write_table(decision_table(adapted), folder / "decision.csv")
+    write_table(operating_points_table(recalibrated), folder / "operating_points.csv")
+    write_table(calibration_table(recalibrated), folder / "calibration.csv")
+    write_table(reliability_table(recalibrated), folder / "reliability.csv")
+    write_table(decision_table(recalibrated), folder / "decision.csv")
 
 
-def _write_parts(
+def _write_breakdowns(
     predictions: pd.DataFrame,
     members: pd.DataFrame,
     groups: Mapping[str, tuple[str, ...]],
@@ -133,16 +138,16 @@ def _write_parts(
     folder = out / "ensembles"
 
     def average(some: pd.DataFrame) -> pd.DataFrame:
-        return mean_over_splits(with_chosen(some, groups, choices))
+        return mean_over_splits(add_chosen_ensembles(some, groups, choices))
 
-    trained = read_whole_table(folder / "members.csv", ("trial", "seed"))
+    trained = read_complete_table(folder / "members.csv", ("trial", "seed"))
     seeds = dict(zip(trained["trial"], trained["seed"], strict=True))
     write_table(variance_table(predictions, members, seeds, average), folder / "variance.csv")
     subjects = read_cohort(out).subjects
     write_table(subgroups_table(predictions, subjects), folder / "subgroups.csv")
 
 
-def _members(path: Path, of: Of | Literal["validation"], command: str) -> pd.DataFrame:
+def _members(path: Path, of: TargetSet | Literal["validation"], command: str) -> pd.DataFrame:
     members = read_predictions(path, command)
     if set(members["split"]) != {of}:
         what = {"test": "the test set", "validation": "training subjects"}.get(
@@ -154,7 +159,9 @@ def _members(path: Path, of: Of | Literal["validation"], command: str) -> pd.Dat
     return members
 
 
-def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) -> pd.DataFrame:
+def metrics_table(
+    predictions: pd.DataFrame, of: TargetSet = "test", seed: int = 42
+) -> pd.DataFrame:
     """AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
 
     AUC, AP and Brier have stratified bootstrap intervals over subjects, SEN and SPE exact ones;
@@ -173,8 +180,8 @@ def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) ->
     Raises:
         MgmtError: a subject has two labels, or an ensemble's subjects are all of one class.
     """
-    refuse_two_labels(predictions, "ensemble predictions")
-    _refuse_one_class(predictions, of)
+    check_labels(predictions, "ensemble predictions")
+    _check_both_classes(predictions, of)
     models = resample_models(predictions, seed)
     num_members = predictions.groupby(["network", "ensemble"])["num_members"].first()
     p = _permutation_p(models, seed)
@@ -196,13 +203,13 @@ def metrics_table(predictions: pd.DataFrame, of: Of = "test", seed: int = 42) ->
     return table
 
 
-def _refuse_one_class(predictions: pd.DataFrame, of: Of) -> None:
+def _check_both_classes(predictions: pd.DataFrame, of: TargetSet) -> None:
     by_model = predictions.groupby(["network", "ensemble"], sort=False)["label"]
     for (network, name), labels in by_model:
         if labels.nunique() < 2:
             raise MgmtError(
                 f"{network} {name}: its {len(labels)} {of} subjects are all of one class, so AUC "
-                f"is not defined. {_OF_ONE_CLASS[of]}"
+                f"is not defined. {_ONE_CLASS_REMEDY[of]}"
             )
 
 
@@ -226,8 +233,8 @@ def _delong(model: ResampledModel) -> dict[str, float]:
 
 def _intervals(model: ResampledModel) -> dict[str, Interval]:
     intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
-    sample = once(len(model.labels))
+    sample = unit_weights(len(model.labels))
     for name, label in (("sen", 1), ("spe", 0)):
-        right, total = called_rightly(model.labels, model.probabilities, sample, of_label=label)
+        right, total = count_correct(model.labels, model.probabilities, sample, of_label=label)
         intervals[name] = exact_interval(int(right[0]), int(total[0]))
     return intervals

@@ -11,12 +11,12 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.selection.predictions import read_table, read_whole_table, write_table
+from mgmt_ray.selection.predictions import read_complete_table, read_table, write_table
 from mgmt_ray.statistics.intervals import (
     column_names,
-    deviation_over_models,
     interval_columns,
     mean_over_models,
+    std_over_models,
 )
 from mgmt_ray.statistics.slice_overlap import (
     SEGMENTATION_COLUMNS,
@@ -26,10 +26,10 @@ from mgmt_ray.statistics.slice_overlap import (
 from mgmt_ray.statistics.slice_scores import (
     SLICE_COLUMNS,
     SLICE_METRICS,
-    DrawnPatients,
-    by_level,
-    draw_patients,
-    interval_over_patients,
+    PatientResamples,
+    patient_interval,
+    resample_patients,
+    score_levels,
 )
 from mgmt_ray.study.folder import StudyFolder
 
@@ -55,7 +55,7 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
 
     A patient's probability is the mean over its slices. A value is the mean over the models of an
     outer split for which it is defined, then over splits; ``_undefined`` counts the others, and
-    ``_deviation`` is that of :func:`deviation_over_models`. The interval of test and external
+    ``_deviation`` is that of :func:`std_over_models`. The interval of test and external
     patients is the percentile interval of a cluster bootstrap, stratified by label: patients are
     drawn with all their slices, the same ones for all models and both levels. A resample in which
     no model has a value is left out. Training and validation have no interval, since their patients
@@ -71,8 +71,8 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
     rows = []
     keys = ["network", "modality", "split"]
     for (network, modality, phase), part in slices.groupby(keys, sort=False):
-        drawn = draw_patients(part, str(phase), seed)
-        for level, own in by_level(part).items():
+        drawn = resample_patients(part, str(phase), seed)
+        for level, own in score_levels(part).items():
             counts = {
                 "num_splits": own["outer"].nunique(),
                 "num_models": own["trial"].nunique(),
@@ -107,27 +107,27 @@ def best_slice_models(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
         own = part[part["trial"] == best]
         key = {"network": network, "modality": modality, "outer": outer, "trial": best}
         for phase, of_phase in own.groupby("split", sort=False):
-            drawn = draw_patients(of_phase, str(phase), seed)
-            for level, data in by_level(of_phase).items():
+            drawn = resample_patients(of_phase, str(phase), seed)
+            for level, data in score_levels(of_phase).items():
                 counts = {
                     "fold": int(data["fold"].iloc[0]),
                     "num_patients": data["subject"].nunique(),
                     "num_rows": len(data),
                 }
-                area = interval_over_patients(drawn.scores(data)["auc"])
+                area = patient_interval(drawn.scores(data)["auc"])
                 named = {"phase": phase, "level": level, **counts}
                 rows.append({**key, **named, **interval_columns({"auc": area})})
     return pd.DataFrame(rows, columns=list(BEST_SLICE_COLUMNS))
 
 
 def _best_on_validation(validation: pd.DataFrame) -> str:
-    levels = by_level(validation)
+    levels = score_levels(validation)
 
     def order(trial: str) -> tuple[float, ...]:
         areas = []
         for rows in levels.values():
             own = rows[rows["trial"] == trial]
-            area = float(draw_patients(own, "validation", seed=0).scores(own)["auc"][0])
+            area = float(resample_patients(own, "validation", seed=0).scores(own)["auc"][0])
             # Equal in exact arithmetic must be equal here, so that the earlier one stays.
             areas.append(-1.0 if math.isnan(area) else round(area, 12))
         return tuple(areas)
@@ -135,7 +135,7 @@ def _best_on_validation(validation: pd.DataFrame) -> str:
     return str(max(dict.fromkeys(validation["trial"]), key=order))
 
 
-def _columns(rows: pd.DataFrame, drawn: DrawnPatients) -> dict[str, float]:
+def _columns(rows: pd.DataFrame, drawn: PatientResamples) -> dict[str, float]:
     """Every metric's columns, of the models of one network, modality, phase and level."""
     models = [own for _, own in rows.groupby("trial", sort=False)]
     outers = np.array([int(own["outer"].iloc[0]) for own in models])
@@ -151,9 +151,9 @@ def _metric_columns(
     metric: str, values: Float[np.ndarray, "model resample"], outers: Int[np.ndarray, " model"]
 ) -> Iterator[tuple[str, float]]:
     yield from interval_columns(
-        {metric: interval_over_patients(mean_over_models(values, outers))}
+        {metric: patient_interval(mean_over_models(values, outers))}
     ).items()
-    yield f"{metric}_deviation", deviation_over_models(values[:, 0], outers)
+    yield f"{metric}_deviation", std_over_models(values[:, 0], outers)
     yield f"{metric}_undefined", int(np.isnan(values[:, 0]).sum())
 
 
@@ -179,8 +179,8 @@ def write_slice_tables(out: Path) -> None:
     segmented = read_segmentations(out)
     if segmented is not None:
         made["slice_overlap"] = slice_overlap_table(segmented)
-        unseen = segmented[segmented["split"].isin(("test", "external"))]
-        made["slice_seconds"] = slice_seconds_table(unseen)
+        held_out = segmented[segmented["split"].isin(("test", "external"))]
+        made["slice_seconds"] = slice_seconds_table(held_out)
     classified = read_classified_slices(out)
     if classified is not None:
         made["slice_classification"] = slice_classification_table(classified)
@@ -218,9 +218,9 @@ def _with_trials(
     """By network and modality what its trials left of their own patients, then the unseen ones."""
     if not path.exists():
         return None
-    unseen = read_whole_table(path, columns)
+    held_out = read_complete_table(path, columns)
     folder = StudyFolder(out)
-    named = dict.fromkeys(unseen["trial"])
+    named = dict.fromkeys(held_out["trial"])
     trials = list(named) if folder.trials.is_dir() else []  # an external cohort has none
     for trial in trials:
         if not folder.is_finished(trial):
@@ -229,7 +229,7 @@ def _with_trials(
                 f"STUDY --out {out}` again."
             )
     own = [_read(folder.trial(t) / name, columns, out) for name in names for t in trials]
-    table = pd.concat([part[list(columns)] for part in (*own, unseen)], ignore_index=True)
+    table = pd.concat([part[list(columns)] for part in (*own, held_out)], ignore_index=True)
     models = table.groupby(["network", "modality"], sort=False).ngroup()
     return table.iloc[np.argsort(models, kind="stable")].reset_index(drop=True)
 

@@ -12,10 +12,10 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from mgmt_ray.statistics.intervals import (
     bootstrap_weights,
-    deviation_over_models,
+    defined_interval,
     interval_columns,
-    known_interval,
     mean_over_models,
+    std_over_models,
 )
 
 SEGMENTATION_COLUMNS: tuple[str, ...] = (
@@ -109,7 +109,7 @@ def slice_overlap_table(segmentations: pd.DataFrame, seed: int = 42) -> pd.DataF
 
     A model's number is the mean over its patients (of ``dice_slices`` over all their slices, of
     ``hd95_mm_median`` the median); ``value`` is the mean over the models of an outer split, then
-    over splits, and ``deviation`` as of :func:`deviation_over_models`. The interval of test and
+    over splits, and ``deviation`` as of :func:`std_over_models`. The interval of test and
     external patients is the percentile interval of a cluster bootstrap: patients are drawn with all
     their slices, the same ones for all models. It is missing for training and validation, whose
     patients differ from fold to fold.
@@ -140,12 +140,14 @@ def slice_overlap_table(segmentations: pd.DataFrame, seed: int = 42) -> pd.DataF
         key = {"network": network, "modality": modality, "phase": phase}
         rows += [
             {**key, "measure": name, **counts, **columns}
-            for name, columns in _measured(part, str(phase), seed)
+            for name, columns in _measure_columns(part, str(phase), seed)
         ]
     return pd.DataFrame(rows, columns=list(OVERLAP_COLUMNS))
 
 
-def _measured(part: pd.DataFrame, phase: str, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
+def _measure_columns(
+    part: pd.DataFrame, phase: str, seed: int
+) -> Iterator[tuple[str, dict[str, float]]]:
     """Columns of each measure of one network, modality and phase."""
     patients = pd.Index(sorted(part["subject"].unique()))
     models = [own.sort_values("subject") for _, own in part.groupby("trial", sort=False)]
@@ -160,8 +162,8 @@ def _measured(part: pd.DataFrame, phase: str, seed: int) -> Iterator[tuple[str, 
     for name, measure in MEASURES.items():
         values = np.stack([measure.average(m, w) for m, w in zip(models, drawn, strict=True)])
         means = mean_over_models(values, outers)
-        interval = known_interval(float(means[0]), means[1:])
-        deviation = deviation_over_models(values[:, 0], outers)
+        interval = defined_interval(float(means[0]), means[1:])
+        deviation = std_over_models(values[:, 0], outers)
         yield name, interval_columns({"value": interval}) | {"deviation": deviation}
 
 
@@ -204,8 +206,8 @@ def patient_overlap(segmentations: pd.DataFrame) -> pd.DataFrame:
         Columns network, modality, subject, dice_volume, dice_least, dice_most (of single models),
         hd95_mm and num_models.
     """
-    unseen = segmentations["split"].isin(RESAMPLED_PHASES) & segmentations["dice_volume"].notna()
-    grouped = segmentations[unseen].groupby(["network", "modality", "subject"], sort=False)
+    held_out = segmentations["split"].isin(RESAMPLED_PHASES) & segmentations["dice_volume"].notna()
+    grouped = segmentations[held_out].groupby(["network", "modality", "subject"], sort=False)
     return grouped.agg(
         dice_volume=("dice_volume", "mean"),
         dice_least=("dice_volume", "min"),

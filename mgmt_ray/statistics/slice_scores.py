@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from mgmt_ray.statistics.intervals import Interval, bootstrap_weights, known_interval
+from mgmt_ray.statistics.intervals import Interval, bootstrap_weights, defined_interval
 from mgmt_ray.statistics.slice_overlap import RESAMPLED_PHASES
-from mgmt_ray.training.metrics import auc, called_rightly
+from mgmt_ray.training.metrics import auc, count_correct
 
 SLICE_COLUMNS: tuple[str, ...] = (
     *("subject", "depth", "split", "outer", "fold", "network", "modality", "trial"),
@@ -34,7 +34,7 @@ Scores = Mapping[str, Float[np.ndarray, " resample"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DrawnPatients:
+class PatientResamples:
     """How often each patient is drawn; in the first row each once, then in resamples if any.
 
     Attributes:
@@ -58,7 +58,7 @@ class DrawnPatients:
         return {name: np.concatenate([part[name] for part in found]) for name in SLICE_METRICS}
 
 
-def draw_patients(rows: pd.DataFrame, phase: str, seed: int) -> DrawnPatients:
+def resample_patients(rows: pd.DataFrame, phase: str, seed: int) -> PatientResamples:
     """The patients of one phase; only test and external ones are resampled, by label.
 
     Args:
@@ -71,7 +71,7 @@ def draw_patients(rows: pd.DataFrame, phase: str, seed: int) -> DrawnPatients:
     if phase in RESAMPLED_PHASES:
         resamples = bootstrap_weights(label.to_numpy(np.int64), seed)
         weights = np.concatenate([weights, resamples])
-    return DrawnPatients(label.index, weights)
+    return PatientResamples(label.index, weights)
 
 
 def classification_scores(
@@ -91,8 +91,8 @@ def classification_scores(
         probabilities: of methylation.
         weights: times that each row is drawn.
     """
-    true_positives, positives = called_rightly(labels, probabilities, weights, of_label=1)
-    true_negatives, negatives = called_rightly(labels, probabilities, weights, of_label=0)
+    true_positives, positives = count_correct(labels, probabilities, weights, of_label=1)
+    true_negatives, negatives = count_correct(labels, probabilities, weights, of_label=0)
     false_positives = negatives - true_negatives
     called = true_positives + false_positives
     return {
@@ -104,7 +104,7 @@ def classification_scores(
     }
 
 
-def by_level(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def score_levels(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """A row per model and slice, and per model and patient with the mean probability.
 
     Args:
@@ -116,9 +116,9 @@ def by_level(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"slice": slices, "patient": first.assign(depth=-1).join(means, on=keys)}
 
 
-def interval_over_patients(values: Float[np.ndarray, " resample"]) -> Interval:
+def patient_interval(values: Float[np.ndarray, " resample"]) -> Interval:
     """Of the first value, which is of the patients themselves, by the others, if there are any."""
-    return known_interval(float(values[0]), values[1:])
+    return defined_interval(float(values[0]), values[1:])
 
 
 def _ratio(

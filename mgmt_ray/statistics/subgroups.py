@@ -12,7 +12,7 @@ import pandas as pd
 from mgmt_ray.cohort.covariates import SEX, age_in_years
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.statistics.comparisons import COMPARISON_MODELS
+from mgmt_ray.statistics.comparisons import BASELINES
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.intervals import (
     Interval,
@@ -22,7 +22,7 @@ from mgmt_ray.statistics.intervals import (
     interval_columns,
 )
 from mgmt_ray.statistics.paired_bootstrap import resample_model
-from mgmt_ray.training.metrics import called_rightly, once
+from mgmt_ray.training.metrics import count_correct, unit_weights
 
 UNKNOWN_LEVEL = "unknown"
 LEVELS: Mapping[str, tuple[str, ...]] = {
@@ -76,7 +76,7 @@ def subgroups_table(
     """
     levels = {subject.id: subject_levels(subject) for subject in subjects}
     shown = predictions[
-        (predictions["ensemble"] == BEST_OVERALL) | predictions["network"].isin(COMPARISON_MODELS)
+        (predictions["ensemble"] == BEST_OVERALL) | predictions["network"].isin(BASELINES)
     ]
     rows: list[dict[str, object]] = []
     for attribute, names in LEVELS.items():
@@ -124,7 +124,7 @@ def _metrics(predictions: pd.DataFrame, seed: int) -> dict[str, object]:
     model = resample_model(predictions, bootstrap_weights(labels, seed))
     intervals = {"auc": delong_interval(labels, model.probabilities)}
     for name, label in (("sen", 1), ("spe", 0)):
-        right, total = called_rightly(labels, model.probabilities, once(len(labels)), label)
+        right, total = count_correct(labels, model.probabilities, unit_weights(len(labels)), label)
         known = bool(total[0])
         intervals[name] = exact_interval(int(right[0]), int(total[0])) if known else _UNDEFINED
     intervals["brier"] = model.interval("brier")

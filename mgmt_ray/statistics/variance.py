@@ -55,8 +55,8 @@ def variance_table(
         ``auc_deviation`` is NaN where ``num`` is 1.
     """
     repetition = members["trial"].map(lambda trial: seeds.get(trial, FIRST_SEED))
-    by_fold = _parts(members, members["fold"], average)
-    by_seed = _parts(members, repetition, average)
+    by_fold = _part_aucs(members, members["fold"], average)
+    by_seed = _part_aucs(members, repetition, average)
     rows = []
     for key, model in resample_models(predictions, seed).items():
         sources = {
@@ -65,7 +65,7 @@ def variance_table(
             "seeds": by_seed.get(key, ONE_PART),
             "subjects": model.resamples["auc"],
         }
-        rows += [(*key, what, len(of), _deviation(of)) for what, of in sources.items()]
+        rows += [(*key, what, len(of), _std(of)) for what, of in sources.items()]
     return pd.DataFrame(rows, columns=list(VARIANCE_COLUMNS))
 
 
@@ -112,7 +112,7 @@ def row_aucs(
     return areas
 
 
-def _parts(
+def _part_aucs(
     members: pd.DataFrame, part: pd.Series[int], average: Average
 ) -> dict[tuple[str, str], Float[np.ndarray, " part"]]:
     """By network and ensemble the AUCs of the ensembles made of one part of the members each.
@@ -130,5 +130,5 @@ def _parts(
     return {key: np.array(areas) for key, areas in found.items()}
 
 
-def _deviation(values: Float[np.ndarray, " value"]) -> float:
+def _std(values: Float[np.ndarray, " value"]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mgmt_ray.base import Config
 
-Comparison: TypeAlias = Literal["radiomics_forest", "age_sex", "tumour_volume", "prevalence"]
+BaselineName: TypeAlias = Literal["radiomics_forest", "age_sex", "tumour_volume", "prevalence"]
 """Names of the baseline models."""
 
 NECROSIS, EDEMA, ENHANCING = 1, 2, 4

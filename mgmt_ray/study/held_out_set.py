@@ -11,7 +11,7 @@ from mgmt_ray.study.folder import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class HeldOutSet:
     """Subjects that a member did not train or validate on.
 
     Attributes:

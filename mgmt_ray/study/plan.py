@@ -16,12 +16,12 @@ from mgmt_ray.nets.build import (
 )
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.study_config import SlicePipelineConfig, StudyConfig
-from mgmt_ray.study.trial import Parts, Trial
+from mgmt_ray.study.trial import InnerFolds, Trial
 from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TrialKey:
     """Where in a study a training stands.
 
     Attributes:
@@ -29,40 +29,40 @@ class Place:
         channels: modalities that are its input channels.
         split: that it trains in.
         fold: which fold validates, from 0.
-        seed: number of the repetition, from 0.
+        repeat: number of the repetition, from 0.
         study_seed: of the whole study.
-        several: whether the study has several splits, so that names tell them apart.
+        has_outer_folds: whether the study has several splits, so that names tell them apart.
     """
 
     network: str
     channels: tuple[str, ...]
     split: Split
     fold: int
-    seed: int
+    repeat: int
     study_seed: int
-    several: bool
+    has_outer_folds: bool
 
-    def stream(self, *purpose: str | int) -> int:
+    def derive_seed(self, *purpose: str | int) -> int:
         """Seed of the draws of a training at this place.
 
         Args:
             *purpose: tells apart several trainings of one place.
         """
         outer = ("outer", self.split.outer) if self.split.outer else ()
-        named = (self.network, "+".join(self.channels), self.fold, self.seed)
+        named = (self.network, "+".join(self.channels), self.fold, self.repeat)
         return stream_seed(self.study_seed, *named, *outer, *purpose)
 
-    def trial(
+    def make_trial(
         self,
         name: str,
         network_config: AnyNetworkConfig,
         training_config: AnyTraining,
-        stream: int,
+        seed: int,
         determined_by: dict[str, Any],
         hyperparameters: dict[str, float] | None = None,
         *,
-        part: int | None = None,
-        parts: Parts | None = None,
+        inner_fold: int | None = None,
+        inner_folds: InnerFolds | None = None,
         needs: tuple[Trial, ...] = (),
     ) -> Trial:
         """A training at this place.
@@ -71,77 +71,77 @@ class Place:
             name: of what is trained.
             network_config: of the network.
             training_config: with a sweep's values put in.
-            stream: seed of all its draws.
-            determined_by: what its result follows from, besides the place and the stream.
+            seed: of all its draws.
+            determined_by: what its result follows from, besides its key and seed.
             hyperparameters: what a sweep varies.
-            part: see :class:`~mgmt_ray.study.trial.Trial`, as the next two.
-            parts: how patients are dealt.
+            inner_fold: see :class:`~mgmt_ray.study.trial.Trial`, as the next two.
+            inner_folds: how patients are dealt.
             needs: what must be finished before.
         """
         where = {
             "channels": self.channels,
             "fold": self.fold,
-            "stream": stream,
+            "stream": seed,
             "split": self.split.hash,
         }
         return Trial(
-            name=self._name(name),
+            name=self._trial_name(name),
             network=self.network,
             channels=self.channels,
             outer=self.split.outer,
             fold=self.fold,
-            seed=self.seed,
+            repeat=self.repeat,
             hyperparameters=hyperparameters or {},
             network_config=network_config,
             training_config=training_config,
-            stream=stream,
+            seed=seed,
             hash=fingerprint(determined_by | where),
-            part=part,
-            parts=parts,
+            inner_fold=inner_fold,
+            inner_folds=inner_folds,
             needs=needs,
         )
 
-    def _name(self, trained: str) -> str:
-        outer = f"outer{self.split.outer}_" if self.several else ""
-        return f"{trained}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.seed}"
+    def _trial_name(self, trained: str) -> str:
+        outer = f"outer{self.split.outer}_" if self.has_outer_folds else ""
+        return f"{trained}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.repeat}"
 
 
-def slice_trials(study: StudyConfig, config: SlicePipelineConfig, place: Place) -> list[Trial]:
+def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey) -> list[Trial]:
     """The fold's segmentation, those that leave out a part each, and the classifier, in order.
 
     Args:
         study: with the recipe of its slices.
         config: of the pipeline.
-        place: where in the study all of them stand.
+        key: where in the study all of them stand.
     """
-    segmentations = _segmentations(study, config, place)
+    segmentations = _segmentations(study, config, key)
     classifier = SliceClassifierConfig()
     needed = {"needs": [trial.id for trial in segmentations]}
-    described = _described(study, classifier, config.classification)
-    classification = place.trial(
-        place.network,
+    described = _slices_determined_by(study, classifier, config.classification)
+    classification = key.make_trial(
+        key.network,
         classifier,
         config.classification,
-        place.stream(),
+        key.derive_seed(),
         described | needed,
-        parts=_parts(config, place),
+        inner_folds=_inner_folds(config, key),
         needs=tuple(segmentations),
     )
     return [*segmentations, classification]
 
 
-def _segmentations(study: StudyConfig, config: SlicePipelineConfig, place: Place) -> list[Trial]:
+def _segmentations(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey) -> list[Trial]:
     """The fold's own, and with cross-fitting one that leaves out each part."""
     network = SegmentationConfig(width=config.width, shape=study.slices.shape)
-    described = _described(study, network, config.segmentation)
-    parts = _parts(config, place)
-    whole = place.trial(
-        f"{place.network}-segmentation",
+    described = _slices_determined_by(study, network, config.segmentation)
+    parts = _inner_folds(config, key)
+    whole = key.make_trial(
+        f"{key.network}-segmentation",
         network,
         config.segmentation,
-        place.stream("segmentation"),
+        key.derive_seed("segmentation"),
         described,
-        parts=parts,
+        inner_folds=parts,
     )
     if parts is None:
         return [whole]
@@ -149,25 +149,25 @@ def _segmentations(study: StudyConfig, config: SlicePipelineConfig, place: Place
     return [
         whole,
         *(
-            place.trial(
-                f"{place.network}-segmentation-without{part}",
+            key.make_trial(
+                f"{key.network}-segmentation-without{part}",
                 network,
                 config.segmentation,
-                place.stream("segmentation", part),
+                key.derive_seed("segmentation", part),
                 described | {"part": part, "parts": dealt},
-                part=part,
-                parts=parts,
+                inner_fold=part,
+                inner_folds=parts,
             )
             for part in range(parts.number)
         ),
     ]
 
 
-def _parts(config: SlicePipelineConfig, place: Place) -> Parts | None:
-    return Parts(config.parts, place.stream()) if config.cross_fitted else None
+def _inner_folds(config: SlicePipelineConfig, key: TrialKey) -> InnerFolds | None:
+    return InnerFolds(config.parts, key.derive_seed()) if config.cross_fitted else None
 
 
-def _described(
+def _slices_determined_by(
     study: StudyConfig, network: AnyNetworkConfig, training: AnyTraining
 ) -> dict[str, Any]:
     """What a trial's result follows from, as its id holds it."""
@@ -178,7 +178,7 @@ def _described(
     }
 
 
-OF_AGENTS = (
+AGENT_KEYS = (
     "agent_depth",
     "agent_width",
     "agent_learning_rate",
@@ -199,11 +199,11 @@ def make_plan(study: StudyConfig, splits: Sequence[Split]) -> list[Trial]:
         for network in study.networks
         for channels in study.model_inputs
         for values in _combinations(study, network)
-        for seed in range(study.num_seeds)
+        for repeat in range(study.num_seeds)
         for split in splits
         for fold in range(len(split.folds))
         for trial in _trials(
-            study, Place(network, channels, split, fold, seed, study.seed, several), values
+            study, TrialKey(network, channels, split, fold, repeat, study.seed, several), values
         )
     ]
 
@@ -214,7 +214,7 @@ def _combinations(study: StudyConfig, network: str) -> Iterator[dict[str, float]
     if study.networks[network].kind == "slices":
         lists = {}
     if study.networks[network].kind != "spottune":
-        lists = {k: v for k, v in lists.items() if k not in OF_AGENTS}
+        lists = {k: v for k, v in lists.items() if k not in AGENT_KEYS}
     for values in product(*lists.values()):
         yield dict(zip(lists, values, strict=True))
 
@@ -227,19 +227,19 @@ def _determined_by(network: NetworkConfig, training: TrainingConfig) -> dict[str
         # where a trial's folder stands does not matter; its name ends with what determined it
         described["start_from"] = network.start_from.name
     if network.kind != "spottune":
-        for name in OF_AGENTS:
+        for name in AGENT_KEYS:
             described.pop(name, None)
             trained.pop(name, None)
     return {"network": described, "training": trained}
 
 
-def _trials(study: StudyConfig, place: Place, values: dict[str, float]) -> list[Trial]:
+def _trials(study: StudyConfig, key: TrialKey, values: dict[str, float]) -> list[Trial]:
     """The trainings of one place and combination."""
-    config = study.networks[place.network]
+    config = study.networks[key.network]
     if isinstance(config, SlicePipelineConfig):
-        return slice_trials(study, config, place)
+        return slice_trials(study, config, key)
     training = TrainingConfig.model_validate(study.training.model_dump() | values)
     determined_by = _determined_by(config, training) | {
         "recipe": study.recipe.model_dump(mode="json"),
     }
-    return [place.trial(place.network, config, training, place.stream(), determined_by, values)]
+    return [key.make_trial(key.network, config, training, key.derive_seed(), determined_by, values)]

@@ -12,11 +12,11 @@ from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.cohort.datasets import CohortConfig
 from mgmt_ray.nets.build import NetworkConfig
-from mgmt_ray.nets.myronenko import SMALLEST_FACTOR
+from mgmt_ray.nets.myronenko import MIN_FACTOR
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.splits.draw import SplitConfig
-from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS, Comparison, ForestConfig
+from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS, BaselineName, ForestConfig
 from mgmt_ray.training.training_config import (
     ClassificationTraining,
     EvaluationConfig,
@@ -54,7 +54,7 @@ class SlicePipelineConfig(Config):
     classification: ClassificationTraining = ClassificationTraining()
 
     @model_validator(mode="after")
-    def _parts_have_an_effect(self) -> SlicePipelineConfig:
+    def _check_inner_folds_used(self) -> SlicePipelineConfig:
         if not self.cross_fitted and self.parts != type(self).model_fields["parts"].default:
             raise ValueError(
                 "parts: with cross_fitted: false no part of the patients is left out. Take parts "
@@ -78,10 +78,10 @@ class MaskSource(Config):
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """What may become the name of a file."""
 
-LEAST_SIDE = 2 * SMALLEST_FACTOR
+MIN_SIDE = 2 * MIN_FACTOR
 """What the sides of slices are multiples of."""
 
-WHERE_INSTEAD = {
+REPLACEMENT_HINTS = {
     "training": "what networks of slices train with is networks.NAME.segmentation and "
     "networks.NAME.classification",
     "recipe": "what they take is in slices",
@@ -127,13 +127,13 @@ class StudyConfig(Config):
     sweep: SweepConfig = SweepConfig()
     num_seeds: int = Field(1, ge=1, description="trainings of each network, input and fold")
     evaluation: EvaluationConfig = EvaluationConfig()
-    comparisons: tuple[Comparison, ...] = Field(
+    comparisons: tuple[BaselineName, ...] = Field(
         (), description="models that no network is part of, fitted and tested beside the networks"
     )
     forest: ForestConfig = ForestConfig()
 
     @model_validator(mode="after")
-    def _inputs_are_in_the_cohort(self) -> StudyConfig:
+    def _check_inputs(self) -> StudyConfig:
         unknown = sorted({c for channels in self.inputs for c in channels} - {*self.modalities})
         if unknown:
             raise ValueError(f"inputs: {', '.join(unknown)} not in cohort.modalities")
@@ -152,7 +152,7 @@ class StudyConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _slices_fit(self) -> StudyConfig:
+    def _check_slices(self) -> StudyConfig:
         if not self.takes_slices:
             return self
         if any(len(channels) > 1 for channels in self.inputs):
@@ -160,10 +160,10 @@ class StudyConfig(Config):
                 "inputs: a network of kind slices takes one modality at a time. Leave inputs away, "
                 "or put that network into a study of its own"
             )
-        if any(side % LEAST_SIDE for side in self.slices.shape):
+        if any(side % MIN_SIDE for side in self.slices.shape):
             raise ValueError(
                 f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, and networks of "
-                f"kind slices take multiples of {LEAST_SIDE}"
+                f"kind slices take multiples of {MIN_SIDE}"
             )
         if max(self.slices.shape) > SIDE:
             raise ValueError(
@@ -177,14 +177,14 @@ class StudyConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _sections_have_an_effect(self) -> StudyConfig:
+    def _check_sections_used(self) -> StudyConfig:
         """Defaults are no fault: the study that is written beside the results has them all."""
         changed = {
             name
-            for name in (*WHERE_INSTEAD, "slices")
+            for name in (*REPLACEMENT_HINTS, "slices")
             if getattr(self, name) != type(self).model_fields[name].default
         }
-        for name, instead in WHERE_INSTEAD.items():
+        for name, instead in REPLACEMENT_HINTS.items():
             if name in changed and not self.takes_volumes:
                 raise ValueError(
                     f"{name}: is for networks of volumes, and this study has none ({instead}). "
@@ -197,7 +197,7 @@ class StudyConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _masks_have_a_source(self) -> StudyConfig:
+    def _check_mask_source(self) -> StudyConfig:
         named = {"cohort": self.cohort} | {f"external.{n}": c for n, c in self.external.items()}
         predicted = {name: c.mask for name, c in named.items() if c.mask != "given"}
         if "cohort" in predicted and self.takes_slices:
@@ -220,7 +220,7 @@ class StudyConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _comparisons_have_what_they_take(self) -> StudyConfig:
+    def _check_baselines(self) -> StudyConfig:
         if len(set(self.comparisons)) < len(self.comparisons):
             raise ValueError("comparisons: one is listed twice")
         taken = sorted({*self.comparisons} & {*self.networks})

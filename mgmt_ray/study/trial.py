@@ -9,8 +9,8 @@ from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """How a fold's training patients are dealt (see ``splits.parts.deal_parts``).
+class InnerFolds:
+    """How a fold's training patients are dealt (see ``splits.parts.make_inner_folds``).
 
     Attributes:
         number: of parts.
@@ -31,16 +31,16 @@ class Trial:
         channels: modalities that are its input channels.
         outer: number of the split that it trains in.
         fold: which fold validates, from 0.
-        seed: number of the repetition, from 0.
+        repeat: number of the repetition, from 0.
         hyperparameters: what a sweep varies, by name; empty without a sweep.
         network_config: of the network.
         training_config: with the sweep's values put in.
-        stream: seed of all its draws; equal for trials that differ in hyper-parameters only.
+        seed: of all its draws; equal for trials that differ in hyper-parameters only.
         hash: fingerprint of all that determines its result but the files' content, which
             ``trial.json`` records.
-        part: of a segmentation that others need, the part of the fold's training patients that it
+        inner_fold: of a segmentation that others need, the part of the fold's training patients it
             leaves out, from 0; None if it leaves out nobody.
-        parts: how these patients are dealt; None if they are not.
+        inner_folds: how these patients are dealt; None if they are not.
         needs: of a slice classifier, the segmentations that must be finished before it: first the
             fold's own, then, where masks are cross-fitted, those of each part, in order.
     """
@@ -50,18 +50,18 @@ class Trial:
     channels: tuple[str, ...]
     outer: int
     fold: int
-    seed: int
+    repeat: int
     hyperparameters: dict[str, float]
     network_config: AnyNetworkConfig
     training_config: AnyTraining
-    stream: int
+    seed: int
     hash: str
-    part: int | None = None
-    parts: Parts | None = None
+    inner_fold: int | None = None
+    inner_folds: InnerFolds | None = None
     needs: tuple[Trial, ...] = ()
 
     @property
-    def stage(self) -> int:
+    def dependency_level(self) -> int:
         """Trials of a stage start when those of the stage before are finished; 0 is the first."""
         return 1 if self.needs else 0
 
@@ -71,7 +71,7 @@ class Trial:
         return not isinstance(self.network_config, NetworkConfig)
 
     @property
-    def tells_methylation(self) -> bool:
+    def is_classifier(self) -> bool:
         """Whether it can be a member of ensembles."""
         return not isinstance(self.network_config, SegmentationConfig)
 

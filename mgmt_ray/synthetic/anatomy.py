@@ -36,14 +36,14 @@ class Anatomy:
         box: where the arrays lie in the grid.
         tissue: 0 cerebrospinal fluid, 0.5 grey matter, 1 white matter, and mixtures between them.
         brain: what is not background.
-        room_mm: distance to the nearest voxel where no tumour may be; 0 there.
+        clearance_mm: distance to the nearest voxel where no tumour may be; 0 there.
     """
 
     grid: tuple[int, int, int]
     box: tuple[slice, slice, slice]
     tissue: Float32[np.ndarray, "depth height width"]
     brain: Bool[np.ndarray, "depth height width"]
-    room_mm: Float32[np.ndarray, "depth height width"]
+    clearance_mm: Float32[np.ndarray, "depth height width"]
 
 
 def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
@@ -53,7 +53,7 @@ def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
         grid: depth, height, width in voxels of 1 mm; the brain fills it.
         random: draws the folds.
     """
-    half_axes = np.array(BRAIN_MM) / 2 * _fit(BRAIN_MM, grid)
+    half_axes = np.array(BRAIN_MM) / 2 * _fitting_scale(BRAIN_MM, grid)
     centre = (np.array(grid) - 1) / 2
     box = tuple(
         slice(max(0, int(c - r) - 1), min(n, int(c + r) + 3))
@@ -77,7 +77,7 @@ def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
     tissue = np.where(ventricle | fissure, np.float32(CSF), tissue)
     tissue = ndimage.gaussian_filter(tissue.astype(np.float32), 0.7)
     brain = radius < 1
-    return Anatomy(grid, _three(box), tissue, brain, _room_mm(brain, _three(box), grid))
+    return Anatomy(grid, _as_box(box), tissue, brain, _clearance_mm(brain, _as_box(box), grid))
 
 
 def anatomy_from_scan(path: Path, grid: tuple[int, int, int]) -> Anatomy:
@@ -106,10 +106,10 @@ def anatomy_from_scan(path: Path, grid: tuple[int, int, int]) -> Anatomy:
     sampled = _resampled(tissue * inside, scan, inside, grid)
     share = _resampled(inside, scan, inside, grid)
     brain = share > 0.5
-    box = _three(ndimage.find_objects(brain.astype(np.uint8))[0])
+    box = _as_box(ndimage.find_objects(brain.astype(np.uint8))[0])
     # Divided by the share of brain, or the background would darken the rim.
     tissue = np.clip(sampled[box] / np.maximum(share[box], 0.5), CSF, WHITE)
-    return Anatomy(grid, box, tissue, brain[box], _room_mm(brain[box], box, grid))
+    return Anatomy(grid, box, tissue, brain[box], _clearance_mm(brain[box], box, grid))
 
 
 def _read_anatomy(path: Path) -> SimpleITK.Image:
@@ -139,7 +139,7 @@ def _resampled(
     first = np.array([axis.start for axis in reversed(found)])
     last = np.array([axis.stop - 1 for axis in reversed(found)])
     extent_mm = (last - first + 1) * np.array(scan.GetSpacing())
-    step_mm = 1 / _fit(tuple(extent_mm[::-1].tolist()), grid)
+    step_mm = 1 / _fitting_scale(tuple(extent_mm[::-1].tolist()), grid)
     size = np.array(grid[::-1])
     middle_mm = scan.TransformContinuousIndexToPhysicalPoint(((first + last) / 2).tolist())
     direction = np.array(scan.GetDirection()).reshape(3, 3)
@@ -163,12 +163,12 @@ def _largest_part(mask: Bool[np.ndarray, "d h w"]) -> Bool[np.ndarray, "d h w"]:
     return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
 
 
-def _fit(extent_mm: tuple[float, ...], grid: tuple[int, int, int]) -> float:
+def _fitting_scale(extent_mm: tuple[float, ...], grid: tuple[int, int, int]) -> float:
     """The scale at which a brain fills the grid but for a margin."""
     return min(0.92 * n / mm for n, mm in zip(grid, extent_mm, strict=True))
 
 
-def _room_mm(
+def _clearance_mm(
     brain: Bool[np.ndarray, "depth height width"],
     box: tuple[slice, slice, slice],
     grid: tuple[int, int, int],
@@ -186,6 +186,6 @@ def _room_mm(
     return distance[1:-1, 1:-1, 1:-1].astype(np.float32)
 
 
-def _three(box: tuple[slice, ...]) -> tuple[slice, slice, slice]:
+def _as_box(box: tuple[slice, ...]) -> tuple[slice, slice, slice]:
     depth, height, width = box
     return depth, height, width

@@ -13,7 +13,7 @@ from mgmt_ray.synthetic.tumour import Tumour
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class ValueEncoding:
     """How a modality's files hold values.
 
     Attributes:
@@ -43,7 +43,7 @@ class Appearance:
         enhancing: the active rim.
         necrosis: the dead core.
         noise: deviation of the texture inside a tumour without planted signal.
-        numbers: of the files.
+        encoding: of the files.
     """
 
     csf: float
@@ -53,14 +53,16 @@ class Appearance:
     enhancing: float
     necrosis: float
     noise: float
-    numbers: Numbers
+    encoding: ValueEncoding
 
 
-SCANNER = Numbers(step=1.0, low=1.0, high=32_000.0, pixel=np.int16)
-PERFUSION = Numbers(step=1.0, low=1.0, high=32_000.0, pixel=np.float32)
-RECOVERY_PERCENT = Numbers(step=0.01, low=-1000.0, high=1000.0, pixel=np.float32, negative=2e-4)
-DIFFUSIVITY_MM2_S = Numbers(step=1e-6, low=1e-6, high=0.02, pixel=np.float32)
-ANISOTROPY = Numbers(step=1e-4, low=1e-4, high=1.0, pixel=np.float32)
+SCANNER = ValueEncoding(step=1.0, low=1.0, high=32_000.0, pixel=np.int16)
+PERFUSION = ValueEncoding(step=1.0, low=1.0, high=32_000.0, pixel=np.float32)
+RECOVERY_PERCENT = ValueEncoding(
+    step=0.01, low=-1000.0, high=1000.0, pixel=np.float32, negative=2e-4
+)
+DIFFUSIVITY_MM2_S = ValueEncoding(step=1e-6, low=1e-6, high=0.02, pixel=np.float32)
+ANISOTROPY = ValueEncoding(step=1e-4, low=1e-4, high=1.0, pixel=np.float32)
 
 APPEARANCE = {
     "T1": Appearance(250.0, 520.0, 740.0, 560.0, 610.0, 430.0, 55.0, SCANNER),
@@ -84,7 +86,9 @@ TISSUE_NOISE = 0.35
 """Deviation of the noise of all tissue, in units of :attr:`Appearance.noise`."""
 
 
-def healthy(modality: str, anatomy: Anatomy) -> Float32[np.ndarray, "depth height width"]:
+def render_healthy_brain(
+    modality: str, anatomy: Anatomy
+) -> Float32[np.ndarray, "depth height width"]:
     """A healthy brain in one modality, without noise."""
     look = APPEARANCE[modality]
     values = np.interp(anatomy.tissue, [CSF, GRAY, WHITE], [look.csf, look.gray, look.white])
@@ -104,7 +108,7 @@ def render(
     Args:
         modality: tells contrast and units.
         anatomy: the healthy brain.
-        base: what :func:`healthy` gives for it.
+        base: what :func:`render_healthy_brain` gives for it.
         tumour: replaces tissue.
         texture: inside the tumour, on its box, in units of :attr:`Appearance.noise`.
         random: draws shading and noise, from the same numbers whatever the texture.
@@ -113,7 +117,7 @@ def render(
         Depth, height, width; 0 outside the brain.
     """
     look = APPEARANCE[modality]
-    numbers = look.numbers
+    numbers = look.encoding
     shading = smoothed_noise(base.shape, max(1.0, 0.3 * min(anatomy.grid)), random)
     values = base * (np.float32(random.normal(1, 0.05)) + np.float32(BIAS) * shading)
     _blend(values[tumour.box], tumour.edema * np.float32(0.85), look.edema)

@@ -14,7 +14,7 @@ from mgmt_ray.cohort.brats21 import FAULTY, LABEL_TABLE, NIFTI_NAMES, SERIES_NAM
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.synthetic.dicom_files import write_series
-from mgmt_ray.synthetic.other_contrast import write_other_contrast
+from mgmt_ray.synthetic.other_contrast import write_inverted_contrast
 from mgmt_ray.synthetic.scan_writer import copy_file
 
 HIGHEST_ID = 1666
@@ -100,7 +100,7 @@ def _faulty(source: Subject, folder: Path, step: int) -> Subject:
     """Other voxels than the source's, for who lets the faulty cases in meets no copies."""
     scans: Mapping[str, Path] = {m: folder / f"{m}.nii.gz" for m in STRUCTURAL}
     for modality, path in scans.items():
-        write_other_contrast(source.scans[modality], path, 0 if modality == "FLAIR" else step)
+        write_inverted_contrast(source.scans[modality], path, 0 if modality == "FLAIR" else step)
     return Subject(source.id, source.label, scans, source.required_mask)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK
 
 from mgmt_ray.base import CannotWrite, fingerprint
-from mgmt_ray.cohort.dicom import ORIENTATION, POSITION, undisturbed
+from mgmt_ray.cohort.dicom import ORIENTATION, POSITION, quiet_itk
 
 SERIES_UID = "0020|000e"
 
@@ -36,12 +36,12 @@ def write_series(image: SimpleITK.Image, folder: Path, patient: str, description
             own = {
                 "0008|0018": f"{common[SERIES_UID]}.{i + 1}",
                 "0020|0013": str(i + 1),
-                POSITION: _several(image.TransformIndexToPhysicalPoint((0, 0, i))),
+                POSITION: _multi_value(image.TransformIndexToPhysicalPoint((0, 0, i))),
             }
             for key, value in (common | own).items():
                 part.SetMetaData(key, value)
             writer.SetFileName(str(folder / f"Image-{i + 1}.dcm"))
-            with undisturbed():
+            with quiet_itk():
                 writer.Execute(part)
     except (OSError, RuntimeError) as error:
         raise CannotWrite(
@@ -64,13 +64,13 @@ def _tags_of_series(image: SimpleITK.Image, patient: str, description: str) -> d
         "0018|0088": f"{image.GetSpacing()[2]:.10g}",
         "0020|000d": _uid(patient),
         SERIES_UID: _uid(patient, description),
-        ORIENTATION: _several(np.reshape(image.GetDirection(), (3, 3)).T[:2].ravel().tolist()),
+        ORIENTATION: _multi_value(np.reshape(image.GetDirection(), (3, 3)).T[:2].ravel().tolist()),
         "0028|1050": f"{(low + high) / 2:g}",
         "0028|1051": f"{max(high - low, 1)}",
     }
 
 
-def _several(values: Sequence[float]) -> str:
+def _multi_value(values: Sequence[float]) -> str:
     # ten digits: a decimal string has at most 16 characters
     return "\\".join(f"{value:.10g}" for value in values)
 

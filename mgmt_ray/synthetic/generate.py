@@ -22,10 +22,10 @@ from mgmt_ray.base import (
     write_text,
 )
 from mgmt_ray.cohort.reader import check_modalities
-from mgmt_ray.cohort.subject import MODALITIES, group_of
+from mgmt_ray.cohort.subject import MODALITIES, modality_group
 from mgmt_ray.synthetic.anatomy import UPENN_GRID, anatomy_from_scan, phantom
-from mgmt_ray.synthetic.appearance import healthy
-from mgmt_ray.synthetic.patient import Patient, clinical_table, is_written, write_patient
+from mgmt_ray.synthetic.appearance import render_healthy_brain
+from mgmt_ray.synthetic.patient import SyntheticPatient, clinical_table, is_written, write_patient
 
 TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
 IMAGES = "NIfTI-files"
@@ -68,7 +68,7 @@ class SyntheticConfig(Config):
     seed: int = Field(0, description="of every draw")
 
     @model_validator(mode="after")
-    def _possible(self) -> SyntheticConfig:
+    def _check_values(self) -> SyntheticConfig:
         check_modalities(self.modalities, MODALITIES)
         absent = [m for m in self.signal if m not in self.modalities]
         if absent:
@@ -106,8 +106,8 @@ def synthesize(
         anatomy = phantom(config.grid, stream(config.seed, "anatomy"))
     else:
         anatomy = anatomy_from_scan(config.anatomy, config.grid)
-    _claim(config, folder)
-    bases = {m: healthy(m, anatomy) for m in config.modalities}
+    _claim_folder(config, folder)
+    bases = {m: render_healthy_brain(m, anatomy) for m in config.modalities}
     patients = plan_patients(config)
     scanned = [patient for patient in patients if patient.groups]
     for done, patient in enumerate(scanned, start=1):
@@ -118,7 +118,7 @@ def synthesize(
     write_text(folder / TABLE, clinical_table(patients, config.seed))
 
 
-def plan_patients(config: SyntheticConfig) -> list[Patient]:
+def plan_patients(config: SyntheticConfig) -> list[SyntheticPatient]:
     """Who is in the cohort, sorted by id.
 
     Every property has a stream of its own, so only ``mgmt`` and ``methylated`` change with the
@@ -127,22 +127,22 @@ def plan_patients(config: SyntheticConfig) -> list[Patient]:
     num_more = config.indeterminate + config.not_available + config.without_scans
     numbers = stream(config.seed, "ids").permutation(config.subjects + num_more)
     ids = [f"UPENN-GBM-{1 + number:05d}_11" for number in numbers]
-    patients = _labelled(config, ids[: config.subjects])
-    patients += _others(config, ids[config.subjects :])
+    patients = _labelled_patients(config, ids[: config.subjects])
+    patients += _unusable_patients(config, ids[config.subjects :])
     return sorted(patients, key=lambda patient: patient.id)
 
 
-def _labelled(config: SyntheticConfig, ids: list[str]) -> list[Patient]:
-    methylated = _chosen(config, "label", config.methylated_fraction)
+def _labelled_patients(config: SyntheticConfig, ids: list[str]) -> list[SyntheticPatient]:
+    methylated = _sample_ids(config, "label", config.methylated_fraction)
     lacking = {
-        "DTI": _chosen(config, "groups", config.without_dti),
-        "DSC": _chosen(config, "groups", config.without_dsc),
+        "DTI": _sample_ids(config, "groups", config.without_dti),
+        "DSC": _sample_ids(config, "groups", config.without_dsc),
     }
-    raw_dsc = _chosen(config, "raw DSC", config.raw_dsc)
-    follow_ups = _chosen(config, "follow-ups", config.follow_ups)
-    corrected = _chosen(config, "corrected masks", config.corrected_masks)
+    raw_dsc = _sample_ids(config, "raw DSC", config.raw_dsc)
+    follow_ups = _sample_ids(config, "follow-ups", config.follow_ups)
+    corrected = _sample_ids(config, "corrected masks", config.corrected_masks)
     return [
-        Patient(
+        SyntheticPatient(
             id=name,
             mgmt="Methylated" if i in methylated else "Unmethylated",
             methylated=i in methylated,
@@ -155,7 +155,7 @@ def _labelled(config: SyntheticConfig, ids: list[str]) -> list[Patient]:
     ]
 
 
-def _others(config: SyntheticConfig, ids: list[str]) -> list[Patient]:
+def _unusable_patients(config: SyntheticConfig, ids: list[str]) -> list[SyntheticPatient]:
     """Those that a study of labels and scans cannot use."""
     random = stream(config.seed, "hidden labels")
     statuses = [
@@ -168,21 +168,21 @@ def _others(config: SyntheticConfig, ids: list[str]) -> list[Patient]:
         methylated = bool(random.uniform() < config.methylated_fraction)
         label = "Methylated" if methylated else "Unmethylated"
         groups = _groups(config) if status else frozenset[str]()
-        patients.append(Patient(name, status or label, methylated, groups))
+        patients.append(SyntheticPatient(name, status or label, methylated, groups))
     return patients
 
 
 def _groups(config: SyntheticConfig) -> frozenset[str]:
-    return frozenset(group_of(m) for m in config.modalities)
+    return frozenset(modality_group(m) for m in config.modalities)
 
 
-def _chosen(config: SyntheticConfig, purpose: str, fraction: float) -> set[int]:
+def _sample_ids(config: SyntheticConfig, purpose: str, fraction: float) -> set[int]:
     """That fraction of the labelled subjects; a larger fraction contains a smaller one."""
     order = stream(config.seed, purpose).permutation(config.subjects)
     return set(order[: round(fraction * config.subjects)].tolist())
 
 
-def _claim(config: SyntheticConfig, folder: Path) -> None:
+def _claim_folder(config: SyntheticConfig, folder: Path) -> None:
     """Say in ``planted.json`` whose folder this is, or find that it is another's."""
     settings = config.model_dump(mode="json")
     if config.anatomy is not None:

@@ -15,7 +15,7 @@ Layout: TypeAlias = Literal["upenn", "brats21", "brats21-dicom", "ucsf", "tcga",
 """Public data sets by their readers' names; ``brats21-dicom`` are the series of its second task."""
 
 
-def lay_out(
+def write_layout(
     layout: Layout, upenn: Path, modalities: tuple[str, ...], folder: Path, seed: int
 ) -> None:
     """Write a cohort in UPENN-GBM's layout once more, as a copy of another data set looks.

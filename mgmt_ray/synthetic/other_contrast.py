@@ -8,14 +8,14 @@ import nibabel
 import numpy as np
 from isal import igzip
 
-from mgmt_ray.base import write_aside
+from mgmt_ray.base import write_atomically
 from mgmt_ray.cohort.scan import RAS_TO_LPS, read_scan
 
 FROM_DEPTH_FIRST = np.eye(4)[[2, 1, 0, 3]]
 """Exchanges depth and width, for NIfTI counts width first."""
 
 
-def write_other_contrast(source: Path, target: Path, step: int = 1) -> None:
+def write_inverted_contrast(source: Path, target: Path, step: int = 1) -> None:
     """Write a scan with bright and dark exchanged, on the same grid and with the same background.
 
     Args:
@@ -36,4 +36,4 @@ def write_other_contrast(source: Path, target: Path, step: int = 1) -> None:
     def write(aside: Path) -> None:
         aside.write_bytes(content)
 
-    write_aside(target, write)
+    write_atomically(target, write)

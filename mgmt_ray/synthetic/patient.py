@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mgmt_ray.base import stream, write_aside
-from mgmt_ray.cohort.subject import group_of
+from mgmt_ray.base import stream, write_atomically
+from mgmt_ray.cohort.subject import modality_group
 from mgmt_ray.cohort.upenn import automatic_mask, corrected_mask, scan_file
 from mgmt_ray.synthetic.anatomy import Anatomy
 from mgmt_ray.synthetic.appearance import render
@@ -45,7 +45,7 @@ RAW_DSC_SHAPE = (6, 8, 12, 12)
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class SyntheticPatient:
     """What is written of one person.
 
     Attributes:
@@ -72,13 +72,13 @@ class Patient:
         return self.id.removesuffix("_11") + "_21"
 
 
-def is_written(patient: Patient, images: Path) -> bool:
+def is_written(patient: SyntheticPatient, images: Path) -> bool:
     """Whether all of a patient's files are there: the automatic mask is written last."""
     return automatic_mask(images, patient.id).exists()
 
 
 def write_patient(
-    patient: Patient,
+    patient: SyntheticPatient,
     images: Path,
     anatomy: Anatomy,
     bases: Bases,
@@ -102,7 +102,7 @@ def write_patient(
         MgmtError: a file cannot be written.
     """
     tumour = grow_tumour(anatomy, stream(seed, patient.id, "tumour"))
-    scanned = [m for m in bases if group_of(m) in patient.groups]
+    scanned = [m for m in bases if modality_group(m) in patient.groups]
     for modality in scanned:
         random = stream(seed, patient.id, "texture", modality)
         texture = tumour_texture(
@@ -120,7 +120,7 @@ def write_patient(
     _write_masks(patient, images, _on_grid(tumour, anatomy), seed)
 
 
-def clinical_table(patients: Sequence[Patient], seed: int) -> str:
+def clinical_table(patients: Sequence[SyntheticPatient], seed: int) -> str:
     """The clinical table (version 2.1) as CSV; a follow-up session has a row of its own.
 
     Whatever a row says beside MGMT is independent of it.
@@ -147,24 +147,27 @@ def clinical_table(patients: Sequence[Patient], seed: int) -> str:
     return text.getvalue()
 
 
-def _copy_follow_up(patient: Patient, images: Path, scanned: Sequence[str]) -> None:
+def _copy_follow_up(patient: SyntheticPatient, images: Path, scanned: Sequence[str]) -> None:
     """A later session that repeats the baseline's scans: who mistakes it for a subject leaks."""
-    structural = [m for m in scanned if group_of(m) == "Struct"]
+    structural = [m for m in scanned if modality_group(m) == "Struct"]
     for modality in structural or scanned:
         source = images / scan_file(patient.id, modality)
 
         def copy(aside: Path, source: Path = source) -> None:
             shutil.copyfile(source, aside)
 
-        write_aside(images / scan_file(patient.follow_up_id, modality), copy)
+        write_atomically(images / scan_file(patient.follow_up_id, modality), copy)
 
 
 def _write_masks(
-    patient: Patient, images: Path, mask: UInt8[np.ndarray, "depth height width"], seed: int
+    patient: SyntheticPatient,
+    images: Path,
+    mask: UInt8[np.ndarray, "depth height width"],
+    seed: int,
 ) -> None:
     if patient.corrected:
         write_scan(mask, corrected_mask(images, patient.id))
-        mask = _without_some_edema(mask, stream(seed, patient.id, "automatic mask"))
+        mask = _with_less_edema(mask, stream(seed, patient.id, "automatic mask"))
     write_scan(mask, automatic_mask(images, patient.id))
 
 
@@ -174,7 +177,7 @@ def _on_grid(tumour: Tumour, anatomy: Anatomy) -> UInt8[np.ndarray, "depth heigh
     return mask
 
 
-def _without_some_edema(
+def _with_less_edema(
     mask: UInt8[np.ndarray, "depth height width"], random: np.random.Generator
 ) -> UInt8[np.ndarray, "depth height width"]:
     """What an automatic segmentation might have found."""

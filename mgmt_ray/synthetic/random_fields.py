@@ -51,7 +51,7 @@ def plain_texture(
     share = np.float32(random.uniform())
     coarse = smoothed_noise(tumour.shape, COARSE_MM, random)
     fine = smoothed_noise(tumour.shape, FINE_MM, random)
-    return standardized(share * coarse + (1 - share) * fine, tumour)
+    return standardise(share * coarse + (1 - share) * fine, tumour)
 
 
 def label_texture(
@@ -63,10 +63,10 @@ def label_texture(
         Mean 0 and deviation 1 inside the tumour, 0 outside; only the grain tells the label.
     """
     sigma = COARSE_MM if methylated else FINE_MM
-    return standardized(smoothed_noise(tumour.shape, sigma, random), tumour)
+    return standardise(smoothed_noise(tumour.shape, sigma, random), tumour)
 
 
-def standardized(
+def standardise(
     field: Float32[np.ndarray, "depth height width"], tumour: Bool[np.ndarray, "depth height width"]
 ) -> Float32[np.ndarray, "depth height width"]:
     """A field with mean 0 and deviation 1 inside the tumour, and 0 outside."""
@@ -96,4 +96,4 @@ def tumour_texture(
     if amplitude == 0:
         return plain
     both = plain + np.float32(amplitude) * label_texture(tumour, methylated, random)
-    return standardized(both, tumour) * np.float32((1 + amplitude**2) ** 0.5)
+    return standardise(both, tumour) * np.float32((1 + amplitude**2) ** 0.5)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Shaped
 from nibabel.orientations import io_orientation, ornt_transform
 from nibabel.spatialimages import SpatialImage
 
-from mgmt_ray.base import write_aside
+from mgmt_ray.base import write_atomically
 from mgmt_ray.cohort.scan import RAS_TO_LPS, read_scan
 
 
@@ -47,7 +47,7 @@ def write_scan(voxels: Shaped[np.ndarray, "*series depth height width"], path: P
         finally:
             packed.unlink(missing_ok=True)
 
-    write_aside(path, write)
+    write_atomically(path, write)
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -63,7 +63,7 @@ def copy_file(source: Path, target: Path) -> None:
             return
         shutil.copyfile(source, aside)
 
-    write_aside(target, copy)
+    write_atomically(target, copy)
 
 
 def write_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, path: Path) -> None:
@@ -92,4 +92,4 @@ def write_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, path: P
         image = image.as_reoriented(turn)
     image.header.set_xyzt_units("mm")
     packed = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
-    write_aside(path, lambda aside: aside.write_bytes(packed))
+    write_atomically(path, lambda aside: aside.write_bytes(packed))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mgmt_ray.base import MgmtError, stream, write_aside, write_text
+from mgmt_ray.base import MgmtError, stream, write_atomically, write_text
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga import MASKS, SCANS, session_file
 from mgmt_ray.cohort.tcga_methylation import PROBES
@@ -85,7 +85,7 @@ def _write_tables(
     in_both = [place for place, i in enumerate(in_450) if i in in_27]
     text = _matrix("Composite Element REF", newer, random, not_measured=in_both[:1])
     packed = gzip.compress(text.encode(), mtime=0)
-    write_aside(folder / HM450, lambda aside: aside.write_bytes(packed))
+    write_atomically(folder / HM450, lambda aside: aside.write_bytes(packed))
     write_text(folder / HM27, _matrix("sample", older, random))
 
 

@@ -45,14 +45,14 @@ class Tumour:
 def grow_tumour(anatomy: Anatomy, random: np.random.Generator) -> Tumour:
     """A necrotic centre in an enhancing rim, and edema around it that follows the white matter.
 
-    The tumour stays where ``anatomy.room_mm`` is above 0: inside the brain, and inside the paper's
+    The tumour stays where ``anatomy.clearance_mm`` is above 0: inside the brain, and the paper's
     window on the grid of UPENN-GBM.
     """
     scale = min(1.0, min(n / full for n, full in zip(anatomy.grid, UPENN_GRID, strict=True)))
     scale **= 0.5  # less than in proportion: the texture of a small tumour cannot be told
     radius = max(LEAST_RADIUS, scale * random.uniform(*CORE_RADIUS_MM))
     margin = max(LEAST_MARGIN, scale * random.uniform(*EDEMA_MARGIN_MM))
-    radius = min(radius, float(anatomy.room_mm.max()) / 0.75)
+    radius = min(radius, float(anatomy.clearance_mm.max()) / 0.75)
     centre = _centre(anatomy, 0.75 * radius, random)
     reach = int(np.ceil(1.65 * radius + 1.6 * margin)) + 2
     box = tuple(
@@ -64,7 +64,7 @@ def grow_tumour(anatomy: Anatomy, random: np.random.Generator) -> Tumour:
 
 
 def _centre(anatomy: Anatomy, room_mm: float, random: np.random.Generator) -> tuple[int, int, int]:
-    room = anatomy.room_mm.copy()
+    room = anatomy.clearance_mm.copy()
     room[: int(LOWEST_CENTRE * room.shape[0])] = 0
     roomy = room >= min(room_mm, float(room.max()))
     in_white_matter = roomy & (anatomy.tissue > 0.7 * WHITE)
@@ -98,7 +98,7 @@ def _shape(
     gray = 1 - np.clip(2 * ndimage.gaussian_filter(anatomy.tissue[box], 1.0) - 1, 0, 1)
     edema_mm = core_mm + margin * (0.35 * fingers + 0.8 * gray)
 
-    room = anatomy.room_mm[box] > 0
+    room = anatomy.clearance_mm[box] > 0
     rim = radius - core_mm
     inner = np.minimum(necrotic_radius - necrosis_mm, rim - 1)
     outer = np.maximum(radius + margin - edema_mm, rim + 1)

@@ -10,7 +10,7 @@ from mgmt_ray.base import stream, write_csv
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.ucsf import BRATS21_ID, COVARIATES, GRADE, STATUS, mask_name, scan_name
 from mgmt_ray.synthetic.brats21_copy import check_sources
-from mgmt_ray.synthetic.other_contrast import write_other_contrast
+from mgmt_ray.synthetic.other_contrast import write_inverted_contrast
 from mgmt_ray.synthetic.scan_writer import copy_file
 
 TABLE = "UCSF-PDGM-metadata_v5.csv"
@@ -102,7 +102,7 @@ def _write_scans(source: Subject, name: str, images: Path, more: bool) -> None:
         copy_file(source.scans[modality], folder / f"{stem}_bias.nii.gz")
     if more:
         for modality, origin in MADE_FROM.items():
-            write_other_contrast(source.scans[origin], folder / scan_name(name, modality))
+            write_inverted_contrast(source.scans[origin], folder / scan_name(name, modality))
     for part in ("brain_segmentation", "brain_parenchyma_segmentation"):
         copy_file(source.required_mask, folder / f"{name}_{part}.nii.gz")
     copy_file(source.required_mask, folder / mask_name(name))
@@ -119,7 +119,7 @@ def _write_others(
         folder = images / f"{name}_nifti"
         for modality in STRUCTURAL:
             target = folder / scan_name(name, modality)
-            write_other_contrast(source.scans[modality], target, step)
+            write_inverted_contrast(source.scans[modality], target, step)
         copy_file(source.required_mask, folder / mask_name(name))
         rows.append(_row(source, name, status, grade))
     return rows

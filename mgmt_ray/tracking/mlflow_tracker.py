@@ -23,7 +23,7 @@ from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 
 # By default one call to a dead server blocks for minutes.
-PATIENCE = {
+HTTP_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -87,10 +87,10 @@ class Tracker:
         self._thread.join()
 
     def _run(self) -> None:
-        for name, value in PATIENCE.items():
+        for name, value in HTTP_SETTINGS.items():
             os.environ.setdefault(name, value)
         try:
-            copy = _Copy(self._study, self._folder, self._trials, self._uri)
+            copy = _MlflowCopy(self._study, self._folder, self._trials, self._uri)
             while not self._stop.wait(2.0):
                 copy.update()
             copy.finish(self._outcome)
@@ -101,7 +101,7 @@ class Tracker:
             )
 
 
-class _Copy:
+class _MlflowCopy:
     """The runs of one study, found again by their tags."""
 
     def __init__(
@@ -122,7 +122,7 @@ class _Copy:
             self._parent = str(parents[0].info.run_id)
         else:
             self._parent = self._create(study.name, {STUDY_TAG: fingerprint(settings)})
-            self._log(self._parent, params=_flat(settings))
+            self._log(self._parent, params=_flatten(settings))
         own = [r for r in known if r.data.tags.get(PARENT_TAG) == self._parent]
         by_trial = {run.data.tags[TRIAL_TAG]: run for run in own if not self._is_outdated(run)}
         self._runs = {trial: str(run.info.run_id) for trial, run in by_trial.items()}
@@ -276,7 +276,7 @@ def _trial_tags(trial: Trial, parent: str) -> dict[str, str]:
         "modality": trial.modality,
         "outer": str(trial.outer),
         "fold": str(trial.fold),
-        "seed": str(trial.seed),
+        "seed": str(trial.repeat),
     }
 
 
@@ -287,17 +287,17 @@ def _trial_params(trial: Trial) -> dict[str, str]:
     }
     place = {"modality": trial.modality, "outer": str(trial.outer), "fold": str(trial.fold)}
     if trial.takes_slices:
-        place["stage"] = "classification" if trial.tells_methylation else "segmentation"
-        place["part_left_out"] = "none" if trial.part is None else str(trial.part)
-    return place | _flat(settings)
+        place["stage"] = "classification" if trial.is_classifier else "segmentation"
+        place["part_left_out"] = "none" if trial.inner_fold is None else str(trial.inner_fold)
+    return place | _flatten(settings)
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested settings as MLflow's flat parameters, cut to the length that it takes."""
     flat: dict[str, str] = {}
     for key, item in value.items():
         if isinstance(item, dict):
-            flat |= _flat(item, f"{prefix}{key}.")
+            flat |= _flatten(item, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = (item if isinstance(item, str) else json.dumps(item))[:500]
     return flat

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mgmt_ray.base import MgmtError, first_line, write_aside
+from mgmt_ray.base import MgmtError, first_line, write_atomically
 from mgmt_ray.nets.build import AnyNetwork
 
 
@@ -30,7 +30,7 @@ def trained_weights(network: AnyNetwork) -> dict[str, Tensor]:
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """Write weights as safetensors, completely or not at all."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
-    write_aside(path, lambda aside: aside.write_bytes(save(tensors)))
+    write_atomically(path, lambda aside: aside.write_bytes(save(tensors)))
 
 
 def load_weights(network: AnyNetwork, path: Path, partial: bool = False) -> None:
@@ -72,7 +72,7 @@ def save_state(state: dict[str, Any], path: Path) -> None:
         except RuntimeError as error:  # torch's word for a full disk
             raise OSError(first_line(error)) from error
 
-    write_aside(path, write)
+    write_atomically(path, write)
 
 
 def load_state(path: Path) -> dict[str, Any]:

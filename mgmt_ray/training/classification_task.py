@@ -18,7 +18,7 @@ from mgmt_ray.training.slice_objective import slice_cross_entropy
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of
 from mgmt_ray.training.training_config import ClassificationTraining, Precision
 
-SLICES_AT_ONCE = 32
+SLICES_PER_BATCH = 32
 """Slices that pass the classifier together while it is evaluated."""
 
 
@@ -94,7 +94,7 @@ def classify(network: nn.Module, data: VolumeSet, precision: Precision) -> Float
     was_training = network.training
     network.eval()
     parts = [torch.empty(0, 3, dtype=torch.float64)]
-    for rows in even_batches(np.arange(len(data)), SLICES_AT_ONCE) if len(data) else ():
+    for rows in even_batches(np.arange(len(data)), SLICES_PER_BATCH) if len(data) else ():
         part = data.select(rows)
         with autocast(data.volumes.device, precision):
             logits = network(part.inputs(dtype_of(network)))

@@ -82,14 +82,16 @@ class SharedBatchNorm(_BatchNorm):
         inside = (0, *range(2, x.dim()))
         own_variance, own_mean = torch.var_mean(exact, dim=inside, correction=0)
         number = torch.tensor(x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
-        mean, variance, count = self._pool(own_mean.double(), own_variance.double(), number)
-        self._remember(mean.detach(), (variance * count / (count - 1)).detach())
+        mean, variance, count = self._merge_workers(
+            own_mean.double(), own_variance.double(), number
+        )
+        self._update_running(mean.detach(), (variance * count / (count - 1)).detach())
         scale = (variance + self.eps).rsqrt() * self.weight
         shift = self.bias - mean * scale
         shape = (1, -1, *(1 for _ in x.shape[2:]))
         return (exact * scale.to(exact).view(shape) + shift.to(exact).view(shape)).to(x.dtype)
 
-    def _pool(
+    def _merge_workers(
         self, mean: Tensor, variance: Tensor, number: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, variance and number of all workers' values per channel (Chan et al. 1983).
@@ -104,7 +106,7 @@ class SharedBatchNorm(_BatchNorm):
         spread = number * (variance + (mean - common).square())
         return common, _Sum.apply(spread) / count, count  # type: ignore[no-untyped-call]
 
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running averages towards a batch's statistics."""
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None

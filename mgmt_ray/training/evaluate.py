@@ -10,16 +10,16 @@ from torch import Tensor
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.build import Network
-from mgmt_ray.nets.head import with_covariates
+from mgmt_ray.nets.head import add_covariates
 from mgmt_ray.nets.policy import DrawKind, draw_policies
 from mgmt_ray.nets.route_trie import route_logits
-from mgmt_ray.nets.single_path import Tail
+from mgmt_ray.nets.single_path import TrainedTail
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.training_config import Precision
 
-ROWS_AT_ONCE = 12
+ROWS_PER_BATCH = 12
 """Volumes that pass a network together while it is evaluated."""
 
 
@@ -29,33 +29,33 @@ class Predictions:
 
     Attributes:
         probability: of methylation, mean over policy draws, in [0, 1].
-        deviation: standard deviation over policy draws; 0 for a network without a policy.
+        std: standard deviation over policy draws; 0 for a network without a policy.
         loss: binary cross-entropy of the mean probability, in nats.
         tuned_probability: [row, block], how probable the row's policy is to tune each block, in
             [0, 1]; None for a network without a policy.
     """
 
     probability: np.ndarray
-    deviation: np.ndarray
+    std: np.ndarray
     loss: np.ndarray
     tuned_probability: np.ndarray | None = None
 
     @property
     def columns(self) -> dict[str, list[float]]:
         """What a trial keeps, by name."""
-        return {"probability": self.probability.tolist(), "deviation": self.deviation.tolist()}
+        return {"probability": self.probability.tolist(), "deviation": self.std.tolist()}
 
 
 @torch.no_grad()
 def predict(
-    network: Network | Tail,
+    network: Network | TrainedTail,
     data: VolumeSet,
     *,
     num_draws: int,
     kind: DrawKind,
     seed: int,
     precision: Precision,
-    rows_at_once: int = ROWS_AT_ONCE,
+    rows_at_once: int = ROWS_PER_BATCH,
 ) -> Predictions:
     """Evaluate a network; its mode (training or evaluation) is as before afterwards.
 
@@ -99,7 +99,7 @@ def predict(
 
 
 def _draw_logits(
-    network: Network | Tail, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
+    network: Network | TrainedTail, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
 ) -> tuple[Tensor, Tensor | None]:
     """Logits [draw, row], and the agent's probability of tuning [row, block].
 
@@ -111,4 +111,4 @@ def _draw_logits(
     seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]
     tuned = network.tuned_probability(volumes)
     logits = route_logits(network, volumes, draw_policies(tuned, num_draws, kind, seeds))
-    return with_covariates(logits, network.covariate_head, data.covariates), tuned
+    return add_covariates(logits, network.covariate_head, data.covariates), tuned

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mgmt_ray.nets.build import AnyNetwork
-from mgmt_ray.nets.single_path import PlainNetwork, Tail
+from mgmt_ray.nets.single_path import PlainNetwork, TrainedTail
 from mgmt_ray.training.dataset import VolumeSet, even_batches
-from mgmt_ray.training.evaluate import ROWS_AT_ONCE
+from mgmt_ray.training.evaluate import ROWS_PER_BATCH
 from mgmt_ray.training.precision import CHANNELS_LAST, autocast
 from mgmt_ray.training.training_config import Precision
 
-KEPT_BYTES = 8 * 2**30
+MAX_CACHED_BYTES = 8 * 2**30
 """Outputs of a frozen part are kept up to this size, and computed in every epoch beyond it.
 
 A constant, not what happens to be free: a result must not depend on who else uses the machine.
@@ -23,13 +23,13 @@ Pooled features of the paper's trainings take 5 MB; the input of ResNet-50's las
 """
 
 
-def run_frozen_part(
+def cache_frozen_features(
     network: AnyNetwork,
     training: VolumeSet,
     validation: VolumeSet,
     batch_size: int,
     precision: Precision,
-) -> tuple[AnyNetwork | Tail, VolumeSet, VolumeSet]:
+) -> tuple[AnyNetwork | TrainedTail, VolumeSet, VolumeSet]:
     """What is left to train, and its inputs.
 
     Augmentations are fixed and a frozen part's BatchNorm is in evaluation mode, so what it gives
@@ -54,12 +54,12 @@ def run_frozen_part(
     network.train()  # which puts the frozen part, as it was built, into evaluation mode
     first = _outputs(network, training.select(np.arange(1)), 1, precision)
     num_rows = len(training) + len(validation)
-    if num_rows * first.numel() * first.element_size() > KEPT_BYTES:
+    if num_rows * first.numel() * first.element_size() > MAX_CACHED_BYTES:
         return network, training, validation
     return (
-        Tail(network),
+        TrainedTail(network),
         replace(training, volumes=_outputs(network, training, batch_size, precision)),
-        replace(validation, volumes=_outputs(network, validation, ROWS_AT_ONCE, precision)),
+        replace(validation, volumes=_outputs(network, validation, ROWS_PER_BATCH, precision)),
     )
 
 
@@ -72,7 +72,7 @@ def _outputs(
     kept: Tensor | None = None
     for rows in even_batches(np.arange(len(data)), rows_at_once):
         with autocast(data.volumes.device, precision):
-            output = network.tail_input(data.select(rows).inputs(dtype))
+            output = network.frozen_features(data.select(rows).inputs(dtype))
         if kept is None:
             # in the output's own layout, since batch statistics are summed in the order of memory
             last = output.dim() == 5 and output.is_contiguous(memory_format=CHANNELS_LAST)

@@ -18,13 +18,13 @@ from mgmt_ray.nets.build import AnyNetwork
 from mgmt_ray.training.classification_task import SliceScores
 from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.frozen_features import run_frozen_part
+from mgmt_ray.training.frozen_features import cache_frozen_features
 from mgmt_ray.training.make_task import make_task
 from mgmt_ray.training.precision import (
-    arrange,
-    compile_failure_told,
-    compiled,
-    refuse_faulty_bf16,
+    check_bf16_kernels,
+    compile_network,
+    raise_compile_error_with_hint,
+    set_precision,
 )
 from mgmt_ray.training.schedule import end_epoch, is_stable, make_scheduler
 from mgmt_ray.training.task import EpochPredictions, EpochScores, Noise, Task
@@ -58,9 +58,9 @@ def train_step(
     loss = task.loss(network, batch, noise)
     optimizer.zero_grad(set_to_none=True)
     mean = loss.total * num_workers / num_rows
-    (mean if loss.once is None else mean + loss.once).backward()
+    (mean if loss.penalty is None else mean + loss.penalty).backward()
     optimizer.step()
-    return loss.seen
+    return loss.outputs
 
 
 class Diverged(MgmtError):
@@ -100,8 +100,8 @@ class TrainingState:
     """A network with its optimiser and schedule: what a checkpoint must hold to continue."""
 
     def __init__(self, network: AnyNetwork, config: AnyTraining) -> None:
-        rates = config.rates
-        arrange(network, config.precision)
+        rates = config.learning_rates
+        set_precision(network, config.precision)
         on_gpu = next(network.parameters()).is_cuda
         self.network = network
         self.optimizer = torch.optim.Adam(
@@ -181,20 +181,20 @@ def fit(
     """
     world = world or World()
     task = make_task(state.network, training, config)
-    refuse_faulty_bf16(state.network, training.volumes, config.precision)
-    trained, training, validation = run_frozen_part(
+    check_bf16_kernels(state.network, training.volumes, config.precision)
+    trained, training, validation = cache_frozen_features(
         state.network, training, validation, config.batch_size, config.precision
     )
-    network = compiled(world.wrap(trained), config, training.volumes.device)
+    network = compile_network(world.wrap(trained), config, training.volumes.device)
     while state.epoch < config.epochs and not is_stable(state.accuracies, config):
         started = time.perf_counter()
         number = state.epoch + 1
         rates = state.learning_rates
-        with compile_failure_told(config):
+        with raise_compile_error_with_hint(config):
             train = _train_epoch(network, state, training, task, config, seed, world)
-        _refuse_divergence("training", train, number)
+        _check_finite("training", train, number)
         scores, predictions = _validate(task, trained, validation, seed, world)
-        _refuse_divergence("validation", scores, number)
+        _check_finite("validation", scores, number)
         end_epoch(state.scheduler, config, scores)
         if isinstance(scores, SliceScores):
             state.accuracies.append(scores.accuracy)
@@ -235,7 +235,7 @@ def _train_epoch(
     return task.train_scores(world.gather(torch.cat(seen)))
 
 
-def _refuse_divergence(part: str, scores: EpochScores, epoch: int) -> None:
+def _check_finite(part: str, scores: EpochScores, epoch: int) -> None:
     """Raise :class:`Diverged` unless the mean loss, and with it every single one, is finite."""
     if not math.isfinite(scores.loss):
         raise Diverged(

@@ -59,7 +59,7 @@ def score(
     loss: Float[np.ndarray, " row"],
 ) -> Scores:
     """Score probabilities against labels (1 methylated, 0 unmethylated)."""
-    labels, sample = label.astype(np.int64), once(len(label))
+    labels, sample = label.astype(np.int64), unit_weights(len(label))
     return Scores(
         loss=float(loss.mean()),
         auc=float(auc(labels, probability, sample)[0]),
@@ -134,7 +134,7 @@ def sensitivity(
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
     """Share of the methylated subjects at or above 0.5; NaN where there is none."""
-    right, total = called_rightly(labels, probabilities, weights, of_label=1)
+    right, total = count_correct(labels, probabilities, weights, of_label=1)
     return _ratio(right, total)
 
 
@@ -144,11 +144,11 @@ def specificity(
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
     """Share of the unmethylated subjects below 0.5; NaN where there is none."""
-    right, total = called_rightly(labels, probabilities, weights, of_label=0)
+    right, total = count_correct(labels, probabilities, weights, of_label=0)
     return _ratio(right, total)
 
 
-def called_rightly(
+def count_correct(
     labels: Integer[np.ndarray, " subject"],
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
@@ -161,7 +161,7 @@ def called_rightly(
     return right, of_class.sum(axis=1)
 
 
-def once(num_subjects: int) -> Int[np.ndarray, "1 subject"]:
+def unit_weights(num_subjects: int) -> Int[np.ndarray, "1 subject"]:
     """The weights of the sample itself: one row, each subject drawn once."""
     return np.ones((1, num_subjects), dtype=np.int64)
 

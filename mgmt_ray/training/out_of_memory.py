@@ -9,7 +9,7 @@ import torch
 
 from mgmt_ray.base import MgmtError, first_line
 
-WORDS = (
+OOM_MESSAGES = (
     "can't allocate memory",
     "out of memory",
     "not enough memory",
@@ -25,7 +25,7 @@ class OutOfMemory(MgmtError):
 
 
 @contextmanager
-def memory_shortage_told(what: str, remedy: str) -> Iterator[None]:
+def raise_oom_with_hint(what: str, remedy: str) -> Iterator[None]:
     """Turn a lack of memory inside the block into a line that can be acted on.
 
     Args:
@@ -38,13 +38,13 @@ def memory_shortage_told(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_shortage(error):
+        if not _is_out_of_memory(error):
             raise
         raise OutOfMemory(f"out of memory ({first_line(error)}): {what}. {remedy}") from error
 
 
-def _is_shortage(error: RuntimeError | MemoryError) -> bool:
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return any(word in text for word in WORDS)
+    return any(word in text for word in OOM_MESSAGES)

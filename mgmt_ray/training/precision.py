@@ -26,7 +26,7 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def arrange(network: nn.Module, precision: Precision) -> None:
+def set_precision(network: nn.Module, precision: Precision) -> None:
     """Lay a network's weights out as its device wants them; values and parameters stay the same.
 
     Tensor cores want bfloat16 with channels last, and cuDNN then times its algorithms once for the
@@ -40,7 +40,7 @@ def arrange(network: nn.Module, precision: Precision) -> None:
         network.to(memory_format=layout)  # type: ignore[call-overload]
 
 
-def refuse_faulty_bf16(
+def check_bf16_kernels(
     network: nn.Module, volumes: Float[Tensor, "row ..."], precision: Precision
 ) -> None:
     """Refuse bfloat16 where PyTorch's CPU kernels are wrong.
@@ -65,10 +65,10 @@ def refuse_faulty_bf16(
 
 
 @contextmanager
-def compile_failure_told(config: AnyTraining) -> Iterator[None]:
+def raise_compile_error_with_hint(config: AnyTraining) -> Iterator[None]:
     """Turn a compiler's failure in the block into a line that can be acted on.
 
-    Code is compiled when it is first used, not by :func:`compiled`.
+    Code is compiled when it is first used, not by :func:`compile_network`.
 
     Raises:
         MgmtError: compiling failed, for instance as an interrupted run left a file half written.
@@ -88,7 +88,7 @@ def compile_failure_told(config: AnyTraining) -> Iterator[None]:
         ) from error
 
 
-def compiled(network: nn.Module, config: AnyTraining, device: torch.device) -> nn.Module:
+def compile_network(network: nn.Module, config: AnyTraining, device: torch.device) -> nn.Module:
     """The network compiled if the config says so.
 
     Batches of a training have at most two sizes, and each gets code of its own: sizes unknown to

@@ -20,16 +20,16 @@ from mgmt_ray.training.slice_objective import segmentation_loss, weight_penalty
 from mgmt_ray.training.task import BatchLoss, Noise, dtype_of, generator
 from mgmt_ray.training.training_config import Precision, SegmentationTraining
 
-PIXELS_AT_ONCE = {"cpu": 4 * 128 * 128, "cuda": 32 * 128 * 128}
+PIXELS_PER_BATCH = {"cpu": 4 * 128 * 128, "cuda": 32 * 128 * 128}
 """Of slices that pass a network together while it is evaluated.
 
 On a CPU the activations of 4 slices stay in the cache: 32 took half as long again per slice.
 """
 
 
-def slices_at_once(shape: Sequence[int], device: torch.device) -> int:
+def slices_per_batch(shape: Sequence[int], device: torch.device) -> int:
     """How many slices of this height and width pass a network together; memory follows from it."""
-    return max(1, PIXELS_AT_ONCE["cpu" if device.type == "cpu" else "cuda"] // math.prod(shape))
+    return max(1, PIXELS_PER_BATCH["cpu" if device.type == "cpu" else "cuda"] // math.prod(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class SegmentationTask:
         network.eval()
         parts = [torch.empty(0, 4, dtype=torch.float64)]
         device, penalty = data.volumes.device, weight_penalty(self.network.penalised_kernels())
-        at_once = slices_at_once(data.volumes.shape[1:], device)
+        at_once = slices_per_batch(data.volumes.shape[1:], device)
         for rows in even_batches(np.arange(len(data)), at_once) if len(data) else ():
             part = data.select(rows)
             images = part.inputs(dtype_of(network))
@@ -123,7 +123,7 @@ def predict_tumour(
     """
     parameter = next(network.parameters())
     found = [torch.empty(0, *images.shape[1:], device=parameter.device)]
-    at_once = slices_at_once(images.shape[1:], parameter.device)
+    at_once = slices_per_batch(images.shape[1:], parameter.device)
     for rows in even_batches(np.arange(len(images)), at_once) if len(images) else ():
         part = images[rows[0] : rows[-1] + 1].to(parameter.device, parameter.dtype)
         with autocast(parameter.device, precision):

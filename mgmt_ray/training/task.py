@@ -23,13 +23,13 @@ class BatchLoss:
 
     Attributes:
         total: the loss, summed over the batch's rows.
-        seen: [row, value] without gradient: what the scores of an epoch follow from.
-        once: what a step adds to the mean loss, whatever its number of rows.
+        outputs: [row, value] without gradient: what the scores of an epoch follow from.
+        penalty: what a step adds to the mean loss, whatever its number of rows.
     """
 
     total: Float[Tensor, ""]
-    seen: Float[Tensor, "row value"]
-    once: Float[Tensor, ""] | None = None
+    outputs: Float[Tensor, "row value"]
+    penalty: Float[Tensor, ""] | None = None
 
 
 @runtime_checkable

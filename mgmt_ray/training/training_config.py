@@ -14,7 +14,7 @@ from mgmt_ray.nets.policy import DrawKind
 
 Precision = Literal["fp32", "bf16"]
 
-MOST_DRAWS = 2**16
+MAX_DRAWS = 2**16
 """As many policies as sixteen blocks allow."""
 
 
@@ -55,18 +55,18 @@ class TrainingConfig(Config):
         description="compile the training step: minutes at the start, which pay on a GPU",
     )
     validation_draws: int = Field(
-        32, ge=1, le=MOST_DRAWS, description="Sobol policies per subject and epoch"
+        32, ge=1, le=MAX_DRAWS, description="Sobol policies per subject and epoch"
     )
 
     @model_validator(mode="after")
-    def _has_an_effect(self) -> TrainingConfig:
+    def _check_keys_used(self) -> TrainingConfig:
         for name in () if self.schedule == "plateau" else ("monitor", "patience", "rate_factor"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is for schedule plateau alone; leave it out")
         return self
 
     @property
-    def rates(self) -> dict[str, float]:
+    def learning_rates(self) -> dict[str, float]:
         """Adam's first rate by group of parameters."""
         return {"network": self.learning_rate, "agent": self.agent_learning_rate}
 
@@ -94,7 +94,7 @@ class SegmentationTraining(Config):
     compile: bool = Field(False, description="compile the training step")
 
     @property
-    def rates(self) -> dict[str, float]:
+    def learning_rates(self) -> dict[str, float]:
         """Adam's first rate by group of parameters."""
         return {"network": self.learning_rate}
 
@@ -122,7 +122,7 @@ class ClassificationTraining(Config):
     precision: Precision = Field("fp32", description="of the convolutions")
 
     @property
-    def rates(self) -> dict[str, float]:
+    def learning_rates(self) -> dict[str, float]:
         """Adam's first rate by group of parameters."""
         return {"network": self.learning_rate}
 
@@ -134,6 +134,6 @@ AnyTraining: TypeAlias = TrainingConfig | SegmentationTraining | ClassificationT
 class EvaluationConfig(Config):
     """How chosen models are evaluated on the test set; the defaults are the paper's."""
 
-    draws: int = Field(100, ge=1, le=MOST_DRAWS, description="policies per subject and model")
+    draws: int = Field(100, ge=1, le=MAX_DRAWS, description="policies per subject and model")
     kind: DrawKind = Field("independent", description="how policies are drawn")
     seed: int = Field(42, description="of the policies")

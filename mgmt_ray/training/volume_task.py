@@ -94,7 +94,7 @@ class VolumeTask:
             seed=seed,
             precision=self.config.precision,
         )
-        columns = (own.probability, own.deviation, own.loss)
+        columns = (own.probability, own.std, own.loss)
         return torch.stack([torch.from_numpy(column) for column in columns], dim=1)
 
     def validation(

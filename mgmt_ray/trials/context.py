@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
@@ -35,12 +35,12 @@ class TrialInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class StudyContext:
     """A study, where its files are, and where its work runs."""
 
     study: StudyConfig
     folder: StudyFolder
-    placement: Placement
+    resources: Resources
     tracking_uri: str | None = None
 
     def inputs(self, cohort: Cohort, splits: tuple[Split, ...]) -> TrialInputs:

@@ -11,12 +11,12 @@ from mgmt_ray.nets.build import NetworkConfig, SegmentationConfig
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.classification_task import SLICES_AT_ONCE
-from mgmt_ray.training.evaluate import ROWS_AT_ONCE
-from mgmt_ray.training.segmentation_task import slices_at_once
+from mgmt_ray.training.classification_task import SLICES_PER_BATCH
+from mgmt_ray.training.evaluate import ROWS_PER_BATCH
+from mgmt_ray.training.segmentation_task import slices_per_batch
 
 
-def memory_words(
+def oom_hint(
     trial: Trial, volumes: Path, device: str, does: Literal["trains", "predicts with"]
 ) -> tuple[str, str]:
     """What memory follows from, and what its user could make smaller.
@@ -32,17 +32,17 @@ def memory_words(
     if isinstance(network, NetworkConfig):
         shape = VolumeStore(volumes, trial.channels[0]).volume_shape
         volume = " × ".join(map(str, (len(trial.channels), *shape)))
-        at_once = f"{training.batch_size if trains else ROWS_AT_ONCE} volumes of {volume}"
+        at_once = f"{training.batch_size if trains else ROWS_PER_BATCH} volumes of {volume}"
         kind = f"{network.kind}, depth {network.depth}, width {network.width}"
         settings = "training"
     elif isinstance(network, SegmentationConfig):
-        number = slices_at_once(network.shape, torch.device(device))
+        number = slices_per_batch(network.shape, torch.device(device))
         height, width = network.shape
         at_once = f"{training.batch_size if trains else number} slices of {height} × {width}"
         kind = f"segmentation, width {network.width}"
         settings = f"networks.{trial.network}.segmentation"
     else:
-        at_once = f"{training.batch_size if trains else SLICES_AT_ONCE} slices of {SIDE} × {SIDE}"
+        at_once = f"{training.batch_size if trains else SLICES_PER_BATCH} slices of {SIDE} × {SIDE}"
         kind = "slice classifier"
         settings = f"networks.{trial.network}.classification"
     what = f"trial {trial.id} {does} {trial.network} ({kind}) on {device}, in batches of {at_once}"
@@ -51,6 +51,6 @@ def memory_words(
         less += ["more workers (--workers)", f"a smaller {settings}.batch_size"]
     if training.precision == "fp32":
         less.append(f"{settings}.precision bf16")
-    if not network.pretrained and trial.stage == 0:
+    if not network.pretrained and trial.dependency_level == 0:
         less.append(f"a smaller width of networks.{trial.network}")
     return what, f"Give it {', '.join([*less, 'or a machine with more memory'])}."

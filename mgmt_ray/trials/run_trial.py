@@ -13,7 +13,7 @@ import torch
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
-from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_any
+from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_network
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.study.folder import StudyFolder
@@ -22,20 +22,25 @@ from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.loop import Diverged, TrainingState, fit
-from mgmt_ray.training.out_of_memory import memory_shortage_told
+from mgmt_ray.training.out_of_memory import raise_oom_with_hint
 from mgmt_ray.trials.context import TrialInputs
-from mgmt_ray.trials.memory_estimate import memory_words
-from mgmt_ray.trials.training_history import TrialRecord, resume, save
+from mgmt_ray.trials.memory_estimate import oom_hint
+from mgmt_ray.trials.training_history import TrainingHistory, resume_training, save_training
 from mgmt_ray.trials.trial_data import load_sets
 from mgmt_ray.trials.trial_folder import (
     Tables,
-    finish,
+    covariate_scaling,
     finish_diverged,
-    scaling,
-    sizes,
+    finish_trial,
+    training_sizes,
     write_rows,
 )
-from mgmt_ray.trials.warm_start import Start, find_start, persons_seen, refuse_unfit_start
+from mgmt_ray.trials.warm_start import (
+    InitialWeights,
+    check_initial_weights,
+    find_initial_weights,
+    subjects_seen,
+)
 
 
 def run_trial(
@@ -61,55 +66,65 @@ def run_trial(
     Raises:
         MgmtError: files of another study, a full disk, too little memory.
     """
-    files = trial_files(trial, inputs)
+    files = input_checksums(trial, inputs)
     if inputs.folder.is_finished(trial.id):
         return
     world, started = world or World(), time.perf_counter()
-    split, start, record = inputs.splits[trial.outer], find_start(trial), TrialRecord()
-    facts: dict[str, Any] = {}
+    split, initial, history = (
+        inputs.splits[trial.outer],
+        find_initial_weights(trial),
+        TrainingHistory(),
+    )
+    metadata: dict[str, Any] = {}
     outcome: Callable[[str], Tables] | Diverged
-    with memory_shortage_told(*memory_words(trial, inputs.folder.volumes, device, "trains")):
+    with raise_oom_with_hint(*oom_hint(trial, inputs.folder.volumes, device, "trains")):
         try:
             sets = load_sets(trial, inputs.folder, inputs.cohort, split, device)
-            network = _initial_network(trial, inputs, start, sets.training).to(device)
-            facts = sizes(network, sets.training) | scaling(network) | sets.facts
+            network = _initial_network(trial, inputs, initial, sets.training).to(device)
+            metadata = (
+                training_sizes(network, sets.training) | covariate_scaling(network) | sets.metadata
+            )
             state = TrainingState(network, trial.training_config)
-            record = resume(state, _state_file(trial, inputs), files)
+            history = resume_training(state, _state_file(trial, inputs), files)
             data, config = (sets.training, sets.validation), trial.training_config
-            for epoch in fit(state, *data, config, trial.stream, world):
-                record.add(trial, epoch, network)
+            for epoch in fit(state, *data, config, trial.seed, world):
+                history.add(trial, epoch, network)
                 if world.rank == 0:
-                    _keep(state, record, _state_file(trial, inputs), files, inputs.state_seconds)
+                    _keep(state, history, _state_file(trial, inputs), files, inputs.state_seconds)
                 if report:
-                    report(record.rows[-1])
-            outcome = partial(sets.tables, trial, record, network)
+                    report(history.rows[-1])
+            outcome = partial(sets.tables, trial, history, network)
         except Diverged as error:
             outcome = error
         if world.rank == 0:
-            facts |= files | {"persons": persons_seen(trial, split, inputs.cohort, start)}
-            facts |= {"seconds": round(time.perf_counter() - started, 3)}
-            facts |= {"started_from": str(start.folder)} if start else {}
+            metadata |= files | {"persons": subjects_seen(trial, split, inputs.cohort, initial)}
+            metadata |= {"seconds": round(time.perf_counter() - started, 3)}
+            metadata |= {"started_from": str(initial.folder)} if initial else {}
             if isinstance(outcome, Diverged):
-                finish_diverged(trial, inputs.folder, split, record, outcome, facts)
+                finish_diverged(trial, inputs.folder, split, history, outcome, metadata)
             else:
-                finish(trial, inputs.folder, split, record, outcome, facts)
+                finish_trial(trial, inputs.folder, split, history, outcome, metadata)
 
 
 def _keep(
-    state: TrainingState, record: TrialRecord, file: Path, files: dict[str, Any], seconds: float
+    state: TrainingState,
+    history: TrainingHistory,
+    file: Path,
+    files: dict[str, Any],
+    seconds: float,
 ) -> None:
     """Write what there is so far between two epochs; the large state only every so many seconds."""
-    write_rows(file.parent / "epochs.csv", record.rows)
-    if time.monotonic() - record.saved_at >= seconds:
-        save(state, record, file, files)
-        record.saved_at = time.monotonic()
+    write_rows(file.parent / "epochs.csv", history.rows)
+    if time.monotonic() - history.saved_at >= seconds:
+        save_training(state, history, file, files)
+        history.saved_at = time.monotonic()
 
 
 def _state_file(trial: Trial, inputs: TrialInputs) -> Path:
     return inputs.folder.partial_trial(trial.id) / "state.pt"
 
 
-def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
+def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     """Checksums of the files that a trial is trained from.
 
     Raises:
@@ -124,10 +139,10 @@ def trial_files(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     if trial.network_config.covariates:
         names = trial.network_config.covariates
         files["covariates_checksum"] = covariates_checksum(inputs.cohort, names)
-    start = find_start(trial)
-    if start:
-        refuse_unfit_start(trial, start, inputs.splits[trial.outer], inputs.cohort, checkpoint)
-        files["start_checksum"] = file_checksum(start.weights)
+    initial = find_initial_weights(trial)
+    if initial:
+        check_initial_weights(trial, initial, inputs.splits[trial.outer], inputs.cohort, checkpoint)
+        files["start_checksum"] = file_checksum(initial.weights)
     if inputs.folder.is_finished(trial.id):
         trained = inputs.folder.read_trial(trial.id)
         # one that is lost may come back to the same bits: it is compared once it is there
@@ -176,15 +191,15 @@ def _checksum_once(path: Path) -> str | None:
 
 
 def _initial_network(
-    trial: Trial, inputs: TrialInputs, start: Start | None, training: VolumeSet
+    trial: Trial, inputs: TrialInputs, initial: InitialWeights | None, training: VolumeSet
 ) -> AnyNetwork:
     """The network before its first epoch, with the scaling of its training subjects' age."""
     config = trial.network_config
-    torch.manual_seed(stream_seed(trial.stream, "initial weights"))
+    torch.manual_seed(stream_seed(trial.seed, "initial weights"))
     checkpoint = inputs.checkpoint if config.pretrained else None
-    network = build_any(config, len(trial.channels), trial.temperature, checkpoint)
-    if start:
-        load_weights(network, start.weights, partial=True)
+    network = build_network(config, len(trial.channels), trial.temperature, checkpoint)
+    if initial:
+        load_weights(network, initial.weights, partial=True)
     if config.covariates and not isinstance(network, SliceNetwork):
         assert network.covariate_head is not None
         assert training.covariates is not None

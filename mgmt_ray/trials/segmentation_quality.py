@@ -21,8 +21,8 @@ from mgmt_ray.preprocess.tumour_slices import rows_through_tumour
 from mgmt_ray.statistics.slice_overlap import hd95
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.mask_overlap import count_overlap, dice
-from mgmt_ray.training.segmentation_task import slices_at_once
-from mgmt_ray.trials.segmenter import Segmenter, whole_outline
+from mgmt_ray.training.segmentation_task import slices_per_batch
+from mgmt_ray.trials.segmenter import Segmenter, mask_on_scan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class SegmentationExample:
     probability: np.ndarray
 
 
-def measured_scans(
+def measure_scans(
     trial: Trial, segmenter: Segmenter, store: SliceStore, subjects: Sequence[str], split: str
 ) -> Iterator[tuple[dict[str, Any], SegmentationExample | None]]:
     """Segment whole scans one after another: a row of each, and an example if it is annotated.
@@ -71,11 +71,11 @@ def measured_scans(
     is_warm = False
     for subject in subjects:
         (slices,) = store.load((subject,))
-        images = segmenter.normalised(slices)
+        images = segmenter.normalise(slices)
         if not is_warm:  # what a device does once is not a scan's
-            segmenter.probabilities(images[: slices_at_once(images.shape[1:], segmenter.device)])
+            segmenter.predict(images[: slices_per_batch(images.shape[1:], segmenter.device)])
             is_warm = True
-        probability, seconds = _timed(segmenter, images)
+        probability, seconds = _predict_timed(segmenter, images)
         row = {
             "network": trial.network,
             "modality": trial.modality,
@@ -97,9 +97,9 @@ def measure_scan(
     slices: SubjectSlices, predicted: np.ndarray, recipe: SliceRecipe
 ) -> dict[str, float]:
     """A row's columns that follow from a predicted mask [slice, height, width] of all slices."""
-    volume = whole_outline(slices, predicted)
+    volume = mask_on_scan(slices, predicted)
     found_voxels = {"predicted_voxels": int(np.count_nonzero(volume))}
-    if slices.outline is None:
+    if slices.scan_mask is None:
         compared = ("dice_slices", "dice_patient", "dice_volume", "hd95_mm")
         return {"num_slices": 0, **found_voxels, **dict.fromkeys(compared, math.nan)}
     chosen = rows_through_tumour(slices.masks, recipe)
@@ -110,8 +110,8 @@ def measure_scan(
         **found_voxels,
         "dice_slices": float(count_overlap(found, truth).dice.mean()),
         "dice_patient": dice(found, truth),
-        "dice_volume": dice(volume, slices.outline),
-        "hd95_mm": hd95(volume, slices.outline, slices.frame.scan_spacing_mm),
+        "dice_volume": dice(volume, slices.scan_mask),
+        "hd95_mm": hd95(volume, slices.scan_mask, slices.frame.scan_spacing_mm),
     }
 
 
@@ -157,12 +157,12 @@ def average_examples(examples: Sequence[SegmentationExample]) -> dict[str, np.nd
     return {**means, "given": np.stack([example.given for example in first]), **columns}
 
 
-def _timed(segmenter: Segmenter, images: np.ndarray) -> tuple[np.ndarray, float]:
+def _predict_timed(segmenter: Segmenter, images: np.ndarray) -> tuple[np.ndarray, float]:
     """Probabilities, and seconds from host memory to host memory."""
     if segmenter.device.type == "cuda":
         torch.cuda.synchronize(segmenter.device)
     started = time.perf_counter()
-    probability = segmenter.probabilities(images)  # on the host, so the device is done
+    probability = segmenter.predict(images)  # on the host, so the device is done
     return probability, time.perf_counter() - started
 
 

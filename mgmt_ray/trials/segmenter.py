@@ -22,7 +22,7 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.mask_overlap import Overlap, count_overlap
-from mgmt_ray.training.precision import arrange
+from mgmt_ray.training.precision import set_precision
 from mgmt_ray.training.segmentation_task import predict_tumour
 from mgmt_ray.training.training_config import Precision
 
@@ -33,12 +33,12 @@ class Segmenter:
 
     Attributes:
         network: in evaluation mode, on its device.
-        standard: the scale of intensities that it was trained on.
+        histogram: the scale of intensities that it was trained on.
         precision: that it was trained in.
     """
 
     network: SegmentationNetwork
-    standard: StandardHistogram
+    histogram: StandardHistogram
     precision: Precision
 
     @property
@@ -46,11 +46,11 @@ class Segmenter:
         """Where it computes."""
         return next(self.network.parameters()).device
 
-    def normalised(self, slices: SubjectSlices) -> Float32[np.ndarray, "slice height width"]:
+    def normalise(self, slices: SubjectSlices) -> Float32[np.ndarray, "slice height width"]:
         """All slices of a scan as it sees them: their intensities are brought to scale together."""
-        return normalise_slices(slices.images, self.standard, slices.id, slices.of_brain)
+        return normalise_slices(slices.images, self.histogram, slices.id, slices.of_brain)
 
-    def probabilities(
+    def predict(
         self, images: Float32[np.ndarray, "slice height width"]
     ) -> Float32[np.ndarray, "slice height width"]:
         """Of tumour, of normalised slices."""
@@ -59,7 +59,7 @@ class Segmenter:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SeenTumour:
+class TumourSlices:
     """The slices of a scan that a classifier takes: through the tumour, given or else predicted.
 
     Attributes:
@@ -88,20 +88,20 @@ def segment_scan(
         segmenters: one or more; each normalises the scan to its own scale.
         slices: all that the store has of the scan. In slices that it has not there is no tumour.
     """
-    found = [segmenter.probabilities(segmenter.normalised(slices)) for segmenter in segmenters]
-    return whole_outline(slices, np.mean(found, axis=0) >= TUMOUR_THRESHOLD)
+    found = [segmenter.predict(segmenter.normalise(slices)) for segmenter in segmenters]
+    return mask_on_scan(slices, np.mean(found, axis=0) >= TUMOUR_THRESHOLD)
 
 
-def whole_outline(
+def mask_on_scan(
     slices: SubjectSlices, predicted: Bool[np.ndarray, "slice height width"]
 ) -> Bool[np.ndarray, "depth rows columns"]:
     """A predicted tumour on the scan's grid, without what lies outside the brain."""
     return onto_scan(predicted & (slices.images != 0), slices.depths, slices.frame)
 
 
-def see_tumour(
+def select_tumour_slices(
     slices: SubjectSlices, by: Segmenter, own: Segmenter, recipe: SliceRecipe
-) -> SeenTumour:
+) -> TumourSlices:
     """The slices of a scan through its tumour, and the tumour that is predicted in them.
 
     Args:
@@ -110,17 +110,17 @@ def see_tumour(
         own: the fold's segmentation; its scale of intensities is the classifier's.
         recipe: which slices are taken.
     """
-    images = own.normalised(slices)
-    as_seen = images if by is own else by.normalised(slices)
+    images = own.normalise(slices)
+    as_seen = images if by is own else by.normalise(slices)
     if slices.annotated:
         rows = rows_through_tumour(slices.masks, recipe)
-        tumour = by.probabilities(as_seen[rows])
+        tumour = by.predict(as_seen[rows])
     else:
-        whole = by.probabilities(as_seen)
+        whole = by.predict(as_seen)
         rows = rows_through_prediction(whole, recipe)
         tumour = whole[rows]
     overlap = count_overlap(tumour >= TUMOUR_THRESHOLD, slices.masks[rows] > 0)
-    return SeenTumour(images[rows], tumour, slices.depths[rows], overlap, slices.annotated)
+    return TumourSlices(images[rows], tumour, slices.depths[rows], overlap, slices.annotated)
 
 
 def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
@@ -130,14 +130,14 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
         MgmtError: it has no weights, or not those that its training left: others may have
             trained on whom it must not know.
     """
-    facts = folder.read_trial(trial.id)
-    if facts["weights"] is None:
+    metadata = folder.read_trial(trial.id)
+    if metadata["weights"] is None:
         raise MgmtError(f"segmentation {trial.id} diverged, so there are no masks to classify by.")
     config = trial.network_config
     assert isinstance(config, SegmentationConfig)
     network = SegmentationNetwork(config.width, config.shape)
     path = folder.weights(trial.id)
-    if not path.is_file() or file_checksum(path) != facts["weights"]:
+    if not path.is_file() or file_checksum(path) != metadata["weights"]:
         raise MgmtError(
             f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
             "Delete that trial's folder and run its study again."
@@ -145,6 +145,6 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
     load_weights(network, path)
     network.to(device).requires_grad_(False).eval()
     precision = trial.training_config.precision
-    arrange(network, precision)
-    standard = StandardHistogram.from_json(facts["standard_histogram"])
+    set_precision(network, precision)
+    standard = StandardHistogram.from_json(metadata["standard_histogram"])
     return Segmenter(network, standard, precision)

@@ -21,7 +21,7 @@ from mgmt_ray.preprocess.tumour_slices import rows_through_tumour
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.mask_overlap import Overlap
-from mgmt_ray.trials.segmenter import SeenTumour, Segmenter, see_tumour
+from mgmt_ray.trials.segmenter import Segmenter, TumourSlices, select_tumour_slices
 from mgmt_ray.trials.voxel_size import in_plane_range
 
 
@@ -53,7 +53,7 @@ class SliceSets:
         training_rows: the unturned ones of those that train.
         validation_rows: all that validate.
         store: that they are from.
-        facts: what ``trial.json`` says of them.
+        metadata: what ``trial.json`` says of them.
     """
 
     training: VolumeSet
@@ -61,7 +61,7 @@ class SliceSets:
     training_rows: SliceRows
     validation_rows: SliceRows
     store: SliceStore
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def segmentation_sets(
@@ -78,8 +78,8 @@ def segmentation_sets(
     Raises:
         MgmtError: a subject has no mask, or scans that cannot be normalised.
     """
-    _refuse_missing_masks(store, [*train, *validation])
-    standard = learn_standard((s.id, s.images[s.of_brain]) for s in _one_by_one(store, train))
+    _check_masks(store, [*train, *validation])
+    standard = learn_standard((s.id, s.images[s.of_brain]) for s in _iterate_subjects(store, train))
 
     def through_tumour(slices: SubjectSlices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = rows_through_tumour(slices.masks, store.recipe)
@@ -87,7 +87,7 @@ def segmentation_sets(
         return normal[rows], slices.masks[rows], slices.depths[rows]
 
     images, masks, ids, depths = [], [], [], []
-    for slices in _one_by_one(store, train):
+    for slices in _iterate_subjects(store, train):
         normal, outlines, at = through_tumour(slices)
         turned, turned_masks = rotated_versions(normal, outlines)
         images.append(turned.reshape(-1, *normal.shape[1:]).astype(np.float16))
@@ -95,17 +95,17 @@ def segmentation_sets(
         depths.append(at)
         ids += [slices.id] * len(images[-1])
     unturned, unturned_masks, seen_ids, seen_depths = [], [], [], []
-    for slices in _one_by_one(store, validation):
+    for slices in _iterate_subjects(store, validation):
         normal, outlines, at = through_tumour(slices)
         unturned.append(normal.astype(np.float16))
         unturned_masks.append(outlines)
         seen_depths.append(at)
         seen_ids += [slices.id] * len(at)
     return SliceSets(
-        _set(images, np.concatenate(masks), ids, device),
-        _set(unturned, np.concatenate(unturned_masks), seen_ids, device),
-        _unturned(depths, len(ANGLES_DEGREES)),
-        _unturned(seen_depths, 1),
+        _make_set(images, np.concatenate(masks), ids, device),
+        _make_set(unturned, np.concatenate(unturned_masks), seen_ids, device),
+        _unrotated_rows(depths, len(ANGLES_DEGREES)),
+        _unrotated_rows(seen_depths, 1),
         store,
         {
             "standard_histogram": standard.to_json(),
@@ -135,18 +135,18 @@ def classification_sets(
         device: as torch names it.
     """
     channels, ids, found = [], [], []
-    for slices in _one_by_one(store, tuple(train)):
-        seen = see_tumour(slices, train[slices.id], own, store.recipe)
+    for slices in _iterate_subjects(store, tuple(train)):
+        seen = select_tumour_slices(slices, train[slices.id], own, store.recipe)
         for angle in ANGLES_DEGREES:
             turned = rotate_images(seen.images, angle), rotate_images(seen.tumour, angle)
             channels.append(classifier_channels(*turned, SIDE).astype(np.float16))
         ids += [slices.id] * (len(ANGLES_DEGREES) * len(seen.depths))
         found.append(seen)
     labels = np.array([label[subject] for subject in ids], np.float32)
-    training = _set(channels, labels, ids, device)
-    rows = _classified(found, len(ANGLES_DEGREES))
-    unseen, unseen_rows = slices_to_classify(store, validation, own, label, device)
-    return SliceSets(training, unseen, rows, unseen_rows, store, {})
+    training = _make_set(channels, labels, ids, device)
+    rows = _classifier_rows(found, len(ANGLES_DEGREES))
+    held_out, unseen_rows = slices_to_classify(store, validation, own, label, device)
+    return SliceSets(training, held_out, rows, unseen_rows, store, {})
 
 
 def slices_to_classify(
@@ -158,13 +158,13 @@ def slices_to_classify(
 ) -> tuple[VolumeSet, SliceRows]:
     """The unturned slices of subjects that the fold's segmentation did not train on."""
     channels, found, subjects = [], [], []
-    for slices in _one_by_one(store, ids):
-        seen = see_tumour(slices, own, own, store.recipe)
+    for slices in _iterate_subjects(store, ids):
+        seen = select_tumour_slices(slices, own, own, store.recipe)
         channels.append(classifier_channels(seen.images, seen.tumour, SIDE).astype(np.float16))
         subjects += [slices.id] * len(seen.depths)
         found.append(seen)
     labels = np.array([label[subject] for subject in subjects], np.float32)
-    return _set(channels, labels, subjects, device), _classified(found, 1)
+    return _make_set(channels, labels, subjects, device), _classifier_rows(found, 1)
 
 
 def open_slices(folder: Path, trial: Trial) -> SliceStore:
@@ -173,7 +173,7 @@ def open_slices(folder: Path, trial: Trial) -> SliceStore:
     return SliceStore(folder, modality)
 
 
-def _unturned(depths: Sequence[np.ndarray], num_versions: int) -> SliceRows:
+def _unrotated_rows(depths: Sequence[np.ndarray], num_versions: int) -> SliceRows:
     """The unturned slices, all annotated, of a set in which a subject's versions follow each other.
 
     Args:
@@ -189,26 +189,26 @@ def _unturned(depths: Sequence[np.ndarray], num_versions: int) -> SliceRows:
     return SliceRows(np.concatenate(rows), every, np.ones(len(every), bool))
 
 
-def _classified(found: Sequence[SeenTumour], num_versions: int) -> SliceRows:
+def _classifier_rows(found: Sequence[TumourSlices], num_versions: int) -> SliceRows:
     """The same of slices whose tumour was predicted."""
-    plain = _unturned([seen.depths for seen in found], num_versions)
+    plain = _unrotated_rows([seen.depths for seen in found], num_versions)
     annotated = np.repeat([s.annotated for s in found], [len(s.depths) for s in found])
     names = ("shared", "predicted", "tumour")
     pixels = (np.concatenate([getattr(seen.overlap, n) for seen in found]) for n in names)
     return SliceRows(plain.rows, plain.depths, annotated, Overlap(*pixels))
 
 
-def _one_by_one(store: SliceStore, ids: Sequence[str]) -> Iterator[SubjectSlices]:
+def _iterate_subjects(store: SliceStore, ids: Sequence[str]) -> Iterator[SubjectSlices]:
     for subject in ids:
         yield from store.load((subject,))
 
 
-def _set(rows: list[np.ndarray], labels: np.ndarray, ids: list[str], device: str) -> VolumeSet:
+def _make_set(rows: list[np.ndarray], labels: np.ndarray, ids: list[str], device: str) -> VolumeSet:
     volumes = torch.from_numpy(np.concatenate(rows))
     return VolumeSet(volumes.to(device), torch.from_numpy(labels).to(device), tuple(ids))
 
 
-def _refuse_missing_masks(store: SliceStore, ids: Sequence[str]) -> None:
+def _check_masks(store: SliceStore, ids: Sequence[str]) -> None:
     lacking = [
         subject for subject in ids if subject in store.rows and not store.rows[subject].annotated
     ]

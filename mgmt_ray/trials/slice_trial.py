@@ -13,13 +13,13 @@ from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
-from mgmt_ray.splits.draw import deal_parts
+from mgmt_ray.splits.draw import make_inner_folds
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged
 from mgmt_ray.training.make_task import make_task
-from mgmt_ray.trials.segmentation_quality import measured_scans
+from mgmt_ray.trials.segmentation_quality import measure_scans
 from mgmt_ray.trials.segmenter import Segmenter, load_segmenter
 from mgmt_ray.trials.slice_data import (
     SliceRows,
@@ -31,11 +31,11 @@ from mgmt_ray.trials.slice_data import (
 from mgmt_ray.trials.trial_folder import Tables
 
 
-def without_part(trial: Trial, train: Sequence[str], cohort: Cohort) -> tuple[str, ...]:
+def exclude_inner_fold(trial: Trial, train: Sequence[str], cohort: Cohort) -> tuple[str, ...]:
     """Those of a fold's training subjects that a trial trains on."""
-    if trial.part is None:
+    if trial.inner_fold is None:
         return tuple(train)
-    left_out = {*_parts(trial, train, cohort)[trial.part]}
+    left_out = {*_inner_folds(trial, train, cohort)[trial.inner_fold]}
     return tuple(subject for subject in train if subject not in left_out)
 
 
@@ -43,7 +43,7 @@ def load_slices(
     trial: Trial,
     folder: StudyFolder,
     cohort: Cohort,
-    who: tuple[Sequence[str], Sequence[str]],
+    fold_ids: tuple[Sequence[str], Sequence[str]],
     label: Mapping[str, int],
     device: str,
 ) -> SliceSets:
@@ -53,23 +53,25 @@ def load_slices(
         trial: of either stage; those that it needs are finished.
         folder: the study's.
         cohort: its subjects.
-        who: ids of the fold that train and that validate.
+        fold_ids: ids of the fold that train and that validate.
         label: by subject.
         device: as torch names it.
 
     Raises:
         Diverged: a segmentation that the trial needs has.
     """
-    train, validation = who
+    train, validation = fold_ids
     store = open_slices(folder.slices, trial)
     if isinstance(trial.network_config, SegmentationConfig):
-        return segmentation_sets(store, without_part(trial, train, cohort), validation, device)
+        return segmentation_sets(
+            store, exclude_inner_fold(trial, train, cohort), validation, device
+        )
     for need in trial.needs:
         if folder.has_diverged(need.id):
             raise Diverged(f"its segmentation {need.id} diverged, so it has no masks.", epoch=1)
     own, *cross_fitted = (load_segmenter(need, folder, device) for need in trial.needs)
-    _refuse_known_masks(trial, folder, train, cohort)
-    by_subject = _who_predicts(trial, train, cohort, own, cross_fitted)
+    _check_mask_leakage(trial, folder, train, cohort)
+    by_subject = _segmenter_by_subject(trial, train, cohort, own, cross_fitted)
     return classification_sets(store, by_subject, validation, own, label, device)
 
 
@@ -104,30 +106,28 @@ def slice_tables(
     }
     tables: dict[str, pd.DataFrame] = {}
     for split, (data, rows, own) in parts.items():
-        if trial.tells_methylation:
+        if trial.is_classifier:
             table = classified_slices(trial, split, data, rows, own["probability"])
         else:
             table = _with_overlap(slice_table(trial, split, data.subjects, rows), own)
         tables[f"slice_{split}.csv"] = table
-    if isinstance(network, SegmentationNetwork) and trial.part is None:
+    if isinstance(network, SegmentationNetwork) and trial.inner_fold is None:
         tables["segmentations.csv"] = _segmented_scans(trial, sets, network)
     if prior is not None:
-        patients = by_patient(trial, tables["slice_validation.csv"], checksum, prior)
+        patients = average_by_patient(trial, tables["slice_validation.csv"], checksum, prior)
         tables["validation.csv"] = patients
     return {name: _rows(table) for name, table in tables.items()}
 
 
 def _segmented_scans(trial: Trial, sets: SliceSets, network: SegmentationNetwork) -> pd.DataFrame:
     """A row per scan that trained or validated, segmented whole with the kept weights."""
-    standard = StandardHistogram.from_json(sets.facts["standard_histogram"])
+    standard = StandardHistogram.from_json(sets.metadata["standard_histogram"])
     segmenter = Segmenter(network.eval(), standard, trial.training_config.precision)
     whose = {"train": sets.training.subjects, "validation": sets.validation.subjects}
     rows = [
         row
         for split, subjects in whose.items()
-        for row, _ in measured_scans(
-            trial, segmenter, sets.store, [*dict.fromkeys(subjects)], split
-        )
+        for row, _ in measure_scans(trial, segmenter, sets.store, [*dict.fromkeys(subjects)], split)
     ]
     return pd.DataFrame(rows)
 
@@ -172,7 +172,9 @@ def _with_overlap(table: pd.DataFrame, columns: Mapping[str, Sequence[float]]) -
     return table.assign(**columns).astype(whole)
 
 
-def by_patient(trial: Trial, slices: pd.DataFrame, checksum: str, prior: float) -> pd.DataFrame:
+def average_by_patient(
+    trial: Trial, slices: pd.DataFrame, checksum: str, prior: float
+) -> pd.DataFrame:
     """Mean probability over each patient's slices, in the order of the patients' first slices."""
     kept = slices.groupby("subject", sort=False).agg(
         {"split": "first", "probability": "mean", "label": "first"}
@@ -194,13 +196,13 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _parts(trial: Trial, train: Sequence[str], cohort: Cohort) -> tuple[tuple[str, ...], ...]:
-    assert trial.parts is not None
+def _inner_folds(trial: Trial, train: Sequence[str], cohort: Cohort) -> tuple[tuple[str, ...], ...]:
+    assert trial.inner_folds is not None
     person = {subject.id: subject.person for subject in cohort.subjects}
-    return deal_parts(train, person, trial.parts.number, trial.parts.seed)
+    return make_inner_folds(train, person, trial.inner_folds.number, trial.inner_folds.seed)
 
 
-def _who_predicts(
+def _segmenter_by_subject(
     trial: Trial,
     train: Sequence[str],
     cohort: Cohort,
@@ -208,9 +210,9 @@ def _who_predicts(
     cross_fitted: Sequence[Segmenter],
 ) -> dict[str, Segmenter]:
     """Whose network predicts the tumour of each training subject."""
-    if trial.parts is None:
+    if trial.inner_folds is None:
         return dict.fromkeys(train, own)
-    parts = _parts(trial, train, cohort)
+    parts = _inner_folds(trial, train, cohort)
     predicts = {
         subject: segmenter
         for part, segmenter in zip(parts, cross_fitted, strict=True)
@@ -219,18 +221,18 @@ def _who_predicts(
     return {subject: predicts[subject] for subject in train}
 
 
-def _refuse_known_masks(
+def _check_mask_leakage(
     trial: Trial, folder: StudyFolder, train: Sequence[str], cohort: Cohort
 ) -> None:
     """Raise MgmtError if a part's network has trained on a person whose masks it would predict."""
-    if trial.parts is None:
+    if trial.inner_folds is None:
         return
     person = {subject.id: subject.person for subject in cohort.subjects}
     learnt: list[str] = []
-    for need, part in zip(trial.needs[1:], _parts(trial, train, cohort), strict=True):
-        facts = folder.read_trial(need.id)
-        by_id = (person[subject] for subject in facts["standard_histogram"]["learnt_from"])
-        trained = {*facts["persons"]["trained"], *by_id}
+    for need, part in zip(trial.needs[1:], _inner_folds(trial, train, cohort), strict=True):
+        metadata = folder.read_trial(need.id)
+        by_id = (person[subject] for subject in metadata["standard_histogram"]["learnt_from"])
+        trained = {*metadata["persons"]["trained"], *by_id}
         learnt += [subject for subject in part if person[subject] in trained]
     if learnt:
         raise MgmtError(

@@ -20,7 +20,7 @@ STATE = ("files", "training", "rows", "choice", "weights")
 
 
 @dataclass(slots=True)
-class TrialRecord:
+class TrainingHistory:
     """What a trial has so far; all of it is in its saved state.
 
     Attributes:
@@ -40,13 +40,13 @@ class TrialRecord:
     def add(self, trial: Trial, epoch: Epoch, network: AnyNetwork) -> None:
         """Take in an epoch; keep its weights if the selection rule now prefers it."""
         self.rows.append(_epoch_row(epoch))
-        self.choice = _choose(trial, self.rows)
+        self.choice = _select_epoch(trial, self.rows)
         if self.choice.epoch == epoch.number:
             self.weights = trained_weights(network)
             self.columns = epoch.predictions.columns
 
 
-def resume(state: TrainingState, path: Path, files: dict[str, Any]) -> TrialRecord:
+def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> TrainingHistory:
     """Continue a training from its saved state, or begin a record if there is none.
 
     A state that was trained from other files than the present ones is not continued, and neither is
@@ -54,33 +54,35 @@ def resume(state: TrainingState, path: Path, files: dict[str, Any]) -> TrialReco
     """
     saved = load_state(path) if path.is_file() else None
     if saved is None or saved["files"] != files:
-        return TrialRecord()
+        return TrainingHistory()
     if saved["training"].keys() != state.state_dict().keys():
-        return TrialRecord()
+        return TrainingHistory()
     state.load_state_dict(saved["training"])
     choice = EpochChoice(**saved["choice"])
     columns = {name: saved[name] for name in saved if name not in STATE}
-    return TrialRecord(saved["rows"], choice, saved["weights"], columns)
+    return TrainingHistory(saved["rows"], choice, saved["weights"], columns)
 
 
-def save(state: TrainingState, record: TrialRecord, path: Path, files: dict[str, Any]) -> None:
-    """Write all that :func:`resume` needs."""
-    assert record.choice is not None
-    choice = {name: getattr(record.choice, name) for name in record.choice.__slots__}
+def save_training(
+    state: TrainingState, history: TrainingHistory, path: Path, files: dict[str, Any]
+) -> None:
+    """Write all that :func:`resume_training` needs."""
+    assert history.choice is not None
+    choice = {name: getattr(history.choice, name) for name in history.choice.__slots__}
     save_state(
         {
             "files": files,
             "training": state.state_dict(),
-            "rows": record.rows,
+            "rows": history.rows,
             "choice": choice,
-            "weights": record.weights,
-            **record.columns,
+            "weights": history.weights,
+            **history.columns,
         },
         path,
     )
 
 
-def _choose(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
+def _select_epoch(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
     """The epoch to keep: by criterion M, of slices by validation loss or accuracy."""
     nan = float("nan")
     scores = [

@@ -13,7 +13,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import AnyNetwork
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.splits.split import Split, label_by_training, refuse_torn_persons
+from mgmt_ray.splits.split import Split, check_group_leakage, resolve_labels
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet, volume_set
@@ -21,7 +21,7 @@ from mgmt_ray.training.loop import prepare_training_rows
 from mgmt_ray.training.training_config import SegmentationTraining, TrainingConfig
 from mgmt_ray.trials.slice_data import SliceSets
 from mgmt_ray.trials.slice_trial import load_slices, slice_tables
-from mgmt_ray.trials.training_history import TrialRecord
+from mgmt_ray.trials.training_history import TrainingHistory
 from mgmt_ray.trials.trial_folder import Tables, prior, validation_rows
 
 
@@ -32,32 +32,32 @@ class TrialSets:
     Attributes:
         training: rows, augmented and balanced.
         validation: rows.
-        facts: what ``trial.json`` says of them.
+        metadata: what ``trial.json`` says of them.
         slices: the same, and which slices the rows are; None for volumes.
     """
 
     training: VolumeSet
     validation: VolumeSet
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     slices: SliceSets | None = None
 
     def tables(
-        self, trial: Trial, record: TrialRecord, network: AnyNetwork, checksum: str
+        self, trial: Trial, history: TrainingHistory, network: AnyNetwork, checksum: str
     ) -> Tables:
         """What the trial leaves beside its weights.
 
         Args:
             trial: that ended.
-            record: what it has.
+            history: what it has.
             network: the trial's, which is given the kept weights.
             checksum: of the weights.
         """
-        prior = self.facts.get("prior")
+        prior = self.metadata.get("prior")
         if self.slices is None:
             assert prior is not None
-            return validation_rows(trial, record, self.validation, checksum, prior)
-        network.load_state_dict(network.state_dict() | record.weights)
-        return slice_tables(trial, self.slices, record.columns, network, prior, checksum)
+            return validation_rows(trial, history, self.validation, checksum, prior)
+        network.load_state_dict(network.state_dict() | history.weights)
+        return slice_tables(trial, self.slices, history.columns, network, prior, checksum)
 
 
 def load_sets(
@@ -76,20 +76,20 @@ def load_sets(
         MgmtError: somebody would be on two sides, or files are not what was written.
         Diverged: what the trial needs has.
     """
-    who = trained_and_validated(trial, cohort, split)
-    label = label_by_training(split, cohort)
+    fold_ids = fold_subjects(trial, cohort, split)
+    label = resolve_labels(split, cohort)
     if trial.takes_slices:
-        slices = load_slices(trial, folder, cohort, who, label, device)
-        training, validation, facts = slices.training, slices.validation, slices.facts
+        slices = load_slices(trial, folder, cohort, fold_ids, label, device)
+        training, validation, metadata = slices.training, slices.validation, slices.metadata
     else:
-        training, validation = _load_volume_sets(trial, folder, cohort, who, label, device)
-        slices, facts = None, {}
+        training, validation = _load_volume_sets(trial, folder, cohort, fold_ids, label, device)
+        slices, metadata = None, {}
     if not isinstance(trial.training_config, SegmentationTraining):
-        facts = facts | {"prior": prior(training, trial.training_config)}
-    return TrialSets(training, validation, facts, slices)
+        metadata = metadata | {"prior": prior(training, trial.training_config)}
+    return TrialSets(training, validation, metadata, slices)
 
 
-def trained_and_validated(
+def fold_subjects(
     trial: Trial, cohort: Cohort, split: Split
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Ids that train and that validate in a trial's fold.
@@ -97,7 +97,7 @@ def trained_and_validated(
     Raises:
         MgmtError: a person or a test subject would be on two sides.
     """
-    refuse_torn_persons(split, cohort)
+    check_group_leakage(split, cohort)
     available = {s.id for s in cohort.subjects if s.has_all(trial.channels)}
     train, validation = split.fold(trial.fold, available)
     leaked = sorted(set(split.test) & {*train, *validation})
@@ -141,12 +141,12 @@ def _load_volume_sets(
     trial: Trial,
     folder: StudyFolder,
     cohort: Cohort,
-    who: tuple[tuple[str, ...], tuple[str, ...]],
+    fold_ids: tuple[tuple[str, ...], tuple[str, ...]],
     label: Mapping[str, int],
     device: str,
 ) -> tuple[VolumeSet, VolumeSet]:
     """The trial's training volumes, balanced, and its validation volumes."""
-    train, validation = who
+    train, validation = fold_ids
     names = trial.network_config.covariates
     known = read_covariates(cohort.subjects, names) if names else None
     load = partial(
@@ -154,5 +154,5 @@ def _load_volume_sets(
     )
     training = load(ids=train, augmented=True)
     assert isinstance(trial.training_config, TrainingConfig)
-    balanced = prepare_training_rows(training, trial.training_config, trial.stream)
+    balanced = prepare_training_rows(training, trial.training_config, trial.seed)
     return balanced, load(ids=validation)

@@ -22,19 +22,19 @@ from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged
 from mgmt_ray.training.training_config import AnyTraining, SegmentationTraining
-from mgmt_ray.trials.training_history import TrialRecord
+from mgmt_ray.trials.training_history import TrainingHistory
 
 Tables: TypeAlias = dict[str, list[dict[str, Any]]]
 """Rows by file name."""
 
 
-def finish(
+def finish_trial(
     trial: Trial,
     folder: StudyFolder,
     split: Split,
-    record: TrialRecord,
+    history: TrainingHistory,
     tables: Callable[[str], Tables],
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> None:
     """Complete the partial folder of a trained trial and rename it into place.
 
@@ -42,18 +42,18 @@ def finish(
         trial: that ended.
         folder: the study's.
         split: of the trial.
-        record: what it has.
+        history: what it has.
         tables: its own ones, given the checksum of its weights.
-        facts: what else ``trial.json`` says.
+        metadata: what else ``trial.json`` says.
     """
-    assert record.choice is not None
+    assert history.choice is not None
     partial = folder.partial_trial(trial.id)
-    save_weights(record.weights, partial / WEIGHTS)
+    save_weights(history.weights, partial / WEIGHTS)
     checksum = file_checksum(partial / WEIGHTS)
     for name, rows in tables(checksum).items():
         write_rows(partial / name, rows)
-    write_rows(partial / "epochs.csv", record.rows)
-    choice = record.choice
+    write_rows(partial / "epochs.csv", history.rows)
+    choice = history.choice
     outcome = {
         "status": "finished",
         "selection": {
@@ -65,11 +65,11 @@ def finish(
         },
         "weights": checksum,
     }
-    _put_in_place(trial, folder, _description(trial, split) | outcome | facts)
+    _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
 
 
 def validation_rows(
-    trial: Trial, record: TrialRecord, validation: VolumeSet, checksum: str, prior: float
+    trial: Trial, history: TrainingHistory, validation: VolumeSet, checksum: str, prior: float
 ) -> Tables:
     """``validation.csv``: what a trial said of its validation subjects."""
     labels = validation.labels.int().tolist()
@@ -82,8 +82,8 @@ def validation_rows(
             "network": trial.network,
             "modality": trial.modality,
             "trial": trial.id,
-            "probability": record.columns["probability"][row],
-            "deviation": record.columns["deviation"][row],
+            "probability": history.columns["probability"][row],
+            "deviation": history.columns["deviation"][row],
             "label": labels[row],
             "weights": checksum,
             "prior": prior,
@@ -98,23 +98,23 @@ def finish_diverged(
     trial: Trial,
     folder: StudyFolder,
     split: Split,
-    record: TrialRecord,
+    history: TrainingHistory,
     diverged: Diverged,
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> None:
     """Leave the epochs before a training's loss was no longer a number, and no weights."""
-    if record.rows:
-        write_rows(folder.partial_trial(trial.id) / "epochs.csv", record.rows)
+    if history.rows:
+        write_rows(folder.partial_trial(trial.id) / "epochs.csv", history.rows)
     outcome = {
         "status": "diverged",
         "message": str(diverged),
         "last_good_epoch": diverged.epoch - 1,  # 0: none
         "weights": None,
     }
-    _put_in_place(trial, folder, _description(trial, split) | outcome | facts)
+    _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
 
 
-def _put_in_place(trial: Trial, folder: StudyFolder, description: dict[str, Any]) -> None:
+def _commit_trial(trial: Trial, folder: StudyFolder, description: dict[str, Any]) -> None:
     """Write what the trial was and became, and rename its partial folder."""
     partial = folder.partial_trial(trial.id)
     write_json(partial / "trial.json", description)
@@ -137,8 +137,8 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
         "channels": list(trial.channels),
         "outer": trial.outer,
         "fold": trial.fold,
-        "seed": trial.seed,
-        "stream": trial.stream,
+        "seed": trial.repeat,
+        "stream": trial.seed,
         "hyperparameters": trial.hyperparameters,
         "network_config": trial.network_config.model_dump(mode="json"),
         "training_config": trial.training_config.model_dump(mode="json"),
@@ -150,7 +150,7 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
     }
     if trial.takes_slices:
         needs = [need.id for need in trial.needs]
-        description |= {"stage": trial.stage, "part": trial.part, "needs": needs}
+        description |= {"stage": trial.dependency_level, "part": trial.inner_fold, "needs": needs}
     return description
 
 
@@ -167,7 +167,7 @@ def prior(training: VolumeSet, config: AnyTraining) -> float:
     return 0.5 if config.balance == "weight" else training.labels.double().mean().item()
 
 
-def sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
+def training_sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
     """Numbers of parameters, subjects and volumes of a training."""
     return {
         "num_parameters": sum(p.numel() for p in network.parameters()),
@@ -177,7 +177,7 @@ def sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
     }
 
 
-def scaling(network: AnyNetwork) -> dict[str, Any]:
+def covariate_scaling(network: AnyNetwork) -> dict[str, Any]:
     """Mean and deviation by which each covariate is scaled; sex is coded, so 0 and 1."""
     head = getattr(network, "covariate_head", None)
     if head is None:

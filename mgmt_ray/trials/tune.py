@@ -15,8 +15,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from mgmt_ray.base import MgmtError, write_json
-from mgmt_ray.cluster.progress import Step
-from mgmt_ray.cluster.resources import Placement, launches, slots
+from mgmt_ray.cluster.progress import ProgressCallback
+from mgmt_ray.cluster.resources import Resources, group_into_batches, max_concurrent_batches
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.distributed import World
@@ -27,7 +27,7 @@ DRIVER_MEMORY = 2**20
 """Bytes that Tune books for a driver; it insists on some resource."""
 
 
-def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+def run_trials(trials: Sequence[Trial], inputs: TrialInputs, resources: Resources) -> None:
     """Train the given trials; a trial that ends without a result leaves a note saying why.
 
     Those that need others' weights start when these are finished.
@@ -35,19 +35,19 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs, placement: Placemen
     Args:
         trials: unfinished ones.
         inputs: of their study.
-        placement: where; with launcher "ray", Ray must be connected.
+        resources: where; with launcher "ray", Ray must be connected.
     """
     for trial in trials:
         inputs.folder.failure(trial.id).unlink(missing_ok=True)
-    for stage in sorted({trial.stage for trial in trials}):
-        ready = [t for t in trials if t.stage == stage and _has_what_it_needs(t, inputs)]
-        if placement.launcher == "ray" and ready:
-            _run_on_ray(ready, inputs, placement)
+    for stage in sorted({trial.dependency_level for trial in trials}):
+        ready = [t for t in trials if t.dependency_level == stage and _has_what_it_needs(t, inputs)]
+        if resources.launcher == "ray" and ready:
+            _run_on_ray(ready, inputs, resources)
             continue
-        torch.set_num_threads(placement.threads)
+        torch.set_num_threads(resources.threads)
         for trial in ready:
             with _failure_noted(trial, inputs, World()):
-                run_trial(trial, inputs, placement.device)
+                run_trial(trial, inputs, resources.device)
 
 
 def _has_what_it_needs(trial: Trial, inputs: TrialInputs) -> bool:
@@ -60,7 +60,9 @@ def _has_what_it_needs(trial: Trial, inputs: TrialInputs) -> bool:
 
 
 @contextmanager
-def watched(trials: Sequence[Trial], folder: StudyFolder, step: Step) -> Iterator[None]:
+def watch_trials(
+    trials: Sequence[Trial], folder: StudyFolder, step: ProgressCallback
+) -> Iterator[None]:
     """Show finished trials while others work."""
     stop = Event()
 
@@ -94,22 +96,23 @@ def _failure_noted(trial: Trial, inputs: TrialInputs, world: World) -> Iterator[
             raise  # the other workers may know nothing of it, and would wait for this one
 
 
-def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placement) -> None:
+def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, resources: Resources) -> None:
     """Run each launch's trials in turn on a Ray Train worker group, inside a Tune trial."""
-    plan = launches(trials, placement.trials_per_launch)
+    plan = group_into_batches(trials, resources.trials_per_launch)
     storage = str(inputs.folder.root.absolute() / "ray")
     shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; our own files say the truth
 
     def drive(config: dict[str, Any]) -> None:
         name = config["launch"]
-        _trainer(name, plan[name], inputs, placement, storage).fit()
+        _trainer(name, plan[name], inputs, resources, storage).fit()
 
     # A driver only waits for its workers; any share of a core would be one that they lack.
     tuner = tune.Tuner(
         tune.with_resources(drive, {"CPU": 0, "memory": DRIVER_MEMORY}),
         param_space={"launch": tune.grid_search(list(plan))},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=slots(placement, ray.cluster_resources()), reuse_actors=True
+            max_concurrent_trials=max_concurrent_batches(resources, ray.cluster_resources()),
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -123,46 +126,46 @@ def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, placement: Placeme
         if result.error is not None:
             lost = plan[result.config["launch"]] if result.config else []
             for trial in lost:
-                _note_loss(trial, inputs, str(result.error))
+                _record_failure(trial, inputs, str(result.error))
 
 
 def _trainer(
-    name: str, trials: Sequence[Trial], inputs: TrialInputs, placement: Placement, storage: str
+    name: str, trials: Sequence[Trial], inputs: TrialInputs, resources: Resources, storage: str
 ) -> TorchTrainer:
     """A Ray Train worker group for one launch's trials."""
     return TorchTrainer(
-        _work,
-        train_loop_config={"trials": list(trials), "inputs": inputs, "placement": placement},
+        _run_worker,
+        train_loop_config={"trials": list(trials), "inputs": inputs, "placement": resources},
         scaling_config=train.ScalingConfig(
-            num_workers=placement.workers,
-            use_gpu=placement.gpus > 0,
-            resources_per_worker={"CPU": placement.cpus}
-            | ({"GPU": placement.gpus} if placement.gpus else {}),
+            num_workers=resources.workers,
+            use_gpu=resources.gpus > 0,
+            resources_per_worker={"CPU": resources.cpus}
+            | ({"GPU": resources.gpus} if resources.gpus else {}),
         ),
-        torch_config=TorchConfig(backend="nccl" if placement.gpus else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
         run_config=train.RunConfig(
             name=name,
             storage_path=storage,
             callbacks=[TuneReportCallback()],
-            failure_config=train.FailureConfig(max_failures=placement.max_failures),
+            failure_config=train.FailureConfig(max_failures=resources.max_failures),
         ),
     )
 
 
-def _work(config: dict[str, Any]) -> None:
+def _run_worker(config: dict[str, Any]) -> None:
     """A Ray Train worker's part of each trial."""
-    placement: Placement = config["placement"]
+    resources: Resources = config["placement"]
     inputs: TrialInputs = config["inputs"]
     context = train.get_context()
-    torch.set_num_threads(placement.threads)
-    device = str(train.torch.get_device()) if placement.gpus else "cpu"
+    torch.set_num_threads(resources.threads)
+    device = str(train.torch.get_device()) if resources.gpus else "cpu"
     world = World(context.get_world_rank(), context.get_world_size())
     for trial in config["trials"]:
         with _failure_noted(trial, inputs, world):
             run_trial(trial, inputs, device, world, report=train.report)
 
 
-def _note_loss(trial: Trial, inputs: TrialInputs, error: str) -> None:
+def _record_failure(trial: Trial, inputs: TrialInputs, error: str) -> None:
     """Say of a trial whose workers died too often what is known."""
     if inputs.folder.is_finished(trial.id) or inputs.folder.failure(trial.id).exists():
         return

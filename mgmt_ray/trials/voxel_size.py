@@ -8,10 +8,10 @@ from typing import Any
 from mgmt_ray.preprocess.slice_geometry import Frame
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 
-SMALLER, LARGER = 0.8, 1.25
+MIN_RATIO, MAX_RATIO = 0.8, 1.25
 """How much smaller or larger voxels may be than the smallest or largest that trained."""
 
 
@@ -25,16 +25,16 @@ def in_plane_range(frames: Iterable[Frame]) -> dict[str, list[float]]:
     return {"in_plane_mm": [min(sides), max(sides)]}
 
 
-def unlike_trained(frame: Frame, facts: Mapping[str, Any]) -> str:
+def voxel_size_problem(frame: Frame, metadata: Mapping[str, Any]) -> str:
     """What is wrong with a scan's voxels, and what to do; empty where they are like those known.
 
     Args:
         frame: of the scan's slices.
-        facts: ``trial.json`` of the segmentation that would find its tumour.
+        metadata: ``trial.json`` of the segmentation that would find its tumour.
     """
-    smallest, largest = facts["in_plane_mm"]
+    smallest, largest = metadata["in_plane_mm"]
     height, width = frame.scan_spacing_mm[1:]
-    if all(SMALLER * smallest <= side <= LARGER * largest for side in (height, width)):
+    if all(MIN_RATIO * smallest <= side <= MAX_RATIO * largest for side in (height, width)):
         return ""
     known = f"{smallest:.3g}" if smallest == largest else f"{smallest:.3g} to {largest:.3g}"
     return (
@@ -43,8 +43,8 @@ def unlike_trained(frame: Frame, facts: Mapping[str, Any]) -> str:
     )
 
 
-def scans_unlike_trained(
-    tasks: Sequence[tuple[Trial, Unseen]], folder: StudyFolder
+def voxel_size_problems(
+    tasks: Sequence[tuple[Trial, HeldOutSet]], folder: StudyFolder
 ) -> dict[str, str]:
     """What is wrong with scans whose tumour members of slices would have to find themselves.
 
@@ -53,14 +53,14 @@ def scans_unlike_trained(
         folder: of the members' study.
 
     Returns:
-        By subject, as :func:`unlike_trained` says it, with the modality; nobody else is there.
+        By subject, as :func:`voxel_size_problem` says it, with the modality; nobody else is there.
     """
     found: dict[str, str] = {}
-    for trial, unseen in (task for task in tasks if task[0].takes_slices):
-        facts = folder.read_trial(trial.needs[0].id)
-        rows = SliceStore(unseen.folder.slices, trial.channels[0]).rows
-        for subject in unseen.label:
-            told = unlike_trained(rows[subject].frame, facts)
+    for trial, held_out in (task for task in tasks if task[0].takes_slices):
+        metadata = folder.read_trial(trial.needs[0].id)
+        rows = SliceStore(held_out.folder.slices, trial.channels[0]).rows
+        for subject in held_out.label:
+            told = voxel_size_problem(rows[subject].frame, metadata)
             if told:
                 found.setdefault(subject, f"{trial.modality}: {told}")
     return found

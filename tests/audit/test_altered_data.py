@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mgmt_ray.audit.altered_data import noise_like, with_slabs, write_changed_copy
+from mgmt_ray.audit.altered_data import darken_slabs, noise_like, write_changed_volumes
 from mgmt_ray.audit.audited_study import Check, permute_labels
 from mgmt_ray.audit.shortcut_check import strongest_voxels
 from mgmt_ray.audit.training_checks import remedy_for_permuted
 from mgmt_ray.base import stream
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.statistics.leak_detection import voxels_tell
+from mgmt_ray.statistics.leak_detection import associate_voxels
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 
 
@@ -44,7 +44,7 @@ def test_labels_are_dealt_to_persons_and_their_numbers_stay() -> None:
 def test_slabs_darken_every_other_pair_of_planes_and_leave_the_background() -> None:
     volumes = np.full((2, 6, 3, 3), 0.8, np.float16)
     volumes[:, :, 0] = 0
-    slabs = with_slabs(volumes)
+    slabs = darken_slabs(volumes)
     assert slabs.dtype == np.float16
     assert not slabs[:, :, 0].any()
     assert (slabs[:, [0, 1, 4, 5]] == volumes[:, [0, 1, 4, 5]]).all()
@@ -62,15 +62,15 @@ def test_a_changed_copy_is_a_sound_store_and_its_source_stays(tmp_path: Path) ->
     recipe = RecipeConfig(window=((2, 22), (2, 26), (2, 26)), shape=(10, 12, 12), rounds=0)
     folder, target = tmp_path / "volumes", tmp_path / "copy"
     cohort = Cohort(reading.subjects)
-    placement = Placement("in-process")
-    prepare_volumes(cohort, ("FLAIR",), recipe, folder, placement, lambda done, total: None)
+    resources = Resources("in-process")
+    prepare_volumes(cohort, ("FLAIR",), recipe, folder, resources, lambda done, total: None)
     source = VolumeStore(folder, "FLAIR")
     chosen = source.ids[1]
 
     def change(subject: str, volumes: np.ndarray) -> np.ndarray:
         return noise_like(volumes, stream(0, subject)) if subject == chosen else volumes
 
-    write_changed_copy(folder, "FLAIR", target, change)
+    write_changed_volumes(folder, "FLAIR", target, change)
     copy = VolumeStore(target, "FLAIR")
     copy.verify()
     source.verify()
@@ -80,7 +80,7 @@ def test_a_changed_copy_is_a_sound_store_and_its_source_stays(tmp_path: Path) ->
     assert same == [subject != chosen for subject in source.ids]
     assert after[1].min() > 0 and after[1].max() <= 1
     changed = (target / "FLAIR.npy").stat().st_mtime_ns
-    write_changed_copy(folder, "FLAIR", target, change)
+    write_changed_volumes(folder, "FLAIR", target, change)
     assert (target / "FLAIR.npy").stat().st_mtime_ns == changed
 
 
@@ -89,22 +89,22 @@ def test_the_maximum_by_chance_is_over_the_voxels_of_all_modalities() -> None:
     random = np.random.default_rng(0)
     permuted = np.stack([random.permutation(labels) for _ in range(15)])
     volumes = {m: random.random((25, 2, 3, 4)).astype(np.float16) for m in ("PH", "FA")}
-    tellings = [(m, voxels_tell(of, labels, permuted, 5)) for m, of in volumes.items()]
+    associations = [(m, associate_voxels(of, labels, permuted, 5)) for m, of in volumes.items()]
 
     def distances(row: np.ndarray, of: np.ndarray) -> np.ndarray:
         areas = [roc_auc_score(row, voxel) for voxel in of.reshape(25, -1).T]
         return np.abs(np.array(areas) - 0.5)
 
     chance = [max(distances(row, of).max() for of in volumes.values()) for row in permuted]
-    found = strongest_voxels(tellings)
-    assert [s.what.split()[0] for s in found] == ["PH", "FA"]
+    found = strongest_voxels(associations)
+    assert [s.description.split()[0] for s in found] == ["PH", "FA"]
     for shortcut, of in zip(found, volumes.values(), strict=True):
         best = distances(labels, of).max()
         assert abs(shortcut.auc - 0.5) == pytest.approx(best)
         reached = sum(c >= best - 1e-6 for c in chance)
         assert shortcut.p == pytest.approx((1 + reached) / 16)
         assert 0.1 < shortcut.p < 1  # neither all nor none: one modality's maximum would differ
-    alone = [strongest_voxels([telling])[0].p for telling in tellings]
+    alone = [strongest_voxels([telling])[0].p for telling in associations]
     assert alone != [s.p for s in found]
 
 

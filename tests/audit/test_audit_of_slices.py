@@ -10,21 +10,21 @@ import pytest
 import yaml
 
 from mgmt_ray.audit.altered_data import plant_signal, replace_by_noise, share_store
-from mgmt_ray.audit.audited_study import Audited, open_audited
-from mgmt_ray.audit.run_audit import audit
+from mgmt_ray.audit.audited_study import AuditContext, open_audit
+from mgmt_ray.audit.run_audit import run_audit
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.printing import show_plan
-from mgmt_ray.pipeline.stages import draw_cohort, plan_study, prepare, select
+from mgmt_ray.pipeline.stages import plan_study, plot_cohort, prepare, select
 from mgmt_ray.prediction.explain import explain_subjects
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study, write_study
 from mgmt_ray.synthetic.generate import SyntheticConfig
 from mgmt_ray.training.pretrain import SourceTaskConfig
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 STUDY = {
     "name": "slices",
@@ -50,7 +50,7 @@ STUDY = {
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def context(tmp_path_factory: pytest.TempPathFactory) -> StudyContext:
     """A prepared study, nothing of which is trained."""
     folder = tmp_path_factory.mktemp("audited")
     config = SyntheticConfig(
@@ -59,15 +59,15 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     synthesize_with_weights(config, SourceTaskConfig(steps=0), folder / "data", "tcga")
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
     study = load_study(folder / "study.yaml", folder / "data")
-    made = Job(study, StudyFolder(folder / "out"), Placement("in-process"))
+    made = StudyContext(study, StudyFolder(folder / "out"), Resources("in-process"))
     prepare(made, select(made))
     return made
 
 
 def test_the_checks_that_train_do_so_on_slices_and_the_others_say_why_not(
-    job: Job, capsys: pytest.CaptureFixture[str]
+    context: StudyContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checks = {check.name: check for check in audit(job)}
+    checks = {check.name: check for check in run_audit(context)}
     for name in ("twins", "shortcuts"):
         assert checks[name].outcome == "not done"
         assert "no network of this study takes any" in checks[name].found
@@ -81,27 +81,27 @@ def test_the_checks_that_train_do_so_on_slices_and_the_others_say_why_not(
 
 @pytest.mark.parametrize("networks", [{}, {"random": {"kind": "random", "depth": 10, "width": 4}}])
 def test_what_is_written_beside_the_audits_trainings_loads_again(
-    networks: dict[str, object], job: Job, tmp_path: Path
+    networks: dict[str, object], context: StudyContext, tmp_path: Path
 ) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(STUDY | {"networks": STUDY["networks"] | networks}))
-    study = load_study(path, job.study.cohort.root)
-    audited = Audited(replace(job, study=study), Cohort((), ()), (), 0)
-    reduced = audited.reduced_study(("FLAIR",))
+    study = load_study(path, context.study.cohort.root)
+    audit = AuditContext(replace(context, study=study), Cohort((), ()), (), 0)
+    reduced = audit.reduced_study(("FLAIR",))
     write_study(reduced, tmp_path / "reduced.yaml")
     assert [*load_study(tmp_path / "reduced.yaml").networks] == [*(networks or ["chen"])]
 
 
-def test_copies_differ_in_whom_they_are_to_differ(job: Job) -> None:
-    audited = replace(open_audited(job, 1))
-    ids = audited.having("FLAIR")
+def test_copies_differ_in_whom_they_are_to_differ(context: StudyContext) -> None:
+    audit = replace(open_audit(context, 1))
+    ids = audit.subjects_with("FLAIR")
     one, other = ids[0], ids[1]
-    plant_signal(audited, "a", "FLAIR", {one})
-    replace_by_noise(audited, "b", "FLAIR", {one})
-    share_store(audited, "c")
+    plant_signal(audit, "a", "FLAIR", {one})
+    replace_by_noise(audit, "b", "FLAIR", {one})
+    share_store(audit, "c")
     own, planted, noisy, shared = (
         SliceStore(folder.slices, "FLAIR")
-        for folder in (job.folder, *(StudyFolder(audited.work / name) for name in "abc"))
+        for folder in (context.folder, *(StudyFolder(audit.work_folder / name) for name in "abc"))
     )
     assert shared.checksum == own.checksum
     assert len({own.checksum, planted.checksum, noisy.checksum}) == 3
@@ -116,17 +116,17 @@ def test_copies_differ_in_whom_they_are_to_differ(job: Job) -> None:
     np.testing.assert_array_equal(noise.images != 0, before.images != 0)
     assert noise.images.max() <= 1 < before.images.max()
     np.testing.assert_array_equal(noise.masks, before.masks[..., ::-1])
-    assert noise.outline is not None and before.outline is not None
-    np.testing.assert_array_equal(noise.outline, before.outline[..., ::-1])
+    assert noise.scan_mask is not None and before.scan_mask is not None
+    np.testing.assert_array_equal(noise.scan_mask, before.scan_mask[..., ::-1])
 
 
 def test_a_plan_is_listed_in_the_order_of_its_stages(
-    job: Job, capsys: pytest.CaptureFixture[str]
+    context: StudyContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
     capsys.readouterr()
-    show_plan(job.study, job.folder, selected.cohort, splits, trials)
+    show_plan(context.study, context.folder, selected.cohort, splits, trials)
     lines = capsys.readouterr().out.splitlines()
     first, second = (i for i, line in enumerate(lines) if line.startswith("stage "))
     # two networks, two folds: of one 1 segmentation, of the other 1 + 3 for cross-fitted masks
@@ -136,21 +136,21 @@ def test_a_plan_is_listed_in_the_order_of_its_stages(
     assert not any("-segmentation" in line for line in lines[second + 1 :])
 
 
-def test_figures_of_the_cohort_need_no_window_of_volumes(job: Job) -> None:
-    draw_cohort(job, select(job))
-    drawn = {path.name for path in (job.folder.root / "figures").glob("cohort_*.png")}
+def test_figures_of_the_cohort_need_no_window_of_volumes(context: StudyContext) -> None:
+    plot_cohort(context, select(context))
+    drawn = {path.name for path in (context.folder.root / "figures").glob("cohort_*.png")}
     assert "cohort_intensities.png" in drawn
 
 
-def test_explain_says_what_it_takes(job: Job) -> None:
-    splits, trials = plan_study(job, select(job))
-    inputs = job.inputs(select(job).cohort, splits)
+def test_explain_says_what_it_takes(context: StudyContext) -> None:
+    splits, trials = plan_study(context, select(context))
+    inputs = context.inputs(select(context).cohort, splits)
 
     def step(done: int, number: int) -> None:
         raise AssertionError("nothing is drawn")
 
     with pytest.raises(MgmtError, match="this study has none"):
         explain_subjects(
-            (), (), "occlusion", trials, inputs, job.placement, lambda done, all_: None
+            (), (), "occlusion", trials, inputs, context.resources, lambda done, all_: None
         )
-    assert not Path(job.folder.test_openings).exists()
+    assert not Path(context.folder.test_openings).exists()

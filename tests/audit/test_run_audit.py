@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 import SimpleITK
 
-from mgmt_ray.audit.altered_data import share_store, write_changed_copy
-from mgmt_ray.audit.audited_study import Audited, Check, open_audited, relabelled
-from mgmt_ray.audit.duplicate_check import check_twins
+from mgmt_ray.audit.altered_data import share_store, write_changed_volumes
+from mgmt_ray.audit.audited_study import AuditContext, Check, open_audit, replace_labels
+from mgmt_ray.audit.duplicate_check import check_duplicates
 from mgmt_ray.audit.result_checks import check_openings, check_plausible_auc
-from mgmt_ray.audit.run_audit import audit
+from mgmt_ray.audit.run_audit import run_audit
 from mgmt_ray.audit.shortcut_check import check_shortcuts
-from mgmt_ray.audit.training_checks import FITTED, differing, run_sub_study
+from mgmt_ray.audit.training_checks import TEST_INDEPENDENT_TABLES, list_differences, run_sub_study
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cli import main
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
@@ -30,7 +30,7 @@ from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 CHECKS = (
     "openings of the test set",
@@ -51,20 +51,22 @@ TRAINING = {"epochs": 5, "batch_size": 12, "learning_rate": 0.005}
 class Case:
     """A study with its file, and the cohort that it is of."""
 
-    job: Job
+    context: StudyContext
     file: Path
     data: Path
 
     @property
     def command(self) -> list[str]:
-        out = str(self.job.folder.root)
+        out = str(self.context.folder.root)
         where = ["--data", str(self.data), "--out", out, "--launcher", "in-process"]
         return ["audit", str(self.file), *where]
 
 
 def case(root: Path, file: Path, out: str) -> Case:
-    job = Job(load_study(file, root), StudyFolder(file.parent / out), Placement("in-process"))
-    return Case(job, file, root)
+    context = StudyContext(
+        load_study(file, root), StudyFolder(file.parent / out), Resources("in-process")
+    )
+    return Case(context, file, root)
 
 
 @pytest.fixture(scope="module")
@@ -82,23 +84,23 @@ def clean(tmp_path_factory: pytest.TempPathFactory, write_small_study: Callable[
     networks = {"wide": RANDOM | {"width": 6}, "random": RANDOM}
     file = write_small_study(folder / "study.yaml", networks=networks, training=TRAINING)
     made = case(folder / "cohort", file, "out")
-    finish(made.job)
+    finish(made.context)
     return made
 
 
-def finish(job: Job) -> None:
+def finish(context: StudyContext) -> None:
     """All of a study but its report."""
-    selected = select(job)
-    prepare(job, selected)
-    splits, trials = plan_study(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
-    train(job, trials, inputs)
-    ensemble(job, trials, inputs, {})
+    selected = select(context)
+    prepare(context, selected)
+    splits, trials = plan_study(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
+    train(context, trials, inputs)
+    ensemble(context, trials, inputs, {})
 
 
 @pytest.fixture(scope="module")
 def audited_clean(clean: Case) -> tuple[Check, ...]:
-    return audit(clean.job)
+    return run_audit(clean.context)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -111,9 +113,9 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def test_a_sound_study_passes_and_is_left_as_it_was(clean: Case) -> None:
-    root = clean.job.folder.root
+    root = clean.context.folder.root
     before = contents(root)
-    checks = audit(clean.job)
+    checks = run_audit(clean.context)
     assert tuple(check.name for check in checks) == CHECKS
     failed = [str(check) for check in checks if check.outcome in ("failed", "not done")]
     assert not failed
@@ -132,7 +134,7 @@ def test_a_sound_study_passes_and_is_left_as_it_was(clean: Case) -> None:
 def test_the_cheapest_network_is_audited_and_nothing_is_trained_twice(
     clean: Case, audited_clean: tuple[Check, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    work = open_audited(clean.job, 0).work
+    work = open_audit(clean.context, 0).work_folder
     trained = {p: p.stat().st_mtime_ns for p in work.rglob("trial.json")}
     assert {p.parent.name.split("_")[0] for p in trained} == {"random"}
     assert len(trained) == 2 * 2 + 2 + 2 + 2
@@ -144,15 +146,15 @@ def test_the_cheapest_network_is_audited_and_nothing_is_trained_twice(
 
 @pytest.mark.usefixtures("audited_clean")
 def test_no_real_label_of_a_test_subject_is_used_where_training_is_judged(clean: Case) -> None:
-    audited = open_audited(clean.job, 0)
-    test = set(audited.splits[0].test)
-    real = {s.id: s.label for s in audited.cohort.subjects}
-    of_worlds = [labels_in(audited.work / name) for name in ("world", "other_world")]
+    audit = open_audit(clean.context, 0)
+    test = set(audit.splits[0].test)
+    real = {s.id: s.label for s in audit.cohort.subjects}
+    of_worlds = [labels_in(audit.work_folder / name) for name in ("world", "other_world")]
     assert all(of_worlds[0][s] == 1 - of_worlds[1][s] for s in test)
     assert all(of_worlds[0][s] == real[s] == of_worlds[1][s] for s in real.keys() - test)
     assert any(of_worlds[0][s] != real[s] for s in test)
     for name in ("permuted", "planted"):
-        dealt = labels_in(audited.work / name)
+        dealt = labels_in(audit.work_folder / name)
         assert dealt != real and sorted(dealt.values()) == sorted(real.values())
 
 
@@ -165,17 +167,17 @@ def labels_in(folder: Path) -> dict[str, int]:
 def test_what_moved_with_the_test_subjects_is_named(clean: Case, tmp_path: Path) -> None:
     one, other = copied_worlds(clean, tmp_path)
     trials = plan_of(clean)
-    assert differing(one, other, trials) == []
+    assert list_differences(one, other, trials) == []
     path = other.trial(trials[0].id) / "trial.json"
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    facts["selection"]["epoch"] += 1
-    path.write_text(json.dumps(facts), encoding="utf-8")
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["selection"]["epoch"] += 1
+    path.write_text(json.dumps(metadata), encoding="utf-8")
     (other.ensembles / "members.csv").write_text("changed", encoding="utf-8")
-    assert differing(one, other, trials) == [f"trial {trials[0].id}", "members.csv"]
+    assert list_differences(one, other, trials) == [f"trial {trials[0].id}", "members.csv"]
 
 
 @pytest.mark.usefixtures("audited_clean")
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", TEST_INDEPENDENT_TABLES)
 def test_a_table_that_is_in_neither_world_is_not_called_equal(
     clean: Case, tmp_path: Path, name: str
 ) -> None:
@@ -184,7 +186,7 @@ def test_a_table_that_is_in_neither_world_is_not_called_equal(
         assert (world.ensembles / name).is_file()
         (world.ensembles / name).unlink()
     with pytest.raises(MgmtError, match=f"{name}: not there, so it cannot be compared. Delete"):
-        differing(one, other, plan_of(clean))
+        list_differences(one, other, plan_of(clean))
 
 
 @pytest.mark.usefixtures("audited_clean")
@@ -194,7 +196,7 @@ def test_a_column_that_is_in_neither_world_is_not_called_equal(clean: Case, tmp_
         path = world.ensembles / "calibration.csv"
         pd.read_csv(path).drop(columns="temperature").to_csv(path, index=False)
     with pytest.raises(MgmtError, match=r"calibration.csv: no column temperature"):
-        differing(one, other, plan_of(clean))
+        list_differences(one, other, plan_of(clean))
 
 
 @pytest.mark.usefixtures("audited_clean")
@@ -206,15 +208,15 @@ def test_comparison_models_and_thresholds_that_moved_are_named(clean: Case, tmp_
     points = pd.read_csv(other.ensembles / "operating_points.csv")
     points["sen"] = 0.123  # of test subjects: may differ
     points.to_csv(other.ensembles / "operating_points.csv", index=False)
-    assert differing(one, other, plan_of(clean)) == ["comparison_models.csv"]
+    assert list_differences(one, other, plan_of(clean)) == ["comparison_models.csv"]
     points["threshold"] += 0.1
     points.to_csv(other.ensembles / "operating_points.csv", index=False)
-    found = differing(one, other, plan_of(clean))
+    found = list_differences(one, other, plan_of(clean))
     assert found == ["operating_points.csv", "comparison_models.csv"]
 
 
 def copied_worlds(case: Case, folder: Path) -> tuple[StudyFolder, StudyFolder]:
-    work = open_audited(case.job, 0).work
+    work = open_audit(case.context, 0).work_folder
     for name in ("world", "other_world"):
         for part in ("trials", "ensembles"):
             shutil.copytree(work / name / part, folder / name / part)
@@ -222,54 +224,54 @@ def copied_worlds(case: Case, folder: Path) -> tuple[StudyFolder, StudyFolder]:
 
 
 def plan_of(case: Case) -> list[Trial]:
-    audited = open_audited(case.job, 0)
-    return make_plan(audited.reduced_study((audited.smallest_modality,)), audited.splits[:1])
+    audit = open_audit(case.context, 0)
+    return make_plan(audit.reduced_study((audit.smallest_modality,)), audit.splits[:1])
 
 
 @pytest.mark.usefixtures("audited_clean")
 def test_a_training_subject_that_changes_changes_what_is_fitted(clean: Case) -> None:
-    audited = open_audited(clean.job, 0)
-    split, modality = audited.splits[0], audited.smallest_modality
-    share_store(audited, "third")
-    changed = next(s for s in audited.having(modality) if s in split.training)
-    label = {s.id: s.label for s in audited.cohort.subjects}[changed]
-    cohort = relabelled(audited.cohort, {changed: (1 - label, None)})
-    study = audited.reduced_study((modality,))
-    third, trials = run_sub_study(audited, "third", study, cohort, (split,))
-    found = differing(StudyFolder(audited.work / "world"), third, trials)
+    audit = open_audit(clean.context, 0)
+    split, modality = audit.splits[0], audit.smallest_modality
+    share_store(audit, "third")
+    changed = next(s for s in audit.subjects_with(modality) if s in split.training)
+    label = {s.id: s.label for s in audit.cohort.subjects}[changed]
+    cohort = replace_labels(audit.cohort, {changed: (1 - label, None)})
+    study = audit.reduced_study((modality,))
+    third, trials = run_sub_study(audit, "third", study, cohort, (split,))
+    found = list_differences(StudyFolder(audit.work_folder / "world"), third, trials)
     assert {f"trial {trial.id}" for trial in trials} <= set(found)
 
 
 def test_a_study_that_was_not_prepared_is_sent_back(clean: Case, tmp_path: Path) -> None:
-    job = Job(clean.job.study, StudyFolder(tmp_path), clean.job.placement)
+    context = StudyContext(clean.context.study, StudyFolder(tmp_path), clean.context.resources)
     with pytest.raises(MgmtError, match="mgmt-ray"):
-        audit(job)
+        run_audit(context)
     assert not list(tmp_path.iterdir())
 
 
 def test_each_opening_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_path: Path) -> None:
-    audited = elsewhere(clean, tmp_path)
-    check = check_openings(audited)
+    audit = elsewhere(clean, tmp_path)
+    check = check_openings(audit)
     assert check.outcome == "passed" and "8 members" in check.found
     assert check.found.startswith("1 for results: ")
-    log = audited.job.folder.test_openings
+    log = audit.context.folder.test_openings
     opened = log.read_text(encoding="utf-8")
     pictures = 2 * (json.dumps({**json.loads(opened), "purpose": EXPLAIN}) + "\n")
     log.write_text(opened + pictures, encoding="utf-8")
-    check = check_openings(audited)
+    check = check_openings(audit)
     assert check.outcome == "passed"
     assert check.found.startswith("1 for results: ") and "2 to explain predictions" in check.found
     log.write_text(opened, encoding="utf-8")
     log.write_text(2 * log.read_text(encoding="utf-8") + "half a li\n", encoding="utf-8")
-    check = check_openings(audited)
+    check = check_openings(audit)
     assert check.outcome == "warning" and check.found.count("8 members") == 2
     assert "cannot be read" in check.found
     log.unlink()
-    (audited.job.folder.ensembles / "metrics.csv").write_text("", encoding="utf-8")
-    check = check_openings(audited)
+    (audit.context.folder.ensembles / "metrics.csv").write_text("", encoding="utf-8")
+    check = check_openings(audit)
     assert check.outcome == "failed" and "no opening in the log" in check.found
-    (audited.job.folder.ensembles / "metrics.csv").unlink()
-    assert check_openings(audited).found == "none"
+    (audit.context.folder.ensembles / "metrics.csv").unlink()
+    assert check_openings(audit).found == "none"
 
 
 @pytest.mark.parametrize(
@@ -284,57 +286,57 @@ def test_each_opening_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_p
 def test_an_implausible_auc_is_told(
     clean: Case, tmp_path: Path, auc: float, low: float, outcome: str
 ) -> None:
-    audited = elsewhere(clean, tmp_path)
-    path = audited.job.folder.ensembles / "metrics.csv"
+    audit = elsewhere(clean, tmp_path)
+    path = audit.context.folder.ensembles / "metrics.csv"
     metrics = pd.read_csv(path)
     metrics["auc"], metrics["auc_low"], metrics["auc_high"] = 0.5, 0.4, 0.6
     metrics.loc[1, ["auc", "auc_low", "auc_high"]] = auc, low, 0.99
     metrics.to_csv(path, index=False)
-    check = check_plausible_auc(audited)
+    check = check_plausible_auc(audit)
     assert check.outcome == outcome
     assert f"{auc:.3f} [{low:.3f}, 0.990]" in check.found
-    planted = audited.job.folder.root / "planted.json"
+    planted = audit.context.folder.root / "planted.json"
     planted.write_text('{"signal": {"PH": 2.0}}', encoding="utf-8")
     assert check_plausible_auc(elsewhere(clean, tmp_path, copy=False)).outcome == "not done"
 
 
 def test_an_implausible_auc_on_an_external_cohort_is_told(clean: Case, tmp_path: Path) -> None:
-    audited = with_clinic(elsewhere(clean, tmp_path))
-    own = audited.job.folder.ensembles / "metrics.csv"
+    audit = with_clinic(elsewhere(clean, tmp_path))
+    own = audit.context.folder.ensembles / "metrics.csv"
     metrics = pd.read_csv(own)
     metrics["auc"], metrics["auc_low"], metrics["auc_high"] = 0.5, 0.4, 0.6
     metrics.to_csv(own, index=False)
-    assert check_plausible_auc(audited).outcome == "passed"
+    assert check_plausible_auc(audit).outcome == "passed"
     metrics.loc[0, ["auc", "auc_low", "auc_high"]] = 0.95, 0.8, 0.99
-    there = audited.job.folder.external("clinic").ensembles / "metrics.csv"
+    there = audit.context.folder.external("clinic").ensembles / "metrics.csv"
     there.parent.mkdir(parents=True)
     metrics.to_csv(there, index=False)
-    check = check_plausible_auc(audited)
+    check = check_plausible_auc(audit)
     assert check.outcome == "failed"
     assert " on clinic 0.950 [0.800, 0.990]" in check.found
     metrics.drop(columns="auc").to_csv(there, index=False)
     with pytest.raises(MgmtError, match=r"clinic/ensembles/metrics.csv: no column auc,"):
-        check_plausible_auc(audited)
+        check_plausible_auc(audit)
 
 
-def with_clinic(audited: Audited) -> Audited:
+def with_clinic(audit: AuditContext) -> AuditContext:
     """The study with an external cohort, which is not read again."""
-    study = audited.study.model_copy(update={"external": {"clinic": audited.study.cohort}})
-    return replace(audited, job=replace(audited.job, study=study))
+    study = audit.study.model_copy(update={"external": {"clinic": audit.study.cohort}})
+    return replace(audit, job=replace(audit.context, study=study))
 
 
 def test_one_person_in_two_folds_is_a_warning(clean: Case, tmp_path: Path) -> None:
-    audited = elsewhere(clean, tmp_path)
-    first, second = (fold[0] for fold in audited.splits[0].folds[:2])
-    for modality in audited.study.modalities:
-        store = VolumeStore(clean.job.folder.volumes, modality)
+    audit = elsewhere(clean, tmp_path)
+    first, second = (fold[0] for fold in audit.splits[0].folds[:2])
+    for modality in audit.study.modalities:
+        store = VolumeStore(clean.context.folder.volumes, modality)
         twin = store.load([first], store.versions)[0] if first in store.ids else None
 
         def copy(subject: str, own: np.ndarray, twin: np.ndarray | None = twin) -> np.ndarray:
             return own if subject != second or twin is None else twin
 
-        write_changed_copy(clean.job.folder.volumes, modality, tmp_path / "volumes", copy)
-    check = check_twins(audited)
+        write_changed_volumes(clean.context.folder.volumes, modality, tmp_path / "volumes", copy)
+    check = check_duplicates(audit)
     assert check.outcome == "warning"
     assert check.found.startswith(f"1: {first} (fold 0) and {second} (a later fold) in ")
     assert "correlation 1.00, overlap 1.00" in check.found
@@ -343,32 +345,32 @@ def test_one_person_in_two_folds_is_a_warning(clean: Case, tmp_path: Path) -> No
 def test_an_external_subject_who_is_a_training_subject_is_found(
     clean: Case, tmp_path: Path
 ) -> None:
-    audited = with_clinic(elsewhere(clean, tmp_path))
+    audit = with_clinic(elsewhere(clean, tmp_path))
 
     def keep(subject: str, own: np.ndarray) -> np.ndarray:
         return own
 
-    there = audited.job.folder.external("clinic")
-    for modality in audited.study.modalities:
-        for volumes in (audited.volumes, there.volumes):
-            write_changed_copy(clean.job.folder.volumes, modality, volumes, keep)
-    split = audited.splits[0]
-    by_id = {s.id: s for s in audited.cohort.subjects}
+    there = audit.context.folder.external("clinic")
+    for modality in audit.study.modalities:
+        for volumes in (audit.volumes, there.volumes):
+            write_changed_volumes(clean.context.folder.volumes, modality, volumes, keep)
+    split = audit.splits[0]
+    by_id = {s.id: s for s in audit.cohort.subjects}
     named = split.training[0], split.test[0]
     others = tuple(replace(by_id[s], person=f"clinic {s}") for s in named)
     write_cohort(Cohort(others), there.root)
-    check = check_twins(audited)
+    check = check_duplicates(audit)
     assert check.outcome == "failed"
     assert check.found.startswith(f"1: {named[0]} (external clinic) and {named[0]} (training) in ")
 
 
-def elsewhere(case: Case, folder: Path, copy: bool = True) -> Audited:
+def elsewhere(case: Case, folder: Path, copy: bool = True) -> AuditContext:
     """A copy of the study's tables that a test may change."""
-    audited = open_audited(case.job, 0)
+    audit = open_audit(case.context, 0)
     if copy:
-        shutil.copytree(case.job.folder.ensembles, folder / "ensembles")
-    job = Job(case.job.study, StudyFolder(folder), case.job.placement)
-    return Audited(job, audited.cohort, audited.splits, 0)
+        shutil.copytree(case.context.folder.ensembles, folder / "ensembles")
+    context = StudyContext(case.context.study, StudyFolder(folder), case.context.resources)
+    return AuditContext(context, audit.cohort, audit.splits, 0)
 
 
 @dataclass(frozen=True)
@@ -396,15 +398,15 @@ def leaky(
         training=TRAINING,
     )
     made = case(folder / "cohort", file, "out")
-    selected = select(made.job)
-    (split,), _ = plan_study(made.job, selected)
+    selected = select(made.context)
+    (split,), _ = plan_study(made.context, selected)
     by_id = {s.id: s for s in selected.cohort.subjects}
     for subject in selected.cohort.subjects:
         colour(subject)
     pairs = tuple(zip(split.test[:2], split.training[:2], strict=True))
     for (tested, trained), mirrored in zip(pairs, (False, True), strict=True):
         copy_subject(by_id[trained], by_id[tested], mirrored)
-    finish(made.job)
+    finish(made.context)
     return Leaky(made, pairs)
 
 
@@ -448,7 +450,7 @@ def write_like(values: np.ndarray, image: SimpleITK.Image, path: Path) -> None:
 def test_a_training_subject_in_the_test_set_is_found_also_when_mirrored(
     leaky: Leaky,
 ) -> None:
-    check = check_twins(open_audited(leaky.case.job, 0))
+    check = check_duplicates(open_audit(leaky.case.context, 0))
     assert check.outcome == "failed"
     assert check.found.startswith("2: ")
     for tested, trained in leaky.pairs:
@@ -458,7 +460,7 @@ def test_a_training_subject_in_the_test_set_is_found_also_when_mirrored(
 
 
 def test_a_voxel_in_the_labels_colour_is_found_where_it_is(leaky: Leaky) -> None:
-    check = check_shortcuts(open_audited(leaky.case.job, 0))
+    check = check_shortcuts(open_audit(leaky.case.context, 0))
     assert check.outcome == "failed"
     # the block begins at 12, 14, 14 of the scan, the window at 2, and two voxels become one
     assert "FLAIR voxel (5, 6, 6): AUC 1.00 (p = 0.005)" in check.found

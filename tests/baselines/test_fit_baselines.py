@@ -11,13 +11,13 @@ import SimpleITK
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.baselines.baseline_inputs import (
-    NO_COMPARISONS,
-    Comparisons,
-    gather_comparisons,
-    refuse_unfit_comparisons,
+    NO_BASELINES,
+    Baselines,
+    check_baselines,
+    prepare_baselines,
 )
-from mgmt_ray.baselines.fit_baselines import fit_comparisons
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.baselines.fit_baselines import fit_baselines
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.prediction.test_set import run_ensemble
@@ -26,10 +26,10 @@ from mgmt_ray.study.baseline_config import FEATURE_SCANS
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 NAMES = ("radiomics_forest", "age_sex", "tumour_volume", "prevalence")
-HERE = Placement(launcher="in-process")
+HERE = Resources(launcher="in-process")
 SECTIONS = {
     "cohort": {"reader": "upenn", "modalities": [*FEATURE_SCANS]},
     "inputs": [["T1GD"]],
@@ -48,47 +48,49 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(scans: Path, write_study: Callable[..., Path], tmp_path: Path) -> Callable[..., Job]:
-    def make_job(launcher: str = "in-process", **sections: object) -> Job:
+def make(
+    scans: Path, write_study: Callable[..., Path], tmp_path: Path
+) -> Callable[..., StudyContext]:
+    def make_job(launcher: str = "in-process", **sections: object) -> StudyContext:
         study = load_study(write_study(**(SECTIONS | sections)), scans)
-        return Job(study, StudyFolder(tmp_path / launcher), Placement(launcher=launcher))
+        return StudyContext(study, StudyFolder(tmp_path / launcher), Resources(launcher=launcher))
 
     return make_job
 
 
-def evaluated(job: Job) -> None:
+def evaluated(context: StudyContext) -> None:
     """Everything up to the tables of results."""
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
-    train(job, trials, inputs)
-    ensemble(job, trials, inputs, {})
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
+    train(context, trials, inputs)
+    ensemble(context, trials, inputs, {})
 
 
-def gathered(job: Job) -> tuple[Comparisons, Cohort, tuple[Split, ...]]:
-    selected = select(job)
-    splits, _ = plan_study(job, selected)
+def gathered(context: StudyContext) -> tuple[Baselines, Cohort, tuple[Split, ...]]:
+    selected = select(context)
+    splits, _ = plan_study(context, selected)
     return (
-        gather_comparisons(job.study, selected.cohort, job.folder, HERE),
+        prepare_baselines(context.study, selected.cohort, context.folder, HERE),
         selected.cohort,
         splits,
     )
 
 
-def checksums(comparisons: Comparisons, cohort: Cohort, splits: tuple[Split, ...]) -> list[str]:
-    fitted = fit_comparisons(comparisons, cohort, splits, HERE, lambda done, number: None)
+def checksums(baselines: Baselines, cohort: Cohort, splits: tuple[Split, ...]) -> list[str]:
+    fitted = fit_baselines(baselines, cohort, splits, HERE, lambda done, number: None)
     return [one.model.checksum for one in fitted]
 
 
-def test_comparison_models_are_members_of_a_study(make: Callable[..., Job]) -> None:
-    job = make(split={"folds": 3, "outer_folds": 2})
-    evaluated(job)
-    splits, cohort = read_splits(job.folder.splits), read_cohort(job.folder.root)
+def test_comparison_models_are_members_of_a_study(make: Callable[..., StudyContext]) -> None:
+    context = make(split={"folds": 3, "outer_folds": 2})
+    evaluated(context)
+    splits, cohort = read_splits(context.folder.splits), read_cohort(context.folder.root)
     label = {s.id: s.label for s in cohort.subjects}
-    test = pd.read_csv(job.folder.ensembles / "member_predictions.csv")
-    validation = pd.read_csv(job.folder.ensembles / "validation_members.csv")
-    models = pd.read_csv(job.folder.ensembles / "comparison_models.csv")
+    test = pd.read_csv(context.folder.ensembles / "member_predictions.csv")
+    validation = pd.read_csv(context.folder.ensembles / "validation_members.csv")
+    models = pd.read_csv(context.folder.ensembles / "comparison_models.csv")
     assert list(dict.fromkeys(test["network"])) == ["random", *NAMES]
     assert list(dict.fromkeys(validation["network"])) == ["random", *NAMES]
     assert set(models["trial"]) == {
@@ -113,14 +115,14 @@ def test_comparison_models_are_members_of_a_study(make: Callable[..., Job]) -> N
         assert own["prior"] == pytest.approx(share, rel=1e-15)  # a sum of ones, divided once
         assert set(rows["weights"]) == set(held["weights"]) == {own["weights"]}
         assert (set(rows["probability"]) == {own["prior"]}) == (name == "prevalence")
-    metrics = pd.read_csv(job.folder.ensembles / "metrics.csv")
+    metrics = pd.read_csv(context.folder.ensembles / "metrics.csv")
     assert set(metrics["network"]) == {"random", *NAMES}
     fitted = json.loads(models.query("comparison == 'age_sex'").iloc[0]["fitted"])
     assert fitted["columns"]["age"]["num_filled"] == 0
 
 
 def test_a_study_of_slices_brings_scans_onto_masks_as_its_slices_are(
-    make: Callable[..., Job], tmp_path: Path
+    make: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
     chen = {"networks": {"chen": {"kind": "slices"}}, "training": {}, "inputs": []}
     chen |= {"recipe": {}, "evaluation": {}}
@@ -128,99 +130,101 @@ def test_a_study_of_slices_brings_scans_onto_masks_as_its_slices_are(
     moved = tmp_path / "moved.nii.gz"
     SimpleITK.WriteImage(SimpleITK.ReadImage(str(first.scans["T1"]))[:, :, 1:], str(moved))
     cohort = Cohort((replace(first, scans=first.scans | {"T1": moved}),))
-    job = make(**chen)
+    context = make(**chen)
     with pytest.raises(MgmtError, match="is not on the grid of its mask"):
-        gather_comparisons(job.study, cohort, job.folder, HERE)
-    job = make(**chen, slices={"resample": True})
-    gathered = gather_comparisons(job.study, cohort, job.folder, HERE)
+        prepare_baselines(context.study, cohort, context.folder, HERE)
+    context = make(**chen, slices={"resample": True})
+    gathered = prepare_baselines(context.study, cohort, context.folder, HERE)
     assert [*gathered.values["radiomics_forest"]] == [first.id]
 
 
 def test_nothing_is_made_twice_and_another_forest_opens_the_test_set_again(
-    make: Callable[..., Job],
+    make: Callable[..., StudyContext],
 ) -> None:
-    job = make()
-    evaluated(job)
-    first = {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")}
-    before = job.folder.radiomics.stat().st_mtime_ns
-    evaluated(job)
-    assert len(job.folder.test_openings.read_text().splitlines()) == 1
+    context = make()
+    evaluated(context)
+    first = {p.name: p.read_bytes() for p in context.folder.ensembles.glob("*.csv")}
+    before = context.folder.radiomics.stat().st_mtime_ns
+    evaluated(context)
+    assert len(context.folder.test_openings.read_text().splitlines()) == 1
     changed = make(forest={"trees": 26, "min_leaf": 3})
     evaluated(changed)
-    assert len(job.folder.test_openings.read_text().splitlines()) == 2
-    assert job.folder.radiomics.stat().st_mtime_ns == before
+    assert len(context.folder.test_openings.read_text().splitlines()) == 2
+    assert context.folder.radiomics.stat().st_mtime_ns == before
     evaluated(make(comparisons=[]))
-    assert len(job.folder.test_openings.read_text().splitlines()) == 3
-    assert "radiomics_forest" not in (job.folder.ensembles / "metrics.csv").read_text()
-    evaluated(job)
-    assert {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")} == first
+    assert len(context.folder.test_openings.read_text().splitlines()) == 3
+    assert "radiomics_forest" not in (context.folder.ensembles / "metrics.csv").read_text()
+    evaluated(context)
+    assert {p.name: p.read_bytes() for p in context.folder.ensembles.glob("*.csv")} == first
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_ray_fits_the_same_models(make: Callable[..., Job]) -> None:
-    comparisons, cohort, splits = gathered(make())
+def test_ray_fits_the_same_models(make: Callable[..., StudyContext]) -> None:
+    baselines, cohort, splits = gathered(make())
     tables = []
-    for placement in (HERE, Placement(cpus=2)):
-        fitted = fit_comparisons(comparisons, cohort, splits, placement, lambda done, number: None)
+    for resources in (HERE, Resources(cpus=2)):
+        fitted = fit_baselines(baselines, cohort, splits, resources, lambda done, number: None)
         tables.append([(one.task.trial, one.model.checksum) for one in fitted])
     assert tables[0] == tables[1]
     assert len({checksum for _, checksum in tables[0]}) > len(NAMES)
 
 
-def test_no_test_subject_changes_what_is_fitted(make: Callable[..., Job]) -> None:
-    comparisons, cohort, splits = gathered(make())
+def test_no_test_subject_changes_what_is_fitted(make: Callable[..., StudyContext]) -> None:
+    baselines, cohort, splits = gathered(make())
     (split,) = splits
 
     def changed(ids: tuple[str, ...]) -> list[str]:
         values = {
             name: {s: tuple(n + 7 if s in ids else n for n in row) for s, row in rows.items()}
-            for name, rows in comparisons.values.items()
+            for name, rows in baselines.values.items()
         }
         subjects = tuple(
             replace(s, label=1 - s.label) if s.id in ids else s for s in cohort.subjects
         )
-        return checksums(replace(comparisons, values=values), Cohort(subjects), splits)
+        return checksums(replace(baselines, values=values), Cohort(subjects), splits)
 
-    own = checksums(comparisons, cohort, splits)
+    own = checksums(baselines, cohort, splits)
     assert changed(split.test) == own
     # a validation subject changes all models but those of its own fold
     found = changed(split.folds[0][:1])
     assert [a == b for a, b in zip(found, own, strict=True)] == [True, False] * len(NAMES)
 
 
-def test_models_are_fitted_before_the_test_set_is_opened(make: Callable[..., Job]) -> None:
-    job = make(comparisons=["age_sex"])
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
-    train(job, trials, inputs)
+def test_models_are_fitted_before_the_test_set_is_opened(make: Callable[..., StudyContext]) -> None:
+    context = make(comparisons=["age_sex"])
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
+    train(context, trials, inputs)
     nothing = {s.id: (float("nan"), float("nan")) for s in selected.cohort.subjects}
-    unfit = Comparisons(("age_sex",), values={"age_sex": nothing})
+    unfit = Baselines(("age_sex",), values={"age_sex": nothing})
     with pytest.raises(AssertionError, match="a column without any value"):
-        run_ensemble(trials, inputs, job.study.evaluation, HERE, lambda done, number: None, unfit)
-    assert not job.folder.test_openings.exists()
+        run_ensemble(
+            trials, inputs, context.study.evaluation, HERE, lambda done, number: None, unfit
+        )
+    assert not context.folder.test_openings.exists()
 
 
 def test_a_covariate_that_nobody_has_ends_the_study_before_any_work(
-    make: Callable[..., Job],
+    make: Callable[..., StudyContext],
 ) -> None:
-    job = make(comparisons=["age_sex"])
-    selected = select(job)
+    context = make(comparisons=["age_sex"])
+    selected = select(context)
     ageless = Cohort(tuple(replace(s, covariates={"sex": "F"}) for s in selected.cohort.subjects))
     with pytest.raises(MgmtError, match="age_sex: no training subject has a value for age"):
-        plan_study(job, replace(selected, cohort=ageless))
+        plan_study(context, replace(selected, cohort=ageless))
     first, *others = selected.cohort.subjects
     broken = Cohort((replace(first, covariates={"age": "old"}), *others))
     with pytest.raises(MgmtError, match=f"subject {first.id}: age is 'old'"):
-        plan_study(job, replace(selected, cohort=broken))
+        plan_study(context, replace(selected, cohort=broken))
 
 
-def test_the_forest_leaves_out_who_lacks_a_scan(make: Callable[..., Job]) -> None:
-    job = make(comparisons=["radiomics_forest", "prevalence"])
-    selected = select(job)
-    (split,), _ = plan_study(job, selected)
+def test_the_forest_leaves_out_who_lacks_a_scan(make: Callable[..., StudyContext]) -> None:
+    context = make(comparisons=["radiomics_forest", "prevalence"])
+    selected = select(context)
+    (split,), _ = plan_study(context, selected)
     lacking = split.folds[0][0]
     part = Cohort(
         tuple(
@@ -228,22 +232,22 @@ def test_the_forest_leaves_out_who_lacks_a_scan(make: Callable[..., Job]) -> Non
             for s in selected.cohort.subjects
         )
     )
-    comparisons = gather_comparisons(job.study, part, job.folder, HERE)
-    assert set(comparisons.values["prevalence"]) - set(comparisons.values["radiomics_forest"]) == {
+    baselines = prepare_baselines(context.study, part, context.folder, HERE)
+    assert set(baselines.values["prevalence"]) - set(baselines.values["radiomics_forest"]) == {
         lacking
     }
-    fitted = fit_comparisons(comparisons, part, (split,), HERE, lambda done, number: None)
+    fitted = fit_baselines(baselines, part, (split,), HERE, lambda done, number: None)
     sizes = {one.task.trial: len(one.task.labels) for one in fitted}
     assert sizes["radiomics_forest-outer0-fold1"] + 1 == sizes["prevalence-outer0-fold1"]
     of_one_class = Cohort(
         tuple(replace(s, scans={"T1": s.scans["T1"]}) if s.label else s for s in part.subjects)
     )
     with pytest.raises(MgmtError, match=r"of fold 0 with T1, FLAIR, T1GD, T2 are not of two"):
-        refuse_unfit_comparisons(["radiomics_forest"], of_one_class, (split,))
+        check_baselines(["radiomics_forest"], of_one_class, (split,))
 
 
-def test_a_study_without_comparison_models_has_none(make: Callable[..., Job]) -> None:
-    job = make(comparisons=[])
-    comparisons, cohort, splits = gathered(job)
-    assert checksums(comparisons, cohort, splits) == checksums(NO_COMPARISONS, cohort, splits) == []
-    assert not job.folder.radiomics.exists()
+def test_a_study_without_comparison_models_has_none(make: Callable[..., StudyContext]) -> None:
+    context = make(comparisons=[])
+    baselines, cohort, splits = gathered(context)
+    assert checksums(baselines, cohort, splits) == checksums(NO_BASELINES, cohort, splits) == []
+    assert not context.folder.radiomics.exists()

@@ -11,8 +11,13 @@ import SimpleITK
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.baselines.radiomic_features import EMPTY_VALUE, measure_features
-from mgmt_ray.baselines.tumour_measurements import COLUMNS, FEATURE_NAMES, Wanted, measure_tumours
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.baselines.tumour_measurements import (
+    COLUMNS,
+    FEATURE_NAMES,
+    MeasurementOptions,
+    measure_tumours,
+)
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
@@ -20,8 +25,8 @@ from mgmt_ray.study.baseline_config import FEATURE_SCANS
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.scan_writer import write_scan
 
-HERE = Placement(launcher="in-process")
-ALL = Wanted(features=True, resample=False)
+HERE = Resources(launcher="in-process")
+ALL = MeasurementOptions(features=True, resample=False)
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def test_every_tumour_is_measured_once(cohort: Cohort, tmp_path: Path) -> None:
 
 def test_what_changed_is_measured_again_and_nothing_else(cohort: Cohort, tmp_path: Path) -> None:
     path, steps = tmp_path / "radiomics.csv", Steps()
-    volumes = Wanted(features=False, resample=False)
+    volumes = MeasurementOptions(features=False, resample=False)
     first = measure_tumours(cohort, volumes, path, HERE, Steps())
     assert np.isnan([first[cohort.subjects[0].id].features[name] for name in FEATURE_NAMES]).all()
     touched, *_ = cohort.subjects
@@ -107,7 +112,7 @@ def test_a_scan_on_another_grid_is_refused_or_brought_onto_the_masks(
     SimpleITK.WriteImage(SimpleITK.ReadImage(path)[:, :, 1:], path)
     with pytest.raises(MgmtError, match="is not on the grid of its mask"):
         measure_tumours(cohort, ALL, tmp_path / "r.csv", HERE, Steps())
-    wanted = Wanted(features=True, resample=True)
+    wanted = MeasurementOptions(features=True, resample=True)
     after = measure_tumours(cohort, wanted, tmp_path / "r.csv", HERE, Steps())[subject.id]
     # voxels lie where they lay; interpolation is in single precision
     assert after.features == pytest.approx(before.features, rel=1e-5)
@@ -135,5 +140,5 @@ def test_a_table_of_another_version_is_not_believed(cohort: Cohort, tmp_path: Pa
 @pytest.mark.usefixtures("local_ray")
 def test_ray_measures_the_same(cohort: Cohort, tmp_path: Path) -> None:
     measure_tumours(cohort, ALL, tmp_path / "here.csv", HERE, Steps())
-    measure_tumours(cohort, ALL, tmp_path / "ray.csv", Placement(), Steps())
+    measure_tumours(cohort, ALL, tmp_path / "ray.csv", Resources(), Steps())
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()

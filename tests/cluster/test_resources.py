@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.resources import Placement, launches, slots
+from mgmt_ray.cluster.resources import Resources, group_into_batches, max_concurrent_batches
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.study_config import load_study
@@ -22,34 +22,34 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 def test_launches_hold_every_trial_once(trials: list[Trial], size: int) -> None:
-    plan = launches(trials, size)
+    plan = group_into_batches(trials, size)
     assert [t.id for part in plan.values() for t in part] == [t.id for t in trials]
     assert all(len(part) <= size for part in plan.values())
     assert len(plan) == -(-165 // size)
 
 
 @pytest.mark.parametrize(
-    ("placement", "resources", "number"),
+    ("resources", "cluster_resources", "number"),
     [
-        (Placement(), {"CPU": 8}, 8),
-        (Placement(workers=2), {"CPU": 7}, 3),
-        (Placement(gpus=0.25), {"CPU": 64, "GPU": 4}, 16),
-        (Placement(gpus=0.1, cpus=0.1), {"CPU": 64, "GPU": 1}, 10),
-        (Placement(concurrent=2), {"CPU": 8}, 2),
+        (Resources(), {"CPU": 8}, 8),
+        (Resources(workers=2), {"CPU": 7}, 3),
+        (Resources(gpus=0.25), {"CPU": 64, "GPU": 4}, 16),
+        (Resources(gpus=0.1, cpus=0.1), {"CPU": 64, "GPU": 1}, 10),
+        (Resources(concurrent=2), {"CPU": 8}, 2),
     ],
 )
 def test_as_many_launches_as_fit(
-    placement: Placement, resources: dict[str, float], number: int
+    resources: Resources, cluster_resources: dict[str, float], number: int
 ) -> None:
-    assert slots(placement, resources) == number
+    assert max_concurrent_batches(resources, cluster_resources) == number
 
 
 def test_a_launch_that_never_fits_is_refused_at_once() -> None:
     with pytest.raises(MgmtError, match=r"wants 2 CPU and 2 GPU.*8 CPU, 0 GPU.*Lower --workers"):
-        slots(replace(Placement(), workers=2, gpus=1), {"CPU": 8})
+        max_concurrent_batches(replace(Resources(), workers=2, gpus=1), {"CPU": 8})
 
 
 @pytest.mark.parametrize("option", ["workers", "cpus", "trials_per_launch"])
 def test_a_resource_of_nothing_is_refused(option: str) -> None:
     with pytest.raises(MgmtError, match=option.replace("_", "-")):
-        replace(Placement(), **{option: 0})
+        replace(Resources(), **{option: 0})

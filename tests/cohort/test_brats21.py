@@ -8,7 +8,7 @@ import pytest
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.brats21 import Brats21Config, read_brats21
 from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.reader import ReaderResult
 
 NAMES = ("flair", "t1", "t1ce", "t2", "seg")
 SERIES = ("FLAIR", "T1w", "T1wCE", "T2w")
@@ -36,11 +36,11 @@ def write_labels(root: Path, *rows: str) -> None:
     (root / "train_labels.csv").write_text("\n".join(lines) + "\n")
 
 
-def reasons(reading: Reading) -> dict[str, str]:
+def reasons(reading: ReaderResult) -> dict[str, str]:
     return {e.subject: e.reason for e in reading.exclusions if e.scope == "cohort"}
 
 
-def kinds(reading: Reading) -> dict[str, str]:
+def kinds(reading: ReaderResult) -> dict[str, str]:
     return {problem.subject: problem.kind for problem in reading.problems}
 
 

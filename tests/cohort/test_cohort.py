@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.cohort import Cohort, Exclusion, flow, read_cohort, write_cohort
+from mgmt_ray.cohort.cohort import Cohort, Exclusion, exclusion_flow, read_cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 
 
@@ -100,7 +100,7 @@ def test_the_flow_counts_everyone_once() -> None:
             Exclusion("d", "cohort", "no tumour mask"),
         ),
     )
-    assert flow(cohort, ("PH", "FLAIR")) == [
+    assert exclusion_flow(cohort, ("PH", "FLAIR")) == [
         ("found", 4),
         ("excluded: no tumour mask", 2),
         ("in the cohort", 2),
@@ -120,7 +120,7 @@ def test_a_predicted_mask_is_told_in_the_table_and_the_hash(tmp_path: Path) -> N
     assert read_cohort(tmp_path) == cohort
     assert cohort.hash != Cohort((given, lacking)).hash
     assert cohort.roster_hash == Cohort((given, lacking)).roster_hash
-    assert ("  with a predicted mask", 1) in flow(cohort, ("T1",))
+    assert ("  with a predicted mask", 1) in exclusion_flow(cohort, ("T1",))
 
 
 def test_a_table_from_before_there_were_predicted_masks_is_read(tmp_path: Path) -> None:

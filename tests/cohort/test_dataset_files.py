@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.dataset_files import absence, find_nifti, newest_table, paths_below
+from mgmt_ray.cohort.dataset_files import find_nifti, missing_reason, newest_table, paths_below
 
 NONE = re.compile(r"(?!)")
 NOBODY = 65534
@@ -66,9 +66,11 @@ def test_a_file_is_found_packed_or_unpacked_or_as_a_link(tmp_path: Path) -> None
 def test_absence_has_a_reason_and_a_remedy(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("file")
-    linked, nothing, strange = (absence(p) for p in (link, tmp_path / "no", tmp_path / ("x" * 300)))
+    linked, nothing, strange = (
+        missing_reason(p) for p in (link, tmp_path / "no", tmp_path / ("x" * 300))
+    )
     assert linked and linked[0] == "the link points nowhere" and "git annex get" in linked[1]
     assert nothing and nothing[0] == "no such file"
     assert strange and "File name too long" in strange[0]
     (tmp_path / "file").touch()
-    assert absence(link) is None
+    assert missing_reason(link) is None

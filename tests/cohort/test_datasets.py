@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from mgmt_ray.cohort.datasets import CohortConfig, read
+from mgmt_ray.cohort.datasets import CohortConfig, read_data_set
 from mgmt_ray.cohort.subject import MODALITIES, STRUCTURAL
 
 
@@ -83,6 +83,6 @@ def test_rules_that_make_no_sense_are_refused(
 
 
 def test_the_reader_decides_the_layout(small_cohort: Path) -> None:
-    found = read(config(reader="upenn", root=small_cohort, modalities=("PH", "FLAIR")))
+    found = read_data_set(config(reader="upenn", root=small_cohort, modalities=("PH", "FLAIR")))
     assert len(found.subjects) == 20
     assert found.problems == ()

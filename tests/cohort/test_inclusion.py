@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.cohort import Cohort, Exclusion, flow
-from mgmt_ray.cohort.inclusion import MASK, Selection, leave_out_persons, select, write_findings
+from mgmt_ray.cohort.cohort import Cohort, Exclusion, exclusion_flow
+from mgmt_ray.cohort.inclusion import (
+    MASK,
+    CohortSelection,
+    exclude_persons,
+    select_subjects,
+    write_findings,
+)
 from mgmt_ray.cohort.persons import read_crosswalk
 from mgmt_ray.cohort.plain_table import TableConfig
-from mgmt_ray.cohort.problem import Action, Kind, Problem
-from mgmt_ray.cohort.reader import ReaderConfig, Reading
+from mgmt_ray.cohort.problem import Action, Problem, ProblemKind
+from mgmt_ray.cohort.reader import ReaderConfig, ReaderResult
 from mgmt_ray.cohort.subject import Subject
 
 GROUPS = ("PH", "FA", "FLAIR")
@@ -21,31 +27,31 @@ def subject(name: str, label: int = 1, modalities: tuple[str, ...] = GROUPS) -> 
     return Subject(name, label, {m: Path(f"{name}_{m}.nii.gz") for m in modalities}, Path(name))
 
 
-def problem(name: str, kind: Kind = "truncated", modality: str = "FA") -> Problem:
+def problem(name: str, kind: ProblemKind = "truncated", modality: str = "FA") -> Problem:
     return Problem(name, kind, f"{name}_{modality}.nii.gz", "found this", "Do that", modality)
 
 
-READING = Reading(
+READING = ReaderResult(
     tuple(subject(name, label) for name, label in (("a", 1), ("b", 0), ("c", 1), ("d", 0))),
     (Exclusion("e", "cohort", "follow-up scan"), Exclusion("a", "DSC", "no DSC")),
 )
 
 
-SAME_LABELS = Reading(tuple(subject(name) for name in "abcd"))
+SAME_LABELS = ReaderResult(tuple(subject(name) for name in "abcd"))
 
 
 def chosen(
     problems: tuple[Problem, ...] = (),
-    rules: dict[Kind, Action] | None = None,
+    rules: dict[ProblemKind, Action] | None = None,
     exclude: tuple[str, ...] = (),
     hashes: dict[str, dict[str, str]] | None = None,
     crosswalk: Path | None = None,
-    reading: Reading = READING,
+    reading: ReaderResult = READING,
     key: str = "cohort",
-) -> Selection:
+) -> CohortSelection:
     config = ReaderConfig(root=Path(), modalities=GROUPS, rules=rules or {}, exclude=exclude)
     rows = read_crosswalk(crosswalk) if crosswalk else ()
-    return select(reading, config, problems, hashes or {}, rows, key)
+    return select_subjects(reading, config, problems, hashes or {}, rows, key)
 
 
 def names(cohort: Cohort) -> list[str]:
@@ -53,7 +59,7 @@ def names(cohort: Cohort) -> list[str]:
 
 
 def found(cohort: Cohort) -> int:
-    return flow(cohort, GROUPS)[0][1]
+    return exclusion_flow(cohort, GROUPS)[0][1]
 
 
 def test_without_problems_everybody_stays() -> None:
@@ -65,14 +71,14 @@ def test_without_problems_everybody_stays() -> None:
 
 def test_a_problem_that_nothing_covers_is_told() -> None:
     selection = chosen((problem("b"), problem("c")), exclude=("c",))
-    assert [p.subject for p in selection.uncovered] == ["b"]
+    assert [p.subject for p in selection.unresolved] == ["b"]
     assert [f.covered_by for f in selection.findings] == ["", "cohort.exclude"]
-    assert str(selection.uncovered[0]) == "b: b_FA.nii.gz: found this (truncated). Do that."
+    assert str(selection.unresolved[0]) == "b: b_FA.nii.gz: found this (truncated). Do that."
 
 
 def test_a_rule_takes_out_the_subject_and_counts_it() -> None:
     selection = chosen((problem("b"),), {"truncated": "exclude_subject"})
-    assert selection.uncovered == ()
+    assert selection.unresolved == ()
     assert names(selection.cohort) == ["a", "c", "d"]
     assert Exclusion("b", "cohort", "truncated") in selection.cohort.exclusions
     assert found(selection.cohort) == 5
@@ -92,8 +98,8 @@ def test_in_a_table_a_bad_scan_takes_no_other_modality_with_it() -> None:
     config = TableConfig(
         root=Path(), reader="table", modalities=modalities, rules={"truncated": "exclude_scans"}
     )
-    reading = Reading((subject("a", 1, modalities), subject("b", 0, modalities)))
-    selection = select(reading, config, (problem("a", modality="T1"),), {})
+    reading = ReaderResult((subject("a", 1, modalities), subject("b", 0, modalities)))
+    selection = select_subjects(reading, config, (problem("a", modality="T1"),), {})
     assert [set(s.scans) for s in selection.cohort.subjects] == [{"FLAIR"}, {"T1", "FLAIR"}]
     assert selection.cohort.exclusions == (Exclusion("a", "T1", "truncated"),)
 
@@ -110,7 +116,7 @@ def test_an_external_cohort_is_spoken_of_by_its_own_section() -> None:
 
 
 def test_a_subject_whose_last_scans_are_taken_out_is_out() -> None:
-    reading = Reading((subject("a", 1, ("FA",)), subject("b")))
+    reading = ReaderResult((subject("a", 1, ("FA",)), subject("b")))
     selection = chosen((problem("a"),), {"truncated": "exclude_scans"}, reading=reading)
     assert names(selection.cohort) == ["b"]
     assert selection.cohort.exclusions == (Exclusion("a", "cohort", "truncated"),)
@@ -122,8 +128,10 @@ def test_a_bad_mask_takes_the_subject_out_even_where_scans_would_do() -> None:
 
 
 def test_whom_the_reader_could_not_offer_is_counted_too() -> None:
-    reading = Reading(READING.subjects, READING.exclusions, (problem("z", "unknown_label", ""),))
-    assert [p.subject for p in chosen(reading=reading).uncovered] == ["z"]
+    reading = ReaderResult(
+        READING.subjects, READING.exclusions, (problem("z", "unknown_label", ""),)
+    )
+    assert [p.subject for p in chosen(reading=reading).unresolved] == ["z"]
     by_rule = chosen(reading=reading, rules={"unknown_label": "exclude_subject"}).cohort
     by_name = chosen(reading=reading, exclude=("z",)).cohort
     assert found(by_rule) == found(by_name) == 6
@@ -143,7 +151,7 @@ TWINS = {"a": {"PH": "1", "FLAIR": "2"}, "c": {"PH": "3", "FLAIR": "2"}, "d": {"
 
 
 def test_a_renamed_copy_is_found_by_its_voxels() -> None:
-    (twin,) = chosen(hashes=TWINS).uncovered
+    (twin,) = chosen(hashes=TWINS).unresolved
     assert (twin.subject, twin.kind, twin.where) == ("c", "same_person", "c_FLAIR.nii.gz")
     assert twin.found == "has the voxels of a (FLAIR)"
 
@@ -152,13 +160,13 @@ def test_a_copy_is_left_out_or_kept_together_as_the_study_says() -> None:
     left_out = chosen(hashes=TWINS, rules={"same_person": "exclude_subject"})
     assert names(left_out.cohort) == ["a", "b", "d"]
     together = chosen(hashes=TWINS, rules={"same_person": "keep_together"})
-    assert together.uncovered == ()
+    assert together.unresolved == ()
     assert [s.person for s in together.cohort.subjects] == ["a", "b", "a", "d"]
 
 
 def test_copies_of_copies_are_one_person() -> None:
     chain = {"a": {"PH": "1"}, "c": {"PH": "1", "FA": "2"}, "d": {"FA": "2"}}
-    reading = Reading(tuple(subject(name) for name in "abcd"))
+    reading = ReaderResult(tuple(subject(name) for name in "abcd"))
     together = chosen(hashes=chain, rules={"same_person": "keep_together"}, reading=reading)
     assert [s.person for s in together.cohort.subjects] == ["a", "b", "a", "a"]
 
@@ -166,11 +174,11 @@ def test_copies_of_copies_are_one_person() -> None:
 def test_a_copy_with_another_label_is_a_problem_of_both() -> None:
     hashes = {"a": {"PH": "1"}, "b": {"PH": "1"}}
     selection = chosen(hashes=hashes, rules={"same_person": "keep_together"})
-    assert [(p.subject, p.kind) for p in selection.uncovered] == [
+    assert [(p.subject, p.kind) for p in selection.unresolved] == [
         ("a", "two_labels"),
         ("b", "two_labels"),
     ]
-    rules: dict[Kind, Action] = {
+    rules: dict[ProblemKind, Action] = {
         "same_person": "keep_together",
         "two_labels": "exclude_subject",
     }
@@ -181,7 +189,7 @@ def test_whom_a_crosswalk_names_together_is_one_person_and_no_problem(tmp_path: 
     path = tmp_path / "crosswalk.csv"
     path.write_text("here,there\na,c\n")
     selection = chosen(hashes=TWINS, crosswalk=path)
-    assert selection.uncovered == ()
+    assert selection.unresolved == ()
     assert [s.person for s in selection.cohort.subjects] == ["a", "b", "a", "d"]
 
 
@@ -189,9 +197,9 @@ def test_an_external_cohort_loses_the_persons_of_the_study() -> None:
     external = Cohort(tuple(subject(name) for name in ("x1", "x2", "b")))
     person = {("", name): name for name in "abcd"}
     person |= {("x", "x1"): "a", ("x", "x2"): "x2", ("x", "b"): "another b"}
-    left = leave_out_persons(external, chosen().cohort, person, "x")
+    left = exclude_persons(external, chosen().cohort, person, "x")
     assert names(left) == ["b", "x2"]
-    assert flow(left, GROUPS)[0] == ("found", 3)
+    assert exclusion_flow(left, GROUPS)[0] == ("found", 3)
     assert left.exclusions == (Exclusion("x1", "cohort", "also in the study's own cohort"),)
 
 
@@ -201,7 +209,7 @@ def test_who_is_left_out_still_connects_the_others(tmp_path: Path) -> None:
     cohort = chosen(crosswalk=path, exclude=("b",), reading=SAME_LABELS).cohort
     assert [s.person for s in cohort.subjects] == ["a", "a", "d"]
     chain = {"a": {"PH": "1"}, "b": {"PH": "1", "FA": "2"}, "c": {"FA": "2"}, "d": {}}
-    rules: dict[Kind, Action] = {
+    rules: dict[ProblemKind, Action] = {
         "same_person": "keep_together",
         "empty_mask": "exclude_subject",
     }
@@ -216,20 +224,20 @@ def test_who_is_left_out_still_connects_the_others(tmp_path: Path) -> None:
 
 def test_a_copy_whose_shared_scan_is_left_out_is_still_told() -> None:
     hashes = {"a": {"FLAIR": "1"}, "b": {"FLAIR": "1"}}
-    rules: dict[Kind, Action] = {"truncated": "exclude_scans"}
+    rules: dict[ProblemKind, Action] = {"truncated": "exclude_scans"}
     selection = chosen((problem("b", modality="FLAIR"),), rules, hashes=hashes, reading=SAME_LABELS)
-    (told,) = selection.uncovered
+    (told,) = selection.unresolved
     assert (told.subject, told.kind) == ("b", "same_person")
 
 
 def test_a_mask_of_another_subject_is_a_problem() -> None:
     hashes = {"a": {"PH": "1", MASK: "m"}, "c": {"PH": "2", MASK: "m"}}
-    (told,) = chosen(hashes=hashes).uncovered
+    (told,) = chosen(hashes=hashes).unresolved
     assert (told.subject, told.kind) == ("c", "same_mask")
     assert told.found == "has the mask of a, with other scans"
     twins = {"a": {"PH": "1", MASK: "m"}, "c": {"PH": "1", MASK: "m"}}
-    assert [p.kind for p in chosen(hashes=twins).uncovered] == ["same_person"]
-    assert chosen(hashes=twins, rules={"same_person": "keep_together"}).uncovered == ()
+    assert [p.kind for p in chosen(hashes=twins).unresolved] == ["same_person"]
+    assert chosen(hashes=twins, rules={"same_person": "keep_together"}).unresolved == ()
 
 
 def test_every_problem_is_written_with_what_covers_it(tmp_path: Path) -> None:

@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.persons import (
-    Known,
-    by_voxels,
+    PersonRef,
+    count_matches,
     find_persons,
-    matches,
+    find_shared_names,
+    find_shared_voxels,
     read_crosswalk,
-    same_names,
 )
 from mgmt_ray.cohort.scan import EMPTY_HASH
 
 
-def known(name: str, person: str = "", cohort: str = "") -> Known:
-    return Known(cohort, name, person or name)
+def known(name: str, person: str = "", cohort: str = "") -> PersonRef:
+    return PersonRef(cohort, name, person or name)
 
 
-def persons(people: list[Known], *rows: tuple[str, ...]) -> dict[str, str]:
+def persons(people: list[PersonRef], *rows: tuple[str, ...]) -> dict[str, str]:
     return {name: person for (_, name), person in find_persons(people, rows).items()}
 
 
@@ -97,8 +97,8 @@ def test_a_crosswalk_that_makes_everybody_one_person_is_refused() -> None:
 
 
 def test_a_crosswalk_tells_how_many_it_names() -> None:
-    assert matches(PEOPLE, [("a", "stranger"), ("H", "")]) == 2
-    assert matches(PEOPLE, [("stranger",)]) == 0
+    assert count_matches(PEOPLE, [("a", "stranger"), ("H", "")]) == 2
+    assert count_matches(PEOPLE, [("stranger",)]) == 0
 
 
 @given(ROWS)
@@ -146,7 +146,7 @@ def test_equal_voxels_are_found_under_any_modality() -> None:
         ("", "b"): {"T1": "2", "T2": "3"},
         ("", "d"): {"T1": "x"},
     }
-    assert by_voxels(hashes) == [
+    assert find_shared_voxels(hashes) == [
         (("", "a"), ("", "c"), ("T1", "T2")),
         (("", "a"), ("", "d"), ("T1",)),
         (("", "c"), ("", "d"), ("T1",)),
@@ -158,22 +158,24 @@ def test_empty_scans_and_one_subjects_own_scans_are_no_pair() -> None:
         ("", "a"): {"T1": EMPTY_HASH, "T2": "x", "FLAIR": "x"},
         ("", "b"): {"T1": EMPTY_HASH, "T2": "y"},
     }
-    assert by_voxels(hashes) == []
+    assert find_shared_voxels(hashes) == []
 
 
 def test_thousands_of_scans_are_compared() -> None:
     hashes = {("", f"{n:04d}"): {m: f"{n % 2990}{m}" for m in ("T1", "T2")} for n in range(3000)}
-    assert [first for (_, first), _, _ in by_voxels(hashes)] == [f"{n:04d}" for n in range(10)]
+    assert [first for (_, first), _, _ in find_shared_voxels(hashes)] == [
+        f"{n:04d}" for n in range(10)
+    ]
 
 
 def test_names_in_common_are_found_whatever_their_spelling() -> None:
-    here = [Known("", "UPENN-GBM-00003_11", "UPENN-GBM-00003"), Known("", "x", "Anna")]
+    here = [PersonRef("", "UPENN-GBM-00003_11", "UPENN-GBM-00003"), PersonRef("", "x", "Anna")]
     there = [
-        Known("o", "upenn-gbm-00003_21", "P7"),
-        Known("o", "3", "anna"),
-        Known("o", "4", "Bert"),
+        PersonRef("o", "upenn-gbm-00003_21", "P7"),
+        PersonRef("o", "3", "anna"),
+        PersonRef("o", "4", "Bert"),
     ]
-    assert same_names(here, there) == [
+    assert find_shared_names(here, there) == [
         (("", "UPENN-GBM-00003_11"), ("o", "upenn-gbm-00003_21")),
         (("", "x"), ("o", "3")),
     ]

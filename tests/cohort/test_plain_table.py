@@ -8,7 +8,7 @@ import pytest
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.cohort import Exclusion
 from mgmt_ray.cohort.plain_table import TableConfig, read_table_cohort
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.synthetic.scan_writer import write_scan
@@ -26,7 +26,7 @@ def write_table(root: Path, *lines: str) -> None:
     (root / "cohort.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read_folder(root: Path, *modalities: str, **more: object) -> Reading:
+def read_folder(root: Path, *modalities: str, **more: object) -> ReaderResult:
     content = {"reader": "table", "root": root, "modalities": modalities or ("FLAIR",), **more}
     return read_table_cohort(parse(TableConfig, content, "test"))
 
@@ -135,7 +135,7 @@ def test_labels_are_read_in_any_case(tmp_path: Path, word: str, label: int) -> N
 )
 def test_who_has_no_label_is_excluded(tmp_path: Path, word: str, reason: str) -> None:
     one_row(tmp_path, word)
-    assert read_folder(tmp_path) == Reading((), (Exclusion("P1", "cohort", reason),))
+    assert read_folder(tmp_path) == ReaderResult((), (Exclusion("P1", "cohort", reason),))
 
 
 @pytest.mark.parametrize("word", ["2", "meth", "0.7"])
@@ -192,7 +192,7 @@ def test_an_empty_cell_is_a_modality_that_the_subject_lacks(tmp_path: Path) -> N
 def test_who_has_no_scan_at_all_is_excluded(tmp_path: Path) -> None:
     one_row(tmp_path, scan="")
     out = Exclusion("P1", "cohort", "none of the study's modalities")
-    assert read_folder(tmp_path) == Reading((), (out,))
+    assert read_folder(tmp_path) == ReaderResult((), (out,))
 
 
 def test_problems_of_scans_and_mask_come_together(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from mgmt_ray.cohort.datasets import CohortConfig, read
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.datasets import CohortConfig, read_data_set
+from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.subject import STRUCTURAL
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.synthetic.layouts import Layout, lay_out
+from mgmt_ray.synthetic.layouts import Layout, write_layout
 
 LAYOUTS: tuple[Layout, ...] = ("upenn", "brats21", "brats21-dicom", "ucsf", "tcga", "table")
 
@@ -25,7 +25,7 @@ def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     )
     synthesize(config, folder / "upenn")
     if request.param != "upenn":
-        lay_out(request.param, folder / "upenn", STRUCTURAL, folder / request.param, seed=0)
+        write_layout(request.param, folder / "upenn", STRUCTURAL, folder / request.param, seed=0)
     reader, _, images = request.param.partition("-")
     keys = {"reader": reader, "root": folder / request.param, "modalities": STRUCTURAL}
     if images:
@@ -42,9 +42,9 @@ def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return keys | {"bare": bare.id}
 
 
-def masks_of(keys: dict, mask: str = "given") -> Reading:
+def masks_of(keys: dict, mask: str = "given") -> ReaderResult:
     asked = {name: value for name, value in keys.items() if name != "bare"} | {"mask": mask}
-    return read(TypeAdapter(CohortConfig).validate_python(asked))
+    return read_data_set(TypeAdapter(CohortConfig).validate_python(asked))
 
 
 def test_a_missing_mask_is_a_problem_unless_it_is_to_be_predicted(copy: dict) -> None:

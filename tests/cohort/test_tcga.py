@@ -9,7 +9,7 @@ import pytest
 
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga import TcgaConfig, find_tables, read_tcga, session_file
@@ -65,7 +65,7 @@ def write_betas(root: Path, betas: dict[str, float], name: str = "methylation.cs
     return path
 
 
-def read_folder(root: Path, **more: object) -> Reading:
+def read_folder(root: Path, **more: object) -> ReaderResult:
     return read_tcga(parse(TcgaConfig, {"reader": "tcga", "root": root, **more}, "test"))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import read_scan, voxel_hash
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.ucsf import UcsfConfig, read_ucsf
@@ -56,7 +56,7 @@ def row(number: str, status: str = "positive", grade: str = "4", brats21: str = 
     return f"UCSF-PDGM-{number},F,61,{grade},{status},wildtype,{brats21}"
 
 
-def reasons(reading: Reading) -> dict[str, str]:
+def reasons(reading: ReaderResult) -> dict[str, str]:
     return {e.subject: e.reason for e in reading.exclusions if e.scope == "cohort"}
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.reader import Reading
-from mgmt_ray.cohort.subject import MODALITIES, group_of
+from mgmt_ray.cohort.reader import ReaderResult
+from mgmt_ray.cohort.subject import MODALITIES, modality_group
 from mgmt_ray.cohort.upenn import (
     SUBJECT_ID,
     ClinicalRow,
@@ -65,11 +65,11 @@ def one_subject(root: Path, **scans: tuple[str, ...]) -> str:
     return name
 
 
-def reading(root: Path, modalities: tuple[str, ...] = ()) -> Reading:
+def reading(root: Path, modalities: tuple[str, ...] = ()) -> ReaderResult:
     return read_upenn(UpennConfig(reader="upenn", root=root, modalities=modalities))
 
 
-def reasons(found: Reading) -> dict[str, str]:
+def reasons(found: ReaderResult) -> dict[str, str]:
     return {e.subject: e.reason for e in found.exclusions if e.scope == "cohort"}
 
 
@@ -155,7 +155,7 @@ def test_an_incomplete_group_is_a_problem_and_an_absent_one_is_not(tmp_path: Pat
     assert cohort.exclusions == (Exclusion(name, "DSC", "no DSC"),)
     (problem,) = cohort.problems
     assert (problem.kind, problem.found) == ("missing_modality", "incomplete DTI: FA missing")
-    assert group_of(problem.modality) == "DTI"
+    assert modality_group(problem.modality) == "DTI"
 
 
 def test_only_wanted_modalities_decide_whether_a_group_is_complete(tmp_path: Path) -> None:

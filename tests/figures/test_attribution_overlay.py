@@ -7,39 +7,42 @@ import pytest
 
 from mgmt_ray.figures.attribution_overlay import (
     MARGIN,
-    Evidence,
-    Explained,
+    Explanation,
+    NetworkSaliency,
+    evenly_spaced_slices,
+    fraction_inside,
     overlay_figure,
-    share_inside,
-    spread_slices,
 )
 
 
-def explained() -> Explained:
+def explained() -> Explanation:
     """A tumour of 10 × 6 × 4 voxels whose lower half speaks for methylated."""
     volume = np.zeros((20, 24, 30), np.float32)
     volume[5:15, 8:14, 10:14] = 0.5
     evidence = np.zeros_like(volume)
     evidence[5:10] = np.where(volume[5:10] > 0, 2.0, 0.5)
     evidence[10:15] = np.where(volume[10:15] > 0, -1.0, 0.0)
-    shown = {"spottune": Evidence(0.71, 5, evidence), "random": Evidence(0.4, 5, -evidence)}
-    return Explained("S1", 1, "PH", "occlusion", {"PH": volume}, shown)
+    shown = {
+        "spottune": NetworkSaliency(0.71, 5, evidence),
+        "random": NetworkSaliency(0.4, 5, -evidence),
+    }
+    return Explanation("S1", 1, "PH", "occlusion", {"PH": volume}, shown)
 
 
 def test_slices_divide_the_tumour_evenly() -> None:
     tumour = np.zeros((20, 8, 8), bool)
     tumour[5:15, 2:4, 2:4] = True
-    assert spread_slices(tumour) == [5, 7, 9, 11, 13]
+    assert evenly_spaced_slices(tumour) == [5, 7, 9, 11, 13]
     tumour[5:15] = False
     tumour[6, 2, 2] = True
-    assert spread_slices(tumour) == [6]
+    assert evenly_spaced_slices(tumour) == [6]
 
 
 def test_share_inside_counts_evidence_of_both_signs() -> None:
     evidence = np.array([[[1.0, -3.0, 2.0, -2.0]]])
     tumour = np.array([[[True, True, False, False]]])
-    assert share_inside(evidence, tumour) == 0.5
-    assert share_inside(np.zeros_like(evidence), tumour) == 0
+    assert fraction_inside(evidence, tumour) == 0.5
+    assert fraction_inside(np.zeros_like(evidence), tumour) == 0
 
 
 def test_the_first_row_is_the_volume_and_each_network_has_one_of_its_own() -> None:
@@ -55,7 +58,7 @@ def test_the_first_row_is_the_volume_and_each_network_has_one_of_its_own() -> No
         np.testing.assert_array_equal(image.get_array(), case.channels["PH"][number][rows, columns])
     for place, number in zip(panels[5:10], slices, strict=True):
         _, over = place.get_images()
-        expected = case.evidence["spottune"].volume[number][rows, columns] / 2
+        expected = case.saliency["spottune"].volume[number][rows, columns] / 2
         np.testing.assert_array_equal(over.get_array(), expected)
         inside = case.channels["PH"][number][rows, columns] > 0
         assert (over.get_alpha()[~inside] == 0).all()
@@ -73,7 +76,7 @@ def test_evidence_outside_the_tumour_is_said() -> None:
     inside = 5 * 24 * 2.0 + 5 * 24 * 1.0
     assert f"{inside / (inside + outside):.0%} in the tumour" in words
     tumour = case.channels["PH"] > 0
-    only = Evidence(0.7, 5, np.where(tumour, case.evidence["spottune"].volume, 0))
+    only = NetworkSaliency(0.7, 5, np.where(tumour, case.saliency["spottune"].volume, 0))
     words = overlay_figure(replace(case, evidence={"spottune": only})).axes[5].get_ylabel()
     assert "in the tumour" not in words
 
@@ -84,7 +87,7 @@ def test_a_tumour_at_the_border_is_shown_whole() -> None:
     case = replace(
         explained(),
         channels={"PH": volume},
-        evidence={"random": Evidence(0.5, 1, volume)},
+        evidence={"random": NetworkSaliency(0.5, 1, volume)},
     )
     (image, *_) = overlay_figure(case).axes[0].get_images()
     assert np.count_nonzero(image.get_array()) == 18

@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mgmt_ray.figures.augmentation_grid import Varied, fullest_slice, in_words, versions_figure
+from mgmt_ray.figures.augmentation_grid import (
+    AugmentedSubject,
+    largest_slice,
+    version_title,
+    versions_figure,
+)
 
 NAMES = ("original", "flip", "rotate", "noise", "deform")
 DRAWN = (
@@ -15,19 +20,19 @@ DRAWN = (
 )
 
 
-def varied(subject: str, middle: int) -> Varied:
+def varied(subject: str, middle: int) -> AugmentedSubject:
     """The original's widest slice is ``middle``; in the others another is."""
     volumes = np.zeros((5, 6, 8, 8), np.float16)
     volumes[:, 1:5, 3:5, 3:5] = 0.5
     volumes[0, middle, 2:6, 2:6] = 0.8
     volumes[1:, 1, 1:7, 1:7] = 0.3
     drawn = [{**parameters, "clipped_voxels": 0, "tumour_voxels": 11_406} for parameters in DRAWN]
-    return Varied(subject, middle % 2, NAMES, volumes, drawn)
+    return AugmentedSubject(subject, middle % 2, NAMES, volumes, drawn)
 
 
 def test_the_slice_with_most_tumour_is_shown() -> None:
-    assert fullest_slice(varied("S", 3).volumes[0]) == 3
-    assert fullest_slice(np.zeros((4, 2, 2))) == 0
+    assert largest_slice(varied("S", 3).volumes[0]) == 3
+    assert largest_slice(np.zeros((4, 2, 2))) == 0
 
 
 def test_all_versions_show_the_slice_in_which_the_original_has_most_tumour() -> None:
@@ -67,7 +72,7 @@ def test_a_value_outside_the_range_is_red() -> None:
     ],
 )
 def test_what_was_drawn_is_told_in_words(version: str, number: int, words: str) -> None:
-    text = in_words(version, {**DRAWN[number], "tumour_voxels": 11_406})
+    text = version_title(version, {**DRAWN[number], "tumour_voxels": 11_406})
     assert text == f"{version}\n{words}\ntumour 11,406 voxels"
 
 

@@ -14,9 +14,9 @@ from mgmt_ray.figures.contact_sheet import (
     DARK,
     MISSING,
     WIDTH,
-    Seen,
+    ScanPreview,
     contact_sheet,
-    outlined,
+    draw_outline,
     short_names,
 )
 from mgmt_ray.figures.style import DPI
@@ -31,8 +31,8 @@ def view(grey: int) -> View:
     return View("T1", picture, tumour, 70, 0.0, 1.0, np.ones(BINS, np.int64))
 
 
-def many(number: int, prefix: str = "UPENN-GBM-") -> list[Seen]:
-    return [Seen(f"{prefix}{i:05d}_11", i % 2, view(i % 200 + 20)) for i in range(number)]
+def many(number: int, prefix: str = "UPENN-GBM-") -> list[ScanPreview]:
+    return [ScanPreview(f"{prefix}{i:05d}_11", i % 2, view(i % 200 + 20)) for i in range(number)]
 
 
 def drawn(figure: Figure) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_every_subject_of_the_public_cohort_is_on_one_legible_sheet() -> None:
     for text in figure.axes[0].texts[1:]:
         x, y = (int(place) for place in text.get_position())
         tile = pixels[y + 3 : y + 3 + PICTURE, x : x + PICTURE]
-        np.testing.assert_array_equal(tile, outlined(*picture_of(tile[0, 0, 0])))
+        np.testing.assert_array_equal(tile, draw_outline(*picture_of(tile[0, 0, 0])))
         greys.append(int(tile[0, 0, 0]))
     assert greys == [i % 200 + 20 for i in range(262)]
 
@@ -72,7 +72,11 @@ def picture_of(grey: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_names_overlap_neither_each_other_nor_the_pictures() -> None:
-    for ids in (many(40, ""), many(40), [Seen("x" * 90 + str(i), 1, view(9)) for i in range(30)]):
+    for ids in (
+        many(40, ""),
+        many(40),
+        [ScanPreview("x" * 90 + str(i), 1, view(9)) for i in range(30)],
+    ):
         figure = contact_sheet("T1", ids)
         figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in figure.axes[0].texts]
@@ -84,7 +88,7 @@ def test_names_overlap_neither_each_other_nor_the_pictures() -> None:
 
 def test_a_scan_without_a_picture_is_a_grey_field_with_the_reason() -> None:
     figure = contact_sheet(
-        "T1", [Seen("A", 1, view(50)), Seen("B", None, None, "unknown mask label")]
+        "T1", [ScanPreview("A", 1, view(50)), ScanPreview("B", None, None, "unknown mask label")]
     )
     heading, *names = said(figure)
     assert names == ["A M", "B –", "unknown\nmask label"]
@@ -97,14 +101,14 @@ def test_a_scan_without_a_picture_is_a_grey_field_with_the_reason() -> None:
 
 
 def test_a_label_that_each_split_fits_is_not_shown_before() -> None:
-    heading, *names = said(contact_sheet("T1", [Seen(n, "fitted", view(50)) for n in "AB"]))
+    heading, *names = said(contact_sheet("T1", [ScanPreview(n, "fitted", view(50)) for n in "AB"]))
     assert names == ["A S", "B S"]
     assert (
         heading.replace("\u00a0", " ")
         .replace("\n", " ")
         .endswith("of 2 subjects. S labelled by each split (2).")
     )
-    heading, *_ = said(contact_sheet("T1", [*many(5, ""), Seen("B", "fitted", view(50))]))
+    heading, *_ = said(contact_sheet("T1", [*many(5, ""), ScanPreview("B", "fitted", view(50))]))
     assert (
         heading.replace("\u00a0", " ")
         .replace("\n", " ")
@@ -113,7 +117,7 @@ def test_a_label_that_each_split_fits_is_not_shown_before() -> None:
 
 
 def test_a_sheet_of_hidden_labels_is_the_same_whatever_they_are() -> None:
-    scans = [*(Seen(n, "hidden", view(50)) for n in "AB"), Seen("C", None, view(50))]
+    scans = [*(ScanPreview(n, "hidden", view(50)) for n in "AB"), ScanPreview("C", None, view(50))]
     figure = contact_sheet("T1", scans)
     heading, *names = said(figure)
     assert names == ["A", "B", "C –"]
@@ -130,7 +134,7 @@ def test_the_outline_lies_outside_the_tumour_and_shows_on_any_grey() -> None:
     tumour[4:8, 4:8] = True
     for grey in (0, 90, 128, 225, 255):
         picture = np.full((12, 12), grey, np.uint8)
-        shown = outlined(picture, tumour)
+        shown = draw_outline(picture, tumour)
         assert (shown[tumour] == grey).all()
         assert (shown[3, 4:8] == BRIGHT).all()
         assert (shown[2, 4:8] == DARK).all()
@@ -143,9 +147,9 @@ def test_the_outline_lies_outside_the_tumour_and_shows_on_any_grey() -> None:
 def test_a_tumour_at_the_edge_and_none_are_outlined_as_far_as_can_be() -> None:
     edge = np.zeros((4, 4), bool)
     edge[0, 0] = True
-    assert (outlined(np.zeros((4, 4), np.uint8), edge)[0, 1] == BRIGHT).all()
+    assert (draw_outline(np.zeros((4, 4), np.uint8), edge)[0, 1] == BRIGHT).all()
     picture = np.full((4, 4), 9, np.uint8)
-    assert (outlined(picture, np.zeros((4, 4), bool)) == 9).all()
+    assert (draw_outline(picture, np.zeros((4, 4), bool)) == 9).all()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mgmt_ray.figures import style
 from mgmt_ray.figures.calibration_plots import decision_figure
-from mgmt_ray.statistics.calibrators import adapt
+from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.curves import decision_table
 from tests.statistics.conftest import split_predictions
 
@@ -21,7 +21,7 @@ def decision() -> pd.DataFrame:
         own = models.assign(ensemble=models["network"])
         return pd.concat([split_predictions(of, networks=NETWORKS), own], ignore_index=True)
 
-    return decision_table(adapt(everybody("validation"), everybody("test")))
+    return decision_table(recalibrate(everybody("validation"), everybody("test")))
 
 
 def test_each_panel_has_its_curves_and_those_of_treating_all_and_none(

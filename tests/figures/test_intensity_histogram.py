@@ -6,7 +6,7 @@ from matplotlib.collections import LineCollection
 
 from mgmt_ray.base import stream
 from mgmt_ray.figures import style
-from mgmt_ray.figures.contact_sheet import Seen
+from mgmt_ray.figures.contact_sheet import ScanPreview
 from mgmt_ray.figures.intensity_histogram import find_outliers, intensity_figure, quantiles
 from mgmt_ray.preprocess.scan_preview import BINS, PICTURE, View
 
@@ -18,11 +18,12 @@ def histogram(values: np.ndarray) -> View:
     return View("T1", blank, blank > 0, 0, low, high, counts)
 
 
-def scans(number: int = 40, scale: float = 1.0, shift: float = 0.0) -> list[Seen]:
+def scans(number: int = 40, scale: float = 1.0, shift: float = 0.0) -> list[ScanPreview]:
     """Tumours of 4000 voxels about 500, with scanners that differ by a tenth."""
     draws = stream(0, "intensities")
     return [
-        Seen(f"C-{i:03d}", i % 2, histogram(tumour(draws) * scale + shift)) for i in range(number)
+        ScanPreview(f"C-{i:03d}", i % 2, histogram(tumour(draws) * scale + shift))
+        for i in range(number)
     ]
 
 
@@ -30,10 +31,16 @@ def tumour(draws: np.random.Generator) -> np.ndarray:
     return np.exp(draws.normal(0, 0.1)) * draws.normal(500, 60, 4000)
 
 
-def changed(seen: list[Seen], number: int, factor: float, shift: float = 0.0) -> list[Seen]:
+def changed(
+    seen: list[ScanPreview], number: int, factor: float, shift: float = 0.0
+) -> list[ScanPreview]:
     old = seen[number]
     values = tumour(stream(1, "changed", number)) * factor + shift
-    return [*seen[:number], Seen(old.subject, old.label, histogram(values)), *seen[number + 1 :]]
+    return [
+        *seen[:number],
+        ScanPreview(old.subject, old.label, histogram(values)),
+        *seen[number + 1 :],
+    ]
 
 
 def test_quantiles_are_those_of_the_values_to_within_a_bin() -> None:
@@ -60,11 +67,11 @@ def test_scans_of_another_scale_are_found_and_no_others() -> None:
     ]
     first = found[0]
     # the usual median is 500 to within a tenth over the root of 40, four times
-    assert first.usual == pytest.approx(500, rel=0.064)
+    assert first.typical_median == pytest.approx(500, rel=0.064)
     assert 500_000 * 0.7 < first.median < 500_000 * 1.4
     # quartiles of a normal distribution are 1.349 deviations apart; a bin is a fifth of one
-    assert first.usual_spread == pytest.approx(1.349 * 60, rel=0.15)
-    assert first.spread > 500 * first.usual_spread
+    assert first.typical_spread == pytest.approx(1.349 * 60, rel=0.15)
+    assert first.spread > 500 * first.typical_spread
 
 
 def test_values_around_zero_are_compared_by_their_distance() -> None:
@@ -76,22 +83,22 @@ def test_values_around_zero_are_compared_by_their_distance() -> None:
 
 def test_small_differences_among_equal_scans_are_not_unusual() -> None:
     values = stream(3).normal(500, 60, 4000)
-    seen = [Seen(f"C-{i}", 0, histogram(values)) for i in range(20)]
-    assert find_outliers("T1", [*seen, Seen("D", 0, histogram(values * 1.5))]) == []
-    found = find_outliers("T1", [*seen, Seen("D", 0, histogram(values * 2.5))])
+    seen = [ScanPreview(f"C-{i}", 0, histogram(values)) for i in range(20)]
+    assert find_outliers("T1", [*seen, ScanPreview("D", 0, histogram(values * 1.5))]) == []
+    found = find_outliers("T1", [*seen, ScanPreview("D", 0, histogram(values * 2.5))])
     assert [o.subject for o in found] == ["D"]
 
 
 def test_of_a_few_scans_none_is_called_unusual() -> None:
     few = changed(scans(7), 3, 1000.0)
     assert find_outliers("T1", few) == []
-    faulty = [Seen(f"X{i}", 0, None, "truncated") for i in range(10)]
+    faulty = [ScanPreview(f"X{i}", 0, None, "truncated") for i in range(10)]
     assert find_outliers("T1", [*few, *faulty]) == []
 
 
 def test_each_panel_has_a_line_per_subject_and_the_mean_of_each_label() -> None:
-    seen = [*changed(scans(), 7, 1000.0), Seen("C-900", 0, None, "truncated")]
-    seen.append(Seen("C-901", None, scans(1)[0].view))
+    seen = [*changed(scans(), 7, 1000.0), ScanPreview("C-900", 0, None, "truncated")]
+    seen.append(ScanPreview("C-901", None, scans(1)[0].view))
     figure = intensity_figure({"T1": seen, "FA": scans(10, 0.001)})
     first, second = figure.axes
     assert first.get_title(loc="left") == "T1 (41 subjects)"
@@ -112,7 +119,7 @@ def test_each_panel_has_a_line_per_subject_and_the_mean_of_each_label() -> None:
 
 
 def test_subjects_whose_label_each_split_fits_are_drawn_together() -> None:
-    seen = [Seen(s.subject, "fitted", s.view) for s in scans(10)]
+    seen = [ScanPreview(s.subject, "fitted", s.view) for s in scans(10)]
     figure = intensity_figure({"T1": seen})
     (axes,) = figure.axes
     assert [line.get_color() for line in axes.get_lines()] == [style.LABEL_COLOURS["fitted"]]
@@ -123,7 +130,7 @@ def test_subjects_whose_label_each_split_fits_are_drawn_together() -> None:
 
 
 def test_subjects_whose_label_is_hidden_have_one_mean_and_one_colour() -> None:
-    figure = intensity_figure({"T1": [Seen(s.subject, "hidden", s.view) for s in scans(10)]})
+    figure = intensity_figure({"T1": [ScanPreview(s.subject, "hidden", s.view) for s in scans(10)]})
     (axes,) = figure.axes
     (mean,) = axes.get_lines()
     assert mean.get_color() == style.LABEL_COLOURS["hidden"]
@@ -136,7 +143,7 @@ def test_subjects_whose_label_is_hidden_have_one_mean_and_one_colour() -> None:
 
 
 def test_a_modality_without_a_sound_scan_has_an_empty_panel() -> None:
-    figure = intensity_figure({"T1": [Seen("A", 1, None, "truncated")], "FA": scans(3)})
+    figure = intensity_figure({"T1": [ScanPreview("A", 1, None, "truncated")], "FA": scans(3)})
     assert figure.axes[0].get_title(loc="left") == "T1 (0 subjects)"
     assert not figure.axes[0].collections
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mgmt_ray.figures import style
 from mgmt_ray.figures.calibration_plots import VERSIONS, reliability_figure
 from mgmt_ray.statistics.calibration import calibration_table
-from mgmt_ray.statistics.calibrators import adapt
+from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.reliability import reliability_table
 from tests.statistics.conftest import split_predictions
 
@@ -17,8 +17,8 @@ Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 def tables(networks: tuple[str, ...]) -> Tables:
     test = split_predictions("test", networks=networks)
-    adapted = adapt(split_predictions("validation", networks=networks), test)
-    return reliability_table(adapted), calibration_table(adapted), test
+    recalibrated = recalibrate(split_predictions("validation", networks=networks), test)
+    return reliability_table(recalibrated), calibration_table(recalibrated), test
 
 
 @pytest.fixture(scope="module")

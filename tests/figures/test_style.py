@@ -56,7 +56,7 @@ def test_a_legend_of_other_metrics_is_refused() -> None:
 
 
 def test_greys_with_faults_leave_the_shared_colour_map_alone() -> None:
-    colours = style.greys_with_faults()
+    colours = style.grey_colormap()
     assert colours(2.0)[:3] == (1.0, 0.0, 0.0)
     assert colormaps["gray"](2.0)[:3] == (1.0, 1.0, 1.0)
 

@@ -14,30 +14,30 @@ import SimpleITK
 from safetensors.torch import load_file, save_file
 
 from mgmt_ray.base import MgmtError, file_checksum
-from mgmt_ray.cluster.resources import Placement
-from mgmt_ray.cohort.datasets import read
-from mgmt_ray.cohort.persons import Known
+from mgmt_ray.cluster.resources import Resources
+from mgmt_ray.cohort.datasets import read_data_set
+from mgmt_ray.cohort.persons import PersonRef
 from mgmt_ray.cohort.plain_table import TableConfig
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
-from mgmt_ray.data.scanned_cohort import find_subjects
-from mgmt_ray.masks.contamination import who_knows
-from mgmt_ray.masks.mask_files import Outlined as Mask
-from mgmt_ray.masks.mask_files import ToOutline, outline
-from mgmt_ray.masks.segmentation_study import Segmentations, find_segmentations
+from mgmt_ray.data.scanned_cohort import list_subjects
+from mgmt_ray.masks.contamination import segmenter_exposure
+from mgmt_ray.masks.mask_files import MaskRequest, segment_scans
+from mgmt_ray.masks.mask_files import PredictedMask as Mask
+from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations
 from mgmt_ray.pipeline.stages import plan_study, prepare, select
 from mgmt_ray.preprocess.axial_slices import SliceSource, cut_slices
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.table_layout import write_table_copy
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.segmenter import load_segmenter, segment_scan
 
 if TYPE_CHECKING:
     from tests.studies import Outlined
 
-MakeJob = Callable[..., Job]
+MakeJob = Callable[..., StudyContext]
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def bare_root(outlined: Outlined, tmp_path: Path) -> Path:
     return tmp_path / "bare"
 
 
-def segmentations_of(job: Job) -> Segmentations:
-    assert job.study.mask_source is not None
-    return find_segmentations(job.study.mask_source, job.study.modalities)
+def segmentations_of(context: StudyContext) -> Segmentations:
+    assert context.study.mask_source is not None
+    return load_segmentations(context.study.mask_source, context.study.modalities)
 
 
 def known_to(slices: Path, *roles: str) -> dict[str, set[str]]:
@@ -76,18 +76,18 @@ def change_bias(slices: Path, trial: str, by: float) -> None:
     weights = load_file(folder / "weights.safetensors")
     weights["decoder.last.bias"] += by
     save_file(weights, folder / "weights.safetensors")
-    facts = json.loads((folder / "trial.json").read_text())
-    facts["weights"] = file_checksum(folder / "weights.safetensors")
-    (folder / "trial.json").write_text(json.dumps(facts))
+    metadata = json.loads((folder / "trial.json").read_text())
+    metadata["weights"] = file_checksum(folder / "weights.safetensors")
+    (folder / "trial.json").write_text(json.dumps(metadata))
 
 
 def test_a_network_that_knows_a_person_never_predicts_that_persons_mask(
     outlined: Outlined, make_joined_job: MakeJob
 ) -> None:
-    job = make_joined_job()
-    cohort = select(job).cohort
+    context = make_joined_job()
+    cohort = select(context).cohort
     known = known_to(outlined.slices)
-    source = segmentations_of(job)
+    source = segmentations_of(context)
     networks = {n: load_segmenter(t, source.folder, "cpu") for n, t in source.trials.items()}
     numbers = set()
     for subject in cohort.subjects:
@@ -110,19 +110,19 @@ def test_a_network_that_knows_a_person_never_predicts_that_persons_mask(
 def test_copies_under_other_names_are_the_same_persons(
     outlined: Outlined, make_joined_job: MakeJob, tmp_path: Path
 ) -> None:
-    job = make_joined_job()
-    source = segmentations_of(job)
-    subjects = read(job.study.cohort).subjects
+    context = make_joined_job()
+    source = segmentations_of(context)
+    subjects = read_data_set(context.study.cohort).subjects
     new = write_table_copy(subjects, tmp_path / "copy", seed=0)
     config = TableConfig(
         reader="table", root=tmp_path / "copy", modalities=("FLAIR",), mask="predicted"
     )
-    found = find_subjects("", config, job.study, job.folder, job.placement)
-    knowing = who_knows(source, found.people, found.images)
+    found = list_subjects("", config, context.study, context.folder, context.resources)
+    knowing = segmenter_exposure(source, found.persons, found.images)
     known = known_to(outlined.slices)
     for subject in subjects:
         unaware = {n for n, persons in known.items() if subject.person not in persons}
-        assert {*knowing["", new[subject.id]].may_outline} == unaware
+        assert {*knowing["", new[subject.id]].eligible} == unaware
 
 
 @pytest.mark.parametrize("role", ["trained", "chosen"])
@@ -131,12 +131,12 @@ def test_names_and_crosswalks_tell_persons_where_voxels_do_not(
     how: str, role: str, make_joined_job: MakeJob
 ) -> None:
     source = segmentations_of(make_joined_job())
-    name, facts = next(iter(source.facts.items()))
-    person = facts["persons"][role][0]
-    known = Known("", person if how == "id" else "X1", person if how == "person" else "X1")
+    name, metadata = next(iter(source.metadata.items()))
+    person = metadata["persons"][role][0]
+    known = PersonRef("", person if how == "id" else "X1", person if how == "person" else "X1")
     rows = (("X1", person),) if how == "crosswalk" else ()
-    may = who_knows(source, [known], {}, rows)[known.key].may_outline
-    assert (name in may) == (how == "nothing")
+    eligible = segmenter_exposure(source, [known], {}, rows)[known.key].eligible
+    assert (name in eligible) == (how == "nothing")
 
 
 @pytest.mark.parametrize("role", ["trained", "chosen"])
@@ -145,9 +145,9 @@ def test_somebody_whom_every_network_knows_is_an_error(
 ) -> None:
     person = sorted(known_to(copied_slices).popitem()[1])[0]
     for path in copied_slices.glob("*/chen-segmentation*/trial.json"):
-        facts = json.loads(path.read_text())
-        facts["persons"][role] = sorted({*facts["persons"][role], person})
-        path.write_text(json.dumps(facts))
+        metadata = json.loads(path.read_text())
+        metadata["persons"][role] = sorted({*metadata["persons"][role], person})
+        path.write_text(json.dumps(metadata))
     told = f"was trained or chosen on {person}_11, so none may predict that mask. Leave them out"
     with pytest.raises(MgmtError, match=told):
         select(make_joined_job(slices=copied_slices))
@@ -172,14 +172,14 @@ def test_without_cross_fitted_networks_only_test_subjects_of_the_same_cohort_can
 def test_who_trained_the_networks_is_kept_beside_the_masks(
     outlined: Outlined, make_joined_job: MakeJob
 ) -> None:
-    job = make_joined_job()
-    cohort = select(job).cohort
-    told = json.loads((job.folder.masks / "trained.json").read_text())
+    context = make_joined_job()
+    cohort = select(context).cohort
+    told = json.loads((context.folder.masks / "trained.json").read_text())
     trained = known_to(outlined.slices, "trained")
     assert {s: {*names} for s, names in told.items()} == {
         s.id: {n for n in trained if s.person in trained[n]} for s in cohort.subjects
     }
-    index = json.loads((job.folder.masks / "masks.json").read_text())["subjects"]
+    index = json.loads((context.folder.masks / "masks.json").read_text())["subjects"]
     assert not any({*index[s]["networks"]} & {*told[s]} for s in told)
 
 
@@ -188,12 +188,12 @@ def test_given_masks_change_nothing_in_a_study_of_predicted_ones(
 ) -> None:
     stores, splits = [], []
     for root, out in ((None, "with"), (bare_root, "without")):
-        job = make_joined_job(root=root, out=out)
-        selected = select(job)
+        context = make_joined_job(root=root, out=out)
+        selected = select(context)
         assert {s.mask_kind for s in selected.cohort.subjects} == {"predicted"}
-        splits.append(plan_study(job, selected)[0])
-        prepare(job, selected)
-        stores.append(VolumeStore(job.folder.volumes, "FLAIR").checksum)
+        splits.append(plan_study(context, selected)[0])
+        prepare(context, selected)
+        stores.append(VolumeStore(context.folder.volumes, "FLAIR").checksum)
     assert stores[0] == stores[1]
     assert splits[0] == splits[1]
 
@@ -201,30 +201,30 @@ def test_given_masks_change_nothing_in_a_study_of_predicted_ones(
 def test_masks_move_nobody_from_one_side_of_a_split_to_another(make_joined_job: MakeJob) -> None:
     made = {}
     for mask in ("given", "predicted"):
-        job = make_joined_job(out=mask, mask=mask)
-        selected = select(job)
-        made[mask] = (selected.cohort.hash, plan_study(job, selected)[0])
+        context = make_joined_job(out=mask, mask=mask)
+        selected = select(context)
+        made[mask] = (selected.cohort.hash, plan_study(context, selected)[0])
     assert made["given"][1] == made["predicted"][1]
     assert made["given"][0] != made["predicted"][0]
 
 
 def test_masks_that_are_there_are_kept_and_others_made(make_joined_job: MakeJob) -> None:
-    job = make_joined_job()
-    select(job)
-    files = sorted(job.folder.masks.glob("*.nii.gz"))
+    context = make_joined_job()
+    select(context)
+    files = sorted(context.folder.masks.glob("*.nii.gz"))
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-    select(job)
+    select(context)
     assert {path: path.stat().st_mtime_ns for path in files} == {
         p: t for p, (_, t) in before.items()
     }
     damaged, lost, unknown, *others = files
     damaged.write_bytes(damaged.read_bytes()[:-9])
     lost.unlink()
-    index = job.folder.masks / "masks.json"
+    index = context.folder.masks / "masks.json"
     content = json.loads(index.read_text())
     del content["subjects"][unknown.name.removesuffix(".nii.gz")]  # as an interruption leaves it
     index.write_text(json.dumps(content))
-    select(job)
+    select(context)
     assert {path: path.read_bytes() for path in files} == {p: c for p, (c, _) in before.items()}
     assert all(path.stat().st_mtime_ns == before[path][1] for path in others)
     assert all(path.stat().st_mtime_ns != before[path][1] for path in (damaged, lost, unknown))
@@ -235,13 +235,13 @@ def test_only_missing_masks_are_predicted_where_that_is_asked(
 ) -> None:
     root = tmp_path / "some"
     shutil.copytree(outlined.root, root)
-    name = read(make_joined_job(out="x", mask="given").study.cohort).subjects[3].id
+    name = read_data_set(make_joined_job(out="x", mask="given").study.cohort).subjects[3].id
     for path in root.glob(f"NIfTI-files/*/{name}*segm.nii.gz"):
         path.unlink()
-    job = make_joined_job(root=root, mask="predicted_where_missing")
-    kinds = {s.id: s.mask_kind for s in select(job).cohort.subjects}
+    context = make_joined_job(root=root, mask="predicted_where_missing")
+    kinds = {s.id: s.mask_kind for s in select(context).cohort.subjects}
     assert [s for s, kind in kinds.items() if kind == "predicted"] == [name]
-    assert [path.name for path in job.folder.masks.glob("*.nii.gz")] == [f"{name}.nii.gz"]
+    assert [path.name for path in context.folder.masks.glob("*.nii.gz")] == [f"{name}.nii.gz"]
 
 
 def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
@@ -254,11 +254,11 @@ def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
     blind = next(names[0] for names in by.values() if len(names) == 1)
     change_bias(copied_slices, blind, -1000)
     alone = sorted(f"{person}_11" for person, names in by.items() if names == [blind])
-    job = make_joined_job(slices=copied_slices)
+    context = make_joined_job(slices=copied_slices)
     with pytest.raises(MgmtError, match="empty_predicted_mask") as error:
-        select(job)
+        select(context)
     assert all(f"{name}: " in str(error.value) for name in alone)
-    listed = job.folder.problems.read_text().splitlines()[1:]
+    listed = context.folder.problems.read_text().splitlines()[1:]
     assert [line.split(",")[:2] for line in listed] == [[n, "empty_predicted_mask"] for n in alone]
     rules = {"empty_predicted_mask": "exclude_subject"}
     cohort = select(make_joined_job(slices=copied_slices, rules=rules)).cohort
@@ -271,11 +271,11 @@ def test_a_predicted_tumour_outside_the_window_is_a_problem(
 ) -> None:
     for trial in known_to(copied_slices):
         change_bias(copied_slices, trial, 1000)
-    job = make_joined_job(slices=copied_slices)
-    narrow = job.study.recipe.model_copy(update={"window": ((0, 24), (12, 36), (12, 36))})
-    study = job.study.model_copy(update={"recipe": narrow})
+    context = make_joined_job(slices=copied_slices)
+    narrow = context.study.recipe.model_copy(update={"window": ((0, 24), (12, 36), (12, 36))})
+    study = context.study.model_copy(update={"recipe": narrow})
     with pytest.raises(MgmtError, match=r"tumour voxels lie outside the window .*\(clipped\)"):
-        select(Job(study, job.folder, job.placement))
+        select(StudyContext(study, context.folder, context.resources))
 
 
 def test_changed_weights_predict_nothing(copied_slices: Path, make_joined_job: MakeJob) -> None:
@@ -289,9 +289,9 @@ def test_a_scan_that_cannot_be_segmented_stops_no_other(
     outlined: Outlined, tmp_path: Path, make_joined_job: MakeJob
 ) -> None:
     """One with voxels half as large as any that trained, one with brain beyond the slices."""
-    job = make_joined_job()
-    source = segmentations_of(job)
-    subjects = read(job.study.cohort).subjects
+    context = make_joined_job()
+    source = segmentations_of(context)
+    subjects = read_data_set(context.study.cohort).subjects
     sound, fine, wide = (s.scans["FLAIR"] for s in subjects[:3])
     image = SimpleITK.ReadImage(str(fine))
     image.SetSpacing((0.5, 1.0, 1.0))
@@ -302,8 +302,10 @@ def test_a_scan_that_cannot_be_segmented_stops_no_other(
     wide = tmp_path / "wide.nii.gz"
     SimpleITK.WriteImage(beyond, str(wide))
     by = tuple(source.trials)[:1]
-    scans = [ToOutline(n, p, by) for n, p in (("fine", fine), ("wide", wide), ("sound", sound))]
-    done = outline(scans, source, tmp_path / "masks", job.placement, lambda done, total: None)
+    scans = [MaskRequest(n, p, by) for n, p in (("fine", fine), ("wide", wide), ("sound", sound))]
+    done = segment_scans(
+        scans, source, tmp_path / "masks", context.resources, lambda done, total: None
+    )
     assert isinstance(done["sound"], Mask)
     assert "0.5 mm in plane, and the segmentations were trained on 1 mm" in str(done["fine"])
     assert "Resample it to 1 mm, or leave" in str(done["fine"])
@@ -315,11 +317,11 @@ def test_a_study_that_cannot_outline_is_refused_in_one_line(
     copied_slices: Path, tmp_path: Path, make_joined_job: MakeJob
 ) -> None:
     def said(**changed: object) -> str:
-        job = make_joined_job(slices=copied_slices)
-        source = job.study.mask_source.model_copy(update=changed)
-        study = job.study.model_copy(update={"mask_source": source})
+        context = make_joined_job(slices=copied_slices)
+        source = context.study.mask_source.model_copy(update=changed)
+        study = context.study.model_copy(update={"mask_source": source})
         with pytest.raises(MgmtError) as error:
-            select(Job(study, StudyFolder(tmp_path / "refused"), job.placement))
+            select(StudyContext(study, StudyFolder(tmp_path / "refused"), context.resources))
         assert "\n" not in str(error.value)
         return str(error.value)
 
@@ -336,13 +338,13 @@ def test_a_study_that_cannot_outline_is_refused_in_one_line(
 @pytest.mark.usefixtures("local_ray")
 def test_ray_predicts_the_same_masks(make_joined_job: MakeJob) -> None:
     here = make_joined_job(out="here")
-    there = replace(make_joined_job(out="there"), placement=Placement(launcher="ray"))
-    for job in (here, there):
-        select(job)
+    there = replace(make_joined_job(out="there"), placement=Resources(launcher="ray"))
+    for context in (here, there):
+        select(context)
     names = sorted(path.name for path in here.folder.masks.glob("*.nii.gz"))
     assert len(names) == 14
     for name in names:
-        one, other = (job.folder.masks / name for job in (here, there))
+        one, other = (context.folder.masks / name for context in (here, there))
         assert one.read_bytes() == other.read_bytes()
 
 
@@ -357,13 +359,13 @@ def test_an_external_cohort_gets_masks_of_its_own(make_joined_job: MakeJob, tmp_
     external = TableConfig(
         reader="table", root=tmp_path / "table", modalities=("FLAIR",), mask="predicted"
     )
-    job = make_joined_job(mask="given")
-    study = job.study.model_copy(update={"external": {"there": external}})
-    selected = select(replace(job, study=study))
+    context = make_joined_job(mask="given")
+    study = context.study.model_copy(update={"external": {"there": external}})
+    selected = select(replace(context, study=study))
     assert {s.mask_kind for s in selected.cohort.subjects} == {"given"}
     there = selected.external["there"].subjects
     assert [s.id for s in there] == sorted(new.values())
     for subject in there:
-        assert subject.mask == job.folder.external("there").masks / f"{subject.id}.nii.gz"
+        assert subject.mask == context.folder.external("there").masks / f"{subject.id}.nii.gz"
         assert subject.given_mask is not None
         assert read_scan(subject.mask).voxels.any()

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.nets.build import NetworkConfig, build
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.nets.medicalnet import write_medicalnet
 from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.nets.resnet3d import ResNet3d
@@ -34,7 +34,7 @@ def medicalnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_papers_networks_train_the_papers_number_of_parameters(
     medicalnet: Path, settings: dict, trained: dict[str, int]
 ) -> None:
-    network = build(NetworkConfig(**settings), 1, 100.0, medicalnet)
+    network = build_volume_network(NetworkConfig(**settings), 1, 100.0, medicalnet)
     groups = network.parameter_groups()
     assert {name: sum(p.numel() for p in group) for name, group in groups.items()} == trained
     all_trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -42,7 +42,7 @@ def test_the_papers_networks_train_the_papers_number_of_parameters(
 
 
 def test_both_branches_of_spottune_start_from_the_checkpoint(medicalnet: Path) -> None:
-    network = build(NetworkConfig(kind="spottune"), 1, 100.0, medicalnet)
+    network = build_volume_network(NetworkConfig(kind="spottune"), 1, 100.0, medicalnet)
     source = torch.load(medicalnet, weights_only=True)["state_dict"]
     for stage, index, position in ((1, 0, 0), (3, 5, 12), (4, 2, 15)):
         expected = source[f"module.layer{stage}.{index}.conv2.weight"]
@@ -52,7 +52,7 @@ def test_both_branches_of_spottune_start_from_the_checkpoint(medicalnet: Path) -
 
 
 def test_frozen_parts_of_transfer_stay_in_evaluation_mode() -> None:
-    network = build(NetworkConfig(kind="random", depth=10, width=4), 1, 1.0, None)
+    network = build_volume_network(NetworkConfig(kind="random", depth=10, width=4), 1, 1.0, None)
     assert network.train().resnet.bn1.training
     from mgmt_ray.nets.single_path import PlainNetwork
 
@@ -64,7 +64,7 @@ def test_frozen_parts_of_transfer_stay_in_evaluation_mode() -> None:
 
 def test_pretrained_networks_ask_for_a_checkpoint() -> None:
     with pytest.raises(MgmtError, match="--checkpoint FILE"):
-        build(NetworkConfig(kind="transfer", depth=10), 1, 1.0, None)
+        build_volume_network(NetworkConfig(kind="transfer", depth=10), 1, 1.0, None)
 
 
 def test_more_trainable_blocks_than_there_are_is_an_error() -> None:
@@ -80,7 +80,8 @@ def test_equal_channels_give_the_networks_single_channel_output(
     write_medicalnet(ResNet3d(10, 4, 1, 1), tmp_path / "net.pth")
     config = NetworkConfig(kind=kind, depth=10, width=4, agent_width=2)
     single, several = (
-        build(config, number, 1.0, tmp_path / "net.pth").double().eval() for number in (1, channels)
+        build_volume_network(config, number, 1.0, tmp_path / "net.pth").double().eval()
+        for number in (1, channels)
     )
     # what starts at random is made the same; the pretrained stems stay as they were built
     own = single.state_dict()
@@ -107,7 +108,7 @@ def test_equal_channels_give_the_networks_single_channel_output(
 def test_the_last_blocks_are_trained_and_no_others(number: int, tmp_path: Path) -> None:
     write_medicalnet(ResNet3d(50, 2, 1, 1), tmp_path / "net.pth")
     config = NetworkConfig(kind="transfer", depth=50, width=2, trainable_blocks=number)
-    network = build(config, 1, 1.0, tmp_path / "net.pth").train()
+    network = build_volume_network(config, 1, 1.0, tmp_path / "net.pth").train()
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     optimizer = torch.optim.Adam(network.parameter_groups()["network"], lr=0.01)
     network(torch.rand(3, 1, 12, 12, 12)).square().sum().backward()
@@ -126,7 +127,7 @@ def test_every_depth_builds_and_gives_one_logit_per_subject(
 ) -> None:
     write_medicalnet(ResNet3d(depth, 2, 2, 1), tmp_path / "net.pth")
     config = NetworkConfig(kind="spottune", depth=depth, width=2, agent_width=2)
-    network = build(config, 2, 1.0, tmp_path / "net.pth")
+    network = build_volume_network(config, 2, 1.0, tmp_path / "net.pth")
     assert network.num_routed_blocks == blocks
     noise = gumbel_noise(2, blocks, torch.Generator().manual_seed(0))
     assert network(torch.rand(2, 2, 12, 12, 12), noise).shape == (2,)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.nets.head import CovariateHead, classify_pooled, dropout_mask, with_covariates
+from mgmt_ray.nets.head import CovariateHead, add_covariates, classify_pooled, dropout_mask
 
 
 def test_dropout_drops_at_its_rate_and_keeps_the_mean() -> None:
@@ -38,7 +38,7 @@ def test_the_head_is_the_rest_of_one_linear_layer_on_everything() -> None:
         together.weight.copy_(torch.cat([linear.weight, head.weight.view(1, -1)], dim=1))
         together.bias.copy_(linear.bias)
     appended = torch.cat([pooled, torch.tensor([[-1.0, 0.5], [0.0, -0.5], [2.0, 0.5]])], dim=1)
-    logits = with_covariates(classify_pooled(linear, pooled, None), head, values)
+    logits = add_covariates(classify_pooled(linear, pooled, None), head, values)
     # seven float32 summands in another order
     torch.testing.assert_close(logits, together(appended).squeeze(1))
 

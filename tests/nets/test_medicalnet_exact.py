@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mgmt_ray.nets.build import NetworkConfig, build
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.nets.medicalnet import load_medicalnet
 from mgmt_ray.nets.resnet3d import ResNet3d
 from tests.reference.medicalnet import (
@@ -67,7 +67,7 @@ def test_every_block_of_both_branches_computes_what_the_checkpoint_says(
     """Each block gets the plain network's input, so that a wrong one is the one that is named."""
     state = random_state(50, width=4, seed=3)
     config = NetworkConfig(kind="spottune", depth=50, width=4, agent_width=2)
-    network = build(config, 1, 1.0, write_checkpoint(state, tmp_path / "net.pth"))
+    network = build_volume_network(config, 1, 1.0, write_checkpoint(state, tmp_path / "net.pth"))
     network.double().eval()
     values = volumes((10, 13, 12))
     expected = {k: torch.from_numpy(v) for k, v in outputs_by_part(state, 50, values).items()}
@@ -95,7 +95,7 @@ def test_every_block_of_both_branches_computes_what_the_checkpoint_says(
 def test_transfer_computes_what_the_checkpoint_says(trainable_blocks: int, tmp_path: Path) -> None:
     state = random_state(50, width=4, seed=4)
     config = NetworkConfig(kind="transfer", depth=50, width=4, trainable_blocks=trainable_blocks)
-    network = build(config, 1, 1.0, write_checkpoint(state, tmp_path / "net.pth"))
+    network = build_volume_network(config, 1, 1.0, write_checkpoint(state, tmp_path / "net.pth"))
     network.double().eval()
     values = volumes((10, 13, 12))
     features = outputs_by_part(state, 50, values)["layer4.2"].mean(axis=(2, 3, 4))

@@ -15,7 +15,7 @@ from mgmt_ray.nets.myronenko import (
     Encoder,
     NormalisedRelu,
     SegmentationNetwork,
-    double,
+    upsample,
 )
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import segmentation_loss, weight_penalty
@@ -55,7 +55,7 @@ def test_a_block_computes_what_its_definition_says() -> None:
 def test_doubling_interpolates_between_pixels_centres() -> None:
     ramp = torch.arange(4.0).expand(1, 1, 4, 4)
     inner = torch.tensor([0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0])
-    assert torch.equal(double(ramp), inner.expand(1, 1, 8, 8))
+    assert torch.equal(upsample(ramp), inner.expand(1, 1, 8, 8))
 
 
 def test_a_decoder_adds_its_skips_from_the_coarsest_to_the_finest() -> None:
@@ -66,7 +66,7 @@ def test_a_decoder_adds_its_skips_from_the_coarsest_to_the_finest() -> None:
     with torch.no_grad():
         y = x
         for narrow, skip, block in zip(decoder.narrow, skips, decoder.blocks, strict=True):
-            y = block(double(narrow(y)) + skip)
+            y = block(upsample(narrow(y)) + skip)
         expected = decoder.last(decoder.penalised(y))[:, 0]
         assert torch.equal(decoder(x, skips, None), expected)
         none = [torch.zeros_like(skip) for skip in skips]

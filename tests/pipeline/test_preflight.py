@@ -9,7 +9,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.medicalnet import write_medicalnet
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.pipeline.stages import bring_up_to_date
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 SMALL = {"depth": 10, "width": 4}
 
@@ -22,24 +22,24 @@ SMALL = {"depth": 10, "width": 4}
     ],
 )
 def test_an_unfit_network_is_refused_before_any_volume_is_made(
-    networks: dict[str, dict[str, object]], message: str, make_job: Callable[..., Job]
+    networks: dict[str, dict[str, object]], message: str, make_job: Callable[..., StudyContext]
 ) -> None:
-    job = make_job(networks=networks, inputs=[["FLAIR"]])
+    context = make_job(networks=networks, inputs=[["FLAIR"]])
     with pytest.raises(MgmtError, match=message):
-        bring_up_to_date(job)
-    assert not job.folder.volumes.exists()
-    assert not job.folder.trials.exists()
+        bring_up_to_date(context)
+    assert not context.folder.volumes.exists()
+    assert not context.folder.trials.exists()
 
 
 def test_a_missing_checkpoint_is_named_with_who_needs_it(
-    make_job: Callable[..., Job], tmp_path: Path
+    make_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
-    job = make_job(networks={"net": {"kind": "transfer", **SMALL}}, inputs=[["FLAIR"]])
+    context = make_job(networks={"net": {"kind": "transfer", **SMALL}}, inputs=[["FLAIR"]])
     for path, fault in ((None, "none are given"), (tmp_path / "absent.pth", "is not there")):
-        study = job.study.model_copy(update={"checkpoint": path})
+        study = context.study.model_copy(update={"checkpoint": path})
         with pytest.raises(MgmtError, match=f"net start from pretrained weights, and .*{fault}"):
-            bring_up_to_date(Job(study, job.folder, job.placement))
+            bring_up_to_date(StudyContext(study, context.folder, context.resources))
     write_medicalnet(ResNet3d(10, 8, 1, 1), tmp_path / "wide.pth")
-    study = job.study.model_copy(update={"checkpoint": tmp_path / "wide.pth"})
+    study = context.study.model_copy(update={"checkpoint": tmp_path / "wide.pth"})
     with pytest.raises(MgmtError, match=r"of another shape: bn1\.bias \(8,\) instead of \(4,\), "):
-        bring_up_to_date(Job(study, job.folder, job.placement))
+        bring_up_to_date(StudyContext(study, context.folder, context.resources))

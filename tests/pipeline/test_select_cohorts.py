@@ -14,7 +14,7 @@ import SimpleITK
 import yaml
 
 from mgmt_ray.cli import main
-from mgmt_ray.cohort.cohort import flow, read_cohort
+from mgmt_ray.cohort.cohort import exclusion_flow, read_cohort
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 
 MODALITIES = ("PH", "FLAIR", "T1GD")
@@ -195,7 +195,7 @@ def test_with_rules_everything_is_counted_and_the_numbers_add_up(study: Study) -
     code, printed, errors = study.run()
     assert (code, errors) == (0, "")
     cohort = read_cohort(study.out)
-    lines = dict(flow(cohort, MODALITIES))
+    lines = dict(exclusion_flow(cohort, MODALITIES))
     assert f"found {lines['found']}" in " ".join(printed.split())
     num_rows = len({*study.ids}) + CONFIG.indeterminate + CONFIG.not_available
     assert lines["found"] == num_rows + CONFIG.without_scans + round(0.1 * CONFIG.subjects)

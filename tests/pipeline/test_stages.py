@@ -17,7 +17,7 @@ from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.pipeline.stages import (
     bring_up_to_date,
     ensemble,
-    existing,
+    load_existing,
     plan_study,
     prepare,
     select,
@@ -29,7 +29,7 @@ from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.table_layout import write_table_copy
 from mgmt_ray.tracking.mlflow_tracker import local_store
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 
 EPOCH_COLUMNS = {
     "epoch",
@@ -55,15 +55,17 @@ ELSEWHERE = {
 
 
 @pytest.fixture
-def own_data(make_job: Callable[..., Job], data, tmp_path: Path) -> Callable[..., Job]:
+def own_data(
+    make_job: Callable[..., StudyContext], data, tmp_path: Path
+) -> Callable[..., StudyContext]:
     """A job on a copy of the small cohort that a test may spoil."""
 
-    def make(**sections: object) -> Job:
+    def make(**sections: object) -> StudyContext:
         root = tmp_path / "cohort"
         shutil.copytree(data.root, root)
-        job = make_job(**sections)
-        cohort = job.study.cohort.model_copy(update={"root": root})
-        return replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+        context = make_job(**sections)
+        cohort = context.study.cohort.model_copy(update={"root": root})
+        return replace(context, study=context.study.model_copy(update={"cohort": cohort}))
 
     return make
 
@@ -77,12 +79,12 @@ def files(root: Path) -> dict[str, int]:
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 def test_a_study_runs_from_files_to_report_and_nothing_twice(
-    make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+    make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = make_job("ray", out="on_ray")
-    bring_up_to_date(job)
-    root = job.folder.root
-    (split,), trials = plan_study(job, select(job))
+    context = make_job("ray", out="on_ray")
+    bring_up_to_date(context)
+    root = context.folder.root
+    (split,), trials = plan_study(context, select(context))
     assert len(trials) == 3 * 2 * 2
     for trial in trials:
         check_trial(root / "trials" / trial.id, set(split.test))
@@ -94,11 +96,11 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     assert (metrics["auc_low"] <= metrics["auc"]).all()
     assert len(pd.read_csv(root / "ensembles" / "comparisons.csv")) == 7 * 3
     assert (root / "report.html").stat().st_size > 100_000
-    check_mlflow(job, len(trials))
+    check_mlflow(context, len(trials))
 
     before = files(root)
     capsys.readouterr()
-    bring_up_to_date(job)
+    bring_up_to_date(context)
     assert files(root) == before
     assert (
         len((root / "ensembles" / "test_openings.jsonl").read_text(encoding="utf-8").splitlines())
@@ -112,7 +114,7 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     bring_up_to_date(here)
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
         here_text = (here.folder.ensembles / name).read_text(encoding="utf-8")
-        assert here_text == (job.folder.ensembles / name).read_text(encoding="utf-8"), name
+        assert here_text == (context.folder.ensembles / name).read_text(encoding="utf-8"), name
 
 
 def check_trial(folder: Path, test: set[str]) -> None:
@@ -133,8 +135,8 @@ def check_trial(folder: Path, test: set[str]) -> None:
     }
 
 
-def check_mlflow(job: Job, num_trials: int) -> None:
-    client = MlflowClient(local_store(job.folder))
+def check_mlflow(context: StudyContext, num_trials: int) -> None:
+    client = MlflowClient(local_store(context.folder))
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
@@ -146,7 +148,7 @@ def check_mlflow(job: Job, num_trials: int) -> None:
         assert {"network", "modality", "fold", "mgmt_ray.trial"} <= run.data.tags.keys()
         history = client.get_metric_history(run.info.run_id, "validation_loss")
         assert [point.step for point in history] == [1, 2]
-        table = pd.read_csv(job.folder.trial(run.data.tags["mgmt_ray.trial"]) / "epochs.csv")
+        table = pd.read_csv(context.folder.trial(run.data.tags["mgmt_ray.trial"]) / "epochs.csv")
         assert [point.value for point in history] == table["validation_loss"].tolist()
         assert run.data.params["training.learning_rate"] == "0.005"
     logged = {f.path for f in client.list_artifacts(parent.info.run_id)}
@@ -154,26 +156,26 @@ def check_mlflow(job: Job, num_trials: int) -> None:
     assert "spottune/DSC/auc" in parent.data.metrics
 
 
-def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., Job]) -> None:
+def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., StudyContext]) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     more = networks | {"transfer": {"kind": "transfer", "depth": 10, "width": 4}}
     bring_up_to_date(make_job(networks=networks))
-    job = make_job(networks=more)
-    before = files(job.folder.root)
-    bring_up_to_date(job)
-    after = files(job.folder.root)
+    context = make_job(networks=more)
+    before = files(context.folder.root)
+    bring_up_to_date(context)
+    after = files(context.folder.root)
     kept = {path: time for path, time in before.items() if "/trials/" in path}
     assert kept and kept.items() <= after.items()
-    openings = job.folder.test_openings.read_text(encoding="utf-8").splitlines()
+    openings = context.folder.test_openings.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["num_members"] for line in openings] == [4, 8]
 
 
-def test_swept_values_are_chosen_on_validation(make_job: Callable[..., Job]) -> None:
+def test_swept_values_are_chosen_on_validation(make_job: Callable[..., StudyContext]) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    job = make_job(networks=networks, sweep={"learning_rate": [0.01, 1e-9]})
-    bring_up_to_date(job)
-    members = pd.read_csv(job.folder.ensembles / "members.csv")
-    _, trials = plan_study(job, select(job))
+    context = make_job(networks=networks, sweep={"learning_rate": [0.01, 1e-9]})
+    bring_up_to_date(context)
+    members = pd.read_csv(context.folder.ensembles / "members.csv")
+    _, trials = plan_study(context, select(context))
     assert len(trials) == 2 * 2 * 2
     assert len(members) == 2 * 2
     for _, rows in members.groupby("modality"):
@@ -181,107 +183,107 @@ def test_swept_values_are_chosen_on_validation(make_job: Callable[..., Job]) -> 
 
 
 def test_a_diverged_training_is_told_and_never_chosen(
-    make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+    make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    job = make_job(networks=networks, sweep={"learning_rate": [1e30, 0.005]})
-    bring_up_to_date(job)
-    _, trials = plan_study(job, select(job))
+    context = make_job(networks=networks, sweep={"learning_rate": [1e30, 0.005]})
+    bring_up_to_date(context)
+    _, trials = plan_study(context, select(context))
     wild = [t for t in trials if t.hyperparameters["learning_rate"] > 1]
     assert len(wild) == len(trials) / 2 == 4
-    assert all(job.folder.has_diverged(t.id) for t in wild)
-    members = pd.read_csv(job.folder.ensembles / "members.csv")
+    assert all(context.folder.has_diverged(t.id) for t in wild)
+    members = pd.read_csv(context.folder.ensembles / "members.csv")
     assert set(members["trial"]) == {t.id for t in trials} - {t.id for t in wild}
     assert f"trial {wild[0].id} diverged" in capsys.readouterr().out
-    page = (job.folder.root / "report.html").read_text()
+    page = (context.folder.root / "report.html").read_text()
     assert "Trainings that diverged" in page and wild[0].id in page
-    client = MlflowClient(local_store(job.folder))
+    client = MlflowClient(local_store(context.folder))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     status = {r.data.tags.get("mgmt_ray.trial"): r.info.status for r in runs}
     assert all(status[t.id] == ("FAILED" if t in wild else "FINISHED") for t in trials)
 
-    before = files(job.folder.root)
-    bring_up_to_date(job)
-    assert files(job.folder.root) == before
+    before = files(context.folder.root)
+    bring_up_to_date(context)
+    assert files(context.folder.root) == before
     again = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert {r.info.run_id for r in again} == {r.info.run_id for r in runs}
     assert "trials: up to date (8 finished)" in capsys.readouterr().out
 
 
 def test_the_test_set_stays_closed_where_nothing_is_left_without_divergence(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., StudyContext],
 ) -> None:
     training = {"epochs": 1, "batch_size": 12, "learning_rate": 1e30}
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    job = make_job(networks=networks, training=training)
+    context = make_job(networks=networks, training=training)
     with pytest.raises(
         MgmtError, match=r"random PH, random FLAIR: .* Lower training.learning_rate"
     ):
-        bring_up_to_date(job)
-    assert not job.folder.test_openings.exists()
+        bring_up_to_date(context)
+    assert not context.folder.test_openings.exists()
 
 
 def test_trials_of_other_volumes_are_not_taken_for_this_studys(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., StudyContext],
 ) -> None:
-    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    bring_up_to_date(job)
-    path = next(job.folder.trials.glob("*_PH_*/trial.json"))
+    context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(context)
+    path = next(context.folder.trials.glob("*_PH_*/trial.json"))
     path.write_text(path.read_text(encoding="utf-8").replace('"PH": "', '"PH": "0'))
     with pytest.raises(MgmtError, match=r"trained from other files \(volumes_checksum differ\)"):
-        bring_up_to_date(job)
+        bring_up_to_date(context)
 
 
 def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
-    make_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+    make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    _, trials = plan_study(job, select(job))
-    in_the_way = job.folder.partial_trial(trials[1].id)
+    context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    _, trials = plan_study(context, select(context))
+    in_the_way = context.folder.partial_trial(trials[1].id)
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the trial's folder should be")
     with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished \(1 with a fault"):
-        bring_up_to_date(job)
+        bring_up_to_date(context)
     printed = capsys.readouterr().out
     assert f"trial {trials[1].id} ended without a result" in printed
     assert "cannot be written" in printed
     in_the_way.unlink()
-    bring_up_to_date(job)
-    assert job.folder.is_finished(trials[1].id)
+    bring_up_to_date(context)
+    assert context.folder.is_finished(trials[1].id)
 
 
 def test_a_broken_scan_is_named_before_anything_is_made(
-    own_data: Callable[..., Job],
+    own_data: Callable[..., StudyContext],
 ) -> None:
-    job = own_data()
-    subject = select(job).cohort.subjects[0]
+    context = own_data()
+    subject = select(context).cohort.subjects[0]
     whole = subject.scans["FLAIR"].read_bytes()
     subject.scans["FLAIR"].write_bytes(whole[:-200])
     with pytest.raises(MgmtError, match=subject.scans["FLAIR"].name):
-        bring_up_to_date(job)
-    assert not job.folder.volumes.exists()
-    assert not job.folder.trials.exists()
+        bring_up_to_date(context)
+    assert not context.folder.volumes.exists()
+    assert not context.folder.trials.exists()
 
 
 def test_a_scan_that_breaks_after_it_was_checked_is_named_and_the_others_are_kept(
-    own_data: Callable[..., Job],
+    own_data: Callable[..., StudyContext],
 ) -> None:
-    job = own_data()
-    selected = select(job)
+    context = own_data()
+    selected = select(context)
     subject = selected.cohort.subjects[0]
     whole = subject.scans["FLAIR"].read_bytes()
     subject.scans["FLAIR"].write_bytes(whole[:-200])
     with pytest.raises(MgmtError, match=subject.scans["FLAIR"].name):
-        prepare(job, selected)
-    assert not (job.folder.volumes / "FLAIR.npy").exists()
+        prepare(context, selected)
+    assert not (context.folder.volumes / "FLAIR.npy").exists()
 
     subject.scans["FLAIR"].write_bytes(whole)
-    plan = plan_store(job.folder.volumes, selected.cohort, ("FLAIR",), job.study.recipe)
+    plan = plan_store(context.folder.volumes, selected.cohort, ("FLAIR",), context.study.recipe)
     assert [task.subject.id for task in plan.tasks] == [subject.id]
 
 
 def test_an_external_cohort_is_predicted_without_the_persons_of_the_study(
-    make_job: Callable[..., Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_job: Callable[..., StudyContext], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     synthesize(SyntheticConfig(**{**ELSEWHERE, "seed": 9}), tmp_path / "elsewhere")
     config = UpennConfig(reader="upenn", root=tmp_path / "elsewhere", modalities=("PH", "FLAIR"))
@@ -295,164 +297,164 @@ def test_an_external_cohort_is_predicted_without_the_persons_of_the_study(
         "root": str(tmp_path / "table"),
         "modalities": ["PH", "FLAIR"],
     }
-    job = make_job(networks=networks, external={"elsewhere": external})
-    bring_up_to_date(job)
+    context = make_job(networks=networks, external={"elsewhere": external})
+    bring_up_to_date(context)
     printed = " ".join(capsys.readouterr().out.split())
     assert "excluded: also in the study's own cohort 3" in printed
-    there = job.folder.external("elsewhere")
+    there = context.folder.external("elsewhere")
     metrics = pd.read_csv(there.ensembles / "metrics.csv")
     assert {"DSC", "Struct"} <= set(metrics["ensemble"])
     assert metrics["num_subjects"].max() == len(strangers)
-    assert "elsewhere" in (job.folder.root / "report.html").read_text(encoding="utf-8")
-    before = files(job.folder.root) | files(there.root)
-    bring_up_to_date(job)
-    assert files(job.folder.root) | files(there.root) == before
+    assert "elsewhere" in (context.folder.root / "report.html").read_text(encoding="utf-8")
+    before = files(context.folder.root) | files(there.root)
+    bring_up_to_date(context)
+    assert files(context.folder.root) | files(there.root) == before
 
 
 def test_everybody_is_tested_once_by_nested_cross_validation(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., StudyContext],
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    job = make_job(networks=networks, split={"folds": 2, "outer_folds": 3})
-    bring_up_to_date(job)
-    cohort = read_cohort(job.folder.root)
-    complete = {s.id for s in cohort.subjects if s.has_all(job.study.modalities)}
-    predictions = pd.read_csv(job.folder.ensembles / "predictions.csv")
+    context = make_job(networks=networks, split={"folds": 2, "outer_folds": 3})
+    bring_up_to_date(context)
+    cohort = read_cohort(context.folder.root)
+    complete = {s.id for s in cohort.subjects if s.has_all(context.study.modalities)}
+    predictions = pd.read_csv(context.folder.ensembles / "predictions.csv")
     for _, rows in predictions.groupby(["network", "ensemble"]):
         assert sorted(rows["subject"]) == sorted(complete)
-    assert len(list(job.folder.trials.glob("*_outer2_*"))) == 2 * 2
-    assert (job.folder.root / "report.html").exists()
+    assert len(list(context.folder.trials.glob("*_outer2_*"))) == 2 * 2
+    assert (context.folder.root / "report.html").exists()
 
 
 @pytest.mark.parametrize("fault", ["weights", "missing"])
 def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
-    make_job: Callable[..., Job], fault: str
+    make_job: Callable[..., StudyContext], fault: str
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    job = make_job(networks=networks)
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
+    context = make_job(networks=networks)
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
     if fault == "missing":
-        train(job, trials[:-1], inputs)
+        train(context, trials[:-1], inputs)
         with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished.*mgmt-ray run"):
-            ensemble(job, trials, inputs, {})
-        assert not job.folder.test_openings.exists()
+            ensemble(context, trials, inputs, {})
+        assert not context.folder.test_openings.exists()
     else:
-        train(job, trials, inputs)
-        weights = job.folder.trial(trials[0].id) / "weights.safetensors"
+        train(context, trials, inputs)
+        weights = context.folder.trial(trials[0].id) / "weights.safetensors"
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
         with pytest.raises(MgmtError, match="its checksum is not the one"):
-            ensemble(job, trials, inputs, {})
+            ensemble(context, trials, inputs, {})
 
 
-def test_a_lost_table_is_made_again(make_job: Callable[..., Job]) -> None:
-    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    bring_up_to_date(job)
-    before = (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8")
-    (job.folder.ensembles / "metrics.csv").unlink()
-    (job.folder.ensembles / "predictions.csv").write_text("")
-    bring_up_to_date(job)
-    assert (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
-    assert num_openings(job) == 1, "what models predicted was there"
-    (job.folder.ensembles / "member_predictions.csv").unlink()
-    bring_up_to_date(job)
-    assert (job.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
-    assert num_openings(job) == 2
+def test_a_lost_table_is_made_again(make_job: Callable[..., StudyContext]) -> None:
+    context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(context)
+    before = (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8")
+    (context.folder.ensembles / "metrics.csv").unlink()
+    (context.folder.ensembles / "predictions.csv").write_text("")
+    bring_up_to_date(context)
+    assert (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
+    assert num_openings(context) == 1, "what models predicted was there"
+    (context.folder.ensembles / "member_predictions.csv").unlink()
+    bring_up_to_date(context)
+    assert (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
+    assert num_openings(context) == 2
 
 
-def num_openings(job: Job) -> int:
-    return len(job.folder.test_openings.read_text(encoding="utf-8").splitlines())
+def num_openings(context: StudyContext) -> int:
+    return len(context.folder.test_openings.read_text(encoding="utf-8").splitlines())
 
 
 def test_a_corrected_covariate_changes_its_tables_without_opening_the_test_set(
-    own_data: Callable[..., Job],
+    own_data: Callable[..., StudyContext],
 ) -> None:
-    job = own_data(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    bring_up_to_date(job)
-    before = (job.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8")
-    (table,) = job.study.cohort.root.glob("*clinical*.csv")
+    context = own_data(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    bring_up_to_date(context)
+    before = (context.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8")
+    (table,) = context.study.cohort.root.glob("*clinical*.csv")
     table.write_text(table.read_text(encoding="utf-8").replace(",F,", ",M,"), encoding="utf-8")
-    bring_up_to_date(job)
-    assert (job.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8") != before
-    assert num_openings(job) == 1
+    bring_up_to_date(context)
+    assert (context.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8") != before
+    assert num_openings(context) == 1
 
 
 def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
-    make_job: Callable[..., Job], tmp_path: Path
+    make_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
-    job = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
-    train(job, trials, inputs)
+    context = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
+    train(context, trials, inputs)
     weights = SourceTaskConfig(depth=10, width=4, steps=0, shape=(10, 12, 12), seed=5)
     write_source_task_checkpoint(weights, tmp_path / "other.pth")
     other = replace(inputs, checkpoint=tmp_path / "other.pth")
     with pytest.raises(MgmtError, match=r"checkpoint_checksum differ"):
-        ensemble(job, trials, other, {})
-    assert not job.folder.test_openings.exists()
+        ensemble(context, trials, other, {})
+    assert not context.folder.test_openings.exists()
 
 
 def test_a_damaged_store_is_refused_before_any_trial_and_left_alone_after_the_last(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., StudyContext],
 ) -> None:
-    job = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    selected = select(job)
-    (split,), _ = plan_study(job, selected)
-    prepare(job, selected)
-    clean = VolumeStore(job.folder.volumes, "FLAIR").path.read_bytes()
+    context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
+    selected = select(context)
+    (split,), _ = plan_study(context, selected)
+    prepare(context, selected)
+    clean = VolumeStore(context.folder.volumes, "FLAIR").path.read_bytes()
     trained_on = split.training[0]
-    spoil(job, "FLAIR", (trained_on,))
+    spoil(context, "FLAIR", (trained_on,))
     with pytest.raises(MgmtError, match=rf"FLAIR.npy: the volumes of {trained_on} are not what"):
-        bring_up_to_date(job)
-    assert not job.folder.trials.exists()
+        bring_up_to_date(context)
+    assert not context.folder.trials.exists()
 
-    VolumeStore(job.folder.volumes, "FLAIR").path.write_bytes(clean)
-    bring_up_to_date(job)
-    spoil(job, "FLAIR", (trained_on,))
-    bring_up_to_date(job)  # nothing is trained, so 20 GB need not be read
+    VolumeStore(context.folder.volumes, "FLAIR").path.write_bytes(clean)
+    bring_up_to_date(context)
+    spoil(context, "FLAIR", (trained_on,))
+    bring_up_to_date(context)  # nothing is trained, so 20 GB need not be read
     with pytest.raises(MgmtError, match=rf"the volumes of {trained_on} are not what was written"):
-        prepare(job, selected)
+        prepare(context, selected)
 
 
-def test_tables_of_another_split_are_not_continued(make_job: Callable[..., Job]) -> None:
+def test_tables_of_another_split_are_not_continued(make_job: Callable[..., StudyContext]) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    job = make_job(networks=networks)
-    plan_study(job, select(job))
+    context = make_job(networks=networks)
+    plan_study(context, select(context))
     changed = make_job(networks=networks, split={"folds": 2, "seed": 9})
     with pytest.raises(MgmtError, match="not the split of this study"):
-        existing(changed)
+        load_existing(changed)
 
 
-def test_trials_never_read_the_test_subjects(make_job: Callable[..., Job]) -> None:
+def test_trials_never_read_the_test_subjects(make_job: Callable[..., StudyContext]) -> None:
     networks = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
     tables = []
     for out in ("clean", "spoilt"):
-        job = make_job(networks=networks, out=out)
-        selected = select(job)
-        (split,), trials = plan_study(job, selected)
-        prepare(job, selected)
+        context = make_job(networks=networks, out=out)
+        selected = select(context)
+        (split,), trials = plan_study(context, selected)
+        prepare(context, selected)
         if out == "spoilt":
-            for modality in job.study.modalities:
-                spoil(job, modality, split.test)
-        train(job, trials, job.inputs(selected.cohort, (split,)))
+            for modality in context.study.modalities:
+                spoil(context, modality, split.test)
+        train(context, trials, context.inputs(selected.cohort, (split,)))
         tables.append(
             [
-                (job.folder.trial(t.id) / "validation.csv").read_text(encoding="utf-8")
+                (context.folder.trial(t.id) / "validation.csv").read_text(encoding="utf-8")
                 for t in trials
             ]
         )
     assert tables[0] == tables[1]
 
 
-def spoil(job: Job, modality: str, subjects: tuple[str, ...]) -> None:
+def spoil(context: StudyContext, modality: str, subjects: tuple[str, ...]) -> None:
     """Make the volumes of some subjects impossible, behind the index's back."""
-    store = VolumeStore(job.folder.volumes, modality)
+    store = VolumeStore(context.folder.volumes, modality)
     array = np.load(store.path, mmap_mode="r+")
     for subject in subjects:
         array[store.ids.index(subject)] = np.nan

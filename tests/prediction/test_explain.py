@@ -19,11 +19,11 @@ from mgmt_ray.prediction.explain import (
     explain_modality,
     explain_subjects,
 )
-from mgmt_ray.prediction.predict_members import read_member
-from mgmt_ray.prediction.saliency import evidence_volume
-from mgmt_ray.prediction.test_set import find_members, run_ensemble
+from mgmt_ray.prediction.predict_members import load_member
+from mgmt_ray.prediction.saliency import saliency_map
+from mgmt_ray.prediction.test_set import run_ensemble, select_members
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.trial_data import load_volumes
 from mgmt_ray.trials.tune import run_trials
 
@@ -33,7 +33,7 @@ NETWORKS = {
     "random": {"kind": "random", **SMALL},
 }
 
-Trained = tuple[Job, TrialInputs, list[Trial]]
+Trained = tuple[StudyContext, TrialInputs, list[Trial]]
 
 
 def no_progress(done: int, total: int) -> None:
@@ -41,19 +41,19 @@ def no_progress(done: int, total: int) -> None:
 
 
 @pytest.fixture
-def make_trained(make_job: Callable[..., Job]) -> Callable[..., Trained]:
+def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained]:
     """A study whose test set was opened."""
 
     def make(**sections: object) -> Trained:
         training = {"epochs": 1, "learning_rate": 0.005, "validation_draws": 2}
-        job = make_job(**({"networks": NETWORKS, "training": training} | sections))
-        selected = select(job)
-        splits, trials = plan_study(job, selected)
-        prepare(job, selected)
-        inputs = job.inputs(selected.cohort, splits)
-        run_trials(trials, inputs, job.placement)
-        run_ensemble(trials, inputs, job.study.evaluation, job.placement, no_progress)
-        return job, inputs, trials
+        context = make_job(**({"networks": NETWORKS, "training": training} | sections))
+        selected = select(context)
+        splits, trials = plan_study(context, selected)
+        prepare(context, selected)
+        inputs = context.inputs(selected.cohort, splits)
+        run_trials(trials, inputs, context.resources)
+        run_ensemble(trials, inputs, context.study.evaluation, context.resources, no_progress)
+        return context, inputs, trials
 
     return make
 
@@ -61,9 +61,9 @@ def make_trained(make_job: Callable[..., Job]) -> Callable[..., Trained]:
 def explain(
     trained: Trained, subjects: Sequence[str] = (), modalities: Sequence[str] = ()
 ) -> list[Path]:
-    job, inputs, trials = trained
+    context, inputs, trials = trained
     return explain_subjects(
-        subjects, modalities, "grad-cam", trials, inputs, job.placement, no_progress
+        subjects, modalities, "grad-cam", trials, inputs, context.resources, no_progress
     )
 
 
@@ -75,8 +75,8 @@ def openings(trained: Trained) -> list[dict[str, object]]:
 def test_policies_are_what_each_agent_says_of_each_test_subject(
     make_trained: Callable[..., Trained],
 ) -> None:
-    job, inputs, trials = make_trained(inputs=[["PH"]])
-    policies = pd.read_csv(job.folder.ensembles / "policies.csv")
+    context, inputs, trials = make_trained(inputs=[["PH"]])
+    policies = pd.read_csv(context.folder.ensembles / "policies.csv")
     blocks = [f"block_{n}" for n in range(1, 5)]
     keys = ["trial", "network", "modality", "outer", "fold", "seed", "subject", "label"]
     assert list(policies.columns) == [*keys, *blocks]
@@ -90,7 +90,7 @@ def test_policies_are_what_each_agent_says_of_each_test_subject(
         assert own["label"].tolist() == [label[s] for s in test]
         data = load_volumes(inputs.folder.volumes, trial.channels, label, test, "cpu")
         with torch.no_grad():
-            tuned = read_member(trial, inputs).eval().tuned_probability(data.volumes.float())
+            tuned = load_member(trial, inputs).eval().tuned_probability(data.volumes.float())
         # the batches differ, and a convolution of another batch size may round differently
         np.testing.assert_allclose(own[blocks], tuned, atol=1e-5)
 
@@ -98,11 +98,11 @@ def test_policies_are_what_each_agent_says_of_each_test_subject(
 def test_a_study_without_agents_has_no_policies_and_keeps_no_old_ones(
     make_trained: Callable[..., Trained],
 ) -> None:
-    job, inputs, trials = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
-    path = job.folder.ensembles / "policies.csv"
+    context, inputs, trials = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    path = context.folder.ensembles / "policies.csv"
     assert not path.exists()
     path.write_text("of,another,study\n", encoding="utf-8")
-    arguments = (trials, inputs, job.study.evaluation, job.placement, no_progress)
+    arguments = (trials, inputs, context.study.evaluation, context.resources, no_progress)
     assert run_ensemble(*arguments)  # a table that does not belong is noticed
     assert not path.exists()
     assert not run_ensemble(*arguments)
@@ -112,10 +112,10 @@ def test_chosen_subjects_are_drawn_and_the_opening_is_logged_as_such(
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(networks={"random": NETWORKS["random"]})
-    job, inputs, trials = trained
-    figures = job.folder.root / "figures"
+    context, inputs, trials = trained
+    figures = context.folder.root / "figures"
     first, second, *_ = inputs.splits[0].test
-    before = {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")}
+    before = {p.name: p.read_bytes() for p in context.folder.ensembles.glob("*.csv")}
     drawn = explain(trained, [first, second])
     assert [path.name for path in drawn] == [
         f"explain_{subject}_{modality}.png"
@@ -127,10 +127,10 @@ def test_chosen_subjects_are_drawn_and_the_opening_is_logged_as_such(
     assert (results["purpose"], opening["purpose"]) == ("ensembles", "explain")
     assert opening["subjects"] == [first, second] and opening["num_subjects"] == 2
     assert opening["members"] == results["members"]
-    after = {p.name: p.read_bytes() for p in job.folder.ensembles.glob("*.csv")}
+    after = {p.name: p.read_bytes() for p in context.folder.ensembles.glob("*.csv")}
     assert after == before
     assert not run_ensemble(
-        trials, inputs, job.study.evaluation, job.placement, no_progress
+        trials, inputs, context.study.evaluation, context.resources, no_progress
     )  # pictures do not make results out of date
     kept = figures / f"explain_{first}_PH.png"
     whole = kept.read_bytes()
@@ -158,8 +158,8 @@ def test_the_command_says_in_one_line_who_is_no_test_subject(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    job, inputs, _ = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
-    command = ["explain", str(tmp_path / "study.yaml"), "--out", str(job.folder.root)]
+    context, inputs, _ = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    command = ["explain", str(tmp_path / "study.yaml"), "--out", str(context.folder.root)]
     command += ["--data", str(data.root), "--checkpoint", str(data.checkpoint)]
     command += ["--launcher", "in-process"]
     capsys.readouterr()
@@ -171,7 +171,7 @@ def test_the_command_says_in_one_line_who_is_no_test_subject(
     assert error.count("\n") == 1
     subject = inputs.splits[0].test[0]
     main([*command, "--subjects", subject, "--subjects", inputs.splits[0].test[1]])
-    assert (job.folder.root / "figures" / f"explain_{subject}_PH.png").is_file()
+    assert (context.folder.root / "figures" / f"explain_{subject}_PH.png").is_file()
     assert capsys.readouterr().out.count("explain_") == 2
 
 
@@ -179,13 +179,13 @@ def test_models_whose_results_are_not_there_are_not_explained(
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
-    job, inputs, _ = trained
-    path = job.folder.ensembles / "member_predictions.csv"
+    context, inputs, _ = trained
+    path = context.folder.ensembles / "member_predictions.csv"
     table = pd.read_csv(path, dtype={"weights": str})
     table.assign(weights="0" * 64).to_csv(path, index=False)
     with pytest.raises(MgmtError, match=r"of other models\. Run `mgmt-ray ensemble STUDY`"):
         explain(trained, [inputs.splits[0].test[0]])
-    shutil.rmtree(job.folder.ensembles)
+    shutil.rmtree(context.folder.ensembles)
     with pytest.raises(MgmtError, match=r"not there yet\. Run `mgmt-ray ensemble STUDY`"):
         explain(trained, [inputs.splits[0].test[0]])
 
@@ -193,15 +193,15 @@ def test_models_whose_results_are_not_there_are_not_explained(
 def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
     make_trained: Callable[..., Trained],
 ) -> None:
-    job, inputs, trials = make_trained(
+    context, inputs, trials = make_trained(
         networks={"random": NETWORKS["random"]},
         inputs=[["PH"]],
         split={"folds": 2, "outer_folds": 2},
     )
-    predictions = pd.read_csv(job.folder.ensembles / "predictions.csv")
-    members = find_members(trials, inputs)
+    predictions = pd.read_csv(context.folder.ensembles / "predictions.csv")
+    members = select_members(trials, inputs)
     ids = (inputs.splits[1].test[0], inputs.splits[0].test[0])
-    found = explain_modality("PH", "grad-cam", ids, members, inputs, job.placement, predictions)
+    found = explain_modality("PH", "grad-cam", ids, members, inputs, context.resources, predictions)
     assert [explained.subject for explained in found] == list(ids)
     of_input = predictions[predictions["ensemble"] == "PH"].set_index("subject")
     for explained, outer in zip(found, (1, 0), strict=True):
@@ -210,10 +210,10 @@ def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
         label = {subject: int(of_input["label"][subject])}
         data = load_volumes(inputs.folder.volumes, ("PH",), label, (subject,), "cpu")
         maps = [
-            evidence_volume(read_member(trial, inputs).eval(), data.volumes, "grad-cam")
+            saliency_map(load_member(trial, inputs).eval(), data.volumes, "grad-cam")
             for trial in own
         ]
-        evidence = explained.evidence["random"]
+        evidence = explained.saliency["random"]
         np.testing.assert_array_equal(evidence.volume, np.mean(maps, axis=0))
         assert evidence.num_models == len(own) == 2
         assert evidence.probability == of_input["probability"][subject]

@@ -10,19 +10,19 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.datasets import read
+from mgmt_ray.cohort.datasets import read_data_set
 from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.pipeline.stages import plan_study, prepare, select
-from mgmt_ray.prediction.external_cohorts import predict_external, refuse_unfit_external
+from mgmt_ray.prediction.external_cohorts import check_external, predict_external
 from mgmt_ray.prediction.test_set import run_ensemble
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.tune import run_trials
 
 SMALL = {"random": {"kind": "random", "depth": 10, "width": 4}}
 NESTED = {"folds": 2, "outer_folds": 2}
 
-Trained = tuple[Job, TrialInputs, list[Trial]]
+Trained = tuple[StudyContext, TrialInputs, list[Trial]]
 
 
 def no_progress(done: int, total: int) -> None:
@@ -30,23 +30,24 @@ def no_progress(done: int, total: int) -> None:
 
 
 @pytest.fixture
-def make_trained(make_job: Callable[..., Job]) -> Callable[..., Trained]:
+def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained]:
     def make(**sections: object) -> Trained:
-        job = make_job(networks=SMALL, **sections)
-        selected = select(job)
-        splits, trials = plan_study(job, selected)
-        prepare(job, selected)
-        inputs = job.inputs(selected.cohort, splits)
-        run_trials(trials, inputs, job.placement)
-        return job, inputs, trials
+        context = make_job(networks=SMALL, **sections)
+        selected = select(context)
+        splits, trials = plan_study(context, selected)
+        prepare(context, selected)
+        inputs = context.inputs(selected.cohort, splits)
+        run_trials(trials, inputs, context.resources)
+        return context, inputs, trials
 
     return make
 
 
-def elsewhere(job: Job, without_ph: int = 5) -> Cohort:
+def elsewhere(context: StudyContext, without_ph: int = 5) -> Cohort:
     """The same scans under other names; the first few lack PH."""
     subjects = [
-        replace(s, id=f"X-{s.id}", person=f"X-{s.person}") for s in read(job.study.cohort).subjects
+        replace(s, id=f"X-{s.id}", person=f"X-{s.person}")
+        for s in read_data_set(context.study.cohort).subjects
     ]
     lacking = [
         replace(s, scans={m: path for m, path in s.scans.items() if m != "PH"})
@@ -59,14 +60,14 @@ def evaluate(
     trained: Trained, external: Cohort | None, name: str = "elsewhere"
 ) -> tuple[bool, bool]:
     """Do the ensembles of the study and of the external cohort; whether each was anything to do."""
-    job, inputs, trials = trained
-    settings = (trials, inputs, job.study.evaluation, job.placement, no_progress)
+    context, inputs, trials = trained
+    settings = (trials, inputs, context.study.evaluation, context.resources, no_progress)
     own = run_ensemble(*settings)
     if external is None:
         return own, False
-    recipe = job.study.recipe.model_copy(update={"rounds": 0})
-    folder = job.folder.external(name).volumes
-    prepare_volumes(external, external.modalities, recipe, folder, job.placement, no_progress)
+    recipe = context.study.recipe.model_copy(update={"rounds": 0})
+    folder = context.folder.external(name).volumes
+    prepare_volumes(external, external.modalities, recipe, folder, context.resources, no_progress)
     return own, predict_external(name, external, *settings)
 
 
@@ -74,14 +75,14 @@ def test_an_external_cohort_is_predicted_by_all_members_and_changes_nothing_else
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(split=NESTED)
-    job, inputs, _ = trained
-    ensembles, beside = job.folder.ensembles, job.folder.external("elsewhere").ensembles
+    context, inputs, _ = trained
+    ensembles, beside = context.folder.ensembles, context.folder.external("elsewhere").ensembles
     evaluate(trained, None)
     names = ("members.csv", "metrics.csv", "predictions.csv", "test_openings.jsonl")
     before = {name: (ensembles / name).read_bytes() for name in names}
     (ensembles / "evaluated.json").unlink()  # all of it once more, with an external cohort
     (ensembles / "test_openings.jsonl").unlink()
-    external = elsewhere(job)
+    external = elsewhere(context)
     assert evaluate(trained, external) == (True, True)
     for name in names[:-1]:
         assert (ensembles / name).read_bytes() == before[name], name
@@ -118,14 +119,14 @@ def test_a_changed_external_cohort_does_not_open_the_test_set_again(
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(split={"folds": 2})
-    job = trained[0]
-    external = elsewhere(job)
+    context = trained[0]
+    external = elsewhere(context)
     assert evaluate(trained, external) == (True, True)
     assert evaluate(trained, external) == (False, False)
     fewer = Cohort(external.subjects[1:])
     assert evaluate(trained, fewer) == (False, True)
-    assert len(job.folder.test_openings.read_text(encoding="utf-8").splitlines()) == 1
-    beside = job.folder.external("elsewhere")
+    assert len(context.folder.test_openings.read_text(encoding="utf-8").splitlines()) == 1
+    beside = context.folder.external("elsewhere")
     assert len(beside.test_openings.read_text(encoding="utf-8").splitlines()) == 2
     metrics = beside.ensembles / "metrics.csv"
     whole = metrics.read_bytes()
@@ -147,40 +148,40 @@ def test_a_member_knows_and_predicts_the_subjects_of_its_own_split_only(
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(split={"folds": 2, "repeats": 2})
-    job, inputs, trials = trained
+    context, inputs, trials = trained
     evaluate(trained, None)
-    members = pd.read_csv(job.folder.ensembles / "member_predictions.csv")
+    members = pd.read_csv(context.folder.ensembles / "member_predictions.csv")
     assert len(trials) == 2 * 2 * 2
     for trial in trials:
         tested = set(members.loc[members["trial"] == trial.id, "subject"])
         split = inputs.splits[trial.outer]
         assert tested == set(split.test)
-        validation = pd.read_csv(job.folder.trial(trial.id) / "validation.csv")
+        validation = pd.read_csv(context.folder.trial(trial.id) / "validation.csv")
         assert set(validation["outer"]) == {trial.outer}
         assert set(validation["subject"]) <= set(split.folds[trial.fold])
         assert inputs.folder.read_trial(trial.id)["split_hash"] == split.hash
         assert f"_outer{trial.outer}_" in trial.id
-    (opening,) = map(json.loads, job.folder.test_openings.open())
+    (opening,) = map(json.loads, context.folder.test_openings.open())
     assert opening["split_hashes"] == [split.hash for split in inputs.splits]
 
 
 def test_a_torn_person_closes_the_test_set(make_trained: Callable[..., Trained]) -> None:
-    job, inputs, trials = make_trained(split={"folds": 2})
+    context, inputs, trials = make_trained(split={"folds": 2})
     both = (inputs.splits[0].test[0], inputs.splits[0].training[0])
     torn = Cohort(
         tuple(replace(s, person="P" if s.id in both else "") for s in inputs.cohort.subjects)
     )
     with pytest.raises(MgmtError, match="person P would be on two sides"):
-        evaluate((job, replace(inputs, cohort=torn), trials), None)
-    assert not job.folder.test_openings.exists()
+        evaluate((context, replace(inputs, cohort=torn), trials), None)
+    assert not context.folder.test_openings.exists()
 
 
 INPUTS = (("PH",), ("FLAIR",))
 
 
 @pytest.fixture
-def own(make_job: Callable[..., Job]) -> Cohort:
-    return Cohort(read(make_job().study.cohort).subjects)
+def own(make_job: Callable[..., StudyContext]) -> Cohort:
+    return Cohort(read_data_set(make_job().study.cohort).subjects)
 
 
 def renamed(cohort: Cohort) -> list:
@@ -189,17 +190,17 @@ def renamed(cohort: Cohort) -> list:
 
 def test_a_person_of_the_study_is_not_predicted_as_external(own: Cohort) -> None:
     subjects = renamed(own)
-    refuse_unfit_external("x", Cohort(tuple(subjects)), own, INPUTS)
+    check_external("x", Cohort(tuple(subjects)), own, INPUTS)
     subjects[3] = replace(subjects[3], person=own.subjects[3].person)
     with pytest.raises(MgmtError, match=rf"external.x: {subjects[3].id} \(here .*x.exclude"):
-        refuse_unfit_external("x", Cohort(tuple(subjects)), own, INPUTS)
+        check_external("x", Cohort(tuple(subjects)), own, INPUTS)
 
 
 def test_labels_that_must_be_fitted_are_not_external(own: Cohort) -> None:
     subjects = renamed(own)
     subjects[0] = replace(subjects[0], score=0.2)
     with pytest.raises(MgmtError, match=r"Set external\.x\.rule: stp27"):
-        refuse_unfit_external("x", Cohort(tuple(subjects)), own, INPUTS)
+        check_external("x", Cohort(tuple(subjects)), own, INPUTS)
 
 
 def test_an_external_cohort_of_one_class_is_refused_before_anything_is_trained(
@@ -207,6 +208,6 @@ def test_an_external_cohort_of_one_class_is_refused_before_anything_is_trained(
 ) -> None:
     subjects = [s if s.label else replace(s, scans={"FLAIR": Path("f")}) for s in renamed(own)]
     with pytest.raises(MgmtError, match="with PH are all of one class"):
-        refuse_unfit_external("x", Cohort(tuple(subjects)), own, INPUTS)
+        check_external("x", Cohort(tuple(subjects)), own, INPUTS)
     with pytest.raises(MgmtError, match="nobody has the scans"):
-        refuse_unfit_external("x", Cohort(tuple(subjects)), own, (("T1",),))
+        check_external("x", Cohort(tuple(subjects)), own, (("T1",),))

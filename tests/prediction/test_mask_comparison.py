@@ -15,20 +15,20 @@ import pytest
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.cohort.scan import read_scan
-from mgmt_ray.pipeline.stages import ensemble, existing, report
+from mgmt_ray.pipeline.stages import ensemble, load_existing, report
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.scan_writer import write_mask
-from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.context import StudyContext, TrialInputs
 from tests.masks.test_predicted_masks import known_to
 
 if TYPE_CHECKING:
     from tests.studies import Outlined
 
 
-def finished(job: Job) -> tuple[list[Trial], TrialInputs]:
-    selected, splits, trials = existing(job)
-    return trials, job.inputs(selected.cohort, splits)
+def finished(context: StudyContext) -> tuple[list[Trial], TrialInputs]:
+    selected, splits, trials = load_existing(context)
+    return trials, context.inputs(selected.cohort, splits)
 
 
 def purposes(folder: StudyFolder) -> list[str]:
@@ -51,8 +51,8 @@ def predict_what_was_given(folder: StudyFolder) -> None:
 
 
 @pytest.fixture
-def copied(joined: dict[str, Job], tmp_path: Path) -> Callable[[str], Job]:
-    def copy(mask: str) -> Job:
+def copied(joined: dict[str, StudyContext], tmp_path: Path) -> Callable[[str], StudyContext]:
+    def copy(mask: str) -> StudyContext:
         shutil.copytree(joined[mask].folder.root, tmp_path / mask)
         return replace(joined[mask], folder=StudyFolder(tmp_path / mask))
 
@@ -61,12 +61,12 @@ def copied(joined: dict[str, Job], tmp_path: Path) -> Callable[[str], Job]:
 
 @pytest.mark.parametrize("mask", ["given", "predicted"])
 def test_test_subjects_are_predicted_with_their_other_mask_and_that_is_logged(
-    mask: str, joined: dict[str, Job], capsys: pytest.CaptureFixture[str]
+    mask: str, joined: dict[str, StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = joined[mask]
-    folder = job.folder
+    context = joined[mask]
+    folder = context.folder
     table = pd.read_csv(folder.ensembles / "mask_effect.csv")
-    trials, inputs = finished(job)
+    trials, inputs = finished(context)
     assert {*table["num_subjects"]} == {len(inputs.splits[0].test)}
     own = pd.read_csv(folder.ensembles / "metrics.csv").set_index("ensemble")["auc"]
     used = table.set_index("ensemble")[f"auc_{mask}"]
@@ -78,19 +78,19 @@ def test_test_subjects_are_predicted_with_their_other_mask_and_that_is_logged(
     assert (other["probability"] != results["probability"]).all()
     assert table["median_dice"].between(0.2, 0.99).all()
     assert purposes(folder) == ["ensembles", "mask effect"]
-    ensemble(job, trials, inputs, {})
+    ensemble(context, trials, inputs, {})
     printed = capsys.readouterr().out
     assert "ensemble: up to date" in printed and "mask effect: up to date" in printed
     assert len(purposes(folder)) == 2
 
 
 def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
-    joined: dict[str, Job], outlined: Outlined
+    joined: dict[str, StudyContext], outlined: Outlined
 ) -> None:
     known = known_to(outlined.slices)
-    job = joined["given"]
-    _, inputs = finished(job)
-    told = json.loads((job.folder.masks / "masks.json").read_text())["subjects"]
+    context = joined["given"]
+    _, inputs = finished(context)
+    told = json.loads((context.folder.masks / "masks.json").read_text())["subjects"]
     assert told.keys() == {*inputs.splits[0].test}
     person = {s.id: s.person for s in inputs.cohort.subjects}
     networks = {name: {*one["networks"]} for name, one in told.items()}
@@ -100,7 +100,7 @@ def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
     assert any(len(some) < len(known) for some in networks.values())
 
 
-def test_the_report_tells_what_predicted_masks_do(joined: dict[str, Job]) -> None:
+def test_the_report_tells_what_predicted_masks_do(joined: dict[str, StudyContext]) -> None:
     text = report(joined["given"]).read_text(encoding="utf-8")
     assert "What predicted masks do to the results" in text
     assert "what a site without annotators would get" in text
@@ -108,64 +108,66 @@ def test_the_report_tells_what_predicted_masks_do(joined: dict[str, Job]) -> Non
 
 
 def test_predicted_masks_that_equal_the_given_ones_have_no_effect(
-    copied: Callable[[str], Job],
+    copied: Callable[[str], StudyContext],
 ) -> None:
-    job = copied("given")
-    before = pd.read_csv(job.folder.ensembles / "mask_effect.csv")
+    context = copied("given")
+    before = pd.read_csv(context.folder.ensembles / "mask_effect.csv")
     assert (before["mean_absolute_change"] > 0).all()
-    predict_what_was_given(job.folder)
-    ensemble(job, *finished(job), {})
-    table = pd.read_csv(job.folder.ensembles / "mask_effect.csv")
+    predict_what_was_given(context.folder)
+    ensemble(context, *finished(context), {})
+    table = pd.read_csv(context.folder.ensembles / "mask_effect.csv")
     assert (table["auc_given"] == before["auc_given"]).all()
     for name in ("difference", "difference_low", "difference_high", "mean_absolute_change"):
         assert (table[name] == 0).all(), name
     assert (table["p"] == 1).all() and (table["median_dice"] == 1).all()
 
 
-def test_who_has_no_other_mask_is_left_out_with_the_reason(copied: Callable[[str], Job]) -> None:
-    job = copied("predicted")
-    _, inputs = finished(job)
+def test_who_has_no_other_mask_is_left_out_with_the_reason(
+    copied: Callable[[str], StudyContext],
+) -> None:
+    context = copied("predicted")
+    _, inputs = finished(context)
     gone = inputs.splits[0].test[0]
-    cohort = job.folder.root / "cohort.csv"
+    cohort = context.folder.root / "cohort.csv"
     table = pd.read_csv(cohort, dtype=str, keep_default_na=False)
     table.loc[table["subject"] == gone, "given_mask"] = ""
     table.to_csv(cohort, index=False)
-    ensemble(job, *finished(job), {})
-    effect = pd.read_csv(job.folder.ensembles / "mask_effect.csv")
+    ensemble(context, *finished(context), {})
+    effect = pd.read_csv(context.folder.ensembles / "mask_effect.csv")
     assert {*effect["num_subjects"]} == {len(inputs.splits[0].test) - 1}
-    told = pd.read_csv(job.folder.mask_effect.root / "subjects.csv").set_index("subject")
+    told = pd.read_csv(context.folder.mask_effect.root / "subjects.csv").set_index("subject")
     assert told["left_out_because"].dropna().to_dict() == {gone: "no given mask"}
 
 
 def test_a_study_that_names_no_segmentation_any_more_keeps_no_table(
-    copied: Callable[[str], Job], capsys: pytest.CaptureFixture[str]
+    copied: Callable[[str], StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = copied("given")
-    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
-    ensemble(job, *finished(job), {})
-    assert not (job.folder.ensembles / "mask_effect.csv").exists()
+    context = copied("given")
+    context = replace(context, study=context.study.model_copy(update={"mask_source": None}))
+    ensemble(context, *finished(context), {})
+    assert not (context.folder.ensembles / "mask_effect.csv").exists()
     capsys.readouterr()
-    ensemble(job, *finished(job), {})
+    ensemble(context, *finished(context), {})
     assert "ensemble: up to date" in capsys.readouterr().out
-    assert purposes(job.folder) == ["ensembles", "mask effect"]
+    assert purposes(context.folder) == ["ensembles", "mask effect"]
 
 
-def test_a_changed_effect_is_made_again(copied: Callable[[str], Job]) -> None:
-    job = copied("given")
-    trials, inputs = finished(job)
-    path = job.folder.mask_effect_table
+def test_a_changed_effect_is_made_again(copied: Callable[[str], StudyContext]) -> None:
+    context = copied("given")
+    trials, inputs = finished(context)
+    path = context.folder.mask_effect_table
     before = pd.read_csv(path)
     before.assign(auc_predicted=0.99).to_csv(path, index=False)
-    ensemble(job, trials, inputs, {})
+    ensemble(context, trials, inputs, {})
     pd.testing.assert_frame_equal(pd.read_csv(path), before)
-    assert purposes(job.folder) == ["ensembles", "mask effect"]  # nobody was predicted again
+    assert purposes(context.folder) == ["ensembles", "mask effect"]  # nobody was predicted again
 
 
 def test_a_study_with_masks_of_another_kind_is_not_taken_for_the_folders(
-    copied: Callable[[str], Job],
+    copied: Callable[[str], StudyContext],
 ) -> None:
-    job = copied("predicted")
-    cohort = job.study.cohort.model_copy(update={"mask": "given"})
-    other = replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+    context = copied("predicted")
+    cohort = context.study.cohort.model_copy(update={"mask": "given"})
+    other = replace(context, study=context.study.model_copy(update={"cohort": cohort}))
     with pytest.raises(MgmtError, match=r"its cohort.mask or mask_source is not this study's"):
-        existing(other)
+        load_existing(other)

@@ -14,27 +14,27 @@ import pytest
 import SimpleITK
 
 from mgmt_ray.base import MgmtError, file_checksum
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.datasets import read
-from mgmt_ray.cohort.persons import Known
+from mgmt_ray.cohort.datasets import read_data_set
+from mgmt_ray.cohort.persons import PersonRef
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.upenn import UpennConfig
 from mgmt_ray.data.prepare_stores import prepare_stores
-from mgmt_ray.masks.contamination import why_known
-from mgmt_ray.pipeline.stages import existing, plan_study, predict_new, prepare, select, train
+from mgmt_ray.masks.contamination import contamination_reason
+from mgmt_ray.pipeline.stages import load_existing, plan_study, predict_new, prepare, select, train
 from mgmt_ray.prediction.external_cohorts import predict_external
 from mgmt_ray.prediction.new_patients import NO_DIAGNOSIS, PATIENT_COLUMNS, PATIENTS
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 from tests.masks.test_predicted_masks import known_to
 from tests.prediction.test_predict_slices import silence
 
 if TYPE_CHECKING:
     from tests.studies import Outlined
-from mgmt_ray.prediction.new_patients import refuse_other_file
+from mgmt_ray.prediction.new_patients import check_overwrite
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def patients(strangers: Path, tmp_path: Path) -> Callable[..., Path]:
     def lay(*, masks: bool) -> Path:
         folder = tmp_path / "scans"
         config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
-        for number, subject in enumerate(read(config).subjects):
+        for number, subject in enumerate(read_data_set(config).subjects):
             own = folder / f"P{number}"
             own.mkdir(parents=True)
             shutil.copy(subject.scans["FLAIR"], own / "FLAIR.nii.gz")
@@ -70,20 +70,20 @@ def contents(folder: Path) -> dict[Path, str]:
 
 
 def test_a_raw_patient_goes_from_images_to_a_probability(
-    joined: dict[str, Job],
+    joined: dict[str, StudyContext],
     patients: Callable[..., Path],
     outlined: Outlined,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    job, scans = joined["predicted"], patients(masks=False)
+    context, scans = joined["predicted"], patients(masks=False)
     (scans / "P1" / "FLAIR.nii.gz").write_bytes(b"no scan")
-    known = read(job.study.cohort).subjects[0]
+    known = read_data_set(context.study.cohort).subjects[0]
     (scans / "renamed").mkdir()
     shutil.copy(known.scans["FLAIR"], scans / "renamed" / "FLAIR.nii.gz")
-    before = contents(job.folder.root) | contents(outlined.slices)
-    predict_new(job, scans, tmp_path / "said.csv")
-    assert contents(job.folder.root) | contents(outlined.slices) == before
+    before = contents(context.folder.root) | contents(outlined.slices)
+    predict_new(context, scans, tmp_path / "said.csv")
+    assert contents(context.folder.root) | contents(outlined.slices) == before
     table = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert tuple(table.columns) == PATIENT_COLUMNS
     good = table[table["problem"] == ""]
@@ -100,25 +100,31 @@ def test_a_raw_patient_goes_from_images_to_a_probability(
     mask = read_scan(tmp_path / "said_files" / "masks" / "P0.nii.gz")
     scan = read_scan(scans / "P0" / "FLAIR.nii.gz")
     assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
-    predict_new(job, scans, tmp_path / "said.csv")
+    predict_new(context, scans, tmp_path / "said.csv")
     assert "masks: up to date" in capsys.readouterr().out
 
 
 def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort(
-    joined: dict[str, Job], patients: Callable[..., Path], strangers: Path, tmp_path: Path
+    joined: dict[str, StudyContext], patients: Callable[..., Path], strangers: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
-    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
-    predict_new(job, patients(masks=True), tmp_path / "said.csv")
+    context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    predict_new(context, patients(masks=True), tmp_path / "said.csv")
     config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
-    selected, splits, trials = existing(job)
+    selected, splits, trials = load_existing(context)
     # other persons, though both cohorts count them from 1
-    subjects = tuple(replace(s, person=f"X-{s.person}") for s in read(config).subjects)
+    subjects = tuple(replace(s, person=f"X-{s.person}") for s in read_data_set(config).subjects)
     cohort = Cohort(subjects)
-    there = job.folder.external("strangers")
-    prepare_stores("strangers", cohort, job.study, there, job.placement)
-    inputs = job.inputs(selected.cohort, splits)
-    settings = (trials, inputs, job.study.evaluation, job.placement, lambda done, total: None)
+    there = context.folder.external("strangers")
+    prepare_stores("strangers", cohort, context.study, there, context.resources)
+    inputs = context.inputs(selected.cohort, splits)
+    settings = (
+        trials,
+        inputs,
+        context.study.evaluation,
+        context.resources,
+        lambda done, total: None,
+    )
     predict_external("strangers", cohort, *settings)
     expected = pd.read_csv(there.ensembles / "predictions.csv")
     said = pd.read_csv(tmp_path / "said.csv")
@@ -136,15 +142,15 @@ def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
     outlined: Outlined, patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
-    job = Job(study, StudyFolder(outlined.slices), Placement(launcher="in-process"))
-    predict_new(job, patients(masks=False), tmp_path / "said.csv")
+    context = StudyContext(study, StudyFolder(outlined.slices), Resources(launcher="in-process"))
+    predict_new(context, patients(masks=False), tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert {*said["subject"]} == {f"P{number}" for number in range(5)}
     assert {*said["mask"]} == {"none"}
     assert {*said["problem"]} == {*said["note"]} == {""}
     (source,) = (tmp_path / "said_files" / "masks").glob("*/masks.json")
     assert source.parent.name == "chen_FLAIR"
-    _, _, trials = existing(job)
+    _, _, trials = load_existing(context)
     own = {t.needs[0].id for t in trials if t.needs}
     for number in range(5):
         mask = read_scan(source.parent / f"P{number}.nii.gz")
@@ -160,10 +166,10 @@ def test_a_patient_in_whom_a_slices_study_finds_no_tumour_has_a_note(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    job = sliced_copy(outlined, tmp_path)
-    _, _, trials = existing(job)
-    silence(job, trials)
-    predict_new(job, patients(masks=False), tmp_path / "said.csv")
+    context = sliced_copy(outlined, tmp_path)
+    _, _, trials = load_existing(context)
+    silence(context, trials)
+    predict_new(context, patients(masks=False), tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert said["note"].str.startswith("no tumour found by 2 of 2 models").all()
     assert said["probability"].astype(float).between(0, 1).all()
@@ -174,7 +180,7 @@ def test_a_patient_in_whom_a_slices_study_finds_no_tumour_has_a_note(
 def test_a_patient_whose_voxels_no_segmentation_knows_is_not_predicted(
     outlined: Outlined, patients: Callable[..., Path], tmp_path: Path
 ) -> None:
-    job = sliced_copy(outlined, tmp_path)
+    context = sliced_copy(outlined, tmp_path)
     scans = patients(masks=False)
     path = str(scans / "P1" / "FLAIR.nii.gz")
     image = SimpleITK.ReadImage(path)
@@ -184,7 +190,7 @@ def test_a_patient_whose_voxels_no_segmentation_knows_is_not_predicted(
     image = SimpleITK.ReadImage(path)
     image.SetSpacing((1.2, 1.2, 1.0))  # not larger than 1.25 times what trained
     SimpleITK.WriteImage(image, path)
-    predict_new(job, scans, tmp_path / "said.csv")
+    predict_new(context, scans, tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
     assert said.loc["P1", "problem"].startswith("FLAIR: its voxels are 0.75×1 mm in plane")
     assert said.loc["P1", "problem"].endswith("Resample it to 1 mm")
@@ -192,28 +198,28 @@ def test_a_patient_whose_voxels_no_segmentation_knows_is_not_predicted(
     assert {*said.drop("P1")["problem"]} == {""}
 
 
-def sliced_copy(outlined: Outlined, tmp_path: Path) -> Job:
+def sliced_copy(outlined: Outlined, tmp_path: Path) -> StudyContext:
     """The slices study with its classifiers, to be changed."""
     study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
     shutil.copytree(outlined.slices, tmp_path / "slices")
-    return Job(study, StudyFolder(tmp_path / "slices"), Placement(launcher="in-process"))
+    return StudyContext(study, StudyFolder(tmp_path / "slices"), Resources(launcher="in-process"))
 
 
 def test_patients_without_masks_need_a_segmentation(
-    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+    joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
-    job = joined["given"]
-    job = replace(job, study=job.study.model_copy(update={"mask_source": None}))
+    context = joined["given"]
+    context = replace(context, study=context.study.model_copy(update={"mask_source": None}))
     with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
-        predict_new(job, patients(masks=False), tmp_path / "said.csv")
+        predict_new(context, patients(masks=False), tmp_path / "said.csv")
     assert not (tmp_path / "said.csv").exists()
 
 
-def with_crosswalk(job: Job, tmp_path: Path, *rows: str) -> Job:
+def with_crosswalk(context: StudyContext, tmp_path: Path, *rows: str) -> StudyContext:
     path = tmp_path / "crosswalk.csv"
     path.write_text("\n".join(["ours,hospital", *rows]))
-    cohort = job.study.cohort.model_copy(update={"crosswalk": path})
-    return replace(job, study=job.study.model_copy(update={"cohort": cohort}))
+    cohort = context.study.cohort.model_copy(update={"crosswalk": path})
+    return replace(context, study=context.study.model_copy(update={"cohort": cohort}))
 
 
 def lay_scan(scan: Path, folder: Path, *, change: int) -> None:
@@ -226,45 +232,45 @@ def lay_scan(scan: Path, folder: Path, *, change: int) -> None:
 
 
 def test_who_of_the_study_has_another_name_by_its_crosswalk_is_not_predicted(
-    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+    joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
-    known = read(joined["given"].study.cohort).subjects[0]
+    known = read_data_set(joined["given"].study.cohort).subjects[0]
     scans = patients(masks=True)
     for change, name in enumerate(("HOSP-17", "HOSP-18"), start=1):
         lay_scan(known.scans["FLAIR"], scans / name, change=change)
         shutil.copy(known.required_mask, scans / name / "mask.nii.gz")
-    job = with_crosswalk(joined["given"], tmp_path, f"{known.id},HOSP-17")
-    predict_new(job, scans, tmp_path / "said.csv")
+    context = with_crosswalk(joined["given"], tmp_path, f"{known.id},HOSP-17")
+    predict_new(context, scans, tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
     assert said.loc["HOSP-17", "problem"].startswith(f"is {known.id} of the study's own cohort")
     assert {*said.drop("HOSP-17")["problem"]} == {""}
 
 
 def test_nobody_is_predicted_where_copies_of_the_studys_scans_cannot_be_told(
-    joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+    joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
-    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
-    absent, damaged = (s.id for s in existing(job)[0].cohort.subjects[:2])
-    (job.folder.inspections / f"{absent}.npz").unlink()
-    (job.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
+    context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    absent, damaged = (s.id for s in load_existing(context)[0].cohort.subjects[:2])
+    (context.folder.inspections / f"{absent}.npz").unlink()
+    (context.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
     told = f"nothing of {absent}, {damaged}, so copies of scans that trained cannot be told"
     with pytest.raises(MgmtError, match=told):
-        predict_new(job, patients(masks=True), tmp_path / "said.csv")
+        predict_new(context, patients(masks=True), tmp_path / "said.csv")
     assert not (tmp_path / "said.csv").exists()
 
 
 @pytest.mark.parametrize("role", ["trained", "chosen"])
 def test_whom_a_model_knows_from_where_it_started_is_not_predicted(
-    role: str, joined: dict[str, Job], patients: Callable[..., Path], tmp_path: Path
+    role: str, joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
-    job = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
-    path = job.folder.trial(existing(job)[2][-1].id) / "trial.json"
-    facts = json.loads(path.read_text())
-    facts["persons"][role].append("P3")
-    path.write_text(json.dumps(facts))
-    predict_new(job, patients(masks=True), tmp_path / "said.csv")
+    context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
+    path = context.folder.trial(load_existing(context)[2][-1].id) / "trial.json"
+    metadata = json.loads(path.read_text())
+    metadata["persons"][role].append("P3")
+    path.write_text(json.dumps(metadata))
+    predict_new(context, patients(masks=True), tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
     assert said.loc["P3", "problem"].startswith("is P3, on whom a model that ours started from")
     assert {*said.drop("P3")["problem"]} == {""}
@@ -272,37 +278,37 @@ def test_whom_a_model_knows_from_where_it_started_is_not_predicted(
 
 @pytest.mark.parametrize("name", ["P1", "p1", "Z-1", "P2"])
 def test_an_id_or_a_persons_name_of_the_cohort_is_known(
-    name: str, joined: dict[str, Job], tmp_path: Path
+    name: str, joined: dict[str, StudyContext], tmp_path: Path
 ) -> None:
-    job = joined["given"]
-    subject = existing(job)[0].cohort.subjects[0]
+    context = joined["given"]
+    subject = load_existing(context)[0].cohort.subjects[0]
     cohort = Cohort((replace(subject, id="P1", person="Z-1"),))
     folder = StudyFolder(tmp_path)
     folder.inspections.mkdir(parents=True)
-    shutil.copy(job.folder.inspections / f"{subject.id}.npz", folder.inspections / "P1.npz")
-    why = why_known(folder, cohort, (), [Known(PATIENTS, name, name)], {})
+    shutil.copy(context.folder.inspections / f"{subject.id}.npz", folder.inspections / "P1.npz")
+    why = contamination_reason(folder, cohort, (), [PersonRef(PATIENTS, name, name)], {})
     assert [*why] == [(PATIENTS, name)] * (name != "P2")
     assert all(told.startswith("is P1 of the study's own cohort") for told in why.values())
 
 
 def test_segmentations_that_know_a_patient_do_not_outline_that_patient(
-    outlined: Outlined, joined_job: Callable[..., Job], tmp_path: Path
+    outlined: Outlined, joined_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
     known = known_to(outlined.slices)
     by = {p: {n for n in known if p in known[n]} for p in set().union(*known.values())}
     person = min(p for p, names in by.items() if len(names) < len(known))
-    job = joined_job(tmp_path / "without", mask="given", exclude=[f"{person}_11"])
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    train(job, trials, job.inputs(selected.cohort, splits))
-    subjects = {s.id: s for s in read(job.study.cohort).subjects}
+    context = joined_job(tmp_path / "without", mask="given", exclude=[f"{person}_11"])
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    train(context, trials, context.inputs(selected.cohort, splits))
+    subjects = {s.id: s for s in read_data_set(context.study.cohort).subjects}
     scan = subjects[f"{person}_11"].scans["FLAIR"]
     lay_scan(scan, tmp_path / "scans" / "copy", change=0)
     lay_scan(scan, tmp_path / "scans" / "HOSP-17", change=1)
     lay_scan(scan, tmp_path / "scans" / "stranger", change=2)
-    job = with_crosswalk(job, tmp_path, f"{person},HOSP-17")
-    predict_new(job, tmp_path / "scans", tmp_path / "said.csv")
+    context = with_crosswalk(context, tmp_path, f"{person},HOSP-17")
+    predict_new(context, tmp_path / "scans", tmp_path / "said.csv")
     index = tmp_path / "said_files" / "masks" / "masks.json"
     told = json.loads(index.read_text())["subjects"]
     networks = {name: {*one["networks"]} for name, one in told.items()}
@@ -312,12 +318,12 @@ def test_segmentations_that_know_a_patient_do_not_outline_that_patient(
 
 def test_a_table_is_written_anew_and_nothing_else_is_written_over(tmp_path: Path) -> None:
     table = tmp_path / "predictions.csv"
-    refuse_other_file(table)
+    check_overwrite(table)
     table.write_text(",".join(PATIENT_COLUMNS) + "\nP1,random,Struct,.5\n")
-    refuse_other_file(table)
+    check_overwrite(table)
     table.write_text("subject,label\nP1,0\n")
     with pytest.raises(MgmtError, match="not written over"):
-        refuse_other_file(table)
+        check_overwrite(table)
 
 
 @pytest.mark.parametrize(
@@ -326,4 +332,4 @@ def test_a_table_is_written_anew_and_nothing_else_is_written_over(tmp_path: Path
 )
 def test_a_place_that_cannot_be_meant_is_refused(tmp_path: Path, name: str, told: str) -> None:
     with pytest.raises(MgmtError, match=told):
-        refuse_other_file(tmp_path / name)
+        check_overwrite(tmp_path / name)

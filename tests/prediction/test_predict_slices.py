@@ -23,16 +23,16 @@ from mgmt_ray.statistics.slice_overlap import SEGMENTATION_COLUMNS
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.mask_overlap import dice
-from mgmt_ray.trials.context import Job
-from mgmt_ray.trials.segmenter import load_segmenter, see_tumour, segment_scan
+from mgmt_ray.trials.context import StudyContext
+from mgmt_ray.trials.segmenter import load_segmenter, segment_scan, select_tumour_slices
 from tests.slice_studies import planned
 
 
 def whole_segmentations(trials: list[Trial]) -> list[Trial]:
-    return [t for t in trials if not t.tells_methylation and t.part is None]
+    return [t for t in trials if not t.is_classifier and t.inner_fold is None]
 
 
-def test_every_scan_of_a_fold_and_the_test_set_is_segmented_whole(finished: Job) -> None:
+def test_every_scan_of_a_fold_and_the_test_set_is_segmented_whole(finished: StudyContext) -> None:
     inputs, trials = planned(finished)
     folder, (split,) = finished.folder, inputs.splits
     tested = pd.read_csv(folder.ensembles / "segmentations.csv")
@@ -53,9 +53,9 @@ def test_every_scan_of_a_fold_and_the_test_set_is_segmented_whole(finished: Job)
         segmenter = load_segmenter(trial, folder, "cpu")
         for row in pd.concat([own[-2:], of_test]).itertuples():
             (slices,) = store.load((str(row.subject),))
-            assert slices.outline is not None
+            assert slices.scan_mask is not None
             found = segment_scan([segmenter], slices)
-            assert row.dice_volume == pytest.approx(dice(found, slices.outline), abs=1e-12)
+            assert row.dice_volume == pytest.approx(dice(found, slices.scan_mask), abs=1e-12)
             assert row.predicted_voxels == found.sum()
             assert row.segmented_slices == len(slices.depths) > row.num_slices
             assert row.num_slices == len(rows_through_tumour(slices.masks, store.recipe)) == 2
@@ -63,7 +63,7 @@ def test_every_scan_of_a_fold_and_the_test_set_is_segmented_whole(finished: Job)
 
 
 def test_examples_are_the_slices_with_the_most_tumour_and_the_mean_of_the_folds(
-    finished: Job,
+    finished: StudyContext,
 ) -> None:
     inputs, trials = planned(finished)
     with np.load(finished.folder.ensembles / "segmentation_examples.npz") as file:
@@ -78,8 +78,8 @@ def test_examples_are_the_slices_with_the_most_tumour_and_the_mean_of_the_folds(
         at = int(slices.masks.sum(axis=(1, 2)).argmax())
         assert told["depth"][row] == slices.depths[at]
         np.testing.assert_array_equal(told["given"][row], slices.masks[at])
-        images = [segmenter.normalised(slices) for segmenter in segmenters]
-        found = [s.probabilities(i)[at] for s, i in zip(segmenters, images, strict=True)]
+        images = [segmenter.normalise(slices) for segmenter in segmenters]
+        found = [s.predict(i)[at] for s, i in zip(segmenters, images, strict=True)]
         # float16 has 11 bits
         np.testing.assert_allclose(told["probability"][row], np.mean(found, axis=0), atol=5e-4)
         image = np.mean([i[at] for i in images], axis=0)
@@ -88,7 +88,7 @@ def test_examples_are_the_slices_with_the_most_tumour_and_the_mean_of_the_folds(
 
 @pytest.mark.parametrize("fault", ["gone", "changed"])
 def test_examples_that_are_not_what_was_written_are_made_again(
-    fault: str, copied: Job, capsys: pytest.CaptureFixture[str]
+    fault: str, copied: StudyContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs, trials = planned(copied)
     path = copied.folder.ensembles / "segmentation_examples.npz"
@@ -109,7 +109,7 @@ Evaluate = Callable[[Cohort], Path]
 
 
 @pytest.fixture
-def evaluate(copied: Job) -> Evaluate:
+def evaluate(copied: StudyContext) -> Evaluate:
     """Predict a cohort as an external one; where its tables are."""
 
     def predict(cohort: Cohort) -> Path:
@@ -121,19 +121,19 @@ def evaluate(copied: Job) -> Evaluate:
             ("FLAIR",),
             study.slices,
             folder.slices,
-            copied.placement,
+            copied.resources,
             verify=True,
         )
-        settings = (trials, inputs, study.evaluation, copied.placement)
+        settings = (trials, inputs, study.evaluation, copied.resources)
         predict_external("elsewhere", cohort, *settings, lambda done, total: None)
         return folder.root
 
     return predict
 
 
-def elsewhere(job: Job, unannotated: Callable[[int], bool]) -> Cohort:
+def elsewhere(context: StudyContext, unannotated: Callable[[int], bool]) -> Cohort:
     """The same scans under other names; those of some numbers without their masks."""
-    subjects = planned(job)[0].cohort.subjects[:8]
+    subjects = planned(context)[0].cohort.subjects[:8]
     return Cohort(
         tuple(
             replace(
@@ -150,7 +150,7 @@ def elsewhere(job: Job, unannotated: Callable[[int], bool]) -> Cohort:
 
 
 def test_an_annotated_external_cohort_is_classified_by_its_masks(
-    copied: Job, evaluate: Evaluate
+    copied: StudyContext, evaluate: Evaluate
 ) -> None:
     root = evaluate(elsewhere(copied, lambda number: False))
     store = SliceStore(root / "slices", "FLAIR")
@@ -169,7 +169,7 @@ def test_an_annotated_external_cohort_is_classified_by_its_masks(
 
 
 def test_patients_without_masks_are_classified_by_their_folds_predicted_tumour(
-    copied: Job, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+    copied: StudyContext, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cohort = elsewhere(copied, lambda number: number % 4 > 1)
     bare = {s.id for s in cohort.subjects if s.mask is None}
@@ -183,7 +183,7 @@ def test_patients_without_masks_are_classified_by_their_folds_predicted_tumour(
     for (trial, subject), rows in slices_told.groupby(["trial", "subject"]):
         (slices,) = store.load((subject,))
         by = segmenters[trial]
-        probability = by.probabilities(by.normalised(slices))
+        probability = by.predict(by.normalise(slices))
         chosen = rows_through_tumour(slices.masks, store.recipe)
         if subject in bare:
             chosen = rows_through_prediction(probability, store.recipe)
@@ -202,7 +202,7 @@ def test_patients_without_masks_are_classified_by_their_folds_predicted_tumour(
 
 
 def test_deleting_a_mask_changes_nothing_but_which_slices_are_taken(
-    copied: Job, evaluate: Evaluate
+    copied: StudyContext, evaluate: Evaluate
 ) -> None:
     """A network that sees no difference cannot be misled by one."""
     evaluate(elsewhere(copied, lambda number: number % 2 == 0))
@@ -213,22 +213,22 @@ def test_deleting_a_mask_changes_nothing_but_which_slices_are_taken(
     segmenter = load_segmenter(whole_segmentations(trials)[0], copied.folder, "cpu")
     for subject in other.ids:
         (here,), (there,) = own.load((subject[2:],)), other.load((subject,))
-        normal = [segmenter.normalised(slices)[slices.of_brain] for slices in (here, there)]
+        normal = [segmenter.normalise(slices)[slices.of_brain] for slices in (here, there)]
         np.testing.assert_array_equal(*normal)
         np.testing.assert_array_equal(here.depths[here.of_brain], there.depths[there.of_brain])
         assert there.annotated or there.of_brain.all()
-        seen = see_tumour(there, segmenter, segmenter, other.recipe)
+        seen = select_tumour_slices(there, segmenter, segmenter, other.recipe)
         assert len(seen.depths) >= 1
 
 
 def test_an_external_cohort_of_other_voxels_is_refused_in_one_line(
-    copied: Job, evaluate: Evaluate
+    copied: StudyContext, evaluate: Evaluate
 ) -> None:
     _, trials = planned(copied)
     for trial in whole_segmentations(trials):
         path = copied.folder.trial(trial.id) / "trial.json"
-        facts = json.loads(path.read_text())
-        path.write_text(json.dumps(facts | {"in_plane_mm": [0.3, 0.7]}))
+        metadata = json.loads(path.read_text())
+        path.write_text(json.dumps(metadata | {"in_plane_mm": [0.3, 0.7]}))
     cohort = elsewhere(copied, lambda number: number == 0)
     with pytest.raises(MgmtError, match=r"external\.elsewhere: X-.* and 3 more: ") as refused:
         evaluate(cohort)
@@ -238,7 +238,7 @@ def test_an_external_cohort_of_other_voxels_is_refused_in_one_line(
 
 
 def test_a_patient_in_whom_no_tumour_is_found_is_still_classified_and_named(
-    copied: Job, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+    copied: StudyContext, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Weights that find nothing: one slice each stays."""
     _, trials = planned(copied)
@@ -254,11 +254,11 @@ def test_a_patient_in_whom_no_tumour_is_found_is_still_classified_and_named(
     assert "no slice with 8 voxels of predicted tumour" in told and "(2 models)" in told
 
 
-def silence(job: Job, trials: list[Trial]) -> None:
+def silence(context: StudyContext, trials: list[Trial]) -> None:
     """Let the folds' segmentations find nothing, and all records say that this was trained."""
     checksums = {}
     for trial in whole_segmentations(trials):
-        path = job.folder.weights(trial.id)
+        path = context.folder.weights(trial.id)
         weights = load_file(path)
         biases = [n for n in weights if n.startswith("decoder") and n.endswith("bias")]
         (last,) = (name for name in biases if weights[name].numel() == 1)
@@ -266,9 +266,9 @@ def silence(job: Job, trials: list[Trial]) -> None:
         save_weights(weights, path)
         checksums[trial.id] = file_checksum(path)
     for trial in trials:
-        path = job.folder.trial(trial.id) / "trial.json"
-        facts = json.loads(path.read_text())
-        facts["weights"] = checksums.get(trial.id, facts["weights"])
-        known = facts.get("segmentations", {})
-        facts["segmentations"] = known | {n: c for n, c in checksums.items() if n in known}
-        path.write_text(json.dumps(facts))
+        path = context.folder.trial(trial.id) / "trial.json"
+        metadata = json.loads(path.read_text())
+        metadata["weights"] = checksums.get(trial.id, metadata["weights"])
+        known = metadata.get("segmentations", {})
+        metadata["segmentations"] = known | {n: c for n, c in checksums.items() if n in known}
+        path.write_text(json.dumps(metadata))

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from mgmt_ray.nets.build import Network, NetworkConfig, build
+from mgmt_ray.nets.build import Network, NetworkConfig, build_volume_network
 from mgmt_ray.nets.medicalnet import write_medicalnet
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.prediction.saliency import (
-    OneRoute,
-    evidence_volume,
-    grad_cam_cells,
+    FixedRoute,
+    grad_cam,
     occlusion,
+    saliency_map,
 )
 
 KINDS = ("spottune", "random", "transfer")
@@ -30,7 +30,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(kind: str, weights: Path, channels: int = 1) -> Network:
     torch.manual_seed(12)
-    network = build(
+    network = build_volume_network(
         NetworkConfig(kind=kind, depth=10, width=4, agent_width=2), channels, 1.0, weights
     )
     with torch.no_grad():  # both branches of a block differ, as after training
@@ -49,10 +49,10 @@ def tumour(channels: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_cells_of_grad_cam_add_up_to_the_logit_less_the_bias(kind: str, weights: Path) -> None:
     network, volume = make(kind, weights), tumour()
-    scores = OneRoute(network, volume)
+    scores = FixedRoute(network, volume)
     with torch.no_grad():
         logit = scores(volume)[0, 1]
-    cells = grad_cam_cells(network, volume)
+    cells = grad_cam(network, volume)
     assert cells.shape[2] < volume.shape[2]
     # float32 sums of a few dozen cells and channels
     assert cells.sum().item() == pytest.approx((logit - scores.head.fc.bias).item(), abs=1e-5)
@@ -63,7 +63,7 @@ def test_cells_of_grad_cam_add_up_to_the_logit_less_the_bias(kind: str, weights:
 def test_the_score_is_the_networks_logit(kind: str, weights: Path) -> None:
     network, volume = make(kind, weights), tumour()
     with torch.no_grad():
-        scores = OneRoute(network, volume)(volume)
+        scores = FixedRoute(network, volume)(volume)
         assert scores[0, 0] == -scores[0, 1]
         if isinstance(network, PlainNetwork):
             assert scores[0, 1] == network(volume)[0]
@@ -82,7 +82,7 @@ def test_occlusion_is_the_logit_that_each_cube_is_worth(kind: str, weights: Path
     network, volume = make(kind, weights), tumour()
     lost = occlusion(network, volume)
     assert (lost[volume[0, 0] == 0] == 0).all()
-    scores = OneRoute(network, volume)
+    scores = FixedRoute(network, volume)
     # the longest side, 10, in 6 parts: cubes of 2, from the box's first corner on
     for z, y, x in ((3, 5, 6), (7, 7, 10), (11, 11, 12)):
         cube = (slice(z, z + 2), slice(y, y + 2), slice(x, x + 2))
@@ -111,9 +111,9 @@ def test_a_part_is_taken_from_all_channels(weights: Path) -> None:
 def test_a_map_has_the_volumes_shape_and_changes_nothing(method: str, weights: Path) -> None:
     network, volume = make("spottune", weights), tumour()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = evidence_volume(network, volume.half(), method)
+    found = saliency_map(network, volume.half(), method)
     assert found.shape == (16, 18, 20) and found.dtype == np.float32
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    again = evidence_volume(network, volume.half(), method)
+    again = saliency_map(network, volume.half(), method)
     np.testing.assert_array_equal(found, again)

@@ -9,10 +9,10 @@ from scipy import ndimage
 
 from mgmt_ray.base import stream
 from mgmt_ray.preprocess import augment
-from mgmt_ray.preprocess.augment import Moved, Volumes
+from mgmt_ray.preprocess.augment import Augmented, Volumes
 
 SHAPE = (10, 24, 24)
-Move = Callable[[Volumes, np.ndarray, np.random.Generator], Moved]
+Move = Callable[[Volumes, np.ndarray, np.random.Generator], Augmented]
 
 
 def tumour() -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -27,11 +27,11 @@ def tumour() -> tuple[dict[str, np.ndarray], np.ndarray]:
     return volumes, mask
 
 
-def deform(volumes: Volumes, mask: np.ndarray, draws: np.random.Generator) -> Moved:
+def deform(volumes: Volumes, mask: np.ndarray, draws: np.random.Generator) -> Augmented:
     return augment.deform(volumes, mask, 2.0, 3, draws)
 
 
-def flip(volumes: Volumes, mask: np.ndarray, draws: np.random.Generator) -> Moved:
+def flip(volumes: Volumes, mask: np.ndarray, draws: np.random.Generator) -> Augmented:
     return augment.flip(volumes, mask)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgmt_ray.base import Locked, MgmtError, folder_lock
+from mgmt_ray.base import FolderLocked, MgmtError, folder_lock
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import Subject
@@ -65,7 +65,7 @@ def assert_store_is_that_of(
         np.testing.assert_array_equal(loaded.masks, made.masks)
         np.testing.assert_array_equal(loaded.depths, made.depths)
         np.testing.assert_array_equal(loaded.of_brain, made.of_brain)
-        np.testing.assert_array_equal(loaded.outline, read_scan(source.mask).voxels > 0)
+        np.testing.assert_array_equal(loaded.scan_mask, read_scan(source.mask).voxels > 0)
         assert (loaded.id, loaded.frame, loaded.annotated) == (made.id, made.frame, made.annotated)
         assert loaded.masks.any()
 
@@ -174,7 +174,7 @@ def test_two_preparations_do_not_meet(tmp_path: Path, cohort: Cohort) -> None:
     (tmp_path / "s").mkdir()
     with (
         folder_lock(tmp_path / "s" / "preparing.lock"),
-        pytest.raises(Locked),
+        pytest.raises(FolderLocked),
         SliceWriter(plan),
     ):
         pass

@@ -18,7 +18,7 @@ from mgmt_ray.preprocess.spatial import (
     count_outside,
     crop,
     padding_before,
-    place,
+    paste,
     resample,
     shrink_mask,
     shrink_volume,
@@ -88,7 +88,7 @@ def test_reading_only_the_tumours_part_changes_no_voxel(
     depth, height, width = (
         (low - begin) // shrink for (low, _), (begin, _) in zip(part, window, strict=True)
     )
-    np.testing.assert_array_equal(place(small, (depth, height, width), whole.shape), whole)
+    np.testing.assert_array_equal(paste(small, (depth, height, width), whole.shape), whole)
 
 
 def test_clipped_voxels_are_those_outside_the_window() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgmt_ray.base import Locked, MgmtError
+from mgmt_ray.base import FolderLocked, MgmtError
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
@@ -153,7 +153,7 @@ def test_two_preparations_at_once_are_refused(
 ) -> None:
     plan = plan_store(tmp_path / "v", cohort, ("T1",), recipe)
     with StoreWriter(plan) as writer:
-        with pytest.raises(Locked):
+        with pytest.raises(FolderLocked):
             prepare(tmp_path / "v", cohort, recipe)
         for task in plan.tasks:
             writer.put(task.subject.id, make_volumes(task.subject, task.wanted, recipe))

@@ -15,7 +15,7 @@ from mgmt_ray.cohort.cohort import Cohort, Exclusion
 from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.split import Split
-from mgmt_ray.statistics.comparisons import COMPARISON_MODELS
+from mgmt_ray.statistics.comparisons import BASELINES
 
 NUM_BLOCKS = 6
 SIDE = 48
@@ -56,7 +56,7 @@ def predict_simply(split: Split, label: Mapping[str, int], of: str) -> list[pd.D
     Each is a model per fold; ``of`` is "test" or "validation", where a fold's model predicts it.
     """
     tables = []
-    for name, fold in ((name, fold) for name in COMPARISON_MODELS for fold in range(5)):
+    for name, fold in ((name, fold) for name in BASELINES for fold in range(5)):
         training, validating = split.fold(fold, {*label})
         who = split.test if of == "test" else validating
         share = float(np.mean([label[subject] for subject in training]))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mgmt_ray.report.gather import read_study_results
-from mgmt_ray.report.sections.audit_section import audit_section, audit_sentence, outdated
+from mgmt_ray.report.sections.audit_section import audit_section, audit_sentence, outdated_reason
 from tests.report.fabricated import AUDITED
 
 
@@ -39,10 +39,10 @@ def test_an_audit_of_other_results_is_an_alarm(whole_study: Path) -> None:
     calm = replace(results, audit={**results.audit, "checks": []})
     marked = replace(calm, evaluated="a")
     for known in ({}, {"evaluated": "a"}):
-        assert outdated(replace(marked, audit={**calm.audit, **known})) == ""
+        assert outdated_reason(replace(marked, audit={**calm.audit, **known})) == ""
     later = ({"time": "2024-11-22T09:00:01+00:00", "purpose": "ensembles"},)
     pictures = ({"time": "2024-11-22T09:00:01+00:00", "purpose": "explain"},)
-    assert outdated(replace(calm, openings=pictures)) == ""
+    assert outdated_reason(replace(calm, openings=pictures)) == ""
     others = {
         "is older than the results": replace(calm, openings=(*calm.openings, *later)),
         "is of the study other": replace(calm, audit={**calm.audit, "study": "other"}),
@@ -50,8 +50,8 @@ def test_an_audit_of_other_results_is_an_alarm(whole_study: Path) -> None:
         "of other results:": replace(marked, audit={**calm.audit, "evaluated": None}),
     }
     for words, other in others.items():
-        assert words in outdated(other)
-        assert audit_sentence(other).endswith(outdated(other))
+        assert words in outdated_reason(other)
+        assert audit_sentence(other).endswith(outdated_reason(other))
         assert audit_section(other).content["alarm"]
 
 

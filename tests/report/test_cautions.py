@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mgmt_ray.report.cautions import ABSURD_LOSS, cautions, pooled_splits
+from mgmt_ray.report.cautions import EXTREME_LOSS, cautions, pooled_splits
 from mgmt_ray.report.gather import read_study_results
 
 
@@ -25,8 +25,8 @@ def test_losses_worse_than_a_guess_are_told_of_kept_epochs_alone(nested_study: P
     epochs = results.epochs.copy()
     is_kept = epochs["epoch"] == epochs["trial"].map(kept)
     other = epochs["trial"].isin(kept.index) & ~is_kept
-    epochs.loc[is_kept, "validation_loss"] = [ABSURD_LOSS + 1, ABSURD_LOSS]
-    epochs.loc[other, "validation_loss"] = 2 * ABSURD_LOSS
+    epochs.loc[is_kept, "validation_loss"] = [EXTREME_LOSS + 1, EXTREME_LOSS]
+    epochs.loc[other, "validation_loss"] = 2 * EXTREME_LOSS
     (told,) = [words for words in cautions(replace(results, epochs=epochs)) if "nats" in words]
     assert told.startswith(f"1 of {len(results.members)} members have a validation loss above 5")
 

@@ -8,7 +8,7 @@ from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.model_card import OPEN as CARD_OPEN
 from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.science_tables import CHOSEN
-from mgmt_ray.report.study_facts import study_facts
+from mgmt_ray.report.study_facts import study_statements
 
 
 def test_both_guidelines_have_all_their_items_in_order() -> None:
@@ -24,7 +24,7 @@ def test_both_guidelines_have_all_their_items_in_order() -> None:
 
 
 def known(results: StudyResults) -> set[str]:
-    return set(study_facts(results))
+    return set(study_statements(results))
 
 
 def test_every_fact_that_an_item_names_can_be_known(whole_study: Path) -> None:
@@ -44,7 +44,7 @@ def test_every_fact_that_an_item_names_can_be_known(whole_study: Path) -> None:
 
 def test_what_the_study_does_not_know_is_open(study: Path, whole_study: Path) -> None:
     real = replace(read_study_results(whole_study), planted=None)
-    few, many = (checklist_csv(study_facts(r)) for r in (read_study_results(study), real))
+    few, many = (checklist_csv(study_statements(r)) for r in (read_study_results(study), real))
     status = {row[:2]: row[-1] for row in few.rows}
     assert status["CLAIM 2024", "44"] == OPEN
     assert status["CLAIM 2024", "31"] == OPEN
@@ -56,9 +56,9 @@ def test_what_the_study_does_not_know_is_open(study: Path, whole_study: Path) ->
 
 
 def test_items_are_counted_by_their_status(study: Path) -> None:
-    facts = study_facts(read_study_results(study))
-    rows = [row for row in checklist_csv(facts).rows if row[0] == "TRIPOD+AI"]
-    numbers = checklist_section(facts).content["numbers"]["TRIPOD+AI"]
+    statements = study_statements(read_study_results(study))
+    rows = [row for row in checklist_csv(statements).rows if row[0] == "TRIPOD+AI"]
+    numbers = checklist_section(statements).content["numbers"]["TRIPOD+AI"]
     # 22, 27a, 9a; 5a too, as a synthetic cohort has a source
     assert numbers == (sum(row[-1] == OPEN for row in rows), 4, 52)
 
@@ -66,8 +66,8 @@ def test_items_are_counted_by_their_status(study: Path) -> None:
 def test_what_an_item_lacks_is_left_to_the_authors(whole_study: Path) -> None:
     results = read_study_results(whole_study)
     provenance = {"versions": {"mgmt-ray": "1.0"}, "commit": "abc"}
-    facts = study_facts(replace(results, provenance=provenance))
-    status = {row[:2]: row[-1] for row in checklist_csv(facts).rows}
+    statements = study_statements(replace(results, provenance=provenance))
+    status = {row[:2]: row[-1] for row in checklist_csv(statements).rows}
     in_part = {key for key, words in status.items() if words.startswith(IN_PART)}
     assert in_part == {
         ("CLAIM 2024", "43"),
@@ -79,14 +79,14 @@ def test_what_an_item_lacks_is_left_to_the_authors(whole_study: Path) -> None:
 
 def test_what_is_imputed_and_fitted_is_told(study: Path, whole_study: Path) -> None:
     plain, whole = read_study_results(study), read_study_results(whole_study)
-    facts = study_facts(plain)
-    assert facts["missing"].text.endswith("; nothing is imputed")
-    assert facts["preprocessing"].text.endswith("; nothing is fitted over subjects")
+    statements = study_statements(plain)
+    assert statements["missing"].text.endswith("; nothing is imputed")
+    assert statements["preprocessing"].text.endswith("; nothing is fitted over subjects")
     networks = {"n": {"kind": "random", "covariates": ["sex", "age"]}}
-    taking = study_facts(replace(plain, config={**plain.config, "networks": networks}))
+    taking = study_statements(replace(plain, config={**plain.config, "networks": networks}))
     assert "age and sex of a network are the mean of its training" in taking["missing"].text
     assert "a network's age and sex are scaled by mean and" in taking["preprocessing"].text
-    compared = study_facts(whole)
+    compared = study_statements(whole)
     assert "the median and the most frequent value" in compared["missing"].text
     assert "a radiomic feature of an empty region is 0" in compared["missing"].text
     assert "numbers of the comparison regressions are scaled" in compared["preprocessing"].text
@@ -95,7 +95,7 @@ def test_what_is_imputed_and_fitted_is_told(study: Path, whole_study: Path) -> N
 
 
 def test_tests_are_named_if_their_tables_have_them(whole_study: Path, nested_study: Path) -> None:
-    three, two = (study_facts(read_study_results(p)) for p in (whole_study, nested_study))
+    three, two = (study_statements(read_study_results(p)) for p in (whole_study, nested_study))
     assert three["uncertainty"].text.endswith("DeLong, Friedman, Nemenyi, Holm’s correction")
     assert two["uncertainty"].text.endswith("permutation of labels, DeLong, Holm’s correction")
 
@@ -104,13 +104,13 @@ def test_every_fact_points_to_a_section_of_the_report(
     whole_study: Path, whole_report: Path
 ) -> None:
     page = whole_report.read_text(encoding="utf-8")
-    for fact in study_facts(read_study_results(whole_study)).values():
+    for fact in study_statements(read_study_results(whole_study)).values():
         assert f'<section id="{fact.where}"' in page
 
 
 def test_the_card_says_what_it_does_not_know_and_never_for_the_clinic(study: Path) -> None:
     results = read_study_results(study)
-    parts = {part.title: part.lines for part in model_card(results, study_facts(results))}
+    parts = {part.title: part.lines for part in model_card(results, study_statements(results))}
     assert parts["Ethical considerations"] == (CARD_OPEN,)
     assert any("Not for clinical use" in line for line in parts["Intended use"])
     assert any("synthetic" in line for line in parts["Caveats"])
@@ -119,14 +119,14 @@ def test_the_card_says_what_it_does_not_know_and_never_for_the_clinic(study: Pat
 def test_without_a_choice_the_card_tells_of_all_groups(study: Path) -> None:
     results = read_study_results(study)
     metrics = results.metrics[~results.metrics["ensemble"].isin(CHOSEN)]
-    parts = model_card(replace(results, metrics=metrics), study_facts(results))
+    parts = model_card(replace(results, metrics=metrics), study_statements(results))
     (told,) = [part.lines for part in parts if part.title == "Results on the test set"]
     assert len(told) == 7 * 3
 
 
 def test_the_card_leads_with_what_was_chosen_on_validation(whole_study: Path) -> None:
     results = read_study_results(whole_study)
-    parts = {part.title: part.lines for part in model_card(results, study_facts(results))}
+    parts = {part.title: part.lines for part in model_card(results, study_statements(results))}
     lines = parts["Results on the test set"]
     assert [line.partition(":")[0] for line in lines] == [
         "SpotTune, best overall",
@@ -137,6 +137,6 @@ def test_the_card_leads_with_what_was_chosen_on_validation(whole_study: Path) ->
 
 def test_the_cards_file_escapes_markup(study: Path) -> None:
     results = read_study_results(study)
-    text = card_markdown("<b>x</b>_y", model_card(results, study_facts(results)))
+    text = card_markdown("<b>x</b>_y", model_card(results, study_statements(results)))
     assert text.startswith("# Model card: \\<b\\>x\\</b\\>\\_y\n")
     assert "\n## Caveats\n" in text

@@ -23,7 +23,7 @@ def results(whole_study: Path) -> StudyResults:
 
 
 def test_what_was_chosen_is_named_beside_its_test_result(results: StudyResults) -> None:
-    best = results.further["best_ensembles"]
+    best = results.tables["best_ensembles"]
     chosen = best[best["chosen"] == 1].set_index("network")["ensemble"]
     rows = {(row[0], row[1]): row for row in chosen_table(results).rows}
     assert len(rows) == 6
@@ -35,7 +35,7 @@ def test_what_was_chosen_is_named_beside_its_test_result(results: StudyResults) 
 
 
 def test_forward_selection_names_only_what_was_kept_in_its_order(results: StudyResults) -> None:
-    steps = results.further["forward_selection"]
+    steps = results.tables["forward_selection"]
     kept = steps[(steps["network"] == "random") & (steps["kept"] == 1)].sort_values("step")
     words = chosen_by_network(results, FORWARD_SELECTION)
     assert words["random"] == " + ".join(kept["modality"])
@@ -45,7 +45,7 @@ def test_forward_selection_names_only_what_was_kept_in_its_order(results: StudyR
 
 
 def test_outer_splits_that_choose_differently_are_told_apart(results: StudyResults) -> None:
-    best = results.further["best_ensembles"]
+    best = results.tables["best_ensembles"]
     rows = [
         ("spottune", 0, "DSC", 1),
         ("spottune", 0, "DTI", 0),
@@ -54,12 +54,12 @@ def test_outer_splits_that_choose_differently_are_told_apart(results: StudyResul
         ("random", 1, "DTI", 1),
     ]
     table = pd.DataFrame(rows, columns=["network", "outer", "ensemble", "chosen"])
-    other = replace(results, further={"best_ensembles": table.reindex(columns=best.columns)})
+    other = replace(results, tables={"best_ensembles": table.reindex(columns=best.columns)})
     assert chosen_by_network(other, BEST_OVERALL) == {"spottune": "DSC / DTI", "random": "DTI"}
 
 
 def test_modalities_are_ranked_by_their_mean_step(results: StudyResults) -> None:
-    steps = results.further["forward_selection"]
+    steps = results.tables["forward_selection"]
     means = steps.groupby("modality")["step"].mean()
     rows = ranks_table(results).rows
     assert [float(row[-1]) for row in rows] == sorted(means.round(1))
@@ -67,5 +67,5 @@ def test_modalities_are_ranked_by_their_mean_step(results: StudyResults) -> None
 
 
 def test_without_the_tables_the_command_is_named(results: StudyResults) -> None:
-    section = combinations_section(replace(results, further={}))
+    section = combinations_section(replace(results, tables={}))
     assert "mgmt-ray ensemble STUDY" in section.missing

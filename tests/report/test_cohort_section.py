@@ -31,10 +31,10 @@ from mgmt_ray.report.html import render_page, write_report
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.sections.cohort_section import (
     examples,
-    label_to_show,
+    preview_scans,
     read_scans,
-    seen_scans,
     versions_pictures,
+    visible_label,
     write_cohort_figures,
 )
 from mgmt_ray.study.folder import StudyFolder
@@ -166,7 +166,7 @@ def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
         write_inspection(inspection, folder)
     (folder / "C.npz").write_bytes(b"damaged")
     open_test_set(out)
-    seen = seen_scans(out, cohort, ("P", "T", "V"))
+    seen = preview_scans(out, cohort, ("P", "T", "V"))
     told = {
         modality: [(s.subject, s.label, s.view is not None, s.fault) for s in scans]
         for modality, scans in seen.items()
@@ -179,10 +179,10 @@ def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
     missing = Problem("D", "missing_modality", "d", "x", "y", "T")
     stranger = Problem("Z", "missing_modality", "z", "x", "y", "T")
     write_findings([Finding(missing, ""), Finding(stranger, "")], out / "problems.csv")
-    seen = seen_scans(out, cohort, ("P", "T", "V"))
+    seen = preview_scans(out, cohort, ("P", "T", "V"))
     assert [s.fault for s in seen["T"]] == ["", "other grid", "missing modality"]
     assert [s.subject for s in seen["P"]] == ["A", "B", "E"]
-    sheets = [f for f in read_scans(out, cohort, ("P", "T", "V")).figures if f.is_sheet]
+    sheets = [f for f in read_scans(out, cohort, ("P", "T", "V")).figures if f.is_contact_sheet]
     assert "Without a picture: E (empty mask)." in sheets[0].alt
     assert "Without a picture: B (other grid), D (missing modality)." in sheets[1].alt
 
@@ -193,8 +193,8 @@ def test_a_scan_of_another_scale_is_in_the_table_of_unusual_ones(out: Path) -> N
         view = fake_view("P", 100.0 if i == 4 else 1.0)
         write_inspection(Inspection(subject.id, "", (), {"P": "1"}, (view,)), out / "inspections")
     scans = read_scans(out, Cohort(tuple(subjects)), ("P",))
-    assert scans.unusual is not None
-    (row,) = scans.unusual.rows
+    assert scans.outliers is not None
+    (row,) = scans.outliers.rows
     assert row[:2] == ("S4", "P")
     assert float(row[2]) == pytest.approx(100 * float(row[3]), rel=1e-3)  # four digits are told
     assert "Unusual: S4 P." in scans.figures[0].alt
@@ -218,7 +218,7 @@ def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort:
     scored = [replace(s, score=0.1 + s.label / 2) for s in cohort.subjects]
     mixed = Cohort((replace(scored[0], score=None), *scored[1:]))
     open_test_set(out)
-    labels = {scan.subject: scan.label for scan in seen_scans(out, mixed, ("FLAIR",))["FLAIR"]}
+    labels = {scan.subject: scan.label for scan in preview_scans(out, mixed, ("FLAIR",))["FLAIR"]}
     first, *others = [s.id for s in mixed.subjects]
     assert labels == {first: mixed.subjects[0].label} | dict.fromkeys(others, "fitted")
     prepare(out, cohort, RECIPE)
@@ -232,11 +232,11 @@ def test_nothing_tells_a_label_before_the_test_set_was_opened(out: Path, cohort:
         paths = write_cohort_figures(out, of, RECIPE, ("FLAIR",))
         return {path.name: path.read_bytes() for path in paths}
 
-    swapped = Cohort(
+    alternate = Cohort(
         tuple(replace(s, label=1 - s.label) for s in cohort.subjects), cohort.exclusions
     )
-    assert drawn(cohort) == drawn(swapped)
-    assert {s.label for s in seen_scans(out, cohort, ("FLAIR",))["FLAIR"]} <= {"hidden", None}
+    assert drawn(cohort) == drawn(alternate)
+    assert {s.label for s in preview_scans(out, cohort, ("FLAIR",))["FLAIR"]} <= {"hidden", None}
     told = [
         words for f in read_scans(out, cohort, ("FLAIR",)).figures for words in (f.caption, f.alt)
     ]
@@ -244,8 +244,8 @@ def test_nothing_tells_a_label_before_the_test_set_was_opened(out: Path, cohort:
     assert "labels are shown once the test set was opened" in told[0]
     open_test_set(out)
     opened = drawn(cohort)
-    assert {s.label for s in seen_scans(out, cohort, ("FLAIR",))["FLAIR"]} == {0, 1}
-    assert all(picture != opened[name] for name, picture in drawn(swapped).items())
+    assert {s.label for s in preview_scans(out, cohort, ("FLAIR",))["FLAIR"]} == {0, 1}
+    assert all(picture != opened[name] for name, picture in drawn(alternate).items())
     assert "the mean of each label" in read_scans(out, cohort, ("FLAIR",)).figures[0].caption
 
 
@@ -349,7 +349,7 @@ def test_examples_do_not_follow_labels_that_a_split_has_yet_to_fit() -> None:
     subjects = [Subject(name, 0, {}, Path("mask"), score=0.5) for name in "ABCDEFG"]
     other = [replace(s, label=int(s.id in "BDF")) for s in subjects]
     assert examples(other, is_opened=True) == [s for s in other if s.id in "ABC"]
-    assert {label_to_show(s, is_opened=True) for s in other} == {"fitted"}
+    assert {visible_label(s, is_opened=True) for s in other} == {"fitted"}
 
 
 def test_examples_do_not_follow_labels_before_the_test_set_was_opened() -> None:
@@ -358,4 +358,4 @@ def test_examples_do_not_follow_labels_before_the_test_set_was_opened() -> None:
             Subject("ABCDEFG"[i], int(label), {}, Path("mask")) for i, label in enumerate(labels)
         ]
         assert [s.id for s in examples(subjects, is_opened=False)] == ["A", "B", "C"]
-        assert {label_to_show(s, is_opened=False) for s in subjects} == {"hidden"}
+        assert {visible_label(s, is_opened=False) for s in subjects} == {"hidden"}

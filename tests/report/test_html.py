@@ -11,7 +11,7 @@ import pytest
 
 from mgmt_ray.base import write_text
 from mgmt_ray.report.gather import read_study_results
-from mgmt_ray.report.html import render_page, with_code, write_report
+from mgmt_ray.report.html import render_code, render_page, write_report
 from mgmt_ray.report.sections.comparisons_section import comparisons_section
 from mgmt_ray.report.sections.curves_section import training_pictures
 from mgmt_ray.report.sections.page import planted_sections
@@ -171,5 +171,5 @@ def test_all_text_from_files_is_escaped(small_study: Path, tmp_path: Path) -> No
 
 
 def test_code_is_marked_and_markup_in_it_is_text() -> None:
-    assert with_code("run `a <b>` & go") == "run <code>a &lt;b&gt;</code> &amp; go"
-    assert with_code("a ` alone <b>") == "a ` alone &lt;b&gt;"
+    assert render_code("run `a <b>` & go") == "run <code>a &lt;b&gt;</code> &amp; go"
+    assert render_code("a ` alone <b>") == "a ` alone &lt;b&gt;"

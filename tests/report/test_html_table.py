@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgmt_ray.report.html_table import (
-    LONG,
-    NOTHING,
+    DASH,
+    LONGTABLE_ROWS,
     Table,
+    drop_empty_paper_columns,
     latex,
     number,
     p_value,
@@ -19,7 +20,6 @@ from mgmt_ray.report.html_table import (
     table_csv,
     table_latex,
     with_interval,
-    without_papers_dashes,
 )
 
 NASTY = Table("nasty", "50 % of A_1 & B", ("Name", "AUC\npaper's"), (("[x]\\", "0.5\n[0.4, 0.6]"),))
@@ -44,9 +44,9 @@ def test_latex_has_booktabs_rules_and_escaped_text() -> None:
 
 
 def test_a_long_table_may_break_over_pages() -> None:
-    long = Table("long", "many", ("a", "b"), (("x", "y"),) * LONG)
+    long = Table("long", "many", ("a", "b"), (("x", "y"),) * LONGTABLE_ROWS)
     assert r"\begin{longtable}{ll}" in table_latex(long)
-    assert table_latex(long).count(r"x & y \\") == LONG
+    assert table_latex(long).count(r"x & y \\") == LONGTABLE_ROWS
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=126, min_codepoint=32)))
@@ -62,8 +62,8 @@ def test_no_letter_is_a_command_that_was_not_meant(text: str) -> None:
 
 def test_what_is_not_defined_is_a_dash() -> None:
     nan = float("nan")
-    assert (p_value(None), p_value(nan), number(nan)) == (NOTHING,) * 3
-    assert with_interval({"ppv": nan, "ppv_low": nan, "ppv_high": nan}, "ppv") == NOTHING
+    assert (p_value(None), p_value(nan), number(nan)) == (DASH,) * 3
+    assert with_interval({"ppv": nan, "ppv_low": nan, "ppv_high": nan}, "ppv") == DASH
     assert with_interval({"slope": 1.5, "slope_low": nan, "slope_high": nan}, "slope") == "1.500"
     assert with_interval({"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6}, "auc") == (
         "0.500\n[0.400, 0.600]"
@@ -85,7 +85,7 @@ def test_a_slug_is_a_file_name_whatever_a_network_is_called() -> None:
 def test_a_papers_column_goes_where_nothing_is_printed_in_it_and_no_other() -> None:
     header = ("Model", "AUC", "paper's\nAUC", "SEN", "paper's\nSEN")
     rows = (("a", "–", "–", "0.5", "0.6"), ("b", "–", "–", "0.5", "–"))
-    kept = without_papers_dashes(Table("name", "caption", header, rows))
+    kept = drop_empty_paper_columns(Table("name", "caption", header, rows))
     assert kept.header == ("Model", "AUC", "SEN", "paper's\nSEN")
     assert kept.rows == (("a", "–", "0.5", "0.6"), ("b", "–", "0.5", "–"))
 

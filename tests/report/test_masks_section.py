@@ -36,7 +36,7 @@ def with_source(results: StudyResults) -> StudyResults:
         for i, s in enumerate(results.cohort.subjects)
     ]
     cohort = replace(results.cohort, subjects=tuple(subjects))
-    return replace(results, config=config, cohort=cohort, further={"mask_effect": EFFECT})
+    return replace(results, config=config, cohort=cohort, tables={"mask_effect": EFFECT})
 
 
 def test_a_study_of_given_masks_has_no_section_of_predicted_ones(

@@ -40,7 +40,7 @@ def test_single_modalities_have_a_row_for_each_network(results: StudyResults) ->
 
 def test_comparison_models_stand_beside_the_papers_forest(whole_study: Path) -> None:
     results = read_study_results(whole_study)
-    table = tables.comparison_models_table(results)
+    table = tables.baselines_table(results)
     assert table is not None
     rows = {row[0]: row for row in table.rows}
     assert list(rows) == ["Radiomics forest", "Age and sex", "Tumour volume", "Prevalence"]

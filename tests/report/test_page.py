@@ -9,7 +9,7 @@ import pytest
 from mgmt_ray.report.html import write_report
 from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.sections.page import shown, write_tables
+from mgmt_ray.report.sections.page import shown_tables, write_tables
 
 
 def table(name: str) -> Table:
@@ -46,7 +46,7 @@ def test_tables_of_sections_dropped_since_are_deleted(tmp_path: Path) -> None:
 def test_two_tables_of_one_name_are_refused() -> None:
     sections = [Section("a", "A", {"t": table("one"), "list": [table("one")]})]
     with pytest.raises(AssertionError, match="two tables are named one"):
-        shown(sections)
+        shown_tables(sections)
 
 
 def test_equal_studies_give_equal_files(

@@ -25,18 +25,18 @@ def test_problems_are_counted_by_kind_and_cover_and_then_listed(tmp_path: Path) 
     write_findings(findings, tmp_path / "problems.csv")
     problems = read_problems(tmp_path / "problems.csv")
     assert problems.sentence == "Problems found: 4, with files or rows of 3 subjects."
-    assert problems.counts is not None and problems.listed is not None
+    assert problems.counts is not None and problems.problems is not None
     assert problems.counts.rows == (
         ("no mask", "nothing", "1"),
         ("other grid", "cohort.exclude", "1"),
         ("other grid", rule, "2"),
     )
-    assert [row[0] for row in problems.listed.rows] == ["A", "A", "B", "C"]
+    assert [row[0] for row in problems.problems.rows] == ["A", "A", "B", "C"]
     listed = ("A", "T1", "other grid", "is odd, 'really'", "A/x.nii.gz", rule)
-    assert problems.listed.rows[0] == listed
-    assert problems.listed.rows[3][1] == "–"
-    assert problems.listed.rows[3][5] == "nothing"
-    assert all(len(row) == len(problems.listed.header) for row in problems.listed.rows)
+    assert problems.problems.rows[0] == listed
+    assert problems.problems.rows[3][1] == "–"
+    assert problems.problems.rows[3][5] == "nothing"
+    assert all(len(row) == len(problems.problems.header) for row in problems.problems.rows)
 
 
 def test_no_problem_and_none_recorded_are_told_apart(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_no_problem_and_none_recorded_are_told_apart(tmp_path: Path) -> None:
     assert "not recorded" in before.sentence
     write_findings([], path)
     assert read_problems(path).sentence == "No problem was found in any file or table."
-    assert read_problems(path).counts is read_problems(path).listed is None
+    assert read_problems(path).counts is read_problems(path).problems is None
 
 
 def test_a_file_that_is_no_table_of_problems_is_refused(tmp_path: Path) -> None:

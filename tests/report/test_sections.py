@@ -25,7 +25,7 @@ def results(whole_study: Path) -> StudyResults:
 def test_without_its_file_a_section_is_one_line_with_the_command(
     results: StudyResults, tmp_path: Path
 ) -> None:
-    bare = replace(results, further={})
+    bare = replace(results, tables={})
     sections = [
         beyond.operating_section(bare),
         beyond.calibration_section(bare, tmp_path),
@@ -48,14 +48,14 @@ def test_what_was_chosen_and_comparison_models_lead(results: StudyResults) -> No
         *((e, n) for e in science.CHOSEN for n in ("SpotTune", "Random", "Transfer")),
         *(("–", n) for n in ("Radiomics forest", "Age and sex", "Tumour volume", "Prevalence")),
     }
-    points = results.further["operating_points"]
+    points = results.tables["operating_points"]
     assert len(content["first"].rows) + len(content["others"].rows) == len(points)
 
 
 def test_without_a_choice_the_groups_lead(results: StudyResults) -> None:
-    points = results.further["operating_points"]
+    points = results.tables["operating_points"]
     groups = points[points["ensemble"].isin(results.groups)]
-    rows = science.leading(groups, results.comparison_models, results.main_ensembles)
+    rows = science.leading_rows(groups, results.baselines, results.main_ensembles)
     assert rows.all()
 
 
@@ -65,7 +65,7 @@ def test_points_have_names_for_readers(results: StudyResults) -> None:
 
 
 def test_both_intercepts_of_calibration_are_shown(results: StudyResults) -> None:
-    calibration = results.further["calibration"]
+    calibration = results.tables["calibration"]
     known = calibration[
         calibration[["intercept_low", "intercept_at_slope_1_low"]].notna().all(axis=1)
     ]
@@ -87,7 +87,7 @@ def test_fits_on_single_folds_models_are_cautioned_about(whole_report: Path) -> 
 
 
 def test_net_benefit_is_told_at_the_nearest_thresholds(results: StudyResults) -> None:
-    decision = results.further["decision"]
+    decision = results.tables["decision"]
     table = beyond.decision_table(decision[decision["ensemble"] == BEST_OVERALL])
     assert table.header[2:] == ("at 0.2", "at 0.3", "at 0.4", "at 0.5")
     own = decision[(decision["ensemble"] == BEST_OVERALL) & (decision["network"] == "random")]
@@ -98,7 +98,7 @@ def test_net_benefit_is_told_at_the_nearest_thresholds(results: StudyResults) ->
 
 
 def test_every_source_of_variance_has_a_column(results: StudyResults) -> None:
-    variance = results.further["variance"]
+    variance = results.tables["variance"]
     table = exploring.variance_table(variance)
     first = variance.iloc[0]
     column = table.header.index(first["source"])
@@ -108,16 +108,16 @@ def test_every_source_of_variance_has_a_column(results: StudyResults) -> None:
 
 
 def test_the_agents_table_tells_classes_and_folds(results: StudyResults) -> None:
-    policies = results.further["policies"]
+    policies = results.tables["policies"]
     (row, *_) = agent.agent_table(policies).rows
     own = policies[policies["modality"] == "PH"].filter(like="block_")
     assert row[:4] == ("SpotTune", "PH", "5", f"{own.to_numpy().mean():.3f}")
 
 
 def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path) -> None:
-    none = replace(results, further={"policies": results.further["policies"].head(0)})
+    none = replace(results, tables={"policies": results.tables["policies"].head(0)})
     kinds = {"networks": {"ours": {"kind": "random"}, "theirs": {"kind": "transfer"}}}
-    without = replace(results, further={}, config=kinds)
+    without = replace(results, tables={}, config=kinds)
     for study in (none, without):
         told = agent.agent_section(study, tmp_path).missing
         assert told == "No network of this study has an agent."
@@ -127,6 +127,6 @@ def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path)
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path, results: StudyResults) -> None:
     path = tmp_path / "ensembles" / "calibration.csv"
-    write_table(results.further["calibration"].drop(columns="ece"), path)
+    write_table(results.tables["calibration"].drop(columns="ece"), path)
     with pytest.raises(MgmtError, match="no column ece, so another version"):
-        science.read_further(path.parent)
+        science.read_result_tables(path.parent)

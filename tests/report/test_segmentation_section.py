@@ -12,7 +12,7 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.sections.segmentation_section import (
-    empty_sentence,
+    empty_prediction_sentence,
     examples_picture,
     overlap_table,
     seconds_table,
@@ -26,7 +26,7 @@ from mgmt_ray.statistics.slice_overlap import patient_overlap
 def test_dice_stands_beside_the_papers_with_deviation_and_interval(
     sliced_results: StudyResults,
 ) -> None:
-    overlap = sliced_results.further["slice_overlap"]
+    overlap = sliced_results.tables["slice_overlap"]
     table = overlap_table(overlap)
     rows = {row[:2]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     assert list(rows) == [
@@ -47,14 +47,16 @@ def test_dice_stands_beside_the_papers_with_deviation_and_interval(
 
 
 def test_empty_segmentations_are_counted_in_words(sliced_results: StudyResults) -> None:
-    overlap = sliced_results.further["slice_overlap"]
-    assert empty_sentence(overlap).startswith("6 segmentations of test patients are empty")
+    overlap = sliced_results.tables["slice_overlap"]
+    assert empty_prediction_sentence(overlap).startswith(
+        "6 segmentations of test patients are empty"
+    )
     found = overlap.assign(num_empty=0)
-    assert empty_sentence(found) == "No segmentation of a test patient is empty."
+    assert empty_prediction_sentence(found) == "No segmentation of a test patient is empty."
 
 
 def test_seconds_name_the_device_beside_the_papers(sliced_results: StudyResults) -> None:
-    table = seconds_table(sliced_results.further["slice_seconds"])
+    table = seconds_table(sliced_results.tables["slice_seconds"])
     assert [row[:2] for row in table.rows] == [
         ("FLAIR", "an invented GPU"),
         ("T1GD", "an invented GPU"),
@@ -115,7 +117,7 @@ def test_a_patient_without_a_kept_slice_is_told(sliced_study: Path, tmp_path: Pa
 def test_a_study_that_was_not_segmented_says_what_makes_it_and_others_have_no_section(
     sliced_results: StudyResults, small_study: Path, tmp_path: Path
 ) -> None:
-    (section,) = segmentation_sections(tmp_path, replace(sliced_results, further={}))
+    (section,) = segmentation_sections(tmp_path, replace(sliced_results, tables={}))
     assert section.missing.startswith("No ensembles/segmentations.csv yet")
     assert segmentation_sections(small_study, read_study_results(small_study)) == []
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
-from mgmt_ray.report.paper_settings import settings_table, slice_facts, slice_settings_table
-from mgmt_ray.report.study_facts import study_facts
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
+from mgmt_ray.report.paper_settings import settings_table, slice_settings_table, slice_statements
+from mgmt_ray.report.study_facts import study_statements
 from mgmt_ray.study.study_config import SlicePipelineConfig
 
 
@@ -43,27 +43,29 @@ def test_settings_that_differ_stand_beside_the_papers(sliced_results: StudyResul
 def test_a_study_of_both_kinds_tells_of_both(sliced_results: StudyResults) -> None:
     chen = sliced_results.config["networks"]["chen"]
     both = configured(sliced_results, chen=chen, random={"kind": "random", "depth": 10})
-    assert list(slice_networks(both)) == ["chen"] and not has_slices_alone(both)
+    assert list(slice_networks(both)) == ["chen"] and not has_only_slice_networks(both)
     assert settings_table(both) is not None
-    facts = study_facts(both)
+    statements = study_statements(both)
     for name in ("training", "preprocessing", "selection"):
-        alone = study_facts(sliced_results)[name].text
-        assert facts[name].text.endswith(alone) and len(facts[name].text) > len(alone) + 20
-    assert "chen: slices" not in facts["model"].text
+        alone = study_statements(sliced_results)[name].text
+        assert (
+            statements[name].text.endswith(alone) and len(statements[name].text) > len(alone) + 20
+        )
+    assert "chen: slices" not in statements["model"].text
 
 
 def test_a_study_of_volumes_has_no_facts_of_slices(sliced_results: StudyResults) -> None:
     volumes = configured(sliced_results, random={"kind": "random"})
-    assert slice_facts(volumes) == {} and slice_settings_table(volumes) is None
-    assert "slice" not in study_facts(volumes)["preprocessing"].text
+    assert slice_statements(volumes) == {} and slice_settings_table(volumes) is None
+    assert "slice" not in study_statements(volumes)["preprocessing"].text
 
 
 def test_how_slices_were_trained_follows_from_the_study(sliced_results: StudyResults) -> None:
-    facts = slice_facts(sliced_results)
-    assert "learning rate 0.0005; classification" in facts["training"]
-    assert "the same for 10 epochs" in facts["training"]
-    assert "48 × 48 pixels of 2 × 2 voxels" in facts["preprocessing"]
-    assert "by networks that did not train on the patient" in facts["model"]
+    statements = slice_statements(sliced_results)
+    assert "learning rate 0.0005; classification" in statements["training"]
+    assert "the same for 10 epochs" in statements["training"]
+    assert "48 × 48 pixels of 2 × 2 voxels" in statements["preprocessing"]
+    assert "by networks that did not train on the patient" in statements["model"]
 
 
 def test_nested_and_repeated_splits_are_not_the_papers(sliced_results: StudyResults) -> None:
@@ -83,13 +85,13 @@ def test_each_of_several_networks_says_how_it_was_trained(sliced_results: StudyR
         kind="slices", segmentation={"learning_rate": 0.007}, classification={"balance": "none"}
     )
     networks = {"one": first.model_dump(mode="json"), "two": second.model_dump(mode="json")}
-    facts = slice_facts(configured(sliced_results, **networks))
-    one, two = facts["training"].split("; two: ")
+    statements = slice_statements(configured(sliced_results, **networks))
+    one, two = statements["training"].split("; two: ")
     assert one.startswith("one: segmentation") and "learning rate 0.003" in one
     assert two.startswith("segmentation") and "learning rate 0.007" in two
-    assert facts["imbalance"] == (
+    assert statements["imbalance"] == (
         "one: the loss of slice classifiers is weighted by class; two: slices of both classes are "
         "left as they are"
     )
-    alone = slice_facts(configured(sliced_results, one=networks["one"]))
+    alone = slice_statements(configured(sliced_results, one=networks["one"]))
     assert f"one: {alone['training']}" == one

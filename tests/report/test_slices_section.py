@@ -23,7 +23,7 @@ from tests.report.sliced import NUM_SLICES, write_sliced_study
 
 
 def test_each_row_of_table_4_has_the_papers_below(sliced_results: StudyResults) -> None:
-    scores = sliced_results.further["slice_classification"]
+    scores = sliced_results.tables["slice_classification"]
     table = classification_table(scores, "slice")
     rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
     assert [row["Of"] for row in rows] == ["this study", "paper"] * 6
@@ -38,7 +38,7 @@ def test_each_row_of_table_4_has_the_papers_below(sliced_results: StudyResults) 
 
 
 def test_values_that_are_not_defined_are_counted(sliced_results: StudyResults) -> None:
-    scores = sliced_results.further["slice_classification"]
+    scores = sliced_results.tables["slice_classification"]
     assert undefined_sentence(scores) == ""
     lacking = scores.assign(precision_undefined=[1] + [0] * (len(scores) - 1))
     assert "Precision 1." in undefined_sentence(lacking)
@@ -57,7 +57,7 @@ def test_patients_and_slices_stand_beside_table_1(sliced_study: Path) -> None:
 
 
 def test_the_best_models_stand_beside_figures_5_and_6(sliced_results: StudyResults) -> None:
-    table = best_table(sliced_results.further["slice_best"])
+    table = best_table(sliced_results.tables["slice_best"])
     assert "Split" not in table.header
     assert [row[0] for row in table.rows] == ["FLAIR", "FLAIR", "T1GD", "T1GD"]
     assert [row[-1] for row in table.rows] == ["0.905", "0.905", "0.887", "0.887"]
@@ -74,7 +74,7 @@ def test_where_masks_of_training_slices_come_from_is_said(*, cross_fitted: bool)
 def test_a_study_without_slices_has_no_such_section(
     sliced_results: StudyResults, small_study: Path, tmp_path: Path
 ) -> None:
-    (section,) = slices_sections(tmp_path, replace(sliced_results, further={}))
+    (section,) = slices_sections(tmp_path, replace(sliced_results, tables={}))
     assert section.missing.startswith("No ensembles/slice_classification.csv yet")
     assert slices_sections(small_study, read_study_results(small_study)) == []
 
@@ -128,7 +128,7 @@ def test_several_splits_seeds_and_external_cohorts_are_reported(tmp_path: Path) 
         cross_fitted=False,
     )
     results = read_study_results(out)
-    best = best_table(results.further["slice_best"])
+    best = best_table(results.tables["slice_best"])
     assert [row[1] for row in best.rows] == ["0", "0", "1", "1"]
     (cohort,) = external_cohorts(out, results)
     named = [table.name for table in cohort.slices]

@@ -7,11 +7,11 @@ import pandas as pd
 
 from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.summary import (
-    against_chance,
-    chance_words,
+    chance_cell,
+    chance_sentence,
     external_sentence,
-    headline,
-    verdict_on_planted,
+    planted_sentence,
+    summary_sentences,
 )
 from mgmt_ray.statistics.intervals import Interval
 from mgmt_ray.statistics.planted_signal import PlantedVerdict
@@ -22,7 +22,7 @@ def rows(*aucs: tuple[str, float, float, float, float]) -> pd.DataFrame:
 
 
 def test_intervals_that_contain_one_half_show_nothing() -> None:
-    words = against_chance(
+    words = chance_sentence(
         "SpotTune", rows(("DSC", 0.6, 0.45, 0.7, 0.4), ("DTI", 0.5, 0.4, 0.6, 1.0))
     )
     assert words == (
@@ -32,7 +32,7 @@ def test_intervals_that_contain_one_half_show_nothing() -> None:
 
 
 def test_above_below_and_open_ensembles_are_told_apart() -> None:
-    words = against_chance(
+    words = chance_sentence(
         "Random",
         rows(
             ("DSC", 0.7, 0.55, 0.8, 0.04),
@@ -51,9 +51,7 @@ def test_above_below_and_open_ensembles_are_told_apart() -> None:
 
 
 def cell(low: float, high: float, p: float = 0.5) -> str:
-    return chance_words(
-        {"auc": (low + high) / 2, "auc_low": low, "auc_high": high, "auc_p_holm": p}
-    )
+    return chance_cell({"auc": (low + high) / 2, "auc_low": low, "auc_high": high, "auc_p_holm": p})
 
 
 def test_an_interval_that_ends_at_one_half_contains_it() -> None:
@@ -74,19 +72,19 @@ def verdict(ensemble: str, as_planted: bool) -> PlantedVerdict:
 
 def test_one_wrong_verdict_is_named() -> None:
     verdicts = [verdict("DSC", True), verdict("DTI", False)]
-    assert "1 of 2 ensembles judged are NOT as planted: DTI" in verdict_on_planted(verdicts, True)
-    assert verdict_on_planted(verdicts[:1], True) == "All 1 ensembles judged are as planted."
+    assert "1 of 2 ensembles judged are NOT as planted: DTI" in planted_sentence(verdicts, True)
+    assert planted_sentence(verdicts[:1], True) == "All 1 ensembles judged are as planted."
 
 
 def test_without_a_signal_the_misses_of_chance_are_told() -> None:
     verdicts = [verdict("DSC", True)] * 19 + [verdict("DTI", False)]
-    words = verdict_on_planted(verdicts, False)
+    words = planted_sentence(verdicts, False)
     assert "19 of 20 AUC intervals contain 0.5. About 1.0 of 20" in words
 
 
 def test_an_external_cohort_has_a_sentence_and_splits_are_told(nested_study: Path) -> None:
     results = read_study_results(nested_study)
-    first, *sentences = headline(results)
+    first, *sentences = summary_sentences(results)
     assert "in 2 splits, each subject by models that were trained without it" in first
     (words,) = [s for s in sentences if s.startswith("External cohort")]
     metrics = results.external["elsewhere"].metrics

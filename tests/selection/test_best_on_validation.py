@@ -10,8 +10,8 @@ from mgmt_ray.selection.best_on_validation import (
     BEST_COLUMNS,
     FORWARD_COLUMNS,
     Ensembles,
-    all_ensembles,
     choose,
+    make_ensembles,
 )
 from mgmt_ray.selection.ensembles import group_ensembles, mean_over_splits, single_models
 
@@ -65,7 +65,7 @@ def model_of(table: pd.DataFrame, name: str) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def nested() -> Ensembles:
     networks, outers = ("spottune", "random"), (0, 1)
-    return all_ensembles(
+    return make_ensembles(
         members("validation", networks, outers), members("test", networks, outers), GROUPS
     )
 
@@ -173,7 +173,7 @@ def test_the_test_set_changes_no_choice_and_no_validation_prediction(
         test["label"] = 1 - test["label"]
     else:
         test["probability"] = stream(9, "test").random(len(test))
-    other = all_ensembles(members("validation", networks, outers), test, GROUPS)
+    other = make_ensembles(members("validation", networks, outers), test, GROUPS)
     pd.testing.assert_frame_equal(other.choices.best, nested.choices.best)
     pd.testing.assert_frame_equal(other.choices.forward, nested.choices.forward)
     assert other.choices.modalities == nested.choices.modalities
@@ -233,7 +233,7 @@ def test_a_comparison_model_stands_for_itself() -> None:
         forest["trial"] = "radiomics_forest" + forest["fold"].astype(str)
         return pd.concat([table, forest], ignore_index=True)
 
-    found = all_ensembles(with_forest("validation"), with_forest("test"), GROUPS)
+    found = make_ensembles(with_forest("validation"), with_forest("test"), GROUPS)
     own = found.test[found.test["network"] == "radiomics_forest"]
     assert set(own["ensemble"]) == {"radiomics_forest"}
     assert set(found.choices.best["network"]) == {"spottune"}
@@ -245,7 +245,7 @@ def test_a_network_of_several_channels_chooses_among_its_models() -> None:
         table = members(split)
         return table[table["modality"] == "T1"].assign(modality="T1+T2")
 
-    found = all_ensembles(renamed("validation"), renamed("test"), group_ensembles(("T1+T2",)))
+    found = make_ensembles(renamed("validation"), renamed("test"), group_ensembles(("T1+T2",)))
     assert list(dict.fromkeys(found.test["ensemble"])) == [
         "best overall",
         "forward selection",
@@ -264,4 +264,4 @@ def test_ensembles_come_as_groups_then_choices_then_single_modalities(nested: En
 def test_faulty_validation_is_refused() -> None:
     both = pd.concat([members("validation"), members("test")], ignore_index=True)
     with pytest.raises(MgmtError, match="several splits"):
-        all_ensembles(both, members("test"), GROUPS)
+        make_ensembles(both, members("test"), GROUPS)

@@ -47,8 +47,8 @@ def test_equal_m_of_different_rates_is_a_tie_in_spite_of_rounding_errors() -> No
     first, second = EpochScore(1, 0.6, 0.9), EpochScore(2, 0.8, 0.6)
     assert criterion_m(first.sen, first.spe) == pytest.approx(criterion_m(second.sen, second.spe))
     assert choose_epoch([first, second]).epoch == 1
-    swapped = [EpochScore(1, 0.8, 0.6), EpochScore(2, 0.6, 0.9)]
-    assert choose_epoch(swapped).epoch == 1
+    alternate = [EpochScore(1, 0.8, 0.6), EpochScore(2, 0.6, 0.9)]
+    assert choose_epoch(alternate).epoch == 1
 
 
 def test_without_a_qualifying_epoch_the_last_one_is_kept() -> None:

@@ -8,9 +8,9 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.selection.predictions import (
     check_predictions,
-    name_some,
+    read_complete_table,
     read_predictions,
-    read_whole_table,
+    shorten_list,
     write_table,
 )
 
@@ -89,14 +89,14 @@ def test_a_table_of_results_is_read_whole_or_named(tmp_path: Path) -> None:
     metrics = pd.DataFrame({"network": ["0012"], "auc": [0.5], "auc_low": [float("nan")]})
     write_table(metrics, path)
     columns = ("network", "auc", "auc_low")
-    pd.testing.assert_frame_equal(read_whole_table(path, columns), metrics, check_dtype=False)
+    pd.testing.assert_frame_equal(read_complete_table(path, columns), metrics, check_dtype=False)
     with pytest.raises(MgmtError, match=r"metrics.csv: no column sen, .*mgmt-ray ensemble STUDY"):
-        read_whole_table(path, (*columns, "sen"))
+        read_complete_table(path, (*columns, "sen"))
     write_table(metrics.assign(auc="high"), path)
     with pytest.raises(MgmtError, match=r"metrics.csv: text among the numbers of auc\."):
-        read_whole_table(path, columns)
+        read_complete_table(path, columns)
     write_table(metrics.iloc[:0], path)
-    assert read_whole_table(path, columns).empty
+    assert read_complete_table(path, columns).empty
 
 
 def test_missing_and_unknown_columns_are_named() -> None:
@@ -121,5 +121,5 @@ def test_an_empty_file_is_not_a_table(tmp_path: Path) -> None:
 
 
 def test_long_lists_of_names_are_cut() -> None:
-    assert name_some(list("abc"), 3) == "a, b, c"
-    assert name_some(list("abcde"), 3) == "a, b, c and 2 more"
+    assert shorten_list(list("abc"), 3) == "a, b, c"
+    assert shorten_list(list("abcde"), 3) == "a, b, c and 2 more"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import MODALITIES, MODALITY_GROUPS, Subject
-from mgmt_ray.splits.draw import SplitConfig, deal_parts, make_splits
-from mgmt_ray.splits.split import Split, label_by_training
+from mgmt_ray.splits.draw import SplitConfig, make_inner_folds, make_splits
+from mgmt_ray.splits.split import Split, resolve_labels
 from mgmt_ray.study.study_config import load_study
 
 STUDIES = Path(__file__).parents[2] / "jobs" / "studies"
@@ -253,7 +253,7 @@ def test_the_cut_off_is_the_training_subjects_median(outer_folds: int) -> None:
         scores = {s.id: s.score for s in cohort.subjects}
         below = sum(scores[s] < split.cutoff for s in split.training)
         assert below == sum(scores[s] > split.cutoff for s in split.training)
-        labels = label_by_training(split, cohort)
+        labels = resolve_labels(split, cohort)
         assert all(labels[s] == (scores[s] > split.cutoff) for s in scores)
 
 
@@ -264,7 +264,7 @@ def test_the_scores_of_test_subjects_move_nothing() -> None:
     assert changed.hash != cohort.hash
     after = one(changed, SplitConfig())
     assert replace(after, cohort=split.cohort) == split
-    before, now = label_by_training(split, cohort), label_by_training(after, changed)
+    before, now = resolve_labels(split, cohort), resolve_labels(after, changed)
     assert [before[s] for s in split.training] == [now[s] for s in split.training]
     assert [before[s] for s in split.test] != [now[s] for s in split.test]
     scores = {s.id: s.score + 0.05 for s in cohort.subjects if s.id in split.training}
@@ -299,24 +299,26 @@ IDS = tuple(f"S{i:02}" for i in range(20))
 
 
 def test_every_patient_is_in_one_part_and_parts_are_even() -> None:
-    parts = deal_parts(IDS, {s: s for s in IDS}, 3, seed=1)
+    parts = make_inner_folds(IDS, {s: s for s in IDS}, 3, seed=1)
     assert sorted(s for part in parts for s in part) == list(IDS)
     assert sorted(map(len, parts)) == [6, 7, 7]
 
 
 def test_a_persons_subjects_stay_together() -> None:
     person = {s: f"P{i // 2}" for i, s in enumerate(IDS)}
-    for part in deal_parts(IDS, person, 3, seed=1):
+    for part in make_inner_folds(IDS, person, 3, seed=1):
         for subject in part:
             assert {s for s in IDS if person[s] == person[subject]} <= {*part}
 
 
 def test_parts_follow_from_the_seed_alone() -> None:
     person = {s: s for s in IDS}
-    assert deal_parts(IDS, person, 3, seed=1) == deal_parts(IDS[::-1], person, 3, seed=1)
-    assert deal_parts(IDS, person, 3, seed=1) != deal_parts(IDS, person, 3, seed=2)
+    assert make_inner_folds(IDS, person, 3, seed=1) == make_inner_folds(
+        IDS[::-1], person, 3, seed=1
+    )
+    assert make_inner_folds(IDS, person, 3, seed=1) != make_inner_folds(IDS, person, 3, seed=2)
 
 
 def test_fewer_patients_than_parts_are_refused() -> None:
     with pytest.raises(MgmtError, match="2 patients train, too few for 3 parts"):
-        deal_parts(IDS[:2], {s: s for s in IDS}, 3, seed=1)
+        make_inner_folds(IDS[:2], {s: s for s in IDS}, 3, seed=1)

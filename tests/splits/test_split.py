@@ -11,9 +11,9 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.splits.split import (
     Split,
-    label_by_training,
+    check_group_leakage,
     read_splits,
-    refuse_torn_persons,
+    resolve_labels,
     write_splits,
 )
 
@@ -38,22 +38,22 @@ def test_a_subject_on_two_sides_is_refused() -> None:
 def test_a_person_on_two_sides_is_refused(pair: str) -> None:
     cohort = make_cohort({pair[0]: "P-1", pair[1]: "P-1"})
     with pytest.raises(MgmtError, match=rf"person P-1 would be on two sides \(.*{pair[0]} in"):
-        refuse_torn_persons(SPLIT, cohort)
+        check_group_leakage(SPLIT, cohort)
 
 
 def test_a_person_with_two_subjects_in_one_fold_is_fine() -> None:
-    refuse_torn_persons(SPLIT, make_cohort({"c": "P-1", "e": "P-1"}))
+    check_group_leakage(SPLIT, make_cohort({"c": "P-1", "e": "P-1"}))
 
 
 def test_labels_follow_the_cut_off_where_there_is_a_score_and_stay_where_not() -> None:
     cohort = make_cohort({}, {"a": 0.9, "b": 0.3, "c": 0.3001})
-    labels = label_by_training(replace(SPLIT, cutoff=0.3), cohort)
+    labels = resolve_labels(replace(SPLIT, cutoff=0.3), cohort)
     assert labels == {"a": 1, "b": 0, "c": 1, "d": 0, "e": 0}
 
 
 def test_scores_without_a_cut_off_are_no_labels() -> None:
     with pytest.raises(MgmtError, match="a have a score for a label"):
-        label_by_training(SPLIT, make_cohort({}, {"a": 0.9}))
+        resolve_labels(SPLIT, make_cohort({}, {"a": 0.9}))
 
 
 def test_splits_come_back_from_their_file(tmp_path: Path) -> None:

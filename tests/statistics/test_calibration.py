@@ -17,32 +17,32 @@ from mgmt_ray.statistics.calibration import (
     intercept_at_slope_1,
     logistic_recalibration,
 )
-from mgmt_ray.statistics.calibrators import CALIBRATION_VERSIONS, Adapted, adapt
+from mgmt_ray.statistics.calibrators import CALIBRATION_VERSIONS, Recalibrated, recalibrate
 from mgmt_ray.statistics.intervals import bootstrap_weights
 from mgmt_ray.statistics.reliability import expected_calibration_error
-from mgmt_ray.training.metrics import once
+from mgmt_ray.training.metrics import unit_weights
 from tests.statistics.conftest import SplitPredictions
 
 
 @pytest.fixture(scope="module")
-def adapted(make_split_predictions: SplitPredictions) -> Adapted:
+def recalibrated(make_split_predictions: SplitPredictions) -> Recalibrated:
     validation = make_split_predictions("validation", subjects=range(130))
-    return adapt(validation, make_split_predictions("test"))
+    return recalibrate(validation, make_split_predictions("test"))
 
 
 @pytest.fixture(scope="module")
-def table(adapted: Adapted) -> pd.DataFrame:
-    return calibration_table(adapted)
+def table(recalibrated: Recalibrated) -> pd.DataFrame:
+    return calibration_table(recalibrated)
 
 
 def test_the_table_has_each_version_with_its_intervals(
-    table: pd.DataFrame, adapted: Adapted
+    table: pd.DataFrame, recalibrated: Recalibrated
 ) -> None:
     assert tuple(table.columns) == CALIBRATION_COLUMNS
     assert table["version"].tolist() == list(CALIBRATION_VERSIONS) * 2
     assert set(table["num_subjects"]) == {57}
     for row in table.itertuples():
-        own = adapted.probabilities[adapted.probabilities["network"] == row.network]
+        own = recalibrated.probabilities[recalibrated.probabilities["network"] == row.network]
         p = own[row.version]
         assert row.brier == pytest.approx(brier_score_loss(own["label"], p))
         assert row.brier_low < row.brier < row.brier_high
@@ -81,16 +81,16 @@ def test_slopes_and_intercepts_follow_from_what_was_applied(table: pd.DataFrame)
 def test_estimates_and_bounds_are_those_of_regressions_of_the_resamples(
     outers: tuple[int, ...], make_split_predictions: SplitPredictions
 ) -> None:
-    adapted = adapt(
+    recalibrated = recalibrate(
         make_split_predictions("validation", outers=outers, subjects=range(130)),
         make_split_predictions("test", outers=outers, shared=30),
     )
-    table = calibration_table(adapted)
+    table = calibration_table(recalibrated)
     for row in table.to_dict("records"):
-        own = adapted.probabilities[adapted.probabilities["network"] == row["network"]]
+        own = recalibrated.probabilities[recalibrated.probabilities["network"] == row["network"]]
         labels = own["label"].to_numpy()
         drawn = bootstrap_weights(labels, 42, stratified=False)
-        weights = np.concatenate([once(len(labels)), drawn])
+        weights = np.concatenate([unit_weights(len(labels)), drawn])
         fitted = logistic_recalibration(labels, logit(own[row["version"]].to_numpy()), weights)
         log_odds = logit(own[row["version"]].to_numpy())
         fitted = (*fitted, intercept_at_slope_1(labels, log_odds, weights))
@@ -102,29 +102,33 @@ def test_estimates_and_bounds_are_those_of_regressions_of_the_resamples(
             assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_separated_classes_have_a_brier_score_and_no_slope(adapted: Adapted) -> None:
-    rows = adapted.probabilities
-    separated = Adapted(rows.assign(**{"as predicted": 0.2 + 0.6 * rows["label"]}), adapted.fits)
+def test_separated_classes_have_a_brier_score_and_no_slope(recalibrated: Recalibrated) -> None:
+    rows = recalibrated.probabilities
+    separated = Recalibrated(
+        rows.assign(**{"as predicted": 0.2 + 0.6 * rows["label"]}), recalibrated.fits
+    )
     row = calibration_table(separated).iloc[0]
     assert row["brier"] == pytest.approx(0.04)
     names = [f"{m}{b}" for m in ("slope", "intercept") for b in ("", "_low", "_high")]
     assert row[names].isna().all()
 
 
-def test_bounds_are_open_where_too_many_resamples_are_separated(adapted: Adapted) -> None:
-    rows = adapted.probabilities
+def test_bounds_are_open_where_too_many_resamples_are_separated(recalibrated: Recalibrated) -> None:
+    rows = recalibrated.probabilities
     p = 0.3 + 0.4 * rows["label"] + 0.002 * (rows["subject"].rank() % 10)
     p = p.where(rows["subject"] != "test0_000", 0.3)  # the one that makes the classes overlap
-    row = calibration_table(Adapted(rows.assign(**{"as predicted": p}), adapted.fits)).iloc[0]
+    row = calibration_table(
+        Recalibrated(rows.assign(**{"as predicted": p}), recalibrated.fits)
+    ).iloc[0]
     assert np.isfinite(row["slope"])
     # a third of the resamples lacks that subject
     assert np.isnan([row["slope_low"], row["slope_high"]]).all()
 
 
-def test_ensembles_take_a_fraction_of_a_second_each(adapted: Adapted) -> None:
-    rows = [adapted.probabilities.assign(ensemble=f"e{i}") for i in range(5)]
-    fits = [adapted.fits.assign(ensemble=f"e{i}") for i in range(5)]
-    many = Adapted(pd.concat(rows, ignore_index=True), pd.concat(fits, ignore_index=True))
+def test_ensembles_take_a_fraction_of_a_second_each(recalibrated: Recalibrated) -> None:
+    rows = [recalibrated.probabilities.assign(ensemble=f"e{i}") for i in range(5)]
+    fits = [recalibrated.fits.assign(ensemble=f"e{i}") for i in range(5)]
+    many = Recalibrated(pd.concat(rows, ignore_index=True), pd.concat(fits, ignore_index=True))
     started = time.process_time()
     assert len(calibration_table(many)) == 30
     # measured: 0.1 s each; regressions fitted one after the other would take a minute each
@@ -138,7 +142,7 @@ def test_slope_and_intercept_are_those_of_logistic_regression_in_statsmodels() -
     draws = stream(0, "test")
     for scale, shift in ((1.0, 0.0), (0.01, 2.0), (30.0, -4.0)):
         z = scale * (draws.normal(size=57) + LABELS) + shift
-        slope, intercept = logistic_recalibration(LABELS, z, once(57))
+        slope, intercept = logistic_recalibration(LABELS, z, unit_weights(57))
         model = sm.GLM(LABELS, sm.add_constant(z), family=sm.families.Binomial())
         fitted = model.fit(tol=1e-13, maxiter=200)
         assert (intercept[0], slope[0]) == pytest.approx(tuple(fitted.params), rel=1e-6)
@@ -184,7 +188,9 @@ def test_calibration_in_the_large_is_statsmodels_regression_with_an_offset(
 ) -> None:
     draws = stream(5, "test")
     z = np.clip(scale * (draws.normal(size=57) + LABELS) + shift, -13.8, 13.8)
-    weights = np.concatenate([once(57), bootstrap_weights(LABELS, seed=5, num_resamples=40)])
+    weights = np.concatenate(
+        [unit_weights(57), bootstrap_weights(LABELS, seed=5, num_resamples=40)]
+    )
     found = intercept_at_slope_1(LABELS, z, weights)
     for value, drawn in zip(found, weights, strict=True):
         model = sm.GLM(
@@ -198,7 +204,9 @@ def test_calibration_in_the_large_is_found_where_plain_newton_steps_would_run_aw
     # 40 sure of one class and 17 of the other, of whom all are wrong: p·(1 − p) is 1e-6 at first
     z = np.where(np.arange(57) < 40, 13.8, -13.8)
     labels = (z < 0).astype(int)
-    weights = np.concatenate([once(57), bootstrap_weights(labels, seed=6, num_resamples=200)])
+    weights = np.concatenate(
+        [unit_weights(57), bootstrap_weights(labels, seed=6, num_resamples=200)]
+    )
     found = intercept_at_slope_1(labels, z, weights)
     chance = expit(found[:, None] + z)
     # the last step is below 1e-9, and curvature below 57
@@ -222,7 +230,7 @@ def test_one_class_has_no_calibration_in_the_large_and_separated_classes_have() 
     ],
 )
 def test_separated_classes_and_equal_log_odds_have_no_estimate(z: np.ndarray) -> None:
-    slope, intercept = logistic_recalibration(LABELS, z, once(57))
+    slope, intercept = logistic_recalibration(LABELS, z, unit_weights(57))
     assert np.isnan(slope).all()
     assert np.isnan(intercept).all()
 
@@ -243,7 +251,7 @@ def test_whole_newton_steps_reach_the_estimate_for_outliers_of_any_size() -> Non
         z = draws.standard_t(1, size=number) + draws.uniform(0, 6) * labels
         one, zero = z[labels == 1], z[labels == 0]
         if len(one) and len(zero) and zero.max() > one.min() and one.max() > zero.min():
-            slope, intercept = logistic_recalibration(labels, z, once(number))
+            slope, intercept = logistic_recalibration(labels, z, unit_weights(number))
             rest = labels - expit(intercept[0] + slope[0] * z)
             assert abs(rest.sum()) < 1e-6
             assert abs((rest * z).sum()) < 1e-6 * np.abs(z).max()

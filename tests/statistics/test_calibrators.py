@@ -17,13 +17,13 @@ from mgmt_ray.statistics.calibrators import (
     TEMPERATURE_SCALED,
     TEMPERATURES,
     THRESHOLD_CHOSEN,
-    Adapted,
-    adapt,
+    Recalibrated,
     choose_threshold,
     fit_temperature,
     logits,
     mean_fits,
     prior_shift,
+    recalibrate,
 )
 from mgmt_ray.training.metrics import criterion_m
 from tests.statistics.conftest import SplitPredictions
@@ -40,8 +40,8 @@ def test(make_split_predictions: SplitPredictions) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def adapted(validation: pd.DataFrame, test: pd.DataFrame) -> Adapted:
-    return adapt(validation, test)
+def recalibrated(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
+    return recalibrate(validation, test)
 
 
 def of(table: pd.DataFrame, network: str, outer: int) -> pd.DataFrame:
@@ -49,11 +49,11 @@ def of(table: pd.DataFrame, network: str, outer: int) -> pd.DataFrame:
 
 
 def test_everything_is_fitted_on_the_validation_subjects_of_the_outer_split(
-    adapted: Adapted, validation: pd.DataFrame
+    recalibrated: Recalibrated, validation: pd.DataFrame
 ) -> None:
-    assert tuple(adapted.fits.columns) == FIT_COLUMNS
-    assert len(adapted.fits) == 4
-    for fit in adapted.fits.itertuples():
+    assert tuple(recalibrated.fits.columns) == FIT_COLUMNS
+    assert len(recalibrated.fits) == 4
+    for fit in recalibrated.fits.itertuples():
         own = of(validation, fit.network, fit.outer)
         labels, p = own["label"].to_numpy(), own["probability"].to_numpy()
         assert fit.threshold == choose_threshold(labels, p)
@@ -61,14 +61,14 @@ def test_everything_is_fitted_on_the_validation_subjects_of_the_outer_split(
         assert fit.prior_shift == pytest.approx(logit(0.4))
         assert fit.prior_threshold == pytest.approx(0.6)
         assert fit.temperature == fit_temperature(labels, logit(p) + logit(0.4))
-    assert adapted.fits["threshold"].nunique() == 4
+    assert recalibrated.fits["threshold"].nunique() == 4
 
 
 def test_each_outer_split_maps_its_own_test_subjects_and_shared_ones_are_averaged(
-    adapted: Adapted, test: pd.DataFrame
+    recalibrated: Recalibrated, test: pd.DataFrame
 ) -> None:
-    fits = adapted.fits.set_index(["network", "outer"])
-    for network, rows in adapted.probabilities.groupby("network"):
+    fits = recalibrated.fits.set_index(["network", "outer"])
+    for network, rows in recalibrated.probabilities.groupby("network"):
         parts = []
         for outer in (0, 1):
             own, fit = of(test, network, outer).set_index("subject"), fits.loc[(network, outer)]
@@ -91,13 +91,13 @@ def test_each_outer_split_maps_its_own_test_subjects_and_shared_ones_are_average
 
 
 def test_nothing_is_fitted_on_test_subjects(
-    adapted: Adapted, validation: pd.DataFrame, test: pd.DataFrame
+    recalibrated: Recalibrated, validation: pd.DataFrame, test: pd.DataFrame
 ) -> None:
     other = test.assign(label=1 - test["label"], probability=stream(5, "test").random(len(test)))
-    pd.testing.assert_frame_equal(adapt(validation, other).fits, adapted.fits)
+    pd.testing.assert_frame_equal(recalibrate(validation, other).fits, recalibrated.fits)
     # and the mapping of one subject does not depend on who else is tested
-    fewer = adapt(validation, test[test["subject"] < "test0_010"]).probabilities
-    whole = adapted.probabilities
+    fewer = recalibrate(validation, test[test["subject"] < "test0_010"]).probabilities
+    whole = recalibrated.probabilities
     same = whole[whole["subject"].isin(fewer["subject"])].reset_index(drop=True)
     assert len(fewer) == 20
     pd.testing.assert_frame_equal(fewer, same)
@@ -106,7 +106,7 @@ def test_nothing_is_fitted_on_test_subjects(
 def test_temperature_and_prior_leave_the_order_within_an_outer_split_alone(
     make_split_predictions: SplitPredictions,
 ) -> None:
-    found = adapt(make_split_predictions("validation"), make_split_predictions("test"))
+    found = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
     for _, rows in found.probabilities.groupby("network"):
         order = rows[AS_PREDICTED].rank()
         for version in (*CALIBRATION_VERSIONS, THRESHOLD_CHOSEN):
@@ -116,7 +116,7 @@ def test_temperature_and_prior_leave_the_order_within_an_outer_split_alone(
 def test_the_training_prior_of_each_row_is_corrected(
     make_split_predictions: SplitPredictions,
 ) -> None:
-    found = adapt(
+    found = recalibrate(
         make_split_predictions("validation", subjects=range(50), prior=0.4),
         make_split_predictions("test", prior=0.4),
     )
@@ -125,9 +125,9 @@ def test_the_training_prior_of_each_row_is_corrected(
     np.testing.assert_allclose(rows[PRIOR_CORRECTED], rows[AS_PREDICTED], rtol=1e-9)
 
 
-def test_the_mean_over_outer_splits_is_told(adapted: Adapted) -> None:
-    means = mean_fits(adapted.fits)
-    own = adapted.fits[adapted.fits["network"] == "random"]
+def test_the_mean_over_outer_splits_is_told(recalibrated: Recalibrated) -> None:
+    means = mean_fits(recalibrated.fits)
+    own = recalibrated.fits[recalibrated.fits["network"] == "random"]
     assert means["random", "best overall"]["temperature"] == own["temperature"].mean()
 
 
@@ -139,7 +139,7 @@ def test_without_validation_subjects_of_both_classes_nothing_is_fitted(
     if fault == "class":
         lost &= validation["label"] == 1
     with pytest.raises(MgmtError, match="best overall, outer split 1: no validation subjects of b"):
-        adapt(validation[~lost], test)
+        recalibrate(validation[~lost], test)
 
 
 def plain_threshold(labels: np.ndarray, p: np.ndarray) -> float:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.calibrators import adapt
+from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.curves import (
     DECISION_COLUMNS,
     THRESHOLDS,
@@ -61,12 +61,12 @@ def test_a_needless_act_at_one_tenth_costs_a_ninth_of_a_hit() -> None:
 def test_the_table_has_treat_all_and_the_calibrated_probabilities(
     make_split_predictions: SplitPredictions,
 ) -> None:
-    adapted = adapt(make_split_predictions("validation"), make_split_predictions("test"))
-    table = decision_table(adapted)
+    recalibrated = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
+    table = decision_table(recalibrated)
     assert tuple(table.columns) == DECISION_COLUMNS
     assert len(table) == 2 * 76
     assert (table["threshold"].min(), table["threshold"].max()) == (0.05, 0.8)
-    own = adapted.probabilities[adapted.probabilities["network"] == "random"]
+    own = recalibrated.probabilities[recalibrated.probabilities["network"] == "random"]
     expected = net_benefit(
         own["label"].to_numpy(), own["temperature scaled"].to_numpy(), THRESHOLDS
     )

@@ -6,7 +6,7 @@ from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.calibrators import adapt
+from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS, operating_points_table, rates
 from tests.statistics.conftest import SplitPredictions
 
@@ -40,11 +40,11 @@ def test_each_point_calls_the_test_subjects_at_its_threshold(
     make_split_predictions: SplitPredictions,
 ) -> None:
     test = make_split_predictions("test")
-    adapted = adapt(make_split_predictions("validation", subjects=range(80)), test)
-    table = operating_points_table(adapted)
+    recalibrated = recalibrate(make_split_predictions("validation", subjects=range(80)), test)
+    table = operating_points_table(recalibrated)
     assert tuple(table.columns) == OPERATING_COLUMNS
     assert table["point"].tolist() == ["0.5", "validation", "prior"] * 2
-    chosen = adapted.fits.set_index("network")["threshold"]
+    chosen = recalibrated.fits.set_index("network")["threshold"]
     for row in table.itertuples():
         threshold = {"0.5": 0.5, "validation": chosen[row.network], "prior": 0.6}[row.point]
         assert row.threshold == pytest.approx(threshold)
@@ -63,12 +63,12 @@ def test_a_subject_exactly_at_the_threshold_is_called_methylated(
 ) -> None:
     validation = make_split_predictions("validation", subjects=range(80), networks=("random",))
     test = make_split_predictions("test", networks=("random",))
-    (threshold,) = adapt(validation, test).fits["threshold"]
+    (threshold,) = recalibrate(validation, test).fits["threshold"]
     assert threshold != 0.5
     for point, exactly in (("0.5", 0.5), ("validation", threshold)):
         for p, called in ((exactly, 1.0), (np.nextafter(exactly, 0) - 1e-12, 0.0)):
-            adapted = adapt(validation, test.assign(probability=p))
-            row = operating_points_table(adapted).set_index("point").loc[point]
+            recalibrated = recalibrate(validation, test.assign(probability=p))
+            row = operating_points_table(recalibrated).set_index("point").loc[point]
             assert (row["sen"], row["spe"]) == (called, 1 - called)
 
 
@@ -77,9 +77,9 @@ def test_thresholds_of_several_outer_splits_are_averaged_as_shifts(
 ) -> None:
     test = make_split_predictions("test", outers=(0, 1), shared=57, networks=("random",))
     validation = make_split_predictions("validation", outers=(0, 1), networks=("random",))
-    adapted = adapt(validation, test)
-    row = operating_points_table(adapted).set_index("point").loc["validation"]
-    thresholds = adapted.fits["threshold"].to_numpy()
+    recalibrated = recalibrate(validation, test)
+    row = operating_points_table(recalibrated).set_index("point").loc["validation"]
+    thresholds = recalibrated.fits["threshold"].to_numpy()
     assert row["threshold"] == pytest.approx(thresholds.mean())
     odds = [
         rows.set_index("subject")["probability"].pipe(lambda p: p / (1 - p)) * (1 - t) / t

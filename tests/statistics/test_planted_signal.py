@@ -19,26 +19,26 @@ def test_a_signal_that_shows_where_it_was_planted_is_found() -> None:
         ("random", "DSC", 0.5, 0.4, 0.6),
     )
     dsc, struct = planted_verdict(table, {"signal": {"PH": 2.0, "T1": 0.0}}, GROUPS)
-    assert (dsc.ensemble, dsc.carriers, dsc.as_planted) == ("DSC", ("PH",), True)
-    assert dsc.words == "above chance: found"
-    assert (struct.ensemble, struct.carriers, struct.as_planted) == ("Struct", (), True)
-    assert struct.words == "at chance as planted: interval contains 0.5"
+    assert (dsc.ensemble, dsc.carriers, dsc.matches_planted) == ("DSC", ("PH",), True)
+    assert dsc.sentence == "above chance: found"
+    assert (struct.ensemble, struct.carriers, struct.matches_planted) == ("Struct", (), True)
+    assert struct.sentence == "at chance as planted: interval contains 0.5"
 
 
 def test_a_missed_signal_and_a_false_one_are_both_called_out() -> None:
     table = metrics(("spottune", "DSC", 0.6, 0.45, 0.7), ("spottune", "Struct", 0.7, 0.51, 0.8))
     dsc, struct = planted_verdict(table, {"signal": {"PH": 2.0}}, GROUPS)
-    assert not dsc.as_planted
-    assert dsc.words.startswith("NOT found")
-    assert not struct.as_planted
-    assert struct.words.startswith("NOT at chance")
+    assert not dsc.matches_planted
+    assert dsc.sentence.startswith("NOT found")
+    assert not struct.matches_planted
+    assert struct.sentence.startswith("NOT at chance")
 
 
 def test_a_signal_turned_round_is_not_found() -> None:
     table = metrics(("spottune", "DSC", 0.1, 0.0, 0.3))
     (verdict,) = planted_verdict(table, {"signal": {"PH": 2.0}}, GROUPS)
-    assert not verdict.as_planted
-    assert verdict.words == "NOT found: interval below 0.5, told the wrong way round"
+    assert not verdict.matches_planted
+    assert verdict.sentence == "NOT found: interval below 0.5, told the wrong way round"
 
 
 def test_without_any_signal_every_row_must_be_at_chance() -> None:
@@ -49,7 +49,7 @@ def test_without_any_signal_every_row_must_be_at_chance() -> None:
         ("random", "T1", 0.2, 0.1, 0.4),
     )
     verdicts = planted_verdict(table, {"signal": {}}, GROUPS)
-    assert [v.as_planted for v in verdicts] == [True, False, True, False]
+    assert [v.matches_planted for v in verdicts] == [True, False, True, False]
 
 
 def test_the_first_network_is_judged_where_spottune_is_not_there() -> None:
@@ -63,5 +63,5 @@ def test_models_of_several_channels_are_judged_by_their_channels() -> None:
     first, second = planted_verdict(table, {"signal": {"PH": 1.0}}, {})
     assert first.carriers == ("PH",)
     assert second.carriers == ()
-    assert first.as_planted
-    assert second.as_planted
+    assert first.matches_planted
+    assert second.matches_planted

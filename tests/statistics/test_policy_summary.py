@@ -6,8 +6,8 @@ import pytest
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.policy_summary import (
-    by_class,
     class_means,
+    sort_by_class,
     stability,
     subject_policies,
 )
@@ -139,6 +139,6 @@ def test_networks_of_different_depths_share_a_table(draws: np.random.Generator) 
 def test_rows_are_sorted_by_class_and_then_by_how_much_is_tuned() -> None:
     values = np.array([[0.9, 0.9, 0.9], [0.2, 0.2, 0.2], [0.1, 0.1, 0.1], [0.5, 0.5, 0.5]])
     means = subject_policies(table({("PH", 0, 0, 0): values}, [1, 0, 1, 0]))
-    order, labels = by_class(means, BLOCKS)
+    order, labels = sort_by_class(means, BLOCKS)
     assert order == ["S01", "S03", "S02", "S00"]
     assert labels.tolist() == [0, 0, 1, 1]

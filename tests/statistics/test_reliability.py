@@ -6,7 +6,7 @@ from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.calibrators import adapt
+from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.reliability import (
     RELIABILITY_COLUMNS,
     expected_calibration_error,
@@ -75,8 +75,8 @@ def test_perfect_calibration_has_the_error_that_the_docstring_says() -> None:
 def test_the_table_has_the_bins_of_each_version(
     make_split_predictions: SplitPredictions,
 ) -> None:
-    adapted = adapt(make_split_predictions("validation"), make_split_predictions("test"))
-    table = reliability_table(adapted)
+    recalibrated = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
+    table = reliability_table(recalibrated)
     assert tuple(table.columns) == RELIABILITY_COLUMNS
     assert len(table) == 2 * 3 * 5
     assert (table.groupby(["network", "version"])["count"].sum() == 57).all()

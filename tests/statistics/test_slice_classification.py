@@ -29,7 +29,7 @@ from mgmt_ray.statistics.slice_scores import (
     SLICE_COLUMNS,
     SLICE_METRICS,
     classification_scores,
-    draw_patients,
+    resample_patients,
 )
 from tests.report.sliced import NUM_SLICES, write_sliced_study
 
@@ -177,7 +177,7 @@ def test_many_rows_are_scored_in_blocks_without_a_difference(
 ) -> None:
     patients = {f"S{i}": (i % 2, (0.1 * i, 0.5)) for i in range(9)}
     rows = slices_of(patients)
-    drawn = draw_patients(rows, "test", seed=1)
+    drawn = resample_patients(rows, "test", seed=1)
     whole = drawn.scores(rows)
     assert len(drawn.weights) * len(rows) < LARGEST_BLOCK
     monkeypatch.setattr("mgmt_ray.statistics.slice_scores.LARGEST_BLOCK", 1000)
@@ -188,7 +188,7 @@ def test_many_rows_are_scored_in_blocks_without_a_difference(
 
 def test_every_resample_has_as_many_patients_of_each_class_as_the_test_set() -> None:
     patients = {f"S{i}": (int(i < 3), (0.5, 0.6)) for i in range(9)}
-    drawn = draw_patients(slices_of(patients), "test", seed=0)
+    drawn = resample_patients(slices_of(patients), "test", seed=0)
     methylated = drawn.patients.isin([name for name, (label, _) in patients.items() if label])
     assert set(drawn.weights[:, methylated].sum(axis=1)) == {3}
     assert set(drawn.weights[:, ~methylated].sum(axis=1)) == {6}

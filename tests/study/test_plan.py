@@ -118,7 +118,7 @@ def test_swept_trials_share_their_draws() -> None:
     plan = make_plan(make_study(sweep={"learning_rate": [1e-3, 1e-4]}), SPLITS)
     by_name = {}
     for trial in plan:
-        by_name.setdefault(trial.name, set()).add(trial.stream)
+        by_name.setdefault(trial.name, set()).add(trial.seed)
     assert all(len(streams) == 1 for streams in by_name.values())
     assert len({s for streams in by_name.values() for s in streams}) == len(by_name)
 
@@ -132,7 +132,7 @@ def test_channels_are_one_input() -> None:
 def test_seeds_repeat_every_training(number: int) -> None:
     plan = make_plan(make_study(num_seeds=number), SPLITS)
     assert len(plan) == 2 * 2 * 2 * number
-    assert len({t.stream for t in plan}) == len(plan)
+    assert len({t.seed for t in plan}) == len(plan)
 
 
 def test_every_split_has_its_own_trials_and_draws() -> None:
@@ -146,4 +146,4 @@ def test_every_split_has_its_own_trials_and_draws() -> None:
         "random_PH_outer0_fold0_seed0",
         "random_PH_outer1_fold1_seed0",
     ]
-    assert len({t.stream for t in plan}) == len({t.id for t in plan}) == 4
+    assert len({t.seed for t in plan}) == len({t.id for t in plan}) == 4

@@ -173,7 +173,7 @@ def test_the_paper_has_a_segmentation_and_a_classifier_for_each_modality_and_fol
     study = load_study(STUDIES / "chen2020.yaml", data=Path("data"))
     folds = tuple((name,) for name in "bcdefghijk")
     plan = make_plan(study, (replace(SPLIT, folds=folds),))
-    classifiers = [trial for trial in plan if trial.tells_methylation]
+    classifiers = [trial for trial in plan if trial.is_classifier]
     assert len(classifiers) == 2 * 10
     assert len(plan) == len({trial.id for trial in plan}) == 20 * (1 + 3 + 1)
     for trial in classifiers:
@@ -188,24 +188,24 @@ def test_the_paper_has_a_segmentation_and_a_classifier_for_each_modality_and_fol
 def test_a_classifier_needs_the_segmentations_of_its_fold_and_modality() -> None:
     plan = make_plan(make_study(), (SPLIT,))
     for trial in plan:
-        if trial.tells_methylation:
-            assert trial.stage == 1
-            assert [need.part for need in trial.needs] == [None, 0, 1, 2]
-            place = (trial.modality, trial.fold, trial.outer, trial.seed)
-            assert {(n.modality, n.fold, n.outer, n.seed) for n in trial.needs} == {place}
-            assert {need.parts for need in trial.needs} == {trial.parts}
+        if trial.is_classifier:
+            assert trial.dependency_level == 1
+            assert [need.inner_fold for need in trial.needs] == [None, 0, 1, 2]
+            place = (trial.modality, trial.fold, trial.outer, trial.repeat)
+            assert {(n.modality, n.fold, n.outer, n.repeat) for n in trial.needs} == {place}
+            assert {need.inner_folds for need in trial.needs} == {trial.inner_folds}
             assert {need.id for need in trial.needs} <= {other.id for other in plan}
         else:
-            assert (trial.stage, trial.needs) == (0, ())
-    assert len({trial.stream for trial in plan}) == len(plan)
+            assert (trial.dependency_level, trial.needs) == (0, ())
+    assert len({trial.seed for trial in plan}) == len(plan)
 
 
 def test_without_cross_fitting_there_is_one_segmentation() -> None:
     plan = make_plan(make_study({"cross_fitted": False}), (SPLIT,))
     assert len(plan) == 2 * 2 * 2
-    assert all(trial.parts is None for trial in plan)
+    assert all(trial.inner_folds is None for trial in plan)
     # the fold's own network is the same one
-    own = {t.id for t in plan if not t.tells_methylation}
+    own = {t.id for t in plan if not t.is_classifier}
     assert own <= {t.id for t in make_plan(make_study(), (SPLIT,))}
 
 
@@ -224,7 +224,7 @@ def test_a_classifiers_own_settings_leave_its_segmentations_as_they_are() -> Non
     base = make_plan(make_study(), (SPLIT,))
     changed = make_plan(make_study({"classification": {"epochs": 3}}), (SPLIT,))
     for mine, theirs in zip(base, changed, strict=True):
-        assert (mine.id == theirs.id) == (not mine.tells_methylation)
+        assert (mine.id == theirs.id) == (not mine.is_classifier)
 
 
 def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> None:

@@ -46,7 +46,7 @@ def test_the_phantom_is_one_brain_that_fills_its_grid(grid: tuple[int, int, int]
 def test_tumours_have_room_only_inside_the_brain_and_off_the_border() -> None:
     anatomy = phantom((24, 28, 26), stream(0, "phantom"))
     room = np.zeros(anatomy.grid, bool)
-    room[anatomy.box] = anatomy.room_mm > 0
+    room[anatomy.box] = anatomy.clearance_mm > 0
     assert room.any()
     assert not (room & ~whole(anatomy)).any()
     room[2:-2, 2:-2, 2:-2] = False

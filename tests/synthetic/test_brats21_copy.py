@@ -8,7 +8,7 @@ import pytest
 
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.brats21 import FAULTY, Brats21Config, read_brats21
-from mgmt_ray.cohort.reader import Reading
+from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import read_scan, voxel_hash
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
@@ -33,7 +33,7 @@ def config(root: Path, **more: object) -> Brats21Config:
     return parse(Brats21Config, {"reader": "brats21", "root": root, **more}, "test")
 
 
-def reasons(reading: Reading) -> dict[str, str]:
+def reasons(reading: ReaderResult) -> dict[str, str]:
     return {e.subject: e.reason for e in reading.exclusions if e.scope == "cohort"}
 
 

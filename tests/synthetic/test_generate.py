@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from mgmt_ray.base import MgmtError, file_checksum
-from mgmt_ray.cohort.cohort import Cohort, flow
+from mgmt_ray.cohort.cohort import Cohort, exclusion_flow
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 
@@ -56,7 +56,7 @@ def test_the_reader_selects_exactly_the_labelled_subjects(
 ) -> None:
     modalities = small_config.modalities
     cohort = cohort_of(small_cohort, modalities)
-    assert flow(cohort, modalities) == [
+    assert exclusion_flow(cohort, modalities) == [
         ("found", 32),
         ("excluded: MGMT Indeterminate", 2),
         ("excluded: MGMT Not Available", 1),

@@ -37,7 +37,7 @@ def test_every_tumour_has_three_compartments_inside_the_brain(grid: tuple[int, i
 def test_necrosis_lies_in_the_enhancing_rim_and_edema_around_both() -> None:
     anatomy = phantom((44, 52, 52), stream(0, "phantom"))
     room = np.zeros(anatomy.grid, bool)
-    room[anatomy.box] = anatomy.room_mm > 0
+    room[anatomy.box] = anatomy.clearance_mm > 0
     for seed in range(20):
         labels = labels_on_grid(anatomy, seed)
         around_necrosis = ndimage.binary_dilation(labels == NECROSIS) & (labels != NECROSIS)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mgmt_ray.nets.build import Network, NetworkConfig, build
+from mgmt_ray.nets.build import Network, NetworkConfig, build_volume_network
 from mgmt_ray.nets.medicalnet import write_medicalnet
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.training.dataset import VolumeSet, volume_set
@@ -27,7 +27,7 @@ def make_network(weights: Path):
     def make(kind: str, **settings: int) -> Network:
         torch.manual_seed(12)
         config = NetworkConfig(kind=kind, depth=10, width=4, agent_width=2, **settings)
-        return build(config, 1, 1.0, weights)
+        return build_volume_network(config, 1, 1.0, weights)
 
     return make
 

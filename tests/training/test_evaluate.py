@@ -30,8 +30,8 @@ def test_prediction_is_the_mean_over_the_draws(make_network, make_data) -> None:
     drawn = torch.stack(drawn).numpy()
     # float32 activations, summed in another order
     assert result.probability == pytest.approx(drawn.mean(axis=0), abs=1e-6)
-    assert result.deviation == pytest.approx(drawn.std(axis=0), abs=1e-5)
-    assert result.deviation.max() > 0
+    assert result.std == pytest.approx(drawn.std(axis=0), abs=1e-5)
+    assert result.std.max() > 0
     label = data.labels.numpy()
     likelihood = np.where(label > 0, result.probability, 1 - result.probability)
     assert result.loss == pytest.approx(-np.log(likelihood))
@@ -43,7 +43,7 @@ def test_evaluation_leaves_mode_and_statistics_as_they_were(make_network, make_d
     result = predict(network, make_data(3, 5), num_draws=1, kind="sobol", seed=1, precision="fp32")
     assert network.training
     assert torch.equal(network.resnet.bn1.running_mean, before)
-    assert (result.deviation == 0).all()
+    assert (result.std == 0).all()
 
 
 def test_a_subjects_prediction_does_not_depend_on_the_others(make_network, make_data) -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mgmt_ray.nets.single_path import Tail
+from mgmt_ray.nets.single_path import TrainedTail
 from mgmt_ray.training import frozen_features as frozen
 from mgmt_ray.training.dataset import volume_set
-from mgmt_ray.training.frozen_features import run_frozen_part
+from mgmt_ray.training.frozen_features import cache_frozen_features
 from mgmt_ray.training.loop import TrainingState, fit
 from mgmt_ray.training.precision import CHANNELS_LAST
 from mgmt_ray.training.training_config import TrainingConfig
@@ -26,8 +26,10 @@ def run(network, training, validation, config: TrainingConfig) -> tuple:
 
 def assert_kept_equals_computed_anew(make, training, validation, config, monkeypatch) -> None:
     """All scores, predictions and weights are the same to the bit, and the outputs were kept."""
-    left, *_ = run_frozen_part(make(), training, validation, config.batch_size, config.precision)
-    assert isinstance(left, Tail)
+    left, *_ = cache_frozen_features(
+        make(), training, validation, config.batch_size, config.precision
+    )
+    assert isinstance(left, TrainedTail)
     kept, weights = run(make(), training, validation, config)
     with monkeypatch.context() as patch:
         patch.setattr(frozen, "KEPT_BYTES", 0)
@@ -75,7 +77,7 @@ def test_kept_outputs_are_the_networks_at_any_size(
     network = make_network("transfer", trainable_blocks=blocks)
     volumes = np.random.default_rng(sum(shape)).random((number, 1, *shape))
     data = volume_set([volumes], [0] * number, [f"{i}" for i in range(number)], "cpu")
-    tail, kept, _ = run_frozen_part(network, data, data, batch, "fp32")
+    tail, kept, _ = cache_frozen_features(network, data, data, batch, "fp32")
     network.eval()
     order = np.random.default_rng(1).permutation(number)
     with torch.no_grad():
@@ -88,12 +90,12 @@ def test_a_frozen_part_too_large_to_keep_is_computed_anew(
     make_network, make_data, monkeypatch
 ) -> None:
     network, data = make_network("transfer", trainable_blocks=2), make_data(4, 1)
-    _, kept, _ = run_frozen_part(network, data, data, 4, "fp32")
+    _, kept, _ = cache_frozen_features(network, data, data, 4, "fp32")
     size = 2 * kept.volumes.numel() * kept.volumes.element_size()
     for limit, fits in ((size, True), (size - 1, False)):
         monkeypatch.setattr(frozen, "KEPT_BYTES", limit)
-        left, training, validation = run_frozen_part(network, data, data, 4, "fp32")
-        assert isinstance(left, Tail) == fits
+        left, training, validation = cache_frozen_features(network, data, data, 4, "fp32")
+        assert isinstance(left, TrainedTail) == fits
         assert (training is data) == (validation is data) == (not fits)
 
 
@@ -102,13 +104,13 @@ def test_nothing_is_kept_of_a_network_that_changes_from_its_stem_on(
     kind: str, make_network, make_data
 ) -> None:
     network, data = make_network(kind), make_data(4, 1)
-    assert run_frozen_part(network, data, data, 4, "fp32") == (network, data, data)
+    assert cache_frozen_features(network, data, data, 4, "fp32") == (network, data, data)
 
 
 def test_batch_statistics_of_the_frozen_part_stay_the_checkpoints(make_network, make_data) -> None:
     network, data = make_network("transfer"), make_data(4, 1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    run_frozen_part(network, data, data, 4, "fp32")
+    cache_frozen_features(network, data, data, 4, "fp32")
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -116,7 +118,7 @@ def test_batch_statistics_of_the_frozen_part_stay_the_checkpoints(make_network, 
 def test_kept_outputs_lie_in_memory_as_the_frozen_part_left_them(make_network, make_data) -> None:
     network = make_network("transfer", trainable_blocks=2).to(memory_format=CHANNELS_LAST)
     data = make_data(6, 1)
-    _, kept, _ = run_frozen_part(network, data, data, 4, "fp32")
+    _, kept, _ = cache_frozen_features(network, data, data, 4, "fp32")
     for volumes in (kept.volumes, kept.select(np.array([4, 1])).volumes):
         assert volumes.is_contiguous(memory_format=CHANNELS_LAST)
         assert not volumes.is_contiguous()

@@ -16,10 +16,10 @@ from mgmt_ray.training.metrics import (
     auc,
     average_precision,
     brier,
-    once,
     score,
     sensitivity,
     specificity,
+    unit_weights,
 )
 
 cases = st.lists(
@@ -38,7 +38,7 @@ def split(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 @given(cases)
 def test_metrics_agree_with_scikit_learn_ties_included(rows: list[tuple[int, int]]) -> None:
     labels, probabilities = split(rows)
-    one = once(len(labels))
+    one = unit_weights(len(labels))
     called = probabilities >= 0.5
     expected = [
         (auc, roc_auc_score(labels, probabilities)),
@@ -59,7 +59,7 @@ def test_weights_mean_repeated_subjects(rows: list[tuple[int, int]], random: obj
     repeated = np.repeat(np.arange(len(rows)), weights[0])
     if not 0 < labels[repeated].sum() < len(repeated):
         return
-    ones = once(len(repeated))
+    ones = unit_weights(len(repeated))
     for metric in (auc, average_precision, brier, sensitivity, specificity):
         weighted = metric(labels, probabilities, weights)[0]
         again = metric(labels[repeated], probabilities[repeated], ones)[0]
@@ -71,7 +71,7 @@ def test_auc_turns_round_with_the_labels_and_ignores_monotone_change(
     rows: list[tuple[int, int]],
 ) -> None:
     labels, probabilities = split(rows)
-    one = once(len(labels))
+    one = unit_weights(len(labels))
     area = auc(labels, probabilities, one)[0]
     assert 0 <= area <= 1
     assert auc(1 - labels, probabilities, one)[0] == pytest.approx(1 - area, abs=1e-12)
@@ -91,13 +91,13 @@ def test_many_resamples_at_once_equal_each_alone() -> None:
 
 def test_one_half_is_called_methylated() -> None:
     labels, probabilities = np.array([1, 1, 0, 0]), np.array([0.5, 0.49, 0.5, 0.49])
-    assert sensitivity(labels, probabilities, once(4))[0] == 0.5
-    assert specificity(labels, probabilities, once(4))[0] == 0.5
+    assert sensitivity(labels, probabilities, unit_weights(4))[0] == 0.5
+    assert specificity(labels, probabilities, unit_weights(4))[0] == 0.5
 
 
 def test_what_a_missing_class_leaves_undefined_is_nan() -> None:
     labels, probabilities = np.zeros(3, dtype=int), np.array([0.1, 0.2, 0.9])
-    one = once(3)
+    one = unit_weights(3)
     assert np.isnan(auc(labels, probabilities, one)[0])
     assert np.isnan(average_precision(labels, probabilities, one)[0])
     assert np.isnan(sensitivity(labels, probabilities, one)[0])

@@ -10,7 +10,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.nets.build import NetworkConfig, build
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.nets.spottune import mix
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
 from mgmt_ray.training.evaluate import predict
@@ -92,9 +92,9 @@ def test_bf16_is_refused_where_its_kernels_are_wrong(make_data) -> None:
     config = NetworkConfig(kind="random", depth=10, width=8)
     sets = (make_data(8, 1), make_data(6, 2))  # of 12 slices
     with pytest.raises(MgmtError, match="bf16 of volumes of 12 slices is wrong on CPUs"):
-        run(build(config, 1, 1.0, None), *sets, BF16)
+        run(build_volume_network(config, 1, 1.0, None), *sets, BF16)
     one = CONFIG.model_copy(update={"epochs": 1})
-    assert len(run(build(config, 1, 1.0, None), *sets, one)) == 1
+    assert len(run(build_volume_network(config, 1, 1.0, None), *sets, one)) == 1
 
 
 def test_weights_and_saved_tensors_stay_float32(make_network, make_data) -> None:

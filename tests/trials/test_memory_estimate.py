@@ -8,7 +8,7 @@ from mgmt_ray.splits.split import Split
 from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.memory_estimate import memory_words
+from mgmt_ray.trials.memory_estimate import oom_hint
 
 SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
 
@@ -25,12 +25,12 @@ def trials() -> list[Trial]:
 
 def test_each_stage_of_slices_names_its_own_settings(trials: list[Trial]) -> None:
     segmentation, classifier = trials[:2]
-    what, then = memory_words(segmentation, Path(), "cpu", "trains")
+    what, then = oom_hint(segmentation, Path(), "cpu", "trains")
     assert "(segmentation, width 32) on cpu, in batches of 8 slices of 128 × 128" in what
     assert "a smaller networks.chen.segmentation.batch_size" in then
     assert "networks.chen.segmentation.precision bf16" in then
     assert "a smaller width of networks.chen" in then
-    what, then = memory_words(classifier, Path(), "cuda", "trains")
+    what, then = oom_hint(classifier, Path(), "cuda", "trains")
     assert "(slice classifier) on cuda, in batches of 32 slices of 128 × 128" in what
     assert "a smaller networks.chen.classification.batch_size" in then
     assert "width" not in then
@@ -38,6 +38,6 @@ def test_each_stage_of_slices_names_its_own_settings(trials: list[Trial]) -> Non
 
 def test_what_passes_at_once_depends_on_the_device(trials: list[Trial]) -> None:
     for device, number in (("cpu", 4), ("cuda", 32)):
-        what, then = memory_words(trials[0], Path(), device, "predicts with")
+        what, then = oom_hint(trials[0], Path(), device, "predicts with")
         assert f"in batches of {number} slices of 128 × 128" in what
         assert "batch_size" not in then

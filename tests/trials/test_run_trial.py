@@ -16,7 +16,7 @@ from mgmt_ray.pipeline.stages import plan_study, prepare, select
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state
-from mgmt_ray.trials.context import Job, TrialInputs
+from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.run_trial import run_trial
 
 NETWORKS = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
@@ -28,23 +28,23 @@ class Stopped(Exception):
 
 
 @pytest.fixture
-def prepared(make_job: Callable[..., Job]) -> tuple[Job, TrialInputs, Trial]:
-    job = make_job(networks=NETWORKS, training=TRAINING)
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    return job, job.inputs(selected.cohort, splits), trials[0]
+def prepared(make_job: Callable[..., StudyContext]) -> tuple[StudyContext, TrialInputs, Trial]:
+    context = make_job(networks=NETWORKS, training=TRAINING)
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    return context, context.inputs(selected.cohort, splits), trials[0]
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
-    prepared: tuple[Job, TrialInputs, Trial], stop: int
+    prepared: tuple[StudyContext, TrialInputs, Trial], stop: int
 ) -> None:
-    job, inputs, trial = prepared
+    context, inputs, trial = prepared
     run_trial(trial, inputs, "cpu")
-    other = replace(inputs, folder=StudyFolder(job.folder.root / "other"), state_seconds=0.0)
-    (job.folder.root / "other").mkdir()
-    (job.folder.root / "other" / "volumes").symlink_to(job.folder.volumes)
+    other = replace(inputs, folder=StudyFolder(context.folder.root / "other"), state_seconds=0.0)
+    (context.folder.root / "other").mkdir()
+    (context.folder.root / "other" / "volumes").symlink_to(context.folder.volumes)
 
     def cut(row: dict[str, float]) -> None:
         if row["epoch"] == stop:
@@ -64,13 +64,13 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
         assert (whole / name).read_bytes() == (continued / name).read_bytes()
     tables = [pd.read_csv(p / "epochs.csv").drop(columns="seconds") for p in (whole, continued)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-    facts = [f.read_trial(trial.id) | {"seconds": 0} for f in (inputs.folder, other.folder)]
-    assert facts[0] == facts[1]
+    metadata = [f.read_trial(trial.id) | {"seconds": 0} for f in (inputs.folder, other.folder)]
+    assert metadata[0] == metadata[1]
     assert not other.folder.partial_trial(trial.id).exists()
 
 
 def test_a_state_that_lacks_a_part_is_not_continued(
-    prepared: tuple[Job, TrialInputs, Trial],
+    prepared: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
     _, inputs, trial = prepared
 
@@ -88,7 +88,9 @@ def test_a_state_that_lacks_a_part_is_not_continued(
     assert seen == [1, 2, 3, 4]
 
 
-def test_a_finished_trial_is_not_run_again(prepared: tuple[Job, TrialInputs, Trial]) -> None:
+def test_a_finished_trial_is_not_run_again(
+    prepared: tuple[StudyContext, TrialInputs, Trial],
+) -> None:
     _, inputs, trial = prepared
     run_trial(trial, inputs, "cpu")
     before = (inputs.folder.trial(trial.id) / "trial.json").stat().st_mtime_ns
@@ -101,7 +103,7 @@ def test_a_finished_trial_is_not_run_again(prepared: tuple[Job, TrialInputs, Tri
 
 
 def test_the_kept_weights_are_those_of_the_chosen_epoch(
-    prepared: tuple[Job, TrialInputs, Trial],
+    prepared: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
     """A training that ends at the chosen epoch has the same weights, by either rule."""
     _, inputs, trial = prepared
@@ -116,7 +118,7 @@ def test_the_kept_weights_are_those_of_the_chosen_epoch(
 
 
 def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_again(
-    prepared: tuple[Job, TrialInputs, Trial],
+    prepared: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
     _, inputs, trial = prepared
     cut_after_two = replace(inputs, state_seconds=0.0)
@@ -165,7 +167,7 @@ except MgmtError as error:
 
 
 def test_a_trial_that_wants_too_much_memory_says_what_to_make_smaller(
-    prepared: tuple[Job, TrialInputs, Trial], tmp_path: Path
+    prepared: tuple[StudyContext, TrialInputs, Trial], tmp_path: Path
 ) -> None:
     _, inputs, trial = prepared
     wide = trial.network_config.model_copy(update={"kind": "random", "width": 1024})
@@ -186,7 +188,7 @@ def test_a_trial_that_wants_too_much_memory_says_what_to_make_smaller(
 
 
 def test_a_person_on_two_sides_is_never_trained_on(
-    prepared: tuple[Job, TrialInputs, Trial],
+    prepared: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
     _, inputs, trial = prepared
     tested, trained = inputs.splits[0].test[0], inputs.splits[0].training[0]
@@ -199,7 +201,7 @@ def test_a_person_on_two_sides_is_never_trained_on(
 
 
 def test_a_trial_learns_the_labels_of_its_own_split(
-    prepared: tuple[Job, TrialInputs, Trial],
+    prepared: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
     _, inputs, trial = prepared
     # scores that turn every label round: above the cut-off are those who were unmethylated
@@ -216,16 +218,16 @@ def test_a_trial_learns_the_labels_of_its_own_split(
 
 
 def test_a_trial_tells_the_prior_that_it_was_trained_with(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., StudyContext],
 ) -> None:
-    job = make_job(networks=NETWORKS, training=TRAINING | {"epochs": 1, "balance": "none"})
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    run_trial(trials[0], job.inputs(selected.cohort, splits), "cpu")
+    context = make_job(networks=NETWORKS, training=TRAINING | {"epochs": 1, "balance": "none"})
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    run_trial(trials[0], context.inputs(selected.cohort, splits), "cpu")
     label = {s.id: s.label for s in selected.cohort.subjects}
     trained, _ = splits[0].fold(trials[0].fold, set(label))
     share = sum(label[s] for s in trained) / len(trained)
-    assert job.folder.read_trial(trials[0].id)["prior"] == pytest.approx(share)
-    validation = pd.read_csv(job.folder.trial(trials[0].id) / "validation.csv")
+    assert context.folder.read_trial(trials[0].id)["prior"] == pytest.approx(share)
+    validation = pd.read_csv(context.folder.trial(trials[0].id) / "validation.csv")
     assert validation["prior"].tolist() == pytest.approx([share] * len(validation))

@@ -20,7 +20,7 @@ from mgmt_ray.trials.segmentation_quality import (
     average_examples,
     measure_scan,
 )
-from mgmt_ray.trials.segmenter import Segmenter, see_tumour, segment_scan
+from mgmt_ray.trials.segmenter import Segmenter, segment_scan, select_tumour_slices
 
 GRID = (12, 40, 36)
 SPACING_MM = (5.0, 0.8, 0.9)
@@ -78,15 +78,15 @@ def by_brightness(slices: SubjectSlices) -> Segmenter:
 
 def measured(slices: SubjectSlices) -> dict[str, float]:
     segmenter = by_brightness(slices)
-    predicted = segmenter.probabilities(segmenter.normalised(slices)) >= 0.5
+    predicted = segmenter.predict(segmenter.normalise(slices)) >= 0.5
     return measure_scan(slices, predicted, RECIPE)
 
 
 def test_a_tumour_found_whole_is_measured_so(patient: Patient) -> None:
     slices = patient.slices(boolean(CUBE), boolean(CUBE))
-    assert len(slices.depths) == 10 and slices.outline is not None
+    assert len(slices.depths) == 10 and slices.scan_mask is not None
     found = segment_scan([by_brightness(slices)], slices)
-    np.testing.assert_array_equal(found, slices.outline)
+    np.testing.assert_array_equal(found, slices.scan_mask)
     assert measured(slices) == {
         "num_slices": 6,
         "predicted_voxels": 6 * 12 * 12,
@@ -130,7 +130,9 @@ def test_without_a_mask_nothing_is_compared_and_slices_are_those_of_the_predicte
     assert row["predicted_voxels"] == bright.sum() and row["num_slices"] == 0
     assert all(np.isnan(row[name]) for name in ("dice_slices", "dice_volume", "hd95_mm"))
     own = by_brightness(bare)
-    with_mask, without = (see_tumour(slices, own, own, RECIPE) for slices in (given, bare))
+    with_mask, without = (
+        select_tumour_slices(slices, own, own, RECIPE) for slices in (given, bare)
+    )
     np.testing.assert_array_equal(without.depths, np.arange(3, 9))
     np.testing.assert_array_equal(without.depths, with_mask.depths)
     np.testing.assert_array_equal(without.images, with_mask.images)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.resources import Placement
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.pipeline.stages import (
     bring_up_to_date,
     ensemble,
@@ -21,7 +21,7 @@ from mgmt_ray.pipeline.stages import (
     select,
     train,
 )
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.run_trial import run_trial
 from tests.slice_studies import make_job, planned
 
@@ -31,7 +31,7 @@ class Stopped(Exception):
 
 
 def test_a_study_of_slices_runs_from_files_to_report_and_nothing_twice(
-    finished: Job, capsys: pytest.CaptureFixture[str]
+    finished: StudyContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = finished.folder
     inputs, trials = planned(finished)
@@ -41,8 +41,8 @@ def test_a_study_of_slices_runs_from_files_to_report_and_nothing_twice(
     for trial in trials:
         expected = {"trial.json", "epochs.csv", "weights.safetensors"}
         expected |= {"slice_validation.csv", "slice_train.csv"}
-        expected |= {"validation.csv"} if trial.tells_methylation else set()
-        whole = not trial.tells_methylation and trial.part is None
+        expected |= {"validation.csv"} if trial.is_classifier else set()
+        whole = not trial.is_classifier and trial.inner_fold is None
         expected |= {"segmentations.csv"} if whole else set()
         assert {p.name for p in folder.trial(trial.id).iterdir()} == expected
         slices = pd.read_csv(folder.trial(trial.id) / "slice_validation.csv")
@@ -53,7 +53,7 @@ def test_a_study_of_slices_runs_from_files_to_report_and_nothing_twice(
         assert not trained.duplicated(["subject", "depth"]).any()
         assert 9 * len(trained) == folder.read_trial(trial.id)["num_train_volumes"]
     assert set(pd.read_csv(folder.ensembles / "members.csv")["trial"]) == {
-        trial.id for trial in trials if trial.tells_methylation
+        trial.id for trial in trials if trial.is_classifier
     }
     assert (folder.root / "report.html").stat().st_size > 100_000
     before = {p: p.stat().st_mtime_ns for p in folder.trials.glob("*/*")}
@@ -67,28 +67,30 @@ def test_a_study_of_slices_runs_from_files_to_report_and_nothing_twice(
 
 
 def test_a_cohorts_tumours_that_are_too_small_for_slices_are_found_with_its_files(
-    copied: Job,
+    copied: StudyContext,
 ) -> None:
     most = pd.read_csv(copied.folder.ensembles / "slice_predictions.csv")["tumour_pixels"].max()
     slices = copied.study.slices.model_copy(update={"least_tumour_voxels": int(most) + 1})
-    job = replace(copied, study=copied.study.model_copy(update={"slices": slices}))
+    context = replace(copied, study=copied.study.model_copy(update={"slices": slices}))
     with pytest.raises(MgmtError, match=r"voxels of tumour .*\(small_tumour\)\. Lower slices\."):
-        select(job)
+        select(context)
     few = slices.model_copy(update={"least_tumour_voxels": 1, "least_brain_voxels": 1024})
-    job = replace(copied, study=copied.study.model_copy(update={"slices": few}))
+    context = replace(copied, study=copied.study.model_copy(update={"slices": few}))
     with pytest.raises(MgmtError, match=r"1024 voxels of brain .*\(constant\)\. Lower slices\."):
-        select(job)
+        select(context)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_a_patients_probability_is_the_mean_of_the_slices(finished: Job, split: str) -> None:
+def test_a_patients_probability_is_the_mean_of_the_slices(
+    finished: StudyContext, split: str
+) -> None:
     folder = finished.folder
     if split == "test":
         patients = pd.read_csv(folder.ensembles / "member_predictions.csv")
         slices = pd.read_csv(folder.ensembles / "slice_predictions.csv")
     else:
         _, trials = planned(finished)
-        tables = [folder.trial(t.id) for t in trials if t.tells_methylation]
+        tables = [folder.trial(t.id) for t in trials if t.is_classifier]
         patients = pd.concat(pd.read_csv(t / "validation.csv") for t in tables)
         slices = pd.concat(pd.read_csv(t / "slice_validation.csv") for t in tables)
     assert {*slices["split"]} == {*patients["split"]} == {split}
@@ -100,40 +102,40 @@ def test_a_patients_probability_is_the_mean_of_the_slices(finished: Job, split: 
 
 
 def test_every_mask_of_a_training_slice_is_by_a_network_that_did_not_train_on_it(
-    finished: Job,
+    finished: StudyContext,
 ) -> None:
     inputs, trials = planned(finished)
-    for trial in (t for t in trials if t.tells_methylation):
+    for trial in (t for t in trials if t.is_classifier):
         train_ids, validation = inputs.splits[0].fold(trial.fold, {*inputs.splits[0].training})
-        facts = [finished.folder.read_trial(need.id) for need in trial.needs]
-        trained = [{*told["persons"]["trained"]} for told in facts]
-        learnt = [{*told["standard_histogram"]["learnt_from"]} for told in facts]
+        metadata = [finished.folder.read_trial(need.id) for need in trial.needs]
+        trained = [{*told["persons"]["trained"]} for told in metadata]
+        learnt = [{*told["standard_histogram"]["learnt_from"]} for told in metadata]
         assert trained == learnt
         own, *parts = trained
         assert own == {*train_ids}
         left_out = [own - part for part in parts]
         assert sorted(s for ids in left_out for s in ids) == sorted(train_ids)
         assert not any(trained_on & {*validation} for trained_on in trained)
-        assert {told["num_train_subjects"] for told in facts[1:]} == {len(train_ids) // 2}
+        assert {told["num_train_subjects"] for told in metadata[1:]} == {len(train_ids) // 2}
 
 
 @pytest.mark.parametrize("told", ["persons", "standard_histogram"])
-def test_a_part_that_trained_on_its_patients_is_refused(told: str, copied: Job) -> None:
+def test_a_part_that_trained_on_its_patients_is_refused(told: str, copied: StudyContext) -> None:
     inputs, trials = planned(copied)
-    trial = next(t for t in trials if t.tells_methylation)
+    trial = next(t for t in trials if t.is_classifier)
     path = copied.folder.trial(trial.needs[1].id) / "trial.json"
-    facts = json.loads(path.read_text())
+    metadata = json.loads(path.read_text())
     own = copied.folder.read_trial(trial.needs[0].id)
-    path.write_text(json.dumps(facts | {told: own[told]}))
+    path.write_text(json.dumps(metadata | {told: own[told]}))
     shutil.rmtree(copied.folder.trial(trial.id))
     with pytest.raises(MgmtError, match="from a network that trained on the same persons"):
         run_trial(trial, inputs, "cpu")
 
 
-def test_a_part_whose_weights_were_exchanged_for_anothers_is_refused(copied: Job) -> None:
+def test_a_part_whose_weights_were_exchanged_for_anothers_is_refused(copied: StudyContext) -> None:
     """The fold's own network has trained on everybody whom the part's must not know."""
     inputs, trials = planned(copied)
-    trial = next(t for t in trials if t.tells_methylation)
+    trial = next(t for t in trials if t.is_classifier)
     own, part = (copied.folder.weights(need.id) for need in trial.needs[:2])
     part.write_bytes(own.read_bytes())
     shutil.rmtree(copied.folder.trial(trial.id))
@@ -145,9 +147,9 @@ def test_a_part_whose_weights_were_exchanged_for_anothers_is_refused(copied: Job
         run_trial(trial, inputs, "cpu")
 
 
-def test_a_deleted_segmentation_comes_back_and_its_classifier_stays(copied: Job) -> None:
+def test_a_deleted_segmentation_comes_back_and_its_classifier_stays(copied: StudyContext) -> None:
     inputs, trials = planned(copied)
-    classifier = next(t for t in trials if t.tells_methylation)
+    classifier = next(t for t in trials if t.is_classifier)
     folder = copied.folder.trial(classifier.id)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(copied.folder.trial(classifier.needs[1].id))
@@ -157,22 +159,22 @@ def test_a_deleted_segmentation_comes_back_and_its_classifier_stays(copied: Job)
 
 
 def test_a_classifier_of_another_segmentation_than_the_one_that_came_back_is_refused(
-    copied: Job,
+    copied: StudyContext,
 ) -> None:
     inputs, trials = planned(copied)
-    classifier = next(t for t in trials if t.tells_methylation)
+    classifier = next(t for t in trials if t.is_classifier)
     path = copied.folder.trial(classifier.id) / "trial.json"
-    facts = json.loads(path.read_text())
+    metadata = json.loads(path.read_text())
     for number, name in enumerate(need.id for need in classifier.needs[:2]):
         shutil.rmtree(copied.folder.trial(name))
-        facts["segmentations"][name] = str(number)
-    path.write_text(json.dumps(facts))
+        metadata["segmentations"][name] = str(number)
+    path.write_text(json.dumps(metadata))
     with pytest.raises(MgmtError, match=r"other files \(segmentations differ\)"):
         train(copied, trials, inputs)
     assert all(copied.folder.is_finished(need.id) for need in classifier.needs)
 
 
-def test_a_segmentation_tells_the_voxels_that_it_trained_on(finished: Job) -> None:
+def test_a_segmentation_tells_the_voxels_that_it_trained_on(finished: StudyContext) -> None:
     _, trials = planned(finished)
     told = {tuple(finished.folder.read_trial(t.id).get("in_plane_mm", ())) for t in trials}
     assert told == {(1.0, 1.0), ()}
@@ -180,11 +182,11 @@ def test_a_segmentation_tells_the_voxels_that_it_trained_on(finished: Job) -> No
 
 @pytest.mark.parametrize("kind", ["segmentation", "classification"])
 def test_a_trial_cut_off_after_an_epoch_ends_as_if_it_had_not_been(
-    kind: str, finished: Job, copied: Job
+    kind: str, finished: StudyContext, copied: StudyContext
 ) -> None:
     inputs, trials = planned(copied)
     inputs = replace(inputs, state_seconds=0.0)
-    trial = next(t for t in trials if t.tells_methylation == (kind == "classification"))
+    trial = next(t for t in trials if t.is_classifier == (kind == "classification"))
     shutil.rmtree(copied.folder.trial(trial.id))
 
     def cut(row: dict[str, float]) -> None:
@@ -204,7 +206,7 @@ def test_a_trial_cut_off_after_an_epoch_ends_as_if_it_had_not_been(
         pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
-def test_a_classifier_waits_for_its_segmentations(copied: Job) -> None:
+def test_a_classifier_waits_for_its_segmentations(copied: StudyContext) -> None:
     """One that cannot be trained stops its classifier alone; mended, the study goes on."""
     inputs, trials = planned(copied)
     segmentation = trials[0]
@@ -226,12 +228,12 @@ def test_a_classifier_waits_for_its_segmentations(copied: Job) -> None:
     assert copied.folder.read_failure(classifier.id) is None
 
 
-def test_test_subjects_are_not_read_before_the_ensemble(copied: Job) -> None:
+def test_test_subjects_are_not_read_before_the_ensemble(copied: StudyContext) -> None:
     inputs, trials = planned(copied)
     for subject in inputs.splits[0].test:
         (file,) = (copied.folder.slices / "FLAIR").glob(f"{subject}-*.npz")
         file.unlink()
-    classifier = next(t for t in trials if t.tells_methylation)
+    classifier = next(t for t in trials if t.is_classifier)
     for trial in (*classifier.needs, classifier):
         shutil.rmtree(copied.folder.trial(trial.id))
         run_trial(trial, inputs, "cpu")
@@ -240,9 +242,9 @@ def test_test_subjects_are_not_read_before_the_ensemble(copied: Job) -> None:
         ensemble(copied, trials, inputs, {})
 
 
-def test_a_segmentation_that_was_changed_is_not_predicted_with(copied: Job) -> None:
+def test_a_segmentation_that_was_changed_is_not_predicted_with(copied: StudyContext) -> None:
     inputs, trials = planned(copied)
-    classifier = next(t for t in trials if t.tells_methylation)
+    classifier = next(t for t in trials if t.is_classifier)
     own, other = (copied.folder.weights(need.id) for need in classifier.needs[:2])
     own.write_bytes(other.read_bytes())
     shutil.rmtree(copied.folder.ensembles)
@@ -250,14 +252,14 @@ def test_a_segmentation_that_was_changed_is_not_predicted_with(copied: Job) -> N
         ensemble(copied, trials, inputs, {})
 
 
-def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: Job) -> None:
+def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: StudyContext) -> None:
     inputs, trials = planned(copied)
-    classifier = next(t for t in trials if t.tells_methylation)
+    classifier = next(t for t in trials if t.is_classifier)
     shutil.rmtree(copied.folder.trial(classifier.id))
     folder = copied.folder.trial(classifier.needs[1].id)
-    facts = json.loads((folder / "trial.json").read_text())
+    metadata = json.loads((folder / "trial.json").read_text())
     (folder / "trial.json").write_text(
-        json.dumps(facts | {"status": "diverged", "weights": None, "message": "lost"})
+        json.dumps(metadata | {"status": "diverged", "weights": None, "message": "lost"})
     )
     run_trial(classifier, inputs, "cpu")
     told = copied.folder.read_trial(classifier.id)
@@ -265,36 +267,38 @@ def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: Job) -> No
 
 
 def test_masks_of_the_folds_own_network_are_a_choice(cohort_root: Path, tmp_path: Path) -> None:
-    job = make_job(cohort_root, tmp_path / "own", cross_fitted=False, parts=3)
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
+    context = make_job(cohort_root, tmp_path / "own", cross_fitted=False, parts=3)
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
     segmentation, classifier = trials[:2]
     for trial in (segmentation, classifier):
         run_trial(trial, inputs, "cpu")
-    assert job.folder.read_trial(classifier.id)["needs"] == [segmentation.id]
+    assert context.folder.read_trial(classifier.id)["needs"] == [segmentation.id]
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 def test_ray_trains_both_stages_to_the_same_bits(
-    finished: Job, make_ray_job: Callable[[], Job]
+    finished: StudyContext, make_ray_job: Callable[[], StudyContext]
 ) -> None:
-    job = make_ray_job()
-    selected = select(job)
-    splits, trials = plan_study(job, selected)
-    prepare(job, selected)
-    train(job, trials, job.inputs(selected.cohort, splits))
+    context = make_ray_job()
+    selected = select(context)
+    splits, trials = plan_study(context, selected)
+    prepare(context, selected)
+    train(context, trials, context.inputs(selected.cohort, splits))
     for trial in trials:
-        told = [folder.read_trial(trial.id)["weights"] for folder in (job.folder, finished.folder)]
+        told = [
+            folder.read_trial(trial.id)["weights"] for folder in (context.folder, finished.folder)
+        ]
         assert told[0] == told[1]
 
 
 @pytest.fixture
-def make_ray_job(cohort_root: Path, tmp_path: Path) -> Callable[[], Job]:
-    def make() -> Job:
-        job = make_job(cohort_root, tmp_path / "on_ray")
-        return replace(job, placement=Placement(launcher="ray", trials_per_launch=8))
+def make_ray_job(cohort_root: Path, tmp_path: Path) -> Callable[[], StudyContext]:
+    def make() -> StudyContext:
+        context = make_job(cohort_root, tmp_path / "on_ray")
+        return replace(context, placement=Resources(launcher="ray", trials_per_launch=8))
 
     return make

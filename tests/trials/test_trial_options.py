@@ -15,9 +15,9 @@ from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, prepare, select, train
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.splits.split import read_splits
-from mgmt_ray.study.held_out_set import Unseen
+from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.training.training_config import EvaluationConfig
-from mgmt_ray.trials.context import Job
+from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.run_trial import run_trial
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
@@ -37,10 +37,10 @@ RECIPE = {
 
 
 def test_a_study_with_every_option_runs_from_scans_to_report(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., StudyContext],
 ) -> None:
     options = {"dropout": 0.3, "covariates": ["age", "sex"]}
-    job = make_job(
+    context = make_job(
         recipe=RECIPE | {"rounds": 2},
         inputs=[["PH", "FLAIR"]],
         networks={
@@ -51,41 +51,43 @@ def test_a_study_with_every_option_runs_from_scans_to_report(
         training=TRAINING | {"balance": "weight", "schedule": "cosine"},
         evaluation={"draws": 16, "kind": "sobol"},
     )
-    bring_up_to_date(job)
-    cohort = {s.id: s for s in read_cohort(job.folder.root).subjects}
-    (split,) = read_splits(job.folder.splits)
-    members = pd.read_csv(job.folder.ensembles / "members.csv")
+    bring_up_to_date(context)
+    cohort = {s.id: s for s in read_cohort(context.folder.root).subjects}
+    (split,) = read_splits(context.folder.splits)
+    members = pd.read_csv(context.folder.ensembles / "members.csv")
     assert len(members) == 3 * 2
     for row in members.itertuples():
-        trial = job.folder.read_trial(row.trial)
+        trial = context.folder.read_trial(row.trial)
         with_scans = {name for name, s in cohort.items() if s.has_all(["PH", "FLAIR"])}
         ids, _ = split.fold(trial["fold"], with_scans)
         # the original and two rounds of four, of everybody: nothing is pruned
         assert trial["num_train_volumes"] == 9 * len(ids)
         ages = np.array([float(cohort[s].covariates["age"]) for s in ids])
-        weights = load_file(job.folder.trial(row.trial) / "weights.safetensors")
+        weights = load_file(context.folder.trial(row.trial) / "weights.safetensors")
         # float32 has 24 bits
         assert weights["covariate_head.mean"][0] == pytest.approx(ages.mean(), rel=1e-6)
         assert weights["covariate_head.deviation"][0] == pytest.approx(ages.std(), rel=1e-6)
         assert trial["covariates"]["age"]["mean"] == pytest.approx(ages.mean(), rel=1e-6)
         assert trial["covariates"]["sex"] == {"mean": 0.0, "deviation": 1.0}
-        epochs = pd.read_csv(job.folder.trial(row.trial) / "epochs.csv")
+        epochs = pd.read_csv(context.folder.trial(row.trial) / "epochs.csv")
         # half a cosine over two epochs
         assert epochs["lr_network"].tolist() == pytest.approx([0.005, 0.0025])
-    predictions = pd.read_csv(job.folder.ensembles / "member_predictions.csv")
+    predictions = pd.read_csv(context.folder.ensembles / "member_predictions.csv")
     assert set(predictions["subject"]) == set(split.test)
     assert predictions["probability"].between(0, 1).all()
     assert (predictions["deviation"] > 0).sum() == (predictions["network"] == "spottune").sum()
-    assert (job.folder.root / "report.html").is_file()
+    assert (context.folder.root / "report.html").is_file()
 
 
-def test_a_trial_of_other_ages_is_not_taken_for_finished(make_job: Callable[..., Job]) -> None:
+def test_a_trial_of_other_ages_is_not_taken_for_finished(
+    make_job: Callable[..., StudyContext],
+) -> None:
     network = {"kind": "transfer", **SMALL, "covariates": ["age"]}
-    job = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
-    selected = select(job)
-    splits, (trial, *_) = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
+    context = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
+    selected = select(context)
+    splits, (trial, *_) = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
     run_trial(trial, inputs, "cpu")
     older = tuple(
         replace(s, covariates={**s.covariates, "age": str(number)})
@@ -96,14 +98,14 @@ def test_a_trial_of_other_ages_is_not_taken_for_finished(make_job: Callable[...,
 
 
 def test_nothing_is_learnt_from_the_age_of_those_who_do_not_train(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., StudyContext],
 ) -> None:
     network = {"kind": "transfer", **SMALL, "covariates": ["age", "sex"]}
-    job = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
-    selected = select(job)
-    splits, (trial, *_) = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
+    context = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
+    selected = select(context)
+    splits, (trial, *_) = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
     training = set(splits[0].training) - set(splits[0].folds[trial.fold])
     learnt = []
     for age in ("20", "", "80"):
@@ -114,20 +116,20 @@ def test_nothing_is_learnt_from_the_age_of_those_who_do_not_train(
         other = replace(trial, hash=f"{age:0>10}", name=f"age{age}")
         run_trial(other, replace(inputs, cohort=Cohort(changed)), "cpu")
         # which epoch is kept may differ: that is what validation is for
-        epochs = pd.read_csv(job.folder.trial(other.id) / "epochs.csv")
-        scaling = job.folder.read_trial(other.id)["covariates"]
+        epochs = pd.read_csv(context.folder.trial(other.id) / "epochs.csv")
+        scaling = context.folder.read_trial(other.id)["covariates"]
         learnt.append((scaling, epochs["train_loss"].tolist(), epochs["train_auc"].tolist()))
     assert learnt[0] == learnt[1] == learnt[2]
     assert epochs["validation_loss"].notna().all()
 
 
-def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., Job]) -> None:
+def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., StudyContext]) -> None:
     network = {"kind": "random", **SMALL, "covariates": ["sex", "age"]}
-    job = make_job(networks={"random": network}, inputs=[["FLAIR"]], training=TRAINING)
-    selected = select(job)
-    splits, (trial, *_) = plan_study(job, selected)
-    prepare(job, selected)
-    inputs = job.inputs(selected.cohort, splits)
+    context = make_job(networks={"random": network}, inputs=[["FLAIR"]], training=TRAINING)
+    selected = select(context)
+    splits, (trial, *_) = plan_study(context, selected)
+    prepare(context, selected)
+    inputs = context.inputs(selected.cohort, splits)
     run_trial(trial, inputs, "cpu")
     label = {s.id: s.label for s in selected.cohort.subjects if s.id in splits[0].test}
     older = tuple(label)[1]
@@ -137,10 +139,10 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., Job]) -
     )
     first, second = (
         predict_members(
-            [(trial, Unseen("test", inputs.folder, label, cohort))],
+            [(trial, HeldOutSet("test", inputs.folder, label, cohort))],
             inputs,
             EvaluationConfig(draws=1),
-            job.placement,
+            context.resources,
             lambda done, number: None,
         )
         for cohort in (selected.cohort, Cohort(aged))
@@ -149,28 +151,30 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., Job]) -
     assert first.table.loc[changed, "subject"].tolist() == [older]
 
 
-def test_an_unreadable_age_ends_the_study_before_any_work(make_job: Callable[..., Job]) -> None:
-    job = make_job(networks={"random": {"kind": "random", **SMALL, "covariates": ["age"]}})
-    selected = select(job)
+def test_an_unreadable_age_ends_the_study_before_any_work(
+    make_job: Callable[..., StudyContext],
+) -> None:
+    context = make_job(networks={"random": {"kind": "random", **SMALL, "covariates": ["age"]}})
+    selected = select(context)
     first, *others = selected.cohort.subjects
     broken = Cohort((replace(first, covariates={"age": "sixty"}), *others))
     with pytest.raises(MgmtError, match=f"subject {first.id}: age is 'sixty'"):
-        plan_study(job, replace(selected, cohort=broken))
+        plan_study(context, replace(selected, cohort=broken))
 
 
-def test_every_option_is_repeatable_to_the_bit(make_job: Callable[..., Job]) -> None:
+def test_every_option_is_repeatable_to_the_bit(make_job: Callable[..., StudyContext]) -> None:
     settings = {"dropout": 0.3, "covariates": ["age", "sex"]}
     checksums = []
     for out in ("first", "second"):
-        job = make_job(
+        context = make_job(
             out=out,
             networks={"spottune": {"kind": "spottune", **SMALL, **settings}},
             inputs=[["FLAIR"]],
             training=TRAINING | {"balance": "weight", "monitor": "m", "patience": 0},
         )
-        selected = select(job)
-        splits, trials = plan_study(job, selected)
-        prepare(job, selected)
-        train(job, trials[:1], job.inputs(selected.cohort, splits))
-        checksums.append(job.folder.read_trial(trials[0].id)["weights"])
+        selected = select(context)
+        splits, trials = plan_study(context, selected)
+        prepare(context, selected)
+        train(context, trials[:1], context.inputs(selected.cohort, splits))
+        checksums.append(context.folder.read_trial(trials[0].id)["weights"])
     assert checksums[0] == checksums[1]

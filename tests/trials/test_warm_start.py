@@ -13,9 +13,9 @@ from mgmt_ray.base import MgmtError, file_checksum, write_json
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.pipeline.stages import plan_study, prepare, select
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import Job, TrialInputs
-from mgmt_ray.trials.run_trial import run_trial, trial_files
-from mgmt_ray.trials.warm_start import find_start, refuse_start_on_external
+from mgmt_ray.trials.context import StudyContext, TrialInputs
+from mgmt_ray.trials.run_trial import input_checksums, run_trial
+from mgmt_ray.trials.warm_start import check_external_leakage, find_initial_weights
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
 TRAINING = {"epochs": 1, "batch_size": 12, "learning_rate": 0.005, "validation_draws": 2}
@@ -24,17 +24,17 @@ STILL = TRAINING | {"learning_rate": 1e-30, "agent_learning_rate": 1e-30}
 
 
 @pytest.fixture
-def plan(make_job: Callable[..., Job]) -> Callable[..., tuple[TrialInputs, list[Trial]]]:
+def plan(make_job: Callable[..., StudyContext]) -> Callable[..., tuple[TrialInputs, list[Trial]]]:
     """A study of one network, planned in the folder that all of a test's studies share."""
 
     def plan(
         network: dict[str, Any], training: dict[str, Any] = TRAINING, name: str = "net"
     ) -> tuple[TrialInputs, list[Trial]]:
-        job = make_job(networks={name: SMALL | network}, inputs=[["FLAIR"]], training=training)
-        selected = select(job)
-        splits, trials = plan_study(job, selected)
-        prepare(job, selected)
-        return job.inputs(selected.cohort, splits), trials
+        context = make_job(networks={name: SMALL | network}, inputs=[["FLAIR"]], training=training)
+        selected = select(context)
+        splits, trials = plan_study(context, selected)
+        prepare(context, selected)
+        return context.inputs(selected.cohort, splits), trials
 
     return plan
 
@@ -89,7 +89,7 @@ def test_transfer_goes_on_to_train_more_blocks_and_not_fewer(
         torch.testing.assert_close(learnt[name], begun[name], rtol=0, atol=1e-25)
     _, (fewer, *_) = plan(settings | {"trainable_blocks": 0}, TRAINING, "fewer")
     with pytest.raises(MgmtError, match="trainable_blocks differ"):
-        trial_files(fewer, inputs)
+        input_checksums(fewer, inputs)
 
 
 def test_a_start_that_saw_whom_the_trial_is_judged_by_is_refused(
@@ -98,9 +98,9 @@ def test_a_start_that_saw_whom_the_trial_is_judged_by_is_refused(
     inputs, (first, _) = begin({"kind": "random"})
     start = str(inputs.folder.trial(first.id))
     _, (same, wrong) = plan({"kind": "random", "start_from": start}, TRAINING, "second")
-    trial_files(same, inputs)
+    input_checksums(same, inputs)
     with pytest.raises(MgmtError, match=r"was trained on .*who validate .*\{fold\}"):
-        trial_files(wrong, inputs)
+        input_checksums(wrong, inputs)
     (split,) = inputs.splits
     trained = split.folds[1 - first.fold][0]
     moved = replace(
@@ -109,12 +109,12 @@ def test_a_start_that_saw_whom_the_trial_is_judged_by_is_refused(
         folds=tuple(tuple(s for s in fold if s != trained) for fold in split.folds),
     )
     with pytest.raises(MgmtError, match=f"has seen {trained}, test subjects of second_FLAIR_fold0"):
-        trial_files(same, replace(inputs, splits=(moved,)))
+        input_checksums(same, replace(inputs, splits=(moved,)))
     chosen_by = split.folds[first.fold][0]
     folds = tuple(tuple(s for s in fold if s != chosen_by) for fold in split.folds)
     moved = replace(split, test=(*split.test, chosen_by), folds=folds)
     with pytest.raises(MgmtError, match=f"has seen {chosen_by}, test subjects"):
-        trial_files(same, replace(inputs, splits=(moved,)))
+        input_checksums(same, replace(inputs, splits=(moved,)))
 
 
 def test_a_start_is_taken_only_with_the_weights_that_it_left(
@@ -123,17 +123,17 @@ def test_a_start_is_taken_only_with_the_weights_that_it_left(
     inputs, (first, other) = begin({"kind": "random"})
     folder = inputs.folder.trial(first.id)
     _, (same, _) = plan({"kind": "random", "start_from": str(folder)}, TRAINING, "second")
-    weights, facts = folder / "weights.safetensors", folder / "trial.json"
-    own, told = weights.read_bytes(), facts.read_text()
+    weights, metadata = folder / "weights.safetensors", folder / "trial.json"
+    own, told = weights.read_bytes(), metadata.read_text()
     weights.write_bytes((inputs.folder.trial(other.id) / "weights.safetensors").read_bytes())
     with pytest.raises(MgmtError, match=r"may have seen others than it says"):
-        trial_files(same, inputs)
+        input_checksums(same, inputs)
     weights.write_bytes(own)
-    facts.write_text(told[:200])
+    metadata.write_text(told[:200])
     with pytest.raises(MgmtError, match=r"trial\.json: does not say whom it was trained on"):
-        trial_files(same, inputs)
-    facts.write_text(told)
-    trial_files(same, inputs)
+        input_checksums(same, inputs)
+    metadata.write_text(told)
+    input_checksums(same, inputs)
 
 
 def test_a_person_under_another_name_is_still_a_leak(
@@ -149,11 +149,9 @@ def test_a_person_under_another_name_is_still_a_leak(
         replace(s, person=person) if s.id == tested else s for s in inputs.cohort.subjects
     )
     with pytest.raises(MgmtError, match=f"has seen {tested}, test subjects"):
-        trial_files(same, replace(inputs, cohort=Cohort(twins)))
+        input_checksums(same, replace(inputs, cohort=Cohort(twins)))
     with pytest.raises(MgmtError, match=f"has seen {trained}.*external.other.exclude"):
-        refuse_start_on_external(
-            "other", Cohort(tuple(s for s in twins if s.id == trained)), [same]
-        )
+        check_external_leakage("other", Cohort(tuple(s for s in twins if s.id == trained)), [same])
 
 
 def test_persons_are_handed_on_from_start_to_start(
@@ -161,9 +159,9 @@ def test_persons_are_handed_on_from_start_to_start(
 ) -> None:
     inputs, (first, _) = begin({"kind": "random"})
     path = inputs.folder.trial(first.id) / "trial.json"
-    facts = inputs.folder.read_trial(first.id)
-    facts["persons"]["trained"].append("of-another-cohort")
-    write_json(path, facts)
+    metadata = inputs.folder.read_trial(first.id)
+    metadata["persons"]["trained"].append("of-another-cohort")
+    write_json(path, metadata)
     _, (second, _) = plan({"kind": "random", "start_from": str(path.parent)}, STILL, "second")
     run_trial(second, inputs, "cpu")
     assert "of-another-cohort" in inputs.folder.read_trial(second.id)["persons"]["trained"]
@@ -184,7 +182,7 @@ def test_a_start_of_another_network_is_refused(
     start = str(inputs.folder.trial(first.id))
     _, (second, _) = plan(network | {"start_from": start}, TRAINING, "second")
     with pytest.raises(MgmtError, match=told):
-        trial_files(second, inputs)
+        input_checksums(second, inputs)
 
 
 def test_no_start_several_starts_and_old_ones_are_refused(
@@ -195,14 +193,14 @@ def test_no_start_several_starts_and_old_ones_are_refused(
         text = str(inputs.folder.trials / pattern)
         _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
         with pytest.raises(MgmtError, match=f"{number} trials with weights are there"):
-            find_start(second)
-    facts = inputs.folder.read_trial(first.id)
-    del facts["persons"]
-    write_json(inputs.folder.trial(first.id) / "trial.json", facts)
+            find_initial_weights(second)
+    metadata = inputs.folder.read_trial(first.id)
+    del metadata["persons"]
+    write_json(inputs.folder.trial(first.id) / "trial.json", metadata)
     text = str(inputs.folder.trial(first.id))
     _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
     with pytest.raises(MgmtError, match="does not say whom it was trained on"):
-        find_start(second)
+        find_initial_weights(second)
 
 
 def test_a_trial_is_of_its_start_and_not_of_where_that_stands(
@@ -217,16 +215,16 @@ def test_a_trial_is_of_its_start_and_not_of_where_that_stands(
 
 
 def test_a_trial_whose_start_was_trained_anew_is_not_kept(
-    plan: Callable[..., Any], begin: Callable[..., Any], make_job: Callable[..., Job]
+    plan: Callable[..., Any], begin: Callable[..., Any], make_job: Callable[..., StudyContext]
 ) -> None:
     inputs, (first, _) = begin({"kind": "random"})
     folder = inputs.folder.trial(first.id)
     _, (second, _) = plan({"kind": "random", "start_from": str(folder)}, TRAINING, "second")
     run_trial(second, inputs, "cpu")
-    assert trial_files(second, inputs)["start_checksum"]
+    assert input_checksums(second, inputs)["start_checksum"]
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
-    facts = inputs.folder.read_trial(first.id) | {"weights": file_checksum(path)}
-    write_json(folder / "trial.json", facts)
+    metadata = inputs.folder.read_trial(first.id) | {"weights": file_checksum(path)}
+    write_json(folder / "trial.json", metadata)
     with pytest.raises(MgmtError, match=r"trained from other files \(start_checksum differ"):
-        trial_files(second, inputs)
+        input_checksums(second, inputs)

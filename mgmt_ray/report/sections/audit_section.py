@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mgmt_ray.report.gather import StudyResults, is_before, read_time, results_time
-from mgmt_ray.report.html_table import NOTHING, Table
+from mgmt_ray.report.html_table import DASH, Table
 from mgmt_ray.report.section import Section
 
 NOT_AUDITED = "not audited yet: run `mgmt-ray audit STUDY`"
@@ -18,13 +18,13 @@ def audit_section(results: StudyResults) -> Section:
     failed = any(check.get("outcome") == "failed" for check in results.audit["checks"])
     content = {
         "sentence": audit_sentence(results),
-        "alarm": failed or bool(outdated(results)),
+        "alarm": failed or bool(outdated_reason(results)),
         "checks": audit_table(results),
     }
     return Section("audit", "Audit", content)
 
 
-def outdated(results: StudyResults) -> str:
+def outdated_reason(results: StudyResults) -> str:
     """Why the audit is not of these results; empty where nothing says so."""
     audit = results.audit or {}
     name, evaluated = audit.get("study"), results.evaluated
@@ -51,13 +51,13 @@ def audit_sentence(results: StudyResults) -> str:
         if names:
             words.append(f"{outcome}: {', '.join(names)}")
     found = f"Audit of {results.audit.get('time', 'unknown time')}: {'; '.join(words)}."
-    return f"{found} {outdated(results)}".strip()
+    return f"{found} {outdated_reason(results)}".strip()
 
 
 def audit_table(results: StudyResults) -> Table:
     """A row per check."""
     checks = results.audit["checks"] if results.audit else []
     keys = ("name", "outcome", "expected", "found", "remedy")
-    rows = tuple(tuple(str(check.get(key) or NOTHING) for key in keys) for check in checks)
+    rows = tuple(tuple(str(check.get(key) or DASH) for key in keys) for check in checks)
     header = ("Check", "Outcome", "Expected of a sound study", "Found", "What to do")
     return Table("audit", "Checks of the audit", header, rows, is_wide=True)

@@ -11,8 +11,8 @@ from mgmt_ray.figures.calibration_plots import decision_figure, reliability_figu
 from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, number, slug, with_interval
-from mgmt_ray.report.science_tables import CHOSEN, COMPARISON_PANEL, leading, with_models_together
-from mgmt_ray.report.section import Picture, Section, not_made
+from mgmt_ray.report.science_tables import BASELINE_PANEL, CHOSEN, leading_rows, merge_baselines
+from mgmt_ray.report.section import Picture, Section, missing_section
 
 
 def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
@@ -22,12 +22,12 @@ def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
         results: of a study with calibration; without reliability there is no picture.
         figures: folder that gets them.
     """
-    if "reliability" not in results.further:
+    if "reliability" not in results.tables:
         return []
-    models = results.comparison_models
-    reliability = with_models_together(results.further["reliability"], models)
-    calibration = with_models_together(results.further["calibration"], models)
-    predictions = with_models_together(results.predictions, models)
+    models = results.baselines
+    reliability = merge_baselines(results.tables["reliability"], models)
+    calibration = merge_baselines(results.tables["calibration"], models)
+    predictions = merge_baselines(results.predictions, models)
     pictures = []
     for name in leading_panels(results, reliability):
         path = figures / f"reliability_{slug(name)}.png"
@@ -51,8 +51,8 @@ def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
 
 def decision_pictures(results: StudyResults, figures: Path) -> list[Picture]:
     """Decision curves of what was chosen on validation, and of comparison models."""
-    decision = results.further["decision"]
-    names = [n for n in leading_panels(results, decision) if n != COMPARISON_PANEL]
+    decision = results.tables["decision"]
+    names = [n for n in leading_panels(results, decision) if n != BASELINE_PANEL]
     path = figures / "decision.png"
     save_figure(decision_figure(decision, names), path)
     shown = decision[decision["ensemble"].isin(names)]
@@ -71,7 +71,7 @@ def leading_panels(results: StudyResults, table: pd.DataFrame) -> list[str]:
     there = set(table["ensemble"])
     chosen = [name for name in CHOSEN if name in there]
     names = chosen or [name for name in results.main_ensembles if name in there]
-    return [*names, COMPARISON_PANEL] if COMPARISON_PANEL in there else names
+    return [*names, BASELINE_PANEL] if BASELINE_PANEL in there else names
 
 
 IN_THE_LARGE = "intercept_at_slope_1"
@@ -81,20 +81,20 @@ _POINTS = {"0.5": "0.5", "validation": "chosen on validation", "prior": "prior c
 def operating_section(results: StudyResults) -> Section:
     """Rates at three thresholds."""
     anchor, title = "operating", "Operating points"
-    table = results.further.get("operating_points")
+    table = results.tables.get("operating_points")
     if table is None:
-        return not_made(anchor, title, "ensembles/operating_points.csv")
-    first, others = _parted(results, table, operating_table, "operating_points")
+        return missing_section(anchor, title, "ensembles/operating_points.csv")
+    first, others = _split_leading(results, table, operating_table, "operating_points")
     return Section(anchor, title, {"first": first, "others": others})
 
 
 def calibration_section(results: StudyResults, figures: Path) -> Section:
     """Calibration as predicted, corrected for the training prior, and temperature scaled."""
     anchor, title = "calibration", "Calibration"
-    table = results.further.get("calibration")
+    table = results.tables.get("calibration")
     if table is None:
-        return not_made(anchor, title, "ensembles/calibration.csv")
-    first, others = _parted(results, table, calibration_table, "calibration")
+        return missing_section(anchor, title, "ensembles/calibration.csv")
+    first, others = _split_leading(results, table, calibration_table, "calibration")
     pictures = reliability_pictures(results, figures)
     return Section(anchor, title, {"first": first, "others": others, "all": pictures})
 
@@ -102,22 +102,22 @@ def calibration_section(results: StudyResults, figures: Path) -> Section:
 def decision_section(results: StudyResults, figures: Path) -> Section:
     """Net benefit over thresholds."""
     anchor, title = "decision", "Decision curves"
-    table = results.further.get("decision")
+    table = results.tables.get("decision")
     if table is None:
-        return not_made(anchor, title, "ensembles/decision.csv")
-    shown = table[leading(table, results.comparison_models, results.main_ensembles)]
+        return missing_section(anchor, title, "ensembles/decision.csv")
+    shown = table[leading_rows(table, results.baselines, results.main_ensembles)]
     content = {"benefit": decision_table(shown), "all": decision_pictures(results, figures)}
     return Section(anchor, title, content)
 
 
-def _parted(
+def _split_leading(
     results: StudyResults,
     table: pd.DataFrame,
     show: Callable[[pd.DataFrame, str], Table],
     name: str,
 ) -> tuple[Table, Table | None]:
     """What a reader wants first, and the rest."""
-    first = leading(table, results.comparison_models, results.main_ensembles)
+    first = leading_rows(table, results.baselines, results.main_ensembles)
     others = table[~first]
     return show(table[first], name), show(others, f"{name}_others") if len(others) else None
 
@@ -126,7 +126,7 @@ def operating_table(points: pd.DataFrame, name: str) -> Table:
     """Rows of ``operating_points.csv``."""
     rows = tuple(
         (
-            *_whose(row["network"], row["ensemble"]),
+            *_row_names(row["network"], row["ensemble"]),
             _POINTS.get(row["point"], row["point"]),
             number(row["threshold"]),
             *(with_interval(row, rate) for rate in ("sen", "spe", "ppv", "npv")),
@@ -141,7 +141,7 @@ def calibration_table(calibration: pd.DataFrame, name: str) -> Table:
     """Rows of ``calibration.csv``."""
     rows = tuple(
         (
-            *_whose(row["network"], row["ensemble"]),
+            *_row_names(row["network"], row["ensemble"]),
             row["version"],
             number(row["temperature"]),
             number(row["prior_shift"]),
@@ -175,10 +175,10 @@ def decision_table(decision: pd.DataFrame) -> Table:
     for (network, ensemble), own in decision.groupby(["network", "ensemble"], sort=False):
         benefit = own.set_index("threshold")["net_benefit"]
         cells = (number(benefit.get(t, float("nan"))) for t in chosen)
-        rows.append((*_whose(str(network), str(ensemble)), *cells))
+        rows.append((*_row_names(str(network), str(ensemble)), *cells))
     header = ("Treated by", "Network", *(f"at {t:.2g}" for t in chosen))
     return Table("net_benefit", "Net benefit at a few thresholds", header, tuple(rows))
 
 
-def _whose(network: str, ensemble: str) -> tuple[str, str]:
+def _row_names(network: str, ensemble: str) -> tuple[str, str]:
     return ("–" if network == ensemble else ensemble, network_label(network))

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults, has_slices_alone
-from mgmt_ray.report.html_table import NOTHING, Table, number, with_interval, without_papers_dashes
-from mgmt_ray.report.science_tables import CHOSEN, of_chosen
-from mgmt_ray.report.section import Section, not_made
-from mgmt_ray.report.summary import chance_words
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks
+from mgmt_ray.report.html_table import DASH, Table, drop_empty_paper_columns, number, with_interval
+from mgmt_ray.report.science_tables import CHOSEN, chosen_rows
+from mgmt_ray.report.section import Section, missing_section
+from mgmt_ray.report.summary import chance_cell
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.published_results import PAPER_BEST_ENSEMBLES
 from mgmt_ray.training.metrics import METRIC_LABELS
@@ -23,8 +23,10 @@ _SCORES = ("Validation M", "SEN", "SPE", "AUC", "Subjects")
 
 def combinations_section(results: StudyResults) -> Section:
     """What was chosen on validation, and what that gave on the test set."""
-    if not {"best_ensembles", "forward_selection"} <= set(results.further):
-        return not_made(ANCHOR, TITLE, "ensembles/best_ensembles.csv or forward_selection.csv")
+    if not {"best_ensembles", "forward_selection"} <= set(results.tables):
+        return missing_section(
+            ANCHOR, TITLE, "ensembles/best_ensembles.csv or forward_selection.csv"
+        )
     content = {
         "chosen": chosen_table(results),
         "best": best_ensembles_table(results),
@@ -43,16 +45,16 @@ def chosen_by_network(results: StudyResults, ensemble: str) -> dict[str, str]:
         ensemble: "best overall" or "forward selection".
     """
     name = "best_ensembles" if ensemble == BEST_OVERALL else "forward_selection"
-    if name not in results.further:
+    if name not in results.tables:
         return {}
     words = {}
-    for network, own in of_chosen(results.further, name).groupby("network", sort=False):
-        by_split = [_what(rows, ensemble) for _, rows in own.groupby("outer")]
+    for network, own in chosen_rows(results.tables, name).groupby("network", sort=False):
+        by_split = [_chosen_inputs(rows, ensemble) for _, rows in own.groupby("outer")]
         words[str(network)] = " / ".join(dict.fromkeys(by_split))
     return words
 
 
-def _what(rows: pd.DataFrame, ensemble: str) -> str:
+def _chosen_inputs(rows: pd.DataFrame, ensemble: str) -> str:
     if ensemble == BEST_OVERALL:
         return str(rows["ensemble"].iloc[0])
     return " + ".join(rows.sort_values("step")["modality"])
@@ -66,21 +68,21 @@ def chosen_table(results: StudyResults) -> Table:
         words = chosen_by_network(results, name)
         for row in metrics[metrics["ensemble"] == name].to_dict("records"):
             network = row["network"]
-            paper = PAPER_BEST_ENSEMBLES.get(network, NOTHING) if name == BEST_OVERALL else NOTHING
+            paper = PAPER_BEST_ENSEMBLES.get(network, DASH) if name == BEST_OVERALL else DASH
             rows.append(
                 (
                     name,
                     network_label(network),
-                    words.get(network, NOTHING),
+                    words.get(network, DASH),
                     paper,
                     *(with_interval(row, metric) for metric in METRIC_LABELS),
-                    chance_words(row),
+                    chance_cell(row),
                 )
             )
     header = ("Chosen as", "Network", "Models of", "paper's best", *METRIC_LABELS.values())
     caption = "Test results of what was chosen on validation"
     table = Table("chosen", caption, (*header, "AUC against\nchance"), tuple(rows))
-    return without_papers_dashes(table) if has_slices_alone(results) else table
+    return drop_empty_paper_columns(table) if has_only_slice_networks(results) else table
 
 
 def best_ensembles_table(results: StudyResults) -> Table:
@@ -93,7 +95,7 @@ def best_ensembles_table(results: StudyResults) -> Table:
             *_scores(row),
             "chosen" if row["chosen"] == 1 else "",
         )
-        for row in results.further["best_ensembles"].to_dict("records")
+        for row in results.tables["best_ensembles"].to_dict("records")
     )
     header = ("Ensemble", "Network", "Split", *_SCORES, "Best overall")
     return Table("best_ensembles", "Group ensembles on validation (out of fold)", header, rows)
@@ -110,7 +112,7 @@ def steps_table(results: StudyResults) -> Table:
             *_scores(row),
             "kept" if row["kept"] == 1 else "",
         )
-        for row in results.further["forward_selection"].to_dict("records")
+        for row in results.tables["forward_selection"].to_dict("records")
     )
     header = ("Step", "Modality added", "Network", "Split", *_SCORES, "Kept")
     caption = "Forward selection: the ensemble of all modalities up to each step, on validation"
@@ -119,7 +121,7 @@ def steps_table(results: StudyResults) -> Table:
 
 def ranks_table(results: StudyResults) -> Table:
     """The order in which each network's forward selection took the modalities, over splits."""
-    steps = results.further["forward_selection"]
+    steps = results.tables["forward_selection"]
     networks = list(dict.fromkeys(steps["network"]))
     mean = steps.groupby(["modality", "network"])["step"].mean().unstack()[networks]
     ordered = mean.assign(all=mean.mean(axis=1)).sort_values("all", kind="stable")

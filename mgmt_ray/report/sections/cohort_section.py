@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.subject import Subject, by_group
-from mgmt_ray.figures.augmentation_grid import Varied, versions_figure
-from mgmt_ray.figures.contact_sheet import Seen, contact_sheet
+from mgmt_ray.cohort.subject import Subject, group_modalities
+from mgmt_ray.figures.augmentation_grid import AugmentedSubject, versions_figure
+from mgmt_ray.figures.contact_sheet import ScanPreview, contact_sheet
 from mgmt_ray.figures.intensity_histogram import find_outliers, intensity_figure
 from mgmt_ray.figures.style import (
     LABEL_NAMES,
-    LABELS_LATER,
+    LABELS_HIDDEN,
     Label,
     delete_other_figures,
     save_compact_figure,
@@ -26,7 +26,7 @@ from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.preprocess.volumes import make_versions
 from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.section import Picture
-from mgmt_ray.report.sections.problem_tables import Problems, faulty_scans, read_problems
+from mgmt_ray.report.sections.problem_tables import ProblemTables, faulty_scans, read_problems
 from mgmt_ray.study.folder import StudyFolder
 
 NUM_EXAMPLES = 3
@@ -52,9 +52,9 @@ def versions_pictures(
     """
     pictures = []
     is_opened = StudyFolder(out).test_openings.exists()
-    for modality in (members[0] for members in by_group(modalities).values()):
+    for modality in (members[0] for members in group_modalities(modalities).values()):
         subjects = examples([s for s in cohort.subjects if modality in s.scans], is_opened)
-        rows = _varied(out, subjects, modality, recipe)
+        rows = _augmented_subjects(out, subjects, modality, recipe)
         if not rows:
             continue
         path = out / "figures" / f"cohort_versions_{modality}.png"
@@ -72,7 +72,7 @@ def versions_pictures(
     return pictures
 
 
-def label_to_show(subject: Subject, is_opened: bool) -> Label:
+def visible_label(subject: Subject, is_opened: bool) -> Label:
     """A subject's label as far as a picture may tell it.
 
     Args:
@@ -90,21 +90,21 @@ def examples(subjects: Sequence[Subject], is_opened: bool) -> list[Subject]:
 
     Args:
         subjects: of the study's cohort, in the order of ids.
-        is_opened: see :func:`label_to_show`; labels that are not shown have no say here either.
+        is_opened: see :func:`visible_label`; labels that are not shown have no say here either.
     """
-    others = [s for s in subjects if label_to_show(s, is_opened) == 0]
-    methylated = [s for s in subjects if label_to_show(s, is_opened) == 1]
+    others = [s for s in subjects if visible_label(s, is_opened) == 0]
+    methylated = [s for s in subjects if visible_label(s, is_opened) == 1]
     middle = methylated[len(methylated) // 2 :]
     ranked = [*others[:1], *middle[:1], *others[-1:], *subjects]
     chosen = {subject.id: subject for subject in ranked}
     return sorted(list(chosen.values())[:NUM_EXAMPLES], key=lambda subject: subject.id)
 
 
-def _varied(
+def _augmented_subjects(
     out: Path, subjects: Sequence[Subject], modality: str, recipe: RecipeConfig | None
-) -> list[Varied]:
+) -> list[AugmentedSubject]:
     folder, is_opened = StudyFolder(out).volumes, StudyFolder(out).test_openings.exists()
-    labels = {subject.id: label_to_show(subject, is_opened) for subject in subjects}
+    labels = {subject.id: visible_label(subject, is_opened) for subject in subjects}
     index = read_index(folder, modality) if array_path(folder, modality).exists() else None
     rows = []
     if index and (recipe is None or index.recipe == recipe.model_dump(mode="json")):
@@ -114,12 +114,12 @@ def _varied(
             if subject.id in store.ids:
                 volumes = store.load([subject.id], names)[0]
                 drawn = [store.parameters(subject.id, name) for name in names]
-                rows.append(Varied(subject.id, labels[subject.id], names, volumes, drawn))
+                rows.append(AugmentedSubject(subject.id, labels[subject.id], names, volumes, drawn))
     if len(rows) == len(subjects) or recipe is None:
         return rows
     names = _first_round(versions(recipe))
     return [
-        Varied(
+        AugmentedSubject(
             subject.id,
             labels[subject.id],
             names,
@@ -134,19 +134,19 @@ def _first_round(names: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scans:
+class ScanReport:
     """What the report tells of the files that were read.
 
     Attributes:
         problems: with them.
-        looks: in a sentence what can be looked at, or why nothing can.
-        unusual: scans of another scale than most; None where there are none.
+        summary: in a sentence what can be looked at, or why nothing can.
+        outliers: scans of another scale than most; None where there are none.
         figures: to be looked at.
     """
 
-    problems: Problems
-    looks: str
-    unusual: Table | None
+    problems: ProblemTables
+    summary: str
+    outliers: Table | None
     figures: tuple[Picture, ...]
 
 
@@ -167,11 +167,11 @@ def write_cohort_figures(
     Raises:
         MgmtError: a file cannot be written, or a scan cannot be read any more.
     """
-    seen = seen_scans(out, cohort, modalities)
+    seen = preview_scans(out, cohort, modalities)
     return [picture.path for picture in _draw(out, cohort, modalities, seen, recipe)]
 
 
-def read_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> Scans:
+def read_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> ScanReport:
     """Read problems and inspections of a study, and draw its figures anew.
 
     Versions are shown from the prepared volumes alone: no scan is read.
@@ -185,16 +185,18 @@ def read_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> Scans:
         MgmtError: problems.csv is not one, or prepared volumes are damaged.
     """
     problems = read_problems(StudyFolder(out).problems)
-    seen = seen_scans(out, cohort, modalities)
+    seen = preview_scans(out, cohort, modalities)
     figures = _draw(out, cohort, modalities, seen, None)
     if seen:
         looks = "Every scan was read whole; this is what they look like."
     else:
         looks = "What the scans look like was not kept. `mgmt-ray cohort STUDY` looks at them."
-    return Scans(problems, looks, _unusual(seen), figures)
+    return ScanReport(problems, looks, _outlier_table(seen), figures)
 
 
-def seen_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> dict[str, list[Seen]]:
+def preview_scans(
+    out: Path, cohort: Cohort, modalities: Sequence[str]
+) -> dict[str, list[ScanPreview]]:
     """By modality the scans of all subjects that were found, also of those that are left out.
 
     A scan that could not even be looked at is there without a view, as problems.csv tells it.
@@ -207,7 +209,7 @@ def seen_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> dict[str
     folder = StudyFolder(out)
     labels: dict[str, Label] = {e.subject: None for e in cohort.exclusions}
     is_opened = folder.test_openings.exists()
-    labels |= {subject.id: label_to_show(subject, is_opened) for subject in cohort.subjects}
+    labels |= {subject.id: visible_label(subject, is_opened) for subject in cohort.subjects}
     faulty = faulty_scans(folder.problems)
     inspections = {name: read_inspection(folder.inspections, name) for name in sorted(labels)}
     if not any(inspections.values()):
@@ -216,7 +218,8 @@ def seen_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> dict[str
         modality: [
             found
             for name, inspection in inspections.items()
-            if (found := _seen(name, inspection, modality, labels[name], faulty)) is not None
+            if (found := _preview_scan(name, inspection, modality, labels[name], faulty))
+            is not None
         ]
         for modality in modalities
     }
@@ -227,27 +230,27 @@ def _draw(
     out: Path,
     cohort: Cohort,
     modalities: Sequence[str],
-    seen: Mapping[str, Sequence[Seen]],
+    seen: Mapping[str, Sequence[ScanPreview]],
     recipe: RecipeConfig | None,
 ) -> tuple[Picture, ...]:
-    pictures = (*_looks(out, seen), *versions_pictures(out, cohort, modalities, recipe))
+    pictures = (*_plot_intensities(out, seen), *versions_pictures(out, cohort, modalities, recipe))
     delete_other_figures(out / "figures", "cohort_*.png", {p.path for p in pictures})
     return pictures
 
 
-def _seen(
+def _preview_scan(
     name: str,
     inspection: Inspection | None,
     modality: str,
     label: Label,
     faulty: Mapping[tuple[str, str], str],
-) -> Seen | None:
+) -> ScanPreview | None:
     """None where nothing is known of a scan of that modality."""
     views = [view for view in inspection.views if view.modality == modality] if inspection else []
     if views:
-        return Seen(name, label, views[0])
+        return ScanPreview(name, label, views[0])
     fault = (_fault(inspection, modality) if inspection else "") or faulty.get((name, modality), "")
-    return Seen(name, label, None, fault.replace("_", " ")) if fault else None
+    return ScanPreview(name, label, None, fault.replace("_", " ")) if fault else None
 
 
 def _fault(inspection: Inspection, modality: str) -> str:
@@ -257,7 +260,7 @@ def _fault(inspection: Inspection, modality: str) -> str:
     return own[0] if own else ""
 
 
-def _looks(out: Path, seen: Mapping[str, Sequence[Seen]]) -> list[Picture]:
+def _plot_intensities(out: Path, seen: Mapping[str, Sequence[ScanPreview]]) -> list[Picture]:
     if not seen:
         return []
     path = out / "figures" / "cohort_intensities.png"
@@ -267,7 +270,7 @@ def _looks(out: Path, seen: Mapping[str, Sequence[Seen]]) -> list[Picture]:
     numbers = ", ".join(f"{modality} {number}" for modality, number in sound.items())
     named = ", ".join(f"{o.subject} {o.modality}" for o in outliers)
     is_hidden = any(scan.label == "hidden" for scans in seen.values() for scan in scans)
-    means = f"the mean of all ({LABELS_LATER})" if is_hidden else "the mean of each label"
+    means = f"the mean of all ({LABELS_HIDDEN})" if is_hidden else "the mean of each label"
     figures = [
         Picture(
             path,
@@ -288,13 +291,13 @@ def _looks(out: Path, seen: Mapping[str, Sequence[Seen]]) -> list[Picture]:
                 "The patient's left is on the right.",
                 f"Contact sheet of {len(scans)} {modality} scans with outlined tumours. "
                 f"Without a picture: {', '.join(faults) or 'none'}.",
-                is_sheet=True,
+                is_contact_sheet=True,
             )
         )
     return figures
 
 
-def _unusual(seen: Mapping[str, Sequence[Seen]]) -> Table | None:
+def _outlier_table(seen: Mapping[str, Sequence[ScanPreview]]) -> Table | None:
     outliers = [o for modality, scans in seen.items() for o in find_outliers(modality, scans)]
     if not outliers:
         return None
@@ -302,7 +305,7 @@ def _unusual(seen: Mapping[str, Sequence[Seen]]) -> Table | None:
         (
             o.subject,
             o.modality,
-            *(_number(n) for n in (o.median, o.usual, o.spread, o.usual_spread)),
+            *(_number(n) for n in (o.median, o.typical_median, o.spread, o.typical_spread)),
         )
         for o in outliers
     )

@@ -13,7 +13,7 @@ from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, number, p_value, with_interval
 from mgmt_ray.report.science_tables import CHOSEN
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.summary import AGAINST
+from mgmt_ray.report.summary import BASELINE_PREFIX
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.published_results import (
     PAPER_BEST_ENSEMBLES,
@@ -26,7 +26,7 @@ from mgmt_ray.statistics.published_results import (
 def comparisons_section(results: StudyResults) -> Section:
     """Friedman, Nemenyi, DeLong and paired differences of the study's models."""
     table = results.comparisons
-    against = table["comparison"].str.startswith(AGAINST)
+    against = table["comparison"].str.startswith(BASELINE_PREFIX)
     lead = table["comparison"].isin((*results.main_ensembles, *CHOSEN))
     tested = table[lead & table["friedman_p"].notna()]
     alone = table[~against & ~lead]
@@ -92,7 +92,7 @@ def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
     """
     rows = tuple(
         (
-            _comparison(row["comparison"]),
+            _comparison_name(row["comparison"]),
             f"{_model(row, 'a')} – {_model(row, 'b')}",
             str(row["num_subjects"]),
             with_interval(row, "auc_difference"),
@@ -122,9 +122,9 @@ def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
     return Table(name, captions[name], header, rows)
 
 
-def _comparison(name: str) -> str:
-    model = name.removeprefix(AGAINST)
-    return name if model == name else AGAINST + network_label(model)
+def _comparison_name(name: str) -> str:
+    model = name.removeprefix(BASELINE_PREFIX)
+    return name if model == name else BASELINE_PREFIX + network_label(model)
 
 
 def _model(row: Mapping[Hashable, Any], side: str) -> str:

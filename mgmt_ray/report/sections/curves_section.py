@@ -14,8 +14,8 @@ from mgmt_ray.figures.style import (
     save_figure,
 )
 from mgmt_ray.figures.training_curves import training_figure
-from mgmt_ray.report.gather import StudyResults, has_slices_alone
-from mgmt_ray.report.science_tables import CHOSEN, COMPARISON_PANEL, with_models_together
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks
+from mgmt_ray.report.science_tables import BASELINE_PANEL, CHOSEN, merge_baselines
 from mgmt_ray.report.section import Picture, Section
 from mgmt_ray.report.sections.choices_section import chosen_by_network
 
@@ -29,14 +29,14 @@ def curves_section(results: StudyResults, figures: Path) -> Section:
     """
     predictions, metrics = results.predictions, results.metrics
     networks = metrics["network"].isin(results.networks)
-    pictures = _both(predictions, metrics[networks], results.main_ensembles, figures, "")
+    pictures = _roc_and_pr(predictions, metrics[networks], results.main_ensembles, figures, "")
     shown, rows = _chosen(results)
     if len(rows):
         panels = tuple(dict.fromkeys(rows["ensemble"]))
-        pictures += _both(shown, rows, panels, figures, "chosen", _details(results))
+        pictures += _roc_and_pr(shown, rows, panels, figures, "chosen", _details(results))
     content = {
         "all": pictures,
-        "of_paper": not has_slices_alone(results),
+        "of_paper": not has_only_slice_networks(results),
         "best": {network_label(n): w for n, w in chosen_by_network(results, CHOSEN[0]).items()},
     }
     return Section("curves", "ROC and precision-recall curves", content)
@@ -46,8 +46,8 @@ def _chosen(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions and metrics of what was chosen on validation, and of comparison models."""
     parts = []
     for table in (results.predictions, results.metrics):
-        named = with_models_together(table, results.comparison_models)
-        panels = [named[named["ensemble"] == name] for name in (*CHOSEN, COMPARISON_PANEL)]
+        named = merge_baselines(table, results.baselines)
+        panels = [named[named["ensemble"] == name] for name in (*CHOSEN, BASELINE_PANEL)]
         parts.append(pd.concat(panels, ignore_index=True))
     return parts[0], parts[1]
 
@@ -60,7 +60,7 @@ def _details(results: StudyResults) -> dict[tuple[str, str], str]:
     }
 
 
-def _both(
+def _roc_and_pr(
     predictions: pd.DataFrame,
     metrics: pd.DataFrame,
     names: tuple[str, ...],
@@ -111,14 +111,14 @@ def training_pictures(results: StudyResults, figures: Path) -> list[Picture]:
                 path,
                 f"{label}: loss and AUC of every member, per modality.",
                 f"Training curves of {label}: {len(members)} members, on training folds and "
-                f"validation fold. {_overfit(results.epochs, members)}",
+                f"validation fold. {_overfitting_note(results.epochs, members)}",
             )
         )
     delete_other_figures(figures, "training_*.png", {picture.path for picture in pictures})
     return pictures
 
 
-def _overfit(epochs: pd.DataFrame, members: pd.DataFrame) -> str:
+def _overfitting_note(epochs: pd.DataFrame, members: pd.DataFrame) -> str:
     """Mean AUC at the kept epochs on both sides, in words."""
     kept = members[["trial", "epoch"]].merge(epochs, on=["trial", "epoch"])
     train, validation = kept["train_auc"].mean(), kept["validation_auc"].mean()

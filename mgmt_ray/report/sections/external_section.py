@@ -9,7 +9,7 @@ from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, slug
 from mgmt_ray.report.sections import record_tables as records
-from mgmt_ray.report.sections.problem_tables import Problems, read_problems
+from mgmt_ray.report.sections.problem_tables import ProblemTables, read_problems
 from mgmt_ray.report.sections.segmentation_section import overlap_table
 from mgmt_ray.report.sections.slices_section import classification_table
 from mgmt_ray.statistics.slice_scores import LEVELS
@@ -33,7 +33,7 @@ class ExternalCohort:
     metrics: Table
     flow: Table
     missing_groups: Table | None
-    problems: Problems
+    problems: ProblemTables
     slices: tuple[Table, ...]
 
 
@@ -54,15 +54,15 @@ def external_cohorts(out: Path, results: StudyResults) -> list[ExternalCohort]:
             records.flow_table(results, name),
             records.missing_groups_table(results, name),
             read_problems(StudyFolder(out).external(name).problems, f"problems_{slug(name)}"),
-            _of_slices(results, name),
+            _slice_result_tables(results, name),
         )
         for name in results.external
     ]
 
 
-def _of_slices(results: StudyResults, name: str) -> tuple[Table, ...]:
+def _slice_result_tables(results: StudyResults, name: str) -> tuple[Table, ...]:
     """Tables by slice and patient of an external cohort, as far as they were made."""
-    further = results.external[name].further
+    further = results.external[name].tables
     tables = []
     if "slice_overlap" in further and len(further["slice_overlap"]):
         tables.append(overlap_table(further["slice_overlap"], name))

@@ -36,11 +36,11 @@ def masks_sections(out: Path, results: StudyResults) -> list[Section]:
     folder = StudyFolder(out)
     cohorts = {"the study's own cohort": results.cohort}
     cohorts |= {name: external.cohort for name, external in results.external.items()}
-    effect = results.further.get("mask_effect")
+    effect = results.tables.get("mask_effect")
     content = {
         "kinds": _kinds_table(cohorts),
         "source": _source(folder),
-        "tested": _tested_here_trained_there(folder, results.splits),
+        "tested": _mask_overlap_note(folder, results.splits),
         "trained_on": _trained_on(results.cohort),
         "effect": None if effect is None else effect_table(effect),
         "left_out": _left_out_table(folder),
@@ -108,7 +108,7 @@ def _source(folder: StudyFolder) -> str:
     )
 
 
-def _tested_here_trained_there(folder: StudyFolder, splits: Sequence[Split]) -> str | None:
+def _mask_overlap_note(folder: StudyFolder, splits: Sequence[Split]) -> str | None:
     """How many test subjects trained networks that outlined subjects who train here."""
     index, trained = (read_json(folder.masks / name) for name in ("masks.json", "trained.json"))
     if index is None or trained is None:

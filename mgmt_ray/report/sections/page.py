@@ -11,7 +11,7 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.checklist import checklist_section
-from mgmt_ray.report.gather import StudyResults, has_slices_alone, slice_networks
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.report.html_table import Table, table_csv, table_latex
 from mgmt_ray.report.model_card import CardPart, card_section
 from mgmt_ray.report.paper_settings import covariates_sentence, settings_table, slice_settings_table
@@ -36,8 +36,8 @@ from mgmt_ray.report.sections.segmentation_section import segmentation_sections
 from mgmt_ray.report.sections.slices_section import slices_sections
 from mgmt_ray.report.sections.subjects_section import partitions_table, patients_table
 from mgmt_ray.report.sections.variance_sections import subgroups_section, variance_section
-from mgmt_ray.report.study_facts import Fact
-from mgmt_ray.report.summary import headline, verdict_on_planted
+from mgmt_ray.report.study_facts import Statement
+from mgmt_ray.report.summary import planted_sentence, summary_sentences
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 from mgmt_ray.statistics.planted_signal import planted_verdict
 from mgmt_ray.statistics.published_results import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
@@ -48,7 +48,8 @@ TABLES = "tables"
 def files_section(sections: Sequence[Section]) -> Section:
     """The list of all files that belong to the report."""
     rows = [
-        (f"{TABLES}/{t.name}.csv", f"{TABLES}/{t.name}.tex", t.caption) for t in shown(sections)
+        (f"{TABLES}/{t.name}.csv", f"{TABLES}/{t.name}.tex", t.caption)
+        for t in shown_tables(sections)
     ]
     for p in find_all(Picture, [s.content for s in sections]):
         rows.append((f"figures/{p.path.name}", f"figures/{p.path.stem}.svg", p.caption))
@@ -64,7 +65,7 @@ def files_section(sections: Sequence[Section]) -> Section:
     )
 
 
-def shown(sections: Sequence[Section]) -> list[Table]:
+def shown_tables(sections: Sequence[Section]) -> list[Table]:
     """Every table of these sections, in their order."""
     tables = list(find_all(Table, [section.content for section in sections]))
     names = [table.name for table in tables]
@@ -92,14 +93,14 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
 
 
 def all_sections(
-    out: Path, results: StudyResults, facts: dict[str, Fact], card: tuple[CardPart, ...]
+    out: Path, results: StudyResults, statements: dict[str, Statement], card: tuple[CardPart, ...]
 ) -> list[Section]:
     """Every section of a study's report; saves its figures on the way.
 
     Args:
         out: the study's folder.
         results: read from there.
-        facts: what the study knows of itself.
+        statements: what the study knows of itself.
         card: the model card.
 
     Raises:
@@ -107,7 +108,11 @@ def all_sections(
     """
     figures = out / "figures"
     sections = [
-        Section("summary", "Summary", {"sentences": [*headline(results), audit_sentence(results)]}),
+        Section(
+            "summary",
+            "Summary",
+            {"sentences": [*summary_sentences(results), audit_sentence(results)]},
+        ),
         audit_section(results),
         *planted_sections(results),
         _subjects(results),
@@ -117,11 +122,11 @@ def all_sections(
         *slices_sections(out, results),
         *masks_sections(out, results),
         *_external(out, results),
-        *_explored(results, figures),
+        *_result_sections(results, figures),
         _training(results, figures),
-        *_lists(results),
+        *_record_sections(results),
         card_section(card),
-        checklist_section(facts),
+        checklist_section(statements),
         _provenance(results),
     ]
     return [*sections, files_section(sections)]
@@ -132,7 +137,7 @@ def _scans(out: Path, results: StudyResults) -> Section:
     return Section("scans", "Scans", {"scans": scans})
 
 
-def _explored(results: StudyResults, figures: Path) -> list[Section]:
+def _result_sections(results: StudyResults, figures: Path) -> list[Section]:
     """What follows from the same predictions, beyond the metrics."""
     return [
         combinations_section(results),
@@ -148,7 +153,7 @@ def _explored(results: StudyResults, figures: Path) -> list[Section]:
     ]
 
 
-def _lists(results: StudyResults) -> list[Section]:
+def _record_sections(results: StudyResults) -> list[Section]:
     members, openings = records.members_table(results), records.openings_table(results)
     return [
         Section("members", "Members", {"members": members}),
@@ -167,7 +172,7 @@ def planted_sections(results: StudyResults) -> list[Section]:
     verdicts = planted_verdict(own, results.planted, results.groups)
     content = {
         "signal": ", ".join(f"{m} (strength {s})" for m, s in signal.items()),
-        "sentence": verdict_on_planted(verdicts, bool(signal)),
+        "sentence": planted_sentence(verdicts, bool(signal)),
         "verdicts": tables.planted_table(verdicts),
     }
     return [Section("planted", "What was planted", content)]
@@ -182,7 +187,7 @@ def _subjects(results: StudyResults) -> Section:
         "missing_groups": records.missing_groups_table(results),
         "split": records.split_table(results),
         "split_notes": records.split_notes(results),
-        "citation": "" if has_slices_alone(results) else CITATION,
+        "citation": "" if has_only_slice_networks(results) else CITATION,
     }
     return Section("subjects", "Subjects", content)
 
@@ -191,10 +196,12 @@ def _results(results: StudyResults) -> Section:
     content = {
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
-        "models": tables.comparison_models_table(results),
+        "models": tables.baselines_table(results),
         "prevalence": tables.prevalence_note(results),
         "chance": tables.chance_table(results),
-        "other_published": (None if has_slices_alone(results) else tables.other_published_table()),
+        "other_published": (
+            None if has_only_slice_networks(results) else tables.other_published_table()
+        ),
         "synthetic": results.planted is not None,
         "citation": CITATION,
         "paper_subjects": NUM_TEST_SUBJECTS,
@@ -222,7 +229,7 @@ def _training(results: StudyResults, figures: Path) -> Section:
         "settings": settings_table(results),
         "covariates": covariates_sentence(results),
         "slice_settings": slice_settings_table(results),
-        "volumes": not has_slices_alone(results),
+        "volumes": not has_only_slice_networks(results),
         "slices": list(map(network_label, slice_networks(results))),
         "rules": tables.rules_table(results.members),
         "trainings": records.training_table(results),

@@ -8,28 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.report.html_table import NOTHING, Table
+from mgmt_ray.report.html_table import DASH, Table
 
 COLUMNS = {"subject", "kind", "where", "found", "remedy", "modality", "covered_by"}
-NOT_COVERED = "nothing"
+UNRESOLVED = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
-class Problems:
+class ProblemTables:
     """Everything that was wrong, or that nothing was.
 
     Attributes:
         sentence: how much was found.
         counts: by kind and by what covers it; None where nothing was found.
-        listed: each; None where nothing was found.
+        problems: each; None where nothing was found.
     """
 
     sentence: str
     counts: Table | None = None
-    listed: Table | None = None
+    problems: Table | None = None
 
 
-def read_problems(path: Path, name: str = "problems") -> Problems:
+def read_problems(path: Path, name: str = "problems") -> ProblemTables:
     """What is in ``problems.csv``; a study made before there was one says so.
 
     Args:
@@ -40,30 +40,30 @@ def read_problems(path: Path, name: str = "problems") -> Problems:
         MgmtError: the file has other columns.
     """
     if not path.exists():
-        return Problems("Problems with files and tables were not recorded for this study.")
+        return ProblemTables("Problems with files and tables were not recorded for this study.")
     found = _read_rows(path)
     if not found:
-        return Problems("No problem was found in any file or table.")
+        return ProblemTables("No problem was found in any file or table.")
     counts = Counter((row["kind"], row["covered_by"]) for row in found)
     counted = tuple(
-        (kind.replace("_", " "), covered or NOT_COVERED, str(number))
+        (kind.replace("_", " "), covered or UNRESOLVED, str(number))
         for (kind, covered), number in sorted(counts.items())
     )
     listed = tuple(
         (
             row["subject"],
-            row["modality"] or NOTHING,
+            row["modality"] or DASH,
             row["kind"].replace("_", " "),
             row["found"],
             row["where"],
-            row["covered_by"] or NOT_COVERED,
+            row["covered_by"] or UNRESOLVED,
         )
         for row in found
     )
     header = ("Subject", "Modality", "Problem", "Found", "Where", "Covered by")
     kinds = ("Problem", "Covered by", "Number")
     num_subjects = len({row["subject"] for row in found})
-    return Problems(
+    return ProblemTables(
         f"Problems found: {len(found)}, with files or rows of {num_subjects} subjects.",
         Table(f"{name}_by_kind", "Problems by kind", kinds, counted, is_wide=True),
         Table(name, "Every problem", header, listed, is_wide=True),

@@ -9,11 +9,11 @@ from math import isnan
 from statistics import median
 from typing import Any
 
-from mgmt_ray.cohort.cohort import Cohort, flow
+from mgmt_ray.cohort.cohort import Cohort, exclusion_flow
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults, has_slices_alone
-from mgmt_ray.report.html_table import NOTHING, Table, slug
-from mgmt_ray.splits.split import Split, label_by_training
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks
+from mgmt_ray.report.html_table import DASH, Table, slug
+from mgmt_ray.splits.split import Split, resolve_labels
 
 
 def diverged_table(results: StudyResults) -> Table | None:
@@ -33,7 +33,7 @@ def diverged_table(results: StudyResults) -> Table | None:
                 network_label(trial["network"]),
                 trial["modality"],
                 f"{training['learning_rate']:g}",
-                f"{training['agent_learning_rate']:g}" if is_routed else NOTHING,
+                f"{training['agent_learning_rate']:g}" if is_routed else DASH,
                 str(trial["last_good_epoch"]) if trial["last_good_epoch"] else "none",
             )
         )
@@ -51,11 +51,11 @@ def diverged_table(results: StudyResults) -> Table | None:
 
 def provenance_table(results: StudyResults) -> Table:
     """What ran, with which seeds and on what."""
-    recorded = {k: as_text(v) for k, v in results.provenance.items() if k != "versions"}
+    recorded = {k: cell_text(v) for k, v in results.provenance.items() if k != "versions"}
     seeds = sorted(set(results.members["seed"]))
     rows = [
         *recorded.items(),
-        ("study's seed", as_text(results.seed)),
+        ("study's seed", cell_text(results.seed)),
         ("split's seed", str(results.splits[0].seed)),
         ("split's hash", ", ".join(split.hash for split in results.splits)),
         ("cohort's hash", results.cohort.hash),
@@ -86,7 +86,7 @@ def _masks(results: StudyResults) -> list[tuple[str, str]]:
         return []
     predicted = sum(s.mask_kind == "predicted" for s in results.cohort.subjects)
     of_all = f"{predicted} of {len(results.cohort.subjects)} subjects"
-    return [("predicted masks", of_all), ("mask source", as_text(source))]
+    return [("predicted masks", of_all), ("mask source", cell_text(source))]
 
 
 def _checksums(results: StudyResults, key: str) -> str:
@@ -99,10 +99,10 @@ def _checksums(results: StudyResults, key: str) -> str:
     return ", ".join(sorted(found))
 
 
-def as_text(value: object) -> str:
+def cell_text(value: object) -> str:
     """A value of a JSON file for a cell."""
     if value is None:
-        return NOTHING
+        return DASH
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -113,7 +113,7 @@ def flow_table(results: StudyResults, external: str = "") -> Table:
         results: of the study.
         external: name of an external cohort; empty for the study's own.
     """
-    rows = flow(_cohort(results, external), _channels(results))
+    rows = exclusion_flow(_cohort(results, external), _channels(results))
     caption = f"Flow of subjects of {external}" if external else "Flow of subjects"
     cells = tuple((what, str(n)) for what, n in rows)
     return Table(_named("flow", external), caption, ("Step", "Subjects"), cells)
@@ -192,7 +192,7 @@ def _roles(split: Split) -> dict[str, tuple[str, ...]]:
 def _count(
     results: StudyResults, split: Split, ids: tuple[str, ...], modality: str | None = None
 ) -> str:
-    label = label_by_training(split, results.cohort)
+    label = resolve_labels(split, results.cohort)
     wanted = set(ids)
     present = [
         s.id
@@ -209,32 +209,32 @@ def training_table(results: StudyResults) -> Table:
         trials = [results.trials[name] for name in members["trial"]]
         names = {need for trial in trials for need in trial.get("needs") or ()}
         label = network_label(str(network))
-        rows.append(_trained(label, trials))
+        rows.append(_training_row(label, trials))
         if names:
             segmentations = [results.needed[name] for name in sorted(names)]
-            rows.append(_trained(f"{label}, segmentations", segmentations))
+            rows.append(_training_row(f"{label}, segmentations", segmentations))
     header = (
         "Network",
         "Models",
         "Parameters trained",
         "Training subjects",
-        "Training slices" if has_slices_alone(results) else "Training volumes",
+        "Training slices" if has_only_slice_networks(results) else "Training volumes",
         "Median seconds",
         "Minutes in all",
     )
     return Table("trainings", "Trainings of the members", header, tuple(rows))
 
 
-def _trained(label: str, trials: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def _training_row(label: str, trials: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     seconds = [float(t["seconds"]) for t in trials if "seconds" in t]
     return (
         label,
         str(len(trials)),
-        _span([t.get("trained_parameters") for t in trials]),
-        _span([t.get("num_train_subjects") for t in trials]),
-        _span([t.get("num_train_volumes") for t in trials]),
-        f"{median(seconds):.1f}" if seconds else NOTHING,
-        f"{sum(seconds) / 60:.1f}" if seconds else NOTHING,
+        _range_cell([t.get("trained_parameters") for t in trials]),
+        _range_cell([t.get("num_train_subjects") for t in trials]),
+        _range_cell([t.get("num_train_volumes") for t in trials]),
+        f"{median(seconds):.1f}" if seconds else DASH,
+        f"{sum(seconds) / 60:.1f}" if seconds else DASH,
     )
 
 
@@ -251,7 +251,7 @@ def members_table(results: StudyResults) -> Table:
             _settings(row["hyperparameters"]),
             row["rule"],
             str(row["epoch"]),
-            NOTHING if isnan(row["validation_m"]) else f"{row['validation_m']:.3f}",
+            DASH if isnan(row["validation_m"]) else f"{row['validation_m']:.3f}",
             row["weights"][:12],
         )
         for row in results.members.to_dict("records")
@@ -279,7 +279,7 @@ def openings_table(results: StudyResults) -> Table | None:
         return None
     keys = tuple(dict.fromkeys(key for opening in results.openings for key in opening))
     rows = tuple(
-        (str(number), *(as_text(opening.get(key)) for key in keys))
+        (str(number), *(cell_text(opening.get(key)) for key in keys))
         for number, opening in enumerate(results.openings, 1)
     )
     return Table("openings", "Openings of the test set", ("No.", *keys), rows, is_wide=True)
@@ -299,15 +299,15 @@ def _channels(results: StudyResults) -> tuple[str, ...]:
     return tuple(m for m in results.cohort.modalities if m in used)
 
 
-def _span(numbers: list[int | None]) -> str:
+def _range_cell(numbers: list[int | None]) -> str:
     """One number, or the least and the greatest."""
     known = [n for n in numbers if n is not None]
     if not known:
-        return NOTHING
+        return DASH
     low, high = min(known), max(known)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _settings(hyperparameters: str) -> str:
     values = json.loads(hyperparameters)
-    return ", ".join(f"{k} {as_text(v)}" for k, v in values.items()) or NOTHING
+    return ", ".join(f"{k} {cell_text(v)}" for k, v in values.items()) or DASH

@@ -16,18 +16,18 @@ from mgmt_ray.figures.policy_plots import (
 from mgmt_ray.figures.style import network_label, save_compact_figure
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, number
-from mgmt_ray.report.section import Picture, Section, not_made
+from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.statistics.policy_summary import class_means, stability
 
 
 def agent_section(results: StudyResults, figures: Path) -> Section:
     """Which blocks the agent tunes, for whom, and how steadily."""
     anchor, title = "agent", "What the agent does"
-    policies = results.further.get("policies")
-    if no_agent(results) or (policies is not None and policies.empty):
+    policies = results.tables.get("policies")
+    if has_no_agent(results) or (policies is not None and policies.empty):
         return Section(anchor, title, missing="No network of this study has an agent.")
     if policies is None:
-        return not_made(anchor, title, "ensembles/policies.csv")
+        return missing_section(anchor, title, "ensembles/policies.csv")
     table = agent_table(policies)
     spoken = "; ".join(f"{r[0]} {r[1]} mean {r[3]}, between folds {r[6]}" for r in table.rows)
     drawn = {
@@ -56,7 +56,7 @@ def agent_section(results: StudyResults, figures: Path) -> Section:
     return Section(anchor, title, {"agreement": table, "all": pictures})
 
 
-def no_agent(results: StudyResults) -> bool:
+def has_no_agent(results: StudyResults) -> bool:
     """Whether the study's configuration names its networks' kinds, and none has an agent."""
     networks: Mapping[str, Any] = results.config.get("networks") or {}
     kinds = [(network or {}).get("kind") for network in networks.values()]

@@ -7,7 +7,7 @@ from pathlib import Path
 from mgmt_ray.report.gather import (
     StudyResults,
     explain_time,
-    has_slices_alone,
+    has_only_slice_networks,
     is_before,
     results_time,
 )
@@ -24,14 +24,14 @@ def explain_section(results: StudyResults, figures: Path) -> Section:
         figures: its folder of figures; nothing in it is changed.
     """
     anchor, title = "explain", "Where the networks look"
-    if has_slices_alone(results):
+    if has_only_slice_networks(results):
         why = "Evidence is shown of networks of volumes alone, and this study has none."
         return Section(anchor, title, missing=why)
     by_subject: dict[str, list[Picture]] = {}
     for modality in results.inputs:
         for path in sorted(figures.glob(f"{PREFIX}*_{modality}.png")):
             subject = path.stem.removeprefix(PREFIX).removesuffix(f"_{modality}")
-            by_subject.setdefault(subject, []).append(_picture(path, subject, modality))
+            by_subject.setdefault(subject, []).append(_saliency_picture(path, subject, modality))
     if not by_subject:
         why = "No pictures of evidence were drawn: `mgmt-ray explain STUDY` draws them."
         return Section(anchor, title, missing=why)
@@ -42,7 +42,7 @@ def explain_section(results: StudyResults, figures: Path) -> Section:
     return Section(anchor, title, content)
 
 
-def _picture(path: Path, subject: str, modality: str) -> Picture:
+def _saliency_picture(path: Path, subject: str, modality: str) -> Picture:
     return Picture(
         path,
         f"{subject}, {modality}: slices through the tumour, and each network’s evidence over them.",

@@ -20,21 +20,21 @@ from mgmt_ray.figures.style import (
 from mgmt_ray.figures.training_curves import SEGMENTATION_CURVES, training_figure
 from mgmt_ray.report.gather import StudyResults, slice_networks
 from mgmt_ray.report.html_table import (
-    NOTHING,
+    DASH,
     Table,
+    drop_empty_paper_columns,
     number,
     slug,
     with_interval,
-    without_papers_dashes,
 )
-from mgmt_ray.report.section import Picture, Section, not_made
+from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.selection.predictions import read_table
 from mgmt_ray.statistics.published_results import (
     CHEN_CITATION,
     CHEN_DEVICE,
     CHEN_DICE,
     CHEN_SECONDS,
-    Spread,
+    MeanStd,
 )
 from mgmt_ray.statistics.slice_classification import read_segmentations
 from mgmt_ray.statistics.slice_overlap import MEASURES, patient_overlap
@@ -171,7 +171,7 @@ def segmentation_training_pictures(out: Path, segmentations: pd.DataFrame) -> li
 
 
 ANCHOR, TITLE = "segmentation", "Segmentation"
-PHASE_WORDS = {
+PHASE_LABELS = {
     "train": "training",
     "validation": "validation",
     "test": "test",
@@ -195,13 +195,13 @@ def segmentation_sections(out: Path, results: StudyResults) -> list[Section]:
     if not slice_networks(results):
         return []
     segmentations = read_segmentations(out)
-    if segmentations is None or not {"slice_overlap", "slice_seconds"} <= set(results.further):
-        return [not_made(ANCHOR, TITLE, "ensembles/segmentations.csv")]
-    overlap, seconds = results.further["slice_overlap"], results.further["slice_seconds"]
+    if segmentations is None or not {"slice_overlap", "slice_seconds"} <= set(results.tables):
+        return [missing_section(ANCHOR, TITLE, "ensembles/segmentations.csv")]
+    overlap, seconds = results.tables["slice_overlap"], results.tables["slice_seconds"]
     content = {
         "overlap": overlap_table(overlap),
         "seconds": seconds_table(seconds),
-        "empty": empty_sentence(overlap),
+        "empty": empty_prediction_sentence(overlap),
         "all": _pictures(out, results, segmentations),
         "several": len(results.splits) > 1,
         "citation": CHEN_CITATION,
@@ -223,16 +223,16 @@ def overlap_table(overlap: pd.DataFrame, external: str = "") -> Table:
         measured = {row["measure"]: row for row in own.to_dict("records")}
         first = next(iter(measured.values()))
         published = CHEN_DICE.get(str(modality), {}).get(str(phase))
-        dice = [_spread(measured[m], 3) for m in MEASURES if m.startswith("dice")]
-        distances = [_spread(measured[m], 1) for m in MEASURES if m.startswith("hd95")]
+        dice = [_mean_and_std(measured[m], 3) for m in MEASURES if m.startswith("dice")]
+        distances = [_mean_and_std(measured[m], 1) for m in MEASURES if m.startswith("hd95")]
         rows.append(
             (
                 model_name(overlap, str(network), str(modality)),
-                PHASE_WORDS[str(phase)],
+                PHASE_LABELS[str(phase)],
                 str(first["num_models"]),
                 f"{first['num_patients']} ({first['num_slices']})",
                 *dice,
-                in_two_lines(published),
+                two_line_cell(published),
                 *distances,
                 str(first["num_empty"]),
             )
@@ -252,7 +252,7 @@ def overlap_table(overlap: pd.DataFrame, external: str = "") -> Table:
     )
     of, named = (f" of {external}", f"_{slug(external)}") if external else ("", "")
     caption = f"Segmentation{of}: mean ± deviation over models, 95 % intervals over patients"
-    return without_papers_dashes(Table(f"segmentation{named}", caption, header, tuple(rows)))
+    return drop_empty_paper_columns(Table(f"segmentation{named}", caption, header, tuple(rows)))
 
 
 def model_name(table: pd.DataFrame, network: str, modality: str) -> str:
@@ -273,8 +273,8 @@ def seconds_table(seconds: pd.DataFrame) -> Table:
                 str(row["num_slices"]),
                 f"{row['seconds']:.4f}",
                 f"{row['seconds_least']:.4f} to {row['seconds_most']:.4f}",
-                f"{published.by_network:.2f}" if published else NOTHING,
-                f"{published.by_hand:.0f}" if published else NOTHING,
+                f"{published.by_network:.2f}" if published else DASH,
+                f"{published.by_hand:.0f}" if published else DASH,
             )
         )
     header = (
@@ -290,10 +290,10 @@ def seconds_table(seconds: pd.DataFrame) -> Table:
     return Table("segmentation_seconds", "Seconds to segment a slice", header, tuple(rows))
 
 
-def empty_sentence(overlap: pd.DataFrame) -> str:
+def empty_prediction_sentence(overlap: pd.DataFrame) -> str:
     """How many segmentations of unseen patients predict no tumour at all."""
-    unseen = overlap[overlap["phase"] == "test"].drop_duplicates(["network", "modality"])
-    number_empty = int(unseen["num_empty"].sum())
+    held_out = overlap[overlap["phase"] == "test"].drop_duplicates(["network", "modality"])
+    number_empty = int(held_out["num_empty"].sum())
     if not number_empty:
         return "No segmentation of a test patient is empty."
     return (
@@ -303,7 +303,7 @@ def empty_sentence(overlap: pd.DataFrame) -> str:
     )
 
 
-def _spread(row: Mapping[Hashable, Any], digits: int) -> str:
+def _mean_and_std(row: Mapping[Hashable, Any], digits: int) -> str:
     """Mean ± deviation, and the interval below where there is one."""
     if digits == 3:
         value, *interval = with_interval(row, "value").split("\n")
@@ -316,9 +316,9 @@ def _spread(row: Mapping[Hashable, Any], digits: int) -> str:
     return "\n".join([value, *spread, *interval])
 
 
-def in_two_lines(published: Spread | None) -> str:
+def two_line_cell(published: MeanStd | None) -> str:
     """A published value for a narrow cell; a dash where there is none."""
-    return NOTHING if published is None else str(published).replace(" ±", "\n±")
+    return DASH if published is None else str(published).replace(" ±", "\n±")
 
 
 def _pictures(out: Path, results: StudyResults, segmentations: pd.DataFrame) -> list[Picture]:
@@ -329,7 +329,7 @@ def _pictures(out: Path, results: StudyResults, segmentations: pd.DataFrame) -> 
     for network, own in patients.groupby("network", sort=False):
         path = figures / f"dice_{network}.png"
         save_figure(dice_figure(own), path)
-        pictures.append(Picture(path, *_dice_words(str(network), own)))
+        pictures.append(Picture(path, *_dice_caption(str(network), own)))
         pictures += examples_picture(out, str(network), own)
     pictures += segmentation_training_pictures(out, segmentations)
     for pattern in ("dice_*.png", "segmented_*.png", "segmentation_training_*.png"):
@@ -337,7 +337,7 @@ def _pictures(out: Path, results: StudyResults, segmentations: pd.DataFrame) -> 
     return pictures
 
 
-def _dice_words(network: str, patients: pd.DataFrame) -> tuple[str, str]:
+def _dice_caption(network: str, patients: pd.DataFrame) -> tuple[str, str]:
     """Caption, and what the figure shows for those who do not see it."""
     label = network_label(network)
     spoken = "; ".join(

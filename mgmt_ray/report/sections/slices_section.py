@@ -11,9 +11,9 @@ import pandas as pd
 from mgmt_ray.figures.roc_and_pr import slice_roc_figure
 from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
 from mgmt_ray.report.gather import StudyResults, slice_networks
-from mgmt_ray.report.html_table import NOTHING, Table, number, slug, with_interval
-from mgmt_ray.report.section import Picture, Section, not_made
-from mgmt_ray.report.sections.segmentation_section import PHASE_WORDS, model_name
+from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
+from mgmt_ray.report.section import Picture, Section, missing_section
+from mgmt_ray.report.sections.segmentation_section import PHASE_LABELS, model_name
 from mgmt_ray.statistics.published_results import (
     CHEN_BEST_AUC,
     CHEN_CITATION,
@@ -45,9 +45,9 @@ def slices_sections(out: Path, results: StudyResults) -> list[Section]:
     if not networks:
         return []
     slices = read_classified_slices(out)
-    if slices is None or not {"slice_classification", "slice_best"} <= set(results.further):
-        return [not_made(ANCHOR, TITLE, "ensembles/slice_classification.csv")]
-    scores, best = (results.further[name] for name in ("slice_classification", "slice_best"))
+    if slices is None or not {"slice_classification", "slice_best"} <= set(results.tables):
+        return [missing_section(ANCHOR, TITLE, "ensembles/slice_classification.csv")]
+    scores, best = (results.tables[name] for name in ("slice_classification", "slice_best"))
     content = {
         "counts": counts_table(slices),
         "by_slice": classification_table(scores, "slice"),
@@ -101,16 +101,18 @@ def counts_table(slices: pd.DataFrame) -> Table:
     keys = ["network", "modality", "outer", "phase"]
     for (network, modality, outer, phase), own in first.groupby(keys, sort=False):
         published = CHEN_COUNTS.get(str(modality), {}).get(str(phase))
-        named = f"{PHASE_WORDS[str(phase)]}, split {outer}" if several else PHASE_WORDS[str(phase)]
+        named = (
+            f"{PHASE_LABELS[str(phase)]}, split {outer}" if several else PHASE_LABELS[str(phase)]
+        )
         patients = own.drop_duplicates("subject")["label"]
         rows.append(
             (
                 model_name(slices, str(network), str(modality)),
                 named,
-                _counted(int(patients.sum()), int((1 - patients).sum())),
-                _counted(*published.patients) if published else NOTHING,
-                _counted(int(own["label"].sum()), int((1 - own["label"]).sum())),
-                _counted(*published.slices) if published else NOTHING,
+                _count_cell(int(patients.sum()), int((1 - patients).sum())),
+                _count_cell(*published.patients) if published else DASH,
+                _count_cell(int(own["label"].sum()), int((1 - own["label"]).sum())),
+                _count_cell(*published.slices) if published else DASH,
             )
         )
     header = (
@@ -135,13 +137,13 @@ def classification_table(scores: pd.DataFrame, level: str, external: str = "") -
     """
     rows = []
     for row in scores[scores["level"] == level].to_dict("records"):
-        where = (model_name(scores, row["network"], row["modality"]), PHASE_WORDS[row["phase"]])
+        where = (model_name(scores, row["network"], row["modality"]), PHASE_LABELS[row["phase"]])
         counts = (str(row["num_models"]), str(row["num_rows"]))
         rows.append((*where, "this study", *counts, *(_cell(row, m) for m in SLICE_METRICS)))
         published = CHEN_CLASSIFICATION.get(row["modality"], {}).get(row["phase"])
         if published:
-            cells = (str(getattr(published, metric, NOTHING)) for metric in SLICE_METRICS)
-            rows.append((*where, "paper", str(CHEN_FOLDS), NOTHING, *cells))
+            cells = (str(getattr(published, metric, DASH)) for metric in SLICE_METRICS)
+            rows.append((*where, "paper", str(CHEN_FOLDS), DASH, *cells))
     header = ("Modality", "Phase", "Of", "Models", f"{level.capitalize()}s")
     of, named = (f" of {external}", f"_{slug(external)}") if external else ("", "")
     caption = (
@@ -164,12 +166,12 @@ def best_table(best: pd.DataFrame) -> Table:
             cells += [str(outer)] * several
             cells += [str(next(iter(areas.values()))["fold"]), level]
             for phase in ("train", "validation", "test"):
-                cells.append(with_interval(areas[phase], "auc") if phase in areas else NOTHING)
+                cells.append(with_interval(areas[phase], "auc") if phase in areas else DASH)
                 cells.append(number(published.get(phase)))
             rows.append(tuple(cells))
     header = ["Modality", *(["Split"] * several), "Fold", "By"]
     for phase in ("train", "validation", "test"):
-        header += [f"{PHASE_WORDS[phase]} AUC", "paper's"]
+        header += [f"{PHASE_LABELS[phase]} AUC", "paper's"]
     caption = "AUC of the models that are best on validation, beside figures 5 and 6 of the paper"
     return Table("slice_best", caption, tuple(header), tuple(rows))
 
@@ -189,7 +191,7 @@ def undefined_sentence(scores: pd.DataFrame) -> str:
     )
 
 
-def _counted(methylated: int, unmethylated: int) -> str:
+def _count_cell(methylated: int, unmethylated: int) -> str:
     return f"{methylated + unmethylated} ({methylated}/{unmethylated})"
 
 
@@ -211,7 +213,7 @@ def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: Path) -> list[P
         save_figure(slice_roc_figure(slices[slices["network"] == network], own), path)
         label = network_label(str(network))
         spoken = "; ".join(
-            f"{row['modality']} by {row['level']} {PHASE_WORDS[row['phase']]} {row['auc']:.3f}"
+            f"{row['modality']} by {row['level']} {PHASE_LABELS[row['phase']]} {row['auc']:.3f}"
             for row in own.to_dict("records")
         )
         shown = [f"{CHEN_FIGURES[m]} ({m})" for m in CHEN_FIGURES if m in set(own["modality"])]

@@ -8,9 +8,9 @@ from statistics import mean, stdev
 
 from mgmt_ray.cohort.covariates import age_in_years
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.report.gather import StudyResults, has_slices_alone
-from mgmt_ray.report.html_table import NOTHING, Table
-from mgmt_ray.splits.split import label_by_training
+from mgmt_ray.report.gather import StudyResults, has_only_slice_networks
+from mgmt_ray.report.html_table import DASH, Table
+from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.statistics.published_results import (
     NUM_SUBJECTS,
     PAPER_AGE_BANDS,
@@ -18,7 +18,7 @@ from mgmt_ray.statistics.published_results import (
 )
 from mgmt_ray.statistics.subgroups import UNKNOWN_LEVEL, subject_levels
 
-PRINTED: dict[str, tuple[str, str, str]] = {
+PUBLISHED_CELLS: dict[str, tuple[str, str, str]] = {
     "male": ("62.5", "41.3", "58.7"),
     "female": ("37.5", "44.4", "55.6"),
     "18–29": ("2.5", "16.7", "83.3"),
@@ -38,7 +38,7 @@ def patients_table(results: StudyResults) -> Table:
     split = results.splits[0]
     used = {i for s in results.splits for i in (*s.training, *s.test)}
     subjects = [s for s in results.cohort.subjects if s.id in used]
-    label = label_by_training(split, results.cohort)
+    label = resolve_labels(split, results.cohort)
     sexes, bands = sorted_by_sex(subjects), sorted_by_age(subjects)
     rows = []
     for name, who in {"all": subjects, **sexes, **bands}.items():
@@ -46,10 +46,10 @@ def patients_table(results: StudyResults) -> Table:
             continue
         methylated = sum(label[s.id] for s in who)
         ours = _cells(methylated, len(who) - methylated, len(subjects))
-        rows.append((_words(name), *ours, *_published(name)))
+        rows.append((_row_label(name), *ours, *_published(name)))
     header = ("Characteristic", "Subjects", "Methylated", "Unmethylated")
     theirs = tuple(f"paper's\n{cell.lower()}" for cell in header[1:])
-    if has_slices_alone(results):  # whose paper has no such table
+    if has_only_slice_networks(results):  # whose paper has no such table
         own = tuple(row[: len(header)] for row in rows)
         return Table("patients", "Characteristics of the subjects", header, own)
     caption = "Characteristics of the subjects, beside table 1 of the paper"
@@ -93,11 +93,12 @@ def _published(name: str) -> tuple[str, str, str]:
         sexes = [PAPER_CHARACTERISTICS[sex] for sex in ("male", "female")]
         return _cells(sum(m for m, _ in sexes), sum(u for _, u in sexes), NUM_SUBJECTS)
     if name not in PAPER_CHARACTERISTICS:
-        return (NOTHING, NOTHING, NOTHING)
+        return (DASH, DASH, DASH)
     methylated, unmethylated = PAPER_CHARACTERISTICS[name]
     numbers = (methylated + unmethylated, methylated, unmethylated)
     first, second, third = (
-        f"{number} ({share} %)" for number, share in zip(numbers, PRINTED[name], strict=True)
+        f"{number} ({share} %)"
+        for number, share in zip(numbers, PUBLISHED_CELLS[name], strict=True)
     )
     return first, second, third
 
@@ -107,7 +108,7 @@ def share(number: int, of: int) -> str:
     return f"{number} ({100 * number / of:.1f} %)" if of else str(number)
 
 
-def _words(name: str) -> str:
+def _row_label(name: str) -> str:
     return f"{name} years" if name in PAPER_AGE_BANDS or name == "under 18" else name
 
 
@@ -120,7 +121,7 @@ def partitions_table(results: StudyResults) -> Table:
     by_id = {subject.id: subject for subject in results.cohort.subjects}
     rows = []
     for split in results.splits:
-        label = label_by_training(split, results.cohort)
+        label = resolve_labels(split, results.cohort)
         named = f", split {split.outer}" if len(results.splits) > 1 else ""
         for name, ids in (
             ("training", split.training),
@@ -146,11 +147,11 @@ def partitions_table(results: StudyResults) -> Table:
 def _characteristics(subjects: Sequence[Subject], label: Mapping[str, int]) -> tuple[str, ...]:
     ages = [age_in_table(subject) for subject in subjects]
     known = [age for age in ages if not math.isnan(age)]
-    deviation = f"{stdev(known):.1f}" if len(known) > 1 else NOTHING
+    deviation = f"{stdev(known):.1f}" if len(known) > 1 else DASH
     return (
         str(len(subjects)),
         share(sum(label[s.id] for s in subjects), len(subjects)),
         *(share(len(who), len(subjects)) for who in sorted_by_sex(subjects).values()),
-        f"{mean(known):.1f} ({deviation})" if known else NOTHING,
+        f"{mean(known):.1f} ({deviation})" if known else DASH,
         str(len(ages) - len(known)),
     )

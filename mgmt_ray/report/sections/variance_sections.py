@@ -9,17 +9,17 @@ import pandas as pd
 from mgmt_ray.figures.interval_plots import subgroups_figure, variance_figure
 from mgmt_ray.figures.style import network_label, save_figure
 from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.html_table import NOTHING, Table, number, with_interval
-from mgmt_ray.report.science_tables import leading
-from mgmt_ray.report.section import Picture, Section, not_made
+from mgmt_ray.report.html_table import DASH, Table, number, with_interval
+from mgmt_ray.report.science_tables import leading_rows
+from mgmt_ray.report.section import Picture, Section, missing_section
 
 
 def variance_section(results: StudyResults, figures: Path) -> Section:
     """AUC's deviation from policy draws, folds, seeds and subjects."""
     anchor, title = "variance", "Where the variance comes from"
-    table = results.further.get("variance")
+    table = results.tables.get("variance")
     if table is None or table.empty:
-        return not_made(anchor, title, "ensembles/variance.csv")
+        return missing_section(anchor, title, "ensembles/variance.csv")
     path = figures / "variance.png"
     save_figure(variance_figure(table), path)
     shown = variance_table(table)
@@ -36,7 +36,7 @@ def variance_table(variance: pd.DataFrame) -> Table:
     for (network, ensemble), own in variance.groupby(["network", "ensemble"], sort=False):
         found = {row["source"]: row for row in own.to_dict("records")}
         cells = (
-            f"{number(found[s]['auc_deviation'], 4)} ({found[s]['num']})" if s in found else NOTHING
+            f"{number(found[s]['auc_deviation'], 4)} ({found[s]['num']})" if s in found else DASH
             for s in sources
         )
         rows.append((str(ensemble), network_label(str(network)), *cells))
@@ -48,13 +48,13 @@ def variance_table(variance: pd.DataFrame) -> Table:
 def subgroups_section(results: StudyResults, figures: Path) -> Section:
     """Results by sex, age band and IDH."""
     anchor, title = "subgroups", "Subgroups"
-    table = results.further.get("subgroups")
+    table = results.tables.get("subgroups")
     if table is None:
-        return not_made(anchor, title, "ensembles/subgroups.csv")
+        return missing_section(anchor, title, "ensembles/subgroups.csv")
     if table.empty:
         why = "The cohort's table has no sex, age or IDH, or no ensemble was chosen on validation."
         return Section(anchor, title, missing=why)
-    shown = table[leading(table, results.comparison_models, results.main_ensembles)]
+    shown = table[leading_rows(table, results.baselines, results.main_ensembles)]
     path = figures / "subgroups.png"
     save_figure(subgroups_figure(shown), path)
     cells = subgroups_table(shown)
@@ -69,7 +69,7 @@ def subgroups_table(subgroups: pd.DataFrame) -> Table:
         (
             row["attribute"],
             row["level"],
-            NOTHING if row["network"] == row["ensemble"] else row["ensemble"],
+            DASH if row["network"] == row["ensemble"] else row["ensemble"],
             network_label(row["network"]),
             f"{row['num_subjects']} ({row['num_methylated']})",
             *(with_interval(row, metric) for metric in ("auc", "sen", "spe", "brier")),
