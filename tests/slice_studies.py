@@ -55,7 +55,7 @@ def make_job(cohort_root: Path, out: Path, **chen: object) -> StudyContext:
     path = out.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(STUDY | {"networks": {"chen": network}}))
     study = load_study(path, cohort_root)
-    return StudyContext(study, StudyFolder(out), Resources(launcher="in-process"))
+    return StudyContext(study, StudyFolder(out), Resources(backend="in-process"))
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def write_small_study() -> Callable[..., Path]:
                 "window": [[2, 22], [2, 26], [2, 26]],
                 "shape": [10, 12, 12],
                 "deform_sigma_voxels": 0.5,
-                "noise_deviation": 0.02,
+                "noise_std": 0.02,
             },
             "split": {"folds": 2},
             "networks": {
@@ -92,9 +92,9 @@ def make_job(
 ) -> Callable[..., StudyContext]:
     """A job on the small cohort; keywords replace sections of the study."""
 
-    def make(launcher: str = "in-process", out: str = "out", **sections: object) -> StudyContext:
+    def make(backend: str = "in-process", out: str = "out", **sections: object) -> StudyContext:
         study = load_study(write_study(**sections), data.root, data.checkpoint)
-        resources = Resources(launcher=launcher, trials_per_launch=4)
+        resources = Resources(backend=backend, trials_per_batch=4)
         return StudyContext(study, StudyFolder(tmp_path / out), resources)
 
     return make
@@ -148,7 +148,7 @@ def outlined(tmp_path_factory: pytest.TempPathFactory) -> Outlined:
     context = StudyContext(
         load_study(folder / "slices.yaml", folder / "data"),
         StudyFolder(folder / "slices"),
-        Resources(launcher="in-process"),
+        Resources(backend="in-process"),
     )
     selected = select(context)
     splits, trials = plan_study(context, selected)
@@ -180,7 +180,7 @@ def joined_job(outlined: Outlined) -> Callable[..., StudyContext]:
         path = out.with_suffix(".yaml")
         path.write_text(yaml.safe_dump(study))
         loaded = load_study(path, root or outlined.root)
-        return StudyContext(loaded, StudyFolder(out), Resources(launcher="in-process"))
+        return StudyContext(loaded, StudyFolder(out), Resources(backend="in-process"))
 
     return make
 

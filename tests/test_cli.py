@@ -122,7 +122,7 @@ def test_a_cohort_is_selected_and_planned(
     main(["plan", *where])
     assert "8 trials, 0 finished" in capsys.readouterr().out
     assert (out / "splits.json").exists()
-    assert leave(["ensemble", *where, "--launcher", "in-process"]) == 2
+    assert leave(["ensemble", *where, "--backend", "in-process"]) == 2
     assert "8 of 8 trials are not finished" in capsys.readouterr().err
     assert leave(["report", *where]) == 2
     assert "mgmt-ray" in capsys.readouterr().err

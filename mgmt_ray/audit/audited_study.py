@@ -152,7 +152,7 @@ class AuditContext:
         return study.model_copy(
             update={
                 "cohort": study.cohort.model_copy(update={"modalities": modalities}),
-                "comparisons": (),
+                "baselines": (),
                 "external": {},
                 "inputs": kept if len(modalities) > 1 else (),
                 "networks": {name: network},

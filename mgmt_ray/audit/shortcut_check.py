@@ -136,7 +136,7 @@ def _volume_numbers(volume: np.ndarray) -> dict[str, float]:
         "smallest value": float(inside.min()),
         "largest value": float(inside.max()),
         "mean": float(inside.mean()),
-        "deviation": float(inside.std()),
+        "std": float(inside.std()),
         "tumour voxels": float(inside.size),
     }
     for axis, side in zip(("depth", "height", "width"), box, strict=True):

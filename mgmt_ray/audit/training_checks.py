@@ -70,7 +70,7 @@ TEST_INDEPENDENT_TABLES: dict[str, tuple[str, ...]] = {
     "forward_selection.csv": (),
     "operating_points.csv": ("threshold",),
     "calibration.csv": ("temperature", "prior_shift"),
-    "comparison_models.csv": (),
+    "baselines.csv": (),
 }
 """Tables that only training and validation may move, with their columns; none means all."""
 
@@ -181,7 +181,8 @@ def check_test_set_isolation(audit: AuditContext) -> Check:
     differ = list_differences(worlds[0][0], worlds[1][0], trials)
     said = (
         f"{len(trials)} trials of {audit.cheapest_network} in {modality} alone, outer split "
-        f"{split.outer}, {len(tested)} test subjects replaced by noise with the opposite labels "
+        f"{split.outer_fold}, {len(tested)} test subjects replaced by noise with the opposite "
+        "labels "
         "(covariates not exchanged, comparison models not fitted)"
     )
     if any(subject.mask_kind == "predicted" for subject in audit.cohort.subjects):
@@ -218,7 +219,7 @@ def list_differences(one: StudyFolder, other: StudyFolder, trials: list[Trial]) 
 
 
 def _fitted_values(description: Mapping[str, Any]) -> dict[str, Any]:
-    fitted = ("weights", "selection", "status", "covariates", "standard_histogram")
+    fitted = ("weights_sha256", "selection", "status", "covariates", "standard_histogram")
     return {key: description.get(key) for key in fitted}
 
 

@@ -50,7 +50,7 @@ class Baselines:
             for name, rows in self.values.items()
         }
         forest = self.forest.model_dump(mode="json")
-        return {"comparisons": [list(self.names), forest, self.seed, fingerprint(values)]}
+        return {"baselines": [list(self.names), forest, self.seed, fingerprint(values)]}
 
     def num_models(self, splits: Sequence[Split]) -> int:
         """How many models are fitted."""
@@ -69,14 +69,14 @@ def prepare_baselines(
         MgmtError: a file or a table cannot be used.
     """
     measured: Mapping[str, TumourMeasurement] = {}
-    forest = "radiomics_forest" in study.comparisons
-    if forest or "tumour_volume" in study.comparisons:
+    forest = "radiomics_forest" in study.baselines
+    if forest or "tumour_volume" in study.baselines:
         recipe = study.recipe if study.takes_volumes else study.slices
         wanted = MeasurementOptions(features=forest, resample=recipe.resample)
         with show_progress("radiomics") as step:
             measured = measure_tumours(cohort, wanted, folder.radiomics, resources, step)
-    values = {name: _values(name, cohort, measured) for name in study.comparisons}
-    return Baselines(study.comparisons, study.forest, study.seed, values)
+    values = {name: _values(name, cohort, measured) for name in study.baselines}
+    return Baselines(study.baselines, study.forest, study.seed, values)
 
 
 def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Sequence[Split]) -> None:
@@ -93,8 +93,8 @@ def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Seque
             for column, name in enumerate(COVARIATES):
                 if all(math.isnan(known[s][column]) for s in train):
                     raise MgmtError(
-                        f"comparisons: age_sex: no training subject has a value for {name}. Give "
-                        "the cohort's table that column, or take age_sex out of comparisons."
+                        f"baselines: age_sex: no training subject has a value for {name}. Give "
+                        "the cohort's table that column, or take age_sex out of baselines."
                     )
     if "radiomics_forest" in names:
         having = {s.id for s in cohort.subjects if s.has_all(FEATURE_SCANS)}
@@ -103,9 +103,9 @@ def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Seque
             train, _ = split.fold(fold, having)
             if len({label[s] for s in train}) < 2:
                 raise MgmtError(
-                    f"comparisons: radiomics_forest: the training subjects of fold {fold} with "
+                    f"baselines: radiomics_forest: the training subjects of fold {fold} with "
                     f"{', '.join(FEATURE_SCANS)} are not of two classes. Enlarge the cohort, or "
-                    "take radiomics_forest out of comparisons."
+                    "take radiomics_forest out of baselines."
                 )
 
 

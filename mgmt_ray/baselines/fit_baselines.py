@@ -27,13 +27,13 @@ from mgmt_ray.study.held_out_set import HeldOutSet
 
 MODEL_COLUMNS = (
     "comparison",
-    "outer",
+    "outer_fold",
     "fold",
     "trial",
     "num_subjects",
     "prior",
     "fitted",
-    "weights",
+    "weights_sha256",
 )
 
 
@@ -43,7 +43,7 @@ class BaselineTask:
 
     Attributes:
         name: of the model.
-        outer: number of the split.
+        outer_fold: number of the split.
         fold: that validates.
         values: [subject, column] of the training subjects.
         labels: theirs.
@@ -52,7 +52,7 @@ class BaselineTask:
     """
 
     name: BaselineName
-    outer: int
+    outer_fold: int
     fold: int
     values: Float64[np.ndarray, "subject column"]
     labels: Int64[np.ndarray, " subject"]
@@ -62,7 +62,7 @@ class BaselineTask:
     @property
     def trial(self) -> str:
         """What the model is called in prediction tables."""
-        return f"{self.name}-outer{self.outer}-fold{self.fold}"
+        return f"{self.name}-outer{self.outer_fold}-fold{self.fold}"
 
     @property
     def prior(self) -> float:
@@ -93,7 +93,7 @@ def fit_baselines(
         baselines: which, and their numbers.
         cohort: of the labels.
         splits: all of the study.
-        resources: with launcher "ray", Ray must be connected; its threads grow a forest's trees.
+        resources: with backend "ray", Ray must be connected; its threads grow a forest's trees.
         progress: is given models done and their number.
 
     Returns:
@@ -117,7 +117,7 @@ def predict_validation(
     """Each training subject by the models that were not fitted to it, as prediction tables."""
     tables = []
     for one in fitted:
-        split = next(s for s in splits if s.outer == one.task.outer)
+        split = next(s for s in splits if s.outer_fold == one.task.outer_fold)
         label = resolve_labels(split, cohort)
         _, ids = split.fold(one.task.fold, set(baselines.values[one.task.name]))
         tables.append(_predict(one, baselines, "validation", {s: label[s] for s in ids}))
@@ -128,7 +128,7 @@ def predict_test(
     fitted: Sequence[FittedBaseline], baselines: Baselines, held_out: Sequence[HeldOutSet]
 ) -> list[pd.DataFrame]:
     """The test subjects of each model's own split, as prediction tables."""
-    return [_predict(one, baselines, "test", held_out[one.task.outer].label) for one in fitted]
+    return [_predict(one, baselines, "test", held_out[one.task.outer_fold].label) for one in fitted]
 
 
 def describe_baselines(fitted: Sequence[FittedBaseline]) -> pd.DataFrame:
@@ -136,13 +136,13 @@ def describe_baselines(fitted: Sequence[FittedBaseline]) -> pd.DataFrame:
     rows = [
         {
             "comparison": one.task.name,
-            "outer": one.task.outer,
+            "outer_fold": one.task.outer_fold,
             "fold": one.task.fold,
             "trial": one.task.trial,
             "num_subjects": len(one.task.labels),
             "prior": one.task.prior,
             "fitted": json.dumps(one.model.facts),
-            "weights": one.model.checksum,
+            "weights_sha256": one.model.checksum,
         }
         for one in fitted
     ]
@@ -156,9 +156,9 @@ def _baseline_task(
     train, _ = split.fold(fold, set(values))
     label = resolve_labels(split, cohort)
     labels = np.array([label[s] for s in train], dtype=np.int64)
-    seed = stream_seed(baselines.seed, "comparison", name, split.outer, fold)
+    seed = stream_seed(baselines.seed, "comparison", name, split.outer_fold, fold)
     return BaselineTask(
-        name, split.outer, fold, _value_matrix(values, train), labels, baselines.forest, seed
+        name, split.outer_fold, fold, _value_matrix(values, train), labels, baselines.forest, seed
     )
 
 
@@ -182,15 +182,15 @@ def _predict(
     columns: dict[str, Any] = {
         "subject": ids,
         "split": split,
-        "outer": one.task.outer,
+        "outer_fold": one.task.outer_fold,
         "fold": one.task.fold,
         "network": one.task.name,
         "modality": one.task.name,
         "trial": one.task.trial,
         "probability": one.model.predict(values) if ids else [],
-        "deviation": 0.0,
+        "probability_std": 0.0,
         "label": list(label.values()),
-        "weights": one.model.checksum,
+        "weights_sha256": one.model.checksum,
         "prior": one.task.prior,
     }
     return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))

@@ -85,7 +85,7 @@ def measure_tumours(
         cohort: whose tumours.
         wanted: what of them.
         path: the table; what was measured is kept there even if another subject's files are faulty.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         step: is given subjects done and their number; not called if there is nothing to do.
 
     Returns:

@@ -55,7 +55,7 @@ class Machine:
     @property
     def ray_address(self) -> str | None:
         """Which Ray; None where none is needed."""
-        return self.address if self.resources.launcher == "ray" else None
+        return self.address if self.resources.backend == "ray" else None
 
 
 def study_context(study_file: Path, files: Files, machine: Machine) -> StudyContext:

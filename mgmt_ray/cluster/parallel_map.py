@@ -31,11 +31,11 @@ def parallel_map(
         function: of the top level of a module.
         items: each becomes a task.
         shared: the second argument of all.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         cpus: cores that one call takes.
         gpus: GPUs, or the fraction of one, likewise.
     """
-    if resources.launcher == "in-process":
+    if resources.backend == "in-process":
         for item in items:
             yield item, function(item, shared)
         return
@@ -69,7 +69,7 @@ def parallel_map_in_order(
         function: of the top level of a module.
         items: each becomes a task.
         shared: the second argument of all.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         progress: is given items done and their number.
         cpus: cores that one call takes.
         gpus: GPUs, or the fraction of one, likewise.

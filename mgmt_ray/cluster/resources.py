@@ -17,29 +17,29 @@ class Resources:
     """Resources of each trial; none of it changes a result but by rounding.
 
     Attributes:
-        launcher: how trials run: Ray Tune over Ray Train, or one after another in this process
+        backend: how trials run: Ray Tune over Ray Train, or one after another in this process
         workers: worker processes per trial, which share each of its batches
         cpus: CPU cores per worker
         gpus: GPUs per worker; a fraction shares a card among trials, 0 trains on the CPU
-        concurrent: launches at a time; 0 for as many as the cluster holds
-        trials_per_launch: trials that one launch runs in turn; more than one saves start-up time
+        max_concurrent: launches at a time; 0 for as many as the cluster holds
+        trials_per_batch: trials that one launch runs in turn; more than one saves start-up time
             when trials take seconds
         max_failures: how often a launch is repeated after a dead worker or driver
     """
 
-    launcher: Literal["ray", "in-process"] = "ray"
+    backend: Literal["ray", "in-process"] = "ray"
     workers: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
-    concurrent: int = 0
-    trials_per_launch: int = 1
+    max_concurrent: int = 0
+    trials_per_batch: int = 1
     max_failures: int = 2
 
     def __post_init__(self) -> None:
         least = {
             "workers": 1,
-            "concurrent": 0,
-            "trials_per_launch": 1,
+            "max_concurrent": 0,
+            "trials_per_batch": 1,
             "max_failures": 0,
             "gpus": 0,
         }
@@ -61,10 +61,10 @@ class Resources:
         return max(1, int(self.cpus))
 
 
-def group_into_batches(trials: Sequence[Trial], trials_per_launch: int) -> dict[str, list[Trial]]:
+def group_into_batches(trials: Sequence[Trial], trials_per_batch: int) -> dict[str, list[Trial]]:
     """Trials cut into launches, in their order, by the id of each launch's first."""
-    starts = range(0, len(trials), trials_per_launch)
-    return {trials[i].id: list(trials[i : i + trials_per_launch]) for i in starts}
+    starts = range(0, len(trials), trials_per_batch)
+    return {trials[i].id: list(trials[i : i + trials_per_batch]) for i in starts}
 
 
 def max_concurrent_batches(resources: Resources, cluster_resources: Mapping[str, float]) -> int:
@@ -91,4 +91,4 @@ def max_concurrent_batches(resources: Resources, cluster_resources: Mapping[str,
             f"one trial wants {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, the cluster has "
             f"{have}. Lower --workers, --cpus or --gpus, or use a larger cluster."
         )
-    return min(number, resources.concurrent) if resources.concurrent else number
+    return min(number, resources.max_concurrent) if resources.max_concurrent else number

@@ -46,7 +46,7 @@ def inspect_cohort(
         recipe: whose window must hold the tumours, if it has one.
         mask_labels: that a mask may have beside 0.
         folder: keeps the inspections.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         step: is given subjects done and their number.
         slices: by which slices will be cut too, where the study takes any.
 

@@ -51,7 +51,7 @@ def prepare_stores(
         cohort: the study's own, or of subjects that are only predicted.
         study: its networks, recipes and modalities.
         folder: of the cohort's stores.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         augmented: whether volumes are augmented, as those that train are.
         verify: as of :func:`prepare_cohort`.
 
@@ -86,7 +86,7 @@ def prepare_cohort(
         modalities: of the volumes.
         recipe: how.
         folder: of the store.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         verify: whether every voxel is read again and compared with its checksum. Who loads a
             subject's volumes compares these anyway.
 
@@ -118,7 +118,7 @@ def prepare_volumes(
         modalities: of the volumes.
         recipe: how.
         folder: of the store.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         step: is given subjects done and their number.
 
     Returns:

@@ -85,7 +85,7 @@ def list_subjects(
         config: of its reader.
         study: whose recipe the files must suit.
         folder: keeps what was seen of them.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
 
     Raises:
         MgmtError: the data set cannot be read, or no scan suits the recipe.

@@ -89,7 +89,7 @@ def version_title(version: str, drawn: Mapping[str, float | int]) -> str:
         case "rotate":
             how = f"by {drawn['angle_degrees']:.1f}°"
         case "noise":
-            how = f"deviation {drawn['deviation']:g}"
+            how = f"deviation {drawn['noise_std']:g}"
         case "deform":
             mean, most = drawn["mean_displacement_voxels"], drawn["largest_displacement_voxels"]
             how = f"by {mean:.1f} voxels, at most {most:.1f}"

@@ -108,13 +108,13 @@ def variance_figure(variance: pd.DataFrame) -> Figure:
     parts = _parts(variance)
     longest = max(rows["ensemble"].nunique() for _, rows in parts)
     figure, axes = style.panels(len(parts), columns=3, width=3.6, height=1.0 + 0.21 * longest)
-    greatest = variance["auc_deviation"].max()
+    greatest = variance["auc_std"].max()
     for ax, (name, own) in zip(axes, parts, strict=True):
         ensembles = list(dict.fromkeys(own["ensemble"]))
         for source, (_, colour, marker) in SOURCES.items():
             rows = own[own["source"] == source]
             heights = [ensembles.index(name) for name in rows["ensemble"]]
-            ax.scatter(rows["auc_deviation"], heights, color=colour, marker=marker, s=22, zorder=3)
+            ax.scatter(rows["auc_std"], heights, color=colour, marker=marker, s=22, zorder=3)
         ax.set_ylim(len(ensembles) - 0.5, -0.5)
         ax.set_yticks(range(len(ensembles)), [style.network_label(e) for e in ensembles])
         ax.set_xlim(-0.03 * (greatest or 1), 1.08 * (greatest or 1))
@@ -135,7 +135,7 @@ def _parts(variance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _add_legend(figure: Figure, variance: pd.DataFrame) -> None:
-    known = variance.groupby("source")["auc_deviation"].count()
+    known = variance.groupby("source")["auc_std"].count()
     handles = []
     for source, (name, colour, marker) in SOURCES.items():
         words = name if known.get(source, 0) else f"{name} (only one, so not known)"

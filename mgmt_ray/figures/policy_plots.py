@@ -33,7 +33,7 @@ _CLASS_LINES: dict[int, Literal["-", "--"]] = {0: "--", 1: "-"}
 _CLASS_MARKERS = {0: "s", 1: "o"}
 _STABILITY_PANELS = (
     ("correlation", "Correlation between folds", "mean over pairs of folds"),
-    ("deviation", "Deviation over folds", "of a subject's probability"),
+    ("fold_std", "Deviation over folds", "of a subject's probability"),
     ("certain", "Near-certain decisions", f"share below {CERTAIN} or above {1 - CERTAIN}"),
 )
 

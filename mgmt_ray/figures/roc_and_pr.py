@@ -122,18 +122,20 @@ def slice_roc_figure(slices: pd.DataFrame, best: pd.DataFrame) -> Figure:
         slices: one network's :data:`mgmt_ray.statistics.slice_scores.SLICE_COLUMNS`.
         best: of the same network, as :func:`.best_slice_models` returns them.
     """
-    splits = best[["modality", "outer", "trial", "fold"]].drop_duplicates()
-    several = splits["outer"].nunique() > 1
+    splits = best[["modality", "outer_fold", "trial", "fold"]].drop_duplicates()
+    several = splits["outer_fold"].nunique() > 1
     figure, axes = style.panels(2 * len(splits), columns=2, width=4.3, height=4.6)
     places = iter(axes)
     for split in splits.to_dict("records"):
-        where = (slices["modality"] == split["modality"]) & (slices["outer"] == split["outer"])
+        where = (slices["modality"] == split["modality"]) & (
+            slices["outer_fold"] == split["outer_fold"]
+        )
         of_level = score_levels(slices[where])
         for level in LEVELS:
             ax = next(places)
             rows = best[(best["trial"] == split["trial"]) & (best["level"] == level)]
             _draw_panel(ax, of_level[level], split["trial"], rows.to_dict("records"))
-            outer = f", split {split['outer']}" if several else ""
+            outer = f", split {split['outer_fold']}" if several else ""
             style.title(ax, f"{split['modality']}{outer}, by {level} (fold {split['fold']})")
     return figure
 

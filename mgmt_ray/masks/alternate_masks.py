@@ -49,7 +49,7 @@ def alternate_masks(
         inputs: of the study.
         study: on given or predicted masks.
         source: of predicted ones.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
 
     Raises:
         MgmtError: the segmentations cannot be read, or what was seen of the scans is lost.
@@ -126,7 +126,7 @@ def mask_agreement(
     Args:
         alternate: subjects with their other mask.
         cohort: the same with their own.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
     """
     own = {s.id: s.required_mask for s in cohort.subjects}
     pairs = {s.id: (own[s.id], s.required_mask) for s in alternate.subjects}

@@ -84,7 +84,7 @@ def segment_scans(
         scans: whose tumours to find.
         segmentations: among which theirs are.
         folder: gets ``SUBJECT.nii.gz`` and the index.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         step: is given scans done and their number, where there is anything to do.
 
     Returns:
@@ -196,7 +196,7 @@ def _write_index(
         "study": str(segmentations.folder.root),
         "network": segmentations.network,
         "modality": segmentations.modality,
-        "weights": segmentations.checksums,
+        "weights_sha256": segmentations.checksums,
         "subjects": {name: asdict(told) for name, told in sorted(index.items())},
     }
     write_json(folder / INDEX, content)

@@ -46,7 +46,7 @@ def predict_masks(
         cohorts: the study's own and external ones, without problems that are not covered.
         study: whose recipe the masks must suit.
         segmentations: which predict.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
 
     Returns:
         The same cohorts; what is wrong with a predicted mask is among their problems.
@@ -100,7 +100,7 @@ def segment_subjects(
         eligible: ids of the segmentations that may outline each.
         segmentations: among which these are.
         folder: of the masks.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
     """
     scans = [MaskRequest(s.id, s.scans[segmentations.modality], eligible[s.id]) for s in subjects]
     made = 0
@@ -130,7 +130,7 @@ def segment_with_members(
         subjects: whose tumours to find.
         study: of the members.
         folder: gets a folder NETWORK_MODALITY of masks for each network and modality.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
     """
     needed: dict[tuple[str, str], dict[str, None]] = {}
     for trial in (t for t in members if t.takes_slices):

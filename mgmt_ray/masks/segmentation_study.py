@@ -47,7 +47,7 @@ class Segmentations:
     @property
     def checksums(self) -> dict[str, str]:
         """Of the weights, by trial."""
-        return {name: metadata["weights"] for name, metadata in self.metadata.items()}
+        return {name: metadata["weights_sha256"] for name, metadata in self.metadata.items()}
 
 
 def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segmentations:
@@ -72,7 +72,7 @@ def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
     modality = _modality(source, study, modalities)
     trials = _finished_trials(folder, study, network, modality)
     metadata = {name: folder.read_trial(name) for name in trials}
-    trained = {name: told for name, told in metadata.items() if told["weights"] is not None}
+    trained = {name: told for name, told in metadata.items() if told["weights_sha256"] is not None}
     if not trained:
         raise MgmtError(
             f"mask_source.study: every segmentation of {modality} in {source.study} diverged. "

@@ -41,7 +41,7 @@ class NetworkConfig(Config):
     start_from: InputPath | None = Field(
         None,
         description="folder of a finished trial whose weights training starts from; {modality}, "
-        "{outer}, {fold} and {seed} stand for the new trial's, * for anything",
+        "{outer_fold}, {fold} and {repeat} stand for the new trial's, * for anything",
     )
 
     @model_validator(mode="after")

@@ -53,7 +53,7 @@ class CovariateHead(nn.Module):
         bound = (num_features + len(covariates)) ** -0.5
         self.weight = nn.Parameter(torch.empty(len(covariates)).uniform_(-bound, bound))
         self.register_buffer("mean", torch.zeros(len(covariates)))
-        self.register_buffer("deviation", torch.ones(len(covariates)))
+        self.register_buffer("std", torch.ones(len(covariates)))
 
     def fit_scaling(self, values: Float[Tensor, "subject covariate"]) -> None:
         """Take over the mean and deviation of age.

@@ -29,7 +29,7 @@ def show_plan(
     complete = {m: [s.id for s in cohort.subjects if m in s.scans] for m in study.modalities}
     for split in splits:
         numbers = f"test {len(split.test)}, training {len(split.training)}"
-        which = f"split {split.outer}: " if len(splits) > 1 else ""
+        which = f"split {split.outer_fold}: " if len(splits) > 1 else ""
         log(f"{which}{numbers}, left out {len(split.left_out)}")
         for modality, ids in complete.items():
             log(f"  {modality:<8} training {len(set(ids) & set(split.training))}")

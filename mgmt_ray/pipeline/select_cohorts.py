@@ -41,7 +41,7 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, resources: Resources
         study: its cohort and external cohorts.
         folder: gets cohort.csv, exclusions.csv, problems.csv and predicted masks; the external
             ones' go below it.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
 
     Raises:
         MgmtError: something is wrong that the study does not cover; all of it, a line each. Then

@@ -60,7 +60,7 @@ def check_networks(study: StudyConfig, trials: Sequence[Trial], inputs: TrialInp
     for trial in trials:
         start = find_initial_weights(trial)
         if start:
-            split, checkpoint = inputs.splits[trial.outer], checkpoint_checksum(trial, inputs)
+            split, checkpoint = inputs.splits[trial.outer_fold], checkpoint_checksum(trial, inputs)
             check_initial_weights(trial, start, split, inputs.cohort, checkpoint)
 
 
@@ -123,7 +123,7 @@ def plan_study(
     for cohort in (selected.cohort, *selected.external.values()):
         read_covariates(cohort.subjects, sorted(names))  # an unreadable value ends it here
     splits = split_cohort(context, selected.cohort)
-    check_baselines(context.study.comparisons, selected.cohort, splits)
+    check_baselines(context.study.baselines, selected.cohort, splits)
     trials = make_plan(context.study, splits)
     for name, external in selected.external.items():
         check_external_leakage(name, external, trials)

@@ -15,7 +15,7 @@ from mgmt_ray.study.folder import StudyFolder
 
 PREDICTION_FILES = (
     "members.csv",
-    "comparison_models.csv",
+    "baselines.csv",
     "member_predictions.csv",
     "validation_members.csv",
     "policies.csv",

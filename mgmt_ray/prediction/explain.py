@@ -53,7 +53,7 @@ def explain_subjects(
         method: how evidence is found.
         trials: the whole plan.
         inputs: of the study.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         progress: is given figures done and their number.
 
     Returns:
@@ -146,7 +146,7 @@ def explain_modality(
         ids: of test subjects.
         members: the models, of all inputs.
         inputs: of the study.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         predictions: of the ensembles, whose probabilities are shown.
     """
     of_input = (trial for trial in members.trials if trial.modality == modality)
@@ -180,7 +180,7 @@ def explain_modality(
 
 def _held_out(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> HeldOutSet:
     """Those of the subjects that a member did not train on and was tested on."""
-    split = inputs.splits[trial.outer]
+    split = inputs.splits[trial.outer_fold]
     label = resolve_labels(split, inputs.cohort)
     own = {subject: label[subject] for subject in ids if subject in split.test}
     return HeldOutSet("test", inputs.folder, own, inputs.cohort)
@@ -211,8 +211,8 @@ def _evaluated_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
     """The members, which must be those that the tables of results are of."""
     members = select_members(trials, inputs)
     path = inputs.folder.ensembles / "member_predictions.csv"
-    known = set(read_predictions(path, _COMMAND)["weights"])
-    new = members.table.loc[~members.table["weights"].isin(known), "trial"].tolist()
+    known = set(read_predictions(path, _COMMAND)["weights_sha256"])
+    new = members.table.loc[~members.table["weights_sha256"].isin(known), "trial"].tolist()
     if new:
         raise MgmtError(
             f"{path}: has no predictions of {shorten_list(new)}, so it is of other models. "

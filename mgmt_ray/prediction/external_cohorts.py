@@ -108,7 +108,7 @@ def predict_external(
         trials: the whole plan.
         inputs: of the study.
         evaluation: draws.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         progress: is given members done and their number.
 
     Returns:

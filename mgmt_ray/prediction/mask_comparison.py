@@ -55,7 +55,7 @@ def measure_mask_effect(
         trials: the whole plan; the tables of results are there.
         inputs: of the study.
         study: names the segmentations.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
 
     Raises:
         MgmtError: the segmentations cannot be read, or what was seen of the scans is lost.
@@ -169,7 +169,7 @@ def _predict(
         label = resolve_labels(split, inputs.cohort)
         test = {subject: label[subject] for subject in split.test}
         held_out.append(HeldOutSet("test", inputs.folder.mask_effect, test, cohort))
-    tasks = [(trial, held_out[trial.outer]) for trial in members.trials]
+    tasks = [(trial, held_out[trial.outer_fold]) for trial in members.trials]
     return predict_members(tasks, inputs, study.evaluation, resources, step).table
 
 

@@ -37,12 +37,12 @@ from mgmt_ray.trials.voxel_size import voxel_size_problems
 
 PATIENT_COLUMNS = (
     *("subject", "network", "ensemble", "probability", "num_members"),
-    *("member_deviation", "member_lowest", "member_highest", "mask", "problem", "note"),
+    *("member_std", "member_lowest", "member_highest", "mask", "problem", "note"),
 )
 """One row per patient, network and ensemble, or one with a ``problem`` of who is not predicted.
 
 ``probability`` is that of a methylated promoter, the mean over ``num_members`` trained models as in
-the study's tables; ``member_deviation``, ``_lowest`` and ``_highest`` tell how far these agree
+the study's tables; ``member_std``, ``_lowest`` and ``_highest`` tell how far these agree
 (deviation with n − 1, missing for one member).
 ``mask`` is "given", "predicted", or "none" for models that find the tumour themselves, and ``note``
 says where these find none."""
@@ -72,7 +72,7 @@ def patient_table(
         subject = subjects[row["subject"]]
         kept = {name: row[name] for name in PATIENT_COLUMNS[:5]}
         spread = {
-            "member_deviation": members.std(),
+            "member_std": members.std(),
             "member_lowest": members.min(),
             "member_highest": members.max(),
         }

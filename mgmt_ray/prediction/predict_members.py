@@ -43,7 +43,7 @@ def predict_members(
         tasks: members, and whom each predicts.
         inputs: of the members' study.
         evaluation: draws.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         progress: is given members done and their number.
     """
     shared = (inputs, evaluation, resources)
@@ -108,15 +108,15 @@ def _tables(
     columns: dict[str, Any] = {
         "subject": data.subjects,
         "split": held_out.split,
-        "outer": trial.outer,
+        "outer_fold": trial.outer_fold,
         "fold": trial.fold,
         "network": trial.network,
         "modality": trial.modality,
         "trial": trial.id,
         "probability": predictions.probability,
-        "deviation": predictions.std,
+        "probability_std": predictions.std,
         "label": data.labels.int().tolist(),
-        "weights": trained["weights"],
+        "weights_sha256": trained["weights_sha256"],
         "prior": trained["prior"],
     }
     table = pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
@@ -127,8 +127,8 @@ def _tables(
 def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd.DataFrame:
     if tuned is None:
         return pd.DataFrame()
-    kept = table[["trial", "network", "modality", "outer", "fold", "subject", "label"]]
+    kept = table[["trial", "network", "modality", "outer_fold", "fold", "subject", "label"]]
     named = [f"block_{number}" for number in range(1, tuned.shape[1] + 1)]
     policies = kept.join(pd.DataFrame(tuned, columns=named))
-    policies.insert(5, "seed", trial.repeat)
+    policies.insert(5, "repeat", trial.repeat)
     return policies

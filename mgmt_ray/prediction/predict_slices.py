@@ -42,7 +42,7 @@ def predict_slices(
     slices = classified_slices(trial, held_out.split, data, rows, probability)
     measured = [*measure_scans(segmentation, segmenter, store, ids, held_out.split)]
     return MemberPredictions(
-        average_by_patient(trial, slices, metadata["weights"], metadata["prior"]),
+        average_by_patient(trial, slices, metadata["weights_sha256"], metadata["prior"]),
         slices=slices,
         segmentations=pd.DataFrame([row for row, _ in measured]),
         examples=tuple(example for _, example in measured if example),

@@ -58,7 +58,7 @@ class Members:
     @property
     def facts(self) -> dict[str, Any]:
         """What their predictions follow from."""
-        weights = self.table[["trial", "weights"]].to_dict("list")
+        weights = self.table[["trial", "weights_sha256"]].to_dict("list")
         return {"members": weights, "files": list(self.files)}
 
     @property
@@ -102,7 +102,7 @@ def run_ensemble(
         trials: the whole plan.
         inputs: of the study.
         evaluation: draws on the test set.
-        resources: with launcher "ray", Ray must be connected.
+        resources: with backend "ray", Ray must be connected.
         progress: is given members and comparison models done and their number.
         baselines: models that no network is part of, beside the members.
 
@@ -158,7 +158,7 @@ def _predict_all(
         baselines, cohort, splits, resources, lambda done, _: progress(done, total)
     )
     held_out = _open_test_sets(inputs, members)
-    tasks = [(trial, held_out[trial.outer]) for trial in members.trials]
+    tasks = [(trial, held_out[trial.outer_fold]) for trial in members.trials]
     predicted = predict_members(
         tasks, inputs, evaluation, resources, lambda done, _: progress(num_models + done, total)
     )
@@ -166,7 +166,7 @@ def _predict_all(
     validation = _read_validation(members, folder)
     validation += predict_validation(fitted, baselines, cohort, splits)
     write_table(members.table, folder.ensembles / "members.csv")
-    write_table(describe_baselines(fitted), folder.ensembles / "comparison_models.csv")
+    write_table(describe_baselines(fitted), folder.ensembles / "baselines.csv")
     write_table(pd.concat(test), folder.ensembles / "member_predictions.csv")
     write_table(pd.concat(validation), folder.ensembles / "validation_members.csv")
     write_policies(predicted.policies, folder)
@@ -180,8 +180,8 @@ def check_weights(members: Members, inputs: TrialInputs) -> None:
     A slice classifier's are its own and those of the segmentation of its fold.
     """
     needed = [need for trial in members.trials for need in trial.needs[:1]]
-    told = [inputs.folder.read_trial(need.id)["weights"] for need in needed]
-    every = [*zip(members.trials, members.table["weights"], strict=True)]
+    told = [inputs.folder.read_trial(need.id)["weights_sha256"] for need in needed]
+    every = [*zip(members.trials, members.table["weights_sha256"], strict=True)]
     for trial, checksum in [*every, *zip(needed, told, strict=True)]:
         path = inputs.folder.weights(trial.id)
         if not path.is_file() or file_checksum(path) != checksum:
@@ -213,15 +213,15 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
             {
                 "network": trial.network,
                 "modality": trial.modality,
-                "seed": trial.repeat,
-                "outer": trial.outer,
+                "repeat": trial.repeat,
+                "outer_fold": trial.outer_fold,
                 "fold": trial.fold,
                 "trial": trial.id,
                 "hyperparameters": json.dumps(trial.hyperparameters),
                 "rule": selection["rule"],
                 "epoch": selection["epoch"],
                 "validation_m": float("nan") if selection["m"] is None else selection["m"],
-                "weights": result["weights"],
+                "weights_sha256": result["weights_sha256"],
             }
         )
     return pd.DataFrame(rows)

@@ -65,7 +65,7 @@ def add_noise(
     noisy = volume.copy()
     added = draws.standard_normal(int(np.count_nonzero(mask)), dtype=np.float32)
     noisy[mask] = np.clip(volume[mask] + np.float32(deviation) * added, 0, 1)
-    return noisy, {"deviation": deviation}
+    return noisy, {"noise_std": deviation}
 
 
 def deform(

@@ -35,9 +35,7 @@ class RecipeConfig(Config):
     allow_clipping: bool = Field(
         False, description="accept tumours that the window cuts instead of raising an error"
     )
-    noise_deviation: float = Field(
-        0.1, ge=0, le=1, description="of the added noise; volumes span 0 to 1"
-    )
+    noise_std: float = Field(0.1, ge=0, le=1, description="of the added noise; volumes span 0 to 1")
     deform_sigma_voxels: float = Field(
         5.0, ge=0, description="deviation of the deformation grid's displacements after shrinking"
     )
@@ -106,7 +104,7 @@ def version_key(recipe: RecipeConfig, version: str, modality: str) -> str:
         case "rotate":
             parts |= {"draws": [recipe.seed, version]}
         case "noise":
-            parts |= {"draws": [recipe.seed, version, modality], "sd": recipe.noise_deviation}
+            parts |= {"draws": [recipe.seed, version, modality], "sd": recipe.noise_std}
         case "deform":
             parts |= {
                 "draws": [recipe.seed, version],

@@ -189,9 +189,7 @@ def _augment(
             noisy = {}
             for modality, volume in sources.items():
                 own = np.random.default_rng(**_stream_seed(recipe, subject.id, version, modality))
-                noisy[modality], drawn = augment.add_noise(
-                    volume, mask, recipe.noise_deviation, own
-                )
+                noisy[modality], drawn = augment.add_noise(volume, mask, recipe.noise_std, own)
             return noisy, mask, drawn
         case "flip":
             made = augment.flip(sources, mask)

@@ -46,8 +46,8 @@ RESULT_TABLES: dict[str, tuple[str, ...]] = {
     "slice_best": BEST_SLICE_COLUMNS,
     # as many blocks follow as the network has
     "policies": (
-        *("trial", "network", "modality", "outer", "fold"),
-        *("seed", "subject", "label", "block_1"),
+        *("trial", "network", "modality", "outer_fold", "fold"),
+        *("repeat", "subject", "label", "block_1"),
     ),
 }
 """Columns of each table that may be there: ``ensembles/NAME.csv``."""

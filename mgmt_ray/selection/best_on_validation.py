@@ -23,10 +23,10 @@ BEST_OVERALL = "best overall"
 FORWARD_SELECTION = "forward selection"
 
 _SCORES = ("validation_m", "validation_sen", "validation_spe", "validation_auc", "num_subjects")
-BEST_COLUMNS: tuple[str, ...] = ("network", "outer", "ensemble", *_SCORES, "chosen")
+BEST_COLUMNS: tuple[str, ...] = ("network", "outer_fold", "ensemble", *_SCORES, "chosen")
 """One row per network, outer split and group ensemble; ``chosen`` is 1 for one of them, else 0."""
 
-FORWARD_COLUMNS: tuple[str, ...] = ("network", "outer", "step", "modality", *_SCORES, "kept")
+FORWARD_COLUMNS: tuple[str, ...] = ("network", "outer_fold", "step", "modality", *_SCORES, "kept")
 """One row per step, with the scores of the ensemble that the step's modality would make; ``kept``
 is 0 for the last step where it improved nothing."""
 
@@ -141,7 +141,7 @@ def choose(
         of_best: dict[int, tuple[str, ...]] = {}
         of_forward: dict[int, tuple[str, ...]] = {}
         for outer, own in splits.items():
-            where = {"network": network, "outer": outer}
+            where = {"network": network, "outer_fold": outer}
             common = own.probability.dropna()
             labels = own.label.loc[common.index].to_numpy(dtype=np.int64)
             of_best[outer], rows = _best(_candidates(own, groups), common, labels)

@@ -30,7 +30,7 @@ def check_member_predictions(members: pd.DataFrame) -> None:
         _check_validation_coverage(members)
         return
     # An outer split has its own test subjects, and a modality its own subjects of another cohort.
-    same = "modality" if splits == ["external"] else "outer"
+    same = "modality" if splits == ["external"] else "outer_fold"
     for _, rows in members.groupby(same, sort=True):
         _check_same_subjects(rows)
 
@@ -50,9 +50,9 @@ def _check_same_subjects(members: pd.DataFrame) -> None:
 
 def _check_outer_folds(members: pd.DataFrame) -> None:
     """Raise unless every network and modality has members of every outer split."""
-    everything = set(members["outer"])
+    everything = set(members["outer_fold"])
     for (network, modality), rows in members.groupby(["network", "modality"], sort=True):
-        lacking = [str(outer) for outer in sorted(everything - set(rows["outer"]))]
+        lacking = [str(outer) for outer in sorted(everything - set(rows["outer_fold"]))]
         if lacking:
             raise MgmtError(
                 f"{network} {modality}: no member of outer split {shorten_list(lacking)}, which "
@@ -65,7 +65,7 @@ def _check_validation_coverage(members: pd.DataFrame) -> None:
 
     The folds of one model have the same seeds, so that this is one member per seed.
     """
-    for (network, modality, outer), rows in members.groupby(["network", "modality", "outer"]):
+    for (network, modality, outer), rows in members.groupby(["network", "modality", "outer_fold"]):
         by_subject = rows.groupby("subject", sort=True)
         folds, number = by_subject["fold"].nunique(), by_subject.size()
         torn = folds > 1
@@ -76,7 +76,7 @@ def _check_validation_coverage(members: pd.DataFrame) -> None:
                 "validated by exactly one fold, with all of its seeds. "
                 "Run `mgmt-ray run STUDY` again."
             )
-    for (modality, outer), rows in members.groupby(["modality", "outer"]):
+    for (modality, outer), rows in members.groupby(["modality", "outer_fold"]):
         everyone = set(rows["subject"])
         for network, own in rows.groupby("network", sort=True):
             lacking = sorted(everyone - set(own["subject"]))
@@ -93,14 +93,14 @@ ENSEMBLE_COLUMNS: tuple[str, ...] = (
     "subject",
     "label",
     "probability",
-    "deviation",
+    "probability_std",
     "num_members",
     "prior",
 )
 """One row per network, ensemble and subject; ``num_members`` counts the trained models in it,
 ``prior`` is the mean of the priors of the models that made the row, weighted as they are."""
 
-SPLIT_COLUMNS: tuple[str, ...] = (*ENSEMBLE_COLUMNS, "outer")
+SPLIT_COLUMNS: tuple[str, ...] = (*ENSEMBLE_COLUMNS, "outer_fold")
 """The same before outer splits are averaged: one row per outer split that predicts a subject, and
 ``num_members`` of that split. What is fitted on validation is fitted and applied here."""
 
@@ -192,10 +192,11 @@ def single_models(member_predictions: pd.DataFrame) -> dict[str, dict[int, Singl
     Arguments and errors as of :func:`ensemble`.
     """
     check_member_predictions(member_predictions)
-    members = member_predictions.assign(variance=member_predictions["deviation"] ** 2)
+    members = member_predictions.assign(variance=member_predictions["probability_std"] ** 2)
     return {
         str(network): {
-            int(str(outer)): _split_models(rows) for outer, rows in own.groupby("outer", sort=True)
+            int(str(outer)): _split_models(rows)
+            for outer, rows in own.groupby("outer_fold", sort=True)
         }
         for network, own in members.groupby("network", sort=False)
     }
@@ -240,7 +241,7 @@ def average_modalities(
     """
     tables = [
         _average(models[network][outer], list(chosen)).assign(
-            network=network, ensemble=name, outer=outer
+            network=network, ensemble=name, outer_fold=outer
         )
         for network, named in ensembles.items()
         for name, by_split in named.items()
@@ -260,7 +261,7 @@ def _average(models: SingleModels, modalities: list[str]) -> pd.DataFrame:
             "label": models.label.loc[subjects],
             # A mean of values at the edge may pass it by one rounding error.
             "probability": probability.mean(axis=1).clip(0.0, 1.0),
-            "deviation": variance**0.5 / len(modalities),
+            "probability_std": variance**0.5 / len(modalities),
             "num_members": int(models.num_members[modalities].sum()),
             "prior": models.prior.loc[subjects, modalities].mean(axis=1),
         }
@@ -278,7 +279,7 @@ def mean_over_splits(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["network", "ensemble"]
     means = (
-        predictions.assign(variance=predictions["deviation"] ** 2)
+        predictions.assign(variance=predictions["probability_std"] ** 2)
         .groupby([*keys, "subject"], sort=False)
         .agg(
             label=("label", "first"),
@@ -289,8 +290,8 @@ def mean_over_splits(predictions: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    means["deviation"] = means["variance"] ** 0.5 / means["averaged"]
-    trained = predictions.drop_duplicates([*keys, "outer"]).groupby(keys)["num_members"].sum()
+    means["probability_std"] = means["variance"] ** 0.5 / means["averaged"]
+    trained = predictions.drop_duplicates([*keys, "outer_fold"]).groupby(keys)["num_members"].sum()
     means = means.join(trained, on=keys)
     place = means.groupby(keys, sort=False).ngroup()
     ordered = means.assign(place=place).sort_values(["place", "subject"], ignore_index=True)

@@ -13,21 +13,21 @@ from mgmt_ray.selection.predictions import shorten_list
 DIVERGED = "diverged"
 """The ``rule`` of a training whose loss was no longer a number; it has no weights to choose."""
 
-CHOICE_KEYS = ["network", "modality", "outer"]
+CHOICE_KEYS = ["network", "modality", "outer_fold"]
 """Columns of what hyper-parameters are chosen for."""
 
 MEMBER_COLUMNS: tuple[str, ...] = (
     "network",
     "modality",
-    "seed",
-    "outer",
+    "repeat",
+    "outer_fold",
     "fold",
     "trial",
     "hyperparameters",
     "rule",
     "epoch",
     "validation_m",
-    "weights",
+    "weights_sha256",
 )
 """One row per trained model; ``hyperparameters`` is JSON text, ``validation_m`` the kept M."""
 
@@ -72,7 +72,7 @@ def _best(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
     """The combination with the highest mean M."""
     by_combination = rows.groupby(combination, sort=False)
     pairs = {
-        str(name): sorted(zip(trained["seed"], trained["fold"], strict=True))
+        str(name): sorted(zip(trained["repeat"], trained["fold"], strict=True))
         for name, trained in by_combination
     }
     _check_balanced(what, pairs)

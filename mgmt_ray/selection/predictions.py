@@ -13,27 +13,28 @@ from mgmt_ray.base import MgmtError, write_text
 PREDICTION_COLUMNS: tuple[str, ...] = (
     "subject",
     "split",
-    "outer",
+    "outer_fold",
     "fold",
     "network",
     "modality",
     "trial",
     "probability",
-    "deviation",
+    "probability_std",
     "label",
-    "weights",
+    "weights_sha256",
     "prior",
 )
 """Columns of a prediction table.
 
-``probability`` is the mean over policy draws, in [0, 1]; ``deviation`` the standard deviation of
-one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split`` "validation",
-"test" or "external"; ``outer`` the number of the split that the model was trained in; ``weights``
-the SHA-256 of the weights that predicted; ``prior`` the share of methylated among what the model
-was trained on, strictly between 0 and 1: 0.5 where classes were pruned or weighted to balance.
+``probability`` is the mean over policy draws, in [0, 1]; ``probability_std`` the standard deviation
+of one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split`` "validation",
+"test" or "external"; ``outer_fold`` the number of the split that the model was trained in;
+``weights_sha256`` the checksum of the weights that predicted; ``prior`` the share of methylated
+among what the model was trained on, strictly between 0 and 1: 0.5 where classes were pruned or
+weighted to balance.
 """
 
-_NUMBERS = ("outer", "fold", "probability", "deviation", "label", "prior")
+_NUMBERS = ("outer_fold", "fold", "probability", "probability_std", "label", "prior")
 _NAMES = ("subject", "network", "modality", "trial")
 
 TEXT_COLUMNS = frozenset(
@@ -43,7 +44,7 @@ TEXT_COLUMNS = frozenset(
         "network",
         "modality",
         "trial",
-        "weights",
+        "weights_sha256",
         "hyperparameters",
         "rule",
         "ensemble",
@@ -158,11 +159,13 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
     for name in _NAMES:
         empty = table[name].isna() | (table[name].astype(str).str.strip() == "")
         _check_rows(table, where, empty, f"no {name}")
-    for name in ("outer", "fold"):
+    for name in ("outer_fold", "fold"):
         counted = table[name].ge(0) & (table[name] % 1 == 0)
         _check_rows(table, where, ~counted, f"{name} no whole number from 0")
     _check_rows(table, where, ~table["probability"].between(0, 1), "probability outside [0, 1]")
-    _check_rows(table, where, ~table["deviation"].ge(0), "deviation negative or missing")
+    _check_rows(
+        table, where, ~table["probability_std"].ge(0), "probability_std negative or missing"
+    )
     _check_rows(table, where, ~table["label"].isin([0, 1]), "label neither 0 nor 1")
     between = table["prior"].between(0, 1, inclusive="neither")
     _check_rows(table, where, ~between, "prior not between 0 and 1")

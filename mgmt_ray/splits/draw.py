@@ -189,7 +189,7 @@ def _split(
         left_out=tuple(sorted(left_out)),
         seed=config.seed,
         cohort=cohort.roster_hash,  # a mask moves nobody
-        outer=number,
+        outer_fold=number,
         cutoff=cutoff,
     )
     check_group_leakage(split, cohort)

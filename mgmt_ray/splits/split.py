@@ -24,7 +24,7 @@ class Split:
         left_out: neither trained nor tested on.
         seed: of the draws.
         cohort: roster hash of the cohort that was divided, with its labels.
-        outer: number of this split among the study's, from 0.
+        outer_fold: number of this split among the study's, from 0.
         cutoff: scores above it are methylated; the median of the training subjects' scores, None
             where labels are given.
     """
@@ -34,7 +34,7 @@ class Split:
     left_out: tuple[str, ...]
     seed: int
     cohort: str
-    outer: int = 0
+    outer_fold: int = 0
     cutoff: float | None = None
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ def read_splits(path: Path) -> tuple[Split, ...]:
                 left_out=tuple(split["left_out"]),
                 seed=split["seed"],
                 cohort=split["cohort"],
-                outer=split["outer"],
+                outer_fold=split["outer_fold"],
                 cutoff=split["cutoff"],
             )
             for split in content["splits"]

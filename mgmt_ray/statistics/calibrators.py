@@ -125,7 +125,7 @@ TEMPERATURE_SCALED = "temperature scaled"
 CALIBRATION_VERSIONS = (AS_PREDICTED, PRIOR_CORRECTED, TEMPERATURE_SCALED)
 """Versions whose probabilities are meant as such; that of the threshold is made to be called."""
 
-_KEYS = ("network", "ensemble", "outer")
+_KEYS = ("network", "ensemble", "outer_fold")
 _CALIBRATOR_COLUMNS = ("threshold", "prevalence", "temperature", "prior_shift", "prior_threshold")
 FIT_COLUMNS: tuple[str, ...] = (*_KEYS, *_CALIBRATOR_COLUMNS)
 """One row per network, ensemble and outer split: ``threshold`` chosen on validation, ``prevalence``

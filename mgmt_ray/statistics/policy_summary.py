@@ -34,7 +34,7 @@ STABILITY_COLUMNS: tuple[str, ...] = (
     "tuned",
     "correlation",
     "subject_correlation",
-    "deviation",
+    "fold_std",
     "certain",
 )
 
@@ -112,7 +112,7 @@ def stability(policies: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (network, modality), group in policies.groupby(["network", "modality"], sort=False):
         blocks = block_columns(group)
-        cubes = [_by_fold(own, blocks) for _, own in group.groupby("outer")]
+        cubes = [_by_fold(own, blocks) for _, own in group.groupby("outer_fold")]
         values = group[blocks].to_numpy(dtype=np.float64)
         certain = np.minimum(values, 1 - values) < CERTAIN
         rows.append(

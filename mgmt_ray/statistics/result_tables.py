@@ -140,8 +140,8 @@ def _write_breakdowns(
     def average(some: pd.DataFrame) -> pd.DataFrame:
         return mean_over_splits(add_chosen_ensembles(some, groups, choices))
 
-    trained = read_complete_table(folder / "members.csv", ("trial", "seed"))
-    seeds = dict(zip(trained["trial"], trained["seed"], strict=True))
+    trained = read_complete_table(folder / "members.csv", ("trial", "repeat"))
+    seeds = dict(zip(trained["trial"], trained["repeat"], strict=True))
     write_table(variance_table(predictions, members, seeds, average), folder / "variance.csv")
     subjects = read_cohort(out).subjects
     write_table(subgroups_table(predictions, subjects), folder / "subgroups.csv")

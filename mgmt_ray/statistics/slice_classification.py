@@ -39,13 +39,13 @@ CLASSIFICATION_COLUMNS: tuple[str, ...] = (
     *(
         f"{metric}{of}"
         for metric in SLICE_METRICS
-        for of in ("", "_low", "_high", "_deviation", "_undefined")
+        for of in ("", "_low", "_high", "_std", "_undefined")
     ),
 )
 """``num_rows`` are slices or patients, ``auc_undefined`` and its like count models."""
 
 BEST_SLICE_COLUMNS: tuple[str, ...] = (
-    *("network", "modality", "outer", "fold", "trial", "phase", "level"),
+    *("network", "modality", "outer_fold", "fold", "trial", "phase", "level"),
     *("num_patients", "num_rows", *column_names("auc")),
 )
 
@@ -55,7 +55,7 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
 
     A patient's probability is the mean over its slices. A value is the mean over the models of an
     outer split for which it is defined, then over splits; ``_undefined`` counts the others, and
-    ``_deviation`` is that of :func:`std_over_models`. The interval of test and external
+    ``_std`` is that of :func:`std_over_models`. The interval of test and external
     patients is the percentile interval of a cluster bootstrap, stratified by label: patients are
     drawn with all their slices, the same ones for all models and both levels. A resample in which
     no model has a value is left out. Training and validation have no interval, since their patients
@@ -74,7 +74,7 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
         drawn = resample_patients(part, str(phase), seed)
         for level, own in score_levels(part).items():
             counts = {
-                "num_splits": own["outer"].nunique(),
+                "num_splits": own["outer_fold"].nunique(),
                 "num_models": own["trial"].nunique(),
                 "num_patients": own["subject"].nunique(),
                 "num_rows": len(own[["subject", "depth"]].drop_duplicates()),
@@ -101,11 +101,11 @@ def best_slice_models(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     """
     rows = []
     for (network, modality, outer), part in slices.groupby(
-        ["network", "modality", "outer"], sort=False
+        ["network", "modality", "outer_fold"], sort=False
     ):
         best = _best_on_validation(part[part["split"] == "validation"])
         own = part[part["trial"] == best]
-        key = {"network": network, "modality": modality, "outer": outer, "trial": best}
+        key = {"network": network, "modality": modality, "outer_fold": outer, "trial": best}
         for phase, of_phase in own.groupby("split", sort=False):
             drawn = resample_patients(of_phase, str(phase), seed)
             for level, data in score_levels(of_phase).items():
@@ -138,7 +138,7 @@ def _best_on_validation(validation: pd.DataFrame) -> str:
 def _columns(rows: pd.DataFrame, drawn: PatientResamples) -> dict[str, float]:
     """Every metric's columns, of the models of one network, modality, phase and level."""
     models = [own for _, own in rows.groupby("trial", sort=False)]
-    outers = np.array([int(own["outer"].iloc[0]) for own in models])
+    outers = np.array([int(own["outer_fold"].iloc[0]) for own in models])
     scores = [drawn.scores(own) for own in models]
     return dict(
         column
@@ -153,7 +153,7 @@ def _metric_columns(
     yield from interval_columns(
         {metric: patient_interval(mean_over_models(values, outers))}
     ).items()
-    yield f"{metric}_deviation", std_over_models(values[:, 0], outers)
+    yield f"{metric}_std", std_over_models(values[:, 0], outers)
     yield f"{metric}_undefined", int(np.isnan(values[:, 0]).sum())
 
 

@@ -19,7 +19,7 @@ from mgmt_ray.statistics.intervals import (
 )
 
 SEGMENTATION_COLUMNS: tuple[str, ...] = (
-    *("network", "modality", "outer", "fold", "trial", "subject", "split", "num_slices"),
+    *("network", "modality", "outer_fold", "fold", "trial", "subject", "split", "num_slices"),
     "predicted_voxels",
     *("dice_slices", "dice_patient", "dice_volume", "hd95_mm"),
     *("segmented_slices", "seconds", "device"),
@@ -34,7 +34,7 @@ scan, and so is ``predicted_voxels``. What compares is missing for a patient wit
 OVERLAP_COLUMNS: tuple[str, ...] = (
     *("network", "modality", "phase", "measure"),
     *("num_splits", "num_models", "num_patients", "num_slices", "num_empty"),
-    *("value", "value_low", "value_high", "deviation"),
+    *("value", "value_low", "value_high", "std"),
 )
 SECONDS_COLUMNS: tuple[str, ...] = (
     *("network", "modality", "device", "num_models", "num_patients", "num_slices"),
@@ -131,7 +131,7 @@ def slice_overlap_table(segmentations: pd.DataFrame, seed: int = 42) -> pd.DataF
         ["network", "modality", "split"], sort=False
     ):
         counts = {
-            "num_splits": part["outer"].nunique(),
+            "num_splits": part["outer_fold"].nunique(),
             "num_models": part["trial"].nunique(),
             "num_patients": part["subject"].nunique(),
             "num_slices": int(part.groupby("subject")["num_slices"].max().sum()),
@@ -151,7 +151,7 @@ def _measure_columns(
     """Columns of each measure of one network, modality and phase."""
     patients = pd.Index(sorted(part["subject"].unique()))
     models = [own.sort_values("subject") for _, own in part.groupby("trial", sort=False)]
-    outers = np.array([int(own["outer"].iloc[0]) for own in models])
+    outers = np.array([int(own["outer_fold"].iloc[0]) for own in models])
     weights = np.zeros((0, len(patients)), dtype=np.int64)
     if phase in RESAMPLED_PHASES:
         everybody = np.zeros(len(patients), dtype=np.int64)
@@ -164,7 +164,7 @@ def _measure_columns(
         means = mean_over_models(values, outers)
         interval = defined_interval(float(means[0]), means[1:])
         deviation = std_over_models(values[:, 0], outers)
-        yield name, interval_columns({"value": interval}) | {"deviation": deviation}
+        yield name, interval_columns({"value": interval}) | {"std": deviation}
 
 
 def slice_seconds_table(segmentations: pd.DataFrame) -> pd.DataFrame:

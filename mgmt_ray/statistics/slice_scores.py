@@ -14,7 +14,7 @@ from mgmt_ray.statistics.slice_overlap import RESAMPLED_PHASES
 from mgmt_ray.training.metrics import auc, count_correct
 
 SLICE_COLUMNS: tuple[str, ...] = (
-    *("subject", "depth", "split", "outer", "fold", "network", "modality", "trial"),
+    *("subject", "depth", "split", "outer_fold", "fold", "network", "modality", "trial"),
     *("probability", "label"),
 )
 """What is read of ``slice_predictions.csv`` and its like, a row per model and slice."""

@@ -14,7 +14,7 @@ from mgmt_ray.base import stream
 from mgmt_ray.statistics.paired_bootstrap import ResampledModel, resample_models
 
 NUM_SIMULATIONS = 500
-VARIANCE_COLUMNS: tuple[str, ...] = ("network", "ensemble", "source", "num", "auc_deviation")
+VARIANCE_COLUMNS: tuple[str, ...] = ("network", "ensemble", "source", "num", "auc_std")
 FIRST_SEED = 0
 ONE_PART = np.full(1, np.nan)
 
@@ -52,7 +52,7 @@ def variance_table(
 
     Returns:
         :data:`VARIANCE_COLUMNS`, four rows per network and ensemble in the order given;
-        ``auc_deviation`` is NaN where ``num`` is 1.
+        ``auc_std`` is NaN where ``num`` is 1.
     """
     repetition = members["trial"].map(lambda trial: seeds.get(trial, FIRST_SEED))
     by_fold = _part_aucs(members, members["fold"], average)
@@ -74,7 +74,9 @@ def _draws(
 ) -> Float[np.ndarray, " simulation"]:
     network, name = key
     of_model = (predictions["network"] == network) & (predictions["ensemble"] == name)
-    deviations = predictions[of_model].sort_values("subject")["deviation"].to_numpy(dtype=float)
+    deviations = (
+        predictions[of_model].sort_values("subject")["probability_std"].to_numpy(dtype=float)
+    )
     return simulated_aucs(model.labels, model.probabilities, deviations, seed)
 
 

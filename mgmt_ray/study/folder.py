@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import CannotWrite, folder_lock
+from mgmt_ray.base import CannotWrite, MgmtError, folder_lock
 
 EXPLAIN = "explain"
 """Purpose of an opening of the test set for pictures: no result follows from it, but somebody has
@@ -38,6 +38,10 @@ def openings_by_purpose(
 
 WEIGHTS = "weights.safetensors"
 """In a finished trial's folder."""
+
+
+OLD_BASELINES_KEY = "comparisons"
+"""What study files called ``baselines`` before the first release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,12 @@ class StudyFolder:
         return json.loads(path.read_text(encoding="utf-8"))["message"] if path.is_file() else None
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep every other process from changing this study meanwhile (see ``folder_lock``)."""
+        """Keep every other process from changing this study meanwhile (see ``folder_lock``).
+
+        Raises:
+            MgmtError: the folder cannot be written, is in use, or is of an earlier version.
+        """
+        self._check_version()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -176,3 +185,12 @@ class StudyFolder:
                 "Choose another folder."
             ) from error
         return folder_lock(self.root / "study.lock")
+
+    def _check_version(self) -> None:
+        """Raise MgmtError where an earlier version wrote the folder, under other keys."""
+        study = self.study_file.read_text(encoding="utf-8") if self.study_file.is_file() else ""
+        if any(line.startswith(f"{OLD_BASELINES_KEY}:") for line in study.splitlines()):
+            raise MgmtError(
+                f"{self.root}: was written by an earlier version of mgmt_ray, whose files have "
+                "other keys. Choose another folder with --out, or use that version."
+            )

@@ -48,7 +48,7 @@ class TrialKey:
         Args:
             *purpose: tells apart several trainings of one place.
         """
-        outer = ("outer", self.split.outer) if self.split.outer else ()
+        outer = ("outer", self.split.outer_fold) if self.split.outer_fold else ()
         named = (self.network, "+".join(self.channels), self.fold, self.repeat)
         return stream_seed(self.study_seed, *named, *outer, *purpose)
 
@@ -88,7 +88,7 @@ class TrialKey:
             name=self._trial_name(name),
             network=self.network,
             channels=self.channels,
-            outer=self.split.outer,
+            outer_fold=self.split.outer_fold,
             fold=self.fold,
             repeat=self.repeat,
             hyperparameters=hyperparameters or {},
@@ -102,7 +102,7 @@ class TrialKey:
         )
 
     def _trial_name(self, trained: str) -> str:
-        outer = f"outer{self.split.outer}_" if self.has_outer_folds else ""
+        outer = f"outer{self.split.outer_fold}_" if self.has_outer_folds else ""
         return f"{trained}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.repeat}"
 
 

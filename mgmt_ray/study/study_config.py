@@ -17,6 +17,7 @@ from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS, BaselineName, ForestConfig
+from mgmt_ray.study.folder import OLD_BASELINES_KEY
 from mgmt_ray.training.training_config import (
     ClassificationTraining,
     EvaluationConfig,
@@ -127,7 +128,7 @@ class StudyConfig(Config):
     sweep: SweepConfig = SweepConfig()
     num_seeds: int = Field(1, ge=1, description="trainings of each network, input and fold")
     evaluation: EvaluationConfig = EvaluationConfig()
-    comparisons: tuple[BaselineName, ...] = Field(
+    baselines: tuple[BaselineName, ...] = Field(
         (), description="models that no network is part of, fitted and tested beside the networks"
     )
     forest: ForestConfig = ForestConfig()
@@ -211,9 +212,9 @@ class StudyConfig(Config):
                 f"{name}.mask: {mask}, and nothing says by which networks. Name the folder of a "
                 "finished slices study: `mask_source: {study: FOLDER}`"
             )
-        if "cohort" in predicted and "radiomics_forest" in self.comparisons:
+        if "cohort" in predicted and "radiomics_forest" in self.baselines:
             raise ValueError(
-                "comparisons: radiomics_forest needs masks that tell necrosis, edema and enhancing "
+                "baselines: radiomics_forest needs masks that tell necrosis, edema and enhancing "
                 f"tumour apart, and with cohort.mask: {self.cohort.mask} they tell tumour alone. "
                 "Take it out"
             )
@@ -221,23 +222,23 @@ class StudyConfig(Config):
 
     @model_validator(mode="after")
     def _check_baselines(self) -> StudyConfig:
-        if len(set(self.comparisons)) < len(self.comparisons):
-            raise ValueError("comparisons: one is listed twice")
-        taken = sorted({*self.comparisons} & {*self.networks})
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError("baselines: one is listed twice")
+        taken = sorted({*self.baselines} & {*self.networks})
         if taken:
             raise ValueError(f"networks: {', '.join(taken)} is a comparison model; rename it")
-        if "radiomics_forest" not in self.comparisons:
+        if "radiomics_forest" not in self.baselines:
             return self
         lacking = [m for m in FEATURE_SCANS if m not in self.modalities]
         if lacking:
             raise ValueError(
-                f"comparisons: radiomics_forest takes {', '.join(lacking)}, not in "
+                f"baselines: radiomics_forest takes {', '.join(lacking)}, not in "
                 "cohort.modalities. Add it there, or take radiomics_forest out"
             )
         labels = {label for region in REGIONS.values() for label in region}
         if not labels <= {*self.cohort.mask_labels}:
             raise ValueError(
-                "comparisons: radiomics_forest needs masks that tell necrosis (1), edema (2) and "
+                "baselines: radiomics_forest needs masks that tell necrosis (1), edema (2) and "
                 "enhancing tumour (4) apart, and cohort.mask_labels lacks one. Take it out"
             )
         return self
@@ -283,6 +284,11 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
         raise MgmtError(f"{path}: is not YAML ({where}). Mend that line.") from error
     if not isinstance(content, dict) or not isinstance(content.get("cohort"), dict):
         raise MgmtError(f"{path}: has no `cohort:` section, so it is not a study file.")
+    if OLD_BASELINES_KEY in content:
+        raise MgmtError(
+            f"{path}: `{OLD_BASELINES_KEY}` is an earlier version's key. Write `baselines`, and "
+            "recipe.noise_std for recipe.noise_deviation."
+        )
     if data is not None:
         content["cohort"]["root"] = data.absolute()
     if checkpoint is not None:

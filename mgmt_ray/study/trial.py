@@ -29,7 +29,7 @@ class Trial:
         name: readable, unique but for hyper-parameters.
         network: its name in the study.
         channels: modalities that are its input channels.
-        outer: number of the split that it trains in.
+        outer_fold: number of the split that it trains in.
         fold: which fold validates, from 0.
         repeat: number of the repetition, from 0.
         hyperparameters: what a sweep varies, by name; empty without a sweep.
@@ -48,7 +48,7 @@ class Trial:
     name: str
     network: str
     channels: tuple[str, ...]
-    outer: int
+    outer_fold: int
     fold: int
     repeat: int
     hyperparameters: dict[str, float]

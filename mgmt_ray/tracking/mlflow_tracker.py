@@ -129,16 +129,18 @@ class _MlflowCopy:
         self._epochs = {t: int(r.data.tags.get(EPOCHS_TAG, 0)) for t, r in by_trial.items()}
         ended = ("FINISHED", "FAILED")  # a fault that can be mended leaves no word on weights
         self._done = {
-            t for t, r in by_trial.items() if r.info.status in ended and "weights" in r.data.tags
+            t
+            for t, r in by_trial.items()
+            if r.info.status in ended and "weights_sha256" in r.data.tags
         }
         self._client.update_run(self._parent, status="RUNNING")
 
     def _is_outdated(self, run: Any) -> bool:
         """Whether a finished trial was deleted and trained anew since this copy of it."""
-        trial, weights = run.data.tags[TRIAL_TAG], run.data.tags.get("weights")
+        trial, weights = run.data.tags[TRIAL_TAG], run.data.tags.get("weights_sha256")
         if weights is None or not self._folder.is_finished(trial):
             return weights is not None
-        return bool((self._folder.read_trial(trial)["weights"] or NO_WEIGHTS) != weights)
+        return bool((self._folder.read_trial(trial)["weights_sha256"] or NO_WEIGHTS) != weights)
 
     def update(self) -> None:
         """Copy the epochs that came since the last call."""
@@ -189,7 +191,7 @@ class _MlflowCopy:
         selection = result["selection"]
         run = self._runs[trial.id]
         metrics = {f"selected_{k}": selection[k] for k in ("epoch", "m", "sen", "spe")}
-        tags = {"selection_rule": selection["rule"], "weights": result["weights"]}
+        tags = {"selection_rule": selection["rule"], "weights_sha256": result["weights_sha256"]}
         self._log(run, {k: v for k, v in metrics.items() if v is not None}, tags=tags)
         self._client.set_terminated(run, "FINISHED")
 
@@ -197,7 +199,11 @@ class _MlflowCopy:
         result = self._folder.read_trial(trial.id)
         if trial.id not in self._runs:  # no epoch was good
             self._begin(trial)
-        tags = {"selection_rule": "diverged", "weights": NO_WEIGHTS, "fault": result["message"]}
+        tags = {
+            "selection_rule": "diverged",
+            "weights_sha256": NO_WEIGHTS,
+            "fault": result["message"],
+        }
         self._log(self._runs[trial.id], {"last_good_epoch": result["last_good_epoch"]}, tags=tags)
         self._client.set_terminated(self._runs[trial.id], "FAILED")
 
@@ -274,9 +280,9 @@ def _trial_tags(trial: Trial, parent: str) -> dict[str, str]:
         TRIAL_TAG: trial.id,
         "network": trial.network,
         "modality": trial.modality,
-        "outer": str(trial.outer),
+        "outer_fold": str(trial.outer_fold),
         "fold": str(trial.fold),
-        "seed": str(trial.repeat),
+        "repeat": str(trial.repeat),
     }
 
 
@@ -285,7 +291,11 @@ def _trial_params(trial: Trial) -> dict[str, str]:
         "network": trial.network_config.model_dump(mode="json"),
         "training": trial.training_config.model_dump(mode="json"),
     }
-    place = {"modality": trial.modality, "outer": str(trial.outer), "fold": str(trial.fold)}
+    place = {
+        "modality": trial.modality,
+        "outer_fold": str(trial.outer_fold),
+        "fold": str(trial.fold),
+    }
     if trial.takes_slices:
         place["stage"] = "classification" if trial.is_classifier else "segmentation"
         place["part_left_out"] = "none" if trial.inner_fold is None else str(trial.inner_fold)

@@ -43,7 +43,7 @@ class Predictions:
     @property
     def columns(self) -> dict[str, list[float]]:
         """What a trial keeps, by name."""
-        return {"probability": self.probability.tolist(), "deviation": self.std.tolist()}
+        return {"probability": self.probability.tolist(), "probability_std": self.std.tolist()}
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def run_trial(
         return
     world, started = world or World(), time.perf_counter()
     split, initial, history = (
-        inputs.splits[trial.outer],
+        inputs.splits[trial.outer_fold],
         find_initial_weights(trial),
         TrainingHistory(),
     )
@@ -141,7 +141,9 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         files["covariates_checksum"] = covariates_checksum(inputs.cohort, names)
     initial = find_initial_weights(trial)
     if initial:
-        check_initial_weights(trial, initial, inputs.splits[trial.outer], inputs.cohort, checkpoint)
+        check_initial_weights(
+            trial, initial, inputs.splits[trial.outer_fold], inputs.cohort, checkpoint
+        )
         files["start_checksum"] = file_checksum(initial.weights)
     if inputs.folder.is_finished(trial.id):
         trained = inputs.folder.read_trial(trial.id)
@@ -167,7 +169,7 @@ def _store_checksums(trial: Trial, folder: StudyFolder) -> dict[str, Any]:
     finished = (need.id for need in trial.needs if folder.is_finished(need.id))
     return {
         "slices_checksum": {c: SliceStore(folder.slices, c).checksum for c in trial.channels},
-        "segmentations": {name: folder.read_trial(name)["weights"] for name in finished},
+        "segmentations": {name: folder.read_trial(name)["weights_sha256"] for name in finished},
     }
 
 

@@ -33,7 +33,7 @@ class SegmentationExample:
         subject: id.
         network: of the study.
         modality: of the scan.
-        outer: number of the split.
+        outer_fold: number of the split.
         depth: of the slice in the scan.
         image: normalised [height, width].
         given: the mask there, uint8.
@@ -43,7 +43,7 @@ class SegmentationExample:
     subject: str
     network: str
     modality: str
-    outer: int
+    outer_fold: int
     depth: int
     image: np.ndarray
     given: np.ndarray
@@ -79,7 +79,7 @@ def measure_scans(
         row = {
             "network": trial.network,
             "modality": trial.modality,
-            "outer": trial.outer,
+            "outer_fold": trial.outer_fold,
             "fold": trial.fold,
             "trial": trial.id,
             "subject": subject,
@@ -123,7 +123,7 @@ def _example(
         slices.id,
         trial.network,
         trial.modality,
-        trial.outer,
+        trial.outer_fold,
         int(slices.depths[row]),
         images[row].copy(),
         slices.masks[row].copy(),
@@ -139,14 +139,14 @@ def average_examples(examples: Sequence[SegmentationExample]) -> dict[str, np.nd
 
     Returns:
         ``image`` and ``probability`` (float16) and ``given`` (uint8) [row, height, width], and by
-        row ``subject``, ``network``, ``modality``, ``outer`` and ``depth``.
+        row ``subject``, ``network``, ``modality``, ``outer_fold`` and ``depth``.
     """
     groups: dict[tuple[str, str, str, int], list[SegmentationExample]] = {}
     for example in examples:
-        key = (example.subject, example.network, example.modality, example.outer)
+        key = (example.subject, example.network, example.modality, example.outer_fold)
         groups.setdefault(key, []).append(example)
     first = [group[0] for group in groups.values()]
-    told = ("subject", "network", "modality", "outer", "depth")
+    told = ("subject", "network", "modality", "outer_fold", "depth")
     columns = {name: np.array([getattr(example, name) for example in first]) for name in told}
     means = {
         name: np.stack(

@@ -131,13 +131,13 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
             trained on whom it must not know.
     """
     metadata = folder.read_trial(trial.id)
-    if metadata["weights"] is None:
+    if metadata["weights_sha256"] is None:
         raise MgmtError(f"segmentation {trial.id} diverged, so there are no masks to classify by.")
     config = trial.network_config
     assert isinstance(config, SegmentationConfig)
     network = SegmentationNetwork(config.width, config.shape)
     path = folder.weights(trial.id)
-    if not path.is_file() or file_checksum(path) != metadata["weights"]:
+    if not path.is_file() or file_checksum(path) != metadata["weights_sha256"]:
         raise MgmtError(
             f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
             "Delete that trial's folder and run its study again."

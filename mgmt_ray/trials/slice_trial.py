@@ -158,7 +158,7 @@ def slice_table(trial: Trial, split: str, subjects: Sequence[str], rows: SliceRo
         "subject": subjects,
         "depth": rows.depths.tolist(),
         "split": split,
-        "outer": trial.outer,
+        "outer_fold": trial.outer_fold,
         "fold": trial.fold,
         "network": trial.network,
         "modality": trial.modality,
@@ -180,13 +180,13 @@ def average_by_patient(
         {"split": "first", "probability": "mean", "label": "first"}
     )
     table = kept.reset_index().assign(
-        outer=trial.outer,
+        outer_fold=trial.outer_fold,
         fold=trial.fold,
         network=trial.network,
         modality=trial.modality,
         trial=trial.id,
-        deviation=0.0,
-        weights=checksum,
+        probability_std=0.0,
+        weights_sha256=checksum,
         prior=prior,
     )
     return table[list(PREDICTION_COLUMNS)]

@@ -63,7 +63,7 @@ def finish_trial(
             "sen": _number(choice.sen),
             "spe": _number(choice.spe),
         },
-        "weights": checksum,
+        "weights_sha256": checksum,
     }
     _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
 
@@ -77,15 +77,15 @@ def validation_rows(
         {
             "subject": subject,
             "split": "validation",
-            "outer": trial.outer,
+            "outer_fold": trial.outer_fold,
             "fold": trial.fold,
             "network": trial.network,
             "modality": trial.modality,
             "trial": trial.id,
             "probability": history.columns["probability"][row],
-            "deviation": history.columns["deviation"][row],
+            "probability_std": history.columns["probability_std"][row],
             "label": labels[row],
-            "weights": checksum,
+            "weights_sha256": checksum,
             "prior": prior,
         }
         for row, subject in enumerate(validation.subjects)
@@ -109,7 +109,7 @@ def finish_diverged(
         "status": "diverged",
         "message": str(diverged),
         "last_good_epoch": diverged.epoch - 1,  # 0: none
-        "weights": None,
+        "weights_sha256": None,
     }
     _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
 
@@ -135,10 +135,10 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
         "network": trial.network,
         "modality": trial.modality,
         "channels": list(trial.channels),
-        "outer": trial.outer,
+        "outer_fold": trial.outer_fold,
         "fold": trial.fold,
-        "seed": trial.repeat,
-        "stream": trial.seed,
+        "repeat": trial.repeat,
+        "seed": trial.seed,
         "hyperparameters": trial.hyperparameters,
         "network_config": trial.network_config.model_dump(mode="json"),
         "training_config": trial.training_config.model_dump(mode="json"),
@@ -183,7 +183,7 @@ def covariate_scaling(network: AnyNetwork) -> dict[str, Any]:
     if head is None:
         return {}
     values = zip(head.covariates, head.mean.tolist(), head.deviation.tolist(), strict=True)
-    return {"covariates": {name: {"mean": m, "deviation": d} for name, m, d in values}}
+    return {"covariates": {name: {"mean": m, "probability_std": d} for name, m, d in values}}
 
 
 def _number(value: float) -> float | None:

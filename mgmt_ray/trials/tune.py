@@ -35,13 +35,13 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs, resources: Resource
     Args:
         trials: unfinished ones.
         inputs: of their study.
-        resources: where; with launcher "ray", Ray must be connected.
+        resources: where; with backend "ray", Ray must be connected.
     """
     for trial in trials:
         inputs.folder.failure(trial.id).unlink(missing_ok=True)
     for stage in sorted({trial.dependency_level for trial in trials}):
         ready = [t for t in trials if t.dependency_level == stage and _has_what_it_needs(t, inputs)]
-        if resources.launcher == "ray" and ready:
+        if resources.backend == "ray" and ready:
             _run_on_ray(ready, inputs, resources)
             continue
         torch.set_num_threads(resources.threads)
@@ -98,7 +98,7 @@ def _failure_noted(trial: Trial, inputs: TrialInputs, world: World) -> Iterator[
 
 def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, resources: Resources) -> None:
     """Run each launch's trials in turn on a Ray Train worker group, inside a Tune trial."""
-    plan = group_into_batches(trials, resources.trials_per_launch)
+    plan = group_into_batches(trials, resources.trials_per_batch)
     storage = str(inputs.folder.root.absolute() / "ray")
     shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; our own files say the truth
 

@@ -58,7 +58,7 @@ def find_initial_weights(trial: Trial) -> InitialWeights | None:
     if trial.network_config.start_from is None:
         return None
     text = str(trial.network_config.start_from)
-    for name in ("modality", "outer", "fold", "seed"):
+    for name in ("modality", "outer_fold", "fold", "repeat"):
         text = text.replace(f"{{{name}}}", str(getattr(trial, name)))
     path = Path(text).absolute()
     pattern = "*".join(escape(part) for part in str(path.relative_to(path.anchor)).split("*"))
@@ -77,13 +77,13 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     """What a trial says of itself, if its weights are those that it left."""
     try:
         metadata: dict[str, Any] = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-        metadata["persons"]["trained"], metadata["persons"]["chosen"], metadata["weights"]
+        metadata["persons"]["trained"], metadata["persons"]["chosen"], metadata["weights_sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(
             f"{folder}/trial.json: does not say whom it was trained on, so nothing can start from "
             "it. Train that trial anew in its own study."
         ) from error
-    if file_checksum(folder / WEIGHTS) != metadata["weights"]:
+    if file_checksum(folder / WEIGHTS) != metadata["weights_sha256"]:
         raise MgmtError(
             f"{folder / WEIGHTS}: its checksum is not the one in trial.json, so these weights may "
             "have seen others than it says. Train that trial anew in its own study."

@@ -58,7 +58,7 @@ class Case:
     @property
     def command(self) -> list[str]:
         out = str(self.context.folder.root)
-        where = ["--data", str(self.data), "--out", out, "--launcher", "in-process"]
+        where = ["--data", str(self.data), "--out", out, "--backend", "in-process"]
         return ["audit", str(self.file), *where]
 
 
@@ -202,17 +202,17 @@ def test_a_column_that_is_in_neither_world_is_not_called_equal(clean: Case, tmp_
 @pytest.mark.usefixtures("audited_clean")
 def test_comparison_models_and_thresholds_that_moved_are_named(clean: Case, tmp_path: Path) -> None:
     one, other = copied_worlds(clean, tmp_path)
-    models = pd.read_csv(other.ensembles / "comparison_models.csv", dtype=str)
+    models = pd.read_csv(other.ensembles / "baselines.csv", dtype=str)
     models.loc[0, "comparison"] = "age_sex"
-    models.to_csv(other.ensembles / "comparison_models.csv", index=False)
+    models.to_csv(other.ensembles / "baselines.csv", index=False)
     points = pd.read_csv(other.ensembles / "operating_points.csv")
     points["sen"] = 0.123  # of test subjects: may differ
     points.to_csv(other.ensembles / "operating_points.csv", index=False)
-    assert list_differences(one, other, plan_of(clean)) == ["comparison_models.csv"]
+    assert list_differences(one, other, plan_of(clean)) == ["baselines.csv"]
     points["threshold"] += 0.1
     points.to_csv(other.ensembles / "operating_points.csv", index=False)
     found = list_differences(one, other, plan_of(clean))
-    assert found == ["operating_points.csv", "comparison_models.csv"]
+    assert found == ["operating_points.csv", "baselines.csv"]
 
 
 def copied_worlds(case: Case, folder: Path) -> tuple[StudyFolder, StudyFolder]:
@@ -322,7 +322,7 @@ def test_an_implausible_auc_on_an_external_cohort_is_told(clean: Case, tmp_path:
 def with_clinic(audit: AuditContext) -> AuditContext:
     """The study with an external cohort, which is not read again."""
     study = audit.study.model_copy(update={"external": {"clinic": audit.study.cohort}})
-    return replace(audit, job=replace(audit.context, study=study))
+    return replace(audit, context=replace(audit.context, study=study))
 
 
 def test_one_person_in_two_folds_is_a_warning(clean: Case, tmp_path: Path) -> None:

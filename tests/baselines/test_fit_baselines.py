@@ -29,13 +29,13 @@ from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import StudyContext
 
 NAMES = ("radiomics_forest", "age_sex", "tumour_volume", "prevalence")
-HERE = Resources(launcher="in-process")
+HERE = Resources(backend="in-process")
 SECTIONS = {
     "cohort": {"reader": "upenn", "modalities": [*FEATURE_SCANS]},
     "inputs": [["T1GD"]],
     "networks": {"random": {"kind": "random", "depth": 10, "width": 4}},
     "training": {"epochs": 1, "batch_size": 12},
-    "comparisons": [*NAMES],
+    "baselines": [*NAMES],
     "forest": {"trees": 25, "min_leaf": 3},
 }
 
@@ -51,9 +51,9 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(
     scans: Path, write_study: Callable[..., Path], tmp_path: Path
 ) -> Callable[..., StudyContext]:
-    def make_job(launcher: str = "in-process", **sections: object) -> StudyContext:
+    def make_job(backend: str = "in-process", **sections: object) -> StudyContext:
         study = load_study(write_study(**(SECTIONS | sections)), scans)
-        return StudyContext(study, StudyFolder(tmp_path / launcher), Resources(launcher=launcher))
+        return StudyContext(study, StudyFolder(tmp_path / backend), Resources(backend=backend))
 
     return make_job
 
@@ -90,13 +90,13 @@ def test_comparison_models_are_members_of_a_study(make: Callable[..., StudyConte
     label = {s.id: s.label for s in cohort.subjects}
     test = pd.read_csv(context.folder.ensembles / "member_predictions.csv")
     validation = pd.read_csv(context.folder.ensembles / "validation_members.csv")
-    models = pd.read_csv(context.folder.ensembles / "comparison_models.csv")
+    models = pd.read_csv(context.folder.ensembles / "baselines.csv")
     assert list(dict.fromkeys(test["network"])) == ["random", *NAMES]
     assert list(dict.fromkeys(validation["network"])) == ["random", *NAMES]
     assert set(models["trial"]) == {
         f"{n}-outer{o}-fold{f}" for n in NAMES for o in (0, 1) for f in range(3)
     }
-    for (name, outer, fold), rows in test.groupby(["network", "outer", "fold"]):
+    for (name, outer, fold), rows in test.groupby(["network", "outer_fold", "fold"]):
         split = splits[outer]
         assert sorted(rows["subject"]) == list(split.test)
         held = validation.query("network == @name and outer == @outer and fold == @fold")
@@ -106,14 +106,14 @@ def test_comparison_models_are_members_of_a_study(make: Callable[..., StudyConte
             assert table["label"].tolist() == [label[s] for s in table["subject"]]
         if name == "random":
             continue
-        assert set(rows["modality"]) == {name} and set(rows["deviation"]) == {0}
+        assert set(rows["modality"]) == {name} and set(rows["probability_std"]) == {0}
         ids = [s for s in split.training if s not in split.folds[fold]]
         share = sum(label[s] for s in ids) / len(ids)
         own = models.query("trial == @rows.trial.iloc[0]").iloc[0]
         assert own["num_subjects"] == len(ids)
         assert set(rows["prior"]) == {own["prior"]}
         assert own["prior"] == pytest.approx(share, rel=1e-15)  # a sum of ones, divided once
-        assert set(rows["weights"]) == set(held["weights"]) == {own["weights"]}
+        assert set(rows["weights_sha256"]) == set(held["weights_sha256"]) == {own["weights_sha256"]}
         assert (set(rows["probability"]) == {own["prior"]}) == (name == "prevalence")
     metrics = pd.read_csv(context.folder.ensembles / "metrics.csv")
     assert set(metrics["network"]) == {"random", *NAMES}
@@ -151,7 +151,7 @@ def test_nothing_is_made_twice_and_another_forest_opens_the_test_set_again(
     evaluated(changed)
     assert len(context.folder.test_openings.read_text().splitlines()) == 2
     assert context.folder.radiomics.stat().st_mtime_ns == before
-    evaluated(make(comparisons=[]))
+    evaluated(make(baselines=[]))
     assert len(context.folder.test_openings.read_text().splitlines()) == 3
     assert "radiomics_forest" not in (context.folder.ensembles / "metrics.csv").read_text()
     evaluated(context)
@@ -192,7 +192,7 @@ def test_no_test_subject_changes_what_is_fitted(make: Callable[..., StudyContext
 
 
 def test_models_are_fitted_before_the_test_set_is_opened(make: Callable[..., StudyContext]) -> None:
-    context = make(comparisons=["age_sex"])
+    context = make(baselines=["age_sex"])
     selected = select(context)
     splits, trials = plan_study(context, selected)
     prepare(context, selected)
@@ -210,7 +210,7 @@ def test_models_are_fitted_before_the_test_set_is_opened(make: Callable[..., Stu
 def test_a_covariate_that_nobody_has_ends_the_study_before_any_work(
     make: Callable[..., StudyContext],
 ) -> None:
-    context = make(comparisons=["age_sex"])
+    context = make(baselines=["age_sex"])
     selected = select(context)
     ageless = Cohort(tuple(replace(s, covariates={"sex": "F"}) for s in selected.cohort.subjects))
     with pytest.raises(MgmtError, match="age_sex: no training subject has a value for age"):
@@ -222,7 +222,7 @@ def test_a_covariate_that_nobody_has_ends_the_study_before_any_work(
 
 
 def test_the_forest_leaves_out_who_lacks_a_scan(make: Callable[..., StudyContext]) -> None:
-    context = make(comparisons=["radiomics_forest", "prevalence"])
+    context = make(baselines=["radiomics_forest", "prevalence"])
     selected = select(context)
     (split,), _ = plan_study(context, selected)
     lacking = split.folds[0][0]
@@ -247,7 +247,7 @@ def test_the_forest_leaves_out_who_lacks_a_scan(make: Callable[..., StudyContext
 
 
 def test_a_study_without_comparison_models_has_none(make: Callable[..., StudyContext]) -> None:
-    context = make(comparisons=[])
+    context = make(baselines=[])
     baselines, cohort, splits = gathered(context)
     assert checksums(baselines, cohort, splits) == checksums(NO_BASELINES, cohort, splits) == []
     assert not context.folder.radiomics.exists()

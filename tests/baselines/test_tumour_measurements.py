@@ -25,7 +25,7 @@ from mgmt_ray.study.baseline_config import FEATURE_SCANS
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.scan_writer import write_scan
 
-HERE = Resources(launcher="in-process")
+HERE = Resources(backend="in-process")
 ALL = MeasurementOptions(features=True, resample=False)
 
 

@@ -35,7 +35,7 @@ def test_launches_hold_every_trial_once(trials: list[Trial], size: int) -> None:
         (Resources(workers=2), {"CPU": 7}, 3),
         (Resources(gpus=0.25), {"CPU": 64, "GPU": 4}, 16),
         (Resources(gpus=0.1, cpus=0.1), {"CPU": 64, "GPU": 1}, 10),
-        (Resources(concurrent=2), {"CPU": 8}, 2),
+        (Resources(max_concurrent=2), {"CPU": 8}, 2),
     ],
 )
 def test_as_many_launches_as_fit(
@@ -49,7 +49,7 @@ def test_a_launch_that_never_fits_is_refused_at_once() -> None:
         max_concurrent_batches(replace(Resources(), workers=2, gpus=1), {"CPU": 8})
 
 
-@pytest.mark.parametrize("option", ["workers", "cpus", "trials_per_launch"])
+@pytest.mark.parametrize("option", ["workers", "cpus", "trials_per_batch"])
 def test_a_resource_of_nothing_is_refused(option: str) -> None:
     with pytest.raises(MgmtError, match=option.replace("_", "-")):
         replace(Resources(), **{option: 0})

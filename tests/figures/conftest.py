@@ -22,7 +22,7 @@ def predictions() -> pd.DataFrame:
                 "subject": [f"S{i:02d}" for i in range(30)],
                 "label": labels,
                 "probability": np.clip(draws.random(30) * 0.8 + 0.2 * labels, 0, 1),
-                "deviation": 0.0,
+                "probability_std": 0.0,
                 "num_members": 5,
                 "prior": 0.5,
             }

@@ -77,7 +77,7 @@ def test_evidence_outside_the_tumour_is_said() -> None:
     assert f"{inside / (inside + outside):.0%} in the tumour" in words
     tumour = case.channels["PH"] > 0
     only = NetworkSaliency(0.7, 5, np.where(tumour, case.saliency["spottune"].volume, 0))
-    words = overlay_figure(replace(case, evidence={"spottune": only})).axes[5].get_ylabel()
+    words = overlay_figure(replace(case, saliency={"spottune": only})).axes[5].get_ylabel()
     assert "in the tumour" not in words
 
 
@@ -87,7 +87,7 @@ def test_a_tumour_at_the_border_is_shown_whole() -> None:
     case = replace(
         explained(),
         channels={"PH": volume},
-        evidence={"random": NetworkSaliency(0.5, 1, volume)},
+        saliency={"random": NetworkSaliency(0.5, 1, volume)},
     )
     (image, *_) = overlay_figure(case).axes[0].get_images()
     assert np.count_nonzero(image.get_array()) == 18

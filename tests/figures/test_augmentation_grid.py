@@ -15,7 +15,7 @@ DRAWN = (
     {},
     {},
     {"angle_degrees": -116.84},
-    {"deviation": 0.1},
+    {"noise_std": 0.1},
     {"mean_displacement_voxels": 7.94, "largest_displacement_voxels": 12.9},
 )
 

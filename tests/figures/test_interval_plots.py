@@ -55,7 +55,7 @@ def variance() -> pd.DataFrame:
         for source, deviation in deviations.items()
     ]
     rows += [("age_sex", "age_sex", source, 5, d) for source, d in deviations.items()]
-    columns = ["network", "ensemble", "source", "num", "auc_deviation"]
+    columns = ["network", "ensemble", "source", "num", "auc_std"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -23,7 +23,13 @@ def policies() -> pd.DataFrame:
     draws = stream(3, "policy figures")
     parts = [
         pd.DataFrame(
-            {"network": "spottune", "modality": modality, "outer": 0, "fold": fold, "seed": 0}
+            {
+                "network": "spottune",
+                "modality": modality,
+                "outer_fold": 0,
+                "fold": fold,
+                "repeat": 0,
+            }
             | {"subject": IDS, "label": LABELS}
             | {f"block_{n + 1}": draws.random(len(IDS)) for n in range(5)}
         )
@@ -61,7 +67,7 @@ def test_a_heat_map_shows_each_subjects_mean_over_a_groups_members(policies: pd.
 
 def test_names_of_57_subjects_do_not_overlap() -> None:
     ids = [f"UPENN-GBM-{i:05d}_11" for i in range(57)]
-    keys = {"network": "spottune", "modality": "PH", "outer": 0, "fold": 0, "seed": 0}
+    keys = {"network": "spottune", "modality": "PH", "outer_fold": 0, "fold": 0, "repeat": 0}
     blocks = {f"block_{n + 1}": 0.5 for n in range(16)}
     many = pd.DataFrame(keys | {"subject": ids, "label": [i % 2 for i in range(57)]} | blocks)
     figure = policy_heatmap_figure(many)
@@ -101,6 +107,6 @@ def test_stability_has_a_row_per_modality(policies: pd.DataFrame) -> None:
     table = stability(policies)
     shown = [np.asarray(dots.get_offsets())[:, 0] for dots in correlation.collections]
     np.testing.assert_allclose(shown, table[["correlation", "subject_correlation"]].T)
-    for axes, column in ((deviation, "deviation"), (certain, "certain")):
+    for axes, column in ((deviation, "fold_std"), (certain, "certain")):
         (dots,) = axes.collections
         np.testing.assert_allclose(np.asarray(dots.get_offsets())[:, 0], table[column])

@@ -88,7 +88,7 @@ def slices(outers: tuple[int, ...] = (0,), lonely: str = "") -> pd.DataFrame:
                                     "subject": f"{split}{subject}",
                                     "depth": depth,
                                     "split": split,
-                                    "outer": outer,
+                                    "outer_fold": outer,
                                     "fold": fold,
                                     "network": "chen",
                                     "modality": modality,

@@ -58,7 +58,7 @@ def run_study(name: str, folder: Path) -> Path:
         (checkpoint,) = data.glob("*.pth")
         files = ["--data", str(data), "--checkpoint", str(checkpoint), "--out", str(out)]
         with _empty_figures():
-            main(["run", str(HERE / f"{name}.yaml"), *files, "--launcher", "in-process"])
+            main(["run", str(HERE / f"{name}.yaml"), *files, "--backend", "in-process"])
     finally:
         signal.signal(signal.SIGTERM, handler)
     return out

@@ -77,7 +77,7 @@ def change_bias(slices: Path, trial: str, by: float) -> None:
     weights["decoder.last.bias"] += by
     save_file(weights, folder / "weights.safetensors")
     metadata = json.loads((folder / "trial.json").read_text())
-    metadata["weights"] = file_checksum(folder / "weights.safetensors")
+    metadata["weights_sha256"] = file_checksum(folder / "weights.safetensors")
     (folder / "trial.json").write_text(json.dumps(metadata))
 
 
@@ -338,7 +338,7 @@ def test_a_study_that_cannot_outline_is_refused_in_one_line(
 @pytest.mark.usefixtures("local_ray")
 def test_ray_predicts_the_same_masks(make_joined_job: MakeJob) -> None:
     here = make_joined_job(out="here")
-    there = replace(make_joined_job(out="there"), placement=Resources(launcher="ray"))
+    there = replace(make_joined_job(out="there"), resources=Resources(backend="ray"))
     for context in (here, there):
         select(context)
     names = sorted(path.name for path in here.folder.masks.glob("*.nii.gz"))

@@ -24,10 +24,10 @@ PATIENCE_S = 240
 
 @contextmanager
 def running(
-    study: Path, data, out: Path, launcher: str, *flags: str
+    study: Path, data, out: Path, backend: str, *flags: str
 ) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "mgmt_ray.cli", "run", str(study), "--data", str(data.root)]
-    command += ["--checkpoint", str(data.checkpoint), "--out", str(out), "--launcher", launcher]
+    command += ["--checkpoint", str(data.checkpoint), "--out", str(out), "--backend", backend]
     process = subprocess.Popen(
         [*command, *flags],
         stdout=subprocess.PIPE,
@@ -44,8 +44,8 @@ def running(
         process.communicate()
 
 
-def finish(study: Path, data, out: Path, launcher: str, *flags: str) -> str:
-    with running(study, data, out, launcher, *flags) as process:
+def finish(study: Path, data, out: Path, backend: str, *flags: str) -> str:
+    with running(study, data, out, backend, *flags) as process:
         printed, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, printed
     return printed
@@ -101,7 +101,7 @@ def test_a_killed_worker_is_replaced_and_the_tables_are_the_same(
 ) -> None:
     study = write_study(**SECTIONS)
     out = tmp_path / "killed"
-    with running(study, data, out, "ray", "--trials-per-launch", "2") as process:
+    with running(study, data, out, "ray", "--trials-per-batch", "2") as process:
         wait_for(lambda: len(finished(out)) >= 1, process)
         workers = [p for p in psutil.process_iter(["cmdline"]) if is_worker_of(p, process.pid)]
         assert workers

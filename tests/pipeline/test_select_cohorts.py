@@ -80,7 +80,7 @@ class Study:
         self._file.write_text(yaml.safe_dump(study))
         arguments = ["cohort", str(self._file), "--data", str(self.data), "--out", str(self.out)]
         try:
-            main([*arguments, "--launcher", "in-process"])
+            main([*arguments, "--backend", "in-process"])
         except SystemExit as error:
             code = int(str(error.code))
         else:

@@ -125,7 +125,7 @@ def check_trial(folder: Path, test: set[str]) -> None:
     assert set(epochs.columns) == EPOCH_COLUMNS
     assert epochs["epoch"].tolist() == [1, 2]
     validation = pd.read_csv(folder / "validation.csv")
-    assert set(validation["weights"]) == {description["weights"]}
+    assert set(validation["weights_sha256"]) == {description["weights_sha256"]}
     assert not set(validation["subject"]) & test
     assert {p.name for p in folder.iterdir()} == {
         "trial.json",

@@ -78,7 +78,7 @@ def test_policies_are_what_each_agent_says_of_each_test_subject(
     context, inputs, trials = make_trained(inputs=[["PH"]])
     policies = pd.read_csv(context.folder.ensembles / "policies.csv")
     blocks = [f"block_{n}" for n in range(1, 5)]
-    keys = ["trial", "network", "modality", "outer", "fold", "seed", "subject", "label"]
+    keys = ["trial", "network", "modality", "outer_fold", "fold", "repeat", "subject", "label"]
     assert list(policies.columns) == [*keys, *blocks]
     agents = [trial for trial in trials if trial.network == "spottune"]
     assert list(dict.fromkeys(policies["trial"])) == [trial.id for trial in agents]
@@ -161,7 +161,7 @@ def test_the_command_says_in_one_line_who_is_no_test_subject(
     context, inputs, _ = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
     command = ["explain", str(tmp_path / "study.yaml"), "--out", str(context.folder.root)]
     command += ["--data", str(data.root), "--checkpoint", str(data.checkpoint)]
-    command += ["--launcher", "in-process"]
+    command += ["--backend", "in-process"]
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         main([*command, "--subjects", "nobody"])
@@ -181,8 +181,8 @@ def test_models_whose_results_are_not_there_are_not_explained(
     trained = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
     context, inputs, _ = trained
     path = context.folder.ensembles / "member_predictions.csv"
-    table = pd.read_csv(path, dtype={"weights": str})
-    table.assign(weights="0" * 64).to_csv(path, index=False)
+    table = pd.read_csv(path, dtype={"weights_sha256": str})
+    table.assign(weights_sha256="0" * 64).to_csv(path, index=False)
     with pytest.raises(MgmtError, match=r"of other models\. Run `mgmt-ray ensemble STUDY`"):
         explain(trained, [inputs.splits[0].test[0]])
     shutil.rmtree(context.folder.ensembles)
@@ -205,7 +205,7 @@ def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
     assert [explained.subject for explained in found] == list(ids)
     of_input = predictions[predictions["ensemble"] == "PH"].set_index("subject")
     for explained, outer in zip(found, (1, 0), strict=True):
-        own = [trial for trial in trials if trial.outer == outer]
+        own = [trial for trial in trials if trial.outer_fold == outer]
         subject = explained.subject
         label = {subject: int(of_input["label"][subject])}
         data = load_volumes(inputs.folder.volumes, ("PH",), label, (subject,), "cpu")
@@ -228,7 +228,7 @@ def test_the_surest_calls_of_the_network_best_on_validation_are_explained() -> N
             ("random", 0, "DTI", 0.5, 1),
             ("spottune", 0, "DSC", 0.6, 1),
         ],
-        columns=["network", "outer", "ensemble", "validation_m", "chosen"],
+        columns=["network", "outer_fold", "ensemble", "validation_m", "chosen"],
     )
     probability = {"A": 0.95, "B": 0.1, "C": 0.55, "D": 0.9, "E": 0.3, "F": 0.49}
     label = {"A": 1, "B": 0, "C": 1, "D": 0, "E": 0, "F": 1}

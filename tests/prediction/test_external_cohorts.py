@@ -89,7 +89,7 @@ def test_an_external_cohort_is_predicted_by_all_members_and_changes_nothing_else
 
     members = pd.read_csv(beside / "member_predictions.csv")
     assert set(members["split"]) == {"external"}
-    assert set(members["outer"]) == {0, 1}
+    assert set(members["outer_fold"]) == {0, 1}
     assert members.groupby("modality")["trial"].nunique().to_dict() == {"FLAIR": 4, "PH": 4}
     num_ph = sum("PH" in s.scans for s in external.subjects)
     assert 0 < num_ph < len(external.subjects)
@@ -154,13 +154,13 @@ def test_a_member_knows_and_predicts_the_subjects_of_its_own_split_only(
     assert len(trials) == 2 * 2 * 2
     for trial in trials:
         tested = set(members.loc[members["trial"] == trial.id, "subject"])
-        split = inputs.splits[trial.outer]
+        split = inputs.splits[trial.outer_fold]
         assert tested == set(split.test)
         validation = pd.read_csv(context.folder.trial(trial.id) / "validation.csv")
-        assert set(validation["outer"]) == {trial.outer}
+        assert set(validation["outer_fold"]) == {trial.outer_fold}
         assert set(validation["subject"]) <= set(split.folds[trial.fold])
         assert inputs.folder.read_trial(trial.id)["split_hash"] == split.hash
-        assert f"_outer{trial.outer}_" in trial.id
+        assert f"_outer{trial.outer_fold}_" in trial.id
     (opening,) = map(json.loads, context.folder.test_openings.open())
     assert opening["split_hashes"] == [split.hash for split in inputs.splits]
 

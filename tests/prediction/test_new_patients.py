@@ -142,7 +142,7 @@ def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
     outlined: Outlined, patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
-    context = StudyContext(study, StudyFolder(outlined.slices), Resources(launcher="in-process"))
+    context = StudyContext(study, StudyFolder(outlined.slices), Resources(backend="in-process"))
     predict_new(context, patients(masks=False), tmp_path / "said.csv")
     said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
     assert {*said["subject"]} == {f"P{number}" for number in range(5)}
@@ -202,7 +202,7 @@ def sliced_copy(outlined: Outlined, tmp_path: Path) -> StudyContext:
     """The slices study with its classifiers, to be changed."""
     study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
     shutil.copytree(outlined.slices, tmp_path / "slices")
-    return StudyContext(study, StudyFolder(tmp_path / "slices"), Resources(launcher="in-process"))
+    return StudyContext(study, StudyFolder(tmp_path / "slices"), Resources(backend="in-process"))
 
 
 def test_patients_without_masks_need_a_segmentation(

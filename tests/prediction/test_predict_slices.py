@@ -268,7 +268,7 @@ def silence(context: StudyContext, trials: list[Trial]) -> None:
     for trial in trials:
         path = context.folder.trial(trial.id) / "trial.json"
         metadata = json.loads(path.read_text())
-        metadata["weights"] = checksums.get(trial.id, metadata["weights"])
+        metadata["weights_sha256"] = checksums.get(trial.id, metadata["weights_sha256"])
         known = metadata.get("segmentations", {})
         metadata["segmentations"] = known | {n: c for n, c in checksums.items() if n in known}
         path.write_text(json.dumps(metadata))

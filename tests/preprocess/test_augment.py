@@ -133,7 +133,7 @@ def test_noise_is_inside_the_tumour_has_its_deviation_and_stays_in_range() -> No
     # 4 standard errors at n = 4000: 0.05 / sqrt(2 n) and 0.05 / sqrt(n)
     assert noisy[mask].std() == pytest.approx(0.05, abs=0.0023)
     assert noisy[mask].mean() == pytest.approx(0.5, abs=0.0032)
-    assert drawn == {"deviation": 0.05}
+    assert drawn == {"noise_std": 0.05}
     loud, _ = augment.add_noise(volume, mask, 1.0, stream(0, "test noise"))
     assert loud[mask].min() == 0 and loud[mask].max() == 1
 

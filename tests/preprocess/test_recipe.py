@@ -21,7 +21,7 @@ def changed_keys(**change: Any) -> set[str]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"noise_deviation": 0.2}, {"noise"}),
+        ({"noise_std": 0.2}, {"noise"}),
         ({"deform_sigma_voxels": 2.0}, {"deform"}),
         ({"deform_points": 4}, {"deform"}),
         ({"seed": 1}, {"rotate", "noise", "deform"}),

@@ -233,7 +233,7 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
     key = inspection_key(subject, recipe, LABELS)
     assert key == inspection_key(subject, recipe, LABELS)
     assert key == inspect_subject(subject, recipe, LABELS).key
-    held_out = {"deform_sigma_voxels": 3.0, "noise_deviation": 0.5, "seed": 7, "rounds": 2}
+    held_out = {"deform_sigma_voxels": 3.0, "noise_std": 0.5, "seed": 7, "rounds": 2}
     assert key == inspection_key(subject, recipe.model_copy(update=held_out), LABELS)
     others = [
         inspection_key(subject, recipe.model_copy(update=change), LABELS)

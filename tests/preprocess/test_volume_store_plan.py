@@ -82,7 +82,7 @@ def test_a_second_preparation_has_nothing_to_do_and_touches_nothing(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"noise_deviation": 0.3}, {"noise"}),
+        ({"noise_std": 0.3}, {"noise"}),
         ({"deform_sigma_voxels": 0.5}, {"deform"}),
         ({"rounds": 2}, {"rotate-2", "noise-2", "deform-2"}),
         ({"rounds": 0}, set()),

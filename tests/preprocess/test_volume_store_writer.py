@@ -72,7 +72,7 @@ def test_the_store_in_place_stays_valid_until_the_new_one_is_complete(
 ) -> None:
     prepare(tmp_path / "v", cohort, recipe)
     old = VolumeStore(tmp_path / "v", "T1")
-    changed = recipe.model_copy(update={"noise_deviation": 0.3})
+    changed = recipe.model_copy(update={"noise_std": 0.3})
     with pytest.raises(Interruption):
         prepare(tmp_path / "v", cohort, changed, stop_after=2)
     assert_store_is_that_of(cohort, tmp_path / "v", recipe)
@@ -112,7 +112,7 @@ def test_a_completion_cut_between_its_renames_is_never_mixed_up(
     folder = tmp_path / "v"
     prepare(folder, cohort, recipe)
     old = {name: (folder / name).read_bytes() for name in ("T1.json", "T1.npy")}
-    changed = recipe.model_copy(update={"noise_deviation": 0.3})
+    changed = recipe.model_copy(update={"noise_std": 0.3})
     prepare(folder, cohort, changed)
     target = json.loads((folder / "T1.json").read_text(encoding="utf-8"))["target"]
     # as a crash leaves it: the next index is written, the array renamed or not
@@ -140,7 +140,7 @@ def test_a_damaged_volume_is_not_copied_into_a_new_store(
     with (folder / "T1.npy").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\xff")
-    changed = recipe.model_copy(update={"noise_deviation": 0.3})
+    changed = recipe.model_copy(update={"noise_std": 0.3})
     with pytest.raises(MgmtError, match=r"T1.npy: the volumes of S3 are not what was written"):
         prepare(folder, cohort, changed)
     (folder / "T1.npy").unlink()
@@ -236,7 +236,7 @@ def test_a_full_disk_is_one_clear_line_and_spoils_nothing(
 ) -> None:
     folder = tmp_path / "v"
     prepare(folder, cohort, recipe)
-    changed = recipe.model_copy(update={"noise_deviation": 0.3})
+    changed = recipe.model_copy(update={"noise_std": 0.3})
     # a limit on the size of files fails writes as a full disk does, at the reservation
     code = """
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

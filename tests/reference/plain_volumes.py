@@ -52,7 +52,7 @@ def plain_version(
             draws = stream(recipe.seed, "augment", subject.id, version, modality)
             noise = np.zeros(volume.shape)
             noise[tumour] = draws.standard_normal(tumour.sum(), dtype=np.float32)
-            noisy = np.clip(volume + recipe.noise_deviation * noise, 0, 1)
+            noisy = np.clip(volume + recipe.noise_std * noise, 0, 1)
             return np.where(tumour, noisy, 0), tumour
         case "deform":
             points = (recipe.deform_points,) * 3

@@ -135,7 +135,7 @@ def write_trial(
     if draws.random() < 0.15:
         history = [EpochScore(h.epoch, min(h.sen, 0.5), h.spe) for h in history]
     choice = choose_epoch(history)
-    weights = fingerprint([network, modality, fold, split.outer])
+    weights = fingerprint([network, modality, fold, split.outer_fold])
     trial = f"{network}_{modality}_fold{fold}_seed0_{weights[:10]}"
     write_table(frame, out / "trials" / trial / "epochs.csv")
     content = {
@@ -154,15 +154,15 @@ def write_trial(
     return {
         "network": network,
         "modality": modality,
-        "seed": 0,
-        "outer": split.outer,
+        "repeat": 0,
+        "outer_fold": split.outer_fold,
         "fold": fold,
         "trial": trial,
         "hyperparameters": "{}",
         "rule": choice.rule,
         "epoch": choice.epoch,
         "validation_m": choice.m,
-        "weights": weights,
+        "weights_sha256": weights,
     }
 
 
@@ -174,7 +174,7 @@ def predict(
     shared = stream(3, str(member["modality"])).normal(size=len(label))
     labels = np.array(list(label.values()))
     logits = 0.3 * shared + draws.normal(0, 0.4, len(labels)) + strength * (labels - 0.4)
-    keys = ("outer", "fold", "network", "modality", "trial", "weights")
+    keys = ("outer_fold", "fold", "network", "modality", "trial", "weights_sha256")
     named = {name: member[name] for name in keys}
     return pd.DataFrame(
         {
@@ -182,7 +182,7 @@ def predict(
             "split": "test",
             **named,
             "probability": 1 / (1 + np.exp(-logits)),
-            "deviation": 0.05 if member["network"] == "spottune" else 0.0,
+            "probability_std": 0.05 if member["network"] == "spottune" else 0.0,
             "label": labels,
             "prior": 0.5,
         }

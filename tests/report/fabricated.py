@@ -61,21 +61,21 @@ def predict_simply(split: Split, label: Mapping[str, int], of: str) -> list[pd.D
         who = split.test if of == "test" else validating
         share = float(np.mean([label[subject] for subject in training]))
         spread = 0.0 if name == "prevalence" else 0.1
-        draws = stream(5, name, of, split.outer)
-        trial = f"{name}-outer{split.outer}-fold{fold}"
+        draws = stream(5, name, of, split.outer_fold)
+        trial = f"{name}-outer{split.outer_fold}-fold{fold}"
         table = pd.DataFrame(
             {
                 "subject": who,
                 "split": of,
-                "outer": split.outer,
+                "outer_fold": split.outer_fold,
                 "fold": fold,
                 "network": name,
                 "modality": name,
                 "trial": trial,
                 "probability": share + spread * draws.normal(size=len(who)).clip(-2, 2),
-                "deviation": 0.0,
+                "probability_std": 0.0,
                 "label": [label[subject] for subject in who],
-                "weights": fingerprint(trial),
+                "weights_sha256": fingerprint(trial),
                 "prior": share,
             }
         )
@@ -88,7 +88,7 @@ def write_policies(
 ) -> None:
     """Write what an agent might do; nothing where no network has one."""
     draws = stream(12, "policies")
-    keys = ("trial", "network", "modality", "outer", "fold", "seed")
+    keys = ("trial", "network", "modality", "outer_fold", "fold", "repeat")
     blocks = [f"block_{i + 1}" for i in range(NUM_BLOCKS)]
     tables = []
     for member in (member for member in members if member["network"] == "spottune"):
@@ -137,5 +137,5 @@ def _examples(modalities: Sequence[str], splits: Sequence[Split]) -> Iterator[di
                 "network": "chen",
                 "modality": modality,
                 "depth": 42,
-                "outer": split.outer,
+                "outer_fold": split.outer_fold,
             }

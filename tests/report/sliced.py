@@ -84,7 +84,7 @@ class _Model:
 
     def __init__(self, modality: str, split: Split, fold: int, seed: int, several: bool) -> None:
         self.modality, self.split, self.fold, self.seed = modality, split, fold, seed
-        outer = f"outer{split.outer}_" if several else ""
+        outer = f"outer{split.outer_fold}_" if several else ""
         place = f"{modality}_{outer}fold{fold}_seed{seed}"
         self.classifier, self.segmentation = f"chen_{place}", f"chen-segmentation_{place}"
         self.draws = stream(4, place)
@@ -164,12 +164,14 @@ class _Model:
         """The prediction table that slices make."""
         first = slices.drop_duplicates("subject").set_index("subject")
         mean = slices.groupby("subject")["probability"].mean()
-        table = first.assign(probability=mean, deviation=0.0, weights=self.weights, prior=0.4)
+        table = first.assign(
+            probability=mean, probability_std=0.0, weights_sha256=self.weights, prior=0.4
+        )
         return table.reset_index()[list(PREDICTION_COLUMNS)]
 
     def _place(self, trial: str) -> dict[str, Any]:
         return {
-            "outer": self.split.outer,
+            "outer_fold": self.split.outer_fold,
             "fold": self.fold,
             "network": "chen",
             "modality": self.modality,
@@ -179,12 +181,12 @@ class _Model:
     def _member(self) -> dict[str, Any]:
         return {
             **self._place(self.classifier),
-            "seed": self.seed,
+            "repeat": self.seed,
             "hyperparameters": "{}",
             "rule": "best_accuracy",
             "epoch": 2,
             "validation_m": 0.6,
-            "weights": self.weights,
+            "weights_sha256": self.weights,
         }
 
     def _write_trial(self, out: Path, trial: str) -> None:
@@ -199,9 +201,9 @@ class _Model:
             "id": trial,
             "network": "chen",
             "modality": self.modality,
-            "outer": self.split.outer,
+            "outer_fold": self.split.outer_fold,
             "fold": self.fold,
-            "seed": self.seed,
+            "repeat": self.seed,
             "network_config": {"kind": "segmentation" if is_segmentation else "slice_classifier"},
             "part": None,
             "needs": [] if is_segmentation else [self.segmentation],
@@ -212,7 +214,7 @@ class _Model:
             "seconds": 12.5,
             "split_hash": self.split.hash,
             "slices_checksum": {self.modality: fingerprint(self.modality)},
-            "weights": self.weights,
+            "weights_sha256": self.weights,
             "versions": {"torch": "2.13.0", "numpy": "2.4.6"},
         }
         write_json(out / "trials" / trial / "trial.json", content)

@@ -53,7 +53,7 @@ def test_outer_splits_that_choose_differently_are_told_apart(results: StudyResul
         ("random", 0, "DTI", 1),
         ("random", 1, "DTI", 1),
     ]
-    table = pd.DataFrame(rows, columns=["network", "outer", "ensemble", "chosen"])
+    table = pd.DataFrame(rows, columns=["network", "outer_fold", "ensemble", "chosen"])
     other = replace(results, tables={"best_ensembles": table.reindex(columns=best.columns)})
     assert chosen_by_network(other, BEST_OVERALL) == {"spottune": "DSC / DTI", "random": "DTI"}
 

@@ -105,7 +105,7 @@ def test_an_external_cohort_that_was_not_predicted_names_the_command(
     out = tmp_path / "out"
     shutil.copytree(nested_study, out)
     results = read_study_results(out)
-    assert [split.outer for split in results.splits] == [0, 1]
+    assert [split.outer_fold for split in results.splits] == [0, 1]
     assert set(results.external["elsewhere"].predictions["ensemble"]) == {"Struct", "T1", "T1GD"}
     lost = out / "external" / "elsewhere" / "ensembles" / "metrics.csv"
     lost.unlink()

@@ -71,7 +71,7 @@ def test_the_section_counts_masks_and_tells_who_is_left_out(
     }
     knows = {tested[0]: ["n13"], tested[1]: ["n2"], tested[2]: ["n13", "n12"], trained[0]: ["n5"]}
     index = {"study": "/s", "network": "chen", "modality": "FLAIR", "subjects": subjects}
-    index |= {"weights": dict.fromkeys(names, "w")}
+    index |= {"weights_sha256": dict.fromkeys(names, "w")}
     (out / "masks").mkdir()
     (out / "masks" / "masks.json").write_text(json.dumps(index))
     (out / "masks" / "trained.json").write_text(json.dumps(knows))

@@ -102,7 +102,7 @@ def test_every_source_of_variance_has_a_column(results: StudyResults) -> None:
     table = exploring.variance_table(variance)
     first = variance.iloc[0]
     column = table.header.index(first["source"])
-    assert table.rows[0][column] == f"{first['auc_deviation']:.4f} ({first['num']})"
+    assert table.rows[0][column] == f"{first['auc_std']:.4f} ({first['num']})"
     seeds = {row[table.header.index("seeds")] for row in table.rows}
     assert seeds == {"– (1)"}
 

@@ -38,7 +38,7 @@ def test_dice_stands_beside_the_papers_with_deviation_and_interval(
     own = overlap[(overlap["modality"] == "FLAIR") & (overlap["phase"] == "test")]
     (told,) = own[own["measure"] == "dice_volume"].to_dict("records")
     assert test["3-D Dice"] == (
-        f"{told['value']:.3f}\n± {told['deviation']:.3f}\n"
+        f"{told['value']:.3f}\n± {told['std']:.3f}\n"
         f"[{told['value_low']:.3f}, {told['value_high']:.3f}]"
     )
     assert test["paper's\nDice"] == "0.897\n± 0.007"

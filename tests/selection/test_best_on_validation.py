@@ -42,15 +42,15 @@ def members(
                             {
                                 "subject": [subjects[i] for i in rows],
                                 "split": split,
-                                "outer": outer,
+                                "outer_fold": outer,
                                 "fold": fold,
                                 "network": network,
                                 "modality": modality,
                                 "trial": f"{network}-{modality}-{outer}-{fold}",
                                 "probability": 1 / (1 + np.exp(-score[rows])),
-                                "deviation": 0.1,
+                                "probability_std": 0.1,
                                 "label": labels[rows],
-                                "weights": "f" * 64,
+                                "weights_sha256": "f" * 64,
                                 "prior": 0.4,
                             }
                         )
@@ -74,8 +74,8 @@ def test_one_group_is_chosen_per_network_and_outer_split(nested: Ensembles) -> N
     best = nested.choices.best
     assert tuple(best.columns) == BEST_COLUMNS
     assert len(best) == 2 * 2 * len(GROUPS)
-    assert (best.groupby(["network", "outer"])["chosen"].sum() == 1).all()
-    for _, rows in best.groupby(["network", "outer"]):
+    assert (best.groupby(["network", "outer_fold"])["chosen"].sum() == 1).all()
+    for _, rows in best.groupby(["network", "outer_fold"]):
         qualified = (rows["validation_sen"] > 0.5) & (rows["validation_spe"] > 0.5)
         assert qualified.any()
         chosen = rows[rows["chosen"] == 1].iloc[0]
@@ -87,7 +87,7 @@ def test_the_scores_are_those_of_the_out_of_fold_ensemble(nested: Ensembles) -> 
         rows = nested.validation[
             (nested.validation["network"] == row.network)
             & (nested.validation["ensemble"] == row.ensemble)
-            & (nested.validation["outer"] == row.outer)
+            & (nested.validation["outer_fold"] == row.outer_fold)
         ]
         assert row.num_subjects == len(rows) == 40
         assert row.validation_auc == pytest.approx(
@@ -108,8 +108,8 @@ def test_the_test_subjects_of_an_outer_split_get_the_ensemble_chosen_in_it(
     assert best[best["chosen"] == 1]["ensemble"].nunique() > 1  # else nothing is shown here
     for row in best[best["chosen"] == 1].itertuples():
         for table in (nested.test, nested.validation):
-            own = table[(table["network"] == row.network) & (table["outer"] == row.outer)]
-            columns = ["subject", "label", "probability", "deviation", "num_members", "prior"]
+            own = table[(table["network"] == row.network) & (table["outer_fold"] == row.outer_fold)]
+            columns = ["subject", "label", "probability", "probability_std", "num_members", "prior"]
             pd.testing.assert_frame_equal(
                 model_of(own, "best overall")[columns], model_of(own, row.ensemble)[columns]
             )
@@ -119,7 +119,7 @@ def test_forward_selection_adds_what_improves_most_until_nothing_does(nested: En
     forward = nested.choices.forward
     assert tuple(forward.columns) == FORWARD_COLUMNS
     models = single_models(members("validation", ("spottune", "random"), (0, 1)))
-    for (network, outer), steps in forward.groupby(["network", "outer"]):
+    for (network, outer), steps in forward.groupby(["network", "outer_fold"]):
         own = models[network][outer]
         reached = (False, -1.0, -1.0)
         selected: list[str] = []
@@ -155,7 +155,9 @@ def test_forward_selection_starts_with_the_modality_that_tells_most() -> None:
 def test_the_forward_ensemble_is_the_mean_of_its_modalities(nested: Ensembles) -> None:
     for network, named in nested.choices.modalities.items():
         for outer, chosen in named["forward selection"].items():
-            own = nested.test[(nested.test["network"] == network) & (nested.test["outer"] == outer)]
+            own = nested.test[
+                (nested.test["network"] == network) & (nested.test["outer_fold"] == outer)
+            ]
             singles = own[own["ensemble"].isin(chosen)]
             expected = singles.groupby("subject")["probability"].mean()
             table = model_of(own, "forward selection").set_index("subject")

@@ -14,22 +14,22 @@ def member(
     fold: int,
     probabilities: dict[str, float],
     network: str = "spottune",
-    outer: int = 0,
+    outer_fold: int = 0,
 ) -> pd.DataFrame:
     """One member's test predictions; subjects whose id starts with m are methylated."""
     return pd.DataFrame(
         {
             "subject": list(probabilities),
             "split": "test",
-            "outer": outer,
+            "outer_fold": outer_fold,
             "fold": fold,
             "network": network,
             "modality": modality,
-            "trial": f"{network}-{modality}-{fold}" + f"-outer{outer}" * bool(outer),
+            "trial": f"{network}-{modality}-{fold}" + f"-outer{outer_fold}" * bool(outer_fold),
             "probability": list(probabilities.values()),
-            "deviation": 0.1,
+            "probability_std": 0.1,
             "label": [int(name.startswith("m")) for name in probabilities],
-            "weights": "f" * 64,
+            "weights_sha256": "f" * 64,
             "prior": 0.5,
         }
     )
@@ -91,12 +91,12 @@ def test_the_deviation_is_that_of_one_draw_per_member() -> None:
     members = pd.concat(
         [member(m, f, {"m": 0.5, "u": 0.5}) for m, number in folds.items() for f in range(number)]
     )
-    members["deviation"] = np.repeat([0.05, 0.2, 0.1, 0.15, 0.02], 2)
+    members["probability_std"] = np.repeat([0.05, 0.2, 0.1, 0.15, 0.02], 2)
     table = ensemble(members, {"DSC+DTI": ("PH", "FA")})
     draws = stream(0, "test").normal(0.5, [0.05, 0.2, 0.1, 0.15, 0.02], size=(200_000, 5))
     simulated = (draws[:, :3].mean(1) / 2 + draws[:, 3:].mean(1) / 2).std()
     # The relative standard error of a deviation from n draws is 1/sqrt(2n): 0.0016; 4 of them.
-    assert table.loc[0, "deviation"] == pytest.approx(simulated, rel=0.0064)
+    assert table.loc[0, "probability_std"] == pytest.approx(simulated, rel=0.0064)
 
 
 def test_a_network_without_a_part_does_not_get_the_ensemble() -> None:
@@ -136,15 +136,15 @@ def test_nested_splits_predict_each_subject_once_and_are_pooled() -> None:
         [
             member("PH", 0, {"m1": 0.6, "u1": 0.2}),
             member("PH", 1, {"m1": 0.8, "u1": 0.2}),
-            member("PH", 0, {"m2": 0.9, "u2": 0.4}, outer=1),
-            member("PH", 1, {"m2": 0.5, "u2": 0.4}, outer=1),
+            member("PH", 0, {"m2": 0.9, "u2": 0.4}, outer_fold=1),
+            member("PH", 1, {"m2": 0.5, "u2": 0.4}, outer_fold=1),
         ]
     )
     table = ensemble(members, {})
     assert table["subject"].tolist() == ["m1", "m2", "u1", "u2"]
     assert table["probability"].tolist() == pytest.approx([0.7, 0.7, 0.2, 0.4])
     # two models of 0.1 each: 0.1 / sqrt(2)
-    assert table["deviation"].tolist() == pytest.approx([0.1 / 2**0.5] * 4)
+    assert table["probability_std"].tolist() == pytest.approx([0.1 / 2**0.5] * 4)
     assert set(table["num_members"]) == {4}
 
 
@@ -153,7 +153,7 @@ def test_repeated_splits_are_averaged_where_they_share_a_subject() -> None:
         [
             member("PH", 0, {"m1": 0.6, "u1": 0.2}),
             member("PH", 1, {"m1": 0.8, "u1": 0.2}),
-            member("PH", 0, {"m1": 0.1, "u2": 0.4}, outer=1),
+            member("PH", 0, {"m1": 0.1, "u2": 0.4}, outer_fold=1),
         ]
     )
     table = ensemble(members, {})
@@ -162,14 +162,14 @@ def test_repeated_splits_are_averaged_where_they_share_a_subject() -> None:
     draws = stream(0, "test").normal(0.5, 0.1, size=(200_000, 3))
     simulated = (draws[:, :2].mean(1) / 2 + draws[:, 2] / 2).std()
     # The relative standard error of a deviation from n draws is 1/sqrt(2n): 0.0016; 4 of them.
-    assert table.loc[0, "deviation"] == pytest.approx(simulated, rel=0.0064)
+    assert table.loc[0, "probability_std"] == pytest.approx(simulated, rel=0.0064)
 
 
 def test_a_member_that_lacks_a_test_subject_of_its_own_split_is_refused() -> None:
     members = [
         member("PH", 0, {"m1": 0.6, "u1": 0.2}),
-        member("PH", 0, {"m1": 0.6, "u2": 0.2}, outer=1),
-        member("PH", 1, {"m1": 0.6}, outer=1),
+        member("PH", 0, {"m1": 0.6, "u2": 0.2}, outer_fold=1),
+        member("PH", 1, {"m1": 0.6}, outer_fold=1),
     ]
     with pytest.raises(MgmtError, match="trial spottune-PH-1-outer1 has no prediction for u2"):
         ensemble(pd.concat(members), {})
@@ -178,7 +178,7 @@ def test_a_member_that_lacks_a_test_subject_of_its_own_split_is_refused() -> Non
 def test_a_network_without_members_of_an_outer_split_is_refused() -> None:
     members = [
         member("PH", 0, {"m": 0.6, "u": 0.2}),
-        member("PH", 0, {"m": 0.6, "u": 0.2}, outer=1),
+        member("PH", 0, {"m": 0.6, "u": 0.2}, outer_fold=1),
         member("PH", 0, {"m": 0.6, "u": 0.2}, network="random"),
     ]
     with pytest.raises(MgmtError, match="random PH: no member of outer split 1"):
@@ -189,9 +189,9 @@ def test_an_external_ensemble_is_of_the_subjects_with_all_its_modalities() -> No
     members = pd.concat(
         [
             member("PH", 0, {"m": 0.6, "u": 0.2}),
-            member("PH", 0, {"m": 0.8, "u": 0.4}, outer=1),
+            member("PH", 0, {"m": 0.8, "u": 0.4}, outer_fold=1),
             member("T1", 0, {"m": 0.1, "n": 0.3}),
-            member("T1", 0, {"m": 0.1, "n": 0.5}, outer=1),
+            member("T1", 0, {"m": 0.1, "n": 0.5}, outer_fold=1),
         ]
     ).assign(split="external")
     table = ensemble(members, group_ensembles(("PH", "T1")))
@@ -210,7 +210,7 @@ def test_an_external_ensemble_is_of_the_subjects_with_all_its_modalities() -> No
 
 def test_external_members_of_one_modality_predict_the_same_subjects() -> None:
     members = pd.concat(
-        [member("PH", 0, {"m": 0.6, "u": 0.2}), member("PH", 0, {"m": 0.8}, outer=1)]
+        [member("PH", 0, {"m": 0.6, "u": 0.2}), member("PH", 0, {"m": 0.8}, outer_fold=1)]
     ).assign(split="external")
     with pytest.raises(MgmtError, match="trial spottune-PH-0-outer1 has no prediction for u"):
         ensemble(members, {})

@@ -13,15 +13,15 @@ def trials(**scores: list[float]) -> pd.DataFrame:
         {
             "network": "spottune",
             "modality": "PH",
-            "seed": 42,
-            "outer": 0,
+            "repeat": 42,
+            "outer_fold": 0,
             "fold": fold,
             "trial": f"{rate}-{fold}",
             "hyperparameters": f'{{"rate": "{rate}", "batch": 12}}',
             "rule": "best_m",
             "epoch": 3,
             "validation_m": m,
-            "weights": "f" * 64,
+            "weights_sha256": "f" * 64,
         }
         for rate, ms in scores.items()
         for fold, m in enumerate(ms)
@@ -48,9 +48,9 @@ def test_each_network_and_modality_is_chosen_for_itself() -> None:
 
 
 def test_each_outer_split_is_chosen_for_itself() -> None:
-    first, second = trials(a=[0.6], b=[0.5]), trials(a=[0.4], b=[0.7]).assign(outer=1)
+    first, second = trials(a=[0.6], b=[0.5]), trials(a=[0.4], b=[0.7]).assign(outer_fold=1)
     chosen = choose_members(pd.concat([first, second]))
-    assert list(zip(chosen["outer"], chosen["trial"], strict=True)) == [(0, "a-0"), (1, "b-0")]
+    assert list(zip(chosen["outer_fold"], chosen["trial"], strict=True)) == [(0, "a-0"), (1, "b-0")]
 
 
 def test_the_order_of_keys_does_not_make_another_combination() -> None:
@@ -81,7 +81,7 @@ def test_a_missing_column_is_named() -> None:
 
 def with_diverged(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     """The same trials, some of which have left no weights and no M."""
-    nothing = {"rule": "diverged", "epoch": 0, "validation_m": float("nan"), "weights": None}
+    nothing = {"rule": "diverged", "epoch": 0, "validation_m": float("nan"), "weights_sha256": None}
     lost = table["trial"].isin(names)
     return table.assign(**{k: table[k].mask(lost, v) for k, v in nothing.items()})
 

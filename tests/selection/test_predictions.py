@@ -21,15 +21,15 @@ def table() -> pd.DataFrame:
         {
             "subject": ["00005", "00012"] * 2,
             "split": "validation",
-            "outer": 0,
+            "outer_fold": 0,
             "fold": 0,
             "network": "random",
             "modality": "T1",
             "trial": ["a", "a", "b", "b"],
             "probability": [0.1, 1 / 3, 0.5, 1.0],
-            "deviation": 0.0,
+            "probability_std": 0.0,
             "label": [0, 1, 0, 1],
-            "weights": "0012e4",
+            "weights_sha256": "0012e4",
             "prior": 0.5,
         }
     )
@@ -41,7 +41,7 @@ def test_a_table_comes_back_to_the_last_digit_with_ids_as_text(tmp_path: Path) -
     again = read_predictions(path)
     pd.testing.assert_frame_equal(again, table(), check_dtype=False, check_exact=True)
     assert read_predictions(path)["subject"].tolist() == ["00005", "00012"] * 2
-    assert read_predictions(path)["weights"].tolist() == ["0012e4"] * 4
+    assert read_predictions(path)["weights_sha256"].tolist() == ["0012e4"] * 4
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_a_table_comes_back_to_the_last_digit_with_ids_as_text(tmp_path: Path) -
     [
         ("probability", 1.2, r"probability outside \[0, 1\] for 00012 \(b\)"),
         ("probability", float("nan"), r"probability outside \[0, 1\] for 00012 \(b\)"),
-        ("deviation", float("nan"), "deviation negative or missing"),
-        ("deviation", -0.1, "deviation negative or missing"),
+        ("probability_std", float("nan"), "probability_std negative or missing"),
+        ("probability_std", -0.1, "probability_std negative or missing"),
         ("label", 2, "label neither 0 nor 1"),
         ("prior", 1.0, r"prior not between 0 and 1 for 00012 \(b\)"),
         ("prior", 0.0, "prior not between 0 and 1"),
@@ -61,20 +61,22 @@ def test_a_table_comes_back_to_the_last_digit_with_ids_as_text(tmp_path: Path) -
         ("modality", " ", "no modality"),
         ("subject", "", "no subject"),
         ("trial", "", "no trial"),
-        ("outer", -1, r"outer no whole number from 0 for 00012 \(b\)"),
+        ("outer_fold", -1, r"outer no whole number from 0 for 00012 \(b\)"),
         ("fold", 0.5, "fold no whole number from 0"),
         ("fold", float("nan"), "fold no whole number from 0"),
         ("subject", "00005", r"more than one row of one trial for 00005 \(b\)"),
     ],
 )
 def test_a_faulty_row_is_refused_by_name(column: str, value: object, message: str) -> None:
-    faulty = table().astype({"outer": float, "fold": float})
+    faulty = table().astype({"outer_fold": float, "fold": float})
     faulty.loc[3, column] = value
     with pytest.raises(MgmtError, match=message):
         check_predictions(faulty, "here.csv")
 
 
-@pytest.mark.parametrize("column", ["probability", "prior", "deviation", "label", "outer", "fold"])
+@pytest.mark.parametrize(
+    "column", ["probability", "prior", "probability_std", "label", "outer_fold", "fold"]
+)
 def test_text_among_numbers_is_refused_by_its_column(column: str, tmp_path: Path) -> None:
     faulty = table().astype({column: object})
     faulty.loc[3, column] = "high"
@@ -100,8 +102,8 @@ def test_a_table_of_results_is_read_whole_or_named(tmp_path: Path) -> None:
 
 
 def test_missing_and_unknown_columns_are_named() -> None:
-    with pytest.raises(MgmtError, match=r"missing: \['weights'\], unknown: \['weight'\]"):
-        check_predictions(table().rename(columns={"weights": "weight"}), "here.csv")
+    with pytest.raises(MgmtError, match=r"missing: \['weights_sha256'\], unknown: \['weight'\]"):
+        check_predictions(table().rename(columns={"weights_sha256": "weight"}), "here.csv")
 
 
 def test_an_empty_table_is_refused() -> None:

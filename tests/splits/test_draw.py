@@ -161,7 +161,7 @@ def test_a_person_is_on_one_side_and_classes_are_spread_whatever_the_cohort(
     shuffled = list(cohort.subjects)
     random.shuffle(shuffled)
     assert make_splits(Cohort(tuple(shuffled)), config, modalities) == splits
-    assert [split.outer for split in splits] == list(
+    assert [split.outer_fold for split in splits] == list(
         range(config.repeats * max(config.outer_folds, 1))
     )
     by_person: dict[str, list[Subject]] = {}
@@ -176,7 +176,7 @@ def test_a_person_is_on_one_side_and_classes_are_spread_whatever_the_cohort(
         if config.outer_folds:
             assert split.left_out == ()
             check_spread(
-                [s.test for s in splits if s.outer // config.outer_folds == 0], cohort, size
+                [s.test for s in splits if s.outer_fold // config.outer_folds == 0], cohort, size
             )
         else:
             wanted = config.test_fraction * len(complete)

@@ -58,7 +58,7 @@ def test_scores_without_a_cut_off_are_no_labels() -> None:
 
 def test_splits_come_back_from_their_file(tmp_path: Path) -> None:
     path = tmp_path / "splits.json"
-    splits = (SPLIT, replace(SPLIT, outer=1, cutoff=1 / 3))
+    splits = (SPLIT, replace(SPLIT, outer_fold=1, cutoff=1 / 3))
     write_splits(splits, path)
     assert read_splits(path) == splits
 
@@ -81,7 +81,7 @@ def move_and_sign(content: dict) -> None:
 )
 def test_splits_that_were_changed_by_hand_are_refused(tmp_path: Path, change) -> None:
     path = tmp_path / "splits.json"
-    write_splits((SPLIT, replace(SPLIT, outer=1)), path)
+    write_splits((SPLIT, replace(SPLIT, outer_fold=1)), path)
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content))

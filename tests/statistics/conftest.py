@@ -41,10 +41,10 @@ def split_predictions(
                         "subject": [f"{of}{outer * (i >= shared)}_{i:03d}" for i in subjects],
                         "label": labels,
                         "probability": 1 / (1 + np.exp(-sharpness * log_odds)),
-                        "deviation": 0.0,
+                        "probability_std": 0.0,
                         "num_members": 5,
                         "prior": prior,
-                        "outer": outer,
+                        "outer_fold": outer,
                     }
                 )
             )

@@ -45,7 +45,9 @@ def recalibrated(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
 
 
 def of(table: pd.DataFrame, network: str, outer: int) -> pd.DataFrame:
-    return table[(table["network"] == network) & (table["outer"] == outer)].sort_values("subject")
+    return table[(table["network"] == network) & (table["outer_fold"] == outer)].sort_values(
+        "subject"
+    )
 
 
 def test_everything_is_fitted_on_the_validation_subjects_of_the_outer_split(
@@ -54,7 +56,7 @@ def test_everything_is_fitted_on_the_validation_subjects_of_the_outer_split(
     assert tuple(recalibrated.fits.columns) == FIT_COLUMNS
     assert len(recalibrated.fits) == 4
     for fit in recalibrated.fits.itertuples():
-        own = of(validation, fit.network, fit.outer)
+        own = of(validation, fit.network, fit.outer_fold)
         labels, p = own["label"].to_numpy(), own["probability"].to_numpy()
         assert fit.threshold == choose_threshold(labels, p)
         assert fit.prevalence == pytest.approx(0.4)
@@ -67,7 +69,7 @@ def test_everything_is_fitted_on_the_validation_subjects_of_the_outer_split(
 def test_each_outer_split_maps_its_own_test_subjects_and_shared_ones_are_averaged(
     recalibrated: Recalibrated, test: pd.DataFrame
 ) -> None:
-    fits = recalibrated.fits.set_index(["network", "outer"])
+    fits = recalibrated.fits.set_index(["network", "outer_fold"])
     for network, rows in recalibrated.probabilities.groupby("network"):
         parts = []
         for outer in (0, 1):
@@ -135,7 +137,7 @@ def test_the_mean_over_outer_splits_is_told(recalibrated: Recalibrated) -> None:
 def test_without_validation_subjects_of_both_classes_nothing_is_fitted(
     fault: str, validation: pd.DataFrame, test: pd.DataFrame
 ) -> None:
-    lost = validation["outer"] == 1
+    lost = validation["outer_fold"] == 1
     if fault == "class":
         lost &= validation["label"] == 1
     with pytest.raises(MgmtError, match="best overall, outer split 1: no validation subjects of b"):

@@ -36,7 +36,7 @@ def predictions(
                 "probability": 0.4
                 if network == "prevalence"
                 else stream(0, network, ensemble).random(57) * 0.7 + 0.2 * LABELS,
-                "deviation": 0.0,
+                "probability_std": 0.0,
                 "num_members": 5,
             }
         )

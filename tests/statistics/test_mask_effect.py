@@ -19,16 +19,16 @@ def members(probabilities: tuple[float, ...]) -> pd.DataFrame:
         {
             "subject": subject,
             "split": "test",
-            "outer": 0,
+            "outer_fold": 0,
             "fold": fold,
             "network": "random",
             "modality": "FLAIR",
             "trial": f"t{fold}",
             # two folds apart by as much each way: their mean is the probability
             "probability": p + (0.05 if fold else -0.05),
-            "deviation": 0.0,
+            "probability_std": 0.0,
             "label": label,
-            "weights": "w",
+            "weights_sha256": "w",
             "prior": 0.5,
         }
         for fold in (0, 1)

@@ -83,7 +83,7 @@ def test_thresholds_of_several_outer_splits_are_averaged_as_shifts(
     assert row["threshold"] == pytest.approx(thresholds.mean())
     odds = [
         rows.set_index("subject")["probability"].pipe(lambda p: p / (1 - p)) * (1 - t) / t
-        for (_, rows), t in zip(test.groupby("outer"), thresholds, strict=True)
+        for (_, rows), t in zip(test.groupby("outer_fold"), thresholds, strict=True)
     ]
     called = (odds[0] / (1 + odds[0]) + odds[1] / (1 + odds[1])) / 2 >= 0.5
     label = test.drop_duplicates("subject").set_index("subject")["label"]

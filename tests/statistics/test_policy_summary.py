@@ -23,7 +23,7 @@ def table(
     for (modality, outer, fold, seed), values in cubes.items():
         keys = {"trial": f"{modality}{outer}{fold}{seed}", "network": network, "modality": modality}
         ids = [f"S{i:02d}" for i in range(len(values))]
-        named = {"outer": outer, "fold": fold, "seed": seed, "subject": ids, "label": labels}
+        named = {"outer_fold": outer, "fold": fold, "repeat": seed, "subject": ids, "label": labels}
         columns = {f"block_{n + 1}": values[:, n] for n in range(values.shape[1])}
         parts.append(pd.DataFrame(keys | named | columns))
     return pd.concat(parts, ignore_index=True)
@@ -80,7 +80,7 @@ def test_stability_is_the_plain_mean_over_pairs_of_folds(draws: np.random.Genera
     away = (cube - cube.mean(axis=1, keepdims=True)).reshape(3, -1)
     plain = np.mean([np.corrcoef(away[a], away[b])[0, 1] for a, b in pairs])
     assert row["subject_correlation"] == pytest.approx(plain)
-    assert row["deviation"] == pytest.approx(cube.std(axis=0, ddof=1).mean())
+    assert row["fold_std"] == pytest.approx(cube.std(axis=0, ddof=1).mean())
     assert row["certain"] == pytest.approx(np.mean((cube < 0.05) | (cube > 0.95)))
 
 
@@ -105,7 +105,7 @@ def test_seeds_are_averaged_before_folds_are_compared(draws: np.random.Generator
     }
     (row,) = stability(table(cubes, [1, 0] * 3)).to_dict("records")
     assert row["correlation"] == pytest.approx(1)
-    assert row["deviation"] == pytest.approx(0, abs=1e-12)  # rounding
+    assert row["fold_std"] == pytest.approx(0, abs=1e-12)  # rounding
 
 
 def test_outer_splits_are_compared_each_for_itself(draws: np.random.Generator) -> None:
@@ -113,12 +113,12 @@ def test_outer_splits_are_compared_each_for_itself(draws: np.random.Generator) -
     cubes = {("PH", outer, fold, 0): (first, second)[outer] for outer in (0, 1) for fold in (0, 1)}
     (row,) = stability(table(cubes, [1, 0] * 3)).to_dict("records")
     assert row["correlation"] == pytest.approx(1)
-    assert row["deviation"] == pytest.approx(0, abs=1e-12)
+    assert row["fold_std"] == pytest.approx(0, abs=1e-12)
 
 
 def test_what_cannot_be_known_is_nan(draws: np.random.Generator) -> None:
     one = stability(table({("PH", 0, 0, 0): draws.random((4, 3))}, [1, 0] * 2))
-    assert one[["correlation", "subject_correlation", "deviation"]].isna().all(axis=None)
+    assert one[["correlation", "subject_correlation", "fold_std"]].isna().all(axis=None)
     same = np.tile([0.1, 0.6, 0.9], (4, 1))
     fixed = stability(table({("PH", 0, f, 0): same for f in (0, 1)}, [1, 0] * 2))
     assert fixed["correlation"].tolist() == pytest.approx([1])

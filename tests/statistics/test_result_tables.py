@@ -35,15 +35,15 @@ def member_predictions(
             {
                 "subject": [f"S{i:03d}" for i in range(57)],
                 "split": "test",
-                "outer": 0,
+                "outer_fold": 0,
                 "fold": fold,
                 "network": network,
                 "modality": modality,
                 "trial": f"{network}-{modality}-{fold}",
                 "probability": draws.random(57) * 0.8 + 0.2 * labels,
-                "deviation": 0.1,
+                "probability_std": 0.1,
                 "label": labels,
-                "weights": "f" * 64,
+                "weights_sha256": "f" * 64,
                 "prior": 0.5,
             }
         )
@@ -99,7 +99,7 @@ def test_a_study_is_evaluated_from_its_members_predictions(tmp_path: Path) -> No
     variance = read_table(tmp_path / "ensembles" / "variance.csv", "")
     assert tuple(variance.columns) == VARIANCE_COLUMNS
     assert len(variance) == 3 * 7 * 4
-    assert variance[variance["source"] == "seeds"]["auc_deviation"].isna().all()
+    assert variance[variance["source"] == "seeds"]["auc_std"].isna().all()
     subgroups = read_table(tmp_path / "ensembles" / "subgroups.csv", "")
     assert tuple(subgroups.columns) == SUBGROUP_COLUMNS
     assert set(subgroups["ensemble"]) == {"best overall"}
@@ -168,7 +168,7 @@ def fitted_tables(out: Path) -> dict[str, pd.DataFrame]:
 
 def test_a_table_of_members_without_their_trials_is_named(tmp_path: Path) -> None:
     evaluated(tmp_path, member_predictions())
-    write_table(pd.DataFrame({"seed": [0]}), tmp_path / "ensembles" / "members.csv")
+    write_table(pd.DataFrame({"repeat": [0]}), tmp_path / "ensembles" / "members.csv")
     with pytest.raises(MgmtError, match=r"members.csv: no column trial"):
         evaluate_ensembles(tmp_path)
 
@@ -228,7 +228,7 @@ def ensemble_predictions() -> pd.DataFrame:
             "subject": list("abcd") * 3,
             "label": [0, 0, 1, 1] * 3,
             "probability": [0.1, 0.2, 0.8, 0.9] * 3,
-            "deviation": 0.0,
+            "probability_std": 0.0,
             "num_members": 5,
             "prior": 0.5,
         }

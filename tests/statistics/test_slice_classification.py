@@ -43,7 +43,7 @@ def slices_of(
             "subject": subject,
             "depth": depth,
             "split": "test",
-            "outer": 0,
+            "outer_fold": 0,
             "fold": fold,
             "network": "chen",
             "modality": "FLAIR",
@@ -228,13 +228,13 @@ def test_of_models_equal_by_slice_the_better_by_patient_is_best_then_the_first()
 def test_each_outer_split_has_its_best() -> None:
     parts = [
         three_phases(fold, GOOD if fold == outer else BAD, GOOD).assign(
-            outer=outer, trial=f"outer{outer}_fold{fold}"
+            outer_fold=outer, trial=f"outer{outer}_fold{fold}"
         )
         for outer in (0, 1)
         for fold in (0, 1)
     ]
     table = best_slice_models(pd.concat(parts))
-    chosen = table[["outer", "trial"]].drop_duplicates()
+    chosen = table[["outer_fold", "trial"]].drop_duplicates()
     assert chosen.to_numpy().tolist() == [[0, "outer0_fold0"], [1, "outer1_fold1"]]
 
 
@@ -274,7 +274,7 @@ def test_splits_and_seeds_are_told_apart_and_each_patient_counts_once(nested: Pa
     assert set(overlap[overlap["phase"] == "test"]["num_slices"]) == {40 * NUM_SLICES}
     assert table(nested, "slice_seconds")["num_patients"].tolist() == [40]
     best = table(nested, "slice_best")
-    assert best.groupby("outer")["trial"].nunique().to_dict() == {0: 1, 1: 1}
+    assert best.groupby("outer_fold")["trial"].nunique().to_dict() == {0: 1, 1: 1}
     assert len(best) == 2 * 3 * 2
 
 

@@ -25,11 +25,11 @@ from mgmt_ray.statistics.slice_overlap import (
 
 def segmentation(subject: str, fold: int, dice: float, **others: object) -> dict[str, Any]:
     """One patient by one fold's segmentation, with the same Dice of every kind."""
-    outer = others.get("outer", 0)
+    outer = others.get("outer_fold", 0)
     known: dict[str, Any] = {
         "network": "chen",
         "modality": "FLAIR",
-        "outer": 0,
+        "outer_fold": 0,
         "fold": fold,
         "trial": f"seg{fold}_{outer}",
         "subject": subject,
@@ -66,7 +66,7 @@ def test_mean_and_deviation_are_over_folds() -> None:
     assert list(table.columns) == list(OVERLAP_COLUMNS)
     assert list(table["measure"]) == list(MEASURES)
     row = row_of(table, "dice_volume")
-    assert row["value"] == pytest.approx(0.9) and row["deviation"] == pytest.approx(0.1)
+    assert row["value"] == pytest.approx(0.9) and row["std"] == pytest.approx(0.1)
     assert (row["num_models"], row["num_patients"], row["num_slices"]) == (3, 2, 2)
     # both patients have a mean of 0.833 and 0.967 over folds, so resamples lie between these
     assert row["value_low"] == pytest.approx(2.5 / 3)
@@ -138,7 +138,7 @@ def test_only_unseen_patients_have_an_interval() -> None:
 
 def test_outer_splits_test_patients_of_their_own_and_nobody_counts_twice() -> None:
     rows = [
-        segmentation(f"S{i + 2 * outer}", fold, 0.5 + 0.4 * outer, outer=outer)
+        segmentation(f"S{i + 2 * outer}", fold, 0.5 + 0.4 * outer, outer_fold=outer)
         for outer in (0, 1)
         for fold in range(3)
         for i in range(2)
@@ -146,7 +146,7 @@ def test_outer_splits_test_patients_of_their_own_and_nobody_counts_twice() -> No
     row = row_of(table_of(rows), "dice_volume")
     assert (row["num_splits"], row["num_models"], row["num_patients"]) == (2, 6, 4)
     assert row["value"] == pytest.approx(0.7)
-    assert row["deviation"] == pytest.approx(0, abs=1e-12)  # folds agree, splits do not
+    assert row["std"] == pytest.approx(0, abs=1e-12)  # folds agree, splits do not
 
 
 def test_a_patient_without_a_given_tumour_is_left_out() -> None:

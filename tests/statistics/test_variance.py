@@ -27,15 +27,15 @@ def members(num_seeds: int = 2, num_folds: int = 3, deviation: float = 0.1) -> p
             {
                 "subject": [f"S{i:03d}" for i in range(57)],
                 "split": "test",
-                "outer": 0,
+                "outer_fold": 0,
                 "fold": fold,
                 "network": "spottune",
                 "modality": modality,
                 "trial": f"{modality}-{fold}-{seed}",
                 "probability": stream(0, modality, fold, seed).random(57) * 0.8 + 0.2 * LABELS,
-                "deviation": deviation,
+                "probability_std": deviation,
                 "label": LABELS,
-                "weights": "f" * 64,
+                "weights_sha256": "f" * 64,
                 "prior": 0.5,
             }
         )
@@ -73,11 +73,11 @@ def test_folds_and_seeds_scatter_as_the_ensembles_of_their_members_alone() -> No
     by_fold = [auc_of(rows) for _, rows in given.groupby("fold")]
     by_seed = [auc_of(rows) for _, rows in given.groupby(given["trial"].str[-1])]
     assert (folds["num"], seeds["num"]) == (3, 2)
-    assert folds["auc_deviation"] == pytest.approx(np.std(by_fold, ddof=1))
-    assert seeds["auc_deviation"] == pytest.approx(np.std(by_seed, ddof=1))
+    assert folds["auc_std"] == pytest.approx(np.std(by_fold, ddof=1))
+    assert seeds["auc_std"] == pytest.approx(np.std(by_seed, ddof=1))
     of_ph = given[given["modality"] == "PH"]
     alone = [auc_of(rows) for _, rows in of_ph.groupby("fold")]
-    assert source(found, "PH", "folds")["auc_deviation"] == pytest.approx(np.std(alone, ddof=1))
+    assert source(found, "PH", "folds")["auc_std"] == pytest.approx(np.std(alone, ddof=1))
 
 
 def test_what_there_is_one_of_has_no_deviation() -> None:
@@ -85,7 +85,7 @@ def test_what_there_is_one_of_has_no_deviation() -> None:
     for what in ("folds", "seeds"):
         row = source(found, "DSC", what)
         assert row["num"] == 1
-        assert np.isnan(row["auc_deviation"])
+        assert np.isnan(row["auc_std"])
 
 
 def test_subjects_scatter_as_the_bootstrap() -> None:
@@ -93,7 +93,7 @@ def test_subjects_scatter_as_the_bootstrap() -> None:
     model = resample_models(ensemble(given, GROUPS), seed=42)["spottune", "DSC"]
     row = source(table(given), "DSC", "subjects")
     assert row["num"] == 2000
-    assert row["auc_deviation"] == pytest.approx(model.resamples["auc"].std(ddof=1))
+    assert row["auc_std"] == pytest.approx(model.resamples["auc"].std(ddof=1))
 
 
 def test_single_draws_scatter_as_those_of_the_members() -> None:
@@ -101,16 +101,16 @@ def test_single_draws_scatter_as_those_of_the_members() -> None:
     draws = stream(0, "draws of members")
     modelled = []
     for _ in range(200):
-        noisy = given["probability"] + draws.normal(size=len(given)) * given["deviation"]
+        noisy = given["probability"] + draws.normal(size=len(given)) * given["probability_std"]
         modelled.append(auc_of(given.assign(probability=noisy)))
     row = source(table(given), "DSC", "draws")
     assert row["num"] == 500
     # A standard deviation of 200 has a standard error of 5 %, one of 500 of 3 %; 4 of them.
-    assert row["auc_deviation"] == pytest.approx(np.std(modelled, ddof=1), rel=0.24)
+    assert row["auc_std"] == pytest.approx(np.std(modelled, ddof=1), rel=0.24)
 
 
 def test_a_network_that_draws_nothing_does_not_scatter_by_draws() -> None:
-    assert source(table(members(deviation=0.0)), "DSC", "draws")["auc_deviation"] == 0
+    assert source(table(members(deviation=0.0)), "DSC", "draws")["auc_std"] == 0
 
 
 def test_simulated_probabilities_are_clipped_to_their_range() -> None:

@@ -42,3 +42,17 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     with StudyFolder(tmp_path).lock():
         assert json.loads((tmp_path / "study.lock").read_text(encoding="utf-8"))["pid"] > 0
     assert not (tmp_path / "study.lock").exists()
+
+
+def test_a_folder_of_an_earlier_version_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    with folder.lock():
+        folder.study_file.write_text("name: small\nbaselines: [prevalence]\n")
+    with folder.lock():
+        folder.study_file.write_text("name: small\ncomparisons: [prevalence]\n")
+    with (
+        pytest.raises(MgmtError, match="was written by an earlier version") as raised,
+        folder.lock(),
+    ):
+        pass
+    assert "\n" not in str(raised.value) and "--out" in str(raised.value)

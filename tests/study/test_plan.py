@@ -45,7 +45,7 @@ def test_the_papers_other_trainings_are_as_its_165_but_for_what_they_vary(
 ) -> None:
     paper = load_study(STUDIES / "schmitz2024.yaml", data=tmp_path)
     study = load_study(STUDIES / f"schmitz2024_{name}.yaml", data=tmp_path)
-    own = {"name", "inputs", "networks", "sweep", "comparisons"}
+    own = {"name", "inputs", "networks", "sweep", "baselines"}
     assert study.model_dump(exclude=own) == paper.model_dump(exclude=own)
     folds = tuple((name,) for name in "bcdef")
     plan = make_plan(study, (replace(SPLIT, folds=folds),))
@@ -57,7 +57,7 @@ def test_an_id_holds_all_that_determines_the_result() -> None:
     first = make_plan(base, SPLITS)[0]
     changed = [
         make_study(training={"epochs": 3}),
-        make_study(recipe={"noise_deviation": 0.2}),
+        make_study(recipe={"noise_std": 0.2}),
         make_study(seed=1),
         *(
             make_study(networks={"spottune": {"kind": "spottune", **settings}})
@@ -139,9 +139,11 @@ def test_every_split_has_its_own_trials_and_draws() -> None:
     study = make_study(inputs=[["PH"]], networks={"random": {"kind": "random"}})
     (first, *_) = make_plan(study, SPLITS)
     assert first.name == "random_PH_fold0_seed0"
-    other = Split(test=("b",), folds=(("a",), ("c",)), left_out=(), seed=0, cohort="x", outer=1)
+    other = Split(
+        test=("b",), folds=(("a",), ("c",)), left_out=(), seed=0, cohort="x", outer_fold=1
+    )
     plan = make_plan(study, (SPLIT, other))
-    assert [(t.outer, t.fold) for t in plan] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [(t.outer_fold, t.fold) for t in plan] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert [t.name for t in plan][::3] == [
         "random_PH_outer0_fold0_seed0",
         "random_PH_outer1_fold1_seed0",

@@ -42,8 +42,8 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     assert content["split"].pop("left_out_with") == {"DTI": 10}
     content["split"]["left_out_with"] = {}
     # the paper's is the forest; the others are ours
-    assert content.pop("comparisons")[0] == "radiomics_forest"
-    content["comparisons"] = ()
+    assert content.pop("baselines")[0] == "radiomics_forest"
+    content["baselines"] = ()
     assert content == plain.model_dump(exclude={"cohort", "networks", "name"})
     assert all(n.depth == 50 and n.width == 64 for n in study.networks.values())
 
@@ -61,19 +61,20 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
         (MINIMAL + "training: {epoch: 3}\n", "training.epoch: unknown key"),
         (MINIMAL + "training: {epochs: 0}\n", r"training.epochs: .*found 0"),
         (MINIMAL.replace("kind: random", "kind: best"), r"networks.random.kind: .*'spottune'"),
-        (MINIMAL + "comparisons: [forest]\n", "comparisons.0: .*'radiomics_forest'"),
-        (MINIMAL + "comparisons: [age_sex, age_sex]\n", "comparisons: one is listed twice"),
+        (MINIMAL + "comparisons: [age_sex]\n", "`comparisons` is an earlier version's key"),
+        (MINIMAL + "baselines: [forest]\n", "baselines.0: .*'radiomics_forest'"),
+        (MINIMAL + "baselines: [age_sex, age_sex]\n", "baselines: one is listed twice"),
         (
-            MINIMAL + "comparisons: [radiomics_forest]\n",
+            MINIMAL + "baselines: [radiomics_forest]\n",
             "radiomics_forest takes T1, FLAIR, T1GD, T2, not in cohort.modalities. Add it there",
         ),
         (
             MINIMAL.replace("[PH]", "[T1, T2, T1GD, FLAIR], mask_labels: [1]")
-            + "comparisons: [radiomics_forest]\n",
+            + "baselines: [radiomics_forest]\n",
             r"masks that tell necrosis \(1\), edema \(2\)",
         ),
         (
-            MINIMAL.replace("{random: {kind", "{prevalence: {kind") + "comparisons: [prevalence]\n",
+            MINIMAL.replace("{random: {kind", "{prevalence: {kind") + "baselines: [prevalence]\n",
             "networks: prevalence is a comparison model; rename it",
         ),
         (MINIMAL + "forest: {trees: 0}\n", "forest.trees: .*found 0"),
@@ -191,8 +192,8 @@ def test_a_classifier_needs_the_segmentations_of_its_fold_and_modality() -> None
         if trial.is_classifier:
             assert trial.dependency_level == 1
             assert [need.inner_fold for need in trial.needs] == [None, 0, 1, 2]
-            place = (trial.modality, trial.fold, trial.outer, trial.repeat)
-            assert {(n.modality, n.fold, n.outer, n.repeat) for n in trial.needs} == {place}
+            place = (trial.modality, trial.fold, trial.outer_fold, trial.repeat)
+            assert {(n.modality, n.fold, n.outer_fold, n.repeat) for n in trial.needs} == {place}
             assert {need.inner_folds for need in trial.needs} == {trial.inner_folds}
             assert {need.id for need in trial.needs} <= {other.id for other in plan}
         else:

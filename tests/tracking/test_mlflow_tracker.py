@@ -135,7 +135,12 @@ def test_a_diverged_trial_is_a_failed_run_that_is_copied_anew_when_it_was_traine
     tmp_path: Path, trials: list[Trial]
 ) -> None:
     folder, (trial, *_) = StudyFolder(tmp_path), trials
-    diverged = {"status": "diverged", "weights": None, "last_good_epoch": 0, "message": "inf"}
+    diverged = {
+        "status": "diverged",
+        "weights_sha256": None,
+        "last_good_epoch": 0,
+        "message": "inf",
+    }
     write_json(folder.trial(trial.id) / "trial.json", diverged)
     client = MlflowClient(local_store(folder))
 
@@ -149,7 +154,7 @@ def test_a_diverged_trial_is_a_failed_run_that_is_copied_anew_when_it_was_traine
         assert track(folder, trials, "FAILED", None) == []
         assert copies() == [("FAILED", "diverged")]
     selection = {"rule": "best_m", "epoch": 1, "m": 0.6, "sen": 0.6, "spe": 0.6}
-    content = {"status": "finished", "weights": "f" * 64, "selection": selection}
+    content = {"status": "finished", "weights_sha256": "f" * 64, "selection": selection}
     write_json(folder.trial(trial.id) / "trial.json", content)
     (folder.trial(trial.id) / "epochs.csv").write_text("epoch,train_loss\n1,0.5\n")
     assert track(folder, trials, "FINISHED", None) == []

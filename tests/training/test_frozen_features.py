@@ -32,7 +32,7 @@ def assert_kept_equals_computed_anew(make, training, validation, config, monkeyp
     assert isinstance(left, TrainedTail)
     kept, weights = run(make(), training, validation, config)
     with monkeypatch.context() as patch:
-        patch.setattr(frozen, "KEPT_BYTES", 0)
+        patch.setattr(frozen, "MAX_CACHED_BYTES", 0)
         anew, expected = run(make(), training, validation, config)
     assert kept == anew
     for name, value in expected.items():
@@ -93,7 +93,7 @@ def test_a_frozen_part_too_large_to_keep_is_computed_anew(
     _, kept, _ = cache_frozen_features(network, data, data, 4, "fp32")
     size = 2 * kept.volumes.numel() * kept.volumes.element_size()
     for limit, fits in ((size, True), (size - 1, False)):
-        monkeypatch.setattr(frozen, "KEPT_BYTES", limit)
+        monkeypatch.setattr(frozen, "MAX_CACHED_BYTES", limit)
         left, training, validation = cache_frozen_features(network, data, data, 4, "fp32")
         assert isinstance(left, TrainedTail) == fits
         assert (training is data) == (validation is data) == (not fits)

@@ -114,7 +114,7 @@ def test_the_kept_weights_are_those_of_the_chosen_epoch(
     run_trial(shorter, inputs, "cpu")
     last = inputs.folder.read_trial(shorter.id)
     assert last["selection"]["epoch"] == chosen
-    assert last["weights"] == inputs.folder.read_trial(trial.id)["weights"]
+    assert last["weights_sha256"] == inputs.folder.read_trial(trial.id)["weights_sha256"]
 
 
 def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_again(
@@ -137,7 +137,11 @@ def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_a
     folder = inputs.folder.trial(trial.id)
     assert {p.name for p in folder.iterdir()} == {"trial.json", "epochs.csv"}
     told = inputs.folder.read_trial(trial.id)
-    assert (told["status"], told["last_good_epoch"], told["weights"]) == ("diverged", 2, None)
+    assert (told["status"], told["last_good_epoch"], told["weights_sha256"]) == (
+        "diverged",
+        2,
+        None,
+    )
     assert "the training loss is nan in epoch 3" in told["message"]
     assert told["volumes_checksum"].keys() == {"PH"}
     epochs = pd.read_csv(folder / "epochs.csv")

@@ -169,4 +169,4 @@ def test_examples_are_means_over_segmentations_of_a_split() -> None:
     assert told["probability"][:, 0, 0].tolist() == [0.375, 1.25]
     assert (told["image"].dtype, told["given"].dtype) == (np.float16, np.uint8)
     apart = average_examples([example("B", 0, 1), example("B", 1, 2)])
-    assert apart["outer"].tolist() == [0, 1] and apart["image"][:, 0, 0].tolist() == [1, 2]
+    assert apart["outer_fold"].tolist() == [0, 1] and apart["image"][:, 0, 0].tolist() == [1, 2]

@@ -259,7 +259,7 @@ def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: StudyConte
     folder = copied.folder.trial(classifier.needs[1].id)
     metadata = json.loads((folder / "trial.json").read_text())
     (folder / "trial.json").write_text(
-        json.dumps(metadata | {"status": "diverged", "weights": None, "message": "lost"})
+        json.dumps(metadata | {"status": "diverged", "weights_sha256": None, "message": "lost"})
     )
     run_trial(classifier, inputs, "cpu")
     told = copied.folder.read_trial(classifier.id)
@@ -290,7 +290,8 @@ def test_ray_trains_both_stages_to_the_same_bits(
     train(context, trials, context.inputs(selected.cohort, splits))
     for trial in trials:
         told = [
-            folder.read_trial(trial.id)["weights"] for folder in (context.folder, finished.folder)
+            folder.read_trial(trial.id)["weights_sha256"]
+            for folder in (context.folder, finished.folder)
         ]
         assert told[0] == told[1]
 
@@ -299,6 +300,6 @@ def test_ray_trains_both_stages_to_the_same_bits(
 def make_ray_job(cohort_root: Path, tmp_path: Path) -> Callable[[], StudyContext]:
     def make() -> StudyContext:
         context = make_job(cohort_root, tmp_path / "on_ray")
-        return replace(context, placement=Resources(launcher="ray", trials_per_launch=8))
+        return replace(context, resources=Resources(backend="ray", trials_per_batch=8))
 
     return make

@@ -32,7 +32,7 @@ RECIPE = {
     "window": [[2, 22], [2, 26], [2, 26]],
     "shape": [10, 12, 12],
     "deform_sigma_voxels": 0.5,
-    "noise_deviation": 0.02,
+    "noise_std": 0.02,
 }
 
 
@@ -68,14 +68,16 @@ def test_a_study_with_every_option_runs_from_scans_to_report(
         assert weights["covariate_head.mean"][0] == pytest.approx(ages.mean(), rel=1e-6)
         assert weights["covariate_head.deviation"][0] == pytest.approx(ages.std(), rel=1e-6)
         assert trial["covariates"]["age"]["mean"] == pytest.approx(ages.mean(), rel=1e-6)
-        assert trial["covariates"]["sex"] == {"mean": 0.0, "deviation": 1.0}
+        assert trial["covariates"]["sex"] == {"mean": 0.0, "std": 1.0}
         epochs = pd.read_csv(context.folder.trial(row.trial) / "epochs.csv")
         # half a cosine over two epochs
         assert epochs["lr_network"].tolist() == pytest.approx([0.005, 0.0025])
     predictions = pd.read_csv(context.folder.ensembles / "member_predictions.csv")
     assert set(predictions["subject"]) == set(split.test)
     assert predictions["probability"].between(0, 1).all()
-    assert (predictions["deviation"] > 0).sum() == (predictions["network"] == "spottune").sum()
+    assert (predictions["probability_std"] > 0).sum() == (
+        predictions["network"] == "spottune"
+    ).sum()
     assert (context.folder.root / "report.html").is_file()
 
 
@@ -176,5 +178,5 @@ def test_every_option_is_repeatable_to_the_bit(make_job: Callable[..., StudyCont
         splits, trials = plan_study(context, selected)
         prepare(context, selected)
         train(context, trials[:1], context.inputs(selected.cohort, splits))
-        checksums.append(context.folder.read_trial(trials[0].id)["weights"])
+        checksums.append(context.folder.read_trial(trials[0].id)["weights_sha256"])
     assert checksums[0] == checksums[1]

@@ -61,7 +61,7 @@ def test_a_trial_starts_from_the_trial_of_its_own_fold(
     kind: str, plan: Callable[..., Any], begin: Callable[..., Any]
 ) -> None:
     inputs, first = begin({"kind": kind})
-    pattern = f"{inputs.folder.trials}/first_{{modality}}_fold{{fold}}_seed{{seed}}_*"
+    pattern = f"{inputs.folder.trials}/first_{{modality}}_fold{{fold}}_seed{{repeat}}_*"
     _, second = plan({"kind": kind, "start_from": pattern}, STILL, "second")
     for before, after in zip(first, second, strict=True):
         run_trial(after, inputs, "cpu")
@@ -72,7 +72,7 @@ def test_a_trial_starts_from_the_trial_of_its_own_fold(
                 # unless the parameter is 0
                 torch.testing.assert_close(learnt[name], value, rtol=0, atol=1e-25, msg=name)
         own = inputs.folder.read_trial(after.id)
-        assert own["start_checksum"] == inputs.folder.read_trial(before.id)["weights"]
+        assert own["start_checksum"] == inputs.folder.read_trial(before.id)["weights_sha256"]
         assert own["persons"] == inputs.folder.read_trial(before.id)["persons"]
 
 
@@ -224,7 +224,7 @@ def test_a_trial_whose_start_was_trained_anew_is_not_kept(
     assert input_checksums(second, inputs)["start_checksum"]
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
-    metadata = inputs.folder.read_trial(first.id) | {"weights": file_checksum(path)}
+    metadata = inputs.folder.read_trial(first.id) | {"weights_sha256": file_checksum(path)}
     write_json(folder / "trial.json", metadata)
     with pytest.raises(MgmtError, match=r"trained from other files \(start_checksum differ"):
         input_checksums(second, inputs)

@@ -49,7 +49,7 @@ def chosen_by_network(results: StudyResults, ensemble: str) -> dict[str, str]:
         return {}
     words = {}
     for network, own in chosen_rows(results.tables, name).groupby("network", sort=False):
-        by_split = [_chosen_inputs(rows, ensemble) for _, rows in own.groupby("outer")]
+        by_split = [_chosen_inputs(rows, ensemble) for _, rows in own.groupby("outer_fold")]
         words[str(network)] = " / ".join(dict.fromkeys(by_split))
     return words
 
@@ -91,7 +91,7 @@ def best_ensembles_table(results: StudyResults) -> Table:
         (
             row["ensemble"],
             network_label(row["network"]),
-            str(row["outer"]),
+            str(row["outer_fold"]),
             *_scores(row),
             "chosen" if row["chosen"] == 1 else "",
         )
@@ -108,7 +108,7 @@ def steps_table(results: StudyResults) -> Table:
             str(row["step"]),
             f"+ {row['modality']}",
             network_label(row["network"]),
-            str(row["outer"]),
+            str(row["outer_fold"]),
             *_scores(row),
             "kept" if row["kept"] == 1 else "",
         )
@@ -125,7 +125,7 @@ def ranks_table(results: StudyResults) -> Table:
     networks = list(dict.fromkeys(steps["network"]))
     mean = steps.groupby(["modality", "network"])["step"].mean().unstack()[networks]
     ordered = mean.assign(all=mean.mean(axis=1)).sort_values("all", kind="stable")
-    digits = 1 if steps["outer"].nunique() > 1 else 0
+    digits = 1 if steps["outer_fold"].nunique() > 1 else 0
     rows = tuple(
         (str(modality), *(number(row[n], digits) for n in networks), number(row["all"], 1))
         for modality, row in ordered.iterrows()

@@ -96,7 +96,7 @@ def _source(folder: StudyFolder) -> str:
     if index is None:
         return "No mask of the study’s own cohort was predicted."
     used = [set(told["networks"]) for told in index["subjects"].values()]
-    numbers = [len(names) for names in used if names <= {*index["weights"]}]
+    numbers = [len(names) for names in used if names <= {*index["weights_sha256"]}]
     low, high = min(numbers, default=0), max(numbers, default=0)
     several = f"{low}" if low == high else f"{low} to {high}"
     return (

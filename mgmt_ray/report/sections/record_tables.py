@@ -52,7 +52,7 @@ def diverged_table(results: StudyResults) -> Table | None:
 def provenance_table(results: StudyResults) -> Table:
     """What ran, with which seeds and on what."""
     recorded = {k: cell_text(v) for k, v in results.provenance.items() if k != "versions"}
-    seeds = sorted(set(results.members["seed"]))
+    seeds = sorted(set(results.members["repeat"]))
     rows = [
         *recorded.items(),
         ("study's seed", cell_text(results.seed)),
@@ -148,7 +148,7 @@ def split_table(results: StudyResults) -> Table:
         return Table("split", caption, ("Modality", *roles), rows)
     rows = tuple(
         (
-            str(split.outer),
+            str(split.outer_fold),
             *(_count(results, split, ids) for ids in _roles(split).values()),
             *(_count(results, split, split.training, m) for m in channels),
         )
@@ -245,14 +245,14 @@ def members_table(results: StudyResults) -> Table:
             row["trial"],
             network_label(row["network"]),
             row["modality"],
-            str(row["outer"]),
+            str(row["outer_fold"]),
             str(row["fold"]),
-            str(row["seed"]),
+            str(row["repeat"]),
             _settings(row["hyperparameters"]),
             row["rule"],
             str(row["epoch"]),
             DASH if isnan(row["validation_m"]) else f"{row['validation_m']:.3f}",
-            row["weights"][:12],
+            row["weights_sha256"][:12],
         )
         for row in results.members.to_dict("records")
     )

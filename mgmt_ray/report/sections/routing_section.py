@@ -79,7 +79,7 @@ def agent_table(policies: pd.DataFrame) -> Table:
                 number(means.get((*model, 0), float("nan"))),
                 number(row["correlation"]),
                 number(row["subject_correlation"]),
-                number(row["deviation"]),
+                number(row["fold_std"]),
                 number(row["certain"]),
             )
         )

@@ -41,7 +41,7 @@ from mgmt_ray.statistics.slice_overlap import MEASURES, patient_overlap
 from mgmt_ray.study.folder import StudyFolder
 
 EXAMPLES = "segmentation_examples.npz"
-ARRAYS = ("image", "given", "probability", "subject", "network", "modality", "depth", "outer")
+ARRAYS = ("image", "given", "probability", "subject", "network", "modality", "depth", "outer_fold")
 SHOWN = ("worst", "median", "best")
 
 
@@ -311,7 +311,7 @@ def _mean_and_std(row: Mapping[Hashable, Any], digits: int) -> str:
         value = number(row["value"], digits)
         known = row["value_low"] == row["value_low"]
         interval = [f"[{row['value_low']:.1f}, {row['value_high']:.1f}]"] * known
-    deviation = row["deviation"]
+    deviation = row["std"]
     spread = [f"± {deviation:.{digits}f}"] * (deviation == deviation)
     return "\n".join([value, *spread, *interval])
 

@@ -95,10 +95,12 @@ def counts_table(slices: pd.DataFrame) -> Table:
         slices: what classifiers said of every slice.
     """
     phases = slices.assign(phase=slices["split"].replace({"validation": "train"}))
-    first = phases.drop_duplicates(["network", "modality", "outer", "phase", "subject", "depth"])
-    several = slices["outer"].nunique() > 1
+    first = phases.drop_duplicates(
+        ["network", "modality", "outer_fold", "phase", "subject", "depth"]
+    )
+    several = slices["outer_fold"].nunique() > 1
     rows = []
-    keys = ["network", "modality", "outer", "phase"]
+    keys = ["network", "modality", "outer_fold", "phase"]
     for (network, modality, outer, phase), own in first.groupby(keys, sort=False):
         published = CHEN_COUNTS.get(str(modality), {}).get(str(phase))
         named = (
@@ -155,9 +157,9 @@ def classification_table(scores: pd.DataFrame, level: str, external: str = "") -
 
 def best_table(best: pd.DataFrame) -> Table:
     """AUC of the best models on validation, beside figures 5 and 6 of the paper."""
-    several = best["outer"].nunique() > 1
+    several = best["outer_fold"].nunique() > 1
     rows = []
-    keys = ["network", "modality", "outer", "trial"]
+    keys = ["network", "modality", "outer_fold", "trial"]
     for (network, modality, outer, _), own in best.groupby(keys, sort=False):
         published = CHEN_BEST_AUC.get(str(modality), {})
         for level in LEVELS:
@@ -198,7 +200,7 @@ def _count_cell(methylated: int, unmethylated: int) -> str:
 def _cell(row: Mapping[Hashable, Any], metric: str) -> str:
     """Mean ± deviation, the interval below; how many models have no value."""
     value, *interval = with_interval(row, metric).split("\n")
-    deviation = row[f"{metric}_deviation"]
+    deviation = row[f"{metric}_std"]
     spread = "" if deviation != deviation else f" ± {deviation:.3f}"
     undefined = int(row[f"{metric}_undefined"])
     without = [f"({undefined} without)"] * bool(undefined)

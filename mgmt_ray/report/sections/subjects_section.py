@@ -122,7 +122,7 @@ def partitions_table(results: StudyResults) -> Table:
     rows = []
     for split in results.splits:
         label = resolve_labels(split, results.cohort)
-        named = f", split {split.outer}" if len(results.splits) > 1 else ""
+        named = f", split {split.outer_fold}" if len(results.splits) > 1 else ""
         for name, ids in (
             ("training", split.training),
             ("test", split.test),

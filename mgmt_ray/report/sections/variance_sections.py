@@ -36,7 +36,7 @@ def variance_table(variance: pd.DataFrame) -> Table:
     for (network, ensemble), own in variance.groupby(["network", "ensemble"], sort=False):
         found = {row["source"]: row for row in own.to_dict("records")}
         cells = (
-            f"{number(found[s]['auc_deviation'], 4)} ({found[s]['num']})" if s in found else DASH
+            f"{number(found[s]['auc_std'], 4)} ({found[s]['num']})" if s in found else DASH
             for s in sources
         )
         rows.append((str(ensemble), network_label(str(network)), *cells))
