@@ -10,14 +10,13 @@ import pytest
 import yaml
 
 from mgmt_ray.cluster.resources import Resources
-from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.generate import SyntheticConfig
-from mgmt_ray.training.pretrain import SourceTaskConfig
 from mgmt_ray.trials.context import StudyContext, TrialInputs
+from tests.layouts.cohorts import write_cohort
 
 STUDY = {
     "name": "slices",
@@ -46,7 +45,7 @@ def cohort_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tcga") / "cohort"
     structural = ("T2", "FLAIR", "T1", "T1GD")
     config = SyntheticConfig(subjects=20, grid=(24, 64, 64), modalities=structural)
-    synthesize_with_weights(config, SourceTaskConfig(steps=0), root, "tcga")
+    write_cohort("tcga", config, root)
     return root
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mgmt_ray.base import parse
 from mgmt_ray.cli import main
+from mgmt_ray.cohort.plain_table import TableConfig, read_table_cohort
 
 VERBS = [
     "doctor",
@@ -95,9 +97,42 @@ def test_an_out_folder_that_is_a_file_is_told(
     assert "cannot be made or written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["fly"], ["plan", "x.yaml", "--colour", "red"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["fly"],
+        ["plan", "x.yaml", "--colour", "red"],
+        ["synthesize", "x", "--layout", "ucsf"],
+    ],
+)
 def test_a_wrong_command_leaves_with_exit_code_2(arguments: list[str]) -> None:
     assert leave(arguments) == 2
+
+
+def test_a_synthetic_cohort_is_written_as_a_table_that_its_reader_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        f"synthesize {tmp_path} --layout table --subjects 4 --grid 16 16 16 --modalities FLAIR "
+        "--checkpoint-width 4 --checkpoint-steps 0"
+    ).split()
+    main(command)
+    content = {"reader": "table", "root": tmp_path, "modalities": ["FLAIR"]}
+    reading = read_table_cohort(parse(TableConfig, content, "test"))
+    assert len(reading.subjects) == 4 and reading.problems == ()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cohort.csv",
+        "images",
+        "planted.json",
+        "resnet_10_width_4_synthetic.pth",
+        "synthesis.json",
+    ]
+    capsys.readouterr()
+    main(command)
+    assert "is up to date" in capsys.readouterr().out
+    assert leave([*command, "--layout", "upenn"]) == 2
+    assert "cohort of other settings" in capsys.readouterr().err
 
 
 def test_a_cohort_is_selected_and_planned(

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mgmt_ray.base import MgmtError, parse
-from mgmt_ray.synthetic.layouts import Layout
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,11 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Write a synthetic cohort in a public data set's layout, with pretrained weights for it."""
+    """Write a synthetic cohort like UPENN-GBM or as a table, with pretrained weights for it."""
 
     dir: Annotated[Positional[Path], arg(metavar="DIR", help="folder to write into")]
-    layout: Layout = "upenn"
-    """whose folders, file names and tables"""
+    layout: Literal["upenn", "table"] = "upenn"
+    """the reader whose folders, file names and tables are written"""
     subjects: int = 100
     """subjects with a label and scans"""
     grid: tuple[int, int, int] = (155, 240, 240)
@@ -55,18 +54,10 @@ class Synthesize:
 
     def run(self) -> None:
         """Write the cohort and the checkpoint."""
-        from mgmt_ray.cohort.subject import STRUCTURAL
         from mgmt_ray.pipeline.demo import synthesize_with_weights
         from mgmt_ray.synthetic.generate import SyntheticConfig
         from mgmt_ray.training.pretrain import SourceTaskConfig
 
-        only_structural = self.layout not in ("upenn", "table")
-        modalities = self.modalities or (STRUCTURAL if only_structural else ())
-        if only_structural and set(modalities) != set(STRUCTURAL):
-            raise MgmtError(
-                f"--layout {self.layout}: has {', '.join(STRUCTURAL)} and no choice. "
-                "Leave --modalities away, or take --layout table."
-            )
         cohort = parse(
             SyntheticConfig,
             {
@@ -78,7 +69,7 @@ class Synthesize:
                 "anatomy": self.anatomy,
                 "seed": self.seed,
             }
-            | ({"modalities": modalities} if modalities else {}),
+            | ({"modalities": self.modalities} if self.modalities else {}),
             "synthesize",
         )
         weights = parse(

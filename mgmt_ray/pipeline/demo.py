@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from mgmt_ray.base import MgmtError, write_json, write_text
+from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.cluster.connection import connect_ray
 from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cluster.resources import Resources
@@ -16,13 +16,16 @@ from mgmt_ray.pipeline.stages import bring_up_to_date
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.synthetic.layouts import Layout, write_layout
+from mgmt_ray.synthetic.table_layout import synthesize_as_table
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
 from mgmt_ray.trials.context import StudyContext
 
 
 def synthesize_with_weights(
-    cohort: SyntheticConfig, weights: SourceTaskConfig, folder: Path, layout: Layout = "upenn"
+    cohort: SyntheticConfig,
+    weights: SourceTaskConfig,
+    folder: Path,
+    layout: Literal["upenn", "table"] = "upenn",
 ) -> Path:
     """Write both unless the folder holds exactly them already.
 
@@ -30,7 +33,7 @@ def synthesize_with_weights(
         cohort: of the scans and tables.
         weights: of the checkpoint.
         folder: made if needed.
-        layout: whose folders, file names and tables.
+        layout: of the cohort, by its reader's name.
 
     Returns:
         The checkpoint's path.
@@ -53,13 +56,9 @@ def synthesize_with_weights(
             f"{folder}: holds a synthetic cohort of other settings (synthesis.json). "
             "Choose another folder, or delete this one."
         )
-    first = folder if layout == "upenn" else folder / ".upenn"
+    write = synthesize if layout == "upenn" else synthesize_as_table
     with show_progress("synthesize scans") as step:
-        synthesize(cohort, first, step)
-    if first != folder:
-        write_layout(layout, first, cohort.modalities, folder, cohort.seed)
-        write_text(folder / "planted.json", (first / "planted.json").read_text(encoding="utf-8"))
-        shutil.rmtree(first)
+        write(cohort, folder, step)
     torch.set_num_threads(1)  # small layers: more threads are slower, and their sums differ
     with show_progress("learn the source task") as step:
         error = write_source_task_checkpoint(weights, checkpoint, step)

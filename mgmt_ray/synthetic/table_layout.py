@@ -1,13 +1,16 @@
-"""Writing subjects of any cohort as a plain table with files beside it."""
+"""A cohort as a plain table with files beside it, synthetic or of any reader's subjects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mgmt_ray.base import stream, write_csv
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.scan_writer import copy_file
 
 TABLE = "cohort.csv"
@@ -15,6 +18,27 @@ WORDS = (("unmethylated", "Methylated"), ("0", "1"), ("Negative", "positive"))
 """Ways to write the labels 0 and 1, which take turns."""
 
 SITES = ("Augsburg", "Basel", "Łódź, north")
+
+
+def synthesize_as_table(
+    config: SyntheticConfig, folder: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write the subjects of :func:`mgmt_ray.synthetic.generate.synthesize` as a plain table.
+
+    Args:
+        config: what to write.
+        folder: gets ``cohort.csv``, ``images/`` and ``planted.json``.
+        progress: is given the subjects done and their number.
+
+    Raises:
+        MgmtError: what ``synthesize`` raises, or a file cannot be written.
+    """
+    upenn = folder / ".upenn"
+    synthesize(config, upenn, progress)
+    source = UpennConfig(reader="upenn", root=upenn, modalities=config.modalities)
+    write_table_copy(read_upenn(source).subjects, folder, config.seed)
+    copy_file(upenn / "planted.json", folder / "planted.json")
+    shutil.rmtree(upenn)
 
 
 def write_table_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> dict[str, str]:

@@ -15,7 +15,6 @@ from mgmt_ray.audit.run_audit import run_audit
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.pipeline.printing import show_plan
 from mgmt_ray.pipeline.stages import plan_study, plot_cohort, prepare, select
 from mgmt_ray.prediction.explain import explain_subjects
@@ -23,8 +22,8 @@ from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study, write_study
 from mgmt_ray.synthetic.generate import SyntheticConfig
-from mgmt_ray.training.pretrain import SourceTaskConfig
 from mgmt_ray.trials.context import StudyContext
+from tests.layouts.cohorts import write_cohort
 
 STUDY = {
     "name": "slices",
@@ -56,7 +55,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> StudyContext:
     config = SyntheticConfig(
         subjects=20, grid=(24, 64, 64), modalities=("T2", "FLAIR", "T1", "T1GD")
     )
-    synthesize_with_weights(config, SourceTaskConfig(steps=0), folder / "data", "tcga")
+    write_cohort("tcga", config, folder / "data")
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
     study = load_study(folder / "study.yaml", folder / "data")
     made = StudyContext(study, StudyFolder(folder / "out"), Resources("in-process"))

@@ -11,7 +11,7 @@ import SimpleITK
 from mgmt_ray.cohort.dicom import read_series
 from mgmt_ray.cohort.problem import BadScan
 from mgmt_ray.cohort.scan import read_scan
-from mgmt_ray.synthetic.dicom_files import write_series
+from tests.layouts.dicom_series import write_series
 
 SHAPE = (12, 20, 18)
 

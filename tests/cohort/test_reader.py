@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import TypeAdapter
@@ -10,33 +11,29 @@ from pydantic import TypeAdapter
 from mgmt_ray.cohort.datasets import CohortConfig, read_data_set
 from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.subject import STRUCTURAL
-from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.synthetic.layouts import Layout, write_layout
-
-LAYOUTS: tuple[Layout, ...] = ("upenn", "brats21", "brats21-dicom", "ucsf", "tcga", "table")
+from mgmt_ray.synthetic.generate import SyntheticConfig
+from tests.layouts.cohorts import Layout, write_cohort
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(scope="module", params=get_args(Layout))
 def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A cohort in some layout, of which one subject has no mask; the keys of its reader."""
-    folder = tmp_path_factory.mktemp(request.param)
+    root = tmp_path_factory.mktemp(request.param)
     config = SyntheticConfig(
         subjects=6, grid=(16, 16, 16), modalities=STRUCTURAL, corrected_masks=0.5, follow_ups=0.0
     )
-    synthesize(config, folder / "upenn")
-    if request.param != "upenn":
-        write_layout(request.param, folder / "upenn", STRUCTURAL, folder / request.param, seed=0)
+    write_cohort(request.param, config, root)
     reader, _, images = request.param.partition("-")
-    keys = {"reader": reader, "root": folder / request.param, "modalities": STRUCTURAL}
+    keys = {"reader": reader, "root": root, "modalities": STRUCTURAL}
     if images:
-        keys |= {"images": images, "masks": folder / request.param / "masks"}
+        keys |= {"images": images, "masks": root / "masks"}
     if reader == "tcga":
         keys |= {"rule": "stp27"}
     bare = masks_of(keys).subjects[0]
     while (own := {s.id: s.mask for s in masks_of(keys).subjects}.get(bare.id)) is not None:
         own.unlink()
     if reader == "table":
-        table = folder / request.param / "cohort.csv"
+        table = root / "cohort.csv"
         text = table.read_text(encoding="utf-8")
         table.write_text(text.replace(f"images/{bare.id}/mask.nii.gz", ""), encoding="utf-8")
     return keys | {"bare": bare.id}

@@ -14,7 +14,7 @@ from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga import TcgaConfig, find_tables, read_tcga, session_file
 from mgmt_ray.synthetic.scan_writer import write_scan
-from mgmt_ray.synthetic.tcga_copy import IMAGES, write_tcga_copy
+from tests.layouts.tcga import IMAGES, write_tcga_copy
 
 ANNA = "TCGA-02-0006"
 DATE = "1996.08.23"
@@ -125,12 +125,6 @@ def test_the_same_seed_writes_the_same_copy(source: tuple[Subject, ...], tmp_pat
     assert first == again != other
     one, two = ((tmp_path / n / "HumanMethylation450.gz").read_bytes() for n in "ab")
     assert one == two
-
-
-def test_a_copy_needs_all_structural_scans(source: tuple[Subject, ...], tmp_path: Path) -> None:
-    poor = Subject("poor", 1, {"FLAIR": source[0].scans["FLAIR"]}, source[0].mask)
-    with pytest.raises(MgmtError, match="subject poor has no file of T2, T1, T1GD"):
-        write_tcga_copy([poor], tmp_path, seed=0)
 
 
 def test_scans_are_found_by_their_public_names_levels_below(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.ucsf import UcsfConfig, read_ucsf
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
-from mgmt_ray.synthetic.ucsf_copy import write_ucsf_copy
+from tests.layouts.ucsf import write_ucsf_copy
 
 MORE = ("SWI", "DWI", "ADC", "ASL")
 NAMES = ("T1", "T1c", "T2", "FLAIR", *MORE, "tumor_segmentation")

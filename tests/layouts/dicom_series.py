@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from mgmt_ray.base import CannotWrite, fingerprint
+from mgmt_ray.base import fingerprint
 from mgmt_ray.cohort.dicom import ORIENTATION, POSITION, quiet_itk
 
 SERIES_UID = "0020|000e"
@@ -22,31 +22,23 @@ def write_series(image: SimpleITK.Image, folder: Path, patient: str, description
         folder: gets ``Image-1.dcm`` and so on; made if needed.
         patient: the patient's id.
         description: of the series, like ``FLAIR``; together with the patient it makes the UIDs.
-
-    Raises:
-        CannotWrite: the disk is full or forbidden.
     """
     common = _tags_of_series(image, patient, description)
     writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for i in range(image.GetDepth()):
-            part = image[:, :, i]
-            own = {
-                "0008|0018": f"{common[SERIES_UID]}.{i + 1}",
-                "0020|0013": str(i + 1),
-                POSITION: _multi_value(image.TransformIndexToPhysicalPoint((0, 0, i))),
-            }
-            for key, value in (common | own).items():
-                part.SetMetaData(key, value)
-            writer.SetFileName(str(folder / f"Image-{i + 1}.dcm"))
-            with quiet_itk():
-                writer.Execute(part)
-    except (OSError, RuntimeError) as error:
-        raise CannotWrite(
-            f"{folder}: the series cannot be written. Free some space or choose another folder."
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(image.GetDepth()):
+        part = image[:, :, i]
+        own = {
+            "0008|0018": f"{common[SERIES_UID]}.{i + 1}",
+            "0020|0013": str(i + 1),
+            POSITION: _multi_value(image.TransformIndexToPhysicalPoint((0, 0, i))),
+        }
+        for key, value in (common | own).items():
+            part.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"Image-{i + 1}.dcm"))
+        with quiet_itk():
+            writer.Execute(part)
 
 
 def _tags_of_series(image: SimpleITK.Image, patient: str, description: str) -> dict[str, str]:

@@ -23,17 +23,10 @@ def write_inverted_contrast(source: Path, target: Path, step: int = 1) -> None:
         target: ends in ``.nii.gz``; complete or not there.
         step: at least 1, the least new value; another step gives other voxels. 0 makes every voxel
             0, as in the faulty cases of BraTS21.
-
-    Raises:
-        MgmtError: the source cannot be read or the target not be written.
     """
     scan = read_scan(source)
     inverted = scan.voxels.max() + step - scan.voxels
     voxels = np.where((scan.voxels != 0) & (step > 0), inverted, 0).astype(scan.voxels.dtype)
     affine = RAS_TO_LPS @ scan.grid.affine @ FROM_DEPTH_FIRST
     content = igzip.compress(nibabel.Nifti1Image(voxels.T, affine).to_bytes(), 1)
-
-    def write(aside: Path) -> None:
-        aside.write_bytes(content)
-
-    write_atomically(target, write)
+    write_atomically(target, lambda aside: aside.write_bytes(content))

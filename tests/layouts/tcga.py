@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mgmt_ray.base import MgmtError, stream, write_atomically, write_text
+from mgmt_ray.base import stream, write_atomically, write_text
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga import MASKS, SCANS, session_file
 from mgmt_ray.cohort.tcga_methylation import PROBES
@@ -46,11 +46,7 @@ def write_tcga_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> dic
 
     Returns:
         The new id by old id.
-
-    Raises:
-        MgmtError: a subject has no such files, or one cannot be written.
     """
-    _check(subjects)
     random = stream(seed, "tcga copy")
     names = _names(len(subjects) + 1 + STRANGERS, random)
     patients = names[: len(subjects)]
@@ -87,16 +83,6 @@ def _write_tables(
     packed = gzip.compress(text.encode(), mtime=0)
     write_atomically(folder / HM450, lambda aside: aside.write_bytes(packed))
     write_text(folder / HM27, _matrix("sample", older, random))
-
-
-def _check(subjects: Sequence[Subject]) -> None:
-    for subject in subjects:
-        missing = [m for m in STRUCTURAL if m not in subject.scans or subject.scans[m].is_dir()]
-        if missing:
-            raise MgmtError(
-                f"subject {subject.id} has no file of {', '.join(missing)}, which a TCGA copy "
-                "needs. Take a cohort with all four structural scans as NIfTI files."
-            )
 
 
 def _names(number: int, random: np.random.Generator) -> list[str]:

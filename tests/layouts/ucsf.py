@@ -9,9 +9,8 @@ from pathlib import Path
 from mgmt_ray.base import stream, write_csv
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.ucsf import BRATS21_ID, COVARIATES, GRADE, STATUS, mask_name, scan_name
-from mgmt_ray.synthetic.brats21_copy import check_sources
-from mgmt_ray.synthetic.other_contrast import write_inverted_contrast
 from mgmt_ray.synthetic.scan_writer import copy_file
+from tests.layouts.inverted_contrast import write_inverted_contrast
 
 TABLE = "UCSF-PDGM-metadata_v5.csv"
 COLUMNS = (
@@ -55,7 +54,7 @@ def write_ucsf_copy(
     """Write a copy of UCSF-PDGM with these subjects, two follow-ups, and others of ``OTHERS``.
 
     Three quarters of the subjects have SWI, DWI, ADC and ASL, each a structural scan in another
-    contrast. Repeated after an interruption it writes the same again; the table comes last.
+    contrast.
 
     Args:
         subjects: with the four structural scans.
@@ -65,11 +64,7 @@ def write_ucsf_copy(
 
     Returns:
         The new id, like ``UCSF-PDGM-0004``, by the old one.
-
-    Raises:
-        MgmtError: a subject lacks a scan, or a file cannot be written.
     """
-    check_sources(subjects, folder)
     random = stream(seed, "UCSF-PDGM ids")
     highest = max(HIGHEST_ID, len(subjects) + len(OTHERS))
     free = [f"UCSF-PDGM-{1 + number:04d}" for number in random.permutation(highest)]

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from mgmt_ray.base import MgmtError, stream, write_text
+from mgmt_ray.base import stream, write_text
 from mgmt_ray.cohort.brats21 import FAULTY, LABEL_TABLE, NIFTI_NAMES, SERIES_NAMES, scan_path
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
-from mgmt_ray.synthetic.dicom_files import write_series
-from mgmt_ray.synthetic.other_contrast import write_inverted_contrast
 from mgmt_ray.synthetic.scan_writer import copy_file
+from tests.layouts.dicom_series import write_series
+from tests.layouts.inverted_contrast import write_inverted_contrast
 
 HIGHEST_ID = 1666
 NUM_UNLABELLED = 2
@@ -28,22 +28,17 @@ def write_brats21_copy(
 ) -> dict[str, str]:
     """Write a copy of BraTS21 with these subjects, unlabelled cases and the faulty ones.
 
-    The faulty cases have an empty FLAIR scan. With DICOM the masks lie in ``masks/``. Repeated
-    after an interruption it writes the same again; the table comes last.
+    The faulty cases have an empty FLAIR scan. With DICOM the masks lie in ``masks/``.
 
     Args:
-        subjects: with the four structural scans, in NIfTI.
+        subjects: with the four structural scans, in NIfTI; for DICOM of whole numbers.
         folder: gets the images and ``train_labels.csv``.
         seed: of the new ids.
         images: "nifti" or "dicom".
 
     Returns:
         The new id, five digits, by the old one.
-
-    Raises:
-        MgmtError: a subject lacks a scan, or a file cannot be written.
     """
-    check_sources(subjects, folder)
     drawn = stream(seed, "BraTS21 ids").permutation(HIGHEST_ID + 1)
     free = [name for name in (f"{number:05d}" for number in drawn) if name not in FAULTY]
     sources = sorted(subjects, key=lambda subject: subject.id)
@@ -63,21 +58,6 @@ def write_brats21_copy(
     return ids
 
 
-def check_sources(subjects: Sequence[Subject], folder: Path) -> None:
-    """Make sure that a copy of these subjects can be written there.
-
-    Raises:
-        MgmtError: there are no subjects, or one lacks a structural scan.
-    """
-    if not subjects:
-        raise MgmtError(f"{folder}: no subjects to copy. Give a cohort that has some.")
-    lacking = [subject.id for subject in subjects if not subject.has_all(STRUCTURAL)]
-    if lacking:
-        raise MgmtError(
-            f"{folder}: {', '.join(lacking)} lack structural scans. Leave them out of the copy."
-        )
-
-
 def _write_case(
     source: Subject, name: str, folder: Path, images: str, labelled: bool = True
 ) -> None:
@@ -89,7 +69,7 @@ def _write_case(
         return
     case = folder / ("train" if labelled else "test") / name
     for modality, description in SERIES_NAMES.items():
-        image = _as_image(read_scan(source.scans[modality]), source.scans[modality])
+        image = _as_image(read_scan(source.scans[modality]))
         write_series(image, scan_path(case, name, modality, images), name, description)
     (case / SERIES_NAMES["FLAIR"] / STRAY).write_bytes(b"\0\0\0\1Bud1")
     if labelled:
@@ -110,17 +90,10 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def _as_image(scan: Scan, path: Path) -> SimpleITK.Image:
-    """The scan as the 16-bit numbers that scanners write, where they can hold it.
-
-    Raises:
-        MgmtError: values are fractions or too large.
-    """
+def _as_image(scan: Scan) -> SimpleITK.Image:
+    """The scan as the 16-bit numbers that scanners write."""
     numbers = scan.voxels.astype(np.int16)
-    if not np.array_equal(numbers, scan.voxels):
-        raise MgmtError(
-            f"{path}: has values that 16-bit integers cannot hold. Write the copy as NIfTI."
-        )
+    assert np.array_equal(numbers, scan.voxels), "fractions, or too large for 16 bits"
     image = SimpleITK.GetImageFromArray(numbers)
     spacing = scan.grid.spacing_mm[::-1]
     image.SetSpacing(spacing)

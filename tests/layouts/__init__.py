@@ -1,0 +1,1 @@
+"""Writers of public data sets' layouts, to try the readers on synthetic subjects."""
