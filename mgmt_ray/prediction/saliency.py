@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any, Literal
 
@@ -37,28 +38,37 @@ class FixedRoute(nn.Module):
 
     def __init__(self, network: Network, volume: Tensor) -> None:
         super().__init__()
-        self.head = network.resnet if isinstance(network, PlainNetwork) else network
-        self.route = nn.ModuleList(_fixed_route(network, volume))
+        self.stem, blocks, self.fc = _fixed_route(network, volume)
+        self.route = nn.ModuleList(blocks)
         self.features = nn.Identity()  # a name for the last block's output, whichever branch ran
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Scores of volumes [row, channel, depth, height, width]: minus the logit, the logit."""
-        x = self.head.stem(volumes)
+        x = self.stem(volumes)
         for block in self.route:
             x = block(x)
-        logits = classify_pooled(self.head.fc, pool(self.features(x)), None)
+        logits = classify_pooled(self.fc, pool(self.features(x)), None)
         return torch.stack([-logits, logits], dim=1)
 
 
-def _fixed_route(network: Network, volume: Tensor) -> list[nn.Module]:
-    if not isinstance(network, SpotTune):
-        return network.resnet.blocks
-    with torch.no_grad():
-        (tuned,) = network.tuned_probability(volume) > 0.5
-    return [
-        block.tuned if chosen else block.frozen
-        for block, chosen in zip(network.blocks, tuned.tolist(), strict=True)
-    ]
+def _fixed_route(
+    network: Network, volume: Tensor
+) -> tuple[Callable[[Tensor], Tensor], list[nn.Module], nn.Linear]:
+    """What a volume passes before the blocks, the blocks in turn, and the classifier behind them.
+
+    The last block's output is averaged over positions before the classifier.
+    """
+    match network:
+        case PlainNetwork():
+            return network.resnet.stem, network.resnet.blocks, network.resnet.fc
+        case SpotTune():
+            with torch.no_grad():
+                (tuned,) = network.tuned_probability(volume) > 0.5
+            blocks = [
+                block.tuned if chosen else block.frozen
+                for block, chosen in zip(network.blocks, tuned.tolist(), strict=True)
+            ]
+            return network.stem, blocks, network.fc
 
 
 def saliency_map(network: Network, volume: Tensor, method: Method) -> np.ndarray:
