@@ -58,7 +58,22 @@ class NetworkConfig(Config):
     @property
     def pretrained(self) -> bool:
         """Whether training starts from a checkpoint."""
-        return self.kind != "random"
+        return self.kind in ("spottune", "transfer")
+
+    @property
+    def description(self) -> str:
+        """What the network is, in words for the report and the model card."""
+        resnet = f"ResNet-{self.depth} in 3-D"
+        match self.kind:
+            case "spottune":
+                agent = f"an agent (ResNet-{self.agent_depth})"
+                return f"pretrained {resnet}, its blocks tuned or frozen by {agent} per subject"
+            case "random":
+                return f"{resnet}, trained from random weights"
+            case "transfer":
+                number = self.trainable_blocks
+                blocks = f" and the last {number} block{'s' * (number > 1)}" if number else ""
+                return f"pretrained {resnet}, trained in its classifier{blocks}"
 
 
 class SegmentationConfig(Config):
@@ -114,8 +129,24 @@ def build_volume_network(
     Raises:
         MgmtError: a checkpoint is needed and not given, or does not fit.
     """
+    match config.kind:
+        case "spottune":
+            resnet = _resnet(config, channels, checkpoint)
+            num_blocks = len(resnet.blocks)
+            agent = ResNet3d(config.agent_depth, config.agent_width, 1, 2 * num_blocks)
+            inflate_stem(agent, channels)
+            return SpotTune(resnet, agent, temperature, config.dropout, config.covariates)
+        case "random":
+            resnet = _resnet(config, channels, checkpoint)
+            return PlainNetwork(resnet, None, config.dropout, config.covariates)
+        case "transfer":
+            resnet = _resnet(config, channels, checkpoint)
+            return PlainNetwork(resnet, config.trainable_blocks, config.dropout, config.covariates)
+
+
+def _resnet(config: NetworkConfig, channels: int, checkpoint: Path | None) -> ResNet3d:
+    """The residual network that all three kinds begin with, pretrained where the kind says so."""
     resnet = ResNet3d(config.depth, config.width, channels, outputs=1)
-    num_blocks = len(resnet.blocks)
     if config.pretrained:
         if checkpoint is None:
             raise MgmtError(
@@ -123,12 +154,4 @@ def build_volume_network(
                 "Give MedicalNet's .pth file with --checkpoint FILE."
             )
         load_medicalnet(resnet, checkpoint)
-    match config.kind:
-        case "spottune":
-            agent = ResNet3d(config.agent_depth, config.agent_width, 1, 2 * num_blocks)
-            inflate_stem(agent, channels)
-            return SpotTune(resnet, agent, temperature, config.dropout, config.covariates)
-        case "random":
-            return PlainNetwork(resnet, None, config.dropout, config.covariates)
-        case "transfer":
-            return PlainNetwork(resnet, config.trainable_blocks, config.dropout, config.covariates)
+    return resnet

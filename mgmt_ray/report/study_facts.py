@@ -9,6 +9,7 @@ from typing import Any
 
 from mgmt_ray.cohort.cohort import exclusion_flow
 from mgmt_ray.figures.style import network_label
+from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.report.paper_settings import slice_statements, used_covariates
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
@@ -195,13 +196,11 @@ def _model_statements(results: StudyResults) -> dict[str, Statement]:
 
 
 def _networks(results: StudyResults) -> str:
-    described = []
-    for name, network in (results.config.get("networks") or {}).items():
-        if network and name not in slice_networks(results):
-            what = f"{network_label(name)}: {network.get('kind')}"
-            depth = f", ResNet-{network['depth']} in 3-D" if "depth" in network else ""
-            described.append(what + depth)
-    return "; ".join(described)
+    return "; ".join(
+        f"{network_label(name)}: {NetworkConfig.model_validate(network).description}"
+        for name, network in (results.config.get("networks") or {}).items()
+        if network and name not in slice_networks(results)
+    )
 
 
 def _initialisation(results: StudyResults) -> str:

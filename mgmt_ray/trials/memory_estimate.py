@@ -33,7 +33,7 @@ def oom_hint(
         shape = VolumeStore(volumes, trial.channels[0]).volume_shape
         volume = " × ".join(map(str, (len(trial.channels), *shape)))
         at_once = f"{training.batch_size if trains else ROWS_PER_BATCH} volumes of {volume}"
-        kind = f"{network.kind}, depth {network.depth}, width {network.width}"
+        kind = f"{network.description}, width {network.width}"
         settings = "training"
     elif isinstance(network, SegmentationConfig):
         number = slices_per_batch(network.shape, torch.device(device))

@@ -51,6 +51,26 @@ def test_both_branches_of_spottune_start_from_the_checkpoint(medicalnet: Path) -
         assert torch.equal(block.tuned.conv2.weight, expected)
 
 
+@pytest.mark.parametrize(
+    ("settings", "description"),
+    [
+        (
+            {"kind": "spottune", "agent_depth": 18},
+            "pretrained ResNet-50 in 3-D, its blocks tuned or frozen by an agent (ResNet-18) per "
+            "subject",
+        ),
+        ({"kind": "random", "depth": 34}, "ResNet-34 in 3-D, trained from random weights"),
+        ({"kind": "transfer"}, "pretrained ResNet-50 in 3-D, trained in its classifier"),
+        (
+            {"kind": "transfer", "trainable_blocks": 1},
+            "pretrained ResNet-50 in 3-D, trained in its classifier and the last 1 block",
+        ),
+    ],
+)
+def test_a_network_says_what_it_is(settings: dict, description: str) -> None:
+    assert NetworkConfig(**settings).description == description
+
+
 def test_frozen_parts_of_transfer_stay_in_evaluation_mode() -> None:
     network = build_volume_network(NetworkConfig(kind="random", depth=10, width=4), 1, 1.0, None)
     assert network.train().resnet.bn1.training

@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mgmt_ray.figures.style import network_label
+from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.report.checklist import IN_PART, OPEN, checklist_csv, checklist_section, read_items
 from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.model_card import OPEN as CARD_OPEN
@@ -114,6 +116,16 @@ def test_the_card_says_what_it_does_not_know_and_never_for_the_clinic(study: Pat
     assert parts["Ethical considerations"] == (CARD_OPEN,)
     assert any("Not for clinical use" in line for line in parts["Intended use"])
     assert any("synthetic" in line for line in parts["Caveats"])
+
+
+def test_the_card_says_what_each_network_is(study: Path) -> None:
+    results = read_study_results(study)
+    parts = {part.title: part.lines for part in model_card(results, study_facts(results))}
+    described = "; ".join(
+        f"{network_label(kind)}: {NetworkConfig(kind=kind).description}"
+        for kind in ("spottune", "random", "transfer")
+    )
+    assert f"{described}." in parts["Model"]
 
 
 def test_without_a_choice_the_card_tells_of_all_groups(study: Path) -> None:

@@ -182,7 +182,8 @@ def test_a_trial_that_wants_too_much_memory_says_what_to_make_smaller(
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("OutOfMemory out of memory (")
     for part in (
-        f"trial {trial.id} trains spottune (random, depth 10, width 1024) on cpu",
+        f"trial {trial.id} trains spottune (ResNet-10 in 3-D, trained from random weights, width "
+        "1024) on cpu",
         "in batches of 12 volumes of 1 × 10 × 12 × 12",
         "a smaller training.batch_size",
         "--workers",
