@@ -185,7 +185,9 @@ def _model_statements(results: StudyResults) -> dict[str, Statement]:
             "training",
         ),
         "ensembles": Statement(
-            "mean probability over policy draws, folds, seeds and modalities", "members"
+            f"mean probability over {'policy draws, ' * ('policies' in results.tables)}folds, "
+            "seeds and modalities",
+            "members",
         ),
         "protocol": Statement("the study's whole configuration, seeds and hashes", "provenance"),
         "specification": Statement(

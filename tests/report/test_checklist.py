@@ -120,12 +120,20 @@ def test_the_card_says_what_it_does_not_know_and_never_for_the_clinic(study: Pat
 
 def test_the_card_says_what_each_network_is(study: Path) -> None:
     results = read_study_results(study)
-    parts = {part.title: part.lines for part in model_card(results, study_facts(results))}
+    parts = {part.title: part.lines for part in model_card(results, study_statements(results))}
     described = "; ".join(
         f"{network_label(kind)}: {NetworkConfig(kind=kind).description}"
         for kind in ("spottune", "random", "transfer")
     )
     assert f"{described}." in parts["Model"]
+
+
+def test_policies_are_named_only_where_some_were_drawn(study: Path, whole_study: Path) -> None:
+    without, with_agent = (study_statements(read_study_results(s)) for s in (study, whole_study))
+    assert without["ensembles"].text == "mean probability over folds, seeds and modalities"
+    assert with_agent["ensembles"].text == (
+        "mean probability over policy draws, folds, seeds and modalities"
+    )
 
 
 def test_without_a_choice_the_card_tells_of_all_groups(study: Path) -> None:
