@@ -1,4 +1,4 @@
-"""What every room stands on: errors, configs, seed streams, fingerprints, safe writing, locks."""
+"""Foundations: errors, configurations, fingerprints, random streams, atomic writes, locks."""
 
 from __future__ import annotations
 
@@ -20,24 +20,30 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Val
 
 
 class MgmtError(Exception):
-    """A fault that its reader can mend: one line that says what, where and what to do next.
+    """An error that the user can fix: one line that says what, where and what to do next.
 
-    The command line prints it without a traceback and leaves with exit code 2.
+    The command line prints it without a traceback and exits with code 2.
     """
 
     def __reduce__(self) -> tuple[Callable[..., MgmtError], tuple[type[MgmtError], str]]:
-        """Pickle the message alone: kinds of errors differ in what they are made from."""
+        """Pickle the message alone: subclasses take different constructor arguments."""
         return _rebuild_error, (type(self), str(self))
 
 
-def _rebuild_error(kind: type[MgmtError], message: str) -> MgmtError:
-    error = kind.__new__(kind, message)
+def _rebuild_error(error_class: type[MgmtError], message: str) -> MgmtError:
+    error = error_class.__new__(error_class, message)
     error.args = (message,)
     return error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind when it has none."""
+    r"""Return the first line of an error's message, or its class name when it has none.
+
+    >>> first_line(ValueError("bad header\nat byte 4"))
+    'bad header'
+    >>> first_line(EOFError())
+    'EOFError'
+    """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -58,22 +64,30 @@ def _resolve_relative(path: Path, info: ValidationInfo) -> Path:
 
 
 InputPath: TypeAlias = Annotated[Path, AfterValidator(_resolve_relative)]
-"""A file or folder that a configuration names, relative to the folder of the configuration."""
+"""A file or folder in a configuration, relative to the folder that the configuration is in."""
 
 C = TypeVar("C", bound=Config)
 
 
 def parse(config: type[C], content: Mapping[str, Any], where: str, folder: Path | None = None) -> C:
-    """Check what a user gave and make a configuration of it.
+    """Validate user input and return it as a configuration.
 
     Args:
-        config: the kind of configuration.
+        config: class of the configuration.
         content: values by key.
-        where: file or command, for the error.
+        where: file or command, for error messages.
         folder: what :data:`InputPath` values are relative to; None leaves them as they are.
 
     Raises:
-        MgmtError: unknown keys or wrong values, all at once, each with the path of its key.
+        MgmtError: lists every unknown key and wrong value with the path of its key.
+
+    >>> class Box(Config):
+    ...     side_mm: float
+    >>> parse(Box, {"side_mm": 2}, "box.yaml")
+    Box(side_mm=2.0)
+    >>> parse(Box, {"side_mm": 2, "colour": "red"}, "box.yaml")
+    Traceback (most recent call last):
+    mgmt_ray.base.MgmtError: box.yaml: colour: unknown key; remove it or fix its spelling
     """
     try:
         return config.model_validate(content, context={"folder": folder})
@@ -85,57 +99,69 @@ def parse(config: type[C], content: Mapping[str, Any], where: str, folder: Path 
 def _describe_fault(detail: Any, content: Mapping[str, Any]) -> str:
     path = ".".join(_key_path(detail["loc"], content))
     if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown key, remove it or mend its spelling"
+        return f"{path}: unknown key; remove it or fix its spelling"
     if detail["type"].startswith("union_tag"):
         key = detail["ctx"]["discriminator"].strip("'")
         known = detail["ctx"].get("expected_tags", "")
-        found = f"is none of {known}" if known else "is missing; name one, like table"
-        return f"{path}.{key}: {found}"
+        fault = f"is not one of {known}" if known else "is missing; name one, like table"
+        return f"{path}.{key}: {fault}"
     message = detail["msg"].removeprefix("Value error, ")
     given = f" (found {detail['input']!r})" if not isinstance(detail["input"], dict) else ""
     return f"{path}: {message}{given}" if path else message
 
 
-def _key_path(place: Sequence[str | int], content: Any) -> list[str]:
-    """The keys of a place in what was given, without the names of alternatives between them."""
+def _key_path(location: Sequence[str | int], content: Any) -> list[str]:
+    """Return the keys of pydantic's location that the user wrote, without its union tags."""
     keys = []
-    for i, part in enumerate(place):
-        if isinstance(content, Mapping) and part not in content and i < len(place) - 1:
+    for i, part in enumerate(location):
+        if isinstance(content, Mapping) and part not in content and i < len(location) - 1:
             continue
         keys.append(str(part))
-        inside = content.get(part) if isinstance(content, Mapping) else None
         if isinstance(content, list | tuple) and isinstance(part, int):
-            content = content[part] if part < len(content) else None  # one that is missing
+            content = content[part] if part < len(content) else None  # a missing item
         else:
-            content = inside
+            content = content.get(part) if isinstance(content, Mapping) else None
     return keys
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 (hexadecimal) of a JSON-like value, independent of the order of its keys."""
+    """Return the SHA-256 (hexadecimal) of a JSON-like value, whatever the order of its keys.
+
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 (hexadecimal) of a file's bytes."""
+    """Return the SHA-256 (hexadecimal) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stream_seed(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one named purpose; streams of different names are independent.
+    """Return a 63-bit seed for one named purpose; streams of different names are independent.
 
     Args:
         seed: the study's (or split's, or store's) seed.
-        purpose: the names that tell this stream from all others, for instance a trial and "noise".
+        purpose: names that distinguish this stream from all others, like a trial's and "noise".
+
+    >>> stream_seed(7, "trial", 3) == stream_seed(7, "trial", 3)
+    True
+    >>> stream_seed(7, "trial", 3) == stream_seed(7, "trial", 4)
+    False
     """
     digest = hashlib.sha256(json.dumps([seed, *purpose]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def stream(seed: int, *purpose: str | int) -> np.random.Generator:
-    """A NumPy generator for one named purpose (see :func:`stream_seed`)."""
+    """Return a NumPy generator for one named purpose (see :func:`stream_seed`).
+
+    >>> stream(0, "folds").permutation(5).tolist()
+    [0, 3, 1, 4, 2]
+    """
     return np.random.default_rng(stream_seed(seed, *purpose))
 
 
@@ -143,52 +169,52 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file completely or not at all, whatever interrupts it.
 
     Args:
-        path: where the file shall be; its folder is made.
-        write: fills the temporary file that it is given, in the same folder.
+        path: the final path; its folder is created.
+        write: fills a temporary file in the same folder, whose path it is given.
 
     Raises:
-        CannotWrite: the disk is full or forbidden; an earlier file stays.
+        CannotWrite: the disk is full or not writable; an earlier file stays.
     """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.aside")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.aside")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        with aside.open("rb") as file:
+        write(temporary)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except OSError as error:
         raise CannotWrite(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
-            "another folder with --out, then repeat the command: what is finished is kept."
+            "another folder with --out, then rerun the command: finished work is kept."
         ) from error
     finally:
         with suppress(OSError):
-            aside.unlink()
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file completely or not at all (see :func:`write_atomically`)."""
 
-    def write(aside: Path) -> None:
-        aside.write_text(text, encoding="utf-8")
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
 
     write_atomically(path, write)
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV table completely or not at all, the first row being the names of its columns."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
+    """Write a CSV table completely or not at all; the first row names the columns."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    write_text(path, buffer.getvalue())
 
 
 def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write indented JSON completely or not at all; NaN is refused."""
+    """Write indented JSON completely or not at all; NaN raises ValueError."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 class FolderLocked(MgmtError):
-    """Another process works in this folder."""
+    """Another process is working in this folder."""
 
     def __init__(self, path: Path, owner: str) -> None:
         super().__init__(
@@ -201,33 +227,41 @@ class FolderLocked(MgmtError):
 def folder_lock(path: Path) -> Iterator[None]:
     """Hold a lock file with this process's host and pid.
 
-    It is made with O_EXCL, which also holds on network disks. A lock left by a dead process of the
-    same host is taken over.
+    It is created with O_EXCL, which also excludes other hosts on network disks. A lock left by a
+    dead process of the same host is taken over.
 
     Raises:
-        Locked: another process holds it.
+        FolderLocked: another process holds it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with folder_lock(Path(folder, "study.lock")):
+    ...         print(os.listdir(folder))
+    ...     print(os.listdir(folder))
+    ['study.lock']
+    []
     """
-    mine = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+    holder = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
     try:
         lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
-        _take_over(path, mine)
+        _take_over(path, holder)
     else:
         with os.fdopen(lock, "w") as file:
-            file.write(mine)
+            file.write(holder)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _take_over(path: Path, mine: str) -> None:
+def _take_over(path: Path, holder: str) -> None:
     try:
         file = path.open("r+")
     except FileNotFoundError:
         raise FolderLocked(path, "a process that has just ended") from None
     with file:
-        # two that find the same dead owner queue here; the second then finds the first, alive
+        # processes that find the same dead owner queue here; the second finds the first, alive
         fcntl.flock(file, fcntl.LOCK_EX)
         text = file.read()
         try:
@@ -240,7 +274,7 @@ def _take_over(path: Path, mine: str) -> None:
             raise FolderLocked(path, f"process {pid} on {host}")
         file.seek(0)
         file.truncate()
-        file.write(mine)
+        file.write(holder)
         file.flush()
 
 

@@ -19,7 +19,7 @@ from mgmt_ray.base import (
 )
 
 
-def test_streams_of_other_names_are_other_streams() -> None:
+def test_streams_of_different_names_differ() -> None:
     seeds = {stream_seed(0, "a", 1), stream_seed(0, "a1"), stream_seed(1, "a", 1), stream_seed(0)}
     assert len(seeds) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
@@ -35,7 +35,7 @@ def test_streams_do_not_depend_on_the_process() -> None:
     assert int(printed) == stream_seed(7, "trial", 3)
 
 
-def test_a_list_that_is_too_short_is_told_by_its_place() -> None:
+def test_a_list_that_is_too_short_is_reported_by_its_position() -> None:
     class Box(Config):
         window: tuple[tuple[int, int], tuple[int, int]]
 
@@ -43,7 +43,7 @@ def test_a_list_that_is_too_short_is_told_by_its_place() -> None:
         parse(Box, {"window": [[1, 2]]}, "study.yaml")
 
 
-def test_fingerprints_see_values_and_not_the_order_of_keys() -> None:
+def test_fingerprints_follow_values_and_not_the_order_of_keys() -> None:
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 1.5})
 
@@ -67,21 +67,21 @@ def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
-def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_raises_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWrite, match=r"table.csv: cannot be written"):
         write_text(tmp_path / "file" / "table.csv", "text")
 
 
-def kinds_of(error: type[MgmtError]) -> list[type[MgmtError]]:
-    return [error, *(kind for below in error.__subclasses__() for kind in kinds_of(below))]
+def error_classes(error: type[MgmtError]) -> list[type[MgmtError]]:
+    return [error, *(cls for below in error.__subclasses__() for cls in error_classes(below))]
 
 
 def test_every_error_comes_back_whole_from_another_process() -> None:
     from mgmt_ray.cohort.problem import BadScan
 
     errors = [BadScan(Path("scan.nii.gz"), "empty_file", "the file is empty", "Copy it again")]
-    errors += [kind.__new__(kind) for kind in kinds_of(MgmtError)]
+    errors += [cls.__new__(cls) for cls in error_classes(MgmtError)]
     for error in errors:
         error.args = error.args or ("message",)
         again = pickle.loads(pickle.dumps(error))
@@ -89,6 +89,6 @@ def test_every_error_comes_back_whole_from_another_process() -> None:
         assert str(again) == str(error)
 
 
-def test_an_error_without_text_is_named_by_its_kind() -> None:
+def test_an_error_without_a_message_is_named_by_its_class() -> None:
     assert first_line(EOFError()) == "EOFError"
     assert first_line(ValueError("one\ntwo")) == "one"

@@ -13,9 +13,9 @@ from mgmt_ray.base import FolderLocked, folder_lock
 
 
 def dead_pid() -> int:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    return ended.pid
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 def test_a_held_lock_refuses_others_and_is_gone_afterwards(tmp_path: Path) -> None:

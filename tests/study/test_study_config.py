@@ -85,7 +85,7 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
         (MINIMAL.replace("{random: {kind", "{a/b: {kind"), "networks.a/b"),
         (MINIMAL.replace("root: data, ", ""), "--data DIR"),
         (MINIMAL.replace("reader: upenn, ", ""), "cohort.reader: is missing"),
-        (MINIMAL.replace("reader: upenn", "reader: mine"), "cohort.reader: is none of 'upenn'"),
+        (MINIMAL.replace("reader: upenn", "reader: mine"), "cohort.reader: is not one of 'upenn'"),
         (MINIMAL.replace("root: data", "root: data, rot: 1"), "cohort.rot: unknown key"),
         ("name: [", "is not YAML"),
         ("just text", "no `cohort:` section"),
