@@ -1,1 +1,1 @@
-"""Subjects, labels and scans: who is in a study, who is out and why, and checks of files."""
+"""Subjects, labels and scans: readers of data sets, inclusion and exclusion, checks of files."""

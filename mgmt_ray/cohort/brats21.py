@@ -1,7 +1,7 @@
 """The RSNA-ASNR-MICCAI BraTS 2021 data set: NIfTI of task 1 or DICOM of task 2, labels of task 2.
 
 Baid et al. 2021, "The RSNA-ASNR-MICCAI BraTS 2021 benchmark on brain tumor segmentation and
-radiogenomic classification". Both tasks number their cases alike.
+radiogenomic classification". Both tasks use the same case numbers.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 LABEL_TABLE = "train_labels.csv"
 FAULTY = ("00109", "00123", "00709")
-"""Cases whose scans the challenge's hosts told participants to leave out."""
+"""Cases with faulty scans, which the challenge's organisers asked participants to exclude."""
 
 NIFTI_NAMES = {"FLAIR": "flair", "T1": "t1", "T1GD": "t1ce", "T2": "t2"}
 SERIES_NAMES = {"FLAIR": "FLAIR", "T1": "T1w", "T1GD": "T1wCE", "T2": "T2w"}
 LABELS = {"0": 0, "1": 1}
 
-OF_SUBJECTS = re.compile(r"(BraTS2021_)?\d{5}$")
+SUBJECT_FOLDERS = re.compile(r"(BraTS2021_)?\d{5}$")
 LAYOUTS = {
     "nifti": DataSetLayout(
         "BraTS21",
         re.compile(r"BraTS2021_(\d{5})"),
-        OF_SUBJECTS,
+        SUBJECT_FOLDERS,
         LABEL_TABLE,
         "BraTS2021_00002",
     ),
     "dicom": DataSetLayout(
-        "BraTS21", re.compile(r"(\d{5})"), OF_SUBJECTS, LABEL_TABLE, "train/00002"
+        "BraTS21", re.compile(r"(\d{5})"), SUBJECT_FOLDERS, LABEL_TABLE, "train/00002"
     ),
 }
 MASK_NAME = re.compile(r"(?:BraTS2021_)?(\d{5})(?!\d).*\.nii(?:\.gz)?")
@@ -80,54 +80,65 @@ class Brats21Config(ReaderConfig):
     @field_validator("faulty")
     @classmethod
     def _five_digits(cls, faulty: tuple[str, ...]) -> tuple[str, ...]:
-        odd = [name for name in faulty if not re.fullmatch(r"\d{5}", name)]
-        if odd:
-            raise ValueError(f"{', '.join(odd)}: write five digits in quotes, like '00109'")
+        invalid = [name for name in faulty if not re.fullmatch(r"\d{5}", name)]
+        if invalid:
+            raise ValueError(f"{', '.join(invalid)}: write five digits in quotes, like '00109'")
         return faulty
 
 
 def read_brats21(config: Brats21Config) -> ReaderResult:
-    """Cases with a label, a tumour mask and at least one wanted scan.
+    """Read cases with a label, a tumour mask and a scan of the study.
 
-    Everyone in the label table or on disk is found. Task 1 has more cases than labels: those are
-    excluded with the reason, like the cases known to be faulty and rows without scans.
+    Every id in the label table or on disk appears in the result. Task 1 has more cases than labels:
+    those are excluded with the reason, like the cases known to be faulty and rows without scans.
 
     Raises:
-        MgmtError: no such folder, images or table, or a table without the columns of one.
+        MgmtError: the folder, the images, the table or one of its columns is missing.
     """
-    found = find_data_set(config.root, LAYOUTS[config.images])
-    labels, faults = read_labels(found.table)
+    data_set = find_data_set(config.root, LAYOUTS[config.images])
+    labels, faults = read_labels(data_set.table)
     masks = _masks_by_id(config.masks) if config.masks else None
-    parts = []
-    for name in sorted(labels.keys() | faults.keys() | found.folders.keys()):
+    results = []
+    for name in sorted(labels.keys() | faults.keys() | data_set.folders.keys()):
         if name in config.faulty:
-            parts.append(exclude_subject(name, "scans known to be faulty"))
-        elif fault := faults.get(name) or found.duplicate_problem(name):
-            parts.append(ReaderResult(problems=(fault,)))
+            results.append(exclude_subject(name, "scans known to be faulty"))
+        elif fault := faults.get(name) or data_set.duplicate_problem(name):
+            results.append(ReaderResult(problems=(fault,)))
         else:
-            parts.append(_read_one(config, found, name, labels.get(name), masks))
-    return merge_results(parts)
+            results.append(_read_case(config, data_set, name, labels.get(name), masks))
+    return merge_results(results)
 
 
 def scan_path(folder: Path, subject: str, modality: str, images: str) -> Path:
-    """Where a scan is below a case's folder: a NIfTI file, or the folder of a DICOM series."""
+    """Return the path of a scan in a case's folder: a NIfTI file, or a folder of DICOM files.
+
+    >>> scan_path(Path("BraTS2021_00002"), "00002", "T1GD", "nifti").as_posix()
+    'BraTS2021_00002/BraTS2021_00002_t1ce.nii.gz'
+    """
     if images == "nifti":
         return folder / f"BraTS2021_{subject}_{NIFTI_NAMES[modality]}.nii.gz"
     return folder / SERIES_NAMES[modality]
 
 
 def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
-    """Labels by five-digit id; a problem for each id with several rows or an unknown label.
+    r"""Read labels by five-digit id, and a problem for each id with several rows or a bad label.
 
     Raises:
-        MgmtError: not a table, a column is missing, or ids look strange.
+        MgmtError: not a table, a column is missing, or an id is not a number.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "train_labels.csv")
+    ...     _ = path.write_text("BraTS21ID,MGMT_value\n2,1\n00003,0\n")
+    ...     read_labels(path)
+    ({'00002': 1, '00003': 0}, {})
     """
     rows: dict[str, list[str]] = {}
     for row in read_rows(path, ("BraTS21ID", "MGMT_value"))[1]:
         if not re.fullmatch(r"\d{1,5}", row["BraTS21ID"]):
             raise MgmtError(
-                f"{path}: id {row['BraTS21ID']!r} is no number of five digits. "
-                "Take the table as downloaded; a spreadsheet may have changed it."
+                f"{path}: id {row['BraTS21ID']!r} is not a number of up to five digits. "
+                "Use the table as downloaded; a spreadsheet may have changed it."
             )
         # spreadsheets drop leading zeros
         rows.setdefault(row["BraTS21ID"].zfill(5), []).append(row["MGMT_value"])
@@ -139,7 +150,7 @@ def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
     return {n: LABELS[values[0]] for n, values in rows.items() if n not in faults}, faults
 
 
-def _read_one(
+def _read_case(
     config: Brats21Config,
     data_set: DataSetFiles,
     name: str,
@@ -147,18 +158,18 @@ def _read_one(
     masks: Mapping[str, list[Path]] | None,
 ) -> ReaderResult:
     folder = data_set.folders[name][0] if name in data_set.folders else None
-    found = _scans(folder, name, config.images)
+    scans = _scans(folder, name, config.images)
     reason = ""
     if label is None:
         reason = f"not in {LABEL_TABLE}"
-    elif not found:
+    elif not scans:
         reason = "no scans"
-    elif not set(config.modalities) & set(found):
+    elif not set(config.modalities) & set(scans):
         reason = "none of the study's modalities"
     if reason or label is None or folder is None:
         return exclude_subject(name, reason)
     mask, fault = _mask(config, folder, name, masks)
-    subject = Subject(name, label, found, mask, person=f"BraTS2021_{name}")
+    subject = Subject(name, label, scans, mask, person=f"BraTS2021_{name}")
     return subject_result(subject, config, folder, fault)
 
 
@@ -168,7 +179,7 @@ def _scans(folder: Path | None, name: str, images: str) -> dict[str, Path]:
     paths = {modality: scan_path(folder, name, modality, images) for modality in STRUCTURAL}
     if images == "dicom":
         return {m: path for m, path in paths.items() if os.path.lexists(path)}
-    return {m: path for m, place in paths.items() if (path := find_nifti(place))}
+    return {m: path for m, packed in paths.items() if (path := find_nifti(packed))}
 
 
 def _masks_by_id(folder: Path) -> dict[str, list[Path]]:
@@ -184,13 +195,13 @@ def _masks_by_id(folder: Path) -> dict[str, list[Path]]:
 def _mask(
     config: Brats21Config, folder: Path, name: str, masks: Mapping[str, list[Path]] | None
 ) -> tuple[Path | None, Problem | None]:
-    """The mask, and why there is none or which is meant cannot be told."""
+    """Return the mask, and a problem if there is none or several."""
     where = config.masks or folder
     if masks is not None:
         candidates = masks.get(name, [])
     else:
-        own = find_nifti(folder / f"BraTS2021_{name}_seg.nii.gz")
-        candidates = [own] if config.images == "nifti" and own else []
+        path = find_nifti(folder / f"BraTS2021_{name}_seg.nii.gz")
+        candidates = [path] if config.images == "nifti" and path else []
     if len(candidates) == 1:
         return candidates[0], None
     if candidates:

@@ -1,4 +1,4 @@
-"""The cohort of a study: who is in, who is out and why, as two plain tables."""
+"""The cohort of a study: its subjects and its exclusions with their reasons, and their tables."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from mgmt_ray.base import MgmtError, fingerprint, first_line, write_csv
 from mgmt_ray.cohort.subject import MODALITIES, Subject, group_modalities
 
 NEEDED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
-"""Of ``cohort.csv``; earlier versions wrote no others."""
+"""Columns of ``cohort.csv`` that every version wrote."""
 
 FIXED_COLUMNS = (*NEEDED_COLUMNS, "tumour_mask", "given_mask")
 """``tumour_mask`` says whether ``mask`` is "given" or "predicted"."""
 
+EXCLUSION_COLUMNS = ("subject", "scope", "reason")
+
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Why something found on disk or in a table is not used.
+    """Why a subject, or one of its modality groups, is not used.
 
     Attributes:
-        subject: the subject's id.
-        scope: "cohort" when the whole subject is out, else the modality group that is not used.
-        reason: in words; equal reasons are counted together in the flow.
+        subject: id.
+        scope: "cohort" when the whole subject is excluded, else the excluded modality group.
+        reason: equal reasons are counted together in :func:`exclusion_flow`.
     """
 
     subject: str
@@ -35,24 +37,29 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """Subjects sorted by id, and every exclusion with its reason."""
+    """Subjects sorted by id, and every exclusion with its reason.
+
+    >>> cohort = Cohort((Subject("P2", 0, {}, None), Subject("P1", 1, {}, None)))
+    >>> [subject.id for subject in cohort.subjects]
+    ['P1', 'P2']
+    """
 
     subjects: tuple[Subject, ...]
     exclusions: tuple[Exclusion, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [subject.id for subject in self.subjects]
-        twice = sorted(name for name, count in Counter(ids).items() if count > 1)
-        if twice:
+        duplicates = sorted(name for name, count in Counter(ids).items() if count > 1)
+        if duplicates:
             raise MgmtError(
-                f"cohort: {', '.join(twice)} appear more than once. "
+                f"cohort: {', '.join(duplicates)} appear more than once. "
                 "Keep one folder or row per subject, or name the others in cohort.exclude."
             )
         object.__setattr__(self, "subjects", tuple(sorted(self.subjects, key=lambda s: s.id)))
 
     @property
     def roster_hash(self) -> str:
-        """Fingerprint of who is in, with which label (or score) and which modalities."""
+        """Fingerprint of the subjects with their persons, labels (or scores) and modalities."""
         return fingerprint(
             [
                 [s.id, s.person, s.label if s.score is None else s.score, sorted(s.scans)]
@@ -62,7 +69,7 @@ class Cohort:
 
     @property
     def hash(self) -> str:
-        """The same, and of whom the mask is a predicted one."""
+        """Fingerprint of the roster and of the subjects whose masks are predicted."""
         predicted = [s.id for s in self.subjects if s.mask_kind == "predicted"]
         if not predicted:
             return self.roster_hash
@@ -70,19 +77,19 @@ class Cohort:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those that at least one subject has, the paper's first and in its order."""
-        found = sorted({m for subject in self.subjects for m in subject.scans})
-        known = [m for m in MODALITIES if m in found]
-        return (*known, *(m for m in found if m not in known))
+        """Modalities that at least one subject has: the paper's in its order, then the others."""
+        present = sorted({m for subject in self.subjects for m in subject.scans})
+        published = [m for m in MODALITIES if m in present]
+        return (*published, *(m for m in present if m not in published))
 
 
 def write_cohort(cohort: Cohort, folder: Path) -> None:
     """Write ``cohort.csv`` (one row per subject, a column per modality) and ``exclusions.csv``."""
     covariates = sorted({name for subject in cohort.subjects for name in subject.covariates})
-    present = cohort.modalities
-    rows: list[Sequence[object]] = [(*FIXED_COLUMNS, *covariates, *present)]
+    modalities = cohort.modalities
+    rows: list[Sequence[object]] = [(*FIXED_COLUMNS, *covariates, *modalities)]
     for subject in cohort.subjects:
-        available = " ".join(m for m in present if m in subject.scans)
+        available = " ".join(m for m in modalities if m in subject.scans)
         rows.append(
             (
                 subject.id,
@@ -94,36 +101,45 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
                 subject.mask_kind,
                 subject.given_mask or "",
                 *(subject.covariates.get(name, "") for name in covariates),
-                *(subject.scans.get(m, "") for m in present),
+                *(subject.scans.get(m, "") for m in modalities),
             )
         )
     write_csv(folder / "cohort.csv", rows)
-    excluded = [("subject", "scope", "reason")]
-    excluded += [(e.subject, e.scope, e.reason) for e in cohort.exclusions]
-    write_csv(folder / "exclusions.csv", excluded)
+    exclusions = [EXCLUSION_COLUMNS]
+    exclusions += [(e.subject, e.scope, e.reason) for e in cohort.exclusions]
+    write_csv(folder / "exclusions.csv", exclusions)
 
 
 def read_cohort(folder: Path) -> Cohort:
-    """Read back what :func:`write_cohort` wrote.
+    """Read the tables that :func:`write_cohort` wrote.
 
     Raises:
-        MgmtError: the tables are not there yet, or others than this program writes.
+        MgmtError: the tables do not exist, or are not as :func:`write_cohort` writes them.
+
+    >>> import tempfile
+    >>> cohort = Cohort((Subject("P1", 1, {"FLAIR": Path("flair.nii.gz")}, None),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_cohort(cohort, Path(folder))
+    ...     read_cohort(Path(folder)) == cohort
+    True
     """
     path = folder / "cohort.csv"
     if not path.exists():
-        raise MgmtError(f"{path}: not there yet. Run `mgmt-ray cohort STUDY --out {folder}` first.")
-    rows = _rows(path, NEEDED_COLUMNS)
+        raise MgmtError(
+            f"{path}: does not exist. Run `mgmt-ray cohort STUDY --out {folder}` first."
+        )
+    rows = _read_table(path, NEEDED_COLUMNS)
     modalities = {m for row in rows for m in row["modalities"].split()}
     try:
         subjects = tuple(_subject(row, modalities) for row in rows)
     except (KeyError, ValueError) as error:
         raise _not_a_study_table(path, f"{type(error).__name__}: {error}") from error
-    columns = ("subject", "scope", "reason")
-    excluded = _rows(folder / "exclusions.csv", columns)
-    return Cohort(subjects, tuple(Exclusion(*(row[c] for c in columns)) for row in excluded))
+    rows = _read_table(folder / "exclusions.csv", EXCLUSION_COLUMNS)
+    exclusions = tuple(Exclusion(*(row[c] for c in EXCLUSION_COLUMNS)) for row in rows)
+    return Cohort(subjects, exclusions)
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+def _read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file, restval="")
@@ -136,21 +152,21 @@ def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _not_a_study_table(path: Path, why: str) -> MgmtError:
+def _not_a_study_table(path: Path, reason: str) -> MgmtError:
     return MgmtError(
-        f"{path}: is not as `mgmt-ray cohort` wrote it ({why}). Give the folder of a study, or run "
-        "`mgmt-ray cohort STUDY --out FOLDER` again."
+        f"{path}: is not as `mgmt-ray cohort` wrote it ({reason}). Give the folder of a study, or "
+        "run `mgmt-ray cohort STUDY --out FOLDER` again."
     )
 
 
 def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
-    known = {*FIXED_COLUMNS, *modalities}
+    others = {*FIXED_COLUMNS, *modalities}
     return Subject(
         id=row["subject"],
         label=int(row["label"]),
         scans={m: Path(row[m]) for m in row["modalities"].split()},
         mask=Path(row["mask"]) if row["mask"] else None,
-        covariates={name: value for name, value in row.items() if value and name not in known},
+        covariates={name: value for name, value in row.items() if value and name not in others},
         person=row["person"],
         score=float(row["score"]) if row["score"] else None,
         mask_kind="predicted" if row.get("tumour_mask") == "predicted" else "given",
@@ -159,27 +175,27 @@ def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
 
 
 def exclusion_flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
-    """The flow of numbers from everyone found to each group's subjects, for printing.
-
-    Args:
-        cohort: as it was selected.
-        modalities: of the study.
+    """Return the numbers of a flow diagram, from all subjects found to each group's subjects.
 
     Returns:
-        (what, number of subjects) from the top down; the first number is the sum of the
-        subjects that stay and the ``cohort`` exclusions.
+        (text, number of subjects) from the top down; the first number is the sum of the included
+        subjects and those excluded entirely.
+
+    >>> cohort = Cohort((Subject("P1", 1, {}, None),), (Exclusion("P2", "cohort", "no scans"),))
+    >>> exclusion_flow(cohort, ())[:3]
+    [('found', 2), ('excluded: no scans', 1), ('in the cohort', 1)]
     """
-    out = Counter(e.reason for e in cohort.exclusions if e.scope == "cohort")
-    lines = [("found", len(cohort.subjects) + sum(out.values()))]
-    lines += [(f"excluded: {reason}", number) for reason, number in sorted(out.items())]
+    reasons = Counter(e.reason for e in cohort.exclusions if e.scope == "cohort")
+    lines = [("found", len(cohort.subjects) + sum(reasons.values()))]
+    lines += [(f"excluded: {reason}", number) for reason, number in sorted(reasons.items())]
     lines.append(("in the cohort", len(cohort.subjects)))
-    given = [s.label for s in cohort.subjects if s.score is None]
-    if len(given) < len(cohort.subjects):
-        lines.append(("  labelled by each split", len(cohort.subjects) - len(given)))
-    lines.append(("  methylated", sum(given)))
-    lines.append(("  unmethylated", len(given) - sum(given)))
-    predicted = sum(s.mask_kind == "predicted" for s in cohort.subjects)
-    lines += [("  with a predicted mask", predicted)] if predicted else []
+    labels = [s.label for s in cohort.subjects if s.score is None]
+    if len(labels) < len(cohort.subjects):
+        lines.append(("  labelled by each split", len(cohort.subjects) - len(labels)))
+    lines.append(("  methylated", sum(labels)))
+    lines.append(("  unmethylated", len(labels) - sum(labels)))
+    num_predicted = sum(s.mask_kind == "predicted" for s in cohort.subjects)
+    lines += [("  with a predicted mask", num_predicted)] if num_predicted else []
     for group, members in group_modalities(modalities).items():
         number = sum(s.has_all(members) for s in cohort.subjects)
         lines.append((f"  with {group}", number))

@@ -1,4 +1,4 @@
-"""Finding a data set's subjects, files and table below a folder."""
+"""Finding a data set's table, subject folders and files below its root folder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, Problem
 
 SEARCH_DEPTH = 5
-"""Levels of folders below the root that are entered."""
+"""Levels of folders below the root that are searched."""
 
 DOWNLOAD_CONTENT = (
-    "Get the file's content, for instance with git annex get, or leave the subject out with "
+    "Download the file's content, for instance with git annex get, or leave the subject out with "
     "cohort.exclude"
 )
 
-NO_DATA = re.compile(r"\.|lost\+found$")
-"""Names of folders that are never entered: hidden ones, and the one a file system makes itself."""
+NEVER_SEARCHED = re.compile(r"\.|lost\+found$")
+"""Names of folders that are never searched: hidden ones, and the one that a file system creates."""
 
 
 def _first_group(match: re.Match[str]) -> str:
@@ -30,15 +30,15 @@ def _first_group(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DataSetLayout:
-    """How a data set with one folder per subject is told.
+    """How a data set with one folder per subject names its folders and its table.
 
     Attributes:
-        name: of the data set, for errors.
-        subject: what a subject's folder is called.
-        skipped: beginnings of folders' names below which no subject's folder can be.
-        table: pattern of the table's name.
-        example: of a subject's folder, for errors.
-        id_of: the id that a folder's name gives; the first group by default.
+        name: of the data set, for messages.
+        subject: full name of a subject's folder.
+        skipped: start of the names of folders that contain no subject's folder.
+        table: glob pattern of the table's name.
+        example: name of a subject's folder, for messages.
+        id_of: turns a match of ``subject`` into the subject's id; its first group by default.
     """
 
     name: str
@@ -51,26 +51,26 @@ class DataSetLayout:
 
 @dataclass(frozen=True, slots=True)
 class DataSetFiles:
-    """Where a data set's table and subjects are.
+    """Where a data set's newest table and its subjects' folders are.
 
     Attributes:
-        table: the newest.
-        folders: of subjects by id; more than one is a fault.
+        folders: by subject id; several folders of one subject are a problem.
     """
 
     table: Path
     folders: Mapping[str, tuple[Path, ...]]
 
     def duplicate_problem(self, subject: str) -> Problem | None:
-        """Say so when a subject's folder is there more than once."""
+        """Return the problem of a subject that has several folders."""
         return duplicate_folder_problem(subject, self.folders.get(subject, ()))
 
 
 def find_data_set(root: Path, layout: DataSetLayout) -> DataSetFiles:
-    """Find the table and every subject's folder at or below a folder.
+    """Find the newest table and every subject's folder at or below a folder.
 
     Raises:
-        MgmtError: one of them is not there, two tables could be meant, or a folder is unreadable.
+        MgmtError: there is no table or no subject's folder, several tables have the newest
+            version, or a folder is unreadable.
     """
     folders: dict[str, tuple[Path, ...]] = {}
     paths = paths_below(root, layout.name, f"{layout.table} and the images", layout.skipped)
@@ -87,72 +87,75 @@ def find_data_set(root: Path, layout: DataSetLayout) -> DataSetFiles:
 
 
 def duplicate_folder_problem(subject: str, folders: tuple[Path, ...]) -> Problem | None:
-    """A subject's folders are a fault where they are more than one."""
+    """Return the problem of a subject that has several folders."""
     if len(folders) < 2:
         return None
     found = f"{len(folders)} folders: {', '.join(map(str, folders))}"
     return Problem(subject, "duplicated_subject", str(folders[0]), found, "Keep the right folder")
 
 
-def newest_table(root: Path, pattern: str, paths: Iterable[Path], what: str = "table") -> Path:
-    """The table of the highest version in its name among what is below a folder.
+def newest_table(root: Path, pattern: str, paths: Iterable[Path], name: str = "table") -> Path:
+    """Return the table with the highest version in its file name.
 
     Args:
-        root: for the errors.
-        pattern: of the table's name.
-        paths: what is below the folder.
-        what: the table is called in the errors.
+        root: the data set's folder, for messages.
+        pattern: glob pattern of the file name.
+        paths: candidates.
+        name: of the table, for messages.
 
     Raises:
-        MgmtError: there is none, or more than one of that version.
+        MgmtError: there is none, or several have the highest version.
+
+    >>> newest_table(Path(), "info_*.csv", [Path("info_v2.1.csv"), Path("info_v1.0.csv")]).name
+    'info_v2.1.csv'
     """
     tables = [path for path in paths if fnmatchcase(path.name, pattern)]
     if not tables:
         raise MgmtError(
-            f"{root}: no {what}; looked for {pattern} down to {SEARCH_DEPTH} levels below. "
-            "Download it from the data set's page and put it beside the images."
+            f"{root}: no {name}; looked for {pattern} down to {SEARCH_DEPTH} levels below. "
+            "Download it from the data set's page and put it next to the images."
         )
     version = max(map(_version_of, tables))
     newest = [table for table in tables if _version_of(table) == version]
     if len(newest) > 1:
         raise MgmtError(
-            f"{root}: more than one {what} ({', '.join(map(str, sorted(newest)))}). "
-            "Keep the one that is meant, or give the folder of one copy."
+            f"{root}: more than one {name} ({', '.join(map(str, sorted(newest)))}). "
+            "Keep the right one, or give the folder of one copy."
         )
     return newest[0]
 
 
-def paths_below(root: Path, name: str, content: str, not_entered: re.Pattern[str]) -> list[Path]:
-    """Every file and folder below a data set's folder, in order.
+def paths_below(root: Path, name: str, content: str, skipped: re.Pattern[str]) -> list[Path]:
+    """List every file and folder down to :data:`SEARCH_DEPTH` levels below a folder, sorted.
 
     Args:
         root: the data set's folder.
-        name: of the data set, for the error.
-        content: what the folder holds, for the error.
-        not_entered: beginnings of the names of folders that are not looked into.
+        name: of the data set, for messages.
+        content: of the folder, for messages.
+        skipped: start of the names of folders that are not searched.
 
     Raises:
-        MgmtError: no such folder, or one that cannot be read.
+        MgmtError: the folder does not exist, or one cannot be read.
     """
     if not is_folder(root):
         raise MgmtError(
             f"{root}: no such folder. Give the folder of your {name} copy (it holds {content}) "
             "with --data or cohort.root."
         )
-    return list(_walk(root, not_entered, SEARCH_DEPTH))
+    return list(_walk(root, skipped, SEARCH_DEPTH))
 
 
-def _walk(folder: Path, not_entered: re.Pattern[str], depth: int) -> Iterator[Path]:
+def _walk(folder: Path, skipped: re.Pattern[str], depth: int) -> Iterator[Path]:
     for child in list_folder(folder):
         yield child
-        if depth == 0 or NO_DATA.match(child.name) or not_entered.match(child.name):
+        if depth == 0 or NEVER_SEARCHED.match(child.name) or skipped.match(child.name):
             continue
         if is_folder(child):
-            yield from _walk(child, not_entered, depth - 1)
+            yield from _walk(child, skipped, depth - 1)
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """What a folder holds, by name.
+    """Return the files and folders in a folder, sorted by name.
 
     Raises:
         MgmtError: it cannot be read.
@@ -164,10 +167,10 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder.
+    """Return whether a path is a folder.
 
     Raises:
-        MgmtError: that cannot be told, for who asks may not look.
+        MgmtError: the path cannot be examined, for instance without permission.
     """
     try:
         return path.is_dir()
@@ -183,30 +186,30 @@ def _unreadable(path: Path, error: OSError) -> MgmtError:
 
 
 def find_nifti(path: Path) -> Path | None:
-    """A file by its name ``….nii.gz``, or the same unpacked (``….nii``) where only that is there.
+    """Return the path of a ``.nii.gz`` file, or of its uncompressed form (``.nii``), if one exists.
 
-    A link that points nowhere is found too: whoever opens it says so (see :func:`missing_reason`).
+    A broken link counts as existing, so that it is reported (see :func:`missing_reason`).
     """
     return next((p for p in (path, path.with_suffix("")) if os.path.lexists(p)), None)
 
 
 def missing_reason(path: Path) -> tuple[str, str] | None:
-    """Why a file or folder cannot be had, and what to do about it; None where it is there."""
+    """Return why a file or folder is not available and a remedy; None where it is available.
+
+    >>> missing_reason(Path("no-such-file"))[0]
+    'no such file'
+    """
     try:
         if path.exists():
             return None
-        linked = path.is_symlink()
+        is_link = path.is_symlink()
     except OSError as error:
-        remedy = "Mend its name or permission, or leave the subject out with cohort.exclude"
-        return f"cannot be looked at ({error.strerror})", remedy
-    return (
-        ("the link points nowhere", DOWNLOAD_CONTENT)
-        if linked
-        else ("no such file", DOWNLOAD_AGAIN)
-    )
+        remedy = "Fix its name or permission, or leave the subject out with cohort.exclude"
+        return f"cannot be accessed ({error.strerror})", remedy
+    return ("the link is broken", DOWNLOAD_CONTENT) if is_link else ("no such file", DOWNLOAD_AGAIN)
 
 
 def _version_of(table: Path) -> list[int]:
-    """The version in a table's name: [2, 1] of ``..._v2.1.csv``; empty where there is none."""
+    """Return the version in a file name, like [2, 1] of ``..._v2.1.csv``; empty without one."""
     numbers = re.search(r"_v(\d+(?:\.\d+)*)", table.name)
     return [int(n) for n in numbers[1].split(".")] if numbers else []

@@ -1,4 +1,4 @@
-"""Which data set a study reads, and reading it."""
+"""The readers of all data sets behind one configuration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,23 @@ CohortConfig: TypeAlias = Annotated[
     UpennConfig | Brats21Config | UcsfConfig | TcgaConfig | TableConfig,
     Field(discriminator="reader"),
 ]
-"""One data set; ``reader`` says in which layout."""
+"""Configuration of one data set; its key ``reader`` selects the layout."""
 
 
 def read_data_set(config: CohortConfig) -> ReaderResult:
-    """Find a data set's subjects, their labels and scans, and say who is out and why.
+    r"""Read a data set's subjects with labels and scans, its exclusions, and its problems.
 
     Raises:
-        MgmtError: the folder has no such layout, or its table is no table.
+        MgmtError: the folder does not have the reader's layout, or its table cannot be used.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder, "cohort.csv")
+    ...     _ = table.write_text("subject,label,mask,FLAIR\nP1,unknown,m.nii.gz,f.nii.gz\n")
+    ...     config = TableConfig(reader="table", root=folder, modalities=("FLAIR",))
+    ...     read_data_set(config).exclusions
+    (Exclusion(subject='P1', scope='cohort', reason='MGMT unknown'),)
     """
     match config:
         case UpennConfig():

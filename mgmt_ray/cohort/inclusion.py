@@ -1,4 +1,4 @@
-"""From what a reader found to the cohort of a study: each problem is covered, or it stops us."""
+"""From a reader's result to the cohort of a study: exclusions, rules and unresolved problems."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderConfig, ReaderResult
 from mgmt_ray.cohort.subject import Subject
 
-SAME_PERSON_REMEDY = "also in the study's own cohort"
+SAME_PERSON_REASON = "also in the study's own cohort"
 MASK = "mask"
-"""Stands for a modality where hashes are compared."""
+"""Key of the mask among the hashes of a subject's modalities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem, and what in the study covers it; empty when nothing does."""
+    """A problem and the key of the study that covers it; empty where it is unresolved."""
 
     problem: Problem
     covered_by: str
@@ -34,11 +34,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CohortSelection:
-    """A cohort with all that was found wrong on the way.
+    """A study's cohort and every problem of its subjects.
 
     Attributes:
         cohort: to be used only when nothing is ``unresolved``.
-        findings: every problem, sorted by subject.
+        findings: sorted by subject.
     """
 
     cohort: Cohort
@@ -46,7 +46,7 @@ class CohortSelection:
 
     @property
     def unresolved(self) -> tuple[Problem, ...]:
-        """Problems about which the study says nothing."""
+        """Problems that no key of the study covers."""
         return tuple(f.problem for f in self.findings if not f.covered_by)
 
 
@@ -58,36 +58,47 @@ def select_subjects(
     crosswalk: Crosswalk = (),
     key: str = "cohort",
 ) -> CohortSelection:
-    """Apply ``exclude`` and ``rules`` to everything that is wrong, and find persons twice there.
+    """Apply ``exclude`` and ``rules`` to all problems, and find duplicates of persons.
 
-    Persons are connected through everybody whom the reader found, also those who are left out.
+    Subjects are matched to persons through all ids that the reader found, excluded ones included.
 
     Args:
-        result: what the reader found.
-        config: of the reader.
-        file_problems: of the files' content.
-        hashes: by subject and modality, of the voxels; the mask's under ``MASK``.
-        crosswalk: rows whose ids name one person.
-        key: of this cohort in the study's file, for reasons and remedies.
+        result: of the cohort's reader.
+        config: of that reader.
+        file_problems: problems of the files' content.
+        hashes: of voxels, by subject and modality; the mask's under ``MASK``.
+        crosswalk: see :func:`~mgmt_ray.cohort.persons.read_crosswalk`.
+        key: of this cohort in the study file, for reasons and remedies.
 
     Raises:
-        MgmtError: ``exclude`` names somebody whom the data set does not have.
+        MgmtError: ``exclude`` names an id that the data set does not have.
+
+    >>> subjects = tuple(Subject(name, 1, {"FLAIR": Path(name)}, None) for name in ("P1", "P2"))
+    >>> problem = Problem("P2", "truncated", "P2", "truncated file", "Copy it again", "FLAIR")
+    >>> config = ReaderConfig(root=Path(), modalities=("FLAIR",), exclude=("P2",))
+    >>> selection = select_subjects(ReaderResult(subjects), config, [problem], {})
+    >>> [s.id for s in selection.cohort.subjects], selection.cohort.exclusions[0].reason
+    (['P1'], 'left out by cohort.exclude')
     """
     problems = [*result.problems, *file_problems]
     _check_known_ids(result, problems, config, key)
-    pairs = find_shared_voxels({("", name): own for name, own in hashes.items()})
+    pairs = find_shared_voxels({("", name): by_modality for name, by_modality in hashes.items()})
     copies = [pair for pair in pairs if pair[2] != (MASK,)]
-    people = list_persons(result)
-    person = find_persons(people, crosswalk)
-    everything = find_persons(people, crosswalk, [pair[:2] for pair in copies])
-    if config.rules.get("same_person") == "keep_together":
-        person = everything
-    found = [replace(s, person=person["", s.id]) for s in result.subjects]
-    subjects, exclusions, findings = _apply_rules(found, result.exclusions, problems, config, key)
-    strangers = _duplicate_scans(subjects, {s.id: everything["", s.id] for s in subjects}, copies)
-    more = [*strangers, *_shared_masks(subjects, pairs), *_conflicting_labels(subjects, everything)]
-    subjects, exclusions, later = _apply_rules(subjects, exclusions, more, config, key)
-    findings = sorted([*findings, *later], key=lambda f: (f.problem.subject, f.problem.where))
+    refs = list_persons(result)
+    named = find_persons(refs, crosswalk)
+    matched = find_persons(refs, crosswalk, [pair[:2] for pair in copies])
+    person = matched if config.rules.get("same_person") == "keep_together" else named
+    all_subjects = [replace(s, person=person["", s.id]) for s in result.subjects]
+    subjects, exclusions, findings = _apply_rules(
+        all_subjects, result.exclusions, problems, config, key
+    )
+    duplicates = [
+        *_duplicate_scans(subjects, {s.id: matched["", s.id] for s in subjects}, copies),
+        *_shared_masks(subjects, pairs),
+        *_conflicting_labels(subjects, matched),
+    ]
+    subjects, exclusions, more = _apply_rules(subjects, exclusions, duplicates, config, key)
+    findings = sorted([*findings, *more], key=lambda f: (f.problem.subject, f.problem.where))
     cohort = Cohort(tuple(subjects), tuple(exclusions))
     return CohortSelection(cohort, tuple(_with_config_key(finding, key) for finding in findings))
 
@@ -95,23 +106,30 @@ def select_subjects(
 def exclude_persons(
     external: Cohort, cohort: Cohort, person: Mapping[SubjectKey, str], name: str
 ) -> Cohort:
-    """An external cohort without the persons of the study's own cohort, whom models may know.
+    """Exclude the persons of the study's own cohort, on which models may have trained.
 
     Args:
-        external: to be predicted only.
-        cohort: of training and test.
-        person: of everybody in both, by all that is known (see ``find_persons``).
+        external: cohort that is only predicted.
+        cohort: the study's own, of training and test.
+        person: of all subjects of both (see :func:`~mgmt_ray.cohort.persons.find_persons`).
         name: of the external cohort.
+
+    >>> own, external = (Cohort((Subject(name, 1, {}, None),)) for name in ("P1", "X1"))
+    >>> person = {("", "P1"): "Anna", ("hospital", "X1"): "Anna"}
+    >>> exclude_persons(external, own, person, "hospital").exclusions[0].reason
+    "also in the study's own cohort"
     """
     known = {person["", s.id] for s in cohort.subjects}
-    stay = [s for s in external.subjects if person[name, s.id] not in known]
-    gone = [s.id for s in external.subjects if person[name, s.id] in known]
-    kept = (e for e in external.exclusions if e.subject not in gone)
-    return Cohort(tuple(stay), (*kept, *(Exclusion(s, "cohort", SAME_PERSON_REMEDY) for s in gone)))
+    included = [s for s in external.subjects if person[name, s.id] not in known]
+    excluded = [s.id for s in external.subjects if person[name, s.id] in known]
+    earlier = (e for e in external.exclusions if e.subject not in excluded)
+    return Cohort(
+        tuple(included), (*earlier, *(Exclusion(s, "cohort", SAME_PERSON_REASON) for s in excluded))
+    )
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
-    """Write ``problems.csv``: every problem, and what covers it."""
+    """Write ``problems.csv``: every problem, and the key of the study that covers it."""
     rows = [("subject", "kind", "where", "found", "remedy", "modality", "covered_by")]
     for finding in findings:
         p = finding.problem
@@ -120,7 +138,7 @@ def write_findings(findings: Sequence[Finding], path: Path) -> None:
 
 
 def _with_config_key(finding: Finding, key: str) -> Finding:
-    """Readers speak of ``cohort.``; an external cohort has its own section of the study."""
+    """Name the cohort's own section of the study: readers' remedies say ``cohort.``."""
     remedy = finding.problem.remedy.replace("cohort.", f"{key}.")
     return replace(finding, problem=replace(finding.problem, remedy=remedy))
 
@@ -128,14 +146,14 @@ def _with_config_key(finding: Finding, key: str) -> Finding:
 def _check_known_ids(
     result: ReaderResult, problems: Sequence[Problem], config: ReaderConfig, key: str
 ) -> None:
-    found = {s.id for s in result.subjects} | {p.subject for p in problems}
-    found |= {e.subject for e in result.exclusions if e.scope == "cohort"}
-    unknown = [name for name in config.exclude if name not in found]
+    ids = {s.id for s in result.subjects} | {p.subject for p in problems}
+    ids |= {e.subject for e in result.exclusions if e.scope == "cohort"}
+    unknown = [name for name in config.exclude if name not in ids]
     if unknown:
-        like = f", whose ids look like {min(found)}" if found else ""
+        example = f", whose ids look like {min(ids)}" if ids else ""
         raise MgmtError(
-            f"{key}.exclude: {', '.join(unknown)} not in the data set{like}. "
-            "Mend the spelling or remove the id."
+            f"{key}.exclude: {', '.join(unknown)} not in the data set{example}. "
+            "Fix the spelling or remove the id."
         )
 
 
@@ -146,13 +164,13 @@ def _apply_rules(
     config: ReaderConfig,
     key: str,
 ) -> tuple[list[Subject], list[Exclusion], list[Finding]]:
-    """Who stays with which scans, who is out and why, and what covers each problem."""
+    """Return the remaining subjects with their scans, all exclusions, and the findings."""
     by_id = {subject.id: subject for subject in subjects}
-    gone = {e.subject for e in exclusions if e.scope == "cohort"}
-    reasons = {s: f"left out by {key}.exclude" for s in config.exclude if s not in gone}
+    excluded = {e.subject for e in exclusions if e.scope == "cohort"}
+    reasons = {s: f"left out by {key}.exclude" for s in config.exclude if s not in excluded}
     group_of = {m: group for group, members in config.groups.items() for m in members}
     findings: list[Finding] = []
-    partly: dict[tuple[str, str], str] = {}
+    group_reasons: dict[tuple[str, str], str] = {}
     for problem in problems:
         action = config.rules.get(problem.kind)
         reason = problem.kind.replace("_", " ")
@@ -162,22 +180,22 @@ def _apply_rules(
         elif action == "exclude_subject" or (action == "exclude_scans" and not problem.modality):
             reasons.setdefault(problem.subject, reason)
         elif action == "exclude_scans":
-            partly.setdefault((problem.subject, group_of[problem.modality]), reason)
+            group_reasons.setdefault((problem.subject, group_of[problem.modality]), reason)
         findings.append(Finding(problem, covered))
-    out = [e for e in exclusions if e.scope == "cohort" or e.subject not in reasons]
-    for (name, group), reason in partly.items():
+    kept = [e for e in exclusions if e.scope == "cohort" or e.subject not in reasons]
+    for (name, group), reason in group_reasons.items():
         if name in reasons:
             continue
         scans = by_id[name].scans if name in by_id else {}
-        left = {m: path for m, path in scans.items() if group_of[m] != group}
-        if left:
-            by_id[name] = replace(by_id[name], scans=left)
-            out.append(Exclusion(name, group, reason))
+        remaining = {m: path for m, path in scans.items() if group_of[m] != group}
+        if remaining:
+            by_id[name] = replace(by_id[name], scans=remaining)
+            kept.append(Exclusion(name, group, reason))
         else:
             reasons[name] = reason
     known = by_id.keys() | {problem.subject for problem in problems}
-    out += [Exclusion(s, "cohort", reason) for s, reason in sorted(reasons.items()) if s in known]
-    return [s for s in by_id.values() if s.id not in reasons], out, findings
+    kept += [Exclusion(s, "cohort", reason) for s, reason in sorted(reasons.items()) if s in known]
+    return [s for s in by_id.values() if s.id not in reasons], kept, findings
 
 
 def _duplicate_scans(
@@ -185,7 +203,7 @@ def _duplicate_scans(
     person: Mapping[str, str],
     pairs: Sequence[tuple[SubjectKey, SubjectKey, tuple[str, ...]]],
 ) -> list[Problem]:
-    """Subjects that share scans with an earlier one who is not known to be the same person."""
+    """Return subjects that share scans with an earlier one who is not known to be the same."""
     shared = {(first[1], second[1]): modalities for first, second, modalities in pairs}
     first_of: dict[str, Subject] = {}
     problems = []
@@ -195,15 +213,15 @@ def _duplicate_scans(
             continue
         modalities = shared.get((first.id, subject.id), ())
         which = ", ".join(modalities) or "through copies that are left out"
-        where = next(
+        path = next(
             (subject.scans[m] for m in modalities if m in subject.scans), _any_file(subject)
         )
         problems.append(
             Problem(
                 subject.id,
                 "same_person",
-                str(where),
-                f"has the voxels of {first.id} ({which})",
+                str(path),
+                f"has the same voxels as {first.id} ({which})",
                 "Leave one out with cohort.exclude, name both in one row of cohort.crosswalk, or "
                 "set cohort.rules.same_person: keep_together or exclude_subject",
             )
@@ -212,21 +230,21 @@ def _duplicate_scans(
 
 
 def _any_file(subject: Subject) -> Path:
-    """Any file of a subject, to say where."""
+    """Return a file of a subject, for messages."""
     return subject.mask or next(iter(subject.scans.values()))
 
 
 def _shared_masks(
     subjects: Sequence[Subject], pairs: Sequence[tuple[SubjectKey, SubjectKey, tuple[str, ...]]]
 ) -> list[Problem]:
-    """Subjects with the mask of another person: no two tumours are equal to the voxel."""
+    """Return subjects with the mask of another person: no two tumours agree in every voxel."""
     by_id = {subject.id: subject for subject in subjects}
     return [
         Problem(
             second[1],
             "same_mask",
             str(by_id[second[1]].mask),
-            f"has the mask of {first[1]}, with other scans",
+            f"has the same mask as {first[1]}, with other scans",
             "Give each subject its own mask, or leave one out with cohort.exclude",
         )
         for first, second, modalities in pairs
@@ -239,7 +257,7 @@ def _shared_masks(
 def _conflicting_labels(
     subjects: Sequence[Subject], person: Mapping[SubjectKey, str]
 ) -> list[Problem]:
-    """Persons of several labels."""
+    """Return a problem for each subject of a person with several labels."""
     by_person: dict[str, list[Subject]] = {}
     for subject in subjects:
         by_person.setdefault(person["", subject.id], []).append(subject)

@@ -1,4 +1,4 @@
-"""The same human being under several names: by a crosswalk, and by equal voxels."""
+"""Finding subjects that are one person, by ids, by a crosswalk and by equal voxels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import EMPTY_HASH
 
 Crosswalk: TypeAlias = tuple[tuple[str, ...], ...]
-"""Rows of cells; all ids of a row name one person."""
+"""Rows of a table; all ids in a row name one person."""
 
 SubjectKey: TypeAlias = tuple[str, str]
-"""A cohort's name and an id in it: two hospitals may use one id for two people."""
+"""A cohort's name and an id in it: two hospitals may use one id for two persons."""
 
 PUBLIC_ID_PATTERNS = (
     (re.compile(r"(UPENN-GBM-\d{5})(_\d\d)?", re.IGNORECASE), "{0}"),
@@ -26,21 +26,21 @@ PUBLIC_ID_PATTERNS = (
     (re.compile(r"(UCSF-PDGM)-0?(\d{3})(_FU\w*)?(_nifti)?", re.IGNORECASE), "UCSF-PDGM-0{1}"),
     (re.compile(r"(TCGA-\w\w-\w{4})(-[\w-]+)?", re.IGNORECASE), "{0}"),
 )
-"""Ids of public data sets with what is added for a session, and the person's name in them."""
+"""Patterns of ids in public data sets, with suffixes of sessions, and the person's name in each."""
 
 MAX_SUBJECTS_PER_PERSON = 20
-"""More subjects than this are no one person: the crosswalk then holds something else than ids."""
+"""A larger group is not one person: the crosswalk then holds other values than ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class PersonRef:
-    """Somebody whom a reader found, whether a subject or left out.
+    """An id that a reader found, included or excluded, and the person it belongs to.
 
     Attributes:
-        cohort: its name in the study; empty for the study's own.
+        cohort: name in the study; empty for the study's own cohort.
         id: in that cohort.
-        person: as the reader says; a name of a public data set means the same in all cohorts, and
-            so does one that is not simply the id.
+        person: as the reader gives it. A name of a public data set, or one that differs from the
+            id, means the same person in all cohorts.
     """
 
     cohort: str
@@ -49,22 +49,31 @@ class PersonRef:
 
     @property
     def key(self) -> SubjectKey:
-        """Unique among several cohorts."""
+        """Key that is unique among several cohorts."""
         return self.cohort, self.id
 
 
 def list_persons(result: ReaderResult, cohort: str = "") -> list[PersonRef]:
-    """Everybody of a reading: a person may be connected through somebody who is left out."""
-    found = {s.id: PersonRef(cohort, s.id, s.person) for s in result.subjects}
+    """List all ids of a reader's result: an excluded id may connect two subjects.
+
+    >>> from mgmt_ray.cohort.subject import Subject
+    >>> list_persons(ReaderResult((Subject("P1", 1, {}, None, person="Anna"),)))
+    [PersonRef(cohort='', id='P1', person='Anna')]
+    """
+    refs = {s.id: PersonRef(cohort, s.id, s.person) for s in result.subjects}
     others = [e.subject for e in result.exclusions if e.scope == "cohort"]
     others += [p.subject for p in result.problems]
     for name in others:
-        found.setdefault(name, PersonRef(cohort, name, public_person_name(name) or name))
-    return list(found.values())
+        refs.setdefault(name, PersonRef(cohort, name, public_person_name(name) or name))
+    return list(refs.values())
 
 
 def public_person_name(text: str) -> str:
-    """A person's name in a public data set, whatever session or spelling; empty for other text."""
+    """Return a person's name in a public data set, without session; empty for other text.
+
+    >>> public_person_name("upenn-gbm-00001_11"), public_person_name("UCSF-PDGM-004_FU001d")
+    ('UPENN-GBM-00001', 'UCSF-PDGM-0004')
+    """
     for pattern, name in PUBLIC_ID_PATTERNS:
         if match := pattern.fullmatch(text):
             return name.format(*(part.upper() for part in match.groups() if part))
@@ -72,12 +81,20 @@ def public_person_name(text: str) -> str:
 
 
 def read_crosswalk(path: Path | None) -> Crosswalk:
-    """Read a CSV of ids (parted by commas, semicolons or tabs); it needs no names of columns.
+    """Read a CSV of ids, delimited by commas, semicolons or tabs, with or without a header line.
 
-    No file has no rows.
+    Returns:
+        The rows; none without a file.
 
     Raises:
-        MgmtError: it cannot be read, or is no table.
+        MgmtError: the file cannot be read, or is not a table.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "crosswalk.csv")
+    ...     _ = path.write_text("UPENN-GBM-00001;Anna")
+    ...     read_crosswalk(path)
+    (('UPENN-GBM-00001', 'Anna'),)
     """
     if path is None:
         return ()
@@ -95,72 +112,76 @@ def read_crosswalk(path: Path | None) -> Crosswalk:
 
 
 def find_persons(
-    people: Sequence[PersonRef],
+    refs: Sequence[PersonRef],
     crosswalk: Iterable[Sequence[str]] = (),
     pairs: Iterable[tuple[SubjectKey, SubjectKey]] = (),
 ) -> dict[SubjectKey, str]:
-    """Who is the same human being.
+    """Return the name of the person that each id belongs to.
 
-    A cell of a crosswalk counts where it names somebody here (by id or person, in any case, with
-    or without a public data set's session), or where it could be an id, with letters and digits and
-    no space: then it connects rows, though nobody here has it. Sites, ages and dates connect
-    nobody.
+    A cell of a crosswalk counts where it matches an id or a person (ignoring case and a public data
+    set's session), or where it could be an id, with letters, digits and no space: the latter also
+    connects rows without a match. Sites, ages and dates connect no rows.
 
     Args:
-        people: of one cohort, or of several.
+        refs: of one or several cohorts.
         crosswalk: rows whose ids name one person.
-        pairs: who is known to be the same otherwise, by equal voxels.
+        pairs: ids that are the same person for another reason, like equal voxels.
 
     Returns:
-        A person's name by key: of all that are connected the first by spelling.
+        By key, the alphabetically first name of the connected ids.
 
     Raises:
-        MgmtError: so many would be one person that the crosswalk cannot hold ids alone.
+        MgmtError: a group is so large that the crosswalk must hold other values than ids.
+
+    >>> refs = [PersonRef("", name, name) for name in ("P1", "P2", "P3")]
+    >>> find_persons(refs, crosswalk=[("P1", "P3")])
+    {('', 'P1'): 'P1', ('', 'P3'): 'P1', ('', 'P2'): 'P2'}
     """
-    parts = _DisjointSets()
-    named: dict[str, list[PersonRef]] = {}
-    for known in people:
-        parts.join(known.key, _person_node(known))
-        for name in {_normalise_name(known.id), _normalise_name(known.person)}:
-            named.setdefault(name, []).append(known)
+    sets = _DisjointSets()
+    by_name = _refs_by_name(refs)
+    for ref in refs:
+        sets.join(ref.key, _person_node(ref))
     for row in crosswalk:
         nodes: list[object] = []
         for cell in filter(None, row):
-            nodes += [known.key for known in named.get(_normalise_name(cell), [])]
+            nodes += [ref.key for ref in by_name.get(_normalise_name(cell), [])]
             if _could_be_id(cell):
                 nodes.append(("name", _normalise_name(cell)))
         for node in nodes[1:]:
-            parts.join(nodes[0], node)
+            sets.join(nodes[0], node)
     for first, second in pairs:
-        parts.join(first, second)
-    members: dict[object, list[PersonRef]] = {}
-    for known in people:
-        members.setdefault(parts.root(known.key), []).append(known)
-    _check_group_sizes(members.values())
-    return {
-        known.key: min(map(_person_name, together))
-        for together in members.values()
-        for known in together
-    }
+        sets.join(first, second)
+    groups: dict[object, list[PersonRef]] = {}
+    for ref in refs:
+        groups.setdefault(sets.root(ref.key), []).append(ref)
+    _check_group_sizes(groups.values())
+    return {ref.key: min(map(_person_name, group)) for group in groups.values() for ref in group}
 
 
-def count_matches(people: Sequence[PersonRef], crosswalk: Iterable[Sequence[str]]) -> int:
-    """How many people a crosswalk names."""
+def count_matches(refs: Sequence[PersonRef], crosswalk: Iterable[Sequence[str]]) -> int:
+    """Return how many ids a crosswalk contains, by id or person.
+
+    >>> count_matches([PersonRef("", "P1", "P1"), PersonRef("", "P2", "P2")], [("p1", "other")])
+    1
+    """
     cells = {_normalise_name(cell) for row in crosswalk for cell in row if cell}
-    return sum(bool({_normalise_name(k.id), _normalise_name(k.person)} & cells) for k in people)
+    return sum(bool(_names(ref) & cells) for ref in refs)
 
 
 def find_shared_voxels(
     hashes: Mapping[SubjectKey, Mapping[str, str]],
 ) -> list[tuple[SubjectKey, SubjectKey, tuple[str, ...]]]:
-    """Pairs of subjects that share at least one image, under whatever modality.
+    """Find pairs of subjects that share at least one image, under any modality.
 
     Args:
-        hashes: by subject and modality, of the voxels (``scan.voxel_hash``); that of an empty scan
-            never counts.
+        hashes: of voxels, by subject and modality (see :func:`~mgmt_ray.cohort.scan.voxel_hash`);
+            that of an empty scan is ignored.
 
     Returns:
         (first, second, the second's modalities whose voxels the first has too), sorted.
+
+    >>> find_shared_voxels({("", "P1"): {"T1": "ab"}, ("", "P2"): {"T2": "ab", "T1": "cd"}})
+    [(('', 'P1'), ('', 'P2'), ('T2',))]
     """
     owners: dict[str, dict[SubjectKey, list[str]]] = {}
     for subject in sorted(hashes):
@@ -175,33 +196,45 @@ def find_shared_voxels(
 
 
 def find_shared_names(
-    people: Iterable[PersonRef], others: Iterable[PersonRef]
+    refs: Iterable[PersonRef], others: Iterable[PersonRef]
 ) -> list[tuple[SubjectKey, SubjectKey]]:
-    """Pairs of two groups that have an id or person's name in common, in whatever spelling.
+    """Find pairs across two groups that share an id or a person's name, ignoring spelling.
 
-    Two hospitals may use one id for two people, so such a pair is one person only where taking two
-    for one does no harm.
+    Two hospitals may use one id for two persons, so use these pairs only where treating two persons
+    as one is harmless.
+
+    >>> find_shared_names([PersonRef("", "p1", "p1")], [PersonRef("hospital", "P1", "P1")])
+    [(('', 'p1'), ('hospital', 'P1'))]
     """
-    named: dict[str, list[SubjectKey]] = {}
-    for known in others:
-        for name in {_normalise_name(known.id), _normalise_name(known.person)}:
-            named.setdefault(name, []).append(known.key)
+    by_name = _refs_by_name(others)
     return [
-        (known.key, key)
-        for known in people
-        for name in sorted({_normalise_name(known.id), _normalise_name(known.person)})
-        for key in named.get(name, [])
+        (ref.key, other.key)
+        for ref in refs
+        for name in sorted(_names(ref))
+        for other in by_name.get(name, [])
     ]
 
 
+def _names(ref: PersonRef) -> set[str]:
+    return {_normalise_name(ref.id), _normalise_name(ref.person)}
+
+
+def _refs_by_name(refs: Iterable[PersonRef]) -> dict[str, list[PersonRef]]:
+    by_name: dict[str, list[PersonRef]] = {}
+    for ref in refs:
+        for name in _names(ref):
+            by_name.setdefault(name, []).append(ref)
+    return by_name
+
+
 class _DisjointSets:
-    """Connected parts of a graph (union by root)."""
+    """Connected components of a graph."""
 
     def __init__(self) -> None:
         self._parent: dict[object, object] = {}
 
     def root(self, node: object) -> object:
-        """The part's representative."""
+        """Return the representative of the node's component."""
         parent = self._parent.setdefault(node, node)
         while parent != node:
             self._parent[node] = self._parent[parent]
@@ -209,44 +242,44 @@ class _DisjointSets:
         return node
 
     def join(self, first: object, second: object) -> None:
-        """Make one part of two."""
+        """Merge the components of two nodes."""
         self._parent[self.root(second)] = self.root(first)
 
 
-def _person_node(known: PersonRef) -> object:
-    """What all who are this person have in common."""
-    if _is_global_name(known):
-        return "name", _normalise_name(known.person)
-    return "local", known.cohort, known.person
+def _person_node(ref: PersonRef) -> object:
+    """Return the graph node that all ids of the person share."""
+    if _is_global_name(ref):
+        return "name", _normalise_name(ref.person)
+    return "local", ref.cohort, ref.person
 
 
-def _person_name(known: PersonRef) -> str:
-    """The person's name, which no other person in any cohort has."""
-    if _is_global_name(known) or not known.cohort:
-        return known.person
-    return f"{known.person} of {known.cohort}"
+def _person_name(ref: PersonRef) -> str:
+    """Return a name that is unique among the persons of all cohorts."""
+    if _is_global_name(ref) or not ref.cohort:
+        return ref.person
+    return f"{ref.person} of {ref.cohort}"
 
 
-def _is_global_name(known: PersonRef) -> bool:
-    return bool(public_person_name(known.person)) or known.person != known.id
+def _is_global_name(ref: PersonRef) -> bool:
+    return bool(public_person_name(ref.person)) or ref.person != ref.id
 
 
 def _normalise_name(text: str) -> str:
-    """One spelling for names that mean the same."""
+    """Return one spelling for all equivalent names."""
     text = text.strip().removesuffix(".gz").removesuffix(".nii")
     return (public_person_name(text) or text).casefold()
 
 
 def _could_be_id(cell: str) -> bool:
-    has = {"letter": any(c.isalpha() for c in cell), "digit": any(c.isdigit() for c in cell)}
-    return all(has.values()) and not any(c.isspace() for c in cell)
+    has_letter, has_digit = any(map(str.isalpha, cell)), any(map(str.isdigit, cell))
+    return has_letter and has_digit and not any(map(str.isspace, cell))
 
 
-def _check_group_sizes(parts: Iterable[Sequence[PersonRef]]) -> None:
-    for together in parts:
-        if len({(known.cohort, known.person) for known in together}) > MAX_SUBJECTS_PER_PERSON:
-            some = ", ".join(known.id for known in together[:5])
+def _check_group_sizes(groups: Iterable[Sequence[PersonRef]]) -> None:
+    for group in groups:
+        if len({(ref.cohort, ref.person) for ref in group}) > MAX_SUBJECTS_PER_PERSON:
+            examples = ", ".join(ref.id for ref in group[:5])
             raise MgmtError(
-                f"cohort.crosswalk: {len(together)} subjects ({some} ...) would be one person. "
-                "Keep columns of ids only; one of sites or scanners connects everybody."
+                f"cohort.crosswalk: {len(group)} subjects ({examples} ...) would be one person. "
+                "Keep only columns of ids; a column of sites or scanners connects all subjects."
             )

@@ -1,4 +1,4 @@
-"""Any group's own data: one plain table that names each subject's label, scans and mask."""
+"""Your own data: one plain table with each subject's label, scans and mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS
-from mgmt_ray.cohort.csv_rows import read_rows, row_problem
+from mgmt_ray.cohort.csv_rows import group_rows, join_first, read_rows, row_problem
 from mgmt_ray.cohort.reader import (
     ReaderConfig,
     ReaderResult,
@@ -25,7 +25,7 @@ from mgmt_ray.cohort.subject import MODALITIES, Subject
 NEEDED = ("subject", "label")
 RESERVED_COLUMNS = (*NEEDED, "mask", "person")
 DELIMITERS = ",;\t"
-"""Excel writes semicolons in much of Europe."""
+"""Excel writes semicolons in many European locales."""
 
 SUBJECT_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 LABELS: dict[str, int | None] = {
@@ -33,104 +33,101 @@ LABELS: dict[str, int | None] = {
     **dict.fromkeys(("0", "unmethylated", "negative"), 0),
     **dict.fromkeys(("", "unknown", "indeterminate", "not available", "na")),
 }
-"""What the column label may say, in any case, and the label it gives."""
+"""Label of each value of the column label, in lower case; None where it is unknown."""
 
 NO_PERSON = ("", "unknown", "not available", "na", "n/a", "nan", "none", "null", "-", "?")
-"""What a cell of the column person says where nobody knows, in any case."""
+"""Values of the column person that mean unknown, in lower case."""
 
 
 class TableConfig(ReaderConfig):
-    """A folder with a table; the study names its modalities, each a column of file names."""
+    """A folder with a table, in which each modality of the study is a column of file names."""
 
     reader: Literal["table"]
     table: str = Field(
         "cohort.csv",
         description="CSV in root with the columns subject, label, mask (not needed where masks are "
-        "predicted), one per modality, and perhaps person; every other column is a covariate",
+        "predicted), one per modality, and optionally person; every other column is a covariate",
     )
     mask_labels: tuple[int, ...] = Field(
-        (1, 2, 3, 4), description="labels a mask may have beside 0"
+        (1, 2, 3, 4), description="labels that a mask may have in addition to 0"
     )
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """Each modality alone: an empty cell says that there is none of it, and nothing else."""
+        """Each modality alone: an empty cell means that only this modality is missing."""
         return {modality: (modality,) for modality in self.modalities}
 
 
 def read_table_cohort(config: TableConfig) -> ReaderResult:
-    """The subjects of a table, sorted by id.
+    """Read the subjects of a table, sorted by id.
 
-    Cells name files, or folders of a DICOM series, absolutely or from ``root``; an empty one says
-    that the subject has no such scan. Columns of the paper's modalities that the study does not ask
-    for are no covariates, nor is a column without a name (as pandas writes for its index).
+    Cells are paths of files, or of folders of a DICOM series, absolute or relative to ``root``; an
+    empty cell means that the subject has no such scan. Columns of the paper's modalities that the
+    study does not use are not covariates, nor is a column without a name (pandas' index).
 
     Raises:
-        MgmtError: no table, a column is missing, twice there or of a reserved name, a row is cut
-            off, or an id is unfit for a file name.
+        MgmtError: no table; a column is missing, duplicated or reserved; a row is truncated; or an
+            id cannot be used in file names.
     """
     path = config.root / config.table
-    of_masks = ("mask",) if config.mask == "given" else ()
-    columns, rows = read_rows(path, (*NEEDED, *of_masks, *config.modalities), DELIMITERS)
+    mask_column = ("mask",) if config.mask == "given" else ()
+    columns, rows = read_rows(path, (*NEEDED, *mask_column, *config.modalities), DELIMITERS)
     _check_columns(path, columns)
     _check_ids(path, [row["subject"] for row in rows])
-    by_id: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        by_id.setdefault(row["subject"], []).append(row)
-    return merge_results(_read_one(config, path, name, own) for name, own in sorted(by_id.items()))
+    by_id = sorted(group_rows(rows, "subject").items())
+    return merge_results(_read_subject(config, path, name, rows) for name, rows in by_id)
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     reserved = [c for c in columns if c in FIXED_COLUMNS and c not in RESERVED_COLUMNS]
     if reserved:
         raise MgmtError(
-            f"{path}: column {', '.join(reserved)} is neither scans nor a covariate; the name is "
-            "used in the study's own cohort.csv. Rename the column."
+            f"{path}: column {', '.join(reserved)} cannot be a covariate; the study's own "
+            "cohort.csv uses the name. Rename the column."
         )
 
 
 def _check_ids(path: Path, names: Sequence[str]) -> None:
-    strange = sorted({repr(name) for name in names if not SUBJECT_ID.fullmatch(name)})
-    if strange:
-        more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
+    invalid = sorted({repr(name) for name in names if not SUBJECT_ID.fullmatch(name)})
+    if invalid:
         raise MgmtError(
-            f"{path}: subject {', '.join(strange[:10])}{more} cannot name files. Write ids of "
-            "up to 100 letters (A to Z), digits, dots, underscores and hyphens that begin with "
-            "none of . -"
+            f"{path}: subject {join_first(invalid)} cannot be used in file names. Write ids of up "
+            "to 100 letters (A to Z), digits, dots, underscores and hyphens that start with a "
+            "letter, digit or underscore."
         )
 
 
-def _read_one(
+def _read_subject(
     config: TableConfig, path: Path, name: str, rows: Sequence[Mapping[str, str]]
 ) -> ReaderResult:
-    row, words = rows[0], [row["label"].lower() for row in rows]
-    if fault := row_problem(name, path, "label", words, LABELS):
+    row, cells = rows[0], [row["label"].lower() for row in rows]
+    if fault := row_problem(name, path, "label", cells, LABELS):
         return ReaderResult(problems=(fault,))
-    label = LABELS[words[0]]
+    label = LABELS[cells[0]]
     if label is None:
-        return exclude_subject(name, f"MGMT {words[0] or 'not given'}")
-    named = {m: config.root / row[m] for m in config.modalities if row[m]}
-    if not named:
+        return exclude_subject(name, f"MGMT {cells[0] or 'not given'}")
+    scans = {m: config.root / row[m] for m in config.modalities if row[m]}
+    if not scans:
         return exclude_subject(name, "none of the study's modalities")
     person = row.get("person", "")
     subject = Subject(
         name,
         label,
-        named,
+        scans,
         config.root / row["mask"] if row.get("mask") else None,
         row_covariates(row, config.modalities),
         "" if person.lower() in NO_PERSON else person,
     )
     remedy = "Fill in the column mask, or leave the subject out with cohort.exclude"
-    fault = (
-        None
-        if subject.mask
-        else missing_mask_problem(name, path, "no tumour mask is named", remedy)
-    )
+    fault = None if subject.mask else missing_mask_problem(name, path, "no tumour mask", remedy)
     return subject_result(subject, config, path, fault)
 
 
 def row_covariates(row: Mapping[str, str], modalities: Sequence[str]) -> dict[str, str]:
-    """What a row tells beside its subject's label, files and name."""
-    others = {"", *RESERVED_COLUMNS, *MODALITIES, *modalities}
-    return {name: value for name, value in row.items() if value and name not in others}
+    """Return a row's non-empty cells of all columns that are neither ids, labels nor files.
+
+    >>> row_covariates({"subject": "P1", "FLAIR": "f.nii.gz", "age": "61", "site": ""}, ["FLAIR"])
+    {'age': '61'}
+    """
+    excluded = {"", *RESERVED_COLUMNS, *MODALITIES, *modalities}
+    return {name: value for name, value in row.items() if value and name not in excluded}

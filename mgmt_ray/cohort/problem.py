@@ -1,4 +1,4 @@
-"""What can be wrong with a subject's files or rows, and what a study says to do about it."""
+"""Problems of a subject's files or table rows, and the actions that a study can set for them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ ProblemKind: TypeAlias = Literal[
 """Names of problems, for ``cohort.rules``."""
 
 Action: TypeAlias = Literal["exclude_subject", "exclude_scans", "keep_together"]
-"""What a rule does: leave the subject out; leave out the modality group of the scan in question;
-or, for ``same_person`` alone, keep all and never put them on two sides of a split."""
+"""Exclude the subject; exclude the modality group of the affected scan; or, for ``same_person``
+only, keep all of a person's subjects and give them the same role in every split."""
 
 PROBLEM_KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 SCAN_KINDS: frozenset[ProblemKind] = frozenset(
@@ -48,20 +48,18 @@ SCAN_KINDS: frozenset[ProblemKind] = frozenset(
     "missing_modality",
     "same_voxels",
 }
-"""Problems that may be of one scan, so that the subject's other scans can stay."""
+"""Problems that may affect a single scan, so that the subject's other scans can stay."""
 
 DOWNLOAD_AGAIN = "Copy or download the file again, or leave the subject out with cohort.exclude"
-VIEW_SCAN = "Look at it in a viewer; mend it, or leave the subject out with cohort.exclude"
+VIEW_SCAN = "Look at it in a viewer; fix it, or leave the subject out with cohort.exclude"
 
 
 class BadScan(MgmtError):
     """A scan or mask that must not be used as it is.
 
     Attributes:
-        path: of the file.
-        kind: of the problem.
-        found: what was found, in words.
-        remedy: what to do.
+        found: description of the fault.
+        remedy: what the user can do.
     """
 
     def __init__(self, path: Path, kind: ProblemKind, found: str, remedy: str) -> None:
@@ -77,12 +75,15 @@ class Problem:
     """One thing that is wrong with one subject.
 
     Attributes:
-        subject: its id.
-        kind: the name by which a rule covers it.
-        where: the file (or table) in question.
-        found: what was found, in words.
-        remedy: what to do.
-        modality: of the scan in question; empty where it is not one scan.
+        subject: id.
+        kind: key of ``cohort.rules`` that covers it.
+        where: the affected file or table.
+        found: description of the fault.
+        remedy: what the user can do.
+        modality: of the affected scan; empty where the problem is not of a single scan.
+
+    >>> print(Problem("P1", "no_mask", "cohort.csv", "no tumour mask", "Fill in the column mask"))
+    P1: cohort.csv: no tumour mask (no_mask). Fill in the column mask.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""What every reader of a data set shares: its configuration, its result, complete groups."""
+"""The parts shared by all readers of data sets: configuration, result, complete groups."""
 
 from __future__ import annotations
 
@@ -17,41 +17,37 @@ from mgmt_ray.cohort.problem import SCAN_KINDS, Action, Problem, ProblemKind
 from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject, group_modalities
 
 RESERVED = ("cohort", *MODALITY_GROUPS, *FIXED_COLUMNS)
-"""Names with a meaning of their own in the study's tables."""
+"""Names of columns and scopes in the study's tables, which no modality may have."""
 
 
 def _check_quoted(ids: Any) -> Any:
-    numbers = [name for name in ids if not isinstance(name, str)] if _is_list(ids) else []
+    numbers = [i for i in ids if not isinstance(i, str)] if isinstance(ids, list | tuple) else []
     if numbers:
         # YAML reads 00123 as the octal number 83
         raise ValueError(f"{', '.join(map(str, numbers))}: write ids in quotes, like '00123'")
     return ids
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
 MaskChoice: TypeAlias = Literal["given", "predicted", "predicted_where_missing"]
-"""Where a cohort's masks come from."""
+"""Origin of a cohort's tumour masks."""
 
 SubjectIds: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_check_quoted)]
-"""Ids of subjects, in a configuration."""
+"""Ids of subjects in a configuration, where YAML may turn unquoted ones into numbers."""
 
 
 class ReaderConfig(Config):
-    """Where subjects come from, which of their scans are wanted, and what to do about faults."""
+    """A data set's folder, the modalities to read, exclusions, and rules for problems."""
 
     available_modalities: ClassVar[tuple[str, ...]] = ()
-    """Modalities that the data set has; empty: whatever the study names."""
+    """Modalities that the data set has; empty: any that the study names."""
 
     root: InputPath = Field(description="the data set's folder")
     modalities: tuple[str, ...] = Field(
-        (), validate_default=True, description="scans to read; none named: all that there are"
+        (), validate_default=True, description="scans to read; empty: all that the data set has"
     )
     exclude: SubjectIds = Field((), description="ids of subjects to leave out on purpose")
     rules: dict[ProblemKind, Action] = Field(
-        {}, description="what to do about problems of a kind, instead of stopping"
+        {}, description="actions for problems of a kind, instead of stopping"
     )
     crosswalk: InputPath | None = Field(
         None, description="CSV in which all ids in a row are one person (see ``persons``)"
@@ -59,16 +55,16 @@ class ReaderConfig(Config):
     mask: MaskChoice = Field(
         "given",
         description="given: a subject without a mask is a problem; predicted: networks of the "
-        "study that `mask_source` names outline every tumour; predicted_where_missing: only those "
-        "of subjects without a mask",
+        "study in `mask_source` segment every tumour; predicted_where_missing: only the tumours of "
+        "subjects without a mask",
     )
     mask_labels: tuple[int, ...] = Field(
-        (1, 2, 4), description="labels a given mask may have beside 0"
+        (1, 2, 4), description="labels that a given mask may have in addition to 0"
     )
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """The modalities by what is of use only together; a group is taken whole or not at all."""
+        """Modalities that are used only together; a group is read completely or not at all."""
         return group_modalities(self.modalities)
 
     @field_validator("modalities")
@@ -83,46 +79,52 @@ class ReaderConfig(Config):
     def _check_rules(cls, rules: dict[ProblemKind, Action]) -> dict[ProblemKind, Action]:
         for kind, action in rules.items():
             if action == "keep_together" and kind != "same_person":
-                raise ValueError(f"{kind}: keep_together is for same_person alone")
+                raise ValueError(f"{kind}: keep_together is only for same_person")
             if action == "exclude_scans" and kind not in SCAN_KINDS:
-                raise ValueError(f"{kind}: is not of one scan; write exclude_subject")
+                raise ValueError(
+                    f"{kind}: is not a problem of a single scan; write exclude_subject"
+                )
         return rules
 
 
-def check_modalities(modalities: tuple[str, ...], offered: tuple[str, ...]) -> None:
-    """Refuse names that are no modality, a modality named twice, and an empty choice.
+def check_modalities(modalities: tuple[str, ...], available: tuple[str, ...]) -> None:
+    """Check that modalities exist, are listed once, and have usable names.
 
     Raises:
-        ValueError: in words for a configuration's error; names what exists.
+        ValueError: with a message for the user.
+
+    >>> check_modalities(("FLAIR", "FLAIR"), ("T1", "FLAIR"))
+    Traceback (most recent call last):
+    ValueError: FLAIR listed more than once; list each modality once
     """
     if not modalities:
-        raise ValueError("no modality chosen; name the scans to read")
-    unknown = [m for m in modalities if m not in offered]
+        raise ValueError("no modality given; list the scans to read")
+    unknown = [m for m in modalities if m not in available]
     if unknown:
-        raise ValueError(f"no modality {', '.join(unknown)}; there are {', '.join(offered)}")
+        raise ValueError(f"no modality {', '.join(unknown)}; available: {', '.join(available)}")
     reserved = [m for m in modalities if m in RESERVED]
     if reserved:
-        raise ValueError(f"{', '.join(reserved)}: means something else here; name it otherwise")
-    odd = [m for m in modalities if not m.replace("-", "").replace("_", "").isalnum()]
-    if odd:
-        raise ValueError(f"{', '.join(odd)}: write letters, digits, - and _ only")
-    twice = sorted({m for m in modalities if modalities.count(m) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} named more than once; name each modality once")
+        raise ValueError(f"{', '.join(reserved)}: reserved name; rename the modality")
+    invalid = [m for m in modalities if not m.replace("-", "").replace("_", "").isalnum()]
+    if invalid:
+        raise ValueError(f"{', '.join(invalid)}: write letters, digits, - and _ only")
+    duplicates = sorted({m for m in modalities if modalities.count(m) > 1})
+    if duplicates:
+        raise ValueError(f"{', '.join(duplicates)} listed more than once; list each modality once")
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderResult:
-    """What a reader found; nothing is dropped in silence.
+    """Subjects, exclusions and problems of a data set.
 
-    Every id that the reader found is a subject, or has an exclusion of scope "cohort", or a
+    No id is dropped silently: each is a subject, or has an exclusion of scope "cohort" or a
     problem.
 
     Attributes:
-        subjects: with a label, at least one wanted scan and a mask, unless it is to be predicted;
-            an id once.
-        exclusions: selection as the data set's documentation or the study asks for it.
-        problems: faults of tables and of missing files; a file's content is looked at later.
+        subjects: with a label, at least one of the study's modalities, and a mask unless it is to
+            be predicted; each id once.
+        exclusions: as the data set's documentation or the study requires.
+        problems: faults of tables and missing files; the content of files is checked later.
     """
 
     subjects: tuple[Subject, ...] = ()
@@ -130,9 +132,9 @@ class ReaderResult:
     problems: tuple[Problem, ...] = ()
 
 
-def merge_results(readings: Iterable[ReaderResult]) -> ReaderResult:
-    """Several subjects' readings as one, in their order."""
-    parts = list(readings)
+def merge_results(results: Iterable[ReaderResult]) -> ReaderResult:
+    """Concatenate the results of several subjects."""
+    parts = list(results)
     return ReaderResult(
         tuple(subject for part in parts for subject in part.subjects),
         tuple(exclusion for part in parts for exclusion in part.exclusions),
@@ -141,7 +143,7 @@ def merge_results(readings: Iterable[ReaderResult]) -> ReaderResult:
 
 
 def exclude_subject(subject: str, reason: str) -> ReaderResult:
-    """The reading of a subject that is excluded whole."""
+    """Return the result of a subject that is excluded entirely."""
     return ReaderResult(exclusions=(Exclusion(subject, "cohort", reason),))
 
 
@@ -151,71 +153,73 @@ def missing_mask_problem(
     found: str = "no tumour mask",
     remedy: str = "Copy the file there, or leave the subject out with cohort.exclude",
 ) -> Problem:
-    """The problem of a subject without a mask."""
+    """Return the problem of a subject without a mask."""
     return Problem(subject, "no_mask", printable(where), found, remedy)
 
 
 def subject_result(
     subject: Subject, config: ReaderConfig, where: Path, mask_fault: Problem | None = None
 ) -> ReaderResult:
-    """The reading of one subject, in which each group of modalities is whole or a problem.
+    """Return the result of one subject, with each group of modalities complete or a problem.
 
     Args:
-        subject: with every scan that was found, at least one of the wanted, and the mask that was
-            found, if any was.
+        subject: with all its scans, of which the study asks for at least one, and its mask if any.
         config: of the reader.
-        where: the folder or table in which the scans were looked for.
-        mask_fault: why there is no mask, or which of several is meant is not known.
+        where: the folder or table that was searched, for messages.
+        mask_fault: why there is no mask, or why it is ambiguous.
     """
-    scans, lacks, problems = complete_groups(subject.id, subject.scans, config.groups, where)
+    scans, exclusions, problems = complete_groups(subject.id, subject.scans, config.groups, where)
     if subject.mask is not None:
         mask_fault = mask_fault or _missing_file_problem(subject.id, subject.mask)
-    assert subject.mask is not None or mask_fault, f"{subject.id}: neither a mask nor why not"
+    assert subject.mask is not None or mask_fault, f"{subject.id}: neither a mask nor a fault"
     if config.mask == "predicted":
         subject = replace(subject, mask=None, given_mask=None if mask_fault else subject.mask)
         mask_fault = None
     elif config.mask == "predicted_where_missing" and subject.mask is None:
-        mask_fault = None  # of a mask that is named, or there twice, something is to be mended
+        mask_fault = None  # a mask that is named but missing, or ambiguous, stays a problem
     if mask_fault:
         problems.append(mask_fault)
     if mask_fault or not scans:
         return ReaderResult(problems=tuple(problems))
-    return ReaderResult((replace(subject, scans=scans),), tuple(lacks), tuple(problems))
+    return ReaderResult((replace(subject, scans=scans),), tuple(exclusions), tuple(problems))
 
 
 def complete_groups(
     subject: str,
-    found: Mapping[str, Path],
+    scans: Mapping[str, Path],
     groups: Mapping[str, tuple[str, ...]],
     where: Path,
 ) -> tuple[dict[str, Path], list[Exclusion], list[Problem]]:
-    """Offer each group of modalities whole or not at all.
+    """Select the scans of a subject's groups of modalities.
 
     Args:
-        subject: its id.
-        found: every scan that is on the disk, or should be.
-        groups: modalities of the study, by what is of use only together.
-        where: the folder or table in which the scans were looked for.
+        subject: id.
+        scans: paths of all scans, which may be missing on disk.
+        groups: modalities of the study that are used only together.
+        where: the folder or table that was searched, for messages.
 
     Returns:
-        The scans offered; an exclusion for each group of which there is nothing; a problem for each
-        scan whose file cannot be had, and for each other group of which something is missing, which
-        the rule ``missing_modality: exclude_scans`` leaves out.
+        The available scans; an exclusion for each group without any scan; a problem for each
+        missing file, and for each other incomplete group, which the rule
+        ``missing_modality: exclude_scans`` excludes.
+
+    >>> complete_groups("P1", {}, {"DTI": ("FA", "AD")}, Path("table.csv"))
+    ({}, [Exclusion(subject='P1', scope='DTI', reason='no DTI')], [])
     """
-    offered: dict[str, Path] = {}
+    available: dict[str, Path] = {}
     exclusions: list[Exclusion] = []
     problems: list[Problem] = []
     for group, members in groups.items():
-        missing = [m for m in members if m not in found]
+        missing = [m for m in members if m not in scans]
         if len(missing) == len(members):
             exclusions.append(Exclusion(subject, group, f"no {group}"))
             continue
-        own = {m: found[m] for m in members if m in found}
-        absent = {m: fault for m in own if (fault := _missing_file_problem(subject, own[m], m))}
-        offered |= {m: path for m, path in own.items() if m not in absent}
-        problems += absent.values()
-        # a file that cannot be had already stands for what its group lacks
-        if missing and not absent:
+        paths = {m: scans[m] for m in members if m in scans}
+        faults = {m: fault for m in paths if (fault := _missing_file_problem(subject, paths[m], m))}
+        available |= {m: path for m, path in paths.items() if m not in faults}
+        problems += faults.values()
+        # a missing file is already the group's problem
+        if missing and not faults:
             problems.append(
                 Problem(
                     subject,
@@ -223,10 +227,10 @@ def complete_groups(
                     str(where),
                     f"incomplete {group}: {', '.join(missing)} missing",
                     "Copy the file there, or set cohort.rules.missing_modality: exclude_scans",
-                    next(iter(own)),
+                    next(iter(paths)),
                 )
             )
-    return offered, exclusions, problems
+    return available, exclusions, problems
 
 
 def _missing_file_problem(subject: str, path: Path, modality: str = "") -> Problem | None:

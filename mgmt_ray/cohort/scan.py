@@ -1,8 +1,8 @@
-"""Reading a scan whole, from NIfTI or DICOM, with array axes that mean the same everywhere.
+"""Reading a scan completely, from NIfTI or DICOM, into arrays of one axis order.
 
-SimpleITK reads a truncated ``.nii.gz`` without a word and fills the rest with zeros, nibabel
-accepts a wrong checksum, and ITK turns NaN into 0. So the file is decompressed whole and checked
-first, once, and nibabel reads from those bytes.
+SimpleITK silently reads a truncated ``.nii.gz`` and fills the rest with zeros, nibabel accepts a
+wrong checksum, and ITK turns NaN into 0. So the file is first decompressed completely and checked,
+and nibabel reads from those bytes.
 """
 
 from __future__ import annotations
@@ -37,29 +37,37 @@ from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, VIEW_SCAN, BadScan, ProblemK
 SPACING_TOLERANCE_MM = 1e-4
 ORIGIN_TOLERANCE_MM = 0.1
 DIRECTION_TOLERANCE = 1e-3
-"""Together less than half a voxel at the far corner of 240 voxels of 1 mm (0.02 + 0.1 + 0.24);
-more than single precision and a quaternion's fourth component lose in a NIfTI header."""
+"""The tolerances add up to less than half a voxel at the far corner of 240 voxels of 1 mm
+(0.02 + 0.1 + 0.24), and exceed the rounding of single precision and of quaternions in NIfTI
+headers."""
 
 AXES = axcodes2ornt(("S", "P", "L"))
-"""Towards which side an array's depth, height and width grow: the order of UPENN-GBM and BraTS."""
+"""Directions of increasing depth, height and width: the order of UPENN-GBM and BraTS."""
 
-TINY = 1e-9
-"""Below this determinant an affine is singular: voxels of a nanometre do not exist."""
+MIN_VOXEL_VOLUME_MM3 = 1e-9
+"""An affine of a smaller determinant is singular: no voxel has sides of a micrometre."""
 
-LARGEST = float(np.finfo(np.float32).max)
+MAX_VALUE = float(np.finfo(np.float32).max)
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 EMPTY_HASH = "empty"
+"""Voxel hash of a scan that is 0 everywhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Where voxels lie.
+    """Size and position of an array of voxels.
 
     Attributes:
         shape: depth, height, width in voxels.
         affine: from (depth, height, width) indices to mm, towards left, posterior, superior.
+
+    >>> grid = Grid((155, 240, 240), np.eye(4))
+    >>> grid.spacing_mm
+    (1.0, 1.0, 1.0)
+    >>> grid.difference(Grid((155, 240, 240), np.diag([2.0, 1.0, 1.0, 1.0])))
+    'spacing (mm) 1 1 1 against 2 1 1'
     """
 
     shape: tuple[int, int, int]
@@ -72,7 +80,7 @@ class Grid:
 
     @property
     def origin_mm(self) -> tuple[float, ...]:
-        """Where the first voxel is: left, posterior, superior."""
+        """Position of the first voxel: left, posterior, superior."""
         return tuple(self.affine[:3, 3].tolist())
 
     @property
@@ -81,16 +89,16 @@ class Grid:
         return tuple((self.affine[:3, :3] / self.spacing_mm).T.ravel().tolist())
 
     def difference(self, other: Grid) -> str:
-        """In words what differs; empty when voxels lie in the same places."""
+        """Describe the first difference; empty when voxels have the same positions."""
         if self.shape != other.shape:
             return f"size {format_extents(self.shape)} against {format_extents(other.shape)} voxels"
-        for what, mine, others, tolerance in (
+        for name, values, other_values, tolerance in (
             ("spacing (mm)", self.spacing_mm, other.spacing_mm, SPACING_TOLERANCE_MM),
             ("origin (mm)", self.origin_mm, other.origin_mm, ORIGIN_TOLERANCE_MM),
             ("direction", self.direction, other.direction, DIRECTION_TOLERANCE),
         ):
-            if not np.allclose(mine, others, rtol=0, atol=tolerance):
-                return f"{what} {_format_numbers(mine)} against {_format_numbers(others)}"
+            if not np.allclose(values, other_values, rtol=0, atol=tolerance):
+                return f"{name} {_format_numbers(values)} against {_format_numbers(other_values)}"
         return ""
 
 
@@ -99,10 +107,9 @@ class Scan:
     """One volume.
 
     Attributes:
-        voxels: [depth, height, width], of the file's own type where it has no scaling; finite.
-            Depth grows towards superior, height towards posterior, width towards left, as closely
-            as axes can be exchanged and turned round without resampling.
-        grid: where they lie.
+        voxels: finite, and of the file's own type where its header scales no values. Depth grows
+            towards superior, height towards posterior, width towards left, as closely as swapping
+            and flipping axes allows without resampling.
     """
 
     voxels: Shaped[np.ndarray, "depth height width"]
@@ -110,37 +117,50 @@ class Scan:
 
 
 def read_scan(path: Path) -> Scan:
-    """Read a scan or a mask after making sure that it is whole.
+    """Read a scan or a mask and check that it is complete.
 
     Args:
         path: a NIfTI file, ``.nii.gz`` or ``.nii``, or the folder of one DICOM series.
 
     Raises:
-        BadScan: not there, empty, truncated, damaged, of another format, not 3-D with one number
-            per voxel, or with values that are not finite.
+        BadScan: missing, empty, truncated, damaged, of another format, not 3-D with one number per
+            voxel, or with NaN or infinite values.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "flair.nii.gz")
+    ...     nibabel.Nifti1Image(np.zeros((4, 3, 2), np.int16), np.eye(4)).to_filename(path)
+    ...     scan = read_scan(path)
+    >>> scan.voxels.shape, scan.grid.spacing_mm
+    ((2, 3, 4), (1.0, 1.0, 1.0))
     """
     voxels, affine = read_series(path) if path.is_dir() else _read_nifti(path)
     if voxels.dtype.kind == "f":
-        num_strange = voxels.size - int(np.count_nonzero(np.abs(voxels) <= LARGEST))
-        if num_strange:
-            found = f"{num_strange} voxels are NaN or infinite (in single precision)"
+        num_invalid = voxels.size - int(np.count_nonzero(np.abs(voxels) <= MAX_VALUE))
+        if num_invalid:
+            found = f"{num_invalid} voxels are NaN or infinite (in single precision)"
             raise BadScan(path, "not_finite", found, VIEW_SCAN)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > TINY):
-        found = "the file is damaged (its header gives voxels no place)"
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > MIN_VOXEL_VOLUME_MM3):
+        found = "the file is damaged (its affine is singular or not finite)"
         raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN)
-    turn = ornt_transform(io_orientation(affine), AXES)
-    turned = apply_orientation(voxels, turn)
-    affine = RAS_TO_LPS @ affine @ inv_ornt_aff(turn, voxels.shape)
-    depth, height, width = turned.shape
-    return Scan(turned, Grid((depth, height, width), affine))
+    transform = ornt_transform(io_orientation(affine), AXES)
+    reoriented = apply_orientation(voxels, transform)
+    affine = RAS_TO_LPS @ affine @ inv_ornt_aff(transform, voxels.shape)
+    depth, height, width = reoriented.shape
+    return Scan(reoriented, Grid((depth, height, width), affine))
 
 
 def voxel_hash(scan: Scan) -> str:
-    """SHA-256 (hexadecimal) of the values that are not 0, as float32 in the order of their size.
+    """Return the SHA-256 (hexadecimal) of the non-zero values, as sorted float32.
 
-    A copy keeps it under another name, compression, number type, margin or orientation, even where
-    its header was lost: the order of voxels does not matter, and two scans of a million values do
-    not agree in all of them by chance.
+    A copy keeps its hash under another name, compression, number type, margin or orientation, and
+    without its header: the order of voxels does not matter, and two scans of a million values do
+    not share all of them by chance.
+
+    >>> voxels = np.arange(24.0).reshape(2, 3, 4)
+    >>> grid = Grid((2, 3, 4), np.eye(4))
+    >>> voxel_hash(Scan(voxels, grid)) == voxel_hash(Scan(np.flip(voxels), grid))
+    True
     """
     values = np.asarray(scan.voxels, dtype=np.float32).ravel()
     values = np.sort(values[values != 0])
@@ -148,21 +168,25 @@ def voxel_hash(scan: Scan) -> str:
 
 
 def mask_hash(mask: Scan) -> str:
-    """SHA-256 (hexadecimal) of where a mask marks tumour and how; its place counts."""
+    """Return the SHA-256 (hexadecimal) of a mask's labels at their positions."""
     labels = np.ascontiguousarray(mask.voxels, dtype=np.int16)
     return hashlib.sha256(repr(labels.shape).encode() + labels.tobytes()).hexdigest()
 
 
 def format_extents(extents: tuple[int, ...]) -> str:
-    """Sizes as ``155×240×240``."""
+    """Join sizes for a message.
+
+    >>> format_extents((155, 240, 240))
+    '155×240×240'
+    """
     return "×".join(map(str, extents))
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels by (width, height, depth) as the file has them, and their affine towards RAS."""
+    """Return the voxels in the file's axis order, and their affine towards RAS."""
     content = _decompress(path)
-    kind = _nifti_version(content)
-    if kind is None:
+    image_class = _nifti_class(content)
+    if image_class is None:
         raise BadScan(
             path,
             "wrong_format",
@@ -170,33 +194,33 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
             "Write it as .nii.gz with the tool that made it, or give the right file",
         )
     try:
-        image = kind.from_bytes(content)
-        wanted = math.prod(image.shape) * image.get_data_dtype().itemsize
+        image = image_class.from_bytes(content)
+        num_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
         assert isinstance(image.dataobj, ArrayProxy)
-        length = max(len(content) - image.dataobj.offset, 0)
-        if length < wanted:
-            found = f"the file is truncated ({length} of {wanted} bytes of voxels)"
+        num_present = max(len(content) - image.dataobj.offset, 0)
+        if num_present < num_bytes:
+            found = f"the file is truncated ({num_present} of {num_bytes} bytes of voxels)"
             raise BadScan(path, "truncated", found, DOWNLOAD_AGAIN)
         voxels = np.asanyarray(image.dataobj)
     except (ImageFileError, HeaderDataError, ValueError, OverflowError, EOFError) as error:
-        found = f"the file is damaged (its header makes no sense: {first_line(error)})"
+        found = f"the file is damaged (its header is invalid: {first_line(error)})"
         raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN) from error
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]  # a single volume, told as a series of one
+        voxels = voxels[..., 0]  # a single volume, stored as a series of one
     if voxels.dtype.kind not in "biuf" or voxels.ndim != 3:
-        size, kind_of_number = format_extents(voxels.shape), voxels.dtype.name
+        size, dtype = format_extents(voxels.shape), voxels.dtype.name
         raise BadScan(
             path,
             "not_3d",
-            f"is no single 3-D volume (size {size}, numbers of type {kind_of_number})",
-            "Give one map or volume of it; a raw series is not a modality",
+            f"is not a single 3-D volume (size {size}, numbers of type {dtype})",
+            "Give a single map or volume of it; a raw series is not a modality",
         )
     affine = np.asarray(image.affine, dtype=np.float64)
     return voxels, affine
 
 
-def _nifti_version(content: bytes) -> type[nibabel.Nifti1Image] | None:
-    """The version by size and magic number (nifti1.h and nifti2.h); None for other formats."""
+def _nifti_class(content: bytes) -> type[nibabel.Nifti1Image] | None:
+    """Return the class for the header's size and magic (nifti1.h, nifti2.h); None if not NIfTI."""
     size = (content[:4], content[:4][::-1])
     if struct.pack("<i", 348) in size and content[344:348] == b"n+1\0":
         return nibabel.Nifti1Image
@@ -206,7 +230,7 @@ def _nifti_version(content: bytes) -> type[nibabel.Nifti1Image] | None:
 
 
 def _decompress(path: Path) -> bytes:
-    """The whole content, decompressed; gzip's own length and checksum are compared on the way."""
+    """Return the decompressed content; gzip's own length and checksum are verified."""
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
@@ -214,14 +238,14 @@ def _decompress(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise BadScan(path, "no_file", "no such file", DOWNLOAD_AGAIN) from error
     except EOFError as error:
-        found = "the file is truncated (its gzip stream has no end, or something follows it)"
+        found = "the file is truncated (its gzip stream does not end, or other bytes follow it)"
         raise BadScan(path, "truncated", found, DOWNLOAD_AGAIN) from error
     except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc] # stub: a value
         kind: ProblemKind = "wrong_checksum" if "CRC" in str(error) else "damaged"
         raise BadScan(path, kind, f"the file is damaged ({error})", DOWNLOAD_AGAIN) from error
     except OSError as error:
         found = f"cannot be read ({error.strerror or error})"
-        remedy = "Look at its permissions and at the disk, then repeat the command"
+        remedy = "Check its permissions and the disk, then rerun the command"
         raise BadScan(path, "unreadable", found, remedy) from error
     if not content:
         raise BadScan(path, "empty_file", "the file is empty", DOWNLOAD_AGAIN)

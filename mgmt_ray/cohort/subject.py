@@ -1,4 +1,4 @@
-"""Subjects, and the field's names for what was scanned."""
+"""A subject, and the modalities and groups of modalities that it is scanned with."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ MODALITY_GROUPS: dict[str, tuple[str, ...]] = {
 MODALITIES: tuple[str, ...] = tuple(m for group in MODALITY_GROUPS.values() for m in group)
 
 MaskKind: TypeAlias = Literal["given", "predicted"]
-"""Whether a person (or another program) outlined a tumour, or a network of a slices study."""
+"""Whether a mask came with the data set, or a network of a slices study predicted it."""
 
 STRUCTURAL = MODALITY_GROUPS["Struct"]
-"""What every public glioma data set has; T1GD is T1 after contrast agent."""
+"""Modalities of every public glioma data set; T1GD is T1 after contrast agent."""
 
 
 def modality_group(modality: str) -> str:
-    """The group ("DSC", "DTI" or "Struct") of a modality; any other modality is its own group."""
+    """Return a modality's group: "DSC", "DTI" or "Struct"; any other modality is its own group.
+
+    >>> modality_group("FA"), modality_group("SWI")
+    ('DTI', 'SWI')
+    """
     for group, members in MODALITY_GROUPS.items():
         if modality in members:
             return group
@@ -32,30 +36,37 @@ def modality_group(modality: str) -> str:
 
 
 def group_modalities(modalities: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Modalities by group: the paper's groups in its order, then the others as they come."""
-    asked = list(dict.fromkeys(modalities))
-    names = [g for g in MODALITY_GROUPS if any(modality_group(m) == g for m in asked)]
-    names += [m for m in asked if modality_group(m) == m]
-    return {name: tuple(m for m in asked if modality_group(m) == name) for name in names}
+    """Return modalities by group: the paper's groups in its order, then the others as given.
+
+    >>> group_modalities(["SWI", "FLAIR", "FA", "T1"])
+    {'DTI': ('FA',), 'Struct': ('FLAIR', 'T1'), 'SWI': ('SWI',)}
+    """
+    unique = list(dict.fromkeys(modalities))
+    groups = [g for g in MODALITY_GROUPS if any(modality_group(m) == g for m in unique)]
+    groups += [m for m in unique if modality_group(m) == m]
+    return {group: tuple(m for m in unique if modality_group(m) == group) for group in groups}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One person's baseline scans and what is known of them.
+    """The baseline scans, label and covariates of one person.
 
     Attributes:
         id: unique in its cohort; letters, digits, ``.``, ``_`` and ``-``.
-        label: 1 for a methylated MGMT promoter, 0 for an unmethylated one; without a meaning where
-            there is a ``score``, from which each split fits its own.
-        scans: by modality an image file, or the folder of a DICOM series.
+        label: 1 for a methylated MGMT promoter, 0 for an unmethylated one; meaningless where there
+            is a ``score``, from which each split derives its own.
+        scans: NIfTI file or folder of a DICOM series, by modality.
         mask: tumour labels (0 background, 1 necrosis, 2 edema, 4 enhancing tumour; 1 all of a
             predicted tumour); None where there is none.
-        covariates: what else the cohort's table says (age in years, sex, IDH1, ...), as text.
+        covariates: other columns of the cohort's table (age in years, sex, IDH1, ...), as text.
         person: equal for all subjects that are one human being, in any cohort; the id if not given.
         score: measured methylation from which the label follows by a cut-off that is fitted on
             training subjects (see ``splits.resolve_labels``); None where the label is given.
-        mask_kind: of ``mask``.
-        given_mask: where ``mask`` is a predicted one, or to be one, the given one that is not used.
+        given_mask: the data set's own mask where a predicted one is used instead.
+
+    >>> subject = Subject("P1", 1, {"FLAIR": Path("flair.nii.gz")}, Path("mask.nii.gz"))
+    >>> subject.has_all(["FLAIR", "T1"])
+    False
     """
 
     id: str
@@ -73,10 +84,10 @@ class Subject:
 
     @property
     def required_mask(self) -> Path:
-        """The mask, where nothing can be done without one."""
+        """The mask of a subject that is known to have one."""
         assert self.mask is not None, f"{self.id} has no mask"
         return self.mask
 
     def has_all(self, modalities: Iterable[str]) -> bool:
-        """Whether every one of these modalities is there."""
+        """Whether the subject has a scan of each of these modalities."""
         return set(modalities) <= set(self.scans)

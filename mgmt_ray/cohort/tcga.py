@@ -29,10 +29,10 @@ from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga_methylation import PROBES, Methylation, read_methylation
 
 SCANS = {"T2": "t2", "FLAIR": "flair", "T1": "t1", "T1GD": "t1Gd"}
-"""What a file's name says of each modality."""
+"""Part of a file's name that identifies each modality."""
 
 MASKS = {"corrected": "GlistrBoost_ManuallyCorrected", "automatic": "GlistrBoost"}
-"""What a file's name says of each kind of mask, the preferred first."""
+"""Part of a file's name that identifies each kind of mask, the preferred first."""
 
 SESSION_FILE = re.compile(
     r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})_(\d{4}\.\d{2}\.\d{2})_"
@@ -42,7 +42,7 @@ METHYLATION_FILE = re.compile(
     r"(?!\.).*methylation(?:\d*|.*\.(?:txt|tsv|csv))(?:\.gz)?", re.IGNORECASE
 )
 SKIP_NOTHING = re.compile(r"(?!)")
-"""No folder's name: what tells a subject is the name of the file."""
+"""Matches no folder: subjects are identified by the names of files."""
 
 
 class TcgaConfig(ReaderConfig):
@@ -52,9 +52,9 @@ class TcgaConfig(ReaderConfig):
     reader: Literal["tcga"]
     methylation: tuple[InputPath, ...] = Field(
         (),
-        description="tables of beta values, the preferred first; none named: the files at or below "
-        "root whose names have methylation in them (as HumanMethylation450.gz, "
-        "GBM.methylation.txt), those with 450 first",
+        description="tables of beta values, the preferred first; empty: the files at or below root "
+        "with methylation in their names (like HumanMethylation450.gz, GBM.methylation.txt), those "
+        "with 450 first",
     )
     rule: Literal["median", "stp27"] = Field(
         "median",
@@ -68,8 +68,8 @@ class Session:
     """The files of one patient and date.
 
     Attributes:
-        files: by what their names say (see :data:`SCANS` and :data:`MASKS`).
-        duplicates: a further file of the same scan or mask, by the same.
+        files: by the identifying part of their names (see :data:`SCANS` and :data:`MASKS`).
+        duplicates: further files of the same scan or mask, by the same part.
     """
 
     patient: str
@@ -78,24 +78,28 @@ class Session:
     duplicates: dict[str, Path] = field(default_factory=dict)
 
 
-def session_file(patient: str, date: str, what: str) -> str:
-    """File name of a scan or mask, like ``TCGA-02-0006_1996.08.23_t1Gd.nii.gz``."""
-    return f"{patient}_{date}_{what}.nii.gz"
+def session_file(patient: str, date: str, part: str) -> str:
+    """Return the file name of a scan or mask.
+
+    >>> session_file("TCGA-02-0006", "1996.08.23", SCANS["T1GD"])
+    'TCGA-02-0006_1996.08.23_t1Gd.nii.gz'
+    """
+    return f"{patient}_{date}_{part}.nii.gz"
 
 
 def read_tcga(config: TcgaConfig) -> ReaderResult:
-    """Patients with scans and methylation data, as of their first date.
+    """Read patients with scans and methylation data at their first date.
 
-    Everyone with scans is found. A later date of the same patient is a follow-up, and a patient
-    without both probes in a primary tumour has no label: they are excluded with the reason. The
-    hundreds of patients with methylation data and no scans are not counted as found.
+    Every patient with scans appears in the result. A later date of the same patient is a follow-up,
+    and a patient without both probes in a primary tumour has no label: they are excluded with the
+    reason. The hundreds of patients with methylation data but no scans do not appear.
 
     With the rule "stp27" the label is final. With "median" a subject's score is the mean of its two
-    betas, and its label is 0 whatever the score: it is provisional and must not be used. The label
-    that is learnt uses a cut-off fitted on training subjects (``splits.resolve_labels``).
+    betas, and its label is always 0, a placeholder that must not be used: labels then follow from a
+    cut-off that is fitted on training subjects (:func:`~mgmt_ray.splits.split.resolve_labels`).
 
     Raises:
-        MgmtError: no such folder, scans or methylation table, or a table that cannot be used.
+        MgmtError: the folder, the scans or the methylation table is missing, or a table is invalid.
     """
     content = "methylation tables and the images"
     paths = paths_below(config.root, "TCGA-GBM", content, SKIP_NOTHING)
@@ -103,36 +107,40 @@ def read_tcga(config: TcgaConfig) -> ReaderResult:
     tables = config.methylation or find_tables(config.root, paths)
     measured, problems = read_methylation(tables, sessions.keys())
     faulty = {problem.subject for problem in problems}
-    parts = [ReaderResult(problems=tuple(problems))]
+    results = [ReaderResult(problems=tuple(problems))]
     for patient, (first, *later) in sessions.items():
-        parts += [
+        results += [
             exclude_subject(f"{patient}_{session.date}", "follow-up scan") for session in later
         ]
         if patient not in faulty:
-            parts.append(_read_session(first, measured.get(patient), config))
-    return merge_results(parts)
+            results.append(_read_session(first, measured.get(patient), config))
+    return merge_results(results)
 
 
 def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]:
-    """Sessions by patient, both in order.
+    """Return sessions by patient, sorted by patient and date.
 
     Args:
-        root: for the error.
-        paths: files among which they are.
+        root: for the message.
+        paths: candidate files.
 
     Raises:
-        MgmtError: no scans at all.
+        MgmtError: there are no scans.
+
+    >>> scan = Path(session_file("TCGA-02-0006", "1996.08.23", "flair"))
+    >>> [session.date for session in find_sessions(Path(), [scan])["TCGA-02-0006"]]
+    ['1996.08.23']
     """
     sessions: dict[tuple[str, str], Session] = {}
     for path in paths:
         if match := SESSION_FILE.fullmatch(path.name):
-            patient, date, what = match.groups()
+            patient, date, part = match.groups()
             session = sessions.setdefault((patient, date), Session(patient, date))
-            other = session.files.get(what)
+            other = session.files.get(part)
             if other and other.parent != path.parent:
-                session.duplicates[what] = path
-            else:  # of one file packed and unpacked the packed one comes last, and stays
-                session.files[what] = path
+                session.duplicates[part] = path
+            else:  # the compressed form of a file sorts last, and is kept
+                session.files[part] = path
     if not sessions:
         raise MgmtError(
             f"{root}: no TCGA scans; looked for files like "
@@ -146,18 +154,18 @@ def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]
 
 
 def find_tables(root: Path, paths: Iterable[Path]) -> list[Path]:
-    """Methylation tables by their names, HumanMethylation450 (the newer array) first.
+    """Find methylation tables by name, HumanMethylation450 (the newer array) first.
 
     Raises:
         MgmtError: there is none.
     """
-    named = (path for path in paths if METHYLATION_FILE.fullmatch(path.name))
-    tables = [path for path in named if not is_folder(path)]
+    matches = (path for path in paths if METHYLATION_FILE.fullmatch(path.name))
+    tables = [path for path in matches if not is_folder(path)]
     if not tables:
         raise MgmtError(
             f"{root}: no methylation table; looked for names like HumanMethylation450.gz down to "
             f"{SEARCH_DEPTH} levels below. Download HumanMethylation450 and HumanMethylation27 of "
-            "TCGA-GBM (UCSC Xena) and put them there, or name them in cohort.methylation."
+            "TCGA-GBM (UCSC Xena) and put them there, or list them in cohort.methylation."
         )
     return sorted(tables, key=lambda path: ("450" not in path.name, str(path)))
 
@@ -166,14 +174,14 @@ def _read_session(
     session: Session, measured: Methylation | None, config: TcgaConfig
 ) -> ReaderResult:
     patient, files = session.patient, session.files
-    found = {m: files[name] for m, name in SCANS.items() if name in files}
-    reason = _reason_to_exclude(found, measured, config.modalities)
+    scans = {m: files[part] for m, part in SCANS.items() if part in files}
+    reason = _reason_to_exclude(scans, measured, config.modalities)
     if reason or measured is None:
         return exclude_subject(patient, reason)
     if session.duplicates:
         return ReaderResult(problems=(_duplicate_files_problem(session),))
-    folder = next(iter(found.values())).parent
-    kinds = [kind for kind, name in MASKS.items() if name in files]
+    folder = next(iter(scans.values())).parent
+    kinds = [kind for kind, part in MASKS.items() if part in files]
     automatic = folder / session_file(patient, session.date, MASKS["automatic"])
     mask = files[MASKS[kinds[0]]] if kinds else None
     betas = {f"beta_{p}": f"{beta:.6g}" for p, beta in zip(PROBES, measured.betas, strict=True)}
@@ -182,7 +190,7 @@ def _read_session(
         covariates["mask_kind"] = kinds[0]
     score = measured.score if config.rule == "median" else None
     label = int(measured.is_methylated_by_stp27) if score is None else 0
-    subject = Subject(patient, label, found, mask, covariates, score=score)
+    subject = Subject(patient, label, scans, mask, covariates, score=score)
     fault = (
         None
         if mask
@@ -192,15 +200,15 @@ def _read_session(
 
 
 def _reason_to_exclude(
-    found: Mapping[str, Path], measured: Methylation | None, modalities: tuple[str, ...]
+    scans: Mapping[str, Path], measured: Methylation | None, modalities: tuple[str, ...]
 ) -> str:
-    if not set(modalities) & set(found):
-        return "no baseline scans" if not found else "none of the study's modalities"
+    if not set(modalities) & set(scans):
+        return "no baseline scans" if not scans else "none of the study's modalities"
     return "" if measured else "no methylation data"
 
 
 def _duplicate_files_problem(session: Session) -> Problem:
-    what, again = next(iter(session.duplicates.items()))
+    part, duplicate = next(iter(session.duplicates.items()))
     remedy = "Keep one copy of the patient's files below cohort.root"
-    found = f"is there twice, also as {session.files[what]}"
-    return Problem(session.patient, "duplicated_subject", str(again), found, remedy)
+    found = f"exists twice, also as {session.files[part]}"
+    return Problem(session.patient, "duplicated_subject", str(duplicate), found, remedy)

@@ -1,7 +1,7 @@
-"""The UCSF-PDGM data set as The Cancer Imaging Archive gives it (version 5).
+"""The UCSF-PDGM data set as published by The Cancer Imaging Archive (version 5).
 
 Calabrese et al. 2022, "The University of California San Francisco preoperative diffuse glioma MRI
-dataset". Scans are told by their exact names: ``_T1_bias`` and the like lie beside them.
+dataset". Scans are matched by their exact names: files like ``_T1_bias`` are next to them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from mgmt_ray.cohort.reader import (
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 
 SCAN_NAMES = {m: "T1c" if m == "T1GD" else m for m in (*STRUCTURAL, "SWI", "DWI", "ADC", "ASL")}
-"""How the data set calls each modality."""
+"""The data set's name of each modality."""
 
 TABLE_ID = re.compile(r"UCSF-PDGM-(\d{1,4})(_FU\d+d)?")
-"""The table writes three digits, and four for follow-ups; files have four, unless renamed."""
+"""The table has three digits, and four for follow-ups; files have four, unless renamed."""
 
 FOLLOW_UP = "_FU"
 
@@ -56,7 +56,7 @@ LABELS: dict[str, int | None] = {
     "indeterminate": None,
     "unknown": None,
 }
-"""What the column of the MGMT status may say, and the label it gives."""
+"""Label of each MGMT status in lower case; None where it is unknown."""
 
 COVARIATES = {
     "age": "Age at MRI",
@@ -68,7 +68,7 @@ COVARIATES = {
     "extent_of_resection": "EOR",
     "biopsy_before": "Biopsy prior to imaging",
 }
-"""Column of each covariate; age is in years. The MGMT index is none: it is the label, counted."""
+"""Column of each covariate; age is in years. The MGMT index is omitted: it determines the label."""
 
 UNKNOWN = ("", "unknown")
 NOT_IN_TABLE = "not in the metadata table"
@@ -82,33 +82,33 @@ class UcsfConfig(ReaderConfig):
     available_modalities = tuple(SCAN_NAMES)
     reader: Literal["ucsf"]
     grades: tuple[int, ...] = Field(
-        (4,), description="WHO grades of the tumours that are used; none named: all"
+        (4,), description="WHO grades of the tumours that are used; empty: all"
     )
 
 
 def read_ucsf(config: UcsfConfig) -> ReaderResult:
-    """Preoperative subjects with an MGMT status, a tumour mask and at least one wanted scan.
+    """Read preoperative subjects with an MGMT status, a tumour mask and a scan of the study.
 
-    Everyone in the table or on disk is found. Follow-ups, other grades, a status that is neither
-    positive nor negative and rows without scans are what the data set is: they are excluded with
-    the reason.
+    Every id in the table or on disk appears in the result. Follow-ups, other grades, a status that
+    is neither positive nor negative and rows without scans belong to the data set: they are
+    excluded with the reason and are not problems.
 
     Raises:
-        MgmtError: no such folder, images or table, or a table without the columns of one.
+        MgmtError: the folder, the images, the table or one of its columns is missing.
     """
-    found = find_data_set(config.root, LAYOUT)
-    rows = _rows_by_id(found.table, (GRADE,) if config.grades else ())
-    names = sorted(rows.keys() | found.folders.keys())
-    return merge_results(_read_one(config, found, name, rows.get(name, [])) for name in names)
+    data_set = find_data_set(config.root, LAYOUT)
+    rows = _rows_by_id(data_set.table, (GRADE,) if config.grades else ())
+    names = sorted(rows.keys() | data_set.folders.keys())
+    return merge_results(_read_row(config, data_set, name, rows.get(name, [])) for name in names)
 
 
 def scan_name(subject: str, modality: str) -> str:
-    """File name of a subject's scan, like ``UCSF-PDGM-0004_T1c.nii.gz``."""
+    """Return the file name of a subject's scan, like ``UCSF-PDGM-0004_T1c.nii.gz``."""
     return f"{subject}_{SCAN_NAMES[modality]}.nii.gz"
 
 
 def mask_name(subject: str) -> str:
-    """File name of a subject's tumour mask."""
+    """Return the file name of a subject's tumour mask."""
     return f"{subject}_tumor_segmentation.nii.gz"
 
 
@@ -119,18 +119,18 @@ def _rows_by_id(path: Path, more_columns: tuple[str, ...]) -> dict[str, list[dic
         if not match:
             raise MgmtError(
                 f"{path}: id {row['ID']!r} does not look like UCSF-PDGM-004. "
-                "Take the table as downloaded; a spreadsheet may have changed it."
+                "Use the table as downloaded; a spreadsheet may have changed it."
             )
         rows.setdefault(_id(match), []).append(row)
     return rows
 
 
-def _read_one(
+def _read_row(
     config: UcsfConfig, data_set: DataSetFiles, name: str, rows: Sequence[Mapping[str, str]]
 ) -> ReaderResult:
     table = data_set.table
-    words = [row[STATUS].lower() for row in rows]
-    fault = row_problem(name, table, STATUS, words, LABELS) or data_set.duplicate_problem(name)
+    cells = [row[STATUS].lower() for row in rows]
+    fault = row_problem(name, table, STATUS, cells, LABELS) or data_set.duplicate_problem(name)
     if fault and fault.kind != "unknown_label":
         return ReaderResult(problems=(fault,))
     if FOLLOW_UP in name or not rows:
@@ -144,14 +144,18 @@ def _read_one(
         return exclude_subject(name, f"WHO grade {grade or 'not given'}")
     if fault:
         return ReaderResult(problems=(fault,))
-    label = LABELS[words[0]]
+    label = LABELS[cells[0]]
     if label is None:
-        return exclude_subject(name, f"MGMT {words[0]}")
+        return exclude_subject(name, f"MGMT {cells[0]}")
     return _read_scans(config, data_set, name, row, label)
 
 
 def read_grade(cell: str) -> int | None:
-    """The WHO grade that a cell means, 1 to 4: ``4``, ``4.0``, ``IV`` or ``Grade 4``."""
+    """Return the WHO grade in a cell, 1 to 4; None where there is none.
+
+    >>> read_grade("4.0"), read_grade("WHO grade IV"), read_grade("high")
+    (4, 4, None)
+    """
     match = re.fullmatch(
         r"(?:WHO )?(?:grade )?(?:([1-4])(?:\.0*)?|(I{1,3}|IV))", cell, re.IGNORECASE
     )
@@ -164,18 +168,18 @@ def _read_scans(
     config: UcsfConfig, data_set: DataSetFiles, name: str, row: Mapping[str, str], label: int
 ) -> ReaderResult:
     folder = data_set.folders[name][0] if name in data_set.folders else None
-    found = {m: p for m in SCAN_NAMES if folder and (p := _find(folder, name, scan_name(name, m)))}
-    if folder is None or not set(config.modalities) & set(found):
-        return exclude_subject(name, "none of the study's modalities" if found else "no scans")
-    given = row.get(BRATS21_ID, "")
-    brats21 = BRATS21_CASE.fullmatch(given)
-    if not brats21 and given.lower() not in UNKNOWN:
-        what = f"{BRATS21_ID} is {given!r}, not like BraTS2021_00097"
-        remedy = "Mend or empty the cell: it tells who is in both data sets"
+    scans = {m: p for m in SCAN_NAMES if folder and (p := _find(folder, name, scan_name(name, m)))}
+    if folder is None or not set(config.modalities) & set(scans):
+        return exclude_subject(name, "none of the study's modalities" if scans else "no scans")
+    cell = row.get(BRATS21_ID, "")
+    brats21 = BRATS21_CASE.fullmatch(cell)
+    if not brats21 and cell.lower() not in UNKNOWN:
+        found = f"{BRATS21_ID} is {cell!r}, not like BraTS2021_00097"
+        remedy = "Fix or empty the cell: it identifies subjects that are in both data sets"
         return ReaderResult(
-            problems=(Problem(name, "wrong_format", str(data_set.table), what, remedy),)
+            problems=(Problem(name, "wrong_format", str(data_set.table), found, remedy),)
         )
-    # the case of BraTS21 that the subject is, by which that data set's reader knows it too
+    # the reader of BraTS21 gives the same case the same person
     person = f"BraTS2021_{brats21[1].zfill(5)}" if brats21 else name
     covariates = {
         covariate: row[column]
@@ -184,11 +188,11 @@ def _read_scans(
     }
     mask = _find(folder, name, mask_name(name))
     fault = None if mask else missing_mask_problem(name, folder / mask_name(name))
-    subject = Subject(name, label, found, mask, covariates, person)
+    subject = Subject(name, label, scans, mask, covariates, person)
     return subject_result(subject, config, folder, fault)
 
 
 def _find(folder: Path, subject: str, file: str) -> Path | None:
-    """A file under the subject's name, or under that of its folder."""
-    own = folder.name.removesuffix("_nifti") + file.removeprefix(subject)
-    return find_nifti(folder / file) or find_nifti(folder / own)
+    """Find a file that starts with the subject's id, or with its folder's name."""
+    renamed = folder.name.removesuffix("_nifti") + file.removeprefix(subject)
+    return find_nifti(folder / file) or find_nifti(folder / renamed)

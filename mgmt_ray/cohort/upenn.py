@@ -1,15 +1,19 @@
-"""The clinical table of UPENN-GBM, versions 1.0 and 2.1."""
+"""The UPENN-GBM data set: its clinical table (versions 1.0 and 2.1), scans and tumour masks.
+
+Bakas et al. 2022, "The University of Pennsylvania glioblastoma (UPenn-GBM) cohort: advanced MRI,
+clinical, genomics, & radiomics".
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import read_rows, row_problem
+from mgmt_ray.cohort.csv_rows import group_rows, join_first, read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import (
     SEARCH_DEPTH,
     duplicate_folder_problem,
@@ -37,7 +41,7 @@ LABELS: dict[str, int | None] = {
     "Indeterminate": None,
     "Not Available": None,
 }
-"""What the column MGMT may say, and the label it gives."""
+"""Label of each value of the column MGMT; None where it is unknown."""
 
 COVARIATES = {
     "age": "Age_at_scan_years",
@@ -46,84 +50,17 @@ COVARIATES = {
     "kps": "KPS",
     "gross_total_resection": "GTR_over90percent",
 }
-"""Column of each covariate; age is in years, the resection tells whether over 90 % was taken."""
+"""Column of each covariate; age is in years, the resection is whether over 90 % was removed."""
 
 UNKNOWN = ("", "Not Available")
 
-
-@dataclass(frozen=True, slots=True)
-class ClinicalRow:
-    """What the table says of one scan session.
-
-    Attributes:
-        subject: with the session's suffix, like ``UPENN-GBM-00001_11``.
-        mgmt: the table's word.
-        label: 1 methylated, 0 unmethylated, None for neither.
-        covariates: as text; those that are not known are left out.
-    """
-
-    subject: str
-    mgmt: str
-    label: int | None
-    covariates: Mapping[str, str]
-
-
-def read_clinical_table(
-    path: Path, subject_id: re.Pattern[str]
-) -> tuple[dict[str, ClinicalRow], list[Problem]]:
-    """Read a clinical table of any version by the names of its columns.
-
-    Args:
-        path: the CSV file.
-        subject_id: what every id must look like.
-
-    Returns:
-        A row by subject id, and a problem for each id that has several rows or an MGMT status that
-        is none of the four known words; such an id has no row.
-
-    Raises:
-        MgmtError: not a table, a column is missing, or ids look strange.
-    """
-    _, records = read_rows(path, ("ID", "MGMT"))
-    strange = [repr(r["ID"]) for r in records if not subject_id.fullmatch(r["ID"])]
-    if strange:
-        raise MgmtError(
-            f"{path}: ids {_first(strange)} do not look like UPENN-GBM-00001_11. "
-            "Take the table as downloaded; a spreadsheet may have changed it."
-        )
-    by_id: dict[str, list[dict[str, str]]] = {}
-    for record in records:
-        by_id.setdefault(record["ID"], []).append(record)
-    faults = (
-        row_problem(name, path, "MGMT", [row["MGMT"] for row in own], LABELS)
-        for name, own in by_id.items()
-    )
-    problems = [fault for fault in faults if fault]
-    faulty = {problem.subject for problem in problems}
-    return {name: _row(own[0]) for name, own in by_id.items() if name not in faulty}, problems
-
-
-def _row(record: Mapping[str, str]) -> ClinicalRow:
-    known = {
-        name: record[column]
-        for name, column in COVARIATES.items()
-        if record.get(column, "") not in UNKNOWN
-    }
-    return ClinicalRow(record["ID"], record["MGMT"], LABELS[record["MGMT"]], known)
-
-
-def _first(items: list[str], number: int = 10) -> str:
-    more = f" and {len(items) - number} more" if len(items) > number else ""
-    return ", ".join(items[:number]) + more
-
-
 FOLDERS = {"Struct": "images_structural", "DTI": "images_DTI", "DSC": "images_DSC"}
-"""Folder of each modality group; some copies hold it twice (``images_DTI/images_DTI``)."""
+"""Folder of each modality group; some copies nest it twice (``images_DTI/images_DTI``)."""
 
 SUBJECT_ID = re.compile(r"UPENN-GBM-\d{5}_\d{2}")
 BASELINE = "_11"
-OF_SUBJECTS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}")
-"""Folders that hold subjects: thousands, and never what :func:`find_layout` looks for."""
+SUBJECT_FOLDERS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}")
+"""Start of the names of folders with subjects, which :func:`find_layout` need not search."""
 
 
 class UpennConfig(ReaderConfig):
@@ -134,73 +71,141 @@ class UpennConfig(ReaderConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class ClinicalRow:
+    """The clinical table's row of one scan session.
+
+    Attributes:
+        subject: id with the session's suffix, like ``UPENN-GBM-00001_11``.
+        mgmt: status as the table spells it.
+        label: 1 methylated, 0 unmethylated, None for neither.
+        covariates: as text, without unknown ones.
+    """
+
+    subject: str
+    mgmt: str
+    label: int | None
+    covariates: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a copy of the data set keeps its images and its clinical table."""
+    """Where a copy of the data set has its images and its clinical table."""
 
     images: Path
     table: Path
 
 
 def scan_name(subject: str, modality: str) -> str:
-    """File name of a subject's scan, like ``UPENN-GBM-00001_11_DTI_FA.nii.gz``."""
+    """Return the file name of a subject's scan.
+
+    >>> scan_name("UPENN-GBM-00001_11", "FA")
+    'UPENN-GBM-00001_11_DTI_FA.nii.gz'
+    """
     group = modality_group(modality)
     middle = "" if group == "Struct" else f"{group}_"
     return f"{subject}_{middle}{modality}.nii.gz"
 
 
 def scan_file(subject: str, modality: str) -> Path:
-    """Where a scan is below ``NIfTI-files`` (where no folder is doubled)."""
+    """Return a scan's path below ``NIfTI-files``, where no folder is nested twice."""
     return Path(FOLDERS[modality_group(modality)], subject, scan_name(subject, modality))
 
 
 def corrected_mask(images: Path, subject: str) -> Path:
-    """Where a tumour mask corrected by hand is, if there is one."""
+    """Return the path of the manually corrected tumour mask, which not every subject has."""
     return images / "images_segm" / f"{subject}_segm.nii.gz"
 
 
 def automatic_mask(images: Path, subject: str) -> Path:
-    """Where the automatic tumour mask is, if there is one."""
+    """Return the path of the automatic tumour mask."""
     return images / "automated_segm" / f"{subject}_automated_approx_segm.nii.gz"
 
 
 def read_upenn(config: UpennConfig) -> ReaderResult:
-    """Baseline subjects with an MGMT status, a tumour mask and at least one group of scans.
+    """Read baseline subjects with an MGMT status, a tumour mask and a scan of the study.
 
-    Everyone in the clinical table or on disk is found. A follow-up, a status that is neither
-    methylated nor unmethylated, and a row without scans are no faults of a copy but what the data
-    set is: they are excluded with the reason.
+    Every id in the clinical table or on disk appears in the result. Follow-ups, a status that is
+    neither methylated nor unmethylated, and rows without scans belong to the data set: they are
+    excluded with the reason and are not problems.
 
     Raises:
-        MgmtError: no such folder, images or table, or a table without the columns of one.
+        MgmtError: the folder, the images, the table or one of its columns is missing.
     """
     layout = find_layout(config.root)
     rows, problems = read_clinical_table(layout.table, SUBJECT_ID)
     faulty = {problem.subject for problem in problems}
     names = sorted((rows.keys() | set(_ids_on_disk(layout.images))) - faulty)
-    parts = (_read_one(config, layout.images, name, rows.get(name)) for name in names)
-    return merge_results((ReaderResult(problems=tuple(problems)), *parts))
+    results = (_read_subject(config, layout.images, name, rows.get(name)) for name in names)
+    return merge_results((ReaderResult(problems=tuple(problems)), *results))
 
 
 def find_layout(root: Path) -> Layout:
     """Find the images and the newest clinical table at or below a folder.
 
     Raises:
-        MgmtError: one of them is not there or there twice, or a folder cannot be read.
+        MgmtError: the images or the table are missing or exist several times, or a folder is
+            unreadable.
     """
-    paths = paths_below(root, "UPENN-GBM", "NIfTI-files/ and the clinical table", OF_SUBJECTS)
+    paths = paths_below(root, "UPENN-GBM", "NIfTI-files/ and the clinical table", SUBJECT_FOLDERS)
     names = FOLDERS.values()
     images = sorted({p.parent for p in paths if p.name in names and is_folder(p)})
     if not images:
         raise MgmtError(
-            f"{root}: no UPENN-GBM images; looked for NIfTI-files/ with {_join_with_or(names)} "
+            f"{root}: no UPENN-GBM images; looked for NIfTI-files/ with {' or '.join(names)} "
             f"down to {SEARCH_DEPTH} levels below. Give the folder above NIfTI-files/."
         )
     if len(images) > 1:
         raise MgmtError(
             f"{root}: UPENN-GBM images in more than one place ({', '.join(map(str, images))}). "
-            "Give the folder of the copy that is meant."
+            "Give the folder of the right copy."
         )
     return Layout(images[0], newest_table(root, CLINICAL_TABLE, paths, "clinical table"))
+
+
+def read_clinical_table(
+    path: Path, subject_id: re.Pattern[str]
+) -> tuple[dict[str, ClinicalRow], list[Problem]]:
+    """Read a clinical table of any version by its column names.
+
+    Args:
+        path: the CSV file.
+        subject_id: pattern of every id.
+
+    Returns:
+        A row by subject id, and a problem for each id that has several rows or an unknown MGMT
+        status; such an id has no row.
+
+    Raises:
+        MgmtError: not a table, a column is missing, or an id does not match the pattern.
+    """
+    _, rows = read_rows(path, ("ID", "MGMT"))
+    invalid = [repr(row["ID"]) for row in rows if not subject_id.fullmatch(row["ID"])]
+    if invalid:
+        raise MgmtError(
+            f"{path}: ids {join_first(invalid)} do not look like UPENN-GBM-00001_11. "
+            "Use the table as downloaded; a spreadsheet may have changed it."
+        )
+    by_id = group_rows(rows, "ID")
+    faults = (
+        row_problem(name, path, "MGMT", [row["MGMT"] for row in subject_rows], LABELS)
+        for name, subject_rows in by_id.items()
+    )
+    problems = [fault for fault in faults if fault]
+    faulty = {problem.subject for problem in problems}
+    return {
+        name: _clinical_row(subject_rows[0])
+        for name, subject_rows in by_id.items()
+        if name not in faulty
+    }, problems
+
+
+def _clinical_row(row: Mapping[str, str]) -> ClinicalRow:
+    covariates = {
+        name: row[column]
+        for name, column in COVARIATES.items()
+        if row.get(column, "") not in UNKNOWN
+    }
+    return ClinicalRow(row["ID"], row["MGMT"], LABELS[row["MGMT"]], covariates)
 
 
 def _group_folders(images: Path, group: str) -> tuple[Path, Path]:
@@ -215,34 +220,34 @@ def _ids_on_disk(images: Path) -> Iterator[str]:
                 yield from (c.name for c in list_folder(folder) if SUBJECT_ID.fullmatch(c.name))
 
 
-def _read_one(
+def _read_subject(
     config: UpennConfig, images: Path, name: str, row: ClinicalRow | None
 ) -> ReaderResult:
-    found = _scans(images, name)
-    reason = _reason_to_exclude(name, row, found, config.modalities)
+    scans = _scans(images, name)
+    reason = _reason_to_exclude(name, row, scans, config.modalities)
     if reason or row is None or row.label is None:
         return exclude_subject(name, reason)
     if fault := _duplicate_folder_problem(images, name):
         return ReaderResult(problems=(fault,))
     mask, kind = _mask(images, name)
     covariates = {**row.covariates, **({"mask_kind": kind} if kind else {})}
-    subject = Subject(name, row.label, found, mask, covariates, name.rpartition("_")[0])
+    subject = Subject(name, row.label, scans, mask, covariates, name.rpartition("_")[0])
     fault = None if mask else _missing_mask_problem(automatic_mask(images, name), name)
     return subject_result(subject, config, images, fault)
 
 
 def _scans(images: Path, subject: str) -> dict[str, Path]:
-    found = {}
+    scans = {}
     for modality in MODALITIES:
         for folder in _group_folders(images, modality_group(modality)):
             if path := find_nifti(folder / subject / scan_name(subject, modality)):
-                found[modality] = path
+                scans[modality] = path
                 break
-    return found
+    return scans
 
 
 def _duplicate_folder_problem(images: Path, subject: str) -> Problem | None:
-    """A subject whose scans of one group are in both folders of a doubled one."""
+    """Return the problem of a subject with scans of one group in both of its nested folders."""
     for group in FOLDERS:
         folders = (folder / subject for folder in _group_folders(images, group))
         if fault := duplicate_folder_problem(
@@ -253,7 +258,7 @@ def _duplicate_folder_problem(images: Path, subject: str) -> Problem | None:
 
 
 def _reason_to_exclude(
-    subject: str, row: ClinicalRow | None, found: Mapping[str, Path], modalities: tuple[str, ...]
+    subject: str, row: ClinicalRow | None, scans: Mapping[str, Path], modalities: tuple[str, ...]
 ) -> str:
     if not subject.endswith(BASELINE):
         return "follow-up scan"
@@ -261,28 +266,24 @@ def _reason_to_exclude(
         return "not in the clinical table"
     if row.label is None:
         return f"MGMT {row.mgmt}"
-    if not set(modalities) & set(found):
-        return "no baseline scans" if not found else "none of the study's modalities"
+    if not set(modalities) & set(scans):
+        return "no baseline scans" if not scans else "none of the study's modalities"
     return ""
 
 
 def _mask(images: Path, subject: str) -> tuple[Path | None, str]:
-    """The best mask and its kind, if there is one."""
-    places = {
+    """Return the preferred mask and its kind, if there is one."""
+    candidates = {
         "corrected": corrected_mask(images, subject),
         "automatic": automatic_mask(images, subject),
     }
-    for kind, place in places.items():
-        if path := find_nifti(place):
+    for kind, candidate in candidates.items():
+        if path := find_nifti(candidate):
             return path, kind
     return None, ""
 
 
-def _missing_mask_problem(where: Path, subject: str) -> Problem:
+def _missing_mask_problem(path: Path, subject: str) -> Problem:
     remedy = "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude"
     found = "no tumour mask, neither corrected nor automatic"
-    return missing_mask_problem(subject, where, found, remedy)
-
-
-def _join_with_or(names: Iterable[str]) -> str:
-    return " or ".join(names)
+    return missing_mask_problem(subject, path, found, remedy)

@@ -36,12 +36,12 @@ def write_labels(root: Path, *rows: str) -> None:
     (root / "train_labels.csv").write_text("\n".join(lines) + "\n")
 
 
-def reasons(reading: ReaderResult) -> dict[str, str]:
-    return {e.subject: e.reason for e in reading.exclusions if e.scope == "cohort"}
+def reasons(result: ReaderResult) -> dict[str, str]:
+    return {e.subject: e.reason for e in result.exclusions if e.scope == "cohort"}
 
 
-def kinds(reading: ReaderResult) -> dict[str, str]:
-    return {problem.subject: problem.kind for problem in reading.problems}
+def kinds(result: ReaderResult) -> dict[str, str]:
+    return {problem.subject: problem.kind for problem in result.problems}
 
 
 def test_a_faulty_case_must_be_named_with_its_zeros(tmp_path: Path) -> None:
@@ -59,15 +59,15 @@ def test_everyone_found_is_a_subject_excluded_or_a_problem(tmp_path: Path) -> No
         tmp_path, "00002,1", "00005,2", "00006,1", "00006,1", "00007,0", "00007,1",
         "00008,1", "00009,0", "00010,1", "00011,1", "00109,",
     )  # fmt: skip
-    reading = read_brats21(config(tmp_path))
-    assert [(s.id, s.label) for s in reading.subjects] == [("00002", 1), ("00009", 0)]
-    assert reasons(reading) == {
+    result = read_brats21(config(tmp_path))
+    assert [(s.id, s.label) for s in result.subjects] == [("00002", 1), ("00009", 0)]
+    assert reasons(result) == {
         "00003": "not in train_labels.csv",
         "00010": "no scans",
         "00011": "no scans",
         "00109": "scans known to be faulty",
     }
-    assert kinds(reading) == {
+    assert kinds(result) == {
         "00005": "unknown_label",
         "00006": "duplicated_subject",
         "00007": "two_labels",
@@ -89,10 +89,10 @@ def test_zeros_that_a_spreadsheet_dropped_come_back(tmp_path: Path) -> None:
     assert kinds(read_brats21(config(tmp_path))) == {"00002": "two_labels"}
 
 
-def test_an_id_that_is_no_number_is_an_error(tmp_path: Path) -> None:
+def test_an_id_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:
     add_case(tmp_path, "00002")
     write_labels(tmp_path, "BraTS2021_00002,1")
-    with pytest.raises(MgmtError, match="'BraTS2021_00002' is no number of five digits"):
+    with pytest.raises(MgmtError, match="'BraTS2021_00002' is not a number of up to five digits"):
         read_brats21(config(tmp_path))
 
 
@@ -103,11 +103,11 @@ def test_a_case_in_two_folders_is_a_problem(tmp_path: Path) -> None:
     assert kinds(read_brats21(config(tmp_path))) == {"00002": "duplicated_subject"}
 
 
-def test_modalities_that_nobody_has_are_a_reason(tmp_path: Path) -> None:
+def test_modalities_that_a_case_does_not_have_are_a_reason(tmp_path: Path) -> None:
     add_case(tmp_path, "00002", ("t1", "seg"))
     write_labels(tmp_path, "00002,1")
-    reading = read_brats21(config(tmp_path, modalities=["FLAIR"]))
-    assert reading.exclusions == (Exclusion("00002", "cohort", "none of the study's modalities"),)
+    result = read_brats21(config(tmp_path, modalities=["FLAIR"]))
+    assert result.exclusions == (Exclusion("00002", "cohort", "none of the study's modalities"),)
 
 
 def test_dicom_without_masks_says_where_they_belong(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_dicom_without_masks_says_where_they_belong(tmp_path: Path) -> None:
     assert "00002.nii.gz" in problem.remedy and "cohort.masks" in problem.remedy
 
 
-def test_masks_are_told_by_the_number_they_begin_with(tmp_path: Path) -> None:
+def test_masks_are_matched_by_the_number_they_begin_with(tmp_path: Path) -> None:
     for number in ("00002", "00003", "00005", "00006"):
         add_series(tmp_path, number)
     write_labels(tmp_path, "00002,1", "00003,0", "00005,1", "00006,0")
@@ -128,13 +128,13 @@ def test_masks_are_told_by_the_number_they_begin_with(tmp_path: Path) -> None:
         (masks / name).touch()
     for name in ("00006.nii.gz", "00006_b.nii.gz", "._00002.nii.gz"):
         (masks / name).touch()
-    reading = read_brats21(config(tmp_path, images="dicom", masks=masks))
-    assert {s.id: s.mask.name for s in reading.subjects} == {
+    result = read_brats21(config(tmp_path, images="dicom", masks=masks))
+    assert {s.id: s.mask.name for s in result.subjects} == {
         "00002": "00002.nii.gz",
         "00003": "BraTS2021_00003_seg.nii.gz",
     }
-    assert reading.subjects[0].scans["T1GD"] == tmp_path / "train/00002/T1wCE"
-    assert {p.subject: p.found for p in reading.problems} == {
+    assert result.subjects[0].scans["T1GD"] == tmp_path / "train/00002/T1wCE"
+    assert {p.subject: p.found for p in result.problems} == {
         "00005": "no tumour mask",
         "00006": "2 masks (00006.nii.gz, 00006_b.nii.gz)",
     }
@@ -192,14 +192,14 @@ def test_links_that_point_nowhere_and_unpacked_files_are_not_missed(tmp_path: Pa
     mask.unlink()
     mask.symlink_to("nowhere")
     write_labels(tmp_path, "00002,1", "00003,0", "00005,0")
-    reading = read_brats21(config(tmp_path))
-    assert [(s.id, len(s.scans)) for s in reading.subjects] == [("00002", 1), ("00003", 4)]
-    assert reading.exclusions == ()
-    assert [(p.subject, p.kind, p.modality) for p in reading.problems] == [
+    result = read_brats21(config(tmp_path))
+    assert [(s.id, len(s.scans)) for s in result.subjects] == [("00002", 1), ("00003", 4)]
+    assert result.exclusions == ()
+    assert [(p.subject, p.kind, p.modality) for p in result.problems] == [
         *(("00002", "no_file", modality) for modality in ("T2", "T1", "T1GD")),
         ("00005", "no_file", ""),
     ]
-    assert {p.found for p in reading.problems} == {"the link points nowhere"}
+    assert {p.found for p in result.problems} == {"the link is broken"}
 
 
 def test_two_tables_are_an_error(tmp_path: Path) -> None:

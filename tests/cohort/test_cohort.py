@@ -29,8 +29,8 @@ def test_a_cohort_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_modalities_of_any_name_persons_and_scores_come_back(tmp_path: Path) -> None:
     scans = {"SWI": Path("swi.nii.gz"), "T1": Path("t1")}
-    one = Subject("a", 1, scans, Path("m"), {"T2": "a covariate"}, "person 7", 0.1 + 0.2)
-    cohort = Cohort((one, subject("b", 0, ("FLAIR",))))
+    first = Subject("a", 1, scans, Path("m"), {"T2": "a covariate"}, "person 7", 0.1 + 0.2)
+    cohort = Cohort((first, subject("b", 0, ("FLAIR",))))
     write_cohort(cohort, tmp_path)
     assert read_cohort(tmp_path) == cohort
     assert cohort.modalities == ("FLAIR", "T1", "SWI")
@@ -43,12 +43,12 @@ def test_a_label_that_follows_from_a_score_does_not_enter_the_hash() -> None:
 
 
 def test_the_hash_tells_labels_and_modalities_apart() -> None:
-    one = Cohort((subject("a", 1),))
-    assert one.hash != Cohort((subject("a", 0),)).hash
-    assert one.hash != Cohort((subject("a", 1, ("FLAIR", "PH")),)).hash
+    cohort = Cohort((subject("a", 1),))
+    assert cohort.hash != Cohort((subject("a", 0),)).hash
+    assert cohort.hash != Cohort((subject("a", 1, ("FLAIR", "PH")),)).hash
 
 
-def test_a_subject_that_appears_twice_is_refused() -> None:
+def test_a_subject_that_appears_twice_is_rejected() -> None:
     with pytest.raises(MgmtError, match=r"a appear more than once.*cohort\.exclude"):
         Cohort((subject("a"), subject("b"), subject("a", 0)))
 
@@ -80,7 +80,7 @@ def test_a_cohort_that_was_not_written_says_how_to_write_it(tmp_path: Path) -> N
         ("exclusions.csv", None, "No such file"),
     ],
 )
-def test_tables_that_are_not_ours_are_refused(
+def test_tables_of_other_programs_are_rejected(
     tmp_path: Path, name: str, text: str | None, says: str
 ) -> None:
     write_cohort(Cohort((subject("a"),)), tmp_path)
@@ -111,7 +111,7 @@ def test_the_flow_counts_everyone_once() -> None:
     ]
 
 
-def test_a_predicted_mask_is_told_in_the_table_and_the_hash(tmp_path: Path) -> None:
+def test_a_predicted_mask_is_recorded_in_the_table_and_the_hash(tmp_path: Path) -> None:
     given = Subject("a", 1, {"T1": Path("t")}, Path("m"))
     lacking = Subject("b", 0, {"T1": Path("t")}, None)
     predicted = replace(given, mask=Path("p"), mask_kind="predicted", given_mask=Path("m"))

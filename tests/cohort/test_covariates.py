@@ -15,23 +15,23 @@ def make_subject(**covariates: str) -> Subject:
 
 
 @pytest.mark.parametrize(
-    ("told", "code"), [("F", -0.5), ("female", -0.5), ("M", 0.5), (" Male ", 0.5)]
+    ("text", "code"), [("F", -0.5), ("female", -0.5), ("M", 0.5), (" Male ", 0.5)]
 )
-def test_sex_is_coded_one_apart_and_centred(told: str, code: float) -> None:
-    assert read_covariates([make_subject(sex=told)], ["sex"]) == {"S1": (code,)}
+def test_sex_is_coded_one_apart_and_centred(text: str, code: float) -> None:
+    assert read_covariates([make_subject(sex=text)], ["sex"]) == {"S1": (code,)}
 
 
-@pytest.mark.parametrize(("told", "years"), [("61.5", 61.5), (" 90+ ", 90.0), ("0", 0.0)])
+@pytest.mark.parametrize(("text", "years"), [("61.5", 61.5), (" 90+ ", 90.0), ("0", 0.0)])
 def test_ages_are_years_and_the_oldest_count_as_the_limit_that_hides_them(
-    told: str, years: float
+    text: str, years: float
 ) -> None:
-    assert read_covariates([make_subject(age=told)], ["age"]) == {"S1": (years,)}
-    assert age_in_years(told) == years
+    assert read_covariates([make_subject(age=text)], ["age"]) == {"S1": (years,)}
+    assert age_in_years(text) == years
 
 
-@pytest.mark.parametrize("told", ["", "old", "-3", "inf", "nan", "121", "+", "90-100"])
-def test_what_holds_no_age_is_no_number(told: str) -> None:
-    assert math.isnan(age_in_years(told))
+@pytest.mark.parametrize("text", ["", "old", "-3", "inf", "nan", "121", "+", "90-100"])
+def test_a_cell_without_an_age_is_nan(text: str) -> None:
+    assert math.isnan(age_in_years(text))
 
 
 def test_values_come_in_the_order_of_the_names() -> None:
@@ -40,15 +40,15 @@ def test_values_come_in_the_order_of_the_names() -> None:
     assert read_covariates([subject], []) == {"S1": ()}
 
 
-@pytest.mark.parametrize("told", [{}, {"age": ""}, {"age": "Not Available"}, {"age": "nan"}])
-def test_what_is_not_known_is_no_number(told: dict[str, str]) -> None:
-    ((value,),) = read_covariates([make_subject(**told)], ["age"]).values()
+@pytest.mark.parametrize("covariates", [{}, {"age": ""}, {"age": "Not Available"}, {"age": "nan"}])
+def test_an_unknown_covariate_is_nan(covariates: dict[str, str]) -> None:
+    ((value,),) = read_covariates([make_subject(**covariates)], ["age"]).values()
     assert math.isnan(value)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("age", "old"), ("age", "-3"), ("age", "inf"), ("age", "621"), ("sex", "X")]
+    ("name", "text"), [("age", "old"), ("age", "-3"), ("age", "inf"), ("age", "621"), ("sex", "X")]
 )
-def test_an_unreadable_value_is_named_with_its_subject(name: str, told: str) -> None:
-    with pytest.raises(MgmtError, match=f"subject S1: {name} is '{told}'"):
-        read_covariates([make_subject(**{name: told})], [name])
+def test_an_unreadable_value_is_named_with_its_subject(name: str, text: str) -> None:
+    with pytest.raises(MgmtError, match=f"subject S1: {name} is '{text}'"):
+        read_covariates([make_subject(**{name: text})], [name])

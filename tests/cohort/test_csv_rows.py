@@ -34,7 +34,7 @@ def test_the_delimiter_is_found_in_the_first_line(tmp_path: Path, delimiter: str
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a,b\n1,2\n3", "row 3 has 1 cells and the header 2.*cut off"),
+        ("a,b\n1,2\n3", "row 3 has 1 cells and the header 2.*truncated"),
         ("a,b,c\n1,2\n", "row 2 has 2 cells and the header 3"),
         ("a,b\n1,2,3\n", "row 2 has 3 cells and the header 2"),
         ("a,b,a\n1,2,3\n", "has column a more than once"),
@@ -42,7 +42,7 @@ def test_the_delimiter_is_found_in_the_first_line(tmp_path: Path, delimiter: str
         ('"b\nc"\n1\n', r"its columns are 'b\\nc'"),
     ],
 )
-def test_what_would_be_read_wrongly_is_refused(tmp_path: Path, text: str, says: str) -> None:
+def test_what_would_be_read_wrongly_is_rejected(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(MgmtError, match=says) as error:
         read_rows(table(tmp_path, text), ("a",))
     assert str(error.value).isprintable()

@@ -18,14 +18,14 @@ NOBODY = 65534
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root may read everything; tests that run as root turn into somebody who may not."""
-    own = os.geteuid()
-    if own == 0:
+    """Switch from root, who may read everything, to a user who may not."""
+    user = os.geteuid()
+    if user == 0:
         os.seteuid(NOBODY)
     try:
         yield
     finally:
-        os.seteuid(own)
+        os.seteuid(user)
 
 
 def test_a_folder_that_cannot_be_read_is_named() -> None:
@@ -46,7 +46,7 @@ def test_a_root_that_cannot_be_looked_at_is_an_error_of_its_reader(tmp_path: Pat
         paths_below(tmp_path / ("x" * 300), "X", "images", NONE)
 
 
-def test_the_newest_table_is_told_by_number_and_must_be_one(tmp_path: Path) -> None:
+def test_the_newest_table_is_chosen_by_number_and_must_be_unique(tmp_path: Path) -> None:
     tables = [tmp_path / f"t_v{version}.csv" for version in ("2.9", "2.10", "1")]
     assert newest_table(tmp_path, "t_*.csv", tables) == tables[1]
     again = tmp_path / "again" / tables[1].name
@@ -69,7 +69,7 @@ def test_absence_has_a_reason_and_a_remedy(tmp_path: Path) -> None:
     linked, nothing, strange = (
         missing_reason(p) for p in (link, tmp_path / "no", tmp_path / ("x" * 300))
     )
-    assert linked and linked[0] == "the link points nowhere" and "git annex get" in linked[1]
+    assert linked and linked[0] == "the link is broken" and "git annex get" in linked[1]
     assert nothing and nothing[0] == "no such file"
     assert strange and "File name too long" in strange[0]
     (tmp_path / "file").touch()

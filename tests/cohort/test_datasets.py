@@ -31,7 +31,7 @@ def test_all_that_a_data_set_has_is_wanted_by_default(
 
 
 def test_a_plain_table_must_say_which_columns_are_scans(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="no modality chosen; name the scans to read"):
+    with pytest.raises(ValidationError, match="no modality given; list the scans to read"):
         config(reader="table", root=tmp_path)
     assert config(reader="table", root=tmp_path, modalities=["T1c", "SWI"]).modalities == (
         "T1c",
@@ -42,11 +42,11 @@ def test_a_plain_table_must_say_which_columns_are_scans(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("modalities", "says"),
     [
-        (("FLAIR", "T1c"), r"no modality T1c; there are ap-rCBV, PH, .*T1GD"),
-        (("FLAIR", "FLAIR"), "FLAIR named more than once"),
+        (("FLAIR", "T1c"), r"no modality T1c; available: ap-rCBV, PH, .*T1GD"),
+        (("FLAIR", "FLAIR"), "FLAIR listed more than once"),
     ],
 )
-def test_modalities_that_cannot_be_read_are_refused(
+def test_modalities_that_cannot_be_read_are_rejected(
     tmp_path: Path, modalities: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(ValidationError, match=says):
@@ -58,7 +58,7 @@ def test_names_of_files_cannot_leave_the_folder(tmp_path: Path) -> None:
         config(reader="table", root=tmp_path, modalities=["../T1"])
 
 
-def test_an_id_that_yaml_read_as_a_number_is_refused(tmp_path: Path) -> None:
+def test_an_id_that_yaml_read_as_a_number_is_rejected(tmp_path: Path) -> None:
     exclude = yaml.safe_load("[00123]")
     with pytest.raises(ValidationError, match="83: write ids in quotes, like '00123'"):
         config(reader="brats21", root=tmp_path, exclude=exclude)
@@ -69,13 +69,16 @@ def test_an_id_that_yaml_read_as_a_number_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "says"),
     [
-        ({"truncated": "keep_together"}, "truncated: keep_together is for same_person alone"),
-        ({"empty_mask": "exclude_scans"}, "empty_mask: is not of one scan; write exclude_subject"),
+        ({"truncated": "keep_together"}, "truncated: keep_together is only for same_person"),
+        (
+            {"empty_mask": "exclude_scans"},
+            "empty_mask: is not a problem of a single scan; write exclude_subject",
+        ),
         ({"trucated": "exclude_scans"}, "trucated"),
         ({"truncated": "ignore"}, "exclude_subject"),
     ],
 )
-def test_rules_that_make_no_sense_are_refused(
+def test_rules_that_make_no_sense_are_rejected(
     tmp_path: Path, rules: dict[str, str], says: str
 ) -> None:
     with pytest.raises(ValidationError, match=says):
@@ -83,6 +86,6 @@ def test_rules_that_make_no_sense_are_refused(
 
 
 def test_the_reader_decides_the_layout(small_cohort: Path) -> None:
-    found = read_data_set(config(reader="upenn", root=small_cohort, modalities=("PH", "FLAIR")))
-    assert len(found.subjects) == 20
-    assert found.problems == ()
+    result = read_data_set(config(reader="upenn", root=small_cohort, modalities=("PH", "FLAIR")))
+    assert len(result.subjects) == 20
+    assert result.problems == ()

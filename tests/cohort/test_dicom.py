@@ -137,7 +137,7 @@ def test_a_folder_without_dicom_says_so(tmp_path: Path) -> None:
     )
 
 
-def test_two_series_in_a_folder_are_refused(series: Path, tmp_path: Path) -> None:
+def test_two_series_in_a_folder_are_rejected(series: Path, tmp_path: Path) -> None:
     write_series(volume(1), tmp_path / "other", "00002", "T2w")
     for path in (tmp_path / "other").iterdir():
         shutil.move(path, series / f"other-{path.name}")
@@ -157,7 +157,7 @@ def test_slices_missing_in_between_are_counted(series: Path, missing: tuple[int,
     )
 
 
-def test_slices_of_different_size_are_refused(series: Path) -> None:
+def test_slices_of_different_size_are_rejected(series: Path) -> None:
     for number, height in ((4, 16), (4, 26), (1, 26), (12, 16)):
         path = series / f"Image-{number}.dcm"
         before = path.read_bytes()
@@ -169,13 +169,13 @@ def test_slices_of_different_size_are_refused(series: Path) -> None:
 
 
 @pytest.mark.parametrize("copy", ["Image-4 (1).dcm", "Image-99.dcm", "A.dcm"])
-def test_two_slices_in_one_place_are_refused_wherever_the_copy_sorts(
+def test_two_slices_at_one_position_are_rejected_wherever_the_copy_sorts(
     series: Path, copy: str
 ) -> None:
     shutil.copy(series / "Image-4.dcm", series / copy)
     error = fault(series)
     assert error.kind == "not_3d"
-    assert error.found == "has several slices in one place (1 of its 13 files)"
+    assert error.found == "has several slices at one position (1 of its 13 files)"
     assert "one file per slice" in error.remedy
 
 
@@ -183,16 +183,16 @@ def test_a_file_whose_link_points_nowhere_is_named(series: Path) -> None:
     (series / "Image-12.dcm").unlink()
     (series / "Image-12.dcm").symlink_to("../.git/annex/objects/12")
     error = fault(series)
-    assert (error.kind, error.found) == ("no_file", "Image-12.dcm: the link points nowhere")
+    assert (error.kind, error.found) == ("no_file", "Image-12.dcm: the link is broken")
 
 
-def test_slices_of_different_directions_are_refused(series: Path) -> None:
+def test_slices_of_different_directions_are_rejected(series: Path) -> None:
     path = series / "Image-7.dcm"
     write_slice(path, slice_of(path), {"0020|0037": "0\\1\\0\\0\\0\\1"})
     assert "different directions" in fault(series).found
 
 
-def test_uneven_and_shifted_slices_are_refused(series: Path) -> None:
+def test_uneven_and_shifted_slices_are_rejected(series: Path) -> None:
     path = series / "Image-7.dcm"
     before = path.read_bytes()
     for place in ("-7.25\\31.5\\-24.2", "-6\\31.5\\-25.125"):

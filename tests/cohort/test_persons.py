@@ -18,46 +18,46 @@ from mgmt_ray.cohort.persons import (
 from mgmt_ray.cohort.scan import EMPTY_HASH
 
 
-def known(name: str, person: str = "", cohort: str = "") -> PersonRef:
+def make_ref(name: str, person: str = "", cohort: str = "") -> PersonRef:
     return PersonRef(cohort, name, person or name)
 
 
-def persons(people: list[PersonRef], *rows: tuple[str, ...]) -> dict[str, str]:
-    return {name: person for (_, name), person in find_persons(people, rows).items()}
+def persons(refs: list[PersonRef], *rows: tuple[str, ...]) -> dict[str, str]:
+    return {name: person for (_, name), person in find_persons(refs, rows).items()}
 
 
-PEOPLE = [known(name) for name in "ABCDEFGH"]
+REFS = [make_ref(name) for name in "ABCDEFGH"]
 CELLS = st.sampled_from([*"ABCDEFGH", "Basel", "12", ""])
 ROWS = st.lists(st.lists(CELLS, max_size=4).map(tuple), max_size=8)
 
 
 def test_ids_and_persons_in_a_row_are_one_person() -> None:
-    people = [known("U-1_11", "U-1"), known("00042"), known("X")]
-    assert persons(people, ("id", "id"), ("00042", "U-1")) == {
+    refs = [make_ref("U-1_11", "U-1"), make_ref("00042"), make_ref("X")]
+    assert persons(refs, ("id", "id"), ("00042", "U-1")) == {
         "U-1_11": "00042",
         "00042": "00042",
         "X": "X",
     }
-    assert persons(people, ("U-1_11", "X"))["X"] == "U-1"
+    assert persons(refs, ("U-1_11", "X"))["X"] == "U-1"
 
 
-def test_sites_ages_and_dates_connect_nobody() -> None:
+def test_sites_ages_and_dates_connect_no_rows() -> None:
     rows = (("A", "Basel", "7"), ("B", "Basel", "7"), ("C", "12.5.2020"), ("12.5.2020", "D"))
-    assert persons(PEOPLE[:4], *rows) == {name: name for name in "ABCD"}
+    assert persons(REFS[:4], *rows) == {name: name for name in "ABCD"}
 
 
-def test_an_id_that_nobody_here_has_connects_its_rows() -> None:
-    assert persons(PEOPLE[:4], ("A", "XX-17"), ("xx-17", "C"))["C"] == "A"
+def test_an_id_of_no_subject_connects_its_rows() -> None:
+    assert persons(REFS[:4], ("A", "XX-17"), ("xx-17", "C"))["C"] == "A"
 
 
 def test_rows_that_share_a_person_are_one_person() -> None:
     rows = (("C", "D"), ("B", "Basel", "C"), ("D", "A"))
-    assert persons(PEOPLE[:5], *rows) == {"A": "A", "B": "A", "C": "A", "D": "A", "E": "E"}
+    assert persons(REFS[:5], *rows) == {"A": "A", "B": "A", "C": "A", "D": "A", "E": "E"}
 
 
 def test_a_persons_other_subjects_come_along() -> None:
-    people = [known("a_1", "a"), known("a_2", "a"), known("b")]
-    assert persons(people, ("a_2", "b")) == {"a_1": "a", "a_2": "a", "b": "a"}
+    refs = [make_ref("a_1", "a"), make_ref("a_2", "a"), make_ref("b")]
+    assert persons(refs, ("a_2", "b")) == {"a_1": "a", "a_2": "a", "b": "a"}
 
 
 @pytest.mark.parametrize(
@@ -71,54 +71,58 @@ def test_a_persons_other_subjects_come_along() -> None:
         ("TCGA-02-0006-01A-01D", "TCGA-02-0006"),
     ],
 )
-def test_public_ids_are_told_in_any_spelling_and_of_any_session(cell: str, person: str) -> None:
-    people = [known("here", person), known("Q")]
-    assert persons(people, (cell, "Q")) == {"here": min(person, "Q"), "Q": min(person, "Q")}
+def test_public_ids_are_recognised_in_any_spelling_and_of_any_session(
+    cell: str, person: str
+) -> None:
+    refs = [make_ref("here", person), make_ref("Q")]
+    assert persons(refs, (cell, "Q")) == {"here": min(person, "Q"), "Q": min(person, "Q")}
 
 
-def test_one_id_in_two_hospitals_is_two_people_and_a_public_name_is_one() -> None:
-    people = [known("P1"), known("P1", cohort="b"), known("U", "UPENN-GBM-00003")]
-    people += [
-        known("00007", "UPENN-GBM-00003", "b"),
-        known("P2", "anna"),
-        known("P3", "anna", "b"),
+def test_one_id_in_two_hospitals_is_two_persons_and_a_public_name_is_one() -> None:
+    refs = [make_ref("P1"), make_ref("P1", cohort="b"), make_ref("U", "UPENN-GBM-00003")]
+    refs += [
+        make_ref("00007", "UPENN-GBM-00003", "b"),
+        make_ref("P2", "anna"),
+        make_ref("P3", "anna", "b"),
     ]
-    found = find_persons(people)
-    assert found["", "U"] == found["b", "00007"]
-    assert found["", "P2"] == found["b", "P3"] == "anna"
-    parts = find_persons(people, (), [(("", "P1"), ("b", "00007"))])
-    assert parts["", "P1"] == parts["", "U"] != parts["b", "P1"]
+    person = find_persons(refs)
+    assert person["", "U"] == person["b", "00007"]
+    assert person["", "P2"] == person["b", "P3"] == "anna"
+    matched = find_persons(refs, (), [(("", "P1"), ("b", "00007"))])
+    assert matched["", "P1"] == matched["", "U"] != matched["b", "P1"]
 
 
-def test_a_crosswalk_that_makes_everybody_one_person_is_refused() -> None:
-    people = [known(f"P{i}") for i in range(40)]
-    with pytest.raises(MgmtError, match=r"40 subjects .* would be one person. Keep columns of ids"):
-        find_persons(people, [(f"P{i}", "scanner1") for i in range(40)])
+def test_a_crosswalk_that_connects_all_subjects_is_an_error() -> None:
+    refs = [make_ref(f"P{i}") for i in range(40)]
+    with pytest.raises(
+        MgmtError, match=r"40 subjects .* would be one person. Keep only columns of ids"
+    ):
+        find_persons(refs, [(f"P{i}", "scanner1") for i in range(40)])
 
 
-def test_a_crosswalk_tells_how_many_it_names() -> None:
-    assert count_matches(PEOPLE, [("a", "stranger"), ("H", "")]) == 2
-    assert count_matches(PEOPLE, [("stranger",)]) == 0
+def test_the_subjects_in_a_crosswalk_are_counted() -> None:
+    assert count_matches(REFS, [("a", "stranger"), ("H", "")]) == 2
+    assert count_matches(REFS, [("stranger",)]) == 0
 
 
 @given(ROWS)
-def test_persons_are_the_connected_parts_of_a_graph(rows: list[tuple[str, ...]]) -> None:
+def test_persons_are_the_connected_components_of_a_graph(rows: list[tuple[str, ...]]) -> None:
     part = {name: {name} for name in "ABCDEFGH"}
     for _ in part:  # spreading along rows, as often as a chain can be long
         for row in rows:
             union = set().union(*(part[cell] for cell in row if cell in part))
             for name in union:
                 part[name] = union
-    assert persons(PEOPLE, *rows) == {name: min(part[name]) for name in part}
+    assert persons(REFS, *rows) == {name: min(part[name]) for name in part}
 
 
 @given(ROWS, st.randoms())
 def test_no_order_and_no_repetition_matters(rows: list[tuple[str, ...]], random: object) -> None:
     shuffled = [tuple(reversed(row)) for row in rows] + rows[:2]
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    expected = persons(PEOPLE, *rows)
-    assert persons(PEOPLE, *shuffled) == expected
-    assert persons(PEOPLE[::-1], *rows) == expected
+    expected = persons(REFS, *rows)
+    assert persons(REFS, *shuffled) == expected
+    assert persons(REFS[::-1], *rows) == expected
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -130,7 +134,7 @@ def test_a_crosswalk_is_read_with_any_delimiter(tmp_path: Path, delimiter: str) 
     assert read_crosswalk(path) == (("ours", "theirs", "site"), ("A", "B", "x"), ("C",))
 
 
-def test_a_crosswalk_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_crosswalk_that_is_missing_or_not_text_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "crosswalk.xlsx"
     with pytest.raises(MgmtError, match="crosswalk cannot be read"):
         read_crosswalk(path)

@@ -38,7 +38,7 @@ def one_row(root: Path, label: str = "1", scan: str = "f.nii.gz", mask: str = "m
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, ...]:
-    """Six subjects of five persons; every second lacks ADC, every third the age."""
+    """Six subjects of five persons; every second without ADC, every third without age."""
     folder = tmp_path_factory.mktemp("source")
     random = np.random.default_rng(0)
     subjects = []
@@ -57,18 +57,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, ...]:
 
 def test_a_copy_has_everything_of_its_source(source: tuple[Subject, ...], tmp_path: Path) -> None:
     names = write_table_copy(source, tmp_path, seed=1)
-    reading = read_folder(tmp_path, "FLAIR", "ADC")
-    assert [s.id for s in reading.subjects] == sorted(names.values())
-    subjects = {s.id: s for s in reading.subjects}
+    result = read_folder(tmp_path, "FLAIR", "ADC")
+    assert [s.id for s in result.subjects] == sorted(names.values())
+    subjects = {s.id: s for s in result.subjects}
     for old in source:
         new = subjects[names[old.id]]
         assert new.label == old.label
         assert new.scans.keys() == old.scans.keys()
-        for one, other in (
+        for old_path, new_path in (
             *((old.scans[m], new.scans[m]) for m in old.scans),
             (old.mask, new.mask),
         ):
-            assert np.array_equal(read_scan(one).voxels, read_scan(other).voxels)
+            assert np.array_equal(read_scan(old_path).voxels, read_scan(new_path).voxels)
         assert {**new.covariates, "site": ""} == {**old.covariates, "site": ""}
     persons = [subjects[names[s.id]].person for s in source]
     assert len(set(persons)) == 5
@@ -77,13 +77,13 @@ def test_a_copy_has_everything_of_its_source(source: tuple[Subject, ...], tmp_pa
 
 def test_a_copy_adds_up(source: tuple[Subject, ...], tmp_path: Path) -> None:
     names = write_table_copy(source, tmp_path, seed=1)
-    reading = read_folder(tmp_path, "FLAIR", "ADC")
-    assert reading.problems == ()
+    result = read_folder(tmp_path, "FLAIR", "ADC")
+    assert result.problems == ()
     without_adc = {
-        e.subject for e in reading.exclusions if e == Exclusion(e.subject, "ADC", "no ADC")
+        e.subject for e in result.exclusions if e == Exclusion(e.subject, "ADC", "no ADC")
     }
     assert without_adc == {names[s.id] for s in source if "ADC" not in s.scans}
-    (unknown,) = [e for e in reading.exclusions if e.scope == "cohort"]
+    (unknown,) = [e for e in result.exclusions if e.scope == "cohort"]
     assert unknown.reason == "MGMT unknown"
     assert unknown.subject not in names.values()
 
@@ -91,8 +91,8 @@ def test_a_copy_adds_up(source: tuple[Subject, ...], tmp_path: Path) -> None:
 def test_the_same_seed_writes_the_same_table(source: tuple[Subject, ...], tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_table_copy(source, tmp_path / name, seed)
-    one, same, other = ((tmp_path / n / "cohort.csv").read_bytes() for n in "abc")
-    assert one == same != other
+    first, same, different = ((tmp_path / n / "cohort.csv").read_bytes() for n in "abc")
+    assert first == same != different
 
 
 def test_paths_are_from_the_root_or_absolute_and_may_be_folders(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_labels_are_read_in_any_case(tmp_path: Path, word: str, label: int) -> N
         ("NA", "MGMT na"),
     ],
 )
-def test_who_has_no_label_is_excluded(tmp_path: Path, word: str, reason: str) -> None:
+def test_a_subject_without_label_is_excluded(tmp_path: Path, word: str, reason: str) -> None:
     one_row(tmp_path, word)
     assert read_folder(tmp_path) == ReaderResult((), (Exclusion("P1", "cohort", reason),))
 
@@ -163,33 +163,33 @@ def test_a_subject_in_several_rows_is_a_problem(
     write_table(
         tmp_path, "subject,label,FLAIR,mask", *(f"P1,{w},f.nii.gz,m.nii.gz" for w in labels)
     )
-    reading = read_folder(tmp_path)
-    assert reading.subjects == reading.exclusions == ()
-    assert [(p.subject, p.kind) for p in reading.problems] == [("P1", kind)]
+    result = read_folder(tmp_path)
+    assert result.subjects == result.exclusions == ()
+    assert [(p.subject, p.kind) for p in result.problems] == [("P1", kind)]
 
 
 def test_a_named_file_that_is_not_there_is_one_problem_of_its_modality(tmp_path: Path) -> None:
     write_files(tmp_path, "f.nii.gz", "m.nii.gz")
     write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", "P1,1,f.nii.gz,t.nii.gz,a,m.nii.gz")
-    reading = read_folder(tmp_path, "FLAIR", "T1", "ADC")
-    assert [(p.kind, p.where, p.modality) for p in reading.problems] == [
+    result = read_folder(tmp_path, "FLAIR", "T1", "ADC")
+    assert [(p.kind, p.where, p.modality) for p in result.problems] == [
         ("no_file", str(tmp_path / "t.nii.gz"), "T1"),
         ("no_file", str(tmp_path / "a"), "ADC"),
     ]
-    assert [set(s.scans) for s in reading.subjects] == [{"FLAIR"}]
-    assert reading.exclusions == ()
+    assert [set(s.scans) for s in result.subjects] == [{"FLAIR"}]
+    assert result.exclusions == ()
 
 
-def test_an_empty_cell_is_a_modality_that_the_subject_lacks(tmp_path: Path) -> None:
+def test_an_empty_cell_is_a_missing_modality(tmp_path: Path) -> None:
     write_files(tmp_path, "f.nii.gz", "m.nii.gz")
     write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", "P1,1,f.nii.gz,,,m.nii.gz")
-    reading = read_folder(tmp_path, "FLAIR", "T1", "ADC")
-    assert reading.problems == ()
-    assert reading.exclusions == (Exclusion("P1", "T1", "no T1"), Exclusion("P1", "ADC", "no ADC"))
-    assert [set(s.scans) for s in reading.subjects] == [{"FLAIR"}]
+    result = read_folder(tmp_path, "FLAIR", "T1", "ADC")
+    assert result.problems == ()
+    assert result.exclusions == (Exclusion("P1", "T1", "no T1"), Exclusion("P1", "ADC", "no ADC"))
+    assert [set(s.scans) for s in result.subjects] == [{"FLAIR"}]
 
 
-def test_who_has_no_scan_at_all_is_excluded(tmp_path: Path) -> None:
+def test_a_subject_without_scans_is_excluded(tmp_path: Path) -> None:
     one_row(tmp_path, scan="")
     out = Exclusion("P1", "cohort", "none of the study's modalities")
     assert read_folder(tmp_path) == ReaderResult((), (out,))
@@ -197,9 +197,9 @@ def test_who_has_no_scan_at_all_is_excluded(tmp_path: Path) -> None:
 
 def test_problems_of_scans_and_mask_come_together(tmp_path: Path) -> None:
     one_row(tmp_path, scan="none.nii.gz", mask="")
-    reading = read_folder(tmp_path)
-    assert (reading.subjects, reading.exclusions) == ((), ())
-    assert [p.kind for p in reading.problems] == ["no_file", "no_mask"]
+    result = read_folder(tmp_path)
+    assert (result.subjects, result.exclusions) == ((), ())
+    assert [p.kind for p in result.problems] == ["no_file", "no_mask"]
     one_row(tmp_path, mask="none.nii.gz")
     (problem,) = read_folder(tmp_path).problems
     assert (problem.kind, problem.where) == ("no_file", str(tmp_path / "none.nii.gz"))
@@ -225,11 +225,11 @@ def test_other_columns_are_covariates_but_no_scans_or_nameless_ones(tmp_path: Pa
         ("subject,FLAIR", "FLAIR", "no column label, mask"),
         ("subject,label,mask,FLAIR,FLAIR", "FLAIR", "column FLAIR more than once"),
         ("subject,label,mask,FLAIR,age,age", "FLAIR", "column age more than once"),
-        ("subject,label,mask,FLAIR,score", "FLAIR", "column score is neither"),
-        ("subject,label,mask,FLAIR,modalities", "FLAIR", "column modalities is neither"),
+        ("subject,label,mask,FLAIR,score", "FLAIR", "column score cannot be a covariate"),
+        ("subject,label,mask,FLAIR,modalities", "FLAIR", "column modalities cannot be a covariate"),
     ],
 )
-def test_columns_that_cannot_be_used_are_refused(
+def test_columns_that_cannot_be_used_are_rejected(
     tmp_path: Path, columns: str, modality: str, message: str
 ) -> None:
     write_table(tmp_path, columns)
@@ -239,12 +239,12 @@ def test_columns_that_cannot_be_used_are_refused(
 
 @pytest.mark.parametrize("name", ["cohort", "Struct", "DTI", "DSC", "mask", "score", "modalities"])
 def test_a_modality_cannot_have_a_name_that_means_something_else(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MgmtError, match=f"{name}: means something else here"):
+    with pytest.raises(MgmtError, match=f"{name}: reserved name"):
         read_folder(tmp_path, "FLAIR", name)
 
 
 @pytest.mark.parametrize("word", ["nan", "NA", "Unknown", "none", "-"])
-def test_persons_whom_nobody_knows_are_not_one_person(tmp_path: Path, word: str) -> None:
+def test_unknown_persons_are_not_one_person(tmp_path: Path, word: str) -> None:
     write_files(tmp_path, "f.nii.gz", "m.nii.gz")
     rows = [f"P{number},1,f.nii.gz,m.nii.gz,{word}" for number in (1, 2)]
     write_table(tmp_path, "subject,label,FLAIR,mask,person", *rows)
@@ -256,7 +256,7 @@ def test_a_link_that_points_nowhere_says_how_to_get_the_file(tmp_path: Path) -> 
     (tmp_path / "f.nii.gz").unlink()
     (tmp_path / "f.nii.gz").symlink_to(".git/annex/objects/f")
     (problem,) = read_folder(tmp_path).problems
-    assert (problem.kind, problem.found) == ("no_file", "the link points nowhere")
+    assert (problem.kind, problem.found) == ("no_file", "the link is broken")
     assert "git annex get" in problem.remedy
 
 
@@ -264,7 +264,7 @@ def test_a_name_that_no_file_can_have_is_a_problem_of_its_subject(tmp_path: Path
     one_row(tmp_path, scan="f" * 300)
     (problem,) = read_folder(tmp_path).problems
     assert problem.kind == "no_file"
-    assert "cannot be looked at (File name too long)" in problem.found
+    assert "cannot be accessed (File name too long)" in problem.found
 
 
 def test_a_cell_with_a_line_break_stays_in_one_line(tmp_path: Path) -> None:
@@ -277,9 +277,9 @@ def test_a_cell_with_a_line_break_stays_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "../x", "..", "é", "-x", "a/b", "", "a" * 101])
-def test_ids_that_cannot_name_files_are_refused(tmp_path: Path, name: str) -> None:
+def test_ids_that_cannot_be_used_in_file_names_are_rejected(tmp_path: Path, name: str) -> None:
     write_table(tmp_path, "subject,label,FLAIR,mask", "P1,1,f,m", f"{name},1,f,m")
-    with pytest.raises(MgmtError, match="cannot name files"):
+    with pytest.raises(MgmtError, match="cannot be used in file names"):
         read_folder(tmp_path)
 
 
@@ -292,7 +292,7 @@ def test_the_table_may_have_another_name_and_must_be_there(tmp_path: Path) -> No
 
 
 def test_the_study_names_the_modalities(tmp_path: Path) -> None:
-    with pytest.raises(MgmtError, match="no modality chosen"):
+    with pytest.raises(MgmtError, match="no modality given"):
         parse(TableConfig, {"reader": "table", "root": tmp_path}, "test")
     content = {"reader": "table", "root": tmp_path, "modalities": ["ADC"]}
     assert parse(TableConfig, content, "test").mask_labels == (1, 2, 3, 4)

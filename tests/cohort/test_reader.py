@@ -30,8 +30,8 @@ def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if reader == "tcga":
         keys |= {"rule": "stp27"}
     bare = masks_of(keys).subjects[0]
-    while (own := {s.id: s.mask for s in masks_of(keys).subjects}.get(bare.id)) is not None:
-        own.unlink()
+    while (mask := {s.id: s.mask for s in masks_of(keys).subjects}.get(bare.id)) is not None:
+        mask.unlink()
     if reader == "table":
         table = root / "cohort.csv"
         text = table.read_text(encoding="utf-8")

@@ -62,7 +62,7 @@ def test_a_truncated_gzip_file_is_found_though_simpleitk_reads_it(scan: Path) ->
     assert "download the file again" in fault_of(scan, "truncated")
 
 
-def test_a_gzip_file_that_lacks_only_its_checksum_is_truncated(scan: Path) -> None:
+def test_a_gzip_file_without_only_its_checksum_is_truncated(scan: Path) -> None:
     scan.write_bytes(scan.read_bytes()[:-8])
     assert "the file is truncated" in fault_of(scan, "truncated")
 
@@ -102,7 +102,7 @@ def test_missing_and_empty_files_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>", bytes(400), b"\x5c\x01\x00\x00short"])
-def test_what_is_not_nifti_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_what_is_not_nifti_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "scan.nii.gz"
     path.write_bytes(content)
     assert "is not a NIfTI file" in fault_of(path, "wrong_format")
@@ -110,7 +110,7 @@ def test_what_is_not_nifti_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "is not a NIfTI file" in fault_of(path, "wrong_format")
 
 
-def test_another_image_format_under_the_name_is_refused(tmp_path: Path) -> None:
+def test_another_image_format_under_the_name_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "scan.nrrd"
     write(noise(), path)
     assert "is not a NIfTI file" in fault_of(path, "wrong_format")
@@ -118,15 +118,15 @@ def test_another_image_format_under_the_name_is_refused(tmp_path: Path) -> None:
     assert "is not a NIfTI file" in fault_of(tmp_path / "scan.nii.gz", "wrong_format")
 
 
-def test_a_series_of_volumes_is_refused(tmp_path: Path) -> None:
+def test_a_series_of_volumes_is_rejected(tmp_path: Path) -> None:
     path = write(noise((3, 10, 12, 14)), tmp_path / "raw.nii.gz")
-    assert "is no single 3-D volume (size 14×12×10×3" in fault_of(path, "not_3d")
+    assert "is not a single 3-D volume (size 14×12×10×3" in fault_of(path, "not_3d")
 
 
-def test_several_numbers_per_voxel_are_refused(tmp_path: Path) -> None:
+def test_several_numbers_per_voxel_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "vectors.nii.gz"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise((5, 6, 7, 3)), isVector=True), str(path))
-    assert "is no single 3-D volume (size 7×6×5" in fault_of(path, "not_3d")
+    assert "is not a single 3-D volume (size 7×6×5" in fault_of(path, "not_3d")
 
 
 @pytest.mark.parametrize("pixel", [np.float32, np.float64])
@@ -141,12 +141,12 @@ def test_values_that_are_not_finite_are_counted(
     assert "2 voxels are NaN or infinite" in fault_of(path, "not_finite")
 
 
-def test_a_header_that_makes_no_sense_is_damage(tmp_path: Path) -> None:
+def test_an_invalid_header_is_damage(tmp_path: Path) -> None:
     path = write(noise(), tmp_path / "scan.nii")
     sound = path.read_bytes()
     for place, content in ((40, b"\x09\x00"), (42, b"\xff\xff"), (108, b"\x00\x00\xc0\x7f")):
         path.write_bytes(sound[:place] + content + sound[place + len(content) :])
-        assert "its header makes no sense" in fault_of(path, "damaged")
+        assert "its header is invalid" in fault_of(path, "damaged")
 
 
 def test_files_of_the_other_byte_order_are_read(tmp_path: Path) -> None:
@@ -217,12 +217,12 @@ def test_the_place_of_a_mask_counts_in_its_hash() -> None:
 
 def test_a_series_of_one_volume_is_that_volume(tmp_path: Path) -> None:
     path = tmp_path / "scan.nii.gz"
-    one = noise().T[..., None]
-    nibabel.Nifti1Image(one, np.diag([-1.0, -1.0, 1.0, 1.0])).to_filename(path)
+    series = noise().T[..., None]
+    nibabel.Nifti1Image(series, np.diag([-1.0, -1.0, 1.0, 1.0])).to_filename(path)
     np.testing.assert_array_equal(read_scan(path).voxels, noise())
 
 
-def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+def test_complex_numbers_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "scan.nii.gz"
     nibabel.Nifti1Image(noise().T.astype(np.complex64), np.eye(4)).to_filename(path)
     assert "complex64" in fault_of(path, "not_3d")

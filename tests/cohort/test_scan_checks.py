@@ -38,12 +38,12 @@ def test_an_image_and_its_mask_pass() -> None:
     check_mask(a_mask(1, 2, 4), MASK, (1, 2, 4))
 
 
-def test_a_constant_image_is_refused() -> None:
+def test_a_constant_image_is_rejected() -> None:
     with pytest.raises(BadScan, match=r"^scan.nii.gz: every voxel is 7\."):
         check_values(Scan(np.full((2, 2, 2), 7), Grid((2, 2, 2), AFFINE)), SCAN)
 
 
-def test_an_empty_mask_is_refused() -> None:
+def test_an_empty_mask_is_rejected() -> None:
     with pytest.raises(BadScan, match=r"^mask.nii.gz: the mask marks no tumour"):
         check_mask(a_mask(), MASK, (1, 2, 4))
 
@@ -54,31 +54,31 @@ def test_unknown_labels_of_a_mask_are_named() -> None:
     check_mask(a_mask(1, 3, 9), MASK, (1, 3, 9))
 
 
-def test_a_mask_of_fractions_is_refused() -> None:
+def test_a_mask_of_fractions_is_rejected() -> None:
     blurred = Scan(a_mask(1).voxels * 0.5, Grid((10, 12, 14), AFFINE))
     with pytest.raises(BadScan, match=r"labels 0\.5; known"):
         check_mask(blurred, MASK, (1, 2, 4))
 
 
-def test_another_size_is_refused() -> None:
-    found = fault_of_grid(noise(shape=(10, 12, 13)))
-    assert "is not on the grid of its mask mask.nii.gz: size 10×12×13 against 10×12×14" in found
-    assert "recipe.resample" in found
+def test_another_size_is_rejected() -> None:
+    message = fault_of_grid(noise(shape=(10, 12, 13)))
+    assert "is not on the grid of its mask mask.nii.gz: size 10×12×13 against 10×12×14" in message
+    assert "recipe.resample" in message
 
 
-def test_another_spacing_is_refused() -> None:
+def test_another_spacing_is_rejected() -> None:
     moved = AFFINE.copy()
     moved[2, 0] = 1.001
     assert "spacing (mm) 1.001 1 1 against 1 1 1" in fault_of_grid(noise(moved))
 
 
-def test_another_origin_is_refused() -> None:
+def test_another_origin_is_rejected() -> None:
     moved = AFFINE.copy()
     moved[1, 3] = -238.8
     assert "origin (mm) 0 -238.8 0 against 0 -239 0" in fault_of_grid(noise(moved))
 
 
-def test_another_direction_is_refused() -> None:
+def test_another_direction_is_rejected() -> None:
     turned = AFFINE.copy()
     angle = np.deg2rad(1)
     turned[:2, 1:3] = [[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]]

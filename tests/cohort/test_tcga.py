@@ -73,9 +73,9 @@ def test_a_copy_has_the_subjects_scans_and_stp27_labels_of_its_source(
     source: tuple[Subject, ...], tmp_path: Path
 ) -> None:
     names = write_tcga_copy(source, tmp_path, seed=3)
-    reading = read_folder(tmp_path, rule="stp27")
-    assert [s.id for s in reading.subjects] == sorted(names.values())
-    subjects = {s.id: s for s in reading.subjects}
+    result = read_folder(tmp_path, rule="stp27")
+    assert [s.id for s in result.subjects] == sorted(names.values())
+    subjects = {s.id: s for s in result.subjects}
     for old in source:
         new = subjects[names[old.id]]
         assert new.label == old.label
@@ -91,18 +91,18 @@ def test_a_copy_is_found_whole_with_what_real_copies_have(
     source: tuple[Subject, ...], tmp_path: Path
 ) -> None:
     names = write_tcga_copy(source, tmp_path, seed=3)
-    reading = read_folder(tmp_path)
-    assert reading.problems == ()
-    out = {e.subject: e.reason for e in reading.exclusions}
+    result = read_folder(tmp_path)
+    assert result.problems == ()
+    out = {e.subject: e.reason for e in result.exclusions}
     folders = {path.name for path in (tmp_path / IMAGES).iterdir()}
     (unmeasured,) = folders - set(names.values())
     assert out == {
         f"{names['S0']}_2009.01.31": "follow-up scan",
         unmeasured: "no methylation data",
     }
-    kinds = [s.covariates["mask_kind"] for s in reading.subjects]
+    kinds = [s.covariates["mask_kind"] for s in result.subjects]
     assert (kinds.count("corrected"), kinds.count("automatic")) == (5, 5)
-    tables = {s.covariates["methylation_file"] for s in reading.subjects}
+    tables = {s.covariates["methylation_file"] for s in result.subjects}
     assert tables == {"HumanMethylation450.gz", "HumanMethylation27"}
 
 
@@ -123,8 +123,8 @@ def test_the_same_seed_writes_the_same_copy(source: tuple[Subject, ...], tmp_pat
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert first == again != other
-    one, two = ((tmp_path / n / "HumanMethylation450.gz").read_bytes() for n in "ab")
-    assert one == two
+    first, second = ((tmp_path / n / "HumanMethylation450.gz").read_bytes() for n in "ab")
+    assert first == second
 
 
 def test_scans_are_found_by_their_public_names_levels_below(tmp_path: Path) -> None:
@@ -169,19 +169,19 @@ def test_everyone_found_is_a_subject_or_out_with_one_reason_or_a_problem(tmp_pat
     add_session(tmp_path, ids[7])
     betas = {name: 0.5 for name in ids if name != ids[2]} | {ids[7]: 1.5}
     write_betas(tmp_path, betas)
-    reading = read_folder(tmp_path)
-    assert {s.id: set(s.scans) for s in reading.subjects} == {
+    result = read_folder(tmp_path)
+    assert {s.id: set(s.scans) for s in result.subjects} == {
         ids[0]: set(STRUCTURAL),
         ids[1]: set(STRUCTURAL),
         ids[4]: {"T1", "T2"},
     }
-    assert set(reading.exclusions) == {
+    assert set(result.exclusions) == {
         Exclusion(f"{ids[1]}_1997.01.02", "cohort", "follow-up scan"),
         Exclusion(f"{ids[1]}_1999.01.02", "cohort", "follow-up scan"),
         Exclusion(ids[2], "cohort", "no methylation data"),
         Exclusion(ids[5], "cohort", "no baseline scans"),
     }
-    assert {(p.subject, p.kind) for p in reading.problems} == {
+    assert {(p.subject, p.kind) for p in result.problems} == {
         (ids[3], "no_mask"),
         (ids[4], "missing_modality"),
         (ids[6], "duplicated_subject"),
@@ -200,15 +200,15 @@ def test_the_first_date_is_taken_wherever_it_lies(tmp_path: Path) -> None:
 def test_only_wanted_modalities_are_offered(tmp_path: Path) -> None:
     add_session(tmp_path, ANNA, scans=("t1Gd", "t2"))
     write_betas(tmp_path, {ANNA: 0.5})
-    reading = read_folder(tmp_path, modalities=("T1GD",))
-    assert set(reading.subjects[0].scans) == {"T1GD"}
-    assert reading.problems == ()
+    result = read_folder(tmp_path, modalities=("T1GD",))
+    assert set(result.subjects[0].scans) == {"T1GD"}
+    assert result.problems == ()
     assert read_folder(tmp_path, modalities=("T1",)).exclusions == (
         Exclusion(ANNA, "cohort", "none of the study's modalities"),
     )
 
 
-def test_who_has_a_score_has_no_label_yet_and_stp27_knows_no_cohort(tmp_path: Path) -> None:
+def test_a_score_gives_no_label_yet_and_stp27_ignores_the_cohort(tmp_path: Path) -> None:
     betas = {f"TCGA-06-000{n}": beta for n, beta in enumerate((0.05, 0.2, 0.3, 0.4))}
     for patient in betas:
         add_session(tmp_path, patient)
@@ -225,10 +225,10 @@ def test_unpacked_files_are_read_and_packed_ones_go_before_them(tmp_path: Path) 
     packed.rename(packed.with_suffix(""))
     touch(folder / session_file(ANNA, DATE, "t2").removesuffix(".gz"))
     write_betas(tmp_path, {ANNA: 0.5})
-    reading = read_folder(tmp_path)
-    assert reading.problems == ()
-    assert reading.subjects[0].scans["T1"] == packed.with_suffix("")
-    assert reading.subjects[0].scans["T2"] == folder / session_file(ANNA, DATE, "t2")
+    result = read_folder(tmp_path)
+    assert result.problems == ()
+    assert result.subjects[0].scans["T1"] == packed.with_suffix("")
+    assert result.subjects[0].scans["T2"] == folder / session_file(ANNA, DATE, "t2")
 
 
 def test_files_five_levels_below_are_found_and_hidden_folders_are_not_looked_into(
@@ -254,8 +254,8 @@ def test_a_link_that_points_nowhere_is_a_problem(tmp_path: Path) -> None:
 def test_named_tables_are_read_in_their_order_and_others_are_not(tmp_path: Path) -> None:
     add_session(tmp_path, ANNA)
     write_betas(tmp_path, {ANNA: 0.1})
-    one, two = (write_betas(tmp_path, {ANNA: b}, f"{b}.csv") for b in (0.2, 0.3))
-    (subject,) = read_folder(tmp_path, methylation=(two, one)).subjects
+    first, second = (write_betas(tmp_path, {ANNA: b}, f"{b}.csv") for b in (0.2, 0.3))
+    (subject,) = read_folder(tmp_path, methylation=(second, first)).subjects
     assert subject.score == pytest.approx(0.3)
 
 
@@ -269,9 +269,9 @@ def test_tables_are_found_by_name_the_newer_array_first(tmp_path: Path) -> None:
         "Methylation.tsv.gz",
     )
     others = ("methylation.pdf", ".methylation.csv", "clinical.csv", "methylation.json")
-    found = find_tables(tmp_path, [tmp_path / name for name in (*others, *names)])
-    assert {path.name for path in found} == set(names)
-    assert ["450" in path.name for path in found] == [True, True, False, False, False, False]
+    tables = find_tables(tmp_path, [tmp_path / name for name in (*others, *names)])
+    assert {path.name for path in tables} == set(names)
+    assert ["450" in path.name for path in tables] == [True, True, False, False, False, False]
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def matrix(
 def betas(*files: Path) -> dict[str, tuple[float, float]]:
     measured, problems = read_methylation(files, {ANNA, BERT})
     assert not problems
-    return {patient: found.betas for patient, found in measured.items()}
+    return {patient: methylation.betas for patient, methylation in measured.items()}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_matrix_is_read_with_short_and_long_barcodes(tmp_path: Path, by: str, 
     assert betas(matrix(tmp_path / "m", samples, by=by)) == {ANNA: (0.1, 0.2), BERT: (0.3, 0.4)}
 
 
-def test_a_packed_matrix_is_told_by_its_content_not_its_name(tmp_path: Path) -> None:
+def test_a_compressed_matrix_is_recognised_by_its_content_not_its_name(tmp_path: Path) -> None:
     path = matrix(tmp_path / "m.txt", {f"{ANNA}-01": (0.1, 0.2)})
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert betas(path) == {ANNA: (0.1, 0.2)}
@@ -166,22 +166,22 @@ def test_a_value_that_is_no_beta_is_a_problem_of_its_patient(tmp_path: Path, val
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no methylation table"),
-        ("gene\tvalue\nMGMT\t0.5\n", "no methylation table"),
+        ("", "not a methylation table"),
+        ("gene\tvalue\nMGMT\t0.5\n", "not a methylation table"),
         (f"sample\t{ANNA}-01\n{ONE}\t0.5\n", f"no probe {OTHER}"),
         (f"sample\t{ANNA}-01\n{ONE}\t0.5\n{ONE}\t0.6\n{OTHER}\t0.5\n", f"{ONE} twice"),
-        (f"sample\t{ANNA}-01\t{BERT}-01\n{ONE}\t0.5\n{OTHER}\t0.5\t0.6\n", "2 cells.*cut off"),
+        (f"sample\t{ANNA}-01\t{BERT}-01\n{ONE}\t0.5\n{OTHER}\t0.5\t0.6\n", "2 cells.*truncated"),
         (f"id,{ONE},{OTHER}\n{ANNA},0.5,0.5\n", "no samples with barcodes"),
     ],
 )
-def test_what_is_no_such_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_another_kind_of_table_is_rejected(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "m.txt"
     path.write_text(text)
     with pytest.raises(MgmtError, match=rf"m\.txt: .*{message}"):
         read_methylation([path], {ANNA})
 
 
-def test_a_truncated_or_absent_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_or_absent_file_is_rejected(tmp_path: Path) -> None:
     path = matrix(tmp_path / "m.gz", {f"{ANNA}-01": (0.1, 0.2)})
     path.write_bytes(gzip.compress(path.read_bytes())[:-4])
     for file in (path, tmp_path / "nowhere"):

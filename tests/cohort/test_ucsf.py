@@ -56,17 +56,17 @@ def row(number: str, status: str = "positive", grade: str = "4", brats21: str = 
     return f"UCSF-PDGM-{number},F,61,{grade},{status},wildtype,{brats21}"
 
 
-def reasons(reading: ReaderResult) -> dict[str, str]:
-    return {e.subject: e.reason for e in reading.exclusions if e.scope == "cohort"}
+def reasons(result: ReaderResult) -> dict[str, str]:
+    return {e.subject: e.reason for e in result.exclusions if e.scope == "cohort"}
 
 
 def test_a_copy_has_the_labels_and_voxels_of_its_source(
     sources: tuple[Subject, ...], tmp_path: Path
 ) -> None:
     ids = write_ucsf_copy(sources, tmp_path, seed=1)
-    reading = read_ucsf(config(tmp_path))
-    by_id = {subject.id: subject for subject in reading.subjects}
-    assert set(by_id) == set(ids.values()) and reading.problems == ()
+    result = read_ucsf(config(tmp_path))
+    by_id = {subject.id: subject for subject in result.subjects}
+    assert set(by_id) == set(ids.values()) and result.problems == ()
     for source in sources:
         subject = by_id[ids[source.id]]
         assert subject.label == source.label
@@ -77,7 +77,7 @@ def test_a_copy_has_the_labels_and_voxels_of_its_source(
         for modality in STRUCTURAL:
             assert subject.scans[modality].read_bytes() == source.scans[modality].read_bytes()
         assert subject.mask.read_bytes() == source.mask.read_bytes()
-    out = reasons(reading)
+    out = reasons(result)
     assert Counter(out.values()) == {
         "follow-up scan": 2,
         "MGMT indeterminate": 1,
@@ -93,15 +93,15 @@ def test_what_is_more_than_structural_is_there_for_some_and_is_no_copy(
     sources: tuple[Subject, ...], tmp_path: Path
 ) -> None:
     write_ucsf_copy(sources, tmp_path, seed=1)
-    reading = read_ucsf(config(tmp_path))
-    without = [s for s in reading.subjects if not s.has_all(MORE)]
+    result = read_ucsf(config(tmp_path))
+    without = [s for s in result.subjects if not s.has_all(MORE)]
     assert len(without) == 2
-    assert [e for e in reading.exclusions if e.scope != "cohort"] == [
+    assert [e for e in result.exclusions if e.scope != "cohort"] == [
         Exclusion(subject.id, modality, f"no {modality}")
         for subject in without
         for modality in MORE
     ]
-    rich = next(s for s in reading.subjects if s.has_all(MORE))
+    rich = next(s for s in result.subjects if s.has_all(MORE))
     scans = {m: read_scan(path) for m, path in rich.scans.items()}
     assert len({voxel_hash(scan) for scan in scans.values()}) == 8
     for modality in MORE:
@@ -117,7 +117,7 @@ def test_ids_follow_from_the_seed_alone(sources: tuple[Subject, ...], tmp_path: 
     assert write_ucsf_copy(sources, tmp_path / "c", seed=2) != first
 
 
-def test_who_is_in_brats21_is_the_person_that_its_reader_knows(
+def test_a_subject_of_brats21_is_the_person_of_its_reader(
     sources: tuple[Subject, ...], tmp_path: Path
 ) -> None:
     first = sources[0].id
@@ -150,13 +150,13 @@ def test_everyone_found_is_a_subject_excluded_or_a_problem(tmp_path: Path) -> No
         row("011"), row("011"), row("012"), row("012", "negative"), row("014"), row("015"),
         row("016"), row("017"), row("0431_FU001d"),
     )  # fmt: skip
-    reading = read_ucsf(config(tmp_path))
-    assert [(s.id, s.label) for s in reading.subjects] == [
+    result = read_ucsf(config(tmp_path))
+    assert [(s.id, s.label) for s in result.subjects] == [
         ("UCSF-PDGM-0004", 1),
         ("UCSF-PDGM-0005", 0),
         ("UCSF-PDGM-0015", 1),
     ]
-    assert reasons(reading) == {
+    assert reasons(result) == {
         "UCSF-PDGM-0007": "MGMT indeterminate",
         "UCSF-PDGM-0008": "MGMT unknown",
         "UCSF-PDGM-0009": "WHO grade 2",
@@ -166,7 +166,7 @@ def test_everyone_found_is_a_subject_excluded_or_a_problem(tmp_path: Path) -> No
         "UCSF-PDGM-0431_FU001d": "follow-up scan",
         "UCSF-PDGM-0433_FU007d": "follow-up scan",
     }
-    assert {p.subject: p.kind for p in reading.problems} == {
+    assert {p.subject: p.kind for p in result.problems} == {
         "UCSF-PDGM-0010": "unknown_label",
         "UCSF-PDGM-0011": "duplicated_subject",
         "UCSF-PDGM-0012": "two_labels",
@@ -175,7 +175,7 @@ def test_everyone_found_is_a_subject_excluded_or_a_problem(tmp_path: Path) -> No
     }
 
 
-def test_scans_are_told_by_their_exact_names(tmp_path: Path) -> None:
+def test_scans_are_matched_by_their_exact_names(tmp_path: Path) -> None:
     folder = add_case(tmp_path, "0004", (*NAMES, "T1_bias", "brain_segmentation", "DTI_FA"))
     write_table(tmp_path, row("004"))
     (subject,) = read_ucsf(config(tmp_path)).subjects
@@ -189,9 +189,9 @@ def test_scans_are_told_by_their_exact_names(tmp_path: Path) -> None:
 def test_each_modality_beyond_the_structural_is_its_own_group(tmp_path: Path) -> None:
     add_case(tmp_path, "0004", ("T1", "T1c", "T2", "FLAIR", "SWI", "tumor_segmentation"))
     write_table(tmp_path, row("004"))
-    reading = read_ucsf(config(tmp_path, modalities=["T2", "SWI", "ADC"]))
-    assert set(reading.subjects[0].scans) == {"T2", "SWI"}
-    assert reading.exclusions == (Exclusion("UCSF-PDGM-0004", "ADC", "no ADC"),)
+    result = read_ucsf(config(tmp_path, modalities=["T2", "SWI", "ADC"]))
+    assert set(result.subjects[0].scans) == {"T2", "SWI"}
+    assert result.exclusions == (Exclusion("UCSF-PDGM-0004", "ADC", "no ADC"),)
     (out,) = read_ucsf(config(tmp_path, modalities=["DWI"])).exclusions
     assert out == Exclusion("UCSF-PDGM-0004", "cohort", "none of the study's modalities")
 
@@ -213,13 +213,13 @@ def test_the_newest_table_is_read(tmp_path: Path) -> None:
     assert [s.label for s in read_ucsf(config(tmp_path)).subjects] == [0]
 
 
-def test_a_strange_brats21_id_is_a_problem_because_it_tells_an_overlap(tmp_path: Path) -> None:
+def test_a_strange_brats21_id_is_a_problem_because_it_identifies_overlap(tmp_path: Path) -> None:
     for number in ("0004", "0005"):
         add_case(tmp_path, number)
     write_table(tmp_path, row("004", brats21="case 97"), row("005", brats21="BraTS2021_00098"))
-    reading = read_ucsf(config(tmp_path))
-    assert [s.person for s in reading.subjects] == ["BraTS2021_00098"]
-    (problem,) = reading.problems
+    result = read_ucsf(config(tmp_path))
+    assert [s.person for s in result.subjects] == ["BraTS2021_00098"]
+    (problem,) = result.problems
     assert (problem.subject, problem.kind) == ("UCSF-PDGM-0004", "wrong_format")
     assert "BraTS21 ID is 'case 97'" in problem.found
 
@@ -236,9 +236,9 @@ def test_a_grade_is_read_however_it_is_written(tmp_path: Path, grade: str) -> No
 def test_a_grade_that_cannot_be_read_is_a_problem(tmp_path: Path, grade: str) -> None:
     add_case(tmp_path, "0004")
     write_table(tmp_path, row("004", grade=grade))
-    reading = read_ucsf(config(tmp_path))
-    assert reading.subjects == reading.exclusions == ()
-    (problem,) = reading.problems
+    result = read_ucsf(config(tmp_path))
+    assert result.subjects == result.exclusions == ()
+    (problem,) = result.problems
     assert problem.kind == "unknown_label" and "WHO CNS Grade is '" in problem.found
     assert str(problem).isprintable()
 

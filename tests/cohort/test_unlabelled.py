@@ -18,15 +18,15 @@ def test_a_folder_per_patient_names_scans_by_their_modality(tmp_path: Path) -> N
     put(tmp_path / "A" / "FLAIR.nii.gz", tmp_path / "A" / "mask.nii", tmp_path / "A" / "T9.nii.gz")
     put(tmp_path / "B" / "T1GD" / "1.dcm", tmp_path / "C" / "notes.txt", tmp_path / ".d" / "x")
     put(tmp_path / "-odd" / "FLAIR.nii.gz")
-    reading = read_patients(tmp_path, ("FLAIR", "T1GD"))
-    first, second = reading.subjects
+    result = read_patients(tmp_path, ("FLAIR", "T1GD"))
+    first, second = result.subjects
     assert (first.id, first.scans, first.mask) == (
         "A",
         {"FLAIR": tmp_path / "A" / "FLAIR.nii.gz"},
         tmp_path / "A" / "mask.nii",
     )
     assert (second.id, second.scans, second.mask) == ("B", {"T1GD": tmp_path / "B" / "T1GD"}, None)
-    assert {p.subject: p.kind for p in reading.problems} == {
+    assert {p.subject: p.kind for p in result.problems} == {
         "C": "missing_modality",
         "-odd": "wrong_format",
     }
@@ -44,13 +44,13 @@ def test_a_table_needs_neither_labels_nor_masks(tmp_path: Path) -> None:
         "E,,a.nii.gz,,",
     ]
     (tmp_path / "cohort.csv").write_text("\n".join(rows))
-    reading = read_patients(tmp_path, ("FLAIR", "T1"))
-    first, second = reading.subjects
+    result = read_patients(tmp_path, ("FLAIR", "T1"))
+    first, second = result.subjects
     assert first.covariates == {"age": "61"} and first.mask == tmp_path / "m.nii.gz"
     assert (second.id, second.mask) == ("B", None)
     # what the table says of methylation is not read
     assert first.label == second.label
-    assert {p.subject: p.kind for p in reading.problems} == {
+    assert {p.subject: p.kind for p in result.problems} == {
         "C": "no_file",
         "D": "missing_modality",
         "E": "duplicated_subject",
@@ -61,8 +61,8 @@ def test_a_table_needs_neither_labels_nor_masks(tmp_path: Path) -> None:
     ("files", "words"),
     [
         (None, "no such folder"),
-        ({}, r"nobody there. Put the scans .* like P001/FLAIR.nii.gz"),
-        ({"cohort.csv": "subject,T2\nA,x"}, "has no column of scans that the study takes"),
+        ({}, r"has no patients\. Put the scans .* like P001/FLAIR.nii.gz"),
+        ({"cohort.csv": "subject,T2\nA,x"}, "has no column of the study.s modalities"),
     ],
 )
 def test_a_folder_without_patients_is_an_error(

@@ -65,17 +65,17 @@ def one_subject(root: Path, **scans: tuple[str, ...]) -> str:
     return name
 
 
-def reading(root: Path, modalities: tuple[str, ...] = ()) -> ReaderResult:
+def read_copy(root: Path, modalities: tuple[str, ...] = ()) -> ReaderResult:
     return read_upenn(UpennConfig(reader="upenn", root=root, modalities=modalities))
 
 
-def reasons(found: ReaderResult) -> dict[str, str]:
-    return {e.subject: e.reason for e in found.exclusions if e.scope == "cohort"}
+def reasons(result: ReaderResult) -> dict[str, str]:
+    return {e.subject: e.reason for e in result.exclusions if e.scope == "cohort"}
 
 
 def test_a_complete_subject_offers_every_modality_by_its_public_name(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
-    (subject,) = reading(tmp_path).subjects
+    (subject,) = read_copy(tmp_path).subjects
     images = tmp_path / "NIfTI-files"
     assert subject.id == name
     assert set(subject.scans) == set(MODALITIES)
@@ -98,7 +98,7 @@ def test_methylated_is_1_and_unmethylated_is_0(tmp_path: Path) -> None:
     write_table(
         tmp_path, {"UPENN-GBM-00001_11": "Methylated", "UPENN-GBM-00002_11": "Unmethylated"}
     )
-    assert [s.label for s in reading(tmp_path).subjects] == [1, 0]
+    assert [s.label for s in read_copy(tmp_path).subjects] == [1, 0]
 
 
 def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
     add_scans(tmp_path, "UPENN-GBM-00007_11", structural=())
     add_scans(tmp_path, "UPENN-GBM-00008_11")
     add_scans(tmp_path, "UPENN-GBM-00009_21", mask=False)
-    cohort = reading(tmp_path)
+    cohort = read_copy(tmp_path)
     assert [s.id for s in cohort.subjects] == [f"UPENN-GBM-0000{i}_11" for i in (1, 6, 7)]
     assert [(p.subject, p.kind) for p in cohort.problems] == [
         ("UPENN-GBM-00005_11", "no_mask"),
@@ -144,14 +144,14 @@ def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
 
 def test_the_raw_dsc_series_is_no_modality(tmp_path: Path) -> None:
     name = one_subject(tmp_path, dsc=("DSC",))
-    cohort = reading(tmp_path)
+    cohort = read_copy(tmp_path)
     assert set(cohort.subjects[0].scans).isdisjoint({"PH", "PSR", "ap-rCBV"})
     assert cohort.exclusions == (Exclusion(name, "DSC", "no DSC"),)
 
 
 def test_an_incomplete_group_is_a_problem_and_an_absent_one_is_not(tmp_path: Path) -> None:
     name = one_subject(tmp_path, dti=("DTI_AD", "DTI_RD", "DTI_TR"), dsc=())
-    cohort = reading(tmp_path)
+    cohort = read_copy(tmp_path)
     assert cohort.exclusions == (Exclusion(name, "DSC", "no DSC"),)
     (problem,) = cohort.problems
     assert (problem.kind, problem.found) == ("missing_modality", "incomplete DTI: FA missing")
@@ -160,19 +160,19 @@ def test_an_incomplete_group_is_a_problem_and_an_absent_one_is_not(tmp_path: Pat
 
 def test_only_wanted_modalities_decide_whether_a_group_is_complete(tmp_path: Path) -> None:
     one_subject(tmp_path, structural=("FLAIR",), dti=("DTI_AD",), dsc=())
-    cohort = reading(tmp_path, ("AD", "FLAIR"))
+    cohort = read_copy(tmp_path, ("AD", "FLAIR"))
     assert set(cohort.subjects[0].scans) == {"AD", "FLAIR"}
     assert cohort.exclusions == ()
 
 
-def test_who_has_none_of_the_wanted_scans_is_out(tmp_path: Path) -> None:
+def test_a_subject_without_the_studys_modalities_is_excluded(tmp_path: Path) -> None:
     one_subject(tmp_path, dsc=())
-    assert set(reasons(reading(tmp_path, ("PH",))).values()) == {"none of the study's modalities"}
+    assert set(reasons(read_copy(tmp_path, ("PH",))).values()) == {"none of the study's modalities"}
 
 
 def test_sessions_of_one_patient_are_one_person(tmp_path: Path) -> None:
     one_subject(tmp_path)
-    (subject,) = reading(tmp_path).subjects
+    (subject,) = read_copy(tmp_path).subjects
     assert subject.person == "UPENN-GBM-00001"
 
 
@@ -180,7 +180,7 @@ def test_a_doubled_folder_is_read_too(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     folder = tmp_path / "NIfTI-files" / "images_DTI"
     shutil.move(folder / name, folder / "images_DTI" / name)
-    (subject,) = reading(tmp_path).subjects
+    (subject,) = read_copy(tmp_path).subjects
     assert subject.scans["FA"] == folder / "images_DTI" / name / f"{name}_DTI_FA.nii.gz"
 
 
@@ -188,7 +188,7 @@ def test_the_mask_corrected_by_hand_is_preferred(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     corrected = tmp_path / "NIfTI-files" / "images_segm" / f"{name}_segm.nii.gz"
     touch(corrected)
-    (subject,) = reading(tmp_path).subjects
+    (subject,) = read_copy(tmp_path).subjects
     assert subject.mask == corrected
     assert subject.covariates["mask_kind"] == "corrected"
 
@@ -199,30 +199,30 @@ def test_the_images_are_found_at_and_below_the_root(tmp_path: Path) -> None:
     one_subject(copy)
     assert find_layout(tmp_path).images == copy / "NIfTI-files"
     (copy / TABLE).rename(copy / "NIfTI-files" / TABLE)
-    assert reading(copy / "NIfTI-files").subjects == reading(tmp_path).subjects
+    assert read_copy(copy / "NIfTI-files").subjects == read_copy(tmp_path).subjects
 
 
 def test_the_newest_table_wins_by_number_not_by_spelling(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     write_table(tmp_path, {name: "Indeterminate"}, "UPENN-GBM_clinical_info_v1.0.csv")
     write_table(tmp_path, {name: "Unmethylated"}, "UPENN-GBM_clinical_info_v2.10.csv")
-    assert [s.label for s in reading(tmp_path).subjects] == [0]
+    assert [s.label for s in read_copy(tmp_path).subjects] == [0]
 
 
 def test_two_tables_of_one_version_are_an_error(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     write_table(tmp_path / "NIfTI-files", {name: "Unmethylated"})
     with pytest.raises(MgmtError, match=r"more than one clinical table .*NIfTI-files.*v2\.1\.csv"):
-        reading(tmp_path)
+        read_copy(tmp_path)
 
 
 def test_a_subject_in_a_single_and_a_doubled_folder_is_a_problem(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     folder = tmp_path / "NIfTI-files" / "images_DTI"
     touch(folder / "images_DTI" / name / f"{name}_DTI_FA.nii.gz")
-    found = reading(tmp_path)
-    assert found.subjects == ()
-    (problem,) = found.problems
+    result = read_copy(tmp_path)
+    assert result.subjects == ()
+    (problem,) = result.problems
     assert (problem.subject, problem.kind) == (name, "duplicated_subject")
     assert str(folder / "images_DTI" / name) in problem.found
 
@@ -235,29 +235,29 @@ def test_unpacked_files_and_links_that_point_nowhere_are_not_missed(tmp_path: Pa
     for path in (images / "images_DTI" / name).iterdir():
         path.unlink()
         path.symlink_to("nowhere")
-    found = reading(tmp_path)
-    assert found.subjects[0].scans["T1"] == packed.with_suffix("")
-    assert [(p.kind, p.modality) for p in found.problems] == [
+    result = read_copy(tmp_path)
+    assert result.subjects[0].scans["T1"] == packed.with_suffix("")
+    assert [(p.kind, p.modality) for p in result.problems] == [
         ("no_file", modality) for modality in ("AD", "FA", "RD", "TR")
     ]
-    assert found.exclusions == ()
+    assert result.exclusions == ()
 
 
 def test_a_folder_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match=r"nowhere: no such folder.*--data or cohort\.root"):
-        reading(tmp_path / "nowhere")
+        read_copy(tmp_path / "nowhere")
 
 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
     write_table(tmp_path, {})
     with pytest.raises(MgmtError, match="looked for NIfTI-files/ with images_structural"):
-        reading(tmp_path)
+        read_copy(tmp_path)
 
 
 def test_a_folder_without_a_table_says_what_was_looked_for(tmp_path: Path) -> None:
     add_scans(tmp_path, "UPENN-GBM-00001_11")
     with pytest.raises(MgmtError, match="no clinical table; looked for UPENN-GBM_clinical_info_"):
-        reading(tmp_path)
+        read_copy(tmp_path)
 
 
 def test_two_copies_below_one_root_are_an_error(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_two_copies_below_one_root_are_an_error(tmp_path: Path) -> None:
         (tmp_path / copy).mkdir()
         one_subject(tmp_path / copy)
     with pytest.raises(MgmtError, match="more than one place"):
-        reading(tmp_path)
+        read_copy(tmp_path)
 
 
 HEADER_V1 = "ID,Gender,Age_at_scan_years,Survival_from_surgery_days,IDH1,MGMT,KPS,GTR_over90percent"
@@ -338,8 +338,8 @@ def test_faults_of_single_rows_are_listed_all_at_once(tmp_path: Path) -> None:
     assert {p.where for p in problems} == {str(path)}
 
 
-def test_a_table_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_table_that_is_not_text_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"PK\x03\x04\xff\xfe\x00")
-    with pytest.raises(MgmtError, match="is no table"):
+    with pytest.raises(MgmtError, match="is not a table"):
         read_clinical_table(path, SUBJECT_ID)
