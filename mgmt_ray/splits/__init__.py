@@ -1,1 +1,1 @@
-"""Who tests, who trains, in which fold, and who is left out."""
+"""Splits of a cohort into test set, folds and unused subjects."""

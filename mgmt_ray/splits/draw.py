@@ -1,4 +1,4 @@
-"""Drawing splits: persons, stratified by label (Schmitz et al. 2024, sec. 2.2)."""
+"""Drawing splits, by person and stratified by label (Schmitz et al. 2024, sec. 2.2)."""
 
 from __future__ import annotations
 
@@ -18,68 +18,77 @@ from mgmt_ray.cohort.subject import MODALITIES, Subject, group_modalities
 from mgmt_ray.splits.split import Split, check_classes, check_group_leakage
 
 ATTEMPTS = 10_000
-"""Draws of those left out before ``left_out_with`` is called impossible."""
+"""Draws of the left-out subjects before ``left_out_with`` is called impossible."""
 
 Person: TypeAlias = tuple[Subject, ...]
-"""All subjects that are one human being, sorted by id; they share one role."""
+"""All subjects of one person, sorted by id; they share one role."""
 
 
 class SplitConfig(Config):
-    """How subjects are divided."""
+    """How a cohort is divided into test set and folds."""
 
     seed: int = Field(0, description="of the draws of test set and folds")
     test_fraction: float = Field(0.3, gt=0, lt=1, description="share of subjects held out")
     outer_folds: int = Field(
         0,
         ge=0,
-        description="nested cross-validation: so many test sets instead of one, in which every "
-        "subject with all modalities is tested once; the others train in all, nobody is left out",
+        description="nested cross-validation: this many test sets instead of one, in which every "
+        "subject with all modalities is tested once; the others train in all, none is left out",
     )
-    repeats: int = Field(1, ge=1, description="whole draws, each with seeds of its own")
+    repeats: int = Field(
+        1, ge=1, description="repetitions of the whole draw, each with its own seeds"
+    )
     folds: int = Field(5, ge=2, description="parts of the training set; each validates once")
     drop_rest: bool = Field(
         True,
-        description="leave out test_fraction of the subjects that lack a modality, as the paper "
-        "does; false lets them all train",
+        description="leave out test_fraction of the subjects without all modalities, as the paper "
+        "does; false trains on all of them",
     )
     left_out_with: dict[str, int] = Field(
-        {}, description="how many of those left out have a group, as {DTI: 10}: drawn until so"
+        {},
+        description="number of left-out subjects with a modality group, like {DTI: 10}; the draw "
+        "is repeated until it matches",
     )
 
     @model_validator(mode="after")
     def _check_values(self) -> SplitConfig:
         if self.outer_folds == 1:
-            raise ValueError("outer_folds: 1 would leave nobody to train; write 0, or 2 and more")
+            raise ValueError("outer_folds: 1 leaves no training subjects; write 0, or 2 or more")
         if self.left_out_with and (self.outer_folds or not self.drop_rest):
-            raise ValueError("left_out_with: nobody is left out here; remove it")
+            raise ValueError(
+                "left_out_with: no subject is left out with outer_folds or drop_rest: false; "
+                "remove it"
+            )
         return self
 
 
 def make_splits(
     cohort: Cohort, config: SplitConfig, modalities: tuple[str, ...] = MODALITIES
 ) -> tuple[Split, ...]:
-    """Draw test sets common to all models, and folds, stratified by label.
+    """Draw test sets that all models share, and folds, stratified by label.
 
-    Persons are drawn, and numbers count their subjects: a person whose subjects are more than what
-    is still wanted is passed over. Folds are balanced by label and by which modalities a person
-    has, so that every modality finds its classes in every fold. Where labels follow from scores,
-    test sets are drawn without looking at these, so that no test subject's score moves anything.
+    Persons are drawn and their subjects counted: a person with more subjects than are still needed
+    is skipped. Folds are balanced by label and by the modalities that a person has, so that every
+    modality has both classes in every fold. Where labels follow from scores, test sets are drawn
+    without using them, so that no test subject's score influences anything.
 
-    Test subjects have every modality, so that all models are tested on the same ones; on the public
-    cohort these are the subjects with DSC. A person of whom one subject lacks a modality is not
-    tested on.
-
-    Args:
-        cohort: to divide.
-        config: how.
-        modalities: those of the study.
+    Test subjects have every modality, so that all models are tested on the same subjects; in the
+    public cohort these are the subjects with DSC. A person is tested on only if all of its subjects
+    have every modality.
 
     Returns:
         ``repeats`` × ``outer_folds`` splits (or ``repeats``, without outer folds).
 
     Raises:
-        MgmtError: the test set or a fold would lack one of the classes, a person has two labels,
-            or the study asks for what the cohort cannot give.
+        MgmtError: the test set or a fold would have only one class, a person has two labels, or
+            the cohort cannot satisfy the configuration.
+
+    >>> cohort = Cohort(tuple(Subject(f"P{i:02}", i % 2, {}, None) for i in range(20)))
+    >>> (split,) = make_splits(cohort, SplitConfig(folds=2), modalities=())
+    >>> split.test
+    ('P00', 'P06', 'P07', 'P09', 'P10', 'P17')
+    >>> [len(fold) for fold in split.folds]
+    [7, 7]
     """
     if config.repeats > 1 and any(s.score is not None for s in cohort.subjects):
         raise MgmtError(
@@ -87,34 +96,34 @@ def make_splits(
             "average. Set repeats: 1, or use a rule that gives labels (stp27)."
         )
     persons = _persons(cohort)
-    drawn = (_test_sets(persons, config, modalities, repeat) for repeat in range(config.repeats))
+    draws = (_test_sets(persons, config, modalities, repeat) for repeat in range(config.repeats))
     return tuple(
-        _split(cohort, persons, config, modalities, test, left_out, number)
-        for number, (test, left_out) in enumerate(chain.from_iterable(drawn))
+        _complete_split(cohort, persons, config, modalities, test, left_out, number)
+        for number, (test, left_out) in enumerate(chain.from_iterable(draws))
     )
 
 
 def _persons(cohort: Cohort) -> list[Person]:
-    """Everybody, sorted by first id."""
-    found: dict[str, list[Subject]] = {}
+    """Return all persons, sorted by their first id; labels that follow from scores are hidden."""
+    by_person: dict[str, list[Subject]] = {}
     for subject in cohort.subjects:
-        blind = subject if subject.score is None else replace(subject, label=0)
-        found.setdefault(subject.person, []).append(blind)
-    for person, subjects in found.items():
+        blinded = subject if subject.score is None else replace(subject, label=0)
+        by_person.setdefault(subject.person, []).append(blinded)
+    for person, subjects in by_person.items():
         if len({s.label if s.score is None else s.score for s in subjects}) > 1:
             raise MgmtError(
                 f"split: person {person} has several labels "
                 f"({', '.join(f'{s.id} {s.label}' for s in subjects)}). "
                 "Find out which is right; leave the others out with cohort.exclude."
             )
-    return [tuple(subjects) for subjects in found.values()]
+    return [tuple(subjects) for subjects in by_person.values()]
 
 
 def _test_sets(
     persons: Sequence[Person], config: SplitConfig, modalities: tuple[str, ...], repeat: int
 ) -> Iterator[tuple[set[str], set[str]]]:
-    """Ids that test and ids that are left out, of one repeat's splits."""
-    complete, rest = _by_completeness(persons, modalities)
+    """Yield the test ids and the left-out ids of each split of one repeat."""
+    complete, incomplete = _by_completeness(persons, modalities)
     first = repeat * max(config.outer_folds, 1)
     if config.outer_folds:
         random = _stream(config, first, "outer folds")
@@ -122,23 +131,24 @@ def _test_sets(
             yield set(part), set()
         return
     test = _stratified_share(complete, config, _streams(config, first, "test"))
-    left_out = _leave_out(rest, config, modalities, first) if config.drop_rest else set()
+    left_out = _leave_out(incomplete, config, modalities, first) if config.drop_rest else set()
     yield {s.id for p in test for s in p}, left_out
 
 
 def _by_completeness(
     persons: Sequence[Person], modalities: tuple[str, ...]
 ) -> tuple[list[Person], list[Person]]:
+    """Return the persons whose subjects all have every modality, and the others."""
     complete: list[Person] = []
-    rest: list[Person] = []
+    incomplete: list[Person] = []
     for person in persons:
-        whole = all(subject.has_all(modalities) for subject in person)
-        (complete if whole else rest).append(person)
-    return complete, rest
+        has_all = all(subject.has_all(modalities) for subject in person)
+        (complete if has_all else incomplete).append(person)
+    return complete, incomplete
 
 
 def _leave_out(
-    rest: Sequence[Person], config: SplitConfig, modalities: tuple[str, ...], number: int
+    persons: Sequence[Person], config: SplitConfig, modalities: tuple[str, ...], number: int
 ) -> set[str]:
     groups = group_modalities(modalities)
     unknown = [name for name in config.left_out_with if name not in groups]
@@ -149,18 +159,18 @@ def _leave_out(
         )
     streams = _streams(config, number, "left out")
     for _ in range(ATTEMPTS if config.left_out_with else 1):
-        drawn = [s for person in _stratified_share(rest, config, streams) for s in person]
-        having = {g: sum(s.has_all(groups[g]) for s in drawn) for g in config.left_out_with}
-        if having == config.left_out_with:
+        drawn = [s for person in _stratified_share(persons, config, streams) for s in person]
+        counts = {g: sum(s.has_all(groups[g]) for s in drawn) for g in config.left_out_with}
+        if counts == config.left_out_with:
             return {s.id for s in drawn}
-    wanted = ", ".join(f"{n} with {group}" for group, n in config.left_out_with.items())
+    required = ", ".join(f"{n} with {group}" for group, n in config.left_out_with.items())
     raise MgmtError(
-        f"split.left_out_with: this cohort leaves out {len(drawn)} of {sum(map(len, rest))} "
-        f"subjects, and in {ATTEMPTS} draws they were never {wanted}. Remove the option."
+        f"split.left_out_with: {len(drawn)} of {sum(map(len, persons))} subjects are left out, and "
+        f"in {ATTEMPTS} draws they never included {required}. Remove the option."
     )
 
 
-def _split(
+def _complete_split(
     cohort: Cohort,
     persons: Sequence[Person],
     config: SplitConfig,
@@ -169,16 +179,16 @@ def _split(
     left_out: set[str],
     number: int,
 ) -> Split:
-    """One split of which the test set is drawn already."""
+    """Fit the cut-off of scores and draw the folds of a split whose test set is drawn."""
     training = [p for p in persons if p[0].id not in test | left_out]
     scores = [s.score for person in training for s in person if s.score is not None]
     cutoff = median(scores) if scores else None
     training = [tuple(_apply_cutoff(s, cutoff) for s in person) for person in training]
     for label, name in ((1, "methylated"), (0, "unmethylated")):
-        found = sum(p[0].label == label for p in training)
-        if found < config.folds:
+        num_persons = sum(p[0].label == label for p in training)
+        if num_persons < config.folds:
             raise MgmtError(
-                f"split: {found} {name} subjects are left for {config.folds} training folds. "
+                f"split: {num_persons} {name} patients remain for {config.folds} training folds. "
                 "Lower split.folds or add subjects."
             )
     split = Split(
@@ -188,7 +198,7 @@ def _split(
         ),
         left_out=tuple(sorted(left_out)),
         seed=config.seed,
-        cohort=cohort.roster_hash,  # a mask moves nobody
+        cohort=cohort.roster_hash,  # masks do not influence roles
         outer_fold=number,
         cutoff=cutoff,
     )
@@ -198,7 +208,7 @@ def _split(
 
 
 def _apply_cutoff(subject: Subject, cutoff: float | None) -> Subject:
-    """With the label that follows from its score, where it has one."""
+    """Return the subject with the label that follows from its score, if it has one."""
     if subject.score is None or cutoff is None:
         return subject
     return replace(subject, label=int(subject.score > cutoff))
@@ -215,13 +225,16 @@ def _streams(config: SplitConfig, number: int, purpose: str) -> dict[int, np.ran
 def _stratified_share(
     persons: Sequence[Person], config: SplitConfig, streams: Mapping[int, np.random.Generator]
 ) -> list[Person]:
-    """A stratified share, rounded up in all as scikit-learn does, nearest per class."""
+    """Draw ``test_fraction`` of the subjects, stratified by label.
+
+    The total is rounded up, as in scikit-learn, and the number of each class to the nearest.
+    """
     by_label = {label: [p for p in persons if p[0].label == label] for label in (0, 1)}
     num_subjects = sum(map(len, persons))
-    wanted = -int(-config.test_fraction * num_subjects // 1)
-    methylated = round(wanted * sum(map(len, by_label[1])) / max(num_subjects, 1))
+    total = -int(-config.test_fraction * num_subjects // 1)
+    methylated = round(total * sum(map(len, by_label[1])) / max(num_subjects, 1))
     drawn: list[Person] = []
-    for label, number in ((1, methylated), (0, wanted - methylated)):
+    for label, number in ((1, methylated), (0, total - methylated)):
         for i in streams[label].permutation(len(by_label[label])):
             person = by_label[label][i]
             if len(person) <= number:
@@ -236,23 +249,23 @@ def _stratified_parts(
     modalities: tuple[str, ...],
     random: np.random.Generator,
 ) -> tuple[tuple[str, ...], ...]:
-    """Deal class by class and, within it, by which modalities persons have.
+    """Assign persons to parts class by class and, within a class, by the modalities they have.
 
-    The part with the fewest subjects of the class is served next, then of these modalities, then of
-    all; persons of one subject are so dealt in turn.
+    Each person goes to the part with the fewest subjects of the class, then of the class with these
+    modalities, then of all; so persons with one subject each are assigned in turn.
     """
 
-    def kind(person: Person) -> tuple[int, tuple[bool, ...]]:
+    def stratum(person: Person) -> tuple[int, tuple[bool, ...]]:
         return person[0].label, tuple(m in s.scans for s in person for m in modalities)
 
     shuffled = [persons[i] for i in random.permutation(len(persons))]
-    shuffled.sort(key=lambda person: (*kind(person), -len(person)))
+    shuffled.sort(key=lambda person: (*stratum(person), -len(person)))
     parts: list[list[str]] = [[] for _ in range(num_parts)]
-    served: list[Counter[object]] = [Counter() for _ in parts]
+    counts: list[Counter[object]] = [Counter() for _ in parts]
     for person in shuffled:
-        counted = (person[0].label, kind(person), "all")
-        part = min(range(num_parts), key=lambda i: [served[i][what] for what in counted])
-        served[part].update({what: len(person) for what in counted})
+        keys = (person[0].label, stratum(person), "all")
+        part = min(range(num_parts), key=lambda i: [counts[i][key] for key in keys])
+        counts[part].update({key: len(person) for key in keys})
         parts[part] += [s.id for s in person]
     return tuple(tuple(sorted(part)) for part in parts)
 
@@ -260,28 +273,33 @@ def _stratified_parts(
 def make_inner_folds(
     training: Sequence[str], person: Mapping[str, str], num_parts: int, seed: int
 ) -> tuple[tuple[str, ...], ...]:
-    """Deal patients into parts of equal numbers (but for one); a person's subjects stay together.
+    """Divide a fold's training subjects into parts; a person's subjects stay together.
+
+    Parts differ by at most one in their numbers of persons.
 
     Args:
-        training: ids of a fold's training subjects.
+        training: ids.
         person: by id.
-        num_parts: how many.
+        num_parts: number of inner folds.
         seed: of the stream "parts".
 
     Returns:
-        Sorted ids by part.
+        Sorted ids of each part.
 
     Raises:
         MgmtError: there are fewer persons than parts.
+
+    >>> make_inner_folds(["a1", "a2", "b"], {"a1": "A", "a2": "A", "b": "B"}, 2, seed=0)
+    (('a1', 'a2'), ('b',))
     """
     persons = sorted({person[subject] for subject in training})
     if len(persons) < num_parts:
         raise MgmtError(
-            f"{len(persons)} patients train, too few for {num_parts} parts. Lower parts of the "
-            "network of kind slices, or set cross_fitted: false."
+            f"{len(persons)} training patients are too few for {num_parts} parts. Lower parts of "
+            "the network of kind slices, or set cross_fitted: false."
         )
     order = stream(seed, "parts").permutation(len(persons))
-    part = {persons[who]: place % num_parts for place, who in enumerate(order)}
+    part = {persons[i]: position % num_parts for position, i in enumerate(order)}
     return tuple(
         tuple(sorted(s for s in training if part[person[s]] == number))
         for number in range(num_parts)

@@ -1,4 +1,4 @@
-"""A split: everybody's role, the labels that follow from it, and its file."""
+"""A split: each subject's role, the labels that follow from it, and ``splits.json``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError, fingerprint, write_json
 from mgmt_ray.cohort.cohort import Cohort
 
-_REDRAW_REMEDY = "Delete splits.json and the trials made with it, then run again."
+_REDRAW_REMEDY = "Delete splits.json and the trials trained with it, then rerun."
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Sorted ids by role; a subject has exactly one.
+    """Sorted ids by role; each subject has exactly one role.
 
     Attributes:
-        test: held out until models are chosen.
-        folds: the training set in parts; of a modality's trials, one part validates.
-        left_out: neither trained nor tested on.
-        seed: of the draws.
-        cohort: roster hash of the cohort that was divided, with its labels.
-        outer_fold: number of this split among the study's, from 0.
+        test: held out until models are selected.
+        folds: the training set in parts; each trial validates on one of them.
+        left_out: used neither for training nor for testing.
+        cohort: roster hash of the cohort that was divided, labels included.
+        outer_fold: index of this split among the study's, from 0.
         cutoff: scores above it are methylated; the median of the training subjects' scores, None
             where labels are given.
+
+    Raises:
+        MgmtError: a subject has several roles.
+
+    >>> split = Split(test=("P1",), folds=(("P2",), ("P3",)), left_out=(), seed=0, cohort="")
+    >>> split.training
+    ('P2', 'P3')
+    >>> split.fold(0, available={"P1", "P2", "P3"})
+    (('P3',), ('P2',))
     """
 
     test: tuple[str, ...]
@@ -38,20 +46,22 @@ class Split:
     cutoff: float | None = None
 
     def __post_init__(self) -> None:
-        everyone = [s for _, ids in self.roles for s in ids]
-        twice = sorted(s for s, number in Counter(everyone).items() if number > 1)
-        if twice:
-            raise MgmtError(f"splits: {', '.join(twice)} would be on two sides. {_REDRAW_REMEDY}")
+        subjects = [s for _, ids in self.roles for s in ids]
+        duplicates = sorted(s for s, number in Counter(subjects).items() if number > 1)
+        if duplicates:
+            raise MgmtError(
+                f"splits: {', '.join(duplicates)} would have two roles. {_REDRAW_REMEDY}"
+            )
 
     @property
     def roles(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Each role's name and its ids."""
+        """Name and ids of each role: test, left out, and one for each fold."""
         folds = ((f"fold {i}", fold) for i, fold in enumerate(self.folds))
         return ("test", self.test), ("left out", self.left_out), *folds
 
     @property
     def hash(self) -> str:
-        """Fingerprint of every role."""
+        """Fingerprint of all attributes."""
         return fingerprint(asdict(self))
 
     @property
@@ -60,23 +70,29 @@ class Split:
         return tuple(sorted(s for fold in self.folds for s in fold))
 
     def fold(self, index: int, available: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Ids that train and ids that validate in a fold, of those that are available."""
+        """Return the training ids and the validation ids of a fold, of the available subjects."""
         validation = set(self.folds[index])
         train = tuple(s for s in self.training if s not in validation and s in available)
         return train, tuple(s for s in self.folds[index] if s in available)
 
 
 def resolve_labels(split: Split, cohort: Cohort) -> dict[str, int]:
-    """Everybody's label; one that follows from a score uses the training subjects' cut-off.
+    """Return each subject's label; scores are compared with the training subjects' cut-off.
 
     Raises:
         MgmtError: there are scores, but no training subject has one.
+
+    >>> from mgmt_ray.cohort.subject import Subject
+    >>> cohort = Cohort((Subject("P1", 1, {}, None), Subject("P2", 0, {}, None, score=0.4)))
+    >>> resolve_labels(Split((), (("P1",),), ("P2",), 0, "", cutoff=0.3), cohort)
+    {'P1': 1, 'P2': 1}
     """
     scored = [s.id for s in cohort.subjects if s.score is not None]
     if scored and split.cutoff is None:
         raise MgmtError(
-            f"splits: {', '.join(scored[:5])} have a score for a label, but no training subject "
-            "has one, so there is no cut-off. Give these labels, or leave the subjects out."
+            f"splits: {', '.join(scored[:5])} have a score instead of a label, but no training "
+            "subject has one, so there is no cut-off. Give these subjects labels, or leave them "
+            "out with cohort.exclude."
         )
     return {
         s.id: s.label if s.score is None or split.cutoff is None else int(s.score > split.cutoff)
@@ -85,41 +101,58 @@ def resolve_labels(split: Split, cohort: Cohort) -> dict[str, int]:
 
 
 def check_group_leakage(split: Split, cohort: Cohort) -> None:
-    """Raise MgmtError where two subjects that are one person have different roles."""
+    """Check that all subjects of a person have the same role.
+
+    Raises:
+        MgmtError: names the person and the roles.
+
+    >>> from mgmt_ray.cohort.subject import Subject
+    >>> cohort = Cohort(tuple(Subject(name, 1, {}, None, person="Anna") for name in ("P1", "P2")))
+    >>> check_group_leakage(Split((), (("P1", "P2"),), (), seed=0, cohort=""), cohort)
+    >>> try:
+    ...     check_group_leakage(Split(("P1",), (("P2",),), (), seed=0, cohort=""), cohort)
+    ... except MgmtError as error:
+    ...     print(str(error).split(". ")[0])
+    splits: person Anna would have two roles (P2 in fold 0, P1 in test)
+    """
     role = {subject: name for name, ids in split.roles for subject in ids}
     by_person: dict[str, dict[str, str]] = {}
     for subject in cohort.subjects:
         if subject.id in role:
             by_person.setdefault(subject.person, {})[role[subject.id]] = subject.id
-    for person, found in sorted(by_person.items()):
-        if len(found) > 1:
-            where = ", ".join(f"{subject} in {name}" for name, subject in sorted(found.items()))
+    for person, subjects in sorted(by_person.items()):
+        if len(subjects) > 1:
+            roles = ", ".join(f"{subject} in {name}" for name, subject in sorted(subjects.items()))
             raise MgmtError(
-                f"splits: person {person} would be on two sides ({where}). {_REDRAW_REMEDY}"
+                f"splits: person {person} would have two roles ({roles}). {_REDRAW_REMEDY}"
             )
 
 
 def check_classes(split: Split, cohort: Cohort, modalities: tuple[str, ...]) -> None:
-    """Raise MgmtError unless the test set, and every fold in each modality, has both classes."""
+    """Check that the test set, and every fold in each modality, has both classes.
+
+    Raises:
+        MgmtError: names the test set, or the modality and fold.
+    """
     label = resolve_labels(split, cohort)
     if {label[s] for s in split.test} != {0, 1}:
         raise MgmtError(
-            f"split: the test set of {len(split.test)} subjects lacks a class; it is drawn among "
-            "those with every modality. Raise split.test_fraction (with outer_folds, lower these), "
+            f"split: the test set of {len(split.test)} subjects has only one class; it is drawn "
+            "from subjects with every modality. Raise split.test_fraction (or lower outer_folds), "
             "or list fewer modalities."
         )
     for modality in modalities:
-        having = {s.id for s in cohort.subjects if modality in s.scans}
+        available = {s.id for s in cohort.subjects if modality in s.scans}
         for number, fold in enumerate(split.folds):
-            if {label[s] for s in fold if s in having} != {0, 1}:
+            if {label[s] for s in fold if s in available} != {0, 1}:
                 raise MgmtError(
-                    f"split: in {modality}, fold {number} lacks a class. "
-                    "Lower split.folds, or leave the modality out."
+                    f"split: in {modality}, fold {number} does not have both classes. "
+                    "Lower split.folds, or remove the modality."
                 )
 
 
 def write_splits(splits: Sequence[Split], path: Path) -> None:
-    """Write ``splits.json`` with its hashes."""
+    """Write ``splits.json`` with a hash of each split and one of all."""
     content = [{**asdict(split), "hash": split.hash} for split in splits]
     write_json(path, {"splits": content, "hash": fingerprint([s.hash for s in splits])})
 
@@ -128,7 +161,14 @@ def read_splits(path: Path) -> tuple[Split, ...]:
     """Read ``splits.json``.
 
     Raises:
-        MgmtError: the file was changed by hand, or puts a subject on two sides.
+        MgmtError: the file was edited, or gives a subject two roles.
+
+    >>> import tempfile
+    >>> splits = (Split(("P1",), (("P2",), ("P3",)), (), seed=0, cohort=""),)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_splits(splits, Path(folder, "splits.json"))
+    ...     read_splits(Path(folder, "splits.json")) == splits
+    True
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -144,15 +184,15 @@ def read_splits(path: Path) -> tuple[Split, ...]:
             )
             for split in content["splits"]
         )
-        written = [split["hash"] for split in content["splits"]]
+        hashes = [split["hash"] for split in content["splits"]]
     except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(
-            f"{path}: is not a file of splits as this version makes it. {_REDRAW_REMEDY}"
-        ) from (error)
-    whole = content.get("hash") == fingerprint(written)
-    if not splits or not whole or [split.hash for split in splits] != written:
+            f"{path}: is not a file of splits as this version writes it. {_REDRAW_REMEDY}"
+        ) from error
+    complete = content.get("hash") == fingerprint(hashes)
+    if not splits or not complete or [split.hash for split in splits] != hashes:
         raise MgmtError(
-            f"{path}: its hash does not fit its content, so it was changed after it was made. "
-            "Restore it, or delete it and the trials made with it."
+            f"{path}: its hash does not match its content, so it was changed after it was written. "
+            "Restore it, or delete it and the trials trained with it."
         )
     return splits

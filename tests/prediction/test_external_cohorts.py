@@ -171,7 +171,7 @@ def test_a_torn_person_closes_the_test_set(make_trained: Callable[..., Trained])
     torn = Cohort(
         tuple(replace(s, person="P" if s.id in both else "") for s in inputs.cohort.subjects)
     )
-    with pytest.raises(MgmtError, match="person P would be on two sides"):
+    with pytest.raises(MgmtError, match="person P would have two roles"):
         evaluate((context, replace(inputs, cohort=torn), trials), None)
     assert not context.folder.test_openings.exists()
 

@@ -43,18 +43,20 @@ def published_cohort() -> Cohort:
     return Cohort(tuple(subjects))
 
 
-def papers(**changes: object) -> SplitConfig:
+def shipped_config(**changes: object) -> SplitConfig:
     """The shipped study's section, with changes."""
     section = load_study(STUDIES / "schmitz2024.yaml", data=Path()).split.model_dump()
     return parse(SplitConfig, section | changes, "split")
 
 
-def one(cohort: Cohort, config: SplitConfig, modalities: tuple[str, ...] = MODALITIES) -> Split:
+def make_split(
+    cohort: Cohort, config: SplitConfig, modalities: tuple[str, ...] = MODALITIES
+) -> Split:
     (split,) = make_splits(cohort, config, modalities)
     return split
 
 
-def having(cohort: Cohort, modality: str, ids: tuple[str, ...]) -> int:
+def count_with(cohort: Cohort, modality: str, ids: tuple[str, ...]) -> int:
     return len({s.id for s in cohort.subjects if modality in s.scans} & set(ids))
 
 
@@ -62,68 +64,70 @@ def having(cohort: Cohort, modality: str, ids: tuple[str, ...]) -> int:
 def test_the_papers_numbers_come_out_of_the_shipped_study(seed: int) -> None:
     cohort = published_cohort()
     assert [
-        having(cohort, m, tuple(s.id for s in cohort.subjects)) for m in ("T1", "FA", "PH")
+        count_with(cohort, m, tuple(s.id for s in cohort.subjects)) for m in ("T1", "FA", "PH")
     ] == [
         262,
         218,
         189,
     ]
-    split = one(cohort, papers(seed=seed))
+    split = make_split(cohort, shipped_config(seed=seed))
     labels = {s.id: s.label for s in cohort.subjects}
     assert len(split.test) == 57
     assert sum(labels[s] for s in split.test) == 24
-    assert [having(cohort, m, split.test) for m in ("T1", "FA", "PH")] == [57, 57, 57]
+    assert [count_with(cohort, m, split.test) for m in ("T1", "FA", "PH")] == [57, 57, 57]
     assert len(split.left_out) == 22
     # 30 of the 73 are methylated: 9.04 of 22
     assert sum(labels[s] for s in split.left_out) == 9
-    assert [having(cohort, m, split.training) for m in ("PH", "FA", "T1")] == [132, 151, 183]
+    assert [count_with(cohort, m, split.training) for m in ("PH", "FA", "T1")] == [132, 151, 183]
     assert len(split.training) + len(split.test) == 240
 
 
-def test_nobody_is_left_out_where_all_shall_train() -> None:
+def test_no_subject_is_left_out_where_all_train() -> None:
     cohort = published_cohort()
-    split = one(cohort, papers(drop_rest=False, left_out_with={}))
+    split = make_split(cohort, shipped_config(drop_rest=False, left_out_with={}))
     assert len(split.test) == 57
-    assert [having(cohort, m, split.training) for m in ("PH", "FA", "T1")] == [132, 161, 205]
+    assert [count_with(cohort, m, split.training) for m in ("PH", "FA", "T1")] == [132, 161, 205]
     assert split.left_out == ()
-    assert split.test == one(cohort, papers()).test
+    assert split.test == make_split(cohort, shipped_config()).test
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"left_out_with": {"DTI": 40}}, r"leaves out 22 of 73 .* never 40 with DTI. Remove"),
+        ({"left_out_with": {"DTI": 40}}, r"22 of 73 .* never included 40 with DTI. Remove"),
         ({"left_out_with": {"ASL": 1}}, r"the study has no ASL \(it has DSC, DTI, Struct\)"),
-        ({"drop_rest": False}, "left_out_with: nobody is left out here; remove it"),
-        ({"outer_folds": 5}, "left_out_with: nobody is left out here; remove it"),
-        ({"outer_folds": 1, "left_out_with": {}}, "outer_folds: 1 would leave nobody to train"),
+        ({"drop_rest": False}, "left_out_with: no subject is left out"),
+        ({"outer_folds": 5}, "left_out_with: no subject is left out"),
+        ({"outer_folds": 1, "left_out_with": {}}, "outer_folds: 1 leaves no training subjects"),
     ],
 )
-def test_what_cannot_be_drawn_is_told(changes: dict[str, object], message: str) -> None:
+def test_what_cannot_be_drawn_is_an_error(changes: dict[str, object], message: str) -> None:
     with pytest.raises(MgmtError, match=message):
-        one(published_cohort(), papers(**changes))
+        make_split(published_cohort(), shipped_config(**changes))
 
 
 def test_every_fold_has_its_share_of_each_class_in_every_modality() -> None:
     cohort = published_cohort()
-    split = one(cohort, SplitConfig())
+    split = make_split(cohort, SplitConfig())
     for modality in ("PH", "FA", "T1"):
         for label in (0, 1):
             ids = {s.id for s in cohort.subjects if modality in s.scans and s.label == label}
             sizes = [len(ids & set(fold)) for fold in split.folds]
-            # dealt in turn: a class differs by one, a modality of it by one more
+            # assigned in turn: a class differs by one, a modality of it by one more
             assert max(sizes) - min(sizes) <= 2
 
 
 People = list[tuple[int, list[tuple[str, ...]]]]
 GROUPS = st.sampled_from([("DSC",), ("DTI", "DSC"), ("Struct",), ()])
-SOME = st.lists(st.tuples(st.integers(0, 1), st.lists(GROUPS, min_size=1, max_size=3)), max_size=40)
+SMALL = st.lists(
+    st.tuples(st.integers(0, 1), st.lists(GROUPS, min_size=1, max_size=3)), max_size=40
+)
 # enough of both classes, mostly, for folds to be drawn
 PEOPLE = st.builds(
-    lambda some, methylated, unmethylated: (
-        some + [(1, [("DSC",)])] * methylated + [(0, [("DSC",)])] * unmethylated
+    lambda people, methylated, unmethylated: (
+        people + [(1, [("DSC",)])] * methylated + [(0, [("DSC",)])] * unmethylated
     ),
-    SOME,
+    SMALL,
     st.integers(8, 30),
     st.integers(8, 30),
 )
@@ -182,17 +186,19 @@ def test_a_person_is_on_one_side_and_classes_are_spread_whatever_the_cohort(
             wanted = config.test_fraction * len(complete)
             share = sum(s.label for s in complete) / len(complete)
             tested = [s.label for s in cohort.subjects if s.id in split.test]
-            # a person is passed over who has more subjects than are still wanted of its class
+            # a person with more subjects than are still needed of its class is skipped
             assert wanted + 1 > len(tested) > wanted - 2 * size
             assert abs(sum(tested) - wanted * share) < size + 1
         check_spread(split.folds, cohort, size)
     for repeat in range(config.repeats if config.outer_folds else 0):
-        own = splits[repeat * config.outer_folds : (repeat + 1) * config.outer_folds]
-        assert sorted(s for split in own for s in split.test) == sorted(s.id for s in complete)
+        outer_splits = splits[repeat * config.outer_folds : (repeat + 1) * config.outer_folds]
+        assert sorted(s for split in outer_splits for s in split.test) == sorted(
+            s.id for s in complete
+        )
 
 
 def check_roles(split: Split, cohort: Cohort, by_person: dict[str, list[Subject]]) -> None:
-    """Everybody has one role, and a person's subjects the same."""
+    """Check that each subject has one role, and a person's subjects the same."""
     ids = [s for _, role in split.roles for s in role]
     assert sorted(ids) == [s.id for s in cohort.subjects]
     role = {s: name for name, ids in split.roles for s in ids}
@@ -204,7 +210,7 @@ def check_roles(split: Split, cohort: Cohort, by_person: dict[str, list[Subject]
 
 
 def check_spread(parts: list[tuple[str, ...]], cohort: Cohort, size: int) -> None:
-    """Of each class, no part has more than one person's subjects more than another."""
+    """Check that parts differ by at most one person's subjects of each class."""
     for label in (0, 1):
         ids = {s.id for s in cohort.subjects if s.label == label}
         numbers = [len(ids & set(part)) for part in parts]
@@ -213,13 +219,13 @@ def check_spread(parts: list[tuple[str, ...]], cohort: Cohort, size: int) -> Non
 
 def test_another_seed_draws_another_split() -> None:
     cohort = published_cohort()
-    assert one(cohort, SplitConfig(seed=1)).test != one(cohort, SplitConfig()).test
+    assert make_split(cohort, SplitConfig(seed=1)).test != make_split(cohort, SplitConfig()).test
 
 
-def test_repeats_draw_anew_and_keep_what_a_single_draw_gives() -> None:
+def test_repeats_draw_independently_and_keep_what_a_single_draw_gives() -> None:
     cohort = published_cohort()
     splits = make_splits(cohort, SplitConfig(repeats=3))
-    assert splits[0] == one(cohort, SplitConfig())
+    assert splits[0] == make_split(cohort, SplitConfig())
     assert len({split.test for split in splits}) == 3
     nested = make_splits(cohort, SplitConfig(repeats=2, outer_folds=5))
     assert nested[:5] == make_splits(cohort, SplitConfig(outer_folds=5))
@@ -259,16 +265,18 @@ def test_the_cut_off_is_the_training_subjects_median(outer_folds: int) -> None:
 
 def test_the_scores_of_test_subjects_move_nothing() -> None:
     cohort = scored_cohort()
-    split = one(cohort, SplitConfig())
+    split = make_split(cohort, SplitConfig())
     changed = scored_cohort(**{s: 0.9 if i % 2 else 0.1 for i, s in enumerate(split.test)})
     assert changed.hash != cohort.hash
-    after = one(changed, SplitConfig())
+    after = make_split(changed, SplitConfig())
     assert replace(after, cohort=split.cohort) == split
     before, now = resolve_labels(split, cohort), resolve_labels(after, changed)
     assert [before[s] for s in split.training] == [now[s] for s in split.training]
     assert [before[s] for s in split.test] != [now[s] for s in split.test]
     scores = {s.id: s.score + 0.05 for s in cohort.subjects if s.id in split.training}
-    assert one(scored_cohort(**scores), SplitConfig()).cutoff == pytest.approx(split.cutoff + 0.05)
+    assert make_split(scored_cohort(**scores), SplitConfig()).cutoff == pytest.approx(
+        split.cutoff + 0.05
+    )
 
 
 def test_fitted_labels_are_not_averaged_over_repeats() -> None:
@@ -276,7 +284,7 @@ def test_fitted_labels_are_not_averaged_over_repeats() -> None:
         make_splits(scored_cohort(), SplitConfig(repeats=2))
 
 
-def test_a_person_with_two_labels_is_refused() -> None:
+def test_a_person_with_two_labels_is_rejected() -> None:
     subjects = [make_subject(i, i % 2, EVERYTHING, f"P-{i // 2}" * (i < 2)) for i in range(40)]
     with pytest.raises(MgmtError, match=r"person P-0 has several labels \(S-0000 0, S-0001 1\)"):
         make_splits(Cohort(tuple(subjects)), SplitConfig())
@@ -286,12 +294,12 @@ def test_a_changed_label_changes_the_hash() -> None:
     cohort = published_cohort()
     first = replace(cohort.subjects[0], label=1 - cohort.subjects[0].label)
     changed = Cohort((first, *cohort.subjects[1:]))
-    assert one(changed, SplitConfig()).hash != one(cohort, SplitConfig()).hash
+    assert make_split(changed, SplitConfig()).hash != make_split(cohort, SplitConfig()).hash
 
 
 def test_too_few_subjects_for_the_folds_are_named() -> None:
     subjects = [make_subject(i, i % 2, ("DSC",)) for i in range(8)]
-    with pytest.raises(MgmtError, match="2 methylated subjects are left for 5 training folds"):
+    with pytest.raises(MgmtError, match="2 methylated patients remain for 5 training folds"):
         make_splits(Cohort(tuple(subjects)), SplitConfig(), MODALITY_GROUPS["DSC"])
 
 
@@ -319,6 +327,6 @@ def test_parts_follow_from_the_seed_alone() -> None:
     assert make_inner_folds(IDS, person, 3, seed=1) != make_inner_folds(IDS, person, 3, seed=2)
 
 
-def test_fewer_patients_than_parts_are_refused() -> None:
-    with pytest.raises(MgmtError, match="2 patients train, too few for 3 parts"):
+def test_fewer_patients_than_parts_are_rejected() -> None:
+    with pytest.raises(MgmtError, match="2 training patients are too few for 3 parts"):
         make_inner_folds(IDS[:2], {s: s for s in IDS}, 3, seed=1)

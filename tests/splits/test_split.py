@@ -29,15 +29,15 @@ def make_cohort(persons: dict[str, str], scores: dict[str, float] | None = None)
     return Cohort(tuple(subjects))
 
 
-def test_a_subject_on_two_sides_is_refused() -> None:
-    with pytest.raises(MgmtError, match="b would be on two sides"):
+def test_a_subject_with_two_roles_is_an_error() -> None:
+    with pytest.raises(MgmtError, match="b would have two roles"):
         Split(test=("a", "b"), folds=(("c",), ("b",)), left_out=(), seed=0, cohort="")
 
 
 @pytest.mark.parametrize("pair", ["ab", "bc", "cd", "ad"])
-def test_a_person_on_two_sides_is_refused(pair: str) -> None:
+def test_a_person_with_two_roles_is_an_error(pair: str) -> None:
     cohort = make_cohort({pair[0]: "P-1", pair[1]: "P-1"})
-    with pytest.raises(MgmtError, match=rf"person P-1 would be on two sides \(.*{pair[0]} in"):
+    with pytest.raises(MgmtError, match=rf"person P-1 would have two roles \(.*{pair[0]} in"):
         check_group_leakage(SPLIT, cohort)
 
 
@@ -52,7 +52,7 @@ def test_labels_follow_the_cut_off_where_there_is_a_score_and_stay_where_not() -
 
 
 def test_scores_without_a_cut_off_are_no_labels() -> None:
-    with pytest.raises(MgmtError, match="a have a score for a label"):
+    with pytest.raises(MgmtError, match="a have a score instead of a label"):
         resolve_labels(SPLIT, make_cohort({}, {"a": 0.9}))
 
 
@@ -79,13 +79,13 @@ def move_and_sign(content: dict) -> None:
     [move, move_and_sign, lambda content: content["splits"].pop()],
     ids=["moved", "moved with a new hash", "one taken away"],
 )
-def test_splits_that_were_changed_by_hand_are_refused(tmp_path: Path, change) -> None:
+def test_splits_that_were_changed_by_hand_are_rejected(tmp_path: Path, change) -> None:
     path = tmp_path / "splits.json"
     write_splits((SPLIT, replace(SPLIT, outer_fold=1)), path)
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(MgmtError, match="changed after it was made"):
+    with pytest.raises(MgmtError, match="changed after it was written"):
         read_splits(path)
 
 

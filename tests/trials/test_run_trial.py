@@ -200,7 +200,7 @@ def test_a_person_on_two_sides_is_never_trained_on(
     subjects = tuple(
         replace(s, person="P-1") if s.id in (tested, trained) else s for s in inputs.cohort.subjects
     )
-    with pytest.raises(MgmtError, match="person P-1 would be on two sides"):
+    with pytest.raises(MgmtError, match="person P-1 would have two roles"):
         run_trial(trial, replace(inputs, cohort=Cohort(subjects)), "cpu")
     assert not inputs.folder.is_finished(trial.id)
 
