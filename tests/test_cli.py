@@ -94,7 +94,7 @@ def test_an_out_folder_that_is_a_file_is_told(
         "name: x\ncohort: {reader: upenn, modalities: [PH]}\nnetworks: {random: {kind: random}}\n"
     )
     assert leave(["plan", str(study), "--data", str(tmp_path), "--out", str(study)]) == 2
-    assert "cannot be made or written" in capsys.readouterr().err
+    assert "cannot be created or written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""A study: its configuration, and the plan of trials that follows from it."""
+"""A study: its configuration, its folder, and the plan of its trials."""

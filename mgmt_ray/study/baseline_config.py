@@ -1,4 +1,4 @@
-"""What a study says of its baseline models: which, how the forest grows, what its features need."""
+"""Configuration of baseline models: names, random forest, and inputs of radiomic features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pydantic import Field
 from mgmt_ray.base import Config
 
 BaselineName: TypeAlias = Literal["radiomics_forest", "age_sex", "tumour_volume", "prevalence"]
-"""Names of the baseline models."""
 
 NECROSIS, EDEMA, ENHANCING = 1, 2, 4
 """Labels of a tumour mask, as in BraTS up to 2021 and UPENN-GBM."""
@@ -20,15 +19,15 @@ REGIONS: dict[str, tuple[int, ...]] = {
     "enhancing": (ENHANCING,),
     "core": (NECROSIS, ENHANCING),
 }
-"""Labels by region of the tumour, as radiomic features name them."""
+"""Mask labels of each tumour region, by its name in radiomic features."""
 
 FEATURE_SCANS: tuple[str, ...] = ("T1", "FLAIR", "T1GD", "T2")
 """Modalities that the six radiomic features are computed from."""
 
 
 class ForestConfig(Config):
-    """How the forest is grown; the defaults are those of Schmitz et al. 2024."""
+    """Hyper-parameters of the random forest; the defaults are those of Schmitz et al. 2024."""
 
-    trees: int = Field(10_000, ge=1, description="their number")
-    depth: int = Field(5, ge=1, description="most splits between root and leaf")
-    min_leaf: int = Field(10, ge=1, description="least training subjects in a leaf")
+    trees: int = Field(10_000, ge=1, description="number of trees")
+    depth: int = Field(5, ge=1, description="maximum splits between root and leaf")
+    min_leaf: int = Field(10, ge=1, description="minimum training subjects in a leaf")

@@ -1,4 +1,4 @@
-"""A study's folder: where each stage leaves its files."""
+"""A study's folder: the paths of all files, the state of trials, and the test-set access log."""
 
 from __future__ import annotations
 
@@ -12,57 +12,61 @@ from typing import Any
 from mgmt_ray.base import CannotWrite, MgmtError, folder_lock
 
 EXPLAIN = "explain"
-"""Purpose of an opening of the test set for pictures: no result follows from it, but somebody has
-seen test subjects."""
+"""Purpose of a test-set access for saliency maps: it changes no result, but shows test subjects."""
 
 MASK_EFFECT = "mask effect"
-"""Purpose of an opening in which the members of the results predict the same test subjects with
-their other masks; nobody new is seen, and no other result follows from it."""
+"""Purpose of a test-set access in which the same members predict the same test subjects with their
+other masks; it changes no other result."""
+
+WEIGHTS = "weights.safetensors"
+"""File name in a finished trial's folder."""
+
+OLD_BASELINES_KEY = "comparisons"
+"""Key of ``baselines`` in study files before the first release."""
 
 
 def openings_by_purpose(
     openings: Iterable[Mapping[str, Any]],
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Openings that results follow from, and those for pictures (:data:`EXPLAIN`), in order.
+    """Return the test-set accesses that results follow from, and those for saliency maps, in order.
 
-    Those for the effect of masks are neither.
+    Accesses for :data:`MASK_EFFECT` are in neither list.
+
+    >>> openings_by_purpose([{"purpose": "results"}, {"purpose": EXPLAIN}])
+    ([{'purpose': 'results'}], [{'purpose': 'explain'}])
     """
     of_results: list[Mapping[str, Any]] = []
-    for_pictures: list[Mapping[str, Any]] = []
+    for_saliency: list[Mapping[str, Any]] = []
     for opening in openings:
         purpose = opening.get("purpose")
         if purpose != MASK_EFFECT:
-            (for_pictures if purpose == EXPLAIN else of_results).append(opening)
-    return of_results, for_pictures
-
-
-WEIGHTS = "weights.safetensors"
-"""In a finished trial's folder."""
-
-
-OLD_BASELINES_KEY = "comparisons"
-"""What study files called ``baselines`` before the first release."""
+            (for_saliency if purpose == EXPLAIN else of_results).append(opening)
+    return of_results, for_saliency
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
-    """Paths below a study's folder."""
+    """Paths below a study's folder, and the state of its trials.
+
+    >>> StudyFolder(Path("study")).weights("forest_T1_fold0_seed0_1a2b3c4d5e").as_posix()
+    'study/trials/forest_T1_fold0_seed0_1a2b3c4d5e/weights.safetensors'
+    """
 
     root: Path
 
     @property
     def study_file(self) -> Path:
-        """The resolved study."""
+        """The study file with all defaults filled in."""
         return self.root / "study.yaml"
 
     @property
     def problems(self) -> Path:
-        """Everything that was wrong with files and tables, and what covers it."""
+        """Problems of files and tables, and the key of the study that covers each."""
         return self.root / "problems.csv"
 
     @property
     def inspections(self) -> Path:
-        """What was seen of each subject's files."""
+        """Results of checking each subject's files."""
         return self.root / "inspections"
 
     @property
@@ -72,12 +76,12 @@ class StudyFolder:
 
     @property
     def mask_effect(self) -> StudyFolder:
-        """Test subjects once more, with the other kind of mask: volumes and predictions."""
+        """Volumes and predictions of test subjects with their other masks."""
         return StudyFolder(self.root / "mask_effect")
 
     @property
     def mask_effect_table(self) -> Path:
-        """What the other kind of mask does to the results."""
+        """Comparison of results with given and with predicted masks."""
         return self.ensembles / "mask_effect.csv"
 
     @property
@@ -97,7 +101,7 @@ class StudyFolder:
 
     @property
     def radiomics(self) -> Path:
-        """Volumes and radiomic features of every tumour."""
+        """Volume and radiomic features of every tumour."""
         return self.root / "radiomics.csv"
 
     @property
@@ -107,71 +111,71 @@ class StudyFolder:
 
     @property
     def ensembles(self) -> Path:
-        """Members, predictions, metrics and comparisons."""
+        """Tables of members, predictions, metrics and comparisons."""
         return self.root / "ensembles"
 
     @property
     def test_openings(self) -> Path:
-        """One JSON line for each time the test set was opened."""
+        """Test-set access log: one JSON line per access."""
         return self.ensembles / "test_openings.jsonl"
 
     @property
     def evaluated(self) -> Path:
-        """The fingerprint of what the tables of results follow from, and their checksums."""
+        """Fingerprint of the inputs of the result tables, and the checksums of these tables."""
         return self.ensembles / "evaluated.json"
 
     @property
     def evaluated_study(self) -> Path:
-        """The resolved study that the tables of results are of."""
+        """The study file that the result tables belong to, with all defaults filled in."""
         return self.ensembles / "study.yaml"
 
     @property
     def provenance(self) -> Path:
-        """What ran: versions, commit, times."""
+        """Versions, commit and times of all runs."""
         return self.root / "provenance.json"
 
     def external(self, name: str) -> StudyFolder:
-        """An external cohort's folder: its tables, volumes and ensembles, in the same shape."""
+        """Return an external cohort's folder, with tables, volumes and ensembles like a study's."""
         return StudyFolder(self.root / "external" / name)
 
     def trial(self, trial_id: str) -> Path:
-        """A finished trial's folder."""
+        """Return a finished trial's folder."""
         return self.trials / trial_id
 
     def weights(self, trial_id: str) -> Path:
-        """The tensors that a finished trial trained."""
+        """Return the file of a finished trial's trained tensors."""
         return self.trial(trial_id) / WEIGHTS
 
     def partial_trial(self, trial_id: str) -> Path:
-        """Where a trial is written until it is complete."""
+        """Return the folder of a trial that is not complete."""
         return self.trials / ".partial" / trial_id
 
     def failure(self, trial_id: str) -> Path:
-        """Why a trial ended without a result."""
+        """Return the file with the error of a failed trial."""
         return self.trials / ".failed" / f"{trial_id}.json"
 
     def is_finished(self, trial_id: str) -> bool:
-        """Whether a trial is complete; its folder appears whole or not at all."""
+        """Return whether a trial is complete; its folder is moved into place as a whole."""
         return (self.trial(trial_id) / "trial.json").is_file()
 
     def read_trial(self, trial_id: str) -> dict[str, Any]:
-        """What determined a finished trial and what became of it."""
+        """Read ``trial.json`` of a finished trial: its inputs and its outcome."""
         content: dict[str, Any] = json.loads(
             (self.trial(trial_id) / "trial.json").read_text(encoding="utf-8")
         )
         return content
 
     def has_diverged(self, trial_id: str) -> bool:
-        """Whether a trial is complete without weights: its loss was no longer a number."""
+        """Return whether a trial is complete without weights: its loss became NaN or infinite."""
         return self.is_finished(trial_id) and self.read_trial(trial_id).get("status") == "diverged"
 
     def read_failure(self, trial_id: str) -> str | None:
-        """The message of a trial that ended without a result, if it did."""
+        """Return the error message of a failed trial; None if it did not fail."""
         path = self.failure(trial_id)
         return json.loads(path.read_text(encoding="utf-8"))["message"] if path.is_file() else None
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep every other process from changing this study meanwhile (see ``folder_lock``).
+        """Lock this study against changes by other processes (see ``base.folder_lock``).
 
         Raises:
             MgmtError: the folder cannot be written, is in use, or is of an earlier version.
@@ -181,13 +185,13 @@ class StudyFolder:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CannotWrite(
-                f"--out {self.root}: cannot be made or written ({error.strerror}). "
+                f"--out {self.root}: cannot be created or written ({error.strerror}). "
                 "Choose another folder."
             ) from error
         return folder_lock(self.root / "study.lock")
 
     def _check_version(self) -> None:
-        """Raise MgmtError where an earlier version wrote the folder, under other keys."""
+        """Check that no earlier version wrote the folder, with other keys."""
         study = self.study_file.read_text(encoding="utf-8") if self.study_file.is_file() else ""
         if any(line.startswith(f"{OLD_BASELINES_KEY}:") for line in study.splitlines()):
             raise MgmtError(

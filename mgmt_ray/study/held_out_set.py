@@ -1,4 +1,4 @@
-"""Subjects that no member of an ensemble trained or validated on."""
+"""Held-out subjects: the test set, or an external cohort."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from mgmt_ray.study.folder import StudyFolder
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSet:
-    """Subjects that a member did not train or validate on.
+    """Subjects that no member of an ensemble trained or validated on.
 
     Attributes:
-        split: what they are to the study.
-        folder: of the study, or of an external cohort, with their volumes and slices.
-        label: by subject; these are predicted, in this order.
-        cohort: whose subjects they are.
+        folder: the study's or the external cohort's, with their volumes and slices.
+        label: by id, in the order of prediction.
+        cohort: that contains the subjects.
     """
 
     split: Literal["test", "external"]

@@ -1,4 +1,4 @@
-"""The plan: every trial of a study, each with an id that holds all that determines its result."""
+"""The plan: every trial of a study, each with an id that contains a hash of all its inputs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,27 @@ from mgmt_ray.study.study_config import SlicePipelineConfig, StudyConfig
 from mgmt_ray.study.trial import InnerFolds, Trial
 from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
+AGENT_KEYS = (
+    "agent_depth",
+    "agent_width",
+    "agent_learning_rate",
+    "temperature",
+    "validation_draws",
+)
+"""Keys of networks and training that have no effect on a network without an agent."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrialKey:
-    """Where in a study a training stands.
+    """Network, input, split, fold and repetition of a trial.
 
     Attributes:
-        network: its name in the study.
-        channels: modalities that are its input channels.
-        split: that it trains in.
-        fold: which fold validates, from 0.
-        repeat: number of the repetition, from 0.
-        study_seed: of the whole study.
-        has_outer_folds: whether the study has several splits, so that names tell them apart.
+        network: name in the study.
+        channels: modalities of the input channels.
+        fold: index of the validation fold, from 0.
+        repeat: index of the repetition, from 0.
+        study_seed: seed of the whole study.
+        has_outer_folds: whether the study has several splits, so that names contain their index.
     """
 
     network: str
@@ -43,14 +51,14 @@ class TrialKey:
     has_outer_folds: bool
 
     def derive_seed(self, *purpose: str | int) -> int:
-        """Seed of the draws of a training at this place.
+        """Return the seed of all draws of a trial.
 
         Args:
-            *purpose: tells apart several trainings of one place.
+            *purpose: distinguishes several trials of one key.
         """
         outer = ("outer", self.split.outer_fold) if self.split.outer_fold else ()
-        named = (self.network, "+".join(self.channels), self.fold, self.repeat)
-        return stream_seed(self.study_seed, *named, *outer, *purpose)
+        parts = (self.network, "+".join(self.channels), self.fold, self.repeat)
+        return stream_seed(self.study_seed, *parts, *outer, *purpose)
 
     def make_trial(
         self,
@@ -65,20 +73,20 @@ class TrialKey:
         inner_folds: InnerFolds | None = None,
         needs: tuple[Trial, ...] = (),
     ) -> Trial:
-        """A training at this place.
+        """Return a trial of this key.
 
         Args:
-            name: of what is trained.
-            network_config: of the network.
-            training_config: with a sweep's values put in.
+            name: of the trained network, for the trial's name.
+            network_config: see :class:`~mgmt_ray.study.trial.Trial`, like all others.
+            training_config: with a sweep's values.
             seed: of all its draws.
-            determined_by: what its result follows from, besides its key and seed.
-            hyperparameters: what a sweep varies.
-            inner_fold: see :class:`~mgmt_ray.study.trial.Trial`, as the next two.
-            inner_folds: how patients are dealt.
-            needs: what must be finished before.
+            determined_by: inputs of the result other than key and seed, for the trial's hash.
+            hyperparameters: values of a sweep, by name.
+            inner_fold: index of the part that is left out.
+            inner_folds: how the training patients are divided.
+            needs: trials that must be finished before.
         """
-        where = {
+        key = {
             "channels": self.channels,
             "fold": self.fold,
             "stream": seed,
@@ -95,35 +103,99 @@ class TrialKey:
             network_config=network_config,
             training_config=training_config,
             seed=seed,
-            hash=fingerprint(determined_by | where),
+            hash=fingerprint(determined_by | key),
             inner_fold=inner_fold,
             inner_folds=inner_folds,
             needs=needs,
         )
 
-    def _trial_name(self, trained: str) -> str:
+    def _trial_name(self, name: str) -> str:
         outer = f"outer{self.split.outer_fold}_" if self.has_outer_folds else ""
-        return f"{trained}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.repeat}"
+        return f"{name}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.repeat}"
+
+
+def make_plan(study: StudyConfig, splits: Sequence[Split]) -> list[Trial]:
+    """Return all trials: network × input × hyper-parameters × repetition × split × fold.
+
+    A network of kind slices has several trials for each of these, of which the last one predicts
+    methylation.
+
+    >>> from mgmt_ray.base import parse
+    >>> study = parse(StudyConfig, {
+    ...     "name": "example",
+    ...     "cohort": {"reader": "upenn", "root": "data", "modalities": ["FLAIR"]},
+    ...     "networks": {"scratch": {"kind": "random"}},
+    ... }, "study.yaml")
+    >>> split = Split(("P1",), (("P2",), ("P3",)), (), seed=0, cohort="")
+    >>> [trial.name for trial in make_plan(study, [split])]
+    ['scratch_FLAIR_fold0_seed0', 'scratch_FLAIR_fold1_seed0']
+    """
+    has_outer_folds = len(splits) > 1
+    return [
+        trial
+        for network in study.networks
+        for channels in study.model_inputs
+        for values in _combinations(study, network)
+        for repeat in range(study.num_seeds)
+        for split in splits
+        for fold in range(len(split.folds))
+        for trial in _trials(
+            study,
+            TrialKey(network, channels, split, fold, repeat, study.seed, has_outer_folds),
+            values,
+        )
+    ]
+
+
+def _combinations(study: StudyConfig, network: str) -> Iterator[dict[str, float]]:
+    """Yield every combination of the swept values that affect the network."""
+    swept = {name: values for name, values in study.sweep.model_dump().items() if values}
+    if study.networks[network].kind == "slices":
+        swept = {}
+    if study.networks[network].kind != "spottune":
+        swept = {name: values for name, values in swept.items() if name not in AGENT_KEYS}
+    for combination in product(*swept.values()):
+        yield dict(zip(swept, combination, strict=True))
+
+
+def _determined_by(network: NetworkConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
+    """Return the parts of both configurations that affect a result."""
+    network_keys = network.model_dump(mode="json")
+    training_keys = training.model_dump(mode="json")
+    if network.start_from is not None:
+        # only the name of the trial's folder matters: it ends with the trial's hash
+        network_keys["start_from"] = network.start_from.name
+    if network.kind != "spottune":  # without an agent
+        for name in AGENT_KEYS:
+            network_keys.pop(name, None)
+            training_keys.pop(name, None)
+    return {"network": network_keys, "training": training_keys}
+
+
+def _trials(study: StudyConfig, key: TrialKey, values: dict[str, float]) -> list[Trial]:
+    """Return the trials of one key and one combination of swept values."""
+    config = study.networks[key.network]
+    if isinstance(config, SlicePipelineConfig):
+        return slice_trials(study, config, key)
+    training = TrainingConfig.model_validate(study.training.model_dump() | values)
+    determined_by = _determined_by(config, training) | {
+        "recipe": study.recipe.model_dump(mode="json"),
+    }
+    return [key.make_trial(key.network, config, training, key.derive_seed(), determined_by, values)]
 
 
 def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey) -> list[Trial]:
-    """The fold's segmentation, those that leave out a part each, and the classifier, in order.
-
-    Args:
-        study: with the recipe of its slices.
-        config: of the pipeline.
-        key: where in the study all of them stand.
-    """
+    """Return the fold's segmentation, those that leave out a part each, and the classifier."""
     segmentations = _segmentations(study, config, key)
     classifier = SliceClassifierConfig()
-    needed = {"needs": [trial.id for trial in segmentations]}
-    described = _slices_determined_by(study, classifier, config.classification)
+    determined_by = _slices_determined_by(study, classifier, config.classification)
+    needs = {"needs": [trial.id for trial in segmentations]}
     classification = key.make_trial(
         key.network,
         classifier,
         config.classification,
         key.derive_seed(),
-        described | needed,
+        determined_by | needs,
         inner_folds=_inner_folds(config, key),
         needs=tuple(segmentations),
     )
@@ -131,34 +203,34 @@ def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey)
 
 
 def _segmentations(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey) -> list[Trial]:
-    """The fold's own, and with cross-fitting one that leaves out each part."""
+    """Return the fold's segmentation and, with cross-fitting, one that leaves out each part."""
     network = SegmentationConfig(width=config.width, shape=study.slices.shape)
-    described = _slices_determined_by(study, network, config.segmentation)
-    parts = _inner_folds(config, key)
-    whole = key.make_trial(
+    determined_by = _slices_determined_by(study, network, config.segmentation)
+    inner_folds = _inner_folds(config, key)
+    of_fold = key.make_trial(
         f"{key.network}-segmentation",
         network,
         config.segmentation,
         key.derive_seed("segmentation"),
-        described,
-        inner_folds=parts,
+        determined_by,
+        inner_folds=inner_folds,
     )
-    if parts is None:
-        return [whole]
-    dealt = [parts.number, parts.seed]
+    if inner_folds is None:
+        return [of_fold]
+    division = [inner_folds.number, inner_folds.seed]
     return [
-        whole,
+        of_fold,
         *(
             key.make_trial(
                 f"{key.network}-segmentation-without{part}",
                 network,
                 config.segmentation,
                 key.derive_seed("segmentation", part),
-                described | {"part": part, "parts": dealt},
+                determined_by | {"part": part, "parts": division},
                 inner_fold=part,
-                inner_folds=parts,
+                inner_folds=inner_folds,
             )
-            for part in range(parts.number)
+            for part in range(inner_folds.number)
         ),
     ]
 
@@ -170,76 +242,9 @@ def _inner_folds(config: SlicePipelineConfig, key: TrialKey) -> InnerFolds | Non
 def _slices_determined_by(
     study: StudyConfig, network: AnyNetworkConfig, training: AnyTraining
 ) -> dict[str, Any]:
-    """What a trial's result follows from, as its id holds it."""
+    """Return the inputs of a slice trial's result, for its hash."""
     return {
         "network": network.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         "slices": study.slices.model_dump(mode="json"),
     }
-
-
-AGENT_KEYS = (
-    "agent_depth",
-    "agent_width",
-    "agent_learning_rate",
-    "temperature",
-    "validation_draws",
-)
-"""Keys of networks and training that mean nothing to a network without an agent."""
-
-
-def make_plan(study: StudyConfig, splits: Sequence[Split]) -> list[Trial]:
-    """All trials: network × input × hyper-parameters × seed × split × fold.
-
-    A network of kind slices has several trials of each, the one that tells methylation last.
-    """
-    several = len(splits) > 1
-    return [
-        trial
-        for network in study.networks
-        for channels in study.model_inputs
-        for values in _combinations(study, network)
-        for repeat in range(study.num_seeds)
-        for split in splits
-        for fold in range(len(split.folds))
-        for trial in _trials(
-            study, TrialKey(network, channels, split, fold, repeat, study.seed, several), values
-        )
-    ]
-
-
-def _combinations(study: StudyConfig, network: str) -> Iterator[dict[str, float]]:
-    """Every combination of the swept values that the network has a use for."""
-    lists = {name: values for name, values in study.sweep.model_dump().items() if values}
-    if study.networks[network].kind == "slices":
-        lists = {}
-    if study.networks[network].kind != "spottune":
-        lists = {k: v for k, v in lists.items() if k not in AGENT_KEYS}
-    for values in product(*lists.values()):
-        yield dict(zip(lists, values, strict=True))
-
-
-def _determined_by(network: NetworkConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
-    """What of the two configurations a result follows from: what an agent needs only with one."""
-    described = network.model_dump(mode="json")
-    trained = training.model_dump(mode="json")
-    if network.start_from is not None:
-        # where a trial's folder stands does not matter; its name ends with what determined it
-        described["start_from"] = network.start_from.name
-    if network.kind != "spottune":
-        for name in AGENT_KEYS:
-            described.pop(name, None)
-            trained.pop(name, None)
-    return {"network": described, "training": trained}
-
-
-def _trials(study: StudyConfig, key: TrialKey, values: dict[str, float]) -> list[Trial]:
-    """The trainings of one place and combination."""
-    config = study.networks[key.network]
-    if isinstance(config, SlicePipelineConfig):
-        return slice_trials(study, config, key)
-    training = TrainingConfig.model_validate(study.training.model_dump() | values)
-    determined_by = _determined_by(config, training) | {
-        "recipe": study.recipe.model_dump(mode="json"),
-    }
-    return [key.make_trial(key.network, config, training, key.derive_seed(), determined_by, values)]

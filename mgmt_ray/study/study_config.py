@@ -1,4 +1,4 @@
-"""The study file: all that determines a study's results, in one YAML."""
+"""The study file: one YAML that determines a study's results."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ from mgmt_ray.training.training_config import (
 
 
 class SlicePipelineConfig(Config):
-    """Slices are segmented, then classified by image and predicted tumour.
+    """A pipeline that segments slices, then classifies them by image and predicted tumour mask.
 
-    Chen et al. 2020, sec. 2.3 and 2.4.
-
-    To the study it is a network that takes one modality and tells methylation: both stages of a
-    fold together are one member of the ensembles.
+    Chen et al. 2020, sec. 2.3 and 2.4. The study treats it as a network with one modality that
+    predicts methylation: both networks of a fold together are one member of the ensembles.
     """
 
     pretrained: ClassVar[bool] = False
@@ -46,7 +44,7 @@ class SlicePipelineConfig(Config):
     cross_fitted: bool = Field(
         True,
         description="masks of a classifier's training slices come from a network that did not "
-        "train on that patient; false takes them from the fold's one network, as the paper does",
+        "train on that patient; false uses the fold's single network, as the paper does",
     )
     parts: int = Field(
         3, ge=2, description="cross-fitted: parts of the training patients, each left out once"
@@ -58,45 +56,46 @@ class SlicePipelineConfig(Config):
     def _check_inner_folds_used(self) -> SlicePipelineConfig:
         if not self.cross_fitted and self.parts != type(self).model_fields["parts"].default:
             raise ValueError(
-                "parts: with cross_fitted: false no part of the patients is left out. Take parts "
-                "out, or write cross_fitted: true"
+                "parts: has no effect with cross_fitted: false. Remove parts, or write "
+                "cross_fitted: true"
             )
         return self
 
 
 class MaskSource(Config):
-    """A finished study with a network of kind slices, whose segmentations predict masks."""
+    """A finished study with a network of kind slices, whose segmentation networks predict masks."""
 
     study: InputPath = Field(description="folder of the finished slices study")
     network: str | None = Field(
-        None, description="its network of kind slices; needed where it has several"
+        None, description="its network of kind slices; required where it has several"
     )
     modality: str | None = Field(
-        None, description="the scan that is segmented; FLAIR if that study has it, else its first"
+        None,
+        description="the modality that is segmented; FLAIR if that study has it, else its first",
     )
 
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-"""What may become the name of a file."""
+"""Pattern of names that are used in file names."""
 
 MIN_SIDE = 2 * MIN_FACTOR
-"""What the sides of slices are multiples of."""
+"""The sides of slices are multiples of this number of pixels."""
 
 REPLACEMENT_HINTS = {
-    "training": "what networks of slices train with is networks.NAME.segmentation and "
+    "training": "networks of kind slices use networks.NAME.segmentation and "
     "networks.NAME.classification",
-    "recipe": "what they take is in slices",
-    "evaluation": "their predictions draw nothing",
-    "mask_source": "they find tumours themselves",
+    "recipe": "networks of kind slices use the section slices",
+    "evaluation": "networks of kind slices have no policy to draw from",
+    "mask_source": "networks of kind slices segment tumours themselves",
 }
-"""Sections that mean nothing to networks of slices, and what stands in their place."""
+"""Sections without effect on networks of slices, and what applies instead."""
 
 
 StudyNetwork = Annotated[NetworkConfig | SlicePipelineConfig, Field(discriminator="kind")]
 
 
 class SweepConfig(Config):
-    """Values to try; every combination becomes trials. Empty: the training's own value."""
+    """Values to try; every combination becomes trials. Empty: the value in ``training``."""
 
     epochs: tuple[int, ...] = ()
     learning_rate: tuple[float, ...] = ()
@@ -105,31 +104,33 @@ class SweepConfig(Config):
 
 
 class StudyConfig(Config):
-    """A study's stages, in the order in which they run."""
+    """A study: data, splits, networks, training and evaluation."""
 
     name: str = Field(pattern=NAME)
-    seed: int = Field(0, description="of training; every stream is derived from it")
+    seed: int = Field(0, description="of training; every random stream is derived from it")
     cohort: CohortConfig
     external: dict[Annotated[str, Field(pattern=NAME)], CohortConfig] = Field(
-        {}, description="cohorts by name that the finished models predict, and nothing else"
+        {}, description="further cohorts by name, which the finished models only predict"
     )
     mask_source: MaskSource | None = Field(
         None, description="finished slices study that predicts masks (see `cohort.mask`)"
     )
     checkpoint: InputPath | None = Field(None, description="MedicalNet's .pth file")
     recipe: RecipeConfig = RecipeConfig()
-    slices: SliceRecipe = Field(SliceRecipe(), description="what networks of kind slices take")
+    slices: SliceRecipe = Field(
+        SliceRecipe(), description="preprocessing for networks of kind slices"
+    )
     split: SplitConfig = SplitConfig()
     inputs: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
-        (), description="channels of each model; empty: every modality alone"
+        (), description="channels of each model; empty: each modality alone"
     )
     networks: dict[Annotated[str, Field(pattern=NAME)], StudyNetwork] = Field(min_length=1)
     training: TrainingConfig = TrainingConfig()
     sweep: SweepConfig = SweepConfig()
-    num_seeds: int = Field(1, ge=1, description="trainings of each network, input and fold")
+    num_seeds: int = Field(1, ge=1, description="repetitions of each network, input and fold")
     evaluation: EvaluationConfig = EvaluationConfig()
     baselines: tuple[BaselineName, ...] = Field(
-        (), description="models that no network is part of, fitted and tested beside the networks"
+        (), description="baseline models without a network, fitted and tested like the networks"
     )
     forest: ForestConfig = ForestConfig()
 
@@ -141,7 +142,7 @@ class StudyConfig(Config):
         if len(set(self.inputs)) < len(self.inputs) or any(
             len(set(c)) < len(c) for c in self.inputs
         ):
-            raise ValueError("inputs: one is listed twice, or has a channel twice")
+            raise ValueError("inputs: an input is listed twice, or has a channel twice")
         for name, values in self.sweep.model_dump().items():
             if len(set(values)) < len(values):
                 raise ValueError(f"sweep.{name}: a value is listed twice")
@@ -158,99 +159,100 @@ class StudyConfig(Config):
             return self
         if any(len(channels) > 1 for channels in self.inputs):
             raise ValueError(
-                "inputs: a network of kind slices takes one modality at a time. Leave inputs away, "
-                "or put that network into a study of its own"
+                "inputs: a network of kind slices takes one modality at a time. Omit inputs, or "
+                "put that network into its own study"
             )
         if any(side % MIN_SIDE for side in self.slices.shape):
             raise ValueError(
-                f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, and networks of "
-                f"kind slices take multiples of {MIN_SIDE}"
+                f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, but networks of "
+                f"kind slices need multiples of {MIN_SIDE}"
             )
         if max(self.slices.shape) > SIDE:
             raise ValueError(
                 f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, of which the "
-                f"classifier sees {SIDE} × {SIDE} around the middle of the tumour's box, and so "
-                "may miss some of it. Raise slices.shrink until the brain fits into sides of at "
-                f"most {SIDE}"
+                f"classifier crops {SIDE} × {SIDE} around the centre of the tumour's bounding box, "
+                "which may cut it. Raise slices.shrink until the brain fits into sides of at most "
+                f"{SIDE}"
             )
         if not self.takes_volumes and any(self.sweep.model_dump().values()):
-            raise ValueError("sweep: networks of kind slices have nothing swept; take it out")
+            raise ValueError("sweep: has no effect on networks of kind slices; remove it")
         return self
 
     @model_validator(mode="after")
     def _check_sections_used(self) -> StudyConfig:
-        """Defaults are no fault: the study that is written beside the results has them all."""
+        """Accept defaults: the study file that is written next to the results has all of them."""
         changed = {
             name
             for name in (*REPLACEMENT_HINTS, "slices")
             if getattr(self, name) != type(self).model_fields[name].default
         }
-        for name, instead in REPLACEMENT_HINTS.items():
+        for name, hint in REPLACEMENT_HINTS.items():
             if name in changed and not self.takes_volumes:
                 raise ValueError(
-                    f"{name}: is for networks of volumes, and this study has none ({instead}). "
-                    "Take it out"
+                    f"{name}: is for networks of volumes, and this study has none ({hint}). "
+                    "Remove it"
                 )
         if "slices" in changed and not self.takes_slices:
             raise ValueError(
-                "slices: is for networks of kind slices, and this study has none. Take it out"
+                "slices: is for networks of kind slices, and this study has none. Remove it"
             )
         return self
 
     @model_validator(mode="after")
     def _check_mask_source(self) -> StudyConfig:
-        named = {"cohort": self.cohort} | {f"external.{n}": c for n, c in self.external.items()}
-        predicted = {name: c.mask for name, c in named.items() if c.mask != "given"}
+        cohorts = {"cohort": self.cohort} | {f"external.{n}": c for n, c in self.external.items()}
+        predicted = {name: c.mask for name, c in cohorts.items() if c.mask != "given"}
         if "cohort" in predicted and self.takes_slices:
             raise ValueError(
-                f"cohort.mask: {self.cohort.mask}, and networks of kind slices learn from given "
-                "masks. Write given, or put that network into a study of its own"
+                f"cohort.mask: {self.cohort.mask}, but networks of kind slices train on given "
+                "masks. Write given, or put that network into its own study"
             )
         if predicted and self.takes_volumes and self.mask_source is None:
             name, mask = next(iter(predicted.items()))
             raise ValueError(
-                f"{name}.mask: {mask}, and nothing says by which networks. Name the folder of a "
-                "finished slices study: `mask_source: {study: FOLDER}`"
+                f"{name}.mask: {mask}, but mask_source is missing. Give the folder of a finished "
+                "slices study: `mask_source: {study: FOLDER}`"
             )
         if "cohort" in predicted and "radiomics_forest" in self.baselines:
             raise ValueError(
-                "baselines: radiomics_forest needs masks that tell necrosis, edema and enhancing "
-                f"tumour apart, and with cohort.mask: {self.cohort.mask} they tell tumour alone. "
-                "Take it out"
+                "baselines: radiomics_forest needs masks that distinguish necrosis, edema and "
+                f"enhancing tumour, and with cohort.mask: {self.cohort.mask} they mark only "
+                "tumour. Remove it"
             )
         return self
 
     @model_validator(mode="after")
     def _check_baselines(self) -> StudyConfig:
         if len(set(self.baselines)) < len(self.baselines):
-            raise ValueError("baselines: one is listed twice")
-        taken = sorted({*self.baselines} & {*self.networks})
-        if taken:
-            raise ValueError(f"networks: {', '.join(taken)} is a comparison model; rename it")
+            raise ValueError("baselines: a model is listed twice")
+        conflicts = sorted({*self.baselines} & {*self.networks})
+        if conflicts:
+            raise ValueError(f"networks: {', '.join(conflicts)} is a baseline model; rename it")
         if "radiomics_forest" not in self.baselines:
             return self
-        lacking = [m for m in FEATURE_SCANS if m not in self.modalities]
-        if lacking:
+        missing = [m for m in FEATURE_SCANS if m not in self.modalities]
+        if missing:
             raise ValueError(
-                f"baselines: radiomics_forest takes {', '.join(lacking)}, not in "
-                "cohort.modalities. Add it there, or take radiomics_forest out"
+                f"baselines: radiomics_forest needs {', '.join(missing)}, not in "
+                "cohort.modalities. Add it there, or remove radiomics_forest"
             )
         labels = {label for region in REGIONS.values() for label in region}
         if not labels <= {*self.cohort.mask_labels}:
             raise ValueError(
-                "baselines: radiomics_forest needs masks that tell necrosis (1), edema (2) and "
-                "enhancing tumour (4) apart, and cohort.mask_labels lacks one. Take it out"
+                "baselines: radiomics_forest needs masks that distinguish necrosis (1), edema "
+                "(2) and enhancing tumour (4), but cohort.mask_labels does not have all three. "
+                "Remove it"
             )
         return self
 
     @property
     def takes_slices(self) -> bool:
-        """Whether a network takes slices."""
+        """Whether any network takes slices."""
         return any(isinstance(n, SlicePipelineConfig) for n in self.networks.values())
 
     @property
     def takes_volumes(self) -> bool:
-        """Whether a network takes volumes."""
+        """Whether any network takes volumes."""
         return any(isinstance(n, NetworkConfig) for n in self.networks.values())
 
     @property
@@ -260,12 +262,12 @@ class StudyConfig(Config):
 
     @property
     def model_inputs(self) -> tuple[tuple[str, ...], ...]:
-        """Channels of each model."""
+        """Input channels of each model."""
         return self.inputs or tuple((m,) for m in self.modalities)
 
 
 def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = None) -> StudyConfig:
-    """Read a study file.
+    r"""Read a study file.
 
     Args:
         path: the YAML; paths in it are relative to its folder.
@@ -273,15 +275,27 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
         checkpoint: the pretrained weights, instead of ``checkpoint``.
 
     Raises:
-        MgmtError: no such file, not YAML, an unknown key or a wrong value; names the key's path.
+        MgmtError: the file is missing or not YAML, or has unknown keys or wrong values; names the
+            path of each key.
+
+    >>> import tempfile
+    >>> text = (
+    ...     "name: example\ncohort: {reader: upenn, modalities: [FLAIR, T1]}\n"
+    ...     "networks: {scratch: {kind: random}}"
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "study.yaml").write_text(text)
+    ...     study = load_study(Path(folder, "study.yaml"), data=Path("data"))
+    >>> study.model_inputs, study.split.folds
+    ((('FLAIR',), ('T1',)), 5)
     """
     if not path.is_file():
         raise MgmtError(f"{path}: no such study file. Shipped ones are in jobs/studies/.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise MgmtError(f"{path}: is not YAML ({where}). Mend that line.") from error
+        fault = " ".join(str(error).split())
+        raise MgmtError(f"{path}: is not YAML ({fault}). Fix this line.") from error
     if not isinstance(content, dict) or not isinstance(content.get("cohort"), dict):
         raise MgmtError(f"{path}: has no `cohort:` section, so it is not a study file.")
     if OLD_BASELINES_KEY in content:
@@ -302,7 +316,7 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
 
 
 def write_study(study: StudyConfig, path: Path) -> None:
-    """Write the resolved study, defaults included, unless just that is there already."""
+    """Write the study with all defaults, unless the file already has this content."""
     text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)

@@ -45,8 +45,8 @@ def test_the_papers_other_trainings_are_as_its_165_but_for_what_they_vary(
 ) -> None:
     paper = load_study(STUDIES / "schmitz2024.yaml", data=tmp_path)
     study = load_study(STUDIES / f"schmitz2024_{name}.yaml", data=tmp_path)
-    own = {"name", "inputs", "networks", "sweep", "baselines"}
-    assert study.model_dump(exclude=own) == paper.model_dump(exclude=own)
+    changed = {"name", "inputs", "networks", "sweep", "baselines"}
+    assert study.model_dump(exclude=changed) == paper.model_dump(exclude=changed)
     folds = tuple((name,) for name in "bcdef")
     plan = make_plan(study, (replace(SPLIT, folds=folds),))
     assert len(plan) == len({trial.id for trial in plan}) == number

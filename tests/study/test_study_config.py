@@ -56,26 +56,26 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (MINIMAL + "training: {epoch: 3}\n", "training.epoch: unknown key"),
         (MINIMAL + "training: {epochs: 0}\n", r"training.epochs: .*found 0"),
         (MINIMAL.replace("kind: random", "kind: best"), r"networks.random.kind: .*'spottune'"),
         (MINIMAL + "comparisons: [age_sex]\n", "`comparisons` is an earlier version's key"),
         (MINIMAL + "baselines: [forest]\n", "baselines.0: .*'radiomics_forest'"),
-        (MINIMAL + "baselines: [age_sex, age_sex]\n", "baselines: one is listed twice"),
+        (MINIMAL + "baselines: [age_sex, age_sex]\n", "baselines: a model is listed twice"),
         (
             MINIMAL + "baselines: [radiomics_forest]\n",
-            "radiomics_forest takes T1, FLAIR, T1GD, T2, not in cohort.modalities. Add it there",
+            "radiomics_forest needs T1, FLAIR, T1GD, T2, not in cohort.modalities. Add it there",
         ),
         (
             MINIMAL.replace("[PH]", "[T1, T2, T1GD, FLAIR], mask_labels: [1]")
             + "baselines: [radiomics_forest]\n",
-            r"masks that tell necrosis \(1\), edema \(2\)",
+            r"masks that distinguish necrosis \(1\), edema \(2\)",
         ),
         (
             MINIMAL.replace("{random: {kind", "{prevalence: {kind") + "baselines: [prevalence]\n",
-            "networks: prevalence is a comparison model; rename it",
+            "networks: prevalence is a baseline model; rename it",
         ),
         (MINIMAL + "forest: {trees: 0}\n", "forest.trees: .*found 0"),
         (MINIMAL + "inputs: [[FA]]\n", "inputs: FA not in cohort.modalities"),
@@ -92,9 +92,9 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
         (MINIMAL.replace("name: small", "name: ../up"), "name: "),
     ],
 )
-def test_a_fault_is_named_by_file_and_key(tmp_path: Path, text: str, told: str) -> None:
+def test_a_fault_is_named_by_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(MgmtError, match=told) as caught:
+    with pytest.raises(MgmtError, match=message) as caught:
         load_study(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
@@ -112,24 +112,24 @@ def test_the_page_of_options_has_every_key(config: type[Config]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cohort", "more", "told"),
+    ("cohort", "more", "message"),
     [
-        ("mask: predicted", "", "cohort.mask: predicted, and nothing says by which networks"),
+        ("mask: predicted", "", "cohort.mask: predicted, but mask_source is missing"),
         (
             "mask: given",
             "external: {x: {reader: ucsf, root: x, mask: predicted_where_missing}}",
-            r"external\.x\.mask: predicted_where_missing, and nothing says",
+            r"external\.x\.mask: predicted_where_missing, but mask_source",
         ),
         (
             "mask: predicted",
-            "mask_source: {study: s}\ncomparisons: [radiomics_forest]",
-            "with cohort.mask: predicted they tell tumour alone",
+            "mask_source: {study: s}\nbaselines: [radiomics_forest]",
+            "with cohort.mask: predicted they mark only tumour",
         ),
         ("mask: guessed", "", r"cohort\.mask: .*found 'guessed'"),
     ],
 )
-def test_predicted_masks_need_networks_and_tell_no_regions(
-    cohort: str, more: str, told: str, tmp_path: Path
+def test_predicted_masks_need_networks_and_have_no_regions(
+    cohort: str, more: str, message: str, tmp_path: Path
 ) -> None:
     text = f"""
 name: joined
@@ -137,7 +137,7 @@ cohort: {{reader: upenn, root: data, modalities: [T1, T2, FLAIR, T1GD], {cohort}
 networks: {{random: {{kind: random}}}}
 {more}
 """
-    with pytest.raises(MgmtError, match=told) as error:
+    with pytest.raises(MgmtError, match=message) as error:
         load_study(write(tmp_path, text))
     assert "\n" not in str(error.value)
 
@@ -147,7 +147,7 @@ def test_networks_of_slices_learn_from_given_masks(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="mask_source: is for networks of volumes"):
         load_study(write(tmp_path, text + "mask_source: {study: s}\n"))
     text = text.replace("root: data", "root: data, mask: predicted")
-    with pytest.raises(MgmtError, match="networks of kind slices learn from given masks"):
+    with pytest.raises(MgmtError, match="networks of kind slices train on given masks"):
         load_study(write(tmp_path, text))
 
 
@@ -206,8 +206,8 @@ def test_without_cross_fitting_there_is_one_segmentation() -> None:
     assert len(plan) == 2 * 2 * 2
     assert all(trial.inner_folds is None for trial in plan)
     # the fold's own network is the same one
-    own = {t.id for t in plan if not t.is_classifier}
-    assert own <= {t.id for t in make_plan(make_study(), (SPLIT,))}
+    segmentations = {t.id for t in plan if not t.is_classifier}
+    assert segmentations <= {t.id for t in make_plan(make_study(), (SPLIT,))}
 
 
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> No
     [
         ({"inputs": [["FLAIR", "T1GD"]]}, "takes one modality at a time"),
         ({"slices": {"shape": [100, 128]}}, "multiples of 16"),
-        ({"slices": {"shape": [128, 144]}}, r"sees 128 × 128 around .* Raise slices\.shrink"),
-        ({"sweep": {"learning_rate": [1e-3]}}, "nothing swept"),
+        ({"slices": {"shape": [128, 144]}}, r"crops 128 × 128 around .* Raise slices\.shrink"),
+        ({"sweep": {"learning_rate": [1e-3]}}, "no effect on networks of kind slices"),
         ({"networks": {"chen": {"kind": "slices", "depth": 10}}}, "depth"),
         ({"networks": {"chen": {"kind": "slice"}}}, "kind"),
     ],
 )
-def test_what_slices_cannot_do_is_refused(changes: dict[str, object], words: str) -> None:
+def test_what_slices_do_not_support_is_rejected(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         make_study(**changes)
 
@@ -258,19 +258,19 @@ def test_what_slices_cannot_do_is_refused(changes: dict[str, object], words: str
     ("changes", "words"),
     [
         ({"training": {"epochs": 3}}, r"training: .* has none .*networks\.NAME\.segmentation"),
-        ({"recipe": {"rounds": 0}}, r"recipe: .* has none \(what they take is in slices\)"),
-        ({"evaluation": {"draws": 8}}, "evaluation: .* has none .* Take it out"),
+        ({"recipe": {"rounds": 0}}, r"recipe: .* has none \(.* use the section slices\)"),
+        ({"evaluation": {"draws": 8}}, "evaluation: .* has none .* Remove it"),
         (
             {"networks": {"random": {"kind": "random"}}, "slices": {"shrink": 1}},
-            "slices: is for networks of kind slices, and this study has none. Take it out",
+            "slices: is for networks of kind slices, and this study has none. Remove it",
         ),
         (
             {"networks": {"chen": {"kind": "slices", "cross_fitted": False, "parts": 2}}},
-            "parts: with cross_fitted: false",
+            "parts: has no effect with cross_fitted: false",
         ),
     ],
 )
-def test_settings_of_what_the_study_has_not_are_refused(
+def test_settings_without_effect_in_a_study_are_errors(
     changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ValidationError, match=words):
