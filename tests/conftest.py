@@ -1,6 +1,9 @@
+import ast
 import locale
 import os
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import mgmt_ray.cluster  # noqa: F401  sets Ray's token before a test imports Ray
 
 # small studies, shared by the rooms that run trials or use what these leave
-pytest_plugins = ["tests.small_cohort", "tests.studies"]
+pytest_plugins = ["tests.made_once", "tests.small_cohort", "tests.studies"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,18 +27,54 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class _ByFile(LoadScopeScheduling):
+    """A file's tests run in one process, and all that start Ray in one."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False  # the order of collection, which is ours, counts
+
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        starts_ray = "mark.ray" in (self.config.rootpath / file).read_text(encoding="utf-8")
-        return "ray" if starts_ray else file
+        file, _, test = nodeid.partition("::")
+        return "ray" if test.partition("[")[0] in _ray_tests(self.config.rootpath / file) else file
+
+
+@cache
+def _ray_tests(file: Path) -> frozenset[str]:
+    """Names of a file's tests that are marked as starting Ray."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if any("mark.ray" in ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)):
+        return frozenset(function.name for function in functions)  # its ``pytestmark``
+    return frozenset(
+        function.name
+        for function in functions
+        if any("mark.ray" in ast.unparse(decorator) for decorator in function.decorator_list)
+    )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """With `-n 2` a file's tests run in one process, and those of all files that start Ray in one.
+    """With `-n 2` neither Ray nor a file's fixtures are started in both processes.
 
     (xdist's own groups, `--dist loadgroup`, do nothing with pytest 9.2.)
     """
     return _ByFile(config, log)
+
+
+LONG_ROOMS = ("golden", "pipeline", "audit", "prediction", "masks", "trials", "baselines")
+"""Folders of tests that run whole studies."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two processes none waits for the other at the end: what takes long begins first."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+
+    def rank(item: pytest.Item) -> int:
+        if "ray" in item.keywords:
+            return 0
+        return 1 if item.path.parent.name in LONG_ROOMS else 2
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,12 +42,10 @@ STUDY = {
 
 
 @pytest.fixture(scope="session")
-def cohort_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tcga") / "cohort"
+def cohort_root(made_once: Callable[..., Path]) -> Path:
     structural = ("T2", "FLAIR", "T1", "T1GD")
     config = SyntheticConfig(subjects=20, grid=(24, 64, 64), modalities=structural)
-    write_cohort("tcga", config, root)
-    return root
+    return made_once("tcga", lambda root: write_cohort("tcga", config, root))
 
 
 def make_job(cohort_root: Path, out: Path, **chen: object) -> StudyContext:
@@ -58,11 +57,12 @@ def make_job(cohort_root: Path, out: Path, **chen: object) -> StudyContext:
 
 
 @pytest.fixture(scope="session")
-def finished(cohort_root: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyContext:
+def finished(cohort_root: Path, made_once: Callable[..., Path]) -> StudyContext:
     """A whole study; tests that change it take a copy."""
-    context = make_job(cohort_root, tmp_path_factory.mktemp("studies") / "finished")
-    bring_up_to_date(context)
-    return context
+    folder = made_once(
+        "slice_study", lambda folder: bring_up_to_date(make_job(cohort_root, folder / "study"))
+    )
+    return make_job(cohort_root, folder / "study")
 
 
 @pytest.fixture

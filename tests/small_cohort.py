@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,6 @@ def small_config() -> SyntheticConfig:
 
 
 @pytest.fixture(scope="session")
-def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_cohort(made_once: Callable[..., Path]) -> Path:
     """A small synthetic cohort that no test may change."""
-    folder = tmp_path_factory.mktemp("cohort") / "upenn"
-    synthesize(SMALL, folder)
-    return folder
+    return made_once("small_cohort", lambda folder: synthesize(SMALL, folder))

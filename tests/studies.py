@@ -30,8 +30,7 @@ class Data:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    root = tmp_path_factory.mktemp("cohort")
+def data(made_once: Callable[..., Path]) -> Data:
     cohort = SyntheticConfig(
         subjects=30,
         grid=(24, 28, 28),
@@ -41,7 +40,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         without_dsc=0.1,
     )
     weights = SourceTaskConfig(depth=10, width=4, steps=4, shape=(10, 12, 12))
-    return Data(root, synthesize_with_weights(cohort, weights, root))
+    root = made_once("data", lambda root: synthesize_with_weights(cohort, weights, root))
+    (checkpoint,) = root.glob("*.pth")
+    return Data(root, checkpoint)
 
 
 @pytest.fixture(scope="session")
@@ -118,9 +119,13 @@ class Outlined:
 
 
 @pytest.fixture(scope="session")
-def outlined(tmp_path_factory: pytest.TempPathFactory) -> Outlined:
+def outlined(made_once: Callable[..., Path]) -> Outlined:
     """Two segmentations, one per fold, that find tumours roughly; a test subject has both."""
-    folder = tmp_path_factory.mktemp("outlined")
+    folder = made_once("outlined", _run_segmentation_study)
+    return Outlined(folder / "data", folder / "slices")
+
+
+def _run_segmentation_study(folder: Path) -> None:
     nobody_else = {"follow_ups": 0, "indeterminate": 0, "not_available": 0, "without_scans": 0}
     cohort = SyntheticConfig(subjects=14, grid=(24, 48, 48), modalities=("FLAIR",), **nobody_else)
     synthesize(cohort, folder / "data")
@@ -154,7 +159,6 @@ def outlined(tmp_path_factory: pytest.TempPathFactory) -> Outlined:
     splits, trials = plan_study(context, selected)
     prepare(context, selected)
     train(context, trials, context.inputs(selected.cohort, splits))
-    return Outlined(folder / "data", folder / "slices")
 
 
 @pytest.fixture(scope="session")
@@ -195,15 +199,19 @@ def make_joined_job(
 
 @pytest.fixture(scope="session")
 def joined(
-    joined_job: Callable[..., StudyContext], tmp_path_factory: pytest.TempPathFactory
+    joined_job: Callable[..., StudyContext], made_once: Callable[..., Path]
 ) -> dict[str, StudyContext]:
     """Finished 3-D studies on given and on predicted masks; who changes one takes a copy."""
-    jobs = {m: joined_job(tmp_path_factory.mktemp("joined") / m, mask=m) for m in MASKS}
-    for context in jobs.values():
+    folder = made_once("joined", lambda folder: _run_joined_studies(joined_job, folder))
+    return {m: joined_job(folder / m, mask=m) for m in MASKS}
+
+
+def _run_joined_studies(joined_job: Callable[..., StudyContext], folder: Path) -> None:
+    for mask in MASKS:
+        context = joined_job(folder / mask, mask=mask)
         selected = select(context)
         splits, trials = plan_study(context, selected)
         prepare(context, selected)
         inputs = context.inputs(selected.cohort, splits)
         train(context, trials, inputs)
         ensemble(context, trials, inputs, {})
-    return jobs
