@@ -1,1 +1,1 @@
-"""Criterion M, the choice of epochs and members, ensembles: prediction tables in and out."""
+"""Criterion M, the choice of epochs, members and ensembles: from prediction table to ensembles."""

@@ -1,4 +1,4 @@
-"""Which ensemble, and which modalities, a network is best with: chosen on validation alone."""
+"""The best ensemble and the best modalities of each network, chosen on validation only."""
 
 from __future__ import annotations
 
@@ -24,22 +24,27 @@ FORWARD_SELECTION = "forward selection"
 
 _SCORES = ("validation_m", "validation_sen", "validation_spe", "validation_auc", "num_subjects")
 BEST_COLUMNS: tuple[str, ...] = ("network", "outer_fold", "ensemble", *_SCORES, "chosen")
-"""One row per network, outer split and group ensemble; ``chosen`` is 1 for one of them, else 0."""
+"""One row per network, outer split and group ensemble; ``chosen`` is 1 for the best, else 0."""
 
 FORWARD_COLUMNS: tuple[str, ...] = ("network", "outer_fold", "step", "modality", *_SCORES, "kept")
-"""One row per step, with the scores of the ensemble that the step's modality would make; ``kept``
-is 0 for the last step where it improved nothing."""
+"""One row per step, with the scores of the ensemble after adding the step's modality; ``kept`` is
+0 for a last step without improvement."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationScore:
-    """How well an ensemble tells training subjects, predicted out of fold, at threshold 0.5.
+    """Metrics of an ensemble on training subjects, predicted out of fold, at threshold 0.5.
 
     Attributes:
         sen: sensitivity, in [0, 1]; NaN without a methylated subject.
         spe: specificity, in [0, 1]; NaN without an unmethylated one.
         auc: in [0, 1]; NaN where one of the classes is missing.
-        num_subjects: on whom.
+        num_subjects: number of subjects.
+
+    Example:
+        >>> a, b = ValidationScore(0.6, 0.6, 0.7, 80), ValidationScore(0.9, 0.4, 0.8, 80)
+        >>> a.order > b.order  # b has the higher M, but does not qualify
+        True
     """
 
     sen: float
@@ -49,24 +54,24 @@ class ValidationScore:
 
     @property
     def order(self) -> tuple[bool, float, float]:
-        """Higher is better: qualifies (see ``criterion``), then M, then AUC; NaN is lowest."""
-        # Equal in exact arithmetic must be equal here, so that the earlier one stays.
-        m, area = (
+        """Sort key, higher is better: whether it qualifies, then M, then AUC; NaN is lowest."""
+        # Rounded, so that on a tie in exact arithmetic the earlier one is chosen.
+        m, auc = (
             -1.0 if math.isnan(x) else round(x, 12)
             for x in (criterion_m(self.sen, self.spe), self.auc)
         )
-        return qualifies(self.sen, self.spe), m, area
+        return qualifies(self.sen, self.spe), m, auc
 
     @property
     def columns(self) -> dict[str, float]:
-        """As a row of the tables has it."""
+        """Values by column of the tables."""
         m = criterion_m(self.sen, self.spe)
         return dict(zip(_SCORES, (m, self.sen, self.spe, self.auc, self.num_subjects), strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choices:
-    """What validation chose, by network and outer split.
+    """Ensembles chosen on validation, by network and outer split.
 
     Attributes:
         best: :data:`BEST_COLUMNS`.
@@ -81,12 +86,12 @@ class Choices:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ensembles:
-    """All ensembles of a study, those that validation chose among them.
+    """All ensembles of a study, including those chosen on validation.
 
     Attributes:
-        validation: ``ensemble.SPLIT_COLUMNS`` of training subjects, out of fold.
-        test: ``ensemble.SPLIT_COLUMNS`` of test subjects.
-        choices: what was chosen, and from what.
+        validation: :data:`.ensembles.SPLIT_COLUMNS` of training subjects, out of fold.
+        test: :data:`.ensembles.SPLIT_COLUMNS` of test subjects.
+        choices: the chosen ensembles, with the scores of all candidates.
     """
 
     validation: pd.DataFrame
@@ -99,27 +104,28 @@ def make_ensembles(
     test_members: pd.DataFrame,
     groups: Mapping[str, tuple[str, ...]],
 ) -> Ensembles:
-    """Groups, chosen ensembles and single modalities of every network, by outer split.
+    """Build group ensembles, chosen ensembles and single modalities of each network and split.
 
-    Choices are made from ``validation_members`` before ``test_members`` is looked at. In outer
-    split o, ``best overall`` is the group ensemble chosen in o, ``forward selection`` the mean of
-    the modalities selected in o. A comparison model, whose network is its modality, has itself.
+    Choices are made from ``validation_members`` before ``test_members`` is read. In outer split o,
+    ``best overall`` is the group ensemble chosen in o, ``forward selection`` the mean of the
+    modalities selected in o. A baseline model, whose network is its modality, is its own only
+    ensemble.
 
     Args:
-        validation_members: a prediction table, all "validation": each training subject by the
-            members that did not train on it.
+        validation_members: a prediction table, all "validation": each training subject predicted
+            by the members that did not train on it.
         test_members: a prediction table of the same members, all "test".
-        groups: modalities by ensemble (see :func:`.ensemble.group_ensembles`).
+        groups: modalities by ensemble (see :func:`.ensembles.group_ensembles`).
 
     Raises:
-        MgmtError: as :func:`.ensemble.ensemble`, for either table.
+        MgmtError: as :func:`.ensembles.ensemble`, for either table.
     """
-    choices = choose(single_models(validation_members), groups)
+    choices = choose_ensembles(single_models(validation_members), groups)
     validation = add_chosen_ensembles(validation_members, groups, choices)
     return Ensembles(validation, add_chosen_ensembles(test_members, groups, choices), choices)
 
 
-def choose(
+def choose_ensembles(
     models: Mapping[str, Mapping[int, SingleModels]], groups: Mapping[str, tuple[str, ...]]
 ) -> Choices:
     """Choose the best group ensemble and select modalities, per network and outer split.
@@ -128,27 +134,27 @@ def choose(
     the network's modalities.
 
     Args:
-        models: of training subjects, out of fold; by network and outer split.
-        groups: modalities by ensemble. A network that has none of them chooses among its single
-            modalities.
+        models: by network and outer split; predictions of training subjects, out of fold.
+        groups: modalities by ensemble. For a network without any of them, the candidates are its
+            single modalities.
     """
     best: list[dict[str, object]] = []
     forward: list[dict[str, object]] = []
     modalities: dict[str, dict[str, BySplit]] = {}
     for network, splits in models.items():
-        if all(own.modalities == (network,) for own in splits.values()):
-            continue
-        of_best: dict[int, tuple[str, ...]] = {}
-        of_forward: dict[int, tuple[str, ...]] = {}
-        for outer, own in splits.items():
-            where = {"network": network, "outer_fold": outer}
-            common = own.probability.dropna()
-            labels = own.label.loc[common.index].to_numpy(dtype=np.int64)
-            of_best[outer], rows = _best(_candidates(own, groups), common, labels)
-            best += [where | row for row in rows]
-            of_forward[outer], rows = _select_forward(own.modalities, common, labels)
-            forward += [where | row for row in rows]
-        modalities[network] = {BEST_OVERALL: of_best, FORWARD_SELECTION: of_forward}
+        if all(split.modalities == (network,) for split in splits.values()):
+            continue  # a baseline model
+        best_by_split: dict[int, tuple[str, ...]] = {}
+        forward_by_split: dict[int, tuple[str, ...]] = {}
+        for outer, split in splits.items():
+            key = {"network": network, "outer_fold": outer}
+            complete = split.probability.dropna()
+            labels = split.label.loc[complete.index].to_numpy(dtype=np.int64)
+            best_by_split[outer], rows = _choose_best(_candidates(split, groups), complete, labels)
+            best += [key | row for row in rows]
+            forward_by_split[outer], rows = _select_forward(split.modalities, complete, labels)
+            forward += [key | row for row in rows]
+        modalities[network] = {BEST_OVERALL: best_by_split, FORWARD_SELECTION: forward_by_split}
     return Choices(
         pd.DataFrame(best, columns=list(BEST_COLUMNS)),
         pd.DataFrame(forward, columns=list(FORWARD_COLUMNS)),
@@ -159,14 +165,15 @@ def choose(
 def _candidates(
     models: SingleModels, groups: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
-    own = {name: chosen for name, chosen in groups.items() if set(chosen) <= set(models.modalities)}
-    return own or {modality: (modality,) for modality in models.modalities}
+    available = set(models.modalities)
+    present = {name: chosen for name, chosen in groups.items() if set(chosen) <= available}
+    return present or {modality: (modality,) for modality in models.modalities}
 
 
-def _best(
+def _choose_best(
     candidates: Mapping[str, tuple[str, ...]], probability: pd.DataFrame, labels: np.ndarray
 ) -> tuple[tuple[str, ...], list[dict[str, object]]]:
-    """The candidate of the highest order, the earlier on a tie, and a row for each."""
+    """Return the candidate of the highest order, the earlier on a tie, and a row for each."""
     scores = {name: _score(m, probability, labels) for name, m in candidates.items()}
     chosen = max(scores, key=lambda name: scores[name].order)  # the first of equal ones
     rows: list[dict[str, object]] = [
@@ -179,24 +186,24 @@ def _best(
 def _select_forward(
     modalities: Sequence[str], probability: pd.DataFrame, labels: np.ndarray
 ) -> tuple[tuple[str, ...], list[dict[str, object]]]:
-    """Greedy forward selection (Caruana et al. 2004, without replacement), and its steps.
+    """Select modalities greedily (Caruana et al. 2004, without replacement), with a row per step.
 
-    It starts with the best modality, adds the one that improves the mean most, the earlier on a
-    tie, and ends when none improves it.
+    Start with the best modality, add the one that improves the ensemble most, the earlier on a tie,
+    and end when none improves it.
     """
     selected: tuple[str, ...] = ()
-    reached: ValidationScore | None = None
+    current: ValidationScore | None = None
     rows: list[dict[str, object]] = []
     while len(selected) < len(modalities):
-        left = [m for m in modalities if m not in selected]
-        scores = {m: _score((*selected, m), probability, labels) for m in left}
+        remaining = [m for m in modalities if m not in selected]
+        scores = {m: _score((*selected, m), probability, labels) for m in remaining}
         added = max(scores, key=lambda m: scores[m].order)  # the first of equal ones
-        kept = reached is None or scores[added].order > reached.order
+        kept = current is None or scores[added].order > current.order
         step = {"step": len(rows) + 1, "modality": added}
         rows.append({**step, **scores[added].columns, "kept": int(kept)})
         if not kept:
             break
-        selected, reached = (*selected, added), scores[added]
+        selected, current = (*selected, added), scores[added]
     return selected, rows
 
 
@@ -205,17 +212,17 @@ def _score(
 ) -> ValidationScore:
     means = probability[list(modalities)].to_numpy(dtype=float).mean(axis=1)
     sample = unit_weights(len(labels))
-    sen, spe, area = (
+    sen, spe, area_under_roc = (
         float(metric(labels, means, sample)[0]) if len(labels) else float("nan")
         for metric in (sensitivity, specificity, auc)
     )
-    return ValidationScore(sen, spe, area, len(labels))
+    return ValidationScore(sen, spe, area_under_roc, len(labels))
 
 
 def add_chosen_ensembles(
     members: pd.DataFrame, groups: Mapping[str, tuple[str, ...]], choices: Choices
 ) -> pd.DataFrame:
-    """Ensembles of members, those that validation chose among them.
+    """Average members into ensembles, including those chosen on validation.
 
     Args:
         members: a prediction table; all of the members, or a part.
@@ -223,16 +230,16 @@ def add_chosen_ensembles(
         choices: of the whole study.
 
     Returns:
-        ``ensemble.SPLIT_COLUMNS``; per network groups, chosen ensembles, single modalities.
+        :data:`.ensembles.SPLIT_COLUMNS`; per network groups, chosen ensembles, single modalities.
     """
     models = single_models(members)
-    alone = {m: (m,) for m in dict.fromkeys(members["modality"])}
-    wanted = {
+    single = {m: (m,) for m in dict.fromkeys(members["modality"])}
+    ensembles = {
         network: {
-            **complete_ensembles(own, groups),
+            **complete_ensembles(splits, groups),
             **choices.modalities.get(network, {}),
-            **complete_ensembles(own, alone),
+            **complete_ensembles(splits, single),
         }
-        for network, own in models.items()
+        for network, splits in models.items()
     }
-    return average_modalities(models, wanted)
+    return average_modalities(models, ensembles)

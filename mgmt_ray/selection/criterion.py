@@ -1,4 +1,4 @@
-"""Which epoch of a training is kept: criterion M of Schmitz et al. 2024."""
+"""The choice of a training's epoch, by criterion M of Schmitz et al. 2024."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rule = Literal["best_m", "last_epoch", "lowest_loss", "best_accuracy"]
 
 @dataclass(frozen=True, slots=True)
 class EpochScore:
-    """What one epoch reached on the validation fold.
+    """One epoch's metrics on the validation fold.
 
     Attributes:
         epoch: counted from 1.
@@ -33,7 +33,7 @@ class EpochChoice:
 
     Attributes:
         epoch: counted from 1.
-        rule: "best_m" when an epoch qualified, "last_epoch" when none did; of slices "lowest_loss"
+        rule: "best_m" when an epoch qualified, "last_epoch" when none did; for slices "lowest_loss"
             of a segmentation, "best_accuracy" of a classifier.
         m: the kept epoch's criterion, in [0, 1]; NaN where sen or spe is.
         sen: the kept epoch's sensitivity.
@@ -48,17 +48,28 @@ class EpochChoice:
 
 
 def qualifies(sen: float, spe: float) -> bool:
-    """Whether an epoch may be chosen for its M: both rates above 0.5 (NaN never is)."""
+    """Return whether an epoch may be chosen by its M: both rates above 0.5 (NaN never is).
+
+    Example:
+        >>> qualifies(0.51, 0.51), qualifies(0.9, 0.5)
+        (True, False)
+    """
     return sen > 0.5 and spe > 0.5
 
 
 def choose_epoch(history: Sequence[EpochScore]) -> EpochChoice:
-    """The qualifying epoch with the highest M, the earliest on a tie; else the last epoch.
+    """Return the qualifying epoch with the highest M, the earliest on a tie; else the last epoch.
 
     Args:
         history: at least one epoch, in any order; validation scores only.
+
+    Example:
+        >>> history = [EpochScore(1, 0.9, 0.4), EpochScore(2, 0.7, 0.6), EpochScore(3, 0.6, 0.7)]
+        >>> choice = choose_epoch(history)
+        >>> choice.epoch, choice.rule, round(choice.m, 2)
+        (2, 'best_m', 0.66)
     """
-    assert history, "a training of no epochs has no epoch to choose"
+    assert history, "no epochs to choose from"
     candidates = [score for score in history if qualifies(score.sen, score.spe)]
     if candidates:
         best = max(candidates, key=lambda s: (_rounded_m(s), -s.epoch))
@@ -67,12 +78,12 @@ def choose_epoch(history: Sequence[EpochScore]) -> EpochChoice:
 
 
 def choose_best(history: Sequence[EpochScore], values: Sequence[float], rule: Rule) -> EpochChoice:
-    """The epoch with the highest value, the earliest on a tie.
+    """Return the epoch with the highest value, the earliest on a tie.
 
     Args:
         history: at least one epoch.
-        values: of each epoch; validation alone.
-        rule: what the values are.
+        values: one per epoch, computed on the validation fold.
+        rule: the rule that the values implement.
     """
     best = max(zip(values, history, strict=True), key=lambda pair: (pair[0], -pair[1].epoch))
     return _choice(best[1], rule)
@@ -83,7 +94,7 @@ def _choice(score: EpochScore, rule: Rule) -> EpochChoice:
 
 
 def _rounded_m(score: EpochScore) -> float:
-    # Different (SEN, SPE) can have the same M in exact arithmetic and differ in the last bit.
+    # Different (SEN, SPE) can have the same M in exact arithmetic, but differ in the last bit.
     m = criterion_m(score.sen, score.spe)
     assert not math.isnan(m), "a qualifying epoch has both rates"
     return round(m, 12)

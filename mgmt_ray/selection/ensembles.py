@@ -1,4 +1,8 @@
-"""Ensembles: members' predictions of the same subjects, averaged by modality and by group."""
+"""Ensembles: members' predictions of the same subjects, averaged by modality and by group.
+
+:func:`ensemble` does it all; :func:`single_models`, :func:`average_modalities` and
+:func:`mean_over_splits` are its steps.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from mgmt_ray.selection.predictions import check_predictions, shorten_list
 
 
 def check_member_predictions(members: pd.DataFrame) -> None:
-    """Refuse members whose average would mix subjects or kinds of subjects.
+    """Check that averaging these members does not mix subjects or kinds of subjects.
 
     Raises:
         MgmtError: the table is faulty, holds several kinds of subjects, or members that ought to
@@ -24,14 +28,14 @@ def check_member_predictions(members: pd.DataFrame) -> None:
     check_predictions(members, "member predictions")
     splits = sorted(members["split"].unique())
     if len(splits) > 1:
-        raise MgmtError(f"member predictions: of several splits {splits}. Average one at a time.")
+        raise MgmtError(f"member predictions: of several splits {splits}. Average each separately.")
     _check_outer_folds(members)
     if splits == ["validation"]:
         _check_validation_coverage(members)
         return
-    # An outer split has its own test subjects, and a modality its own subjects of another cohort.
-    same = "modality" if splits == ["external"] else "outer_fold"
-    for _, rows in members.groupby(same, sort=True):
+    # Test subjects differ by outer split, those of an external cohort by modality.
+    key = "modality" if splits == ["external"] else "outer_fold"
+    for _, rows in members.groupby(key, sort=True):
         _check_same_subjects(rows)
 
 
@@ -39,37 +43,39 @@ def _check_same_subjects(members: pd.DataFrame) -> None:
     """Raise unless all of these trials predicted the same subjects."""
     everyone = set(members["subject"])
     for trial, rows in members.groupby("trial", sort=True):
-        lacking = sorted(everyone - set(rows["subject"]))
-        if lacking:
+        missing = sorted(everyone - set(rows["subject"]))
+        if missing:
             raise MgmtError(
-                f"trial {trial} has no prediction for {shorten_list(lacking)}, which other members "
+                f"trial {trial} has no prediction for {shorten_list(missing)}, which other members "
                 "have. All members must predict the same subjects: delete "
                 "ensembles/member_predictions.csv and run `mgmt-ray ensemble STUDY` again."
             )
 
 
 def _check_outer_folds(members: pd.DataFrame) -> None:
-    """Raise unless every network and modality has members of every outer split."""
-    everything = set(members["outer_fold"])
+    """Raise unless each network and modality has members in each outer split."""
+    all_splits = set(members["outer_fold"])
     for (network, modality), rows in members.groupby(["network", "modality"], sort=True):
-        lacking = [str(outer) for outer in sorted(everything - set(rows["outer_fold"]))]
-        if lacking:
+        missing = [str(outer) for outer in sorted(all_splits - set(rows["outer_fold"]))]
+        if missing:
             raise MgmtError(
-                f"{network} {modality}: no member of outer split {shorten_list(lacking)}, which "
-                "others have. Run `mgmt-ray run STUDY` again."
+                f"{network} {modality}: no member of outer split {shorten_list(missing)}, unlike "
+                "other models. Run `mgmt-ray run STUDY` again."
             )
 
 
 def _check_validation_coverage(members: pd.DataFrame) -> None:
-    """Raise unless, in each model, one fold predicts each subject, with as many members for all.
+    """Raise unless, in each model, one fold predicts each subject, with equal numbers of members.
 
-    The folds of one model have the same seeds, so that this is one member per seed.
+    The folds of a model have the same seeds, so there is one member per seed.
     """
     for (network, modality, outer), rows in members.groupby(["network", "modality", "outer_fold"]):
         by_subject = rows.groupby("subject", sort=True)
-        folds, number = by_subject["fold"].nunique(), by_subject.size()
-        torn = folds > 1
-        uneven = number.index[torn if torn.any() else number < number.max()]
+        num_folds, num_members = by_subject["fold"].nunique(), by_subject.size()
+        several_folds = num_folds > 1
+        uneven = num_members.index[
+            several_folds if several_folds.any() else num_members < num_members.max()
+        ]
         if len(uneven):
             raise MgmtError(
                 f"{network} {modality}, outer split {outer}: {shorten_list(list(uneven))} not "
@@ -78,12 +84,12 @@ def _check_validation_coverage(members: pd.DataFrame) -> None:
             )
     for (modality, outer), rows in members.groupby(["modality", "outer_fold"]):
         everyone = set(rows["subject"])
-        for network, own in rows.groupby("network", sort=True):
-            lacking = sorted(everyone - set(own["subject"]))
-            if lacking:
+        for network, of_network in rows.groupby("network", sort=True):
+            missing = sorted(everyone - set(of_network["subject"]))
+            if missing:
                 raise MgmtError(
-                    f"{network!s} {modality}, outer split {outer}: {shorten_list(lacking)} not "
-                    "validated, unlike by other networks. Run `mgmt-ray run STUDY` again."
+                    f"{network!s} {modality}, outer split {outer}: {shorten_list(missing)} not "
+                    "validated, unlike in other networks. Run `mgmt-ray run STUDY` again."
                 )
 
 
@@ -98,21 +104,28 @@ ENSEMBLE_COLUMNS: tuple[str, ...] = (
     "prior",
 )
 """One row per network, ensemble and subject; ``num_members`` counts the trained models in it,
-``prior`` is the mean of the priors of the models that made the row, weighted as they are."""
+``prior`` is the mean of their priors, weighted like their probabilities."""
 
 SPLIT_COLUMNS: tuple[str, ...] = (*ENSEMBLE_COLUMNS, "outer_fold")
-"""The same before outer splits are averaged: one row per outer split that predicts a subject, and
-``num_members`` of that split. What is fitted on validation is fitted and applied here."""
+"""The same before outer splits are averaged: one row per outer split that predicts a subject, with
+``num_members`` of that split. Calibrators are fitted and applied to these."""
 
 
 def group_ensembles(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The groups and their combinations for which a study has modalities in each part.
+    """Return the groups that have modalities in a study, and all combinations of these groups.
 
     Args:
-        modalities: the study's; those that belong to no group (several channels) are left aside.
+        modalities: the study's; those without a group (several channels) are ignored.
 
     Returns:
         Modalities by ensemble, named and ordered as in Schmitz et al. 2024, tables 2 to 5.
+
+    Example:
+        >>> for name, modalities in group_ensembles(["FA", "T1", "T2"]).items():
+        ...     print(name, modalities)
+        DTI ('FA',)
+        Struct ('T2', 'T1')
+        DTI+Struct ('FA', 'T2', 'T1')
     """
     parts = {
         group: tuple(m for m in members if m in modalities)
@@ -132,12 +145,12 @@ BySplit: TypeAlias = Mapping[int, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SingleModels:
-    """What one network's model of each modality says in one outer split.
+    """Predictions of one network in one outer split, by a model per modality.
 
     Attributes:
-        probability: by subject and modality; NaN where the modality's model did not predict.
-        variance: of one policy draw per member, likewise.
-        prior: of the members that predicted, likewise.
+        probability: subjects by modalities; NaN where the modality's model did not predict.
+        variance: of the probability with one policy draw per member; same shape.
+        prior: mean prior of the members; same shape.
         label: by subject.
         num_members: by modality.
     """
@@ -150,7 +163,7 @@ class SingleModels:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """In the order in which the members came."""
+        """In the order of the prediction table."""
         return tuple(self.probability.columns)
 
 
@@ -161,28 +174,51 @@ def ensemble(
 
     Folds and seeds have equal weight within a modality and outer split, modalities have equal
     weight within an ensemble, outer splits that predict a subject have equal weight (Schmitz et al.
-    2024, sec. 2.4). ``deviation`` is the standard deviation that one policy draw per member would
-    give the ensemble's probability, the members' draws being independent: sqrt(Σ wᵢ²·dᵢ²).
+    2024, sec. 2.4). ``probability_std`` is the standard deviation that one policy draw per member
+    would give the ensemble's probability, the members' draws being independent: sqrt(Σ wᵢ²·dᵢ²).
 
     Test subjects have all modalities. Training subjects, predicted by the members that validated
-    on them, and those of an external cohort may lack one: an ensemble then is of the subjects that
+    on them, and those of an external cohort may miss some: an ensemble covers the subjects that
     have all of its modalities.
 
     Args:
         member_predictions: a prediction table, all of it "test", "validation" or "external".
-        ensembles: modalities by name; a network that lacks one of them does not get that ensemble.
+        ensembles: modalities by name; networks without one of them do not get that ensemble.
 
     Returns:
-        :data:`ENSEMBLE_COLUMNS`; by network, the ensembles first, then each modality alone.
+        :data:`ENSEMBLE_COLUMNS`; by network, the ensembles first, then each single modality.
 
     Raises:
-        MgmtError: the table is faulty, holds several kinds of subjects, or members that ought to
-            have predicted the same subjects did not; it names those that differ.
+        MgmtError: the table is faulty, holds several kinds of subjects, or members that should
+            have predicted the same subjects did not; it lists the differing subjects.
+
+    Example:
+        >>> members = pd.DataFrame(
+        ...     {
+        ...         "subject": ["S1", "S2"] * 2,
+        ...         "split": "test",
+        ...         "outer_fold": 0,
+        ...         "fold": 0,
+        ...         "network": "spottune",
+        ...         "modality": ["FA", "FA", "RD", "RD"],
+        ...         "trial": ["a", "a", "b", "b"],
+        ...         "probability": [0.25, 0.5, 0.75, 1.0],
+        ...         "probability_std": 0.0,
+        ...         "label": [0, 1] * 2,
+        ...         "weights_sha256": "",
+        ...         "prior": 0.5,
+        ...     }
+        ... )
+        >>> averaged = ensemble(members, {"DTI": ("FA", "RD")})
+        >>> averaged[averaged["ensemble"] == "DTI"]["probability"].tolist()
+        [0.5, 0.75]
     """
     models = single_models(member_predictions)
-    found = list(dict.fromkeys(member_predictions["modality"]))
-    wanted = {**ensembles, **{m: (m,) for m in found}}
-    by_network = {network: complete_ensembles(own, wanted) for network, own in models.items()}
+    single = {m: (m,) for m in dict.fromkeys(member_predictions["modality"])}
+    by_network = {
+        network: complete_ensembles(splits, {**ensembles, **single})
+        for network, splits in models.items()
+    }
     return mean_over_splits(average_modalities(models, by_network))
 
 
@@ -196,9 +232,9 @@ def single_models(member_predictions: pd.DataFrame) -> dict[str, dict[int, Singl
     return {
         str(network): {
             int(str(outer)): _split_models(rows)
-            for outer, rows in own.groupby("outer_fold", sort=True)
+            for outer, rows in of_network.groupby("outer_fold", sort=True)
         }
-        for network, own in members.groupby("network", sort=False)
+        for network, of_network in members.groupby("network", sort=False)
     }
 
 
@@ -218,11 +254,11 @@ def _split_models(members: pd.DataFrame) -> SingleModels:
 def complete_ensembles(
     models: Mapping[int, SingleModels], ensembles: Mapping[str, tuple[str, ...]]
 ) -> dict[str, BySplit]:
-    """Those ensembles of which a network lacks no modality, by name."""
+    """Return the ensembles for which a network has all modalities in each outer split, by name."""
     return {
         name: dict.fromkeys(models, chosen)
         for name, chosen in ensembles.items()
-        if all(set(chosen) <= set(own.modalities) for own in models.values())
+        if all(set(chosen) <= set(split.modalities) for split in models.values())
     }
 
 
@@ -230,14 +266,14 @@ def average_modalities(
     models: Mapping[str, Mapping[int, SingleModels]],
     ensembles: Mapping[str, Mapping[str, BySplit]],
 ) -> pd.DataFrame:
-    """Ensembles, each of the subjects that have all of its modalities.
+    """Average modalities into ensembles, each for the subjects that have all of its modalities.
 
     Args:
         models: by network and outer split.
         ensembles: by network and name.
 
     Returns:
-        :data:`SPLIT_COLUMNS`; without ensembles of nobody.
+        :data:`SPLIT_COLUMNS`; ensembles without subjects are omitted.
     """
     tables = [
         _average(models[network][outer], list(chosen)).assign(
@@ -247,8 +283,8 @@ def average_modalities(
         for name, by_split in named.items()
         for outer, chosen in by_split.items()
     ]
-    found = [table for table in tables if len(table)]
-    return pd.concat(found, ignore_index=True)[list(SPLIT_COLUMNS)]
+    not_empty = [table for table in tables if len(table)]
+    return pd.concat(not_empty, ignore_index=True)[list(SPLIT_COLUMNS)]
 
 
 def _average(models: SingleModels, modalities: list[str]) -> pd.DataFrame:
@@ -259,7 +295,7 @@ def _average(models: SingleModels, modalities: list[str]) -> pd.DataFrame:
         {
             "subject": subjects,
             "label": models.label.loc[subjects],
-            # A mean of values at the edge may pass it by one rounding error.
+            # A mean of values at 0 or 1 may exceed them by a rounding error.
             "probability": probability.mean(axis=1).clip(0.0, 1.0),
             "probability_std": variance**0.5 / len(modalities),
             "num_members": int(models.num_members[modalities].sum()),
@@ -269,7 +305,7 @@ def _average(models: SingleModels, modalities: list[str]) -> pd.DataFrame:
 
 
 def mean_over_splits(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Each subject's mean over the outer splits that predict it.
+    """Average each subject over the outer splits that predict it.
 
     Args:
         predictions: :data:`SPLIT_COLUMNS`.
@@ -285,14 +321,16 @@ def mean_over_splits(predictions: pd.DataFrame) -> pd.DataFrame:
             label=("label", "first"),
             probability=("probability", "mean"),
             variance=("variance", "sum"),
-            averaged=("label", "size"),
+            num_splits=("label", "size"),
             prior=("prior", "mean"),
         )
         .reset_index()
     )
-    means["probability_std"] = means["variance"] ** 0.5 / means["averaged"]
-    trained = predictions.drop_duplicates([*keys, "outer_fold"]).groupby(keys)["num_members"].sum()
-    means = means.join(trained, on=keys)
-    place = means.groupby(keys, sort=False).ngroup()
-    ordered = means.assign(place=place).sort_values(["place", "subject"], ignore_index=True)
+    means["probability_std"] = means["variance"] ** 0.5 / means["num_splits"]
+    num_members = (
+        predictions.drop_duplicates([*keys, "outer_fold"]).groupby(keys)["num_members"].sum()
+    )
+    means = means.join(num_members, on=keys)
+    order = means.groupby(keys, sort=False).ngroup()
+    ordered = means.assign(order=order).sort_values(["order", "subject"], ignore_index=True)
     return ordered[list(ENSEMBLE_COLUMNS)]

@@ -1,4 +1,4 @@
-"""Which trained models become members of the ensembles: chosen on validation folds only."""
+"""The choice of the trained models that become ensemble members, on validation folds only."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.selection.predictions import shorten_list
 
 DIVERGED = "diverged"
-"""The ``rule`` of a training whose loss was no longer a number; it has no weights to choose."""
+"""The ``rule`` of a training whose loss became NaN or infinite; it has no weights."""
 
 CHOICE_KEYS = ["network", "modality", "outer_fold"]
-"""Columns of what hyper-parameters are chosen for."""
+"""Hyper-parameters are chosen separately for each value of these columns."""
 
 MEMBER_COLUMNS: tuple[str, ...] = (
     "network",
@@ -29,16 +29,16 @@ MEMBER_COLUMNS: tuple[str, ...] = (
     "validation_m",
     "weights_sha256",
 )
-"""One row per trained model; ``hyperparameters`` is JSON text, ``validation_m`` the kept M."""
+"""One row per trained model; ``hyperparameters`` is JSON, ``validation_m`` M of the kept epoch."""
 
 
 def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
-    """Keep, by network, modality and outer split, the hyper-parameters with the best validation M.
+    """Choose, by network, modality and outer split, the hyper-parameters with the best mean M.
 
-    The mean is over folds and seeds; on a tie the combination that comes first stays. An
-    undefined M (a fold without one of the classes) counts as 0, the lowest there is. A combination
-    of which one training diverged is out. Nothing of the test set is looked at: the table has no
-    such column.
+    The mean of validation M is over folds and seeds; on a tie the first combination is chosen. An
+    undefined M (a fold without one of the classes) counts as 0, the lowest possible. A combination
+    is excluded if one of its trainings diverged. The test set is not used: the table has no such
+    column.
 
     Args:
         trials: :data:`MEMBER_COLUMNS`, one row per finished trial.
@@ -47,9 +47,28 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
         The rows of the chosen combinations, in the order given.
 
     Raises:
-        MgmtError: a column is missing, a fold and seed appears twice in one combination, or the
-            combinations of one network, modality and outer split were not trained on the same folds
-            and seeds (their means would not compare), or of each of them a training diverged.
+        MgmtError: a column is missing, a fold and seed occurs twice in one combination, the
+            combinations of a network, modality and outer split were not trained on the same folds
+            and seeds (their means would not be comparable), or a training of each of them diverged.
+
+    Example:
+        >>> trials = pd.DataFrame(
+        ...     {
+        ...         "network": "spottune",
+        ...         "modality": "FA",
+        ...         "repeat": 0,
+        ...         "outer_fold": 0,
+        ...         "fold": [0, 1, 0, 1],
+        ...         "trial": ["a0", "a1", "b0", "b1"],
+        ...         "hyperparameters": ['{"epochs": 5}', '{"epochs": 5}', "{}", "{}"],
+        ...         "rule": "best_m",
+        ...         "epoch": 10,
+        ...         "validation_m": [0.6, 0.7, 0.8, 0.4],
+        ...         "weights_sha256": "",
+        ...     }
+        ... )
+        >>> choose_members(trials)["trial"].tolist()
+        ['a0', 'a1']
     """
     missing = [name for name in MEMBER_COLUMNS if name not in trials.columns]
     if missing:
@@ -59,17 +78,19 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
         lambda text: json.dumps(json.loads(text), sort_keys=True)
     )
     diverged = table["rule"] == DIVERGED
-    out = diverged.groupby([*(table[name] for name in CHOICE_KEYS), combination]).transform("any")
-    _check_any_left(table, out)
-    keep: list[int] = []
-    for (network, modality, _), rows in table[~out].groupby(CHOICE_KEYS, sort=False):
-        own = combination.loc[rows.index]
-        keep.extend(rows.index[own == _best(f"{network} {modality}", rows, own)])
-    return table.loc[sorted(keep), list(MEMBER_COLUMNS)].reset_index(drop=True)
+    keys = [*(table[name] for name in CHOICE_KEYS), combination]
+    excluded = diverged.groupby(keys).transform("any")
+    _check_not_all_excluded(table, excluded)
+    chosen: list[int] = []
+    for (network, modality, _), rows in table[~excluded].groupby(CHOICE_KEYS, sort=False):
+        candidates = combination.loc[rows.index]
+        best = _best_combination(f"{network} {modality}", rows, candidates)
+        chosen.extend(rows.index[candidates == best])
+    return table.loc[sorted(chosen), list(MEMBER_COLUMNS)].reset_index(drop=True)
 
 
-def _best(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
-    """The combination with the highest mean M."""
+def _best_combination(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
+    """Return the combination with the highest mean M."""
     by_combination = rows.groupby(combination, sort=False)
     pairs = {
         str(name): sorted(zip(trained["repeat"], trained["fold"], strict=True))
@@ -81,29 +102,29 @@ def _best(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
     return str(mean_m.round(12).idxmax())
 
 
-def _check_any_left(table: pd.DataFrame, out: pd.Series[bool]) -> None:
-    """Raise where every combination of a network, modality and outer split is out."""
-    lost = table[out.groupby([table[name] for name in CHOICE_KEYS]).transform("all")]
-    if lost.empty:
+def _check_not_all_excluded(table: pd.DataFrame, excluded: pd.Series[bool]) -> None:
+    """Raise where all combinations of a network, modality and outer split are excluded."""
+    failed = table[excluded.groupby([table[name] for name in CHOICE_KEYS]).transform("all")]
+    if failed.empty:
         return
-    own = lost.drop_duplicates(["network", "modality"])
-    names = [" ".join(pair) for pair in zip(own["network"], own["modality"], strict=True)]
-    trials = lost.loc[lost["rule"] == DIVERGED, "trial"].tolist()
+    models = failed.drop_duplicates(["network", "modality"])
+    names = [" ".join(pair) for pair in zip(models["network"], models["modality"], strict=True)]
+    trials = failed.loc[failed["rule"] == DIVERGED, "trial"].tolist()
     raise MgmtError(
-        f"{shorten_list(names)}: of every combination of hyper-parameters a training diverged "
-        f"({shorten_list(trials, 3)}). Lower training.learning_rate (and agent_learning_rate) of "
-        "the "
-        "study, or put the old and a lower one into its sweep, which keeps what is trained already."
+        f"{shorten_list(names)}: a training of each combination of hyper-parameters diverged "
+        f"({shorten_list(trials, 3)}). Lower the study's training.learning_rate (and "
+        "agent_learning_rate), or list the old and a lower one in its sweep, which keeps finished "
+        "trainings."
     )
 
 
 def _check_balanced(what: str, pairs: Mapping[str, list[tuple[int, int]]]) -> None:
-    """Raise unless every combination has each (seed, fold), once."""
-    everything = sorted({pair for own in pairs.values() for pair in own})
-    uneven = [name for name, own in pairs.items() if own != everything]
+    """Raise unless each combination has each (seed, fold) once."""
+    expected = sorted({pair for trained in pairs.values() for pair in trained})
+    uneven = [name for name, trained in pairs.items() if trained != expected]
     if uneven:
         raise MgmtError(
             f"{what}: {shorten_list(uneven, 2)} not trained exactly once on each of the "
-            f"{len(everything)} folds and seeds that the others have. "
+            f"{len(expected)} pairs of fold and seed that other combinations have. "
             "Run `mgmt-ray run STUDY` again."
         )

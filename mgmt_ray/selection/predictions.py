@@ -1,4 +1,4 @@
-"""The prediction table: what a trial says of each subject, and the only thing later stages read."""
+"""The prediction table, all that later stages read of a trial; reading and writing of tables."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ PREDICTION_COLUMNS: tuple[str, ...] = (
 """Columns of a prediction table.
 
 ``probability`` is the mean over policy draws, in [0, 1]; ``probability_std`` the standard deviation
-of one draw (0 for networks that draw nothing); ``label`` 1 for methylated; ``split`` "validation",
-"test" or "external"; ``outer_fold`` the number of the split that the model was trained in;
-``weights_sha256`` the checksum of the weights that predicted; ``prior`` the share of methylated
-among what the model was trained on, strictly between 0 and 1: 0.5 where classes were pruned or
-weighted to balance.
+of one draw (0 for networks without policies); ``label`` 1 for methylated; ``split`` "validation",
+"test" or "external"; ``outer_fold`` the number of the outer split that the model was trained in;
+``weights_sha256`` the checksum of the model's weights; ``prior`` the share of methylated in its
+training data, strictly between 0 and 1: 0.5 where classes were balanced by pruning or weighting.
 """
 
 _NUMBERS = ("outer_fold", "fold", "probability", "probability_std", "label", "prior")
@@ -70,10 +69,10 @@ def read_table(path: Path, command: str) -> pd.DataFrame:
 
     Args:
         path: the file.
-        command: what makes it, for the error ("mgmt-ray ensemble").
+        command: the command that writes it, for the error message.
 
     Raises:
-        MgmtError: the file is not there or is not a table.
+        MgmtError: the file does not exist or is not a table.
     """
     if not path.exists():
         raise MgmtError(f"{path}: not there yet. Run `{command}` first.")
@@ -94,15 +93,15 @@ def read_table(path: Path, command: str) -> pd.DataFrame:
 def read_complete_table(
     path: Path, columns: Sequence[str], command: str = "mgmt-ray ensemble STUDY"
 ) -> pd.DataFrame:
-    """A table of results, or of an external cohort's, that has all of these columns.
+    """Read a table of results and check that it has all of these columns.
 
     Args:
-        path: ``OUT/ensembles/NAME.csv``.
-        columns: that must be there; those that are not of :data:`TEXT_COLUMNS` hold numbers.
-        command: what makes it, for the error.
+        path: ``OUT/ensembles/NAME.csv``, of a study or an external cohort.
+        columns: required; those not in :data:`TEXT_COLUMNS` must hold numbers.
+        command: the command that writes it, for the error message.
 
     Raises:
-        MgmtError: it is not there, lacks a column, or has text where numbers belong.
+        MgmtError: the file does not exist, a column is missing, or a number is text.
     """
     table = read_table(path, f"{command} --out {path.parents[1]}")
     missing = [name for name in columns if name not in table.columns]
@@ -115,14 +114,24 @@ def read_complete_table(
     text = [name for name in numbers if len(table) and not is_numeric_dtype(table[name])]
     if text:
         raise MgmtError(
-            f"{path}: text among the numbers of {', '.join(text)}. "
+            f"{path}: text in the number column {', '.join(text)}. "
             f"Delete it and run `{command}` again."
         )
     return table
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV table completely or not at all, with every digit of its numbers."""
+    """Write a CSV table atomically, with all digits of its numbers.
+
+    Example:
+        >>> import tempfile
+        >>> table = pd.DataFrame({"subject": ["00012"], "probability": [0.1 + 0.2]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_table(table, Path(folder) / "table.csv")
+        ...     again = read_table(Path(folder) / "table.csv", "mgmt-ray run STUDY")
+        >>> again.equals(table)  # ids stay text
+        True
+    """
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
@@ -134,18 +143,18 @@ def read_predictions(path: Path, command: str = "mgmt-ray run STUDY") -> pd.Data
 
 
 def check_predictions(table: pd.DataFrame, where: str) -> None:
-    """Refuse a prediction table that later stages could not trust.
+    """Check that a table is a valid prediction table.
 
     Args:
         table: the columns of :data:`PREDICTION_COLUMNS`.
-        where: file or origin, for the error.
+        where: file or origin, for the error message.
 
     Raises:
         MgmtError: a column is missing or unknown, the table is empty, a number is missing or text,
-            a probability outside [0, 1], a deviation negative, a label neither 0 nor 1, a prior not
-            between 0 and 1, a subject, network, modality or trial without a name, an outer split or
-            fold that is no whole number from 0, a subject twice in one trial, or a subject with two
-            labels.
+            a probability outside [0, 1], a standard deviation negative, a label neither 0 nor 1, a
+            prior not between 0 and 1, the name of a subject, network, modality or trial empty, an
+            outer split or fold negative or fractional, a subject twice in one trial, or a subject
+            with two labels.
     """
     missing = [name for name in PREDICTION_COLUMNS if name not in table.columns]
     unknown = [name for name in table.columns if name not in PREDICTION_COLUMNS]
@@ -155,13 +164,13 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
         raise _fault(where, "no rows")
     text = [name for name in _NUMBERS if not is_numeric_dtype(table[name])]
     if text:
-        raise _fault(where, f"text among the numbers of {', '.join(text)}")
+        raise _fault(where, f"text in the number column {', '.join(text)}")
     for name in _NAMES:
         empty = table[name].isna() | (table[name].astype(str).str.strip() == "")
         _check_rows(table, where, empty, f"no {name}")
     for name in ("outer_fold", "fold"):
-        counted = table[name].ge(0) & (table[name] % 1 == 0)
-        _check_rows(table, where, ~counted, f"{name} no whole number from 0")
+        is_index = table[name].ge(0) & (table[name] % 1 == 0)
+        _check_rows(table, where, ~is_index, f"{name} is not a non-negative integer")
     _check_rows(table, where, ~table["probability"].between(0, 1), "probability outside [0, 1]")
     _check_rows(
         table, where, ~table["probability_std"].ge(0), "probability_std negative or missing"
@@ -169,21 +178,26 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
     _check_rows(table, where, ~table["label"].isin([0, 1]), "label neither 0 nor 1")
     between = table["prior"].between(0, 1, inclusive="neither")
     _check_rows(table, where, ~between, "prior not between 0 and 1")
-    twice = table.duplicated(["trial", "subject"], keep=False)
-    _check_rows(table, where, twice, "more than one row of one trial")
+    duplicated = table.duplicated(["trial", "subject"], keep=False)
+    _check_rows(table, where, duplicated, "more than one row of one trial")
     check_labels(table, where)
 
 
 def check_labels(table: pd.DataFrame, where: str) -> None:
-    """Raise MgmtError naming the subjects that have label 0 in one row and 1 in another."""
+    """Raise MgmtError if subjects have label 0 in one row and 1 in another, and list them."""
     labels = table.groupby("subject", sort=True)["label"].nunique()
-    torn = labels[labels > 1].index
-    if len(torn):
-        raise _fault(where, f"two labels for {shorten_list(list(torn))}")
+    contradictory = labels[labels > 1].index
+    if len(contradictory):
+        raise _fault(where, f"two labels for {shorten_list(list(contradictory))}")
 
 
 def shorten_list(names: list[str], limit: int = 5) -> str:
-    """The first few names and how many more there are, for an error of one line."""
+    """Return the first few names and the number of the others, for an error message.
+
+    Example:
+        >>> shorten_list(["S1", "S2", "S3"], limit=2)
+        'S1, S2 and 1 more'
+    """
     shown = ", ".join(str(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
@@ -191,11 +205,12 @@ def shorten_list(names: list[str], limit: int = 5) -> str:
 def _check_rows(table: pd.DataFrame, where: str, bad: pd.Series[bool], what: str) -> None:
     if bad.any():
         rows = table.loc[bad, ["trial", "subject"]]
-        named = [f"{r.subject} ({r.trial})" for r in rows.itertuples()]
-        raise _fault(where, f"{what} for {shorten_list(named)}")
+        names = [f"{r.subject} ({r.trial})" for r in rows.itertuples()]
+        raise _fault(where, f"{what} for {shorten_list(names)}")
 
 
 def _fault(where: str, what: str) -> MgmtError:
     return MgmtError(
-        f"{where}: {what}. Delete what wrote these predictions and run that stage again."
+        f"{where}: {what}. Delete the folder or table of these predictions and rerun the command "
+        "that writes it."
     )

@@ -10,7 +10,7 @@ from mgmt_ray.selection.best_on_validation import (
     BEST_COLUMNS,
     FORWARD_COLUMNS,
     Ensembles,
-    choose,
+    choose_ensembles,
     make_ensembles,
 )
 from mgmt_ray.selection.ensembles import group_ensembles, mean_over_splits, single_models
@@ -148,7 +148,7 @@ def test_forward_selection_adds_what_improves_most_until_nothing_does(nested: En
 
 def test_forward_selection_starts_with_the_modality_that_tells_most() -> None:
     models = single_models(members("validation", outers=(0, 1), signal=3.0))
-    first = choose(models, GROUPS).forward.query("step == 1")
+    first = choose_ensembles(models, GROUPS).forward.query("step == 1")
     assert first["modality"].tolist() == ["T1", "FA"]
 
 
@@ -185,8 +185,10 @@ def test_the_test_set_changes_no_choice_and_no_validation_prediction(
 
 def test_candidates_are_compared_on_the_subjects_that_have_all_modalities() -> None:
     table = members("validation")
-    lacking = table["subject"].isin([f"validation0{i:02d}" for i in range(0, 40, 4)])
-    choices = choose(single_models(table[~(lacking & (table["modality"] == "FA"))]), GROUPS)
+    missing = table["subject"].isin([f"validation0{i:02d}" for i in range(0, 40, 4)])
+    choices = choose_ensembles(
+        single_models(table[~(missing & (table["modality"] == "FA"))]), GROUPS
+    )
     assert set(choices.best["num_subjects"]) == {30}
     assert set(choices.forward["num_subjects"]) == {30}
 
@@ -197,7 +199,7 @@ def test_of_equal_ensembles_the_earlier_is_chosen_and_nothing_is_added() -> None
     copies = pd.concat(
         [same.assign(modality=m, trial=m + same["fold"].astype(str)) for m in ("PSR", "PH", "T1")]
     )
-    choices = choose(single_models(copies), group_ensembles(("PH", "PSR", "T1")))
+    choices = choose_ensembles(single_models(copies), group_ensembles(("PH", "PSR", "T1")))
     assert choices.modalities["spottune"]["best overall"] == {0: ("PH", "PSR")}
     assert choices.modalities["spottune"]["forward selection"] == {0: ("PSR",)}
     assert choices.forward["kept"].tolist() == [1, 0]
@@ -221,7 +223,9 @@ def test_an_ensemble_that_qualifies_goes_before_one_with_a_higher_m() -> None:
         )
         for m, calls in called.items()
     ]
-    choices = choose(single_models(pd.concat(tables)), {"DSC": ("PH",), "Struct": ("T1",)})
+    choices = choose_ensembles(
+        single_models(pd.concat(tables)), {"DSC": ("PH",), "Struct": ("T1",)}
+    )
     assert choices.best["validation_m"].tolist() == pytest.approx([0.6, 0.6])
     assert choices.best["chosen"].tolist() == [0, 1]
 
@@ -235,11 +239,11 @@ def test_a_comparison_model_stands_for_itself() -> None:
         forest["trial"] = "radiomics_forest" + forest["fold"].astype(str)
         return pd.concat([table, forest], ignore_index=True)
 
-    found = make_ensembles(with_forest("validation"), with_forest("test"), GROUPS)
-    own = found.test[found.test["network"] == "radiomics_forest"]
+    ensembles = make_ensembles(with_forest("validation"), with_forest("test"), GROUPS)
+    own = ensembles.test[ensembles.test["network"] == "radiomics_forest"]
     assert set(own["ensemble"]) == {"radiomics_forest"}
-    assert set(found.choices.best["network"]) == {"spottune"}
-    assert set(found.choices.modalities) == {"spottune"}
+    assert set(ensembles.choices.best["network"]) == {"spottune"}
+    assert set(ensembles.choices.modalities) == {"spottune"}
 
 
 def test_a_network_of_several_channels_chooses_among_its_models() -> None:
@@ -247,8 +251,8 @@ def test_a_network_of_several_channels_chooses_among_its_models() -> None:
         table = members(split)
         return table[table["modality"] == "T1"].assign(modality="T1+T2")
 
-    found = make_ensembles(renamed("validation"), renamed("test"), group_ensembles(("T1+T2",)))
-    assert list(dict.fromkeys(found.test["ensemble"])) == [
+    ensembles = make_ensembles(renamed("validation"), renamed("test"), group_ensembles(("T1+T2",)))
+    assert list(dict.fromkeys(ensembles.test["ensemble"])) == [
         "best overall",
         "forward selection",
         "T1+T2",

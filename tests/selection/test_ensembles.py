@@ -248,9 +248,9 @@ def test_training_subjects_are_predicted_by_the_member_that_did_not_train_on_the
 
 
 def test_a_training_subject_of_two_folds_is_refused() -> None:
-    torn = out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}, {"m2": 0.7, "u1": 0.3}])
+    two_folds = out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}, {"m2": 0.7, "u1": 0.3}])
     with pytest.raises(MgmtError, match="spottune PH, outer split 0: u1 not validated by exactly"):
-        ensemble(torn, {})
+        ensemble(two_folds, {})
 
 
 def test_a_training_subject_that_one_seed_lacks_is_refused() -> None:

@@ -61,9 +61,9 @@ def test_a_table_comes_back_to_the_last_digit_with_ids_as_text(tmp_path: Path) -
         ("modality", " ", "no modality"),
         ("subject", "", "no subject"),
         ("trial", "", "no trial"),
-        ("outer_fold", -1, r"outer no whole number from 0 for 00012 \(b\)"),
-        ("fold", 0.5, "fold no whole number from 0"),
-        ("fold", float("nan"), "fold no whole number from 0"),
+        ("outer_fold", -1, r"outer_fold is not a non-negative integer for 00012 \(b\)"),
+        ("fold", 0.5, "fold is not a non-negative integer"),
+        ("fold", float("nan"), "fold is not a non-negative integer"),
         ("subject", "00005", r"more than one row of one trial for 00005 \(b\)"),
     ],
 )
@@ -82,7 +82,7 @@ def test_text_among_numbers_is_refused_by_its_column(column: str, tmp_path: Path
     faulty.loc[3, column] = "high"
     path = tmp_path / "validation.csv"
     write_table(faulty, path)
-    with pytest.raises(MgmtError, match=f"validation.csv: text among the numbers of {column}"):
+    with pytest.raises(MgmtError, match=f"validation.csv: text in the number column {column}"):
         read_predictions(path)
 
 
@@ -95,7 +95,7 @@ def test_a_table_of_results_is_read_whole_or_named(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match=r"metrics.csv: no column sen, .*mgmt-ray ensemble STUDY"):
         read_complete_table(path, (*columns, "sen"))
     write_table(metrics.assign(auc="high"), path)
-    with pytest.raises(MgmtError, match=r"metrics.csv: text among the numbers of auc\."):
+    with pytest.raises(MgmtError, match=r"metrics.csv: text in the number column auc\."):
         read_complete_table(path, columns)
     write_table(metrics.iloc[:0], path)
     assert read_complete_table(path, columns).empty
