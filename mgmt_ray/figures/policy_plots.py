@@ -1,4 +1,4 @@
-"""What SpotTune's agent decides for each subject and block, by class, and from fold to fold."""
+"""SpotTune's policies: for each subject and block, by class, and agreement between folds."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from mgmt_ray.statistics.policy_summary import (
     CERTAIN,
     block_columns,
     class_means,
+    policy_stability,
     sort_by_class,
-    stability,
     subject_policies,
 )
 
 TUNED_COLOURS = "viridis"
-"""From certainly frozen to certainly tuned; even in lightness, also for colour-blind readers."""
+"""From frozen to tuned; perceptually uniform, also for colour-blind readers."""
 
 ROW_HEIGHT = 0.105
-"""Inches of a subject's row, so that its name can be read."""
+"""Height of a subject's row in inches, so that its name can be read."""
 
 NAME_SIZE = 5.5
 _CLASS_LINES: dict[int, Literal["-", "--"]] = {0: "--", 1: "-"}
 _CLASS_MARKERS = {0: "s", 1: "o"}
 _STABILITY_PANELS = (
     ("correlation", "Correlation between folds", "mean over pairs of folds"),
-    ("fold_std", "Deviation over folds", "of a subject's probability"),
+    ("fold_std", "Standard deviation over folds", "of a subject's probability"),
     ("certain", "Near-certain decisions", f"share below {CERTAIN} or above {1 - CERTAIN}"),
 )
 
 
 def policy_heatmap_figure(policies: pd.DataFrame) -> Figure:
-    """The tuned probability of each test subject and block, a panel per network and group.
+    """Draw the tuned probability of each test subject and block, a panel per network and group.
 
-    A group's cell is the mean over all members of its modalities. Rows are the same in all panels
-    of a network: the unmethylated first, each class from least to most tuned; a strip at the left
-    and a white line tell the classes apart.
+    A cell is the mean over all members of the group's modalities. Rows are the same in all panels
+    of a network: unmethylated first, each class from least to most tuned; a strip on the left and a
+    white line separate the classes.
 
     Args:
         policies: one row per member and subject (``policies.csv``), at least one.
@@ -58,19 +58,19 @@ def policy_heatmap_figure(policies: pd.DataFrame) -> Figure:
     height = max(2.6, 1.1 + ROW_HEIGHT * num_subjects)
     figure, axes = style.panels(len(parts), columns=min(3, num_groups), width=3.1, height=height)
     image = None
-    named = ""
+    labelled_network = ""
     for ax, (network, group, rows) in zip(axes, parts, strict=True):
-        whole = policies[policies["network"] == network]
-        blocks = block_columns(whole)
-        order, labels = sort_by_class(subject_policies(whole), blocks)
+        of_network = policies[policies["network"] == network]
+        blocks = block_columns(of_network)
+        order, labels = sort_by_class(subject_policies(of_network), blocks)
         # a subject that a group's models did not predict has an empty row
         matrix = rows.groupby("subject")[blocks].mean().reindex(order).to_numpy(dtype=float)
         image = ax.imshow(
             matrix, cmap=TUNED_COLOURS, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
         )
         _mark_classes(ax, labels)
-        _label_rows(ax, order if network != named else [], len(order))
-        named = network
+        _label_rows(ax, order if network != labelled_network else [], len(order))
+        labelled_network = network
         ax.set_xticks(range(len(blocks)), [str(n + 1) for n in range(len(blocks))])
         ax.tick_params(axis="x", labelsize=style.SMALL_FONT_SIZE - 1.5)
         style.title(ax, f"{style.network_label(network)} · {group}")
@@ -84,7 +84,7 @@ def policy_heatmap_figure(policies: pd.DataFrame) -> Figure:
 
 
 def policy_classes_figure(policies: pd.DataFrame) -> Figure:
-    """Mean tuned probability of each block by class, a panel per network and modality.
+    """Plot the mean tuned probability of each block by class, a panel per network and modality.
 
     Bars are 95 % bootstrap intervals over subjects.
 
@@ -96,8 +96,8 @@ def policy_classes_figure(policies: pd.DataFrame) -> Figure:
     figure, axes = style.panels(len(parts), columns=3, width=3.5, height=2.2)
     for ax, ((network, modality), rows) in zip(axes, parts, strict=True):
         ax.axhline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
-        for label, own in rows.groupby("label"):
-            _draw_class(ax, own, int(str(label)))
+        for label, of_class in rows.groupby("label"):
+            _draw_class(ax, of_class, int(str(label)))
         ax.set_ylim(-0.03, 1.03)
         last = int(rows["block"].max())
         ax.set_xticks(range(1, last + 1, 1 + (last - 1) // 6))
@@ -108,15 +108,15 @@ def policy_classes_figure(policies: pd.DataFrame) -> Figure:
 
 
 def policy_stability_figure(policies: pd.DataFrame) -> Figure:
-    """How far agents of different folds decide alike, and how surely, a row per modality.
+    """Plot the agreement of agents of different folds, and near-certain decisions, by modality.
 
-    Filled dots are correlations over subjects and blocks; open ones are what is left of them once
-    each block's mean is taken away: whether folds agree about subjects, not only about blocks.
+    Filled dots are correlations over subjects and blocks; open ones are correlations after
+    subtracting each block's mean: whether folds agree about subjects, not only about blocks.
 
     Args:
         policies: as for :func:`policy_heatmap_figure`.
     """
-    table = stability(policies)
+    table = policy_stability(policies)
     several = table["network"].nunique() > 1
     names = [
         f"{style.network_label(row['network'])} {row['modality']}" if several else row["modality"]
@@ -125,7 +125,7 @@ def policy_stability_figure(policies: pd.DataFrame) -> Figure:
     figure, axes = style.panels(3, columns=3, width=3.3, height=1.5 + 0.22 * len(table))
     rows = np.arange(len(table))
     colours = [style.network_colour(str(network)) for network in table["network"]]
-    for ax, (column, heading, words) in zip(axes, _STABILITY_PANELS, strict=True):
+    for ax, (column, heading, x_label) in zip(axes, _STABILITY_PANELS, strict=True):
         ax.scatter(table[column], rows, color=colours, s=28, zorder=3)
         if column == "correlation":
             ax.scatter(
@@ -135,18 +135,18 @@ def policy_stability_figure(policies: pd.DataFrame) -> Figure:
             both = table[["correlation", "subject_correlation"]].to_numpy(dtype=np.float64)
             ax.set_xlim(min([0.0, *both[both < 0]]) - 0.04, 1.04)
         else:
-            # two folds that decide the opposite, 0 and 1, have a deviation of 0.71
+            # two folds with opposite decisions, 0 and 1, have a standard deviation of 0.71
             ax.set_xlim(-0.02, 1.02 if column == "certain" else 0.74)
         ax.set_ylim(len(table) - 0.5, -0.5)
         ax.set_yticks(rows, names if ax is axes[0] else [""] * len(rows))
         style.title(ax, heading)
-        style.label_axes(ax, words, "")
+        style.label_axes(ax, x_label, "")
     _add_correlation_notes(axes[0])
     return figure
 
 
 def _mark_classes(ax: Axes, labels: np.ndarray) -> None:
-    """A strip of each class's colour left of the cells, and a white line between classes."""
+    """Draw a strip of each class's colour left of the cells, and a white line between classes."""
     ax.grid(visible=False)
     left_of_cells = ax.get_yaxis_transform()
     for label in (0, 1):
@@ -163,8 +163,8 @@ def _mark_classes(ax: Axes, labels: np.ndarray) -> None:
                 linewidth=4,
                 solid_capstyle="butt",
             )
-    for row, (one, other) in enumerate(pairwise(labels)):
-        if one != other:
+    for row, (label, next_label) in enumerate(pairwise(labels)):
+        if label != next_label:
             ax.axhline(row + 0.5, color="white", linewidth=2)
     ax.set_xlim(-0.5, ax.get_images()[0].get_size()[1] - 0.5)
     ax.set_ylim(len(labels) - 0.5, -0.5)
@@ -178,11 +178,11 @@ def _label_rows(ax: Axes, names: list[str], num_rows: int) -> None:
 
 
 def _draw_class(ax: Axes, rows: pd.DataFrame, label: int) -> None:
-    """One class's means and intervals, moved aside a little so that both classes are seen."""
-    aside = 0.13 if label else -0.13
+    """Draw one class's means and intervals, shifted so that the classes do not hide each other."""
+    shift = 0.13 if label else -0.13
     ends = rows[["tuned_low", "tuned_high"]].to_numpy(dtype=np.float64)
     ax.errorbar(
-        rows["block"] + aside,
+        rows["block"] + shift,
         rows["tuned"],
         yerr=np.abs(ends.T - rows["tuned"].to_numpy(dtype=np.float64)),
         color=style.LABEL_COLOURS[1 if label else 0],

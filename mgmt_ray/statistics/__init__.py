@@ -1,1 +1,1 @@
-"""Metrics with intervals, comparisons between networks, tables, and the paper's numbers."""
+"""Metrics with intervals, comparisons between networks, tables, and the papers' results."""

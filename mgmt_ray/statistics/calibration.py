@@ -1,4 +1,8 @@
-"""Calibration of each version of the test probabilities: Brier score, slope, intercepts, ECE."""
+"""Calibration of the test probabilities: Brier score, slope, intercepts and ECE.
+
+:func:`logistic_recalibration` and :func:`intercept_at_slope_1` fit all bootstrap resamples at once;
+:func:`calibration_table` applies them to each version that :mod:`.calibrators` makes.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,25 @@ from mgmt_ray.statistics.intervals import (
 from mgmt_ray.statistics.reliability import expected_calibration_error
 from mgmt_ray.training.metrics import brier, unit_weights
 
-MAX_STEPS = 100
+MAX_NEWTON_STEPS = 100
 _STEP_TOLERANCE = 1e-9
+_LINE_TOLERANCE = 1e-9
+"""Of log-odds up to 14, from probabilities exact to 1e-16 that are at least 1e-6 off 0 and 1."""
+
+WITH_INTERVALS: tuple[str, ...] = ("brier", "slope", "intercept", "intercept_at_slope_1")
+CALIBRATION_COLUMNS: tuple[str, ...] = (
+    "network",
+    "ensemble",
+    "version",
+    "temperature",
+    "prior_shift",
+    *column_names(*WITH_INTERVALS),
+    "ece",
+    "num_subjects",
+)
+"""``temperature`` and ``prior_shift`` are what the version applied, as a mean over outer splits;
+1 and 0 where it applied none. ``intercept`` is fitted together with the slope,
+``intercept_at_slope_1`` with the slope fixed at 1: calibration in the large."""
 
 
 def logistic_recalibration(
@@ -36,33 +57,40 @@ def logistic_recalibration(
     log_odds: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, " resample"]]:
-    """Slope b and intercept a of logit P(methylated) = a + b·log_odds, by maximum likelihood.
+    """Fit slope b and intercept a of logit P(methylated) = a + b·log_odds by maximum likelihood.
 
     Cox 1958, "Two further applications of a model for binary regression". Perfectly calibrated
-    probabilities have b = 1 and a = 0; b below 1 means too extreme ones. Both are fitted together,
-    so that a is not "calibration in the large" (see :func:`intercept_at_slope_1`). Newton's method
-    (iteratively reweighted least squares) for all resamples at once.
+    probabilities have b = 1 and a = 0; b below 1 means that they are too extreme. Both are fitted
+    together, so that a is not "calibration in the large" (see :func:`intercept_at_slope_1`).
+    Newton's method (iteratively reweighted least squares) for all resamples at once.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         log_odds: finite.
-        weights: times that each subject was drawn.
+        weights: how often each subject was drawn.
 
     Returns:
-        Slopes and intercepts; NaN for a resample that has no finite estimate: one class only, all
-        log-odds equal, or classes that some log-odds separates (no overlap but at one value), for
-        which the likelihood grows without end (Albert and Anderson 1984).
+        Slopes and intercepts; NaN for a resample without a finite estimate: one class only, all
+        log-odds equal, or classes that a cut-off in the log-odds separates (they overlap in one
+        value at most), for which the likelihood has no maximum (Albert and Anderson 1984).
+
+    Example:
+        >>> labels = np.array([0, 0, 1, 0, 1, 1])
+        >>> log_odds = np.array([-2.0, -1.0, -0.5, 1.0, 1.0, 2.0])
+        >>> sample = np.ones((1, 6), dtype=int)
+        >>> slope, intercept = logistic_recalibration(labels, log_odds, sample)
+        >>> slope.round(2), intercept.round(2)
+        (array([0.99]), array([-0.1]))
     """
-    deviation = float(log_odds.std())
     slope = np.full(len(weights), np.nan)
     intercept = np.full(len(weights), np.nan)
     active = np.flatnonzero(_classes_overlap(labels, log_odds, weights))
     if not len(active):
         return slope, intercept
-    centre = float(log_odds.mean())
-    scaled = (log_odds - centre) / deviation
+    centre, std = float(log_odds.mean()), float(log_odds.std())
+    scaled = (log_odds - centre) / std
     fitted = _newton(labels, scaled, weights[active].astype(float))
-    slope[active] = fitted[:, 1] / deviation
+    slope[active] = fitted[:, 1] / std
     intercept[active] = fitted[:, 0] - slope[active] * centre
     return slope, intercept
 
@@ -72,20 +100,25 @@ def intercept_at_slope_1(
     log_odds: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
-    """Calibration in the large: a of logit P(methylated) = a + log_odds, by maximum likelihood.
+    """Fit a of logit P(methylated) = a + log_odds by maximum likelihood: calibration in the large.
 
     The log-odds are an offset, so that their slope is 1 (Van Calster et al. 2019, "Calibration: the
     Achilles heel of predictive analytics"). Above 0, probabilities are too low on the whole; it is
     0 where their mean is the share of methylated. Newton's method for all resamples at once; a step
-    that would leave what is known to hold the estimate goes to its middle.
+    that would leave the interval known to hold the estimate goes to the interval's middle.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         log_odds: finite.
-        weights: times that each subject was drawn.
+        weights: how often each subject was drawn.
 
     Returns:
         NaN for a resample of one class only.
+
+    Example:
+        >>> labels, sample = np.array([1, 1, 1, 0]), np.ones((1, 4), dtype=int)
+        >>> intercept_at_slope_1(labels, np.zeros(4), sample).round(3)  # log(3 / 1)
+        array([1.099])
     """
     share = (weights @ labels) / weights.sum(axis=1)
     fitted = np.full(len(weights), np.nan)
@@ -93,18 +126,18 @@ def intercept_at_slope_1(
     centre = logit(share[active])
     low, high = centre - log_odds.max(), centre - log_odds.min()
     fitted[active] = centre - (weights[active] @ log_odds) / weights[active].sum(axis=1)
-    for _ in range(MAX_STEPS):
+    for _ in range(MAX_NEWTON_STEPS):
         if not len(active):
             return fitted
-        at = fitted[active]
-        chance, drawn = expit(at[:, None] + log_odds), weights[active]
-        gradient = (drawn * (labels - chance)).sum(axis=1)
-        low, high = np.where(gradient > 0, at, low), np.where(gradient < 0, at, high)
-        there = at + gradient / (drawn * chance * (1 - chance)).sum(axis=1)
-        there = np.where((there < low) | (there > high), (low + high) / 2, there)
-        fitted[active] = there
-        going = np.abs(there - at) > _STEP_TOLERANCE * (1 + np.abs(at))
-        active, low, high = active[going], low[going], high[going]
+        current = fitted[active]
+        p, drawn = expit(current[:, None] + log_odds), weights[active]
+        gradient = (drawn * (labels - p)).sum(axis=1)
+        low, high = np.where(gradient > 0, current, low), np.where(gradient < 0, current, high)
+        updated = current + gradient / (drawn * p * (1 - p)).sum(axis=1)
+        updated = np.where((updated < low) | (updated > high), (low + high) / 2, updated)
+        fitted[active] = updated
+        moving = np.abs(updated - current) > _STEP_TOLERANCE * (1 + np.abs(current))
+        active, low, high = active[moving], low[moving], high[moving]
     fitted[active] = np.nan
     return fitted
 
@@ -114,7 +147,7 @@ def _classes_overlap(
     log_odds: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Bool[np.ndarray, " resample"]:
-    """Whether each class of a resample has somebody above somebody of the other."""
+    """Return whether, in each resample, each class has a subject above one of the other class."""
     lowest, highest = [], []
     for label in (0, 1):
         drawn = weights[:, labels == label] > 0
@@ -129,16 +162,16 @@ def _newton(
     scaled: Float[np.ndarray, " subject"],
     weights: Float[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, "resample 2"]:
-    """Intercept and slope of each resample; NaN where the steps do not end."""
-    first = np.stack([np.ones_like(scaled), scaled], axis=1)
-    second = np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1)
+    """Fit intercept and slope of each resample; NaN where the steps do not converge."""
+    design = np.stack([np.ones_like(scaled), scaled], axis=1)
+    products = np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1)
     fitted = np.zeros((len(weights), 2))
     active = np.arange(len(weights))
-    for _ in range(MAX_STEPS):
-        chance = expit(fitted[active] @ first.T)
+    for _ in range(MAX_NEWTON_STEPS):
+        p = expit(fitted[active] @ design.T)
         drawn = weights[active]
-        gradient = (drawn * (labels - chance)) @ first
-        h00, h01, h11 = ((drawn * chance * (1 - chance)) @ second).T
+        gradient = (drawn * (labels - p)) @ design
+        h00, h01, h11 = ((drawn * p * (1 - p)) @ products).T
         determinant = h00 * h11 - h01**2
         step = np.stack(
             [
@@ -156,39 +189,20 @@ def _newton(
     return fitted
 
 
-_LINE_TOLERANCE = 1e-9
-"""Of log-odds up to 14, from probabilities exact to 1e-16 that are at least 1e-6 off 0 and 1."""
-
-WITH_INTERVALS: tuple[str, ...] = ("brier", "slope", "intercept", "intercept_at_slope_1")
-CALIBRATION_COLUMNS: tuple[str, ...] = (
-    "network",
-    "ensemble",
-    "version",
-    "temperature",
-    "prior_shift",
-    *column_names(*WITH_INTERVALS),
-    "ece",
-    "num_subjects",
-)
-"""``temperature`` and ``prior_shift`` are what the version applied, their mean over outer splits;
-1 and 0 where it applied none. ``intercept`` is fitted together with the slope,
-``intercept_at_slope_1`` with the slope fixed at 1: calibration in the large."""
-
-
 def calibration_table(recalibrated: Recalibrated, seed: int = 42) -> pd.DataFrame:
-    """Brier score, slope, both intercepts and ECE of each version, all but ECE with intervals.
+    """Return Brier score, slope, both intercepts (all with intervals) and ECE of each version.
 
-    Bootstrap over subjects, not stratified: the share of methylated is what an intercept measures,
-    and must vary. What was fitted on validation stays as it is.
+    Bootstrap over subjects, not stratified: an intercept measures the share of methylated, so this
+    share must vary. What was fitted on validation is not fitted again.
 
     Args:
-        recalibrated: see :func:`.recalibrated.recalibrate`.
+        recalibrated: see :func:`.calibrators.recalibrate`.
         seed: of the bootstrap.
 
     Returns:
         :data:`CALIBRATION_COLUMNS`. Slope and intercept are NaN where they have no finite estimate
-        (see :func:`.recalibration.logistic_recalibration`), their bounds where more than a
-        fortieth of the resamples has none.
+        (see :func:`logistic_recalibration`), their bounds where more than a fortieth of the
+        resamples has none.
     """
     fits = mean_fits(recalibrated.fits)
     drawn: dict[bytes, Int[np.ndarray, "resample subject"]] = {}
@@ -208,7 +222,7 @@ def calibration_table(recalibrated: Recalibrated, seed: int = 42) -> pd.DataFram
                 "network": network,
                 "ensemble": name,
                 "version": version,
-                **_apply_version(version, fits[str(network), str(name)]),
+                **_applied_maps(version, fits[str(network), str(name)]),
                 **interval_columns(intervals[version]),
                 "ece": expected_calibration_error(labels, p),
                 "num_subjects": len(labels),
@@ -218,7 +232,7 @@ def calibration_table(recalibrated: Recalibrated, seed: int = 42) -> pd.DataFram
     return pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS))
 
 
-def _apply_version(version: str, fit: Mapping[str, float]) -> dict[str, float]:
+def _applied_maps(version: str, fit: Mapping[str, float]) -> dict[str, float]:
     scaled = version == TEMPERATURE_SCALED
     shifted = scaled or version == PRIOR_CORRECTED
     return {
@@ -232,49 +246,50 @@ def _intervals(
     versions: Mapping[str, Float[np.ndarray, " subject"]],
     weights: Int[np.ndarray, "resample subject"],
 ) -> dict[str, dict[str, Interval]]:
-    """By version and metric; what is resampled comes after the sample itself."""
-    rows = np.concatenate([unit_weights(len(labels)), weights])
-    found: dict[str, dict[str, Interval]] = {}
+    """Intervals by version and metric."""
+    rows = np.concatenate([unit_weights(len(labels)), weights])  # the sample, then its resamples
+    intervals: dict[str, dict[str, Interval]] = {}
     fitted: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     for version, p in versions.items():
         log_odds = logits(p)
-        known = None if fitted is None else _fit_from_line(log_odds, *fitted)
-        slope, intercept = known or logistic_recalibration(labels, log_odds, rows)
+        converted = None if fitted is None else _convert_fit(log_odds, *fitted)
+        slope, intercept = converted or logistic_recalibration(labels, log_odds, rows)
         fitted = fitted or (log_odds, slope, intercept)
         errors = brier(labels, p, rows)
-        found[version] = {
+        intervals[version] = {
             "brier": percentile_interval(float(errors[0]), errors[1:]),
             "slope": _defined_interval(slope),
             "intercept": _defined_interval(intercept),
             "intercept_at_slope_1": _defined_interval(intercept_at_slope_1(labels, log_odds, rows)),
         }
-    return found
+    return intervals
 
 
-def _fit_from_line(
+def _convert_fit(
     log_odds: Float[np.ndarray, " subject"],
-    others: Float[np.ndarray, " subject"],
+    fitted_log_odds: Float[np.ndarray, " subject"],
     slope: Float[np.ndarray, " row"],
     intercept: Float[np.ndarray, " row"],
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]] | None:
-    """Slope and intercept from those of other log-odds, if these are a line of the others.
+    """Convert slope and intercept of fitted log-odds x to those of log-odds z = c + d·x.
 
-    One outer split shifts and scales all subjects alike, and one regression then serves all
-    versions: with z = c + d·others, a + b·others = (a − b·c/d) + (b/d)·z. None if it is no line.
+    One outer split shifts and scales all subjects alike, so that one regression serves all
+    versions: a + b·x = (a − b·c/d) + (b/d)·z. None where z is not linear in x.
     """
-    spread = np.ptp(others)
-    if spread == 0:
+    x = fitted_log_odds
+    x_range = np.ptp(x)
+    if x_range == 0:
         return None
-    lowest, highest = int(np.argmin(others)), int(np.argmax(others))
-    d = (log_odds[highest] - log_odds[lowest]) / spread
-    c = log_odds[lowest] - d * others[lowest]
-    if d == 0 or np.abs(c + d * others - log_odds).max() > _LINE_TOLERANCE:
+    lowest, highest = int(np.argmin(x)), int(np.argmax(x))
+    d = (log_odds[highest] - log_odds[lowest]) / x_range
+    c = log_odds[lowest] - d * x[lowest]
+    if d == 0 or np.abs(c + d * x - log_odds).max() > _LINE_TOLERANCE:
         return None
     return slope / d, intercept - slope / d * c
 
 
 def _defined_interval(values: Float[np.ndarray, " row"]) -> Interval:
-    """Of the first value, from the others.
+    """Interval of the first value, from the others, which are resamples.
 
     A resample without an estimate counts as below the lower and above the upper bound.
     """

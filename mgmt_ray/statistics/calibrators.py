@@ -1,9 +1,9 @@
-"""Test probabilities as what was fitted on validation maps them; nothing is fitted on test.
+"""Calibrators fitted on validation and applied to test probabilities; nothing is fitted on test.
 
-Per network, ensemble and outer split three things are fitted on the training subjects, predicted
-out of fold: a threshold, the shift from the training prior to their prevalence, and a temperature.
-They map the test probabilities of that outer split only; a subject that several outer splits test
-has the mean of its mapped probabilities.
+Per network, ensemble and outer split, a threshold, the shift from the training prior to the
+prevalence, and a temperature are fitted on the training subjects' out-of-fold predictions. They map
+the test probabilities of that outer split only; a subject in the test sets of several outer splits
+gets the mean of its mapped probabilities.
 """
 
 from __future__ import annotations
@@ -24,51 +24,74 @@ from mgmt_ray.selection.criterion import qualifies
 from mgmt_ray.training.metrics import THRESHOLD, criterion_m
 
 TEMPERATURES = (0.01, 100.0)
-"""Between these the temperature is looked for. Classes that validation separates perfectly would
-have 0; probabilities that tell nothing, or the wrong way round, infinity."""
+"""Bounds of the temperature. Without them, perfectly separated validation classes would give 0, and
+probabilities without or with inverted information infinity."""
 
 _MIN_PROBABILITY = 1e-6
+
+AS_PREDICTED = "as predicted"
+THRESHOLD_CHOSEN = "threshold chosen"
+PRIOR_CORRECTED = "prior corrected"
+TEMPERATURE_SCALED = "temperature scaled"
+
+CALIBRATION_VERSIONS = (AS_PREDICTED, PRIOR_CORRECTED, TEMPERATURE_SCALED)
+"""Versions to be read as probabilities; :data:`THRESHOLD_CHOSEN` is only meant for calls at 0.5."""
+
+_KEYS = ("network", "ensemble", "outer_fold")
+_CALIBRATOR_COLUMNS = ("threshold", "prevalence", "temperature", "prior_shift", "prior_threshold")
+FIT_COLUMNS: tuple[str, ...] = (*_KEYS, *_CALIBRATOR_COLUMNS)
+"""One row per network, ensemble and outer split: ``threshold`` chosen on validation, ``prevalence``
+of methylated among the validation subjects, ``temperature``, ``prior_shift`` of the test subjects'
+logits (their mean), and ``prior_threshold``, the probability that this shift moves to 0.5."""
 
 
 def choose_threshold(
     labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
 ) -> float:
-    """The threshold of the highest M = 0.6·SEN + 0.4·SPE (Schmitz et al. 2024, eq. 4).
+    """Return the threshold with the highest M = 0.6·SEN + 0.4·SPE (Schmitz et al. 2024, eq. 4).
 
-    As for epochs, a threshold must qualify with both rates above 0.5; where none does 0.5 stays.
-    Candidates are the midpoints between neighbouring distinct probabilities: all that call anybody
-    differently. Of equal ones the nearest to 0.5 wins, of two equally near the lower.
+    As for epochs, a threshold must qualify with both rates above 0.5; where none does, it is 0.5.
+    Candidates are the midpoints between neighbouring distinct probabilities, which cover all ways
+    to divide the subjects. On a tie the one nearest to 0.5 wins, of two equally near the lower.
 
     Args:
-        labels: 1 methylated, 0 unmethylated; both there.
-        probabilities: of methylation, as predicted for validation.
+        labels: 1 methylated, 0 unmethylated; both must occur.
+        probabilities: of methylation, predicted for validation subjects.
 
     Returns:
         In [0, 1]; a probability of at least this much counts as methylated.
+
+    Example:
+        >>> choose_threshold(np.array([0, 0, 1, 1]), np.array([0.125, 0.25, 0.5, 0.875]))
+        0.375
     """
-    values, place = np.unique(probabilities, return_inverse=True)
-    positives = np.bincount(place, weights=labels, minlength=len(values))
-    negatives = np.bincount(place, weights=1 - labels, minlength=len(values))
+    values, index = np.unique(probabilities, return_inverse=True)
+    positives = np.bincount(index, weights=labels, minlength=len(values))
+    negatives = np.bincount(index, weights=1 - labels, minlength=len(values))
     # candidate i lies between values i and i + 1
     sen = 1 - np.cumsum(positives)[:-1] / positives.sum()
     spe = np.cumsum(negatives)[:-1] / negatives.sum()
     between = (values[:-1] + values[1:]) / 2
-    # The mean of two neighbours in floating point may be the lower one, which must not be called.
+    # In floating point the mean of two neighbours may equal the lower one, which is unmethylated.
     thresholds = np.where(between > values[:-1], between, values[1:]).tolist()
     candidates = [
-        # Equal in exact arithmetic must be equal here.
-        (round(criterion_m(a, b), 12), -abs(t - THRESHOLD), -t)
-        for t, a, b in zip(thresholds, sen.tolist(), spe.tolist(), strict=True)
-        if qualifies(a, b)
+        # Rounded, so that values that are equal in exact arithmetic are equal here.
+        (round(criterion_m(sensitivity, specificity), 12), -abs(t - THRESHOLD), -t)
+        for t, sensitivity, specificity in zip(thresholds, sen.tolist(), spe.tolist(), strict=True)
+        if qualifies(sensitivity, specificity)
     ]
     return float(-max(candidates)[2]) if candidates else THRESHOLD
 
 
 def logits(probabilities: Float[np.ndarray, " *any"]) -> Float[np.ndarray, " *any"]:
-    """Log-odds; a probability counts as at least 1e-6 away from 0 and 1.
+    """Return log-odds of probabilities clipped to [1e-6, 1 − 1e-6].
 
-    No model here knows a subject better than one in a million, and a single 0 or 1 would else
-    outweigh everybody in what is fitted.
+    No model here is surer than one in a million, and a single 0 or 1 would otherwise outweigh all
+    other subjects in a fit.
+
+    Example:
+        >>> logits(np.array([0.0, 0.5, 0.9])).round(2)
+        array([-13.82,   0.  ,   2.2 ])
     """
     clipped: np.ndarray = logit(np.clip(probabilities, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
     return clipped
@@ -77,7 +100,7 @@ def logits(probabilities: Float[np.ndarray, " *any"]) -> Float[np.ndarray, " *an
 def prior_shift(
     prior: Float[np.ndarray, " subject"], prevalence: Float[np.ndarray, " subject"]
 ) -> Float[np.ndarray, " subject"]:
-    """What a logit moves by when the share of methylated is another than in training.
+    """Return the shift of a logit when the share of methylated differs from that in training.
 
     logit(prevalence) − logit(prior): eq. 2.4 of Saerens, Latinne and Decaestecker 2002 for two
     classes, as a difference of log-odds.
@@ -85,6 +108,10 @@ def prior_shift(
     Args:
         prior: share of methylated that the model was trained with, strictly between 0 and 1.
         prevalence: share where it is used, strictly between 0 and 1.
+
+    Example:
+        >>> prior_shift(np.array([0.5]), np.array([0.2])).round(3)
+        array([-1.386])
     """
     return np.asarray(logit(prevalence) - logit(prior))
 
@@ -92,17 +119,22 @@ def prior_shift(
 def fit_temperature(
     labels: Integer[np.ndarray, " subject"], log_odds: Float[np.ndarray, " subject"]
 ) -> float:
-    """The T for which sigmoid(log_odds / T) has the least cross-entropy.
+    """Return the T for which sigmoid(log_odds / T) has the lowest cross-entropy.
 
-    Temperature scaling (Guo et al. 2017, sec. 4.2) for two classes. It leaves the order of
-    subjects, and with it AUC, alone; above 1 it makes probabilities less sure.
+    Temperature scaling (Guo et al. 2017, sec. 4.2) for two classes. It keeps the order of subjects
+    and so the AUC; above 1 it makes probabilities less extreme.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
-        log_odds: of validation; finite.
+        log_odds: of validation subjects; finite.
 
     Returns:
-        Within :data:`TEMPERATURES`; 1 where all log-odds are 0, which none would change.
+        Within :data:`TEMPERATURES`; 1 where all log-odds are 0, which no temperature changes.
+
+    Example:
+        >>> labels, log_odds = np.array([0, 0, 0, 1]), np.full(4, -4.0)
+        >>> round(fit_temperature(labels, log_odds), 2)  # sigmoid(-4 / 3.64) is 1 of 4
+        3.64
     """
     if not log_odds.any():
         return 1.0
@@ -113,29 +145,13 @@ def fit_temperature(
 
     bounds = (math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
     # As a function of 1/T the loss is convex, so of log T it has one minimum.
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(math.exp(found.x))
-
-
-AS_PREDICTED = "as predicted"
-THRESHOLD_CHOSEN = "threshold chosen"
-PRIOR_CORRECTED = "prior corrected"
-TEMPERATURE_SCALED = "temperature scaled"
-
-CALIBRATION_VERSIONS = (AS_PREDICTED, PRIOR_CORRECTED, TEMPERATURE_SCALED)
-"""Versions whose probabilities are meant as such; that of the threshold is made to be called."""
-
-_KEYS = ("network", "ensemble", "outer_fold")
-_CALIBRATOR_COLUMNS = ("threshold", "prevalence", "temperature", "prior_shift", "prior_threshold")
-FIT_COLUMNS: tuple[str, ...] = (*_KEYS, *_CALIBRATOR_COLUMNS)
-"""One row per network, ensemble and outer split: ``threshold`` chosen on validation, ``prevalence``
-of methylated among its subjects, ``temperature``, ``prior_shift`` of the test subjects' logits
-(their mean), and ``prior_threshold``, the probability that this shift moves to 0.5."""
+    minimum = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(math.exp(minimum.x))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recalibrated:
-    """Test predictions and what they were mapped with.
+    """Calibrated test predictions, and the calibrators.
 
     Attributes:
         probabilities: network, ensemble, subject, label and a column per version, all in [0, 1];
@@ -148,10 +164,10 @@ class Recalibrated:
 
 
 def recalibrate(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
-    """Fit on validation, map test, average over outer splits.
+    """Fit calibrators on validation, apply them to test, and average over outer splits.
 
     Args:
-        validation: ``selection.ensemble.SPLIT_COLUMNS``, out of fold.
+        validation: :data:`.ensembles.SPLIT_COLUMNS`, out of fold.
         test: the same columns of test subjects.
 
     Raises:
@@ -174,37 +190,38 @@ def recalibrate(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
     mapped = rows[["network", "ensemble", "subject", "label"]].assign(**versions)
     keys = ["network", "ensemble", "subject"]
     means = mapped.groupby(keys, sort=False).mean().reset_index()
-    place = means.groupby(keys[:2], sort=False).ngroup()
-    ordered = means.assign(place=place).sort_values(["place", "subject"], ignore_index=True)
-    return Recalibrated(ordered.drop(columns="place").astype({"label": int}), fits)
+    order = means.groupby(keys[:2], sort=False).ngroup()
+    ordered = means.assign(order=order).sort_values(["order", "subject"], ignore_index=True)
+    return Recalibrated(ordered.drop(columns="order").astype({"label": int}), fits)
 
 
 def _fit(validation: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Of test rows only their priors are used, to tell by how much they will be shifted."""
-    known = dict(iter(validation.groupby([*_KEYS], sort=False)))
+    """Fit all calibrators; of test rows only the priors are used, which determine the shift."""
+    by_split = dict(iter(validation.groupby([*_KEYS], sort=False)))
     fits = []
-    for key, rows in test.groupby([*_KEYS], sort=False):
-        own = known.get(key)
-        if own is None or own["label"].nunique() < 2:
+    for key, test_rows in test.groupby([*_KEYS], sort=False):
+        validation_rows = by_split.get(key)
+        if validation_rows is None or validation_rows["label"].nunique() < 2:
             network, name, outer = _names(key)
             raise MgmtError(
                 f"{network} {name}, outer split {outer}: no validation subjects of both classes, "
-                "so no threshold can be chosen. Leave out a modality that few training subjects "
-                "have (cohort.modalities)."
+                "so no threshold can be chosen. Omit a modality that few training subjects have "
+                "(cohort.modalities)."
             )
-        fits.append(dict(zip(_KEYS, _names(key), strict=True)) | _fit_one(own, rows))
+        fit = _fit_split(validation_rows, test_rows)
+        fits.append(dict(zip(_KEYS, _names(key), strict=True)) | fit)
     return pd.DataFrame(fits, columns=list(FIT_COLUMNS))
 
 
-def _fit_one(validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
+def _fit_split(validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     ordered = validation.sort_values("subject")
     labels = ordered["label"].to_numpy(dtype=np.int64)
     p = ordered["probability"].to_numpy(dtype=float)
     prior = ordered["prior"].to_numpy(dtype=float)
     prevalence = float(labels.mean())
     corrected = logits(p) + prior_shift(prior, np.full(len(p), prevalence))
-    of_test = test["prior"].to_numpy(dtype=float)
-    shift = float(prior_shift(of_test, np.full(len(of_test), prevalence)).mean())
+    test_prior = test["prior"].to_numpy(dtype=float)
+    shift = float(prior_shift(test_prior, np.full(len(test_prior), prevalence)).mean())
     return {
         "threshold": choose_threshold(labels, p),
         "prevalence": prevalence,
@@ -220,8 +237,8 @@ def _names(key: Hashable) -> tuple[Any, ...]:
 
 
 def mean_fits(fits: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
-    """What was fitted for each network and ensemble, as the mean over outer splits."""
+    """Return the calibrators of each network and ensemble, as means over outer splits."""
     return {
-        (str(network), str(name)): {what: float(rows[what].mean()) for what in _CALIBRATOR_COLUMNS}
+        (str(network), str(name)): {c: float(rows[c].mean()) for c in _CALIBRATOR_COLUMNS}
         for (network, name), rows in fits.groupby(["network", "ensemble"], sort=False)
     }

@@ -1,4 +1,7 @@
-"""The table of comparisons: networks on the same inputs, and each against the simple models."""
+"""Hypothesis tests between models: Friedman, Nemenyi, Holm, permutation, and their table.
+
+:func:`comparisons_table` compares networks on the same inputs, and each with the baseline models.
+"""
 
 from __future__ import annotations
 
@@ -25,103 +28,10 @@ from mgmt_ray.statistics.paired_bootstrap import (
 )
 from mgmt_ray.study import baseline_config
 
-
-@dataclass(frozen=True, slots=True)
-class RankTest:
-    """Friedman's chi-square over all networks, and Nemenyi's p-value for each pair of them."""
-
-    chi2: float
-    p: float
-    pairs: tuple[tuple[str, str, float], ...]
-
-    def p_of(self, network_a: str, network_b: str) -> float:
-        """Nemenyi's p-value of one pair, in the order in which the networks were given."""
-        return next(p for a, b, p in self.pairs if (a, b) == (network_a, network_b))
-
-
-def compare_networks(
-    values: Float[np.ndarray, "subject network"], networks: tuple[str, ...]
-) -> RankTest:
-    """Friedman's rank test with Nemenyi's post-hoc test (Demšar 2006, sec. 3.2.2).
-
-    Subjects are the blocks, the networks' values the treatments. On probabilities of methylation,
-    as in table 5 of Schmitz et al. 2024, the tests ask whether networks give systematically higher
-    or lower probabilities, not whether one is more often right. On squared errors
-    (probability − label)² they ask whether one is systematically nearer to the truth.
-
-    Args:
-        values: of at least 3 networks.
-        networks: the columns' names.
-
-    Returns:
-        p-values in [0, 1]; NaN when no subject's networks differ (nothing to rank).
-    """
-    assert values.shape[1] == len(networks) >= 3, "Friedman's test needs 3 networks"
-    pairs = list(combinations(range(len(networks)), 2))
-    if np.all(values == values[:, :1]):
-        undefined = tuple((networks[a], networks[b], float("nan")) for a, b in pairs)
-        return RankTest(float("nan"), float("nan"), undefined)
-    # Imported here: it brings seaborn and statsmodels, which nothing else needs.
-    from scikit_posthocs import posthoc_nemenyi_friedman
-
-    friedman = friedmanchisquare(*values.T)
-    nemenyi = posthoc_nemenyi_friedman(values).to_numpy()
-    return RankTest(
-        float(friedman.statistic),
-        float(friedman.pvalue),
-        tuple((networks[a], networks[b], float(nemenyi[a, b])) for a, b in pairs),
-    )
-
-
-def same_subjects(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Probabilities by subject (index, sorted) and network (columns, in the order given).
-
-    Args:
-        rows: network, subject, probability of one ensemble.
-        what: the ensemble's name, for the error.
-
-    Raises:
-        MgmtError: the networks were not evaluated on the same subjects, each once.
-    """
-    networks = list(dict.fromkeys(rows["network"]))
-    twice = rows.loc[rows.duplicated(["network", "subject"]), "subject"]
-    if len(twice):
-        raise MgmtError(
-            f"{what}: {shorten_list(list(twice))} predicted twice by one network. {_REMEDY}"
-        )
-    wide = rows.pivot(index="subject", columns="network", values="probability")[networks]
-    lacking = wide.index[wide.isna().any(axis=1)]
-    if len(lacking):
-        raise MgmtError(
-            f"{what}: {shorten_list(list(lacking))} not predicted by all of "
-            f"{', '.join(networks)}; networks compare on the same subjects only. {_REMEDY}"
-        )
-    return wide
-
-
 _REMEDY = "Run `mgmt-ray ensemble STUDY` again."
 
-
-def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Holm's (1979) step-down correction: the family-wise error stays below the level.
-
-    The k-th smallest of n is multiplied by n − k + 1, and none is below a smaller one's result.
-
-    Args:
-        p: in [0, 1]; NaN is a test that was not made and is not counted.
-
-    Returns:
-        Corrected p-values in [0, 1], in the order given; NaN stays.
-    """
-    corrected = np.full(len(p), np.nan)
-    order = np.argsort(p, kind="stable")[: int(np.isfinite(p).sum())]
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
-    return corrected
-
-
 BASELINES: tuple[str, ...] = get_args(baseline_config.BaselineName)
-"""Names, as networks and as ensembles, of the simple models that networks must beat."""
+"""Names, as networks and as ensembles, of the baseline models that networks are compared with."""
 
 COMPARISON_COLUMNS: tuple[str, ...] = (
     "comparison",
@@ -143,46 +53,152 @@ COMPARISON_COLUMNS: tuple[str, ...] = (
     "delong_p_holm",
 )
 
+NUM_PERMUTATIONS = 9999
+"""The smallest p-value is then 1/10,000."""
+
 Models = Mapping[tuple[str, str], ResampledModel]
 
 
+@dataclass(frozen=True, slots=True)
+class RankTest:
+    """Friedman's chi-square over all networks, and Nemenyi's p-value for each pair of them."""
+
+    chi2: float
+    p: float
+    pairs: tuple[tuple[str, str, float], ...]
+
+    def p_of(self, network_a: str, network_b: str) -> float:
+        """Return Nemenyi's p-value of a pair, in the order in which the networks were given."""
+        return next(p for a, b, p in self.pairs if (a, b) == (network_a, network_b))
+
+
+def compare_networks(
+    values: Float[np.ndarray, "subject network"], networks: tuple[str, ...]
+) -> RankTest:
+    """Apply Friedman's rank test with Nemenyi's post-hoc test (Demšar 2006, sec. 3.2.2).
+
+    Subjects are the blocks, the networks' values the treatments. On probabilities of methylation,
+    as in table 5 of Schmitz et al. 2024, the tests ask whether networks give systematically higher
+    or lower probabilities, not whether one is more often right. On squared errors
+    (probability − label)² they ask whether one is systematically nearer to the truth.
+
+    Args:
+        values: of at least 3 networks.
+        networks: names of the columns.
+
+    Returns:
+        p-values in [0, 1]; NaN when no subject's networks differ (nothing to rank).
+
+    Example:
+        >>> values = np.array([[0.1, 0.2, 0.3], [0.2, 0.4, 0.9], [0.3, 0.5, 0.6], [0.1, 0.3, 0.7]])
+        >>> test = compare_networks(values, ("random", "transfer", "spottune"))
+        >>> test.chi2, round(test.p, 4)
+        (8.0, 0.0183)
+        >>> test.p_of("random", "spottune") < test.p_of("random", "transfer")
+        True
+    """
+    assert values.shape[1] == len(networks) >= 3, "Friedman's test needs 3 networks"
+    pairs = list(combinations(range(len(networks)), 2))
+    if np.all(values == values[:, :1]):
+        undefined = tuple((networks[a], networks[b], float("nan")) for a, b in pairs)
+        return RankTest(float("nan"), float("nan"), undefined)
+    # Imported here: it brings seaborn and statsmodels, which nothing else needs.
+    from scikit_posthocs import posthoc_nemenyi_friedman
+
+    friedman = friedmanchisquare(*values.T)
+    nemenyi = posthoc_nemenyi_friedman(values).to_numpy()
+    return RankTest(
+        float(friedman.statistic),
+        float(friedman.pvalue),
+        tuple((networks[a], networks[b], float(nemenyi[a, b])) for a, b in pairs),
+    )
+
+
+def pivot_by_network(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Return probabilities by subject (index, sorted) and network (columns, in the order given).
+
+    Args:
+        rows: network, subject, probability of one ensemble.
+        what: the ensemble's name, for the error message.
+
+    Raises:
+        MgmtError: the networks were not evaluated on the same subjects, each once.
+    """
+    networks = list(dict.fromkeys(rows["network"]))
+    duplicates = rows.loc[rows.duplicated(["network", "subject"]), "subject"]
+    if len(duplicates):
+        raise MgmtError(
+            f"{what}: {shorten_list(list(duplicates))} predicted twice by one network. {_REMEDY}"
+        )
+    wide = rows.pivot(index="subject", columns="network", values="probability")[networks]
+    missing = wide.index[wide.isna().any(axis=1)]
+    if len(missing):
+        raise MgmtError(
+            f"{what}: {shorten_list(list(missing))} not predicted by all of "
+            f"{', '.join(networks)}; networks are compared on the same subjects only. {_REMEDY}"
+        )
+    return wide
+
+
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """Correct p-values by Holm's (1979) step-down method, which bounds the family-wise error.
+
+    The k-th smallest of n is multiplied by n − k + 1; corrected values keep the order of the given.
+
+    Args:
+        p: in [0, 1]; NaN is a test that was not made and is not counted.
+
+    Returns:
+        Corrected p-values in [0, 1], in the order given; NaN stays.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03])).round(2)
+        array([0.03, 0.06, 0.06])
+    """
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(p, kind="stable")[: int(np.isfinite(p).sum())]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
+
 def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """Every pair of networks on the same inputs, and their best ensembles against simple models.
+    """Compare every pair of networks on the same inputs, and best ensembles with baseline models.
 
     Differences are a − b on the same subjects, with paired bootstrap intervals; ``delong_p`` tests
     that of AUC. Friedman's and Nemenyi's tests are made twice, on probabilities and on squared
-    errors (see :func:`compare_networks`), between the networks that share an ensemble; they stay
-    empty (NaN) where fewer than three do. Corrected p-values (``_holm``) are Holm's over this whole
-    table, Friedman's counted once per ensemble. Nemenyi's p-values allow for the pairs of networks
+    errors (see :func:`compare_networks`), between the networks that share an ensemble; they are
+    NaN where fewer than three do. Corrected p-values (``_holm``) are Holm's over this whole table,
+    Friedman's counted once per ensemble. Nemenyi's p-values account for the pairs of networks
     within their ensemble, and are not corrected for the number of ensembles.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them. Networks named
-            in :data:`BASELINES` are simple models; they are compared with the ensembles
-            named "best overall" only.
+            in :data:`BASELINES` are baseline models; they are compared only with the ensembles
+            named "best overall".
         seed: of the bootstrap.
 
     Returns:
         :data:`COMPARISON_COLUMNS`, one row per pair; ``comparison`` is the shared ensemble, or
-        "against" and the simple model.
+        "against" and the baseline model.
 
     Raises:
-        MgmtError: models that are to be compared were evaluated on different subjects, or a
-            subject has two labels.
+        MgmtError: models to be compared were evaluated on different subjects, or a subject has two
+            labels.
     """
     check_labels(predictions, "ensemble predictions")
-    simple = predictions["network"].isin(BASELINES)
+    is_baseline = predictions["network"].isin(BASELINES)
     models = resample_models(predictions, seed)
     rows: list[dict[str, object]] = []
-    for name, group in predictions[~simple].groupby("ensemble", sort=False):
-        wide = same_subjects(group, str(name))
+    for name, group in predictions[~is_baseline].groupby("ensemble", sort=False):
+        wide = pivot_by_network(group, str(name))
         if wide.shape[1] > 1:
             rows += _between_networks(str(name), wide, models)
-    best = predictions[~simple & (predictions["ensemble"] == BEST_OVERALL)]
-    for name, group in predictions[simple].groupby("network", sort=False):
+    best = predictions[~is_baseline & (predictions["ensemble"] == BEST_OVERALL)]
+    for name, group in predictions[is_baseline].groupby("network", sort=False):
         what = f"against {name}"
         for network, chosen in best.groupby("network", sort=False):
-            same_subjects(pd.concat([chosen, group]), what)
+            pivot_by_network(pd.concat([chosen, group]), what)  # raises if subjects differ
             keys = (str(network), BEST_OVERALL), (str(name), str(name))
             rows.append({"comparison": what} | _paired(*keys, models))
     table = pd.DataFrame(rows).reindex(columns=list(COMPARISON_COLUMNS))
@@ -202,8 +218,8 @@ def _between_networks(name: str, wide: pd.DataFrame, models: Models) -> Iterator
     for i, a in enumerate(networks):
         for b in networks[i + 1 :]:
             tests = {
-                f"{on}{column}": value
-                for on, result in ranked.items()
+                f"{prefix}{column}": value
+                for prefix, result in ranked.items()
                 for column, value in (
                     ("friedman_chi2", result.chi2),
                     ("friedman_p", result.p),
@@ -221,7 +237,7 @@ def _squared_errors(
 
 
 def _paired(a: tuple[str, str], b: tuple[str, str], models: Models) -> dict[str, object]:
-    """Two models' names, their differences with intervals, and DeLong's p-value."""
+    """Return two models' names, their differences with intervals, and DeLong's p-value."""
     first, second = models[a], models[b]
     differences = {f"{m}_difference": paired_difference(first, second, m) for m in BOOTSTRAPPED}
     return {
@@ -236,30 +252,26 @@ def _paired(a: tuple[str, str], b: tuple[str, str], models: Models) -> dict[str,
 
 
 def _holm_corrected(table: pd.DataFrame) -> pd.DataFrame:
-    of_an_ensemble = table.drop_duplicates("comparison").set_index("comparison")
+    comparisons = table.drop_duplicates("comparison").set_index("comparison")
     for name in ("friedman_p", "error_friedman_p"):
-        once = holm(of_an_ensemble[name].to_numpy(dtype=float))
-        by_ensemble = dict(zip(of_an_ensemble.index, once, strict=True))
-        table[f"{name}_holm"] = table["comparison"].map(by_ensemble)
+        corrected = holm(comparisons[name].to_numpy(dtype=float))
+        by_comparison = dict(zip(comparisons.index, corrected, strict=True))
+        table[f"{name}_holm"] = table["comparison"].map(by_comparison)
     table["delong_p_holm"] = holm(table["delong_p"].to_numpy(dtype=float))
     return table
-
-
-NUM_PERMUTATIONS = 9999
-"""The smallest p-value is then 1/10,000."""
 
 
 def permuted_labels(
     labels: Integer[np.ndarray, " subject"], seed: int, num_permutations: int = NUM_PERMUTATIONS
 ) -> Float[np.ndarray, "permutation subject"]:
-    """The labels in random order, once per row.
+    """Return the labels in random order, each row permuted independently.
 
-    The stream is named "permutation": models of the same subjects are tested with the same rows.
+    The random stream is named "permutation": models of the same subjects get the same permutations.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         seed: the study's.
-        num_permutations: rows to draw.
+        num_permutations: number of rows.
     """
     rows = np.tile(labels.astype(float), (num_permutations, 1))
     return stream(seed, "permutation").permuted(rows, axis=1, out=rows)
@@ -270,23 +282,29 @@ def permutation_p(
     probabilities: Float[np.ndarray, " subject"],
     permuted: Float[np.ndarray, "permutation subject"],
 ) -> float:
-    """Two-sided p-value of an AUC against 0.5, which no relation to the labels would give.
+    """Return the two-sided p-value of an AUC against 0.5, its value under no relation to labels.
 
-    p = (1 + b) / (1 + n), with b of the n permutations at least as far from 0.5 as what was seen
-    (Phipson and Smyth 2010, eq. 2): the permutation that was seen counts, so p is never 0.
+    p = (1 + b) / (1 + n), with b of the n permutations at least as far from 0.5 as the observed AUC
+    (Phipson and Smyth 2010, eq. 2): the observed permutation counts too, so p is never 0.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         probabilities: of methylation; only their order matters.
-        permuted: of the same labels, as :func:`permuted_labels` gives them.
+        permuted: of the same labels, as :func:`permuted_labels` returns them.
 
     Returns:
         In (0, 1]; 1 where a class is missing or all probabilities are equal.
+
+    Example:
+        >>> labels = np.repeat([0, 1], 10)
+        >>> permuted = permuted_labels(labels, seed=42, num_permutations=99)
+        >>> permutation_p(labels, np.arange(20.0), permuted)  # no permutation reaches AUC 1
+        0.01
     """
-    # Four times (rank sum − its mean): AUC − 0.5 but for a factor, and a whole number, so that
+    # Four times (rank sum − its mean) is proportional to AUC − 0.5, and a whole number, so that
     # equal distances compare as equal.
     ranks = 2 * rankdata(probabilities)
     centred = 2 * ranks - 2 * (len(ranks) + 1)
-    seen = abs(float(centred @ labels))
-    as_far = int((np.abs(permuted @ centred) >= seen).sum())
-    return (1 + as_far) / (1 + len(permuted))
+    observed = abs(float(centred @ labels))
+    num_extreme = int((np.abs(permuted @ centred) >= observed).sum())
+    return (1 + num_extreme) / (1 + len(permuted))

@@ -1,4 +1,4 @@
-"""The points of ROC and precision-recall curves."""
+"""The points of ROC, precision-recall and decision curves."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ from jaxtyping import Float, Integer
 
 from mgmt_ray.statistics.calibrators import TEMPERATURE_SCALED, Recalibrated
 
+THRESHOLDS = np.round(np.arange(0.05, 0.801, 0.01), 2)
+"""Threshold probabilities of decision curves, 0.05 to 0.80 in increments of 0.01."""
+
+DECISION_COLUMNS: tuple[str, ...] = (
+    "network",
+    "ensemble",
+    "threshold",
+    "net_benefit",
+    "treat_all",
+)
+
 
 def roc_points(
     labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
-    """1 − specificity and sensitivity at every distinct threshold, from (0, 0) to (1, 1).
+    """Return 1 − specificity and sensitivity at every distinct threshold, from (0, 0) to (1, 1).
 
-    Both classes must be there. The area under straight lines between the points is the AUC.
+    Both classes must occur. The area under straight lines between the points is the AUC.
+
+    Example:
+        >>> roc_points(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.6, 0.8]))
+        (array([0. , 0. , 0.5, 0.5, 1. ]), array([0. , 0.5, 0.5, 1. , 1. ]))
     """
     true_positives, false_positives = _positive_counts(labels, probabilities)
     num_positives, num_negatives = int(labels.sum()), int((1 - labels).sum())
@@ -28,10 +43,16 @@ def roc_points(
 def precision_recall_points(
     labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
-    """Recall and precision at every distinct threshold, from the highest down.
+    """Return recall and precision at every distinct threshold, from the highest down.
 
-    A first point at recall 0 repeats the first precision, so that the area under the steps
-    (precision held back to the recall before it) is the average precision.
+    A first point at recall 0 repeats the first precision, so that the area under the steps (each
+    precision extends to the left up to the previous recall) is the average precision.
+
+    Example:
+        >>> labels, p = np.array([0, 1, 1]), np.array([0.5, 0.2, 0.9])
+        >>> recall, precision = precision_recall_points(labels, p)
+        >>> recall, precision.round(2)
+        (array([0. , 0.5, 0.5, 1. ]), array([1.  , 1.  , 0.5 , 0.67]))
     """
     true_positives, false_positives = _positive_counts(labels, probabilities)
     assert labels.any(), "a precision-recall curve needs methylated subjects"
@@ -43,7 +64,7 @@ def precision_recall_points(
 def _positive_counts(
     labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
 ) -> tuple[Integer[np.ndarray, " threshold"], Integer[np.ndarray, " threshold"]]:
-    """True and false positives when all at or above each distinct probability are called."""
+    """Count true and false positives with each distinct probability as the threshold."""
     order = np.argsort(-probabilities, kind="stable")
     ordered = probabilities[order]
     ends = np.flatnonzero(np.concatenate([ordered[1:] != ordered[:-1], [True]]))
@@ -51,26 +72,14 @@ def _positive_counts(
     return true_positives, ends + 1 - true_positives
 
 
-THRESHOLDS = np.round(np.arange(0.05, 0.801, 0.01), 2)
-"""Probabilities from which one would act, 0.05 to 0.80 in steps of 0.01."""
-
-DECISION_COLUMNS: tuple[str, ...] = (
-    "network",
-    "ensemble",
-    "threshold",
-    "net_benefit",
-    "treat_all",
-)
-
-
 def decision_table(recalibrated: Recalibrated) -> pd.DataFrame:
-    """Net benefit of acting on each ensemble's calibrated probabilities, and on everybody's.
+    """Return the net benefit of each ensemble's calibrated probabilities, and of treating all.
 
-    "Calibrated" is corrected for the training prior and temperature scaled. Treating nobody has a
-    net benefit of 0.
+    "Calibrated" is corrected for the training prior and temperature scaled. Treating none has a net
+    benefit of 0.
 
     Args:
-        recalibrated: see :func:`.recalibrated.recalibrate`.
+        recalibrated: see :func:`.calibrators.recalibrate`.
 
     Returns:
         :data:`DECISION_COLUMNS`, one row per network, ensemble and threshold.
@@ -97,17 +106,22 @@ def net_benefit(
     probabilities: Float[np.ndarray, " subject"],
     thresholds: Float[np.ndarray, " threshold"],
 ) -> Float[np.ndarray, " threshold"]:
-    """TP/n − FP/n · t/(1 − t) at each threshold t (Vickers and Elkin 2006).
+    """Return TP/n − FP/n · t/(1 − t) at each threshold t (Vickers and Elkin 2006).
 
     Args:
         labels: 1 methylated, 0 unmethylated.
-        probabilities: of methylation; at least t is acted on.
-        thresholds: in [0, 1); t/(1 − t) is how many needless acts one needed act is worth.
+        probabilities: of methylation; subjects with at least t are treated.
+        thresholds: in [0, 1); t/(1 − t) is the weight of a false positive against a true one.
 
     Returns:
-        Net true positives per subject: at most the share of methylated, without a lower end.
+        Net true positives per subject: at most the share of methylated, without a lower bound.
+
+    Example:
+        >>> labels, p = np.array([1, 1, 0, 0]), np.array([0.9, 0.6, 0.6, 0.2])
+        >>> net_benefit(labels, p, np.array([0.5, 0.8]))
+        array([0.25, 0.25])
     """
-    acted = probabilities >= thresholds[:, None]
-    hits = (acted & (labels == 1)).mean(axis=1)
-    needless = (acted & (labels == 0)).mean(axis=1)
-    return np.asarray(hits - needless * thresholds / (1 - thresholds))
+    treated = probabilities >= thresholds[:, None]
+    true_positives = (treated & (labels == 1)).mean(axis=1)
+    false_positives = (treated & (labels == 0)).mean(axis=1)
+    return np.asarray(true_positives - false_positives * thresholds / (1 - thresholds))

@@ -1,4 +1,4 @@
-"""AUC's variance without resampling (DeLong et al. 1988), in the fast form of Sun and Xu 2014."""
+"""Variance, interval and test of AUC by DeLong et al. 1988, computed as by Sun and Xu 2014."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from mgmt_ray.statistics.intervals import CONFIDENCE, Interval, exact_interval
 def delong_variance(
     labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
 ) -> float:
-    """Variance of one AUC over samples of subjects (DeLong et al. 1988, eq. 5).
+    """Return the variance of an AUC over samples of subjects (DeLong et al. 1988, eq. 5).
 
     Returns:
         At least 0; NaN where a class has fewer than two subjects.
+
+    Example:
+        >>> delong_variance(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.8]))
+        0.125
     """
     return _variance(*_placements(labels, probabilities))
 
@@ -28,13 +32,14 @@ def delong_interval(
     probabilities: Float[np.ndarray, " subject"],
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """An AUC's interval, normal on the logit scale (Pepe 2003, sec. 5.2.3), so within [0, 1].
+    """Return an AUC with its interval, normal on the logit scale (Pepe 2003, sec. 5.2.3).
 
-    logit(A) ± z·s / (A·(1 − A)), s² being :func:`delong_variance`. Where the classes are
-    perfectly separated (or perfectly the wrong way round) s is 0 and the scale has no end. Then
-    the interval is Clopper and Pearson's for k of k (or 0 of k) pairs in the right order, k the
-    number of subjects in the smaller class: so many pairs share no subject and are independent,
-    and each is in order with probability A. It is wide, as it should be with few subjects.
+    logit(A) ± z·s / (A·(1 − A)), s² being :func:`delong_variance`; so within [0, 1]. Where the
+    classes are perfectly separated (or perfectly inverted) s is 0 and logit(A) infinite. Then the
+    interval is Clopper and Pearson's for k of k (or 0 of k) pairs in the right order, k the number
+    of subjects in the smaller class: k pairs can be formed that share no subject and so are
+    independent, and each is in order with probability A. It is wide, as it should be with few
+    subjects.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
@@ -43,7 +48,14 @@ def delong_interval(
 
     Returns:
         Bounds in [0, 1]; NaN where a class has fewer than two subjects. Where all probabilities
-        are equal, the AUC is 0.5 whoever the subjects are, and the interval that point.
+        are equal, the AUC is 0.5 for any sample of subjects, and the interval is this point.
+
+    Example:
+        >>> labels = np.repeat([0, 1], 20)
+        >>> str(delong_interval(labels, np.arange(40.0) % 20 + 4 * labels))
+        '0.680 [0.498, 0.820]'
+        >>> str(delong_interval(labels, labels.astype(float)))  # perfectly separated
+        '1.000 [0.832, 1.000]'
     """
     methylated, unmethylated = _placements(labels, probabilities)
     if not len(methylated) or not len(unmethylated):
@@ -64,15 +76,22 @@ def delong_p(
     probabilities_a: Float[np.ndarray, " subject"],
     probabilities_b: Float[np.ndarray, " subject"],
 ) -> float:
-    """Two-sided p-value of the difference between two AUCs of the same subjects.
+    """Return the two-sided p-value of the difference between two AUCs of the same subjects.
 
     z = (A − B) / s, with s² the variance of the difference (DeLong et al. 1988, eq. 8); the
-    subjects' contributions are subtracted first, so that their covariance is in it.
+    subjects' contributions are subtracted first, which accounts for their covariance.
 
     Returns:
         In [0, 1]; 1 where both models order every pair alike; NaN where the test is not defined: a
         class has fewer than two subjects, or the AUCs differ but no contribution varies (perfect
         separation against a constant).
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> a = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9])  # AUC 15/16
+        >>> b = np.array([0.1, 0.2, 0.7, 0.6, 0.4, 0.3, 0.8, 0.9])  # AUC 12/16
+        >>> round(delong_p(labels, a, b), 3)
+        0.268
     """
     methylated_a, unmethylated_a = _placements(labels, probabilities_a)
     methylated_b, unmethylated_b = _placements(labels, probabilities_b)
@@ -89,17 +108,17 @@ def delong_p(
 def _placements(
     labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
 ) -> tuple[Int[np.ndarray, " methylated"], Int[np.ndarray, " unmethylated"]]:
-    """Twice the number of the other class's subjects on the right side of each; ties count 1.
+    """Count, twice, the subjects of the other class that each one is ordered rightly with.
 
-    For methylated subjects those below, for unmethylated ones those above, from mid-ranks among
-    everyone less those within the own class (Sun and Xu 2014, sec. III). Whole numbers: whether
-    contributions vary at all is then exact.
+    For methylated subjects those below, for unmethylated ones those above; ties count 1. From
+    mid-ranks among all subjects less those within the class (Sun and Xu 2014, sec. III). Whole
+    numbers, so that it is exact whether contributions vary at all.
     """
-    of_all = 2 * rankdata(probabilities)
-    own = labels == 1
-    below = of_all[own] - 2 * rankdata(probabilities[own])
-    not_above = of_all[~own] - 2 * rankdata(probabilities[~own])
-    return below.astype(np.int64), 2 * int(own.sum()) - not_above.astype(np.int64)
+    ranks = 2 * rankdata(probabilities)
+    is_methylated = labels == 1
+    below = ranks[is_methylated] - 2 * rankdata(probabilities[is_methylated])
+    not_above = ranks[~is_methylated] - 2 * rankdata(probabilities[~is_methylated])
+    return below.astype(np.int64), 2 * int(is_methylated.sum()) - not_above.astype(np.int64)
 
 
 def _mean(
@@ -111,7 +130,7 @@ def _mean(
 def _variance(
     methylated: Int[np.ndarray, " methylated"], unmethylated: Int[np.ndarray, " unmethylated"]
 ) -> float:
-    """Of the mean contribution: each class's sample variance over its number of subjects."""
+    """Return the variance of the mean: each class's sample variance over its number of subjects."""
     num_methylated, num_unmethylated = len(methylated), len(unmethylated)
     if min(num_methylated, num_unmethylated) < 2:
         return math.nan

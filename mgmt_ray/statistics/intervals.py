@@ -1,4 +1,4 @@
-"""How sure a number is: stratified bootstrap for AUC, AP and Brier, exact binomial for rates."""
+"""Confidence intervals: bootstrap resamples and percentiles, exact binomial, means over models."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with the bounds of its 95 % interval."""
+    """A value with the bounds of its 95 % interval.
+
+    Example:
+        >>> interval = Interval(0.66, 0.479, 0.803)
+        >>> str(interval), interval.excludes(0.5)
+        ('0.660 [0.479, 0.803]', False)
+    """
 
     value: float
     low: float
     high: float
 
     def excludes(self, value: float) -> bool:
-        """Whether a value lies outside the interval; its bounds belong to it."""
+        """Return whether a value lies outside the interval; its bounds belong to it."""
         return not self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -34,9 +40,11 @@ class Interval:
 
 
 def read_interval(row: Mapping[Hashable, Any], metric: str) -> Interval:
-    """A metric's interval in a row of a table ("auc", "ap", "brier", "sen", "auc_difference", ...).
+    """Read a metric's interval from the columns METRIC, METRIC_low and METRIC_high of a row.
 
-    It is that of the columns named like the metric, ``_low`` and ``_high`` added.
+    Example:
+        >>> str(read_interval({"auc": 0.66, "auc_low": 0.479, "auc_high": 0.803}, "auc"))
+        '0.660 [0.479, 0.803]'
     """
     return Interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
 
@@ -48,37 +56,47 @@ def bootstrap_weights(
     *,
     stratified: bool = True,
 ) -> Int[np.ndarray, "resample subject"]:
-    """How often each subject is drawn in each resample.
+    """Draw bootstrap resamples: how often each subject occurs in each of them.
 
-    Stratified, methylated and unmethylated subjects are drawn apart, with replacement, each class
-    at its own size; else all together, so that the share of methylated varies too. The stream is
-    named "bootstrap": subjects with the same labels in the same order get the same resamples, so
-    that models of one test set are resampled together.
+    Stratified, methylated and unmethylated subjects are drawn separately, with replacement, each
+    class at its own size; otherwise together, so that the share of methylated varies too. The
+    random stream is named "bootstrap": subjects with the same labels in the same order get the same
+    resamples, so that models of one test set are resampled together.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         seed: the study's.
-        num_resamples: rows to draw.
+        num_resamples: number of rows.
         stratified: whether each resample has as many methylated as the sample.
+
+    Example:
+        >>> labels = np.array([1, 1, 1, 0, 0])
+        >>> weights = bootstrap_weights(labels, seed=42, num_resamples=3)
+        >>> weights.shape, weights @ labels  # every resample has 3 methylated subjects
+        ((3, 5), array([3, 3, 3]))
     """
     draws = stream(seed, "bootstrap")
     weights = np.zeros((num_resamples, len(labels)), dtype=np.int64)
-    everybody = np.arange(len(labels))
-    parts = [everybody[labels == label] for label in (0, 1)] if stratified else [everybody]
-    for members in parts:
-        if len(members):
-            evenly = np.full(len(members), 1 / len(members))
-            weights[:, members] = draws.multinomial(len(members), evenly, size=num_resamples)
+    everyone = np.arange(len(labels))
+    strata = [everyone[labels == label] for label in (0, 1)] if stratified else [everyone]
+    for stratum in strata:
+        if len(stratum):
+            uniform = np.full(len(stratum), 1 / len(stratum))
+            weights[:, stratum] = draws.multinomial(len(stratum), uniform, size=num_resamples)
     return weights
 
 
 def percentile_interval(
     value: float, resampled: Float[np.ndarray, " resample"], confidence: float = CONFIDENCE
 ) -> Interval:
-    """The percentile interval of a bootstrap (Efron and Tibshirani 1993, ch. 13).
+    """Return the percentile interval of a bootstrap (Efron and Tibshirani 1993, ch. 13).
 
     It shrinks to a point where all resamples agree, as they do when the classes are perfectly
     separated: such an interval shows the method's limit, not certainty.
+
+    Example:
+        >>> str(percentile_interval(0.5, np.linspace(0.0, 1.0, 1001)))
+        '0.500 [0.025, 0.975]'
     """
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
@@ -86,7 +104,7 @@ def percentile_interval(
 
 
 def interval_columns(intervals: Mapping[str, Interval]) -> dict[str, float]:
-    """Intervals under a table's column names, as :func:`read_interval` reads them back."""
+    """Return intervals by column name, the inverse of :func:`read_interval`."""
     return {
         f"{name}{bound}": number
         for name, interval in intervals.items()
@@ -99,17 +117,21 @@ def interval_columns(intervals: Mapping[str, Interval]) -> dict[str, float]:
 
 
 def column_names(*metrics: str) -> tuple[str, ...]:
-    """The columns that hold these metrics with their intervals."""
+    """Return the columns that hold these metrics with their intervals."""
     return tuple(f"{metric}{bound}" for metric in metrics for bound in ("", "_low", "_high"))
 
 
 def exact_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Clopper and Pearson's (1934) interval of a proportion: covers at least ``confidence``.
+    """Return Clopper and Pearson's (1934) interval of a proportion.
 
     Args:
         successes: from 0 to ``trials``.
         trials: at least 1.
-        confidence: least share of intervals that hold the true proportion.
+        confidence: minimum coverage.
+
+    Example:
+        >>> str(exact_interval(18, 24))
+        '0.750 [0.533, 0.902]'
     """
     assert 0 <= successes <= trials and trials > 0, f"{successes} successes of {trials}"
     tail = (1 - confidence) / 2
@@ -122,14 +144,18 @@ def exact_interval(successes: int, trials: int, confidence: float = CONFIDENCE) 
 def mean_over_models(
     values: Float[np.ndarray, "model resample"], outers: Int[np.ndarray, " model"]
 ) -> Float[np.ndarray, " resample"]:
-    """Mean over the models of an outer split, then over the splits, which have equal weight.
+    """Average over the models of an outer split, then over the splits, which have equal weight.
 
     Args:
-        values: NaN where a model's value is not defined; such a model is left out.
+        values: NaN where a model's value is not defined; such a model is omitted.
         outers: number of each model's outer split.
 
     Returns:
         NaN where no model has a value.
+
+    Example:
+        >>> mean_over_models(np.array([[0.5], [0.7], [0.8]]), np.array([0, 0, 1]))
+        array([0.7])
     """
     by_split = [_nan_mean(values[outers == outer]) for outer in np.unique(outers)]
     return _nan_mean(np.stack(by_split))
@@ -138,34 +164,38 @@ def mean_over_models(
 def std_over_models(
     values: Float[np.ndarray, " model"], outers: Int[np.ndarray, " model"]
 ) -> float:
-    """Standard deviation (n − 1) of an outer split's models about their mean.
+    """Return the standard deviation (n − 1) of models about the mean of their outer split.
 
-    With several splits the squares are summed over all of them and divided by the sum of their
-    n − 1, so that test sets that differ do not count as a deviation of folds. NaN where no split
-    has two models with a value.
+    With several splits it is pooled: squares are summed over all of them and divided by the sum of
+    their n − 1, so that differences between test sets do not count as variation between folds. NaN
+    where no split has two models with a value.
+
+    Example:
+        >>> round(std_over_models(np.array([0.5, 0.7, 0.8]), np.array([0, 0, 1])), 3)
+        0.141
     """
-    squares, freedom = 0.0, 0
+    squares, degrees_of_freedom = 0.0, 0
     for outer in np.unique(outers):
-        own = values[outers == outer]
-        known = own[~np.isnan(own)]
-        if len(known):
-            squares += float(((known - known.mean()) ** 2).sum())
-            freedom += len(known) - 1
-    return math.sqrt(squares / freedom) if freedom else math.nan
+        of_split = values[outers == outer]
+        defined = of_split[~np.isnan(of_split)]
+        if len(defined):
+            squares += float(((defined - defined.mean()) ** 2).sum())
+            degrees_of_freedom += len(defined) - 1
+    return math.sqrt(squares / degrees_of_freedom) if degrees_of_freedom else math.nan
 
 
 def defined_interval(
     value: float, resampled: Float[np.ndarray, " resample"], confidence: float = CONFIDENCE
 ) -> Interval:
-    """The bootstrap's percentile interval over the resamples in which the value is defined."""
-    known = resampled[~np.isnan(resampled)]
-    if math.isnan(value) or not len(known):
+    """Return the percentile interval over the resamples in which the value is not NaN."""
+    defined = resampled[~np.isnan(resampled)]
+    if math.isnan(value) or not len(defined):
         return Interval(value, math.nan, math.nan)
-    return percentile_interval(value, known, confidence)
+    return percentile_interval(value, defined, confidence)
 
 
 def _nan_mean(values: Float[np.ndarray, "row resample"]) -> Float[np.ndarray, " resample"]:
-    known = ~np.isnan(values)
-    total, number = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
-    mean: np.ndarray = np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)
+    defined = ~np.isnan(values)
+    total, count = np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0)
+    mean: np.ndarray = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
     return mean

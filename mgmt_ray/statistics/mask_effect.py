@@ -1,4 +1,4 @@
-"""What predicted masks cost or gain: the same members on the same test subjects, cut twice."""
+"""The effect of predicted masks: the same members and test subjects, with two sets of masks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ MASK_EFFECT_COLUMNS: tuple[str, ...] = (
     "mean_absolute_change",
     "median_dice",
 )
-"""``difference`` is ``auc_predicted`` less ``auc_given``, with its 95 % interval (paired bootstrap
-of subjects); ``p`` is DeLong's, two-sided; ``mean_absolute_change`` is of the probability,
-``median_dice`` of the predicted masks with the given ones. Each row is of the subjects that have
-both masks; AUCs are missing where these are all of one class."""
+"""``difference`` is ``auc_predicted`` − ``auc_given``, with its 95 % interval (paired bootstrap of
+subjects); ``p`` is DeLong's, two-sided; ``mean_absolute_change`` is of the probability,
+``median_dice`` of the predicted masks with the given ones. Each row covers the subjects that have
+both masks; AUCs are NaN where these are all of one class."""
 
 
 def mask_effect_table(
@@ -41,48 +41,50 @@ def mask_effect_table(
     groups: Mapping[str, tuple[str, ...]],
     seed: int = 42,
 ) -> pd.DataFrame:
-    """Compare what members say of volumes cut with given masks and with predicted ones.
+    """Compare members' predictions from volumes cut with given masks and with predicted masks.
 
     Args:
-        given: a prediction table of test subjects, cut with given masks.
-        predicted: the same rows, cut with predicted masks.
-        dice: by subject with both masks; others are left out.
+        given: a prediction table of test subjects, from volumes cut with given masks.
+        predicted: the same rows, from volumes cut with predicted masks.
+        dice: by subject with both masks; other subjects are omitted.
         groups: modalities by ensemble.
         seed: of the bootstrap.
 
     Returns:
         :data:`MASK_EFFECT_COLUMNS`, one row per network and ensemble.
     """
-    both = [_select_subjects(ensemble(members, groups), dice) for members in (given, predicted)]
-    of_two_classes = both[0].groupby(["network", "ensemble"])["label"].transform("nunique") == 2
-    models = [resample_models(table[of_two_classes], seed) for table in both]
+    tables = [_select_subjects(ensemble(members, groups), dice) for members in (given, predicted)]
+    has_both_classes = tables[0].groupby(["network", "ensemble"])["label"].transform("nunique") == 2
+    models = [resample_models(table[has_both_classes], seed) for table in tables]
     rows = []
-    for key, own in both[0].groupby(["network", "ensemble"], sort=False):
+    for key, with_given in tables[0].groupby(["network", "ensemble"], sort=False):
         network, name = (str(part) for part in key)
-        other = both[1][(both[1]["network"] == network) & (both[1]["ensemble"] == name)]
-        assert own["subject"].tolist() == other["subject"].tolist(), "the same subjects twice"
-        change = other["probability"].to_numpy() - own["probability"].to_numpy()
-        difference, values, p = Interval(math.nan, math.nan, math.nan), (math.nan,) * 2, math.nan
+        is_model = (tables[1]["network"] == network) & (tables[1]["ensemble"] == name)
+        with_predicted = tables[1][is_model]
+        subjects = with_given["subject"].tolist()
+        assert subjects == with_predicted["subject"].tolist(), "two sets of subjects"
+        change = with_predicted["probability"].to_numpy() - with_given["probability"].to_numpy()
+        difference, aucs, p = Interval(math.nan, math.nan, math.nan), (math.nan,) * 2, math.nan
         if (network, name) in models[0]:
             a, b = (by_key[network, name] for by_key in models)
             difference = paired_difference(b, a, "auc")
-            values = (a.values["auc"], b.values["auc"])
+            aucs = (a.values["auc"], b.values["auc"])
             p = delong_p(a.labels, b.probabilities, a.probabilities)
         rows.append(
             {
                 "network": network,
                 "ensemble": name,
-                "num_members": int(own["num_members"].max()),
-                "num_subjects": len(own),
-                "num_methylated": int(own["label"].sum()),
-                "auc_given": values[0],
-                "auc_predicted": values[1],
+                "num_members": int(with_given["num_members"].max()),
+                "num_subjects": len(subjects),
+                "num_methylated": int(with_given["label"].sum()),
+                "auc_given": aucs[0],
+                "auc_predicted": aucs[1],
                 "difference": difference.value,
                 "difference_low": difference.low,
                 "difference_high": difference.high,
                 "p": p,
                 "mean_absolute_change": float(np.abs(change).mean()),
-                "median_dice": float(np.median([dice[s] for s in own["subject"]])),
+                "median_dice": float(np.median([dice[subject] for subject in subjects])),
             }
         )
     return pd.DataFrame(rows, columns=list(MASK_EFFECT_COLUMNS))

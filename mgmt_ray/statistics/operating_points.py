@@ -1,4 +1,4 @@
-"""Operating points: how often calls are right, at thresholds that validation chose."""
+"""Operating points: sensitivity, specificity and predictive values at three thresholds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mgmt_ray.statistics.intervals import (
 from mgmt_ray.training.metrics import THRESHOLD
 
 POINTS: tuple[str, ...] = ("0.5", "validation", "prior")
-"""Threshold 0.5 as in the paper; the one chosen on validation; 0.5 after the correction for the
-training prior."""
+"""Threshold 0.5 as in Schmitz et al. 2024; the one chosen on validation; 0.5 after the correction
+for the training prior."""
 
 _VERSIONS = (AS_PREDICTED, THRESHOLD_CHOSEN, PRIOR_CORRECTED)
 
@@ -35,17 +35,18 @@ OPERATING_COLUMNS: tuple[str, ...] = (
     "threshold",
     *column_names(*RATES),
 )
-"""``threshold`` is in the probabilities as predicted, its mean over outer splits."""
+"""``threshold`` is that of the probabilities as predicted, as a mean over outer splits."""
 
 
 def operating_points_table(recalibrated: Recalibrated) -> pd.DataFrame:
-    """Rates of the test subjects at each point, with exact intervals.
+    """Return the rates of the test subjects at each operating point, with exact intervals.
 
     Args:
-        recalibrated: see :func:`.recalibrated.recalibrate`.
+        recalibrated: see :func:`.calibrators.recalibrate`.
 
     Returns:
-        :data:`OPERATING_COLUMNS`; a rate of nobody (as PPV where none is called methylated) NaN.
+        :data:`OPERATING_COLUMNS`; a rate without subjects (PPV where none is called methylated) is
+        NaN.
     """
     fits = mean_fits(recalibrated.fits)
     rows: list[dict[str, object]] = []
@@ -58,14 +59,14 @@ def operating_points_table(recalibrated: Recalibrated) -> pd.DataFrame:
         for point, version, threshold in zip(POINTS, _VERSIONS, thresholds, strict=True):
             called = group[version].to_numpy(dtype=float) >= THRESHOLD
             row = {"network": network, "ensemble": name, "point": point, "threshold": threshold}
-            rows.append(row | interval_columns(rates(labels, called)))
+            rows.append(row | interval_columns(classification_rates(labels, called)))
     return pd.DataFrame(rows, columns=list(OPERATING_COLUMNS))
 
 
-def rates(
+def classification_rates(
     labels: Integer[np.ndarray, " subject"], called: Bool[np.ndarray, " subject"]
 ) -> dict[str, Interval]:
-    """Sensitivity, specificity and predictive values with Clopper and Pearson's intervals.
+    """Return sensitivity, specificity and predictive values with Clopper and Pearson's intervals.
 
     The intervals of PPV and NPV take the number of calls as given; both values hold for the
     prevalence of these subjects.
@@ -75,10 +76,15 @@ def rates(
         called: whether a subject is called methylated.
 
     Returns:
-        By name (see :data:`RATES`), in [0, 1]; NaN where there is nobody to be right about.
+        By name (see :data:`RATES`), in [0, 1]; NaN where the rate has no subjects.
+
+    Example:
+        >>> called = np.array([True, True, False, False, False])
+        >>> str(classification_rates(np.array([1, 1, 1, 0, 0]), called)["sen"])
+        '0.667 [0.094, 0.992]'
     """
     methylated = labels == 1
-    right = {
+    is_correct = {
         "sen": called[methylated],
         "spe": ~called[~methylated],
         "ppv": methylated[called],
@@ -86,6 +92,6 @@ def rates(
     }
     nan = float("nan")
     return {
-        rate: exact_interval(int(r.sum()), len(r)) if len(r) else Interval(nan, nan, nan)
-        for rate, r in right.items()
+        rate: exact_interval(int(c.sum()), len(c)) if len(c) else Interval(nan, nan, nan)
+        for rate, c in is_correct.items()
     }

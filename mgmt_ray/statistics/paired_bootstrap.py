@@ -1,4 +1,4 @@
-"""Models resampled together, so that their differences have intervals too."""
+"""Paired bootstrap: models are scored on the same resamples, so differences have intervals too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ResampledModel:
     """One model's metrics on its subjects and on each resample of them.
 
     Attributes:
-        subjects: ids, each once.
+        subjects: unique ids.
         labels: 1 methylated, 0 unmethylated, in the subjects' order.
         probabilities: of methylation, in the subjects' order.
         values: by metric, on the subjects themselves.
@@ -37,12 +37,12 @@ class ResampledModel:
     resamples: Mapping[str, Float[np.ndarray, " resample"]]
 
     def interval(self, metric: str) -> Interval:
-        """The stratified bootstrap's percentile interval of one metric."""
+        """Return the percentile interval of one metric over the resamples."""
         return percentile_interval(self.values[metric], self.resamples[metric])
 
 
 def resample_models(predictions: pd.DataFrame, seed: int) -> dict[tuple[str, str], ResampledModel]:
-    """Score every model; those of subjects with the same labels get the same resamples.
+    """Score each model on a stratified bootstrap; subjects with equal labels share resamples.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them.
@@ -50,6 +50,21 @@ def resample_models(predictions: pd.DataFrame, seed: int) -> dict[tuple[str, str
 
     Returns:
         By network and ensemble, in the order given.
+
+    Example:
+        >>> predictions = pd.DataFrame(
+        ...     {
+        ...         "network": ["spottune"] * 4 + ["random"] * 4,
+        ...         "ensemble": "DSC",
+        ...         "subject": ["S1", "S2", "S3", "S4"] * 2,
+        ...         "label": [1, 0, 1, 0] * 2,
+        ...         "probability": [0.9, 0.2, 0.6, 0.4, 0.5, 0.3, 0.6, 0.7],
+        ...     }
+        ... )
+        >>> models = resample_models(predictions, seed=42)
+        >>> a, b = models["spottune", "DSC"], models["random", "DSC"]
+        >>> a.values["auc"], b.values["auc"], paired_difference(a, b, "auc").value
+        (1.0, 0.5, 0.5)
     """
     drawn: dict[bytes, Int[np.ndarray, "resample subject"]] = {}
     models = {}
@@ -68,7 +83,7 @@ def resample_model(
     """Score one model on its subjects and on their resamples.
 
     Args:
-        predictions: subject, label, probability of one network's ensemble, each subject once.
+        predictions: subject, label, probability of one network's ensemble; subjects are unique.
         weights: how often each subject is drawn, in the order of the rows.
     """
     labels = predictions["label"].to_numpy(dtype=np.int64)
@@ -84,10 +99,10 @@ def resample_model(
 
 
 def paired_difference(a: ResampledModel, b: ResampledModel, metric: str) -> Interval:
-    """How much two models of the same subjects differ in a metric, a − b.
+    """Return the difference a − b of two models of the same subjects in a metric.
 
-    Both were scored on the same resamples; the difference is taken in each of them, so that what
-    the subjects do to both models alike cancels (paired bootstrap, percentile interval).
+    Both were scored on the same resamples; the difference is taken in each of them, so that
+    variation of subjects that affects both models equally cancels (percentile interval).
     """
     assert a.subjects == b.subjects, "only models of the same subjects are paired"
     return percentile_interval(

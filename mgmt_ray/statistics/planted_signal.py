@@ -1,4 +1,4 @@
-"""Whether the results of a synthetic cohort show what was planted in it, and nothing else."""
+"""Whether the results of a synthetic cohort show the planted signal, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mgmt_ray.statistics.intervals import Interval, read_interval
 CHANCE_AUC = 0.5
 
 SUSPICIOUS_AUC = 0.75
-"""Large honest studies of this task report AUCs of .55 to .67."""
+"""Large studies of this task without leakage report AUCs of 0.55 to 0.67."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlantedVerdict:
-    """One ensemble's AUC against what was planted.
+    """One ensemble's AUC compared with the planted signal.
 
     Attributes:
-        network: the network looked at.
-        ensemble: the ensemble looked at.
+        network: of the ensemble.
+        ensemble: its name.
         carriers: its modalities that carry a planted signal; empty where chance is expected.
         auc: with its 95 % interval.
-        matches_planted: above chance where one was planted; 0.5 in its interval where none was.
+        matches_planted: above chance where a signal was planted; 0.5 in the interval otherwise.
         sentence: the verdict for a reader.
     """
 
@@ -44,7 +44,7 @@ def planted_verdict(
     groups: Mapping[str, tuple[str, ...]],
     network: str = "spottune",
 ) -> tuple[PlantedVerdict, ...]:
-    """Hold the AUC intervals against the planted signal.
+    """Compare the AUC intervals with the planted signal.
 
     With a signal, the single groups of one network are judged: a combination dilutes the signal
     of a part, and other networks need not find it. Models of several channels ("PH+PSR") are
@@ -53,13 +53,29 @@ def planted_verdict(
     Args:
         metrics: a study's metrics table.
         planted: ``{"signal": {modality: strength}}``; a strength of 0 plants nothing.
-        groups: modalities by ensemble name, as :func:`group_ensembles` gives them.
-        network: the one judged when there is a signal; the first of the table if it is not there.
+        groups: modalities by ensemble name, as :func:`.ensembles.group_ensembles` returns them.
+        network: judged when there is a signal; if the table does not have it, its first network is.
 
     Returns:
         One verdict per ensemble judged, in the order of the table.
+
+    Example:
+        >>> metrics = pd.DataFrame(
+        ...     {
+        ...         "network": "spottune",
+        ...         "ensemble": ["DSC", "DTI"],
+        ...         "auc": [0.8, 0.55],
+        ...         "auc_low": [0.7, 0.4],
+        ...         "auc_high": [0.9, 0.7],
+        ...     }
+        ... )
+        >>> groups = {"DSC": ("PH", "PSR"), "DTI": ("FA",)}
+        >>> for verdict in planted_verdict(metrics, {"signal": {"PH": 1.0}}, groups):
+        ...     print(verdict.ensemble, verdict.sentence)
+        DSC above chance: found
+        DTI at chance as planted: interval contains 0.5
     """
-    # what they consist of differs by network, and each part is judged already
+    # the members of these differ by network, and each part is judged already
     rows = metrics[~metrics["ensemble"].isin([BEST_OVERALL, FORWARD_SELECTION])]
     strengths = planted.get("signal") or {}
     signal = {modality for modality, strength in strengths.items() if strength != 0}
@@ -76,7 +92,7 @@ def planted_verdict(
 def _single_groups(
     metrics: pd.DataFrame, groups: Mapping[str, tuple[str, ...]], network: str
 ) -> pd.DataFrame:
-    """Of one network the rows of single groups, or all of its rows where there are no groups."""
+    """Return one network's rows of single groups, or all of its rows where there are no groups."""
     networks = list(dict.fromkeys(metrics["network"]))
     judged = network if network in networks else networks[0]
     single = [name for name in groups if "+" not in name] or list(metrics["ensemble"])
@@ -87,13 +103,13 @@ def _verdict(
     network: str, ensemble: str, carriers: tuple[str, ...], auc: Interval
 ) -> PlantedVerdict:
     if carriers:
-        found = auc.low > CHANCE_AUC
-        words = "above chance: found" if found else "NOT found: interval not above 0.5"
+        above_chance = auc.low > CHANCE_AUC
+        sentence = "above chance: found" if above_chance else "NOT found: interval not above 0.5"
         if auc.high < CHANCE_AUC:
-            words = "NOT found: interval below 0.5, told the wrong way round"
-        return PlantedVerdict(network, ensemble, carriers, auc, found, words)
+            sentence = "NOT found: interval below 0.5, so predictions are inverted"
+        return PlantedVerdict(network, ensemble, carriers, auc, above_chance, sentence)
     at_chance = not auc.excludes(CHANCE_AUC)
-    words = "at chance as planted: interval contains 0.5"
+    sentence = "at chance as planted: interval contains 0.5"
     if not at_chance:
-        words = "NOT at chance: interval excludes 0.5"
-    return PlantedVerdict(network, ensemble, carriers, auc, at_chance, words)
+        sentence = "NOT at chance: interval excludes 0.5"
+    return PlantedVerdict(network, ensemble, carriers, auc, at_chance, sentence)

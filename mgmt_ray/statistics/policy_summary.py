@@ -1,7 +1,7 @@
-"""What SpotTune's agent decides: by class, from fold to fold, and how surely.
+"""Summaries of SpotTune's policies: by class, agreement between folds, share of near-certain ones.
 
-The tables are of ``policies.csv``: per member and test subject the probability with which the
-agent tunes each block, as it is before any policy is drawn (Schmitz et al. 2024, sec. 2.3).
+They are computed from ``policies.csv``: per member and test subject the probability with which the
+agent tunes each block, before any policy is drawn (Schmitz et al. 2024, sec. 2.3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from mgmt_ray.statistics.intervals import bootstrap_weights, percentile_interval
 
 CERTAIN = 0.05
-"""A decision is near certain where its rarer outcome is less probable than this."""
+"""A decision is near certain where its less likely outcome has a probability below this."""
 
 CLASS_COLUMNS: tuple[str, ...] = (
     "network",
@@ -40,16 +40,16 @@ STABILITY_COLUMNS: tuple[str, ...] = (
 
 
 def block_columns(policies: pd.DataFrame) -> list[str]:
-    """The columns of the blocks that these rows have, from the stem on.
+    """Return the columns of the blocks that these rows have, in the network's order.
 
-    Networks of fewer blocks than others in the same table have no values in the last columns.
+    The last columns of a table are empty for networks with fewer blocks than others in it.
     """
-    named = [str(name) for name in policies.columns if str(name).startswith("block_")]
-    return [name for name in named if policies[name].notna().any()]
+    columns = [str(name) for name in policies.columns if str(name).startswith("block_")]
+    return [name for name in columns if policies[name].notna().any()]
 
 
 def subject_policies(policies: pd.DataFrame) -> pd.DataFrame:
-    """Mean over the members of each network and modality: a row per subject.
+    """Average over the members of each network and modality: one row per subject.
 
     Returns:
         Columns network, modality, subject, label and the blocks, in the table's order of networks
@@ -62,7 +62,7 @@ def subject_policies(policies: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_means(policies: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """Mean tuned probability of each block by class, with its 95 % interval.
+    """Return the mean tuned probability of each block by class, with its 95 % interval.
 
     A subject's value is the mean over the members of a network and modality. The interval is the
     percentile interval of the stratified bootstrap over subjects; members are not resampled, so it
@@ -75,6 +75,19 @@ def class_means(policies: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     Returns:
         :data:`CLASS_COLUMNS`; ``block`` counts from 1, probabilities are in [0, 1]. A class without
         subjects has no rows.
+
+    Example:
+        >>> policies = pd.DataFrame(
+        ...     {
+        ...         "network": "spottune",
+        ...         "modality": "FA",
+        ...         "subject": ["S1", "S2", "S3", "S4"],
+        ...         "label": [0, 0, 1, 1],
+        ...         "block_1": [0.25, 0.25, 0.5, 1.0],
+        ...     }
+        ... )
+        >>> class_means(policies)["tuned"].tolist()
+        [0.25, 0.75]
     """
     rows = []
     for (network, modality), group in subject_policies(policies).groupby(
@@ -84,35 +97,50 @@ def class_means(policies: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
         values = group[block_columns(group)].to_numpy(dtype=np.float64)
         weights = bootstrap_weights(labels, seed)
         for label in np.unique(labels):
-            own = labels == label
-            resampled = weights[:, own] @ values[own] / own.sum()
-            for block, value in enumerate(values[own].mean(axis=0)):
+            in_class = labels == label
+            resampled = weights[:, in_class] @ values[in_class] / in_class.sum()
+            for block, value in enumerate(values[in_class].mean(axis=0)):
                 interval = percentile_interval(float(value), resampled[:, block])
-                key = (network, modality, block + 1, int(label), int(own.sum()))
+                key = (network, modality, block + 1, int(label), int(in_class.sum()))
                 rows.append((*key, interval.value, interval.low, interval.high))
     return pd.DataFrame(rows, columns=list(CLASS_COLUMNS))
 
 
-def stability(policies: pd.DataFrame) -> pd.DataFrame:
-    """How far agents that were trained on other folds decide alike on the same subjects.
+def policy_stability(policies: pd.DataFrame) -> pd.DataFrame:
+    """Compare the policies of agents that were trained on different folds, on the same subjects.
 
     Args:
         policies: one row per member and subject.
 
     Returns:
-        :data:`STABILITY_COLUMNS`, a row per network and modality. ``tuned`` is the mean
+        :data:`STABILITY_COLUMNS`, one row per network and modality. ``tuned`` is the mean
         probability; ``correlation`` the mean over pairs of folds of Pearson's correlation between
-        their matrices [subject, block]; ``subject_correlation`` the same after each fold's mean
-        of each block is taken away, so that only what is decided for the subject is left;
-        ``deviation`` the standard deviation over folds (n − 1), mean over subjects and blocks;
-        ``certain`` the share of probabilities closer than :data:`CERTAIN` to 0 or 1. A fold's
-        seeds are averaged first, but for ``certain``; several outer splits are averaged last. NaN
-        where there is one fold, or where nothing varies.
+        their matrices [subject, block]; ``subject_correlation`` the same after subtracting each
+        fold's mean of each block, so that only differences between subjects count; ``fold_std``
+        the standard deviation over folds (n − 1), averaged over subjects and blocks; ``certain``
+        the share of probabilities closer than :data:`CERTAIN` to 0 or 1. A fold's seeds are
+        averaged first, except for ``certain``; several outer splits are averaged last. NaN where
+        there is one fold, or where nothing varies.
+
+    Example:
+        >>> policies = pd.DataFrame(
+        ...     {
+        ...         "network": "spottune",
+        ...         "modality": "FA",
+        ...         "outer_fold": 0,
+        ...         "fold": [0, 0, 1, 1],
+        ...         "subject": ["S1", "S2", "S1", "S2"],
+        ...         "block_1": [0.25, 0.75, 0.5, 1.0],
+        ...     }
+        ... )
+        >>> row = policy_stability(policies).iloc[0]
+        >>> round(row["correlation"], 3), row["certain"]  # parallel, and one of four is certain
+        (np.float64(1.0), np.float64(0.25))
     """
     rows = []
     for (network, modality), group in policies.groupby(["network", "modality"], sort=False):
         blocks = block_columns(group)
-        cubes = [_by_fold(own, blocks) for _, own in group.groupby("outer_fold")]
+        cubes = [_by_fold(split, blocks) for _, split in group.groupby("outer_fold")]
         values = group[blocks].to_numpy(dtype=np.float64)
         certain = np.minimum(values, 1 - values) < CERTAIN
         rows.append(
@@ -133,25 +161,25 @@ def stability(policies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_fold(policies: pd.DataFrame, blocks: list[str]) -> Float[np.ndarray, "fold subject block"]:
-    """One outer split's policies, each fold's seeds averaged."""
+    """Stack one outer split's policies by fold, averaged over each fold's seeds."""
     means = policies.groupby(["fold", "subject"])[blocks].mean()
     num_folds = means.index.get_level_values("fold").nunique()
-    assert len(means) == num_folds * policies["subject"].nunique(), "folds of other subjects"
+    assert len(means) == num_folds * policies["subject"].nunique(), "folds with different subjects"
     return means.to_numpy(dtype=np.float64).reshape(num_folds, -1, len(blocks))
 
 
 def _correlation(cube: Float[np.ndarray, "fold subject block"]) -> float:
-    """Mean Pearson correlation over pairs of folds; NaN where none is defined."""
+    """Return the mean Pearson correlation over pairs of folds; NaN where none is defined."""
     flat = cube.reshape(len(cube), -1)
     pairs = combinations(flat - flat.mean(axis=1, keepdims=True), 2)
     return _nan_mean([_cosine(a, b) for a, b in pairs])
 
 
 def _cosine(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value"]) -> float:
-    # What is left of equal numbers after their mean is taken away is rounding, not variation.
-    nothing = 1e-9 * np.sqrt(len(a))
-    lengths = np.linalg.norm(a), np.linalg.norm(b)
-    return float("nan") if min(lengths) < nothing else float(a @ b / (lengths[0] * lengths[1]))
+    # Equal numbers minus their mean leave rounding errors, which are no variation.
+    rounding = 1e-9 * np.sqrt(len(a))
+    norms = np.linalg.norm(a), np.linalg.norm(b)
+    return float("nan") if min(norms) < rounding else float(a @ b / (norms[0] * norms[1]))
 
 
 def _mean_std(cube: Float[np.ndarray, "fold subject block"]) -> float:
@@ -159,21 +187,21 @@ def _mean_std(cube: Float[np.ndarray, "fold subject block"]) -> float:
 
 
 def _nan_mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def sort_by_class(
     subjects: pd.DataFrame, blocks: list[str]
 ) -> tuple[list[str], Int[np.ndarray, " subject"]]:
-    """Subjects for a heat map: the unmethylated first, each class from least to most tuned.
+    """Order subjects for a heat map: unmethylated first, each class from least to most tuned.
 
     Args:
-        subjects: as :func:`subject_policies` returns them; of several modalities the mean counts.
-        blocks: columns whose mean orders a class.
+        subjects: as :func:`subject_policies` returns them; several modalities are averaged.
+        blocks: columns whose mean orders the subjects of a class.
 
     Returns:
-        Their ids and labels.
+        Ids and labels.
     """
     tuned = subjects.assign(tuned=subjects[blocks].mean(axis=1))
     means = tuned.groupby(["subject", "label"])["tuned"].mean().reset_index()

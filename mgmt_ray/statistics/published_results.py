@@ -1,8 +1,10 @@
-"""The published results of Schmitz et al. 2024, to print beside ours.
+"""Published results of Schmitz et al. 2024 and Chen et al. 2020, to print next to ours.
 
-Source: E. Schmitz, Y. Guo, J. Wang, Biomed. Phys. Eng. Express 10 (2024) 055018,
-doi:10.1088/2057-1976/ad6573: tables 1 to 5, and sections 3 and 4 for what stands in the text. All
-values are as printed, also the Nemenyi p-values of :data:`PAPER_BEST_OVERALL`, which cannot be.
+``PAPER_…`` is from E. Schmitz, Y. Guo, J. Wang, Biomed. Phys. Eng. Express 10 (2024) 055018,
+doi:10.1088/2057-1976/ad6573: tables 1 to 5, and sections 3 and 4 for numbers in the text.
+``CHEN_…`` is from Chen et al., BioMed Research International 2020, 9258649,
+doi:10.1155/2020/9258649: tables 1 to 4, and sections 2 and 3. All values are as printed, even the
+inconsistent Nemenyi p-values of :data:`PAPER_BEST_OVERALL`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ class PaperComparison:
     spottune_transfer: float
 
     def nemenyi_p(self, network_a: str, network_b: str) -> float | None:
-        """The pair's p-value in either order; None for a pair that table 5 does not have."""
+        """Return the pair's p-value, in either order; None for a pair that table 5 does not have.
+
+        Example:
+            >>> PAPER_COMPARISONS["DTI"].nemenyi_p("random", "spottune")
+            0.121
+        """
         pairs = {
             frozenset({"spottune", "random"}): self.spottune_random,
             frozenset({"random", "transfer"}): self.random_transfer,
@@ -47,7 +54,7 @@ class PaperComparison:
 
 
 NUM_SUBJECTS = 240
-"""Section 2.1: those that train or are tested."""
+"""Section 2.1: training and test subjects together."""
 
 PAPER_AGE_BANDS: dict[str, tuple[int, int]] = {
     "18–29": (18, 30),
@@ -55,7 +62,7 @@ PAPER_AGE_BANDS: dict[str, tuple[int, int]] = {
     "50–69": (50, 70),
     "70+": (70, 1000),
 }
-"""Table 1: years from (with) and to (without), by name."""
+"""Table 1: years from (inclusive) and to (exclusive), by name."""
 
 PAPER_CHARACTERISTICS: dict[str, tuple[int, int]] = {
     "male": (62, 88),
@@ -68,7 +75,7 @@ PAPER_CHARACTERISTICS: dict[str, tuple[int, int]] = {
 """Table 1: methylated and unmethylated subjects by sex and by age band."""
 
 PAPER_TABLES: dict[str, int] = {"spottune": 2, "random": 3, "transfer": 4}
-"""The paper's table by network."""
+"""Number of the paper's table by network."""
 
 PAPER_RESULTS: dict[str, dict[str, PaperResult]] = {
     "spottune": {
@@ -98,10 +105,10 @@ PAPER_RESULTS: dict[str, dict[str, PaperResult]] = {
         "DTI+Struct": PaperResult(0.5732, 0.4869, 0.6250, 0.6061),
         "DSC+DTI+Struct": PaperResult(0.5682, 0.4788, 0.5000, 0.6061),
     },
-    # Section 4: the second round, with the last two residual blocks trained too.
+    # Section 4: the second experiment, with the last two residual blocks trained too.
     "transfer-2": {"Struct": PaperResult(0.5341, 0.5134, 0.5417, 0.4848)},
 }
-"""Tables 2, 3 and 4, and the second round of the text: by network, then ensemble."""
+"""Tables 2, 3 and 4, and the second experiment in the text: by network, then ensemble."""
 
 PAPER_FOREST = PaperResult(0.5764, 0.4886, 0.2174, 0.9355)
 """Section 3: the random forest on six radiomic features.
@@ -113,7 +120,7 @@ PAPER_DSC_THREE_CHANNELS_AUC = 0.5758
 """Section 4: one SpotTune network with the three DSC derivatives as channels."""
 
 PAPER_FALLBACKS: dict[str, dict[str, int]] = {"transfer": {"DSC": 3, "DTI": 1, "Struct": 5}}
-"""Section 4: trainings that kept the last epoch because no epoch qualified."""
+"""Section 4: number of trainings that kept the last epoch because no epoch qualified."""
 
 PAPER_COMPARISONS: dict[str, PaperComparison] = {
     "DSC": PaperComparison(0.108, 0.177, 0.147, 0.9),
@@ -129,9 +136,9 @@ PAPER_COMPARISONS: dict[str, PaperComparison] = {
 PAPER_BEST_OVERALL = PaperComparison(0.0636, 0.0181, 0.0982, 0.0768)
 """Table 5, last row: DSC+DTI (SpotTune), Struct (random) and DTI (transfer).
 
-As printed: the three Nemenyi p-values repeat those of the row above (DSC+DTI+Struct) but for a
-digit (0.0768 for 0.768). They do not fit this row's Friedman p: three networks whose Friedman p is
-0.0636 have no pair with a Nemenyi p below 0.049, and 0.0181 is printed.
+As printed: the three Nemenyi p-values repeat those of the row above (DSC+DTI+Struct) except for
+one digit (0.0768 for 0.768). They are inconsistent with this row's Friedman p: three networks whose
+Friedman p is 0.0636 have no pair with a Nemenyi p below 0.049, and 0.0181 is printed.
 """
 
 PAPER_BEST_ENSEMBLES: dict[str, str] = {
@@ -139,16 +146,14 @@ PAPER_BEST_ENSEMBLES: dict[str, str] = {
     "random": "Struct",
     "transfer": "DTI",
 }
-"""Table 5, last row, and figures 3 and 5: each network's best by its results on the test set."""
-
+"""Table 5, last row, and figures 3 and 5: each network's best ensemble, chosen on the test set."""
 
 CHEN_CITATION = "Chen et al., BioMed Research International 2020, 9258649, doi:10.1155/2020/9258649"
 CHEN_MODALITIES = ("FLAIR", "T1GD")
-"""What the paper has; its CE-T1WI is our T1GD."""
-
+"""The paper's modalities; its CE-T1WI is our T1GD."""
 
 CHEN_FOLDS = 10
-"""Section 2.1: models of each modality."""
+"""Section 2.1: folds, and so models, of each modality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,7 @@ class MeanStd:
 
 @dataclass(frozen=True, slots=True)
 class ChenCounts:
-    """One phase of one modality in table 1: methylated and unmethylated."""
+    """One phase of one modality in table 1: (methylated, unmethylated)."""
 
     patients: tuple[int, int]
     slices: tuple[int, int]
@@ -212,7 +217,7 @@ CHEN_DICE: dict[str, dict[str, MeanStd]] = {
         "test": MeanStd(0.828, 0.108),
     },
 }
-"""Table 2, by modality and phase."""
+"""Table 2: Dice, by modality and phase."""
 
 CHEN_SECONDS: dict[str, ChenSeconds] = {
     "FLAIR": ChenSeconds(60.0, 0.07),
@@ -271,10 +276,10 @@ CHEN_BEST_AUC: dict[str, dict[str, float]] = {
     "FLAIR": {"train": 0.985, "validation": 0.968, "test": 0.905},
     "T1GD": {"train": 0.973, "validation": 0.942, "test": 0.887},
 }
-"""Section 3.2, figures 5 and 6: of the best model, by modality and phase.
+"""Section 3.2, figures 5 and 6: AUC of the best model, by modality and phase.
 
-The paper does not say by what the best of the 10 models was chosen.
+The paper does not say how the best of the 10 models was chosen.
 """
 
 CHEN_FIGURES: dict[str, int] = {"FLAIR": 5, "T1GD": 6}
-"""The paper's figure of the ROC curves, by modality."""
+"""Number of the paper's figure with the ROC curves, by modality."""

@@ -1,4 +1,4 @@
-"""The tables of a study: metrics with intervals here, and a plain list of all that are written."""
+"""The tables of a study: :func:`evaluate_ensembles` writes all, :func:`metrics_table` makes one."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from mgmt_ray.statistics.variance import variance_table
 from mgmt_ray.training.metrics import count_correct, unit_weights
 
 TABLES_VERSION = 2
-"""Raised where the meaning of a table changes, so that finished studies make it anew."""
+"""Incremented where the meaning of a table changes, so that finished studies are re-evaluated."""
 
 TargetSet: TypeAlias = Literal["test", "external"]
-"""Whom predictions are of: a study's test subjects, or an external cohort."""
+"""The subjects of predictions: a study's test subjects, or an external cohort."""
 
 _ONE_CLASS_REMEDY: dict[TargetSet, str] = {
     "test": "Enlarge the test set (split.test_fraction) or the cohort.",
-    "external": "Name fewer modalities of that cohort, or take it out of `external`.",
+    "external": "List fewer modalities of that cohort, or remove it from `external`.",
 }
 
 METRIC_COLUMNS: tuple[str, ...] = (
@@ -69,41 +69,41 @@ METRIC_COLUMNS: tuple[str, ...] = (
 
 
 def evaluate_ensembles(
-    out: Path, of: TargetSet = "test", modalities: Sequence[str] | None = None
+    out: Path, target: TargetSet = "test", modalities: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Average a study's members and write what follows from their predictions.
+    """Average a study's members into ensembles and write all tables of their predictions.
 
-    Reads ``ensembles/member_predictions.csv`` and writes tables beside it: ``predictions.csv``,
-    ``metrics.csv`` and ``comparisons.csv``. Of a study it also reads ``validation_members.csv``,
-    ``members.csv`` and ``cohort.csv``, and writes what validation chose and all that follows. Where
-    networks take slices their tables are written too (see :func:`write_slice_tables`).
+    Reads ``ensembles/member_predictions.csv`` and writes ``predictions.csv``, ``metrics.csv`` and
+    ``comparisons.csv`` to the same folder. Of a study it also reads ``validation_members.csv``,
+    ``members.csv`` and ``cohort.csv``, and writes the choices made on validation, calibration,
+    operating points, decision curves, variance and subgroups. For networks of slices it writes
+    their tables too (see :func:`write_slice_tables`).
 
     Args:
         out: the study's folder, or that of an external cohort.
-        of: whom the predictions must be of.
+        target: the subjects that the predictions must be of.
         modalities: the study's, which make its groups; None for those of the predictions.
 
     Returns:
         The metrics table (see :func:`metrics_table`).
 
     Raises:
-        MgmtError: the predictions or what else is read are missing, faulty, or not of these
-            subjects.
+        MgmtError: a table that is read is missing, faulty, or of other subjects.
     """
     folder = out / "ensembles"
     command = f"mgmt-ray ensemble STUDY --out {out}"
-    members = _members(folder / "member_predictions.csv", of, command)
+    members = _read_members(folder / "member_predictions.csv", target, command)
     groups = group_ensembles(modalities or list(dict.fromkeys(members["modality"])))
-    if of == "external":
+    if target == "external":
         predictions = ensemble(members, groups)
     else:
-        validation = _members(folder / "validation_members.csv", "validation", command)
+        validation = _read_members(folder / "validation_members.csv", "validation", command)
         ensembles = make_ensembles(validation, members, groups)
         predictions = mean_over_splits(ensembles.test)
-        _write_chosen(ensembles, folder)
+        _write_choices(ensembles, folder)
         _write_recalibrated(recalibrate(ensembles.validation, ensembles.test), folder)
         _write_breakdowns(predictions, members, groups, ensembles.choices, out)
-    metrics = metrics_table(predictions, of)
+    metrics = metrics_table(predictions, target)
     write_table(predictions, folder / "predictions.csv")
     write_table(metrics, folder / "metrics.csv")
     write_table(comparisons_table(predictions), folder / "comparisons.csv")
@@ -111,8 +111,8 @@ def evaluate_ensembles(
     return metrics
 
 
-def _write_chosen(ensembles: Ensembles, folder: Path) -> None:
-    """What validation chose, and from what."""
+def _write_choices(ensembles: Ensembles, folder: Path) -> None:
+    """Write what was chosen on validation, and the predictions and scores it was chosen by."""
     validation = mean_over_splits(ensembles.validation)
     write_table(validation, folder / "validation_predictions.csv")
     write_table(ensembles.choices.best, folder / "best_ensembles.csv")
@@ -120,7 +120,7 @@ def _write_chosen(ensembles: Ensembles, folder: Path) -> None:
 
 
 def _write_recalibrated(recalibrated: Recalibrated, folder: Path) -> None:
-    """What probabilities are worth beyond their order."""
+    """Write the tables about the values of probabilities, not only their order."""
     write_table(operating_points_table(recalibrated), folder / "operating_points.csv")
     write_table(calibration_table(recalibrated), folder / "calibration.csv")
     write_table(reliability_table(recalibrated), folder / "reliability.csv")
@@ -134,11 +134,11 @@ def _write_breakdowns(
     choices: Choices,
     out: Path,
 ) -> None:
-    """Results by parts: of the members, and of the test subjects."""
+    """Write results of parts of the members, and of parts of the test subjects."""
     folder = out / "ensembles"
 
-    def average(some: pd.DataFrame) -> pd.DataFrame:
-        return mean_over_splits(add_chosen_ensembles(some, groups, choices))
+    def average(members: pd.DataFrame) -> pd.DataFrame:
+        return mean_over_splits(add_chosen_ensembles(members, groups, choices))
 
     trained = read_complete_table(folder / "members.csv", ("trial", "repeat"))
     seeds = dict(zip(trained["trial"], trained["repeat"], strict=True))
@@ -147,31 +147,34 @@ def _write_breakdowns(
     write_table(subgroups_table(predictions, subjects), folder / "subgroups.csv")
 
 
-def _members(path: Path, of: TargetSet | Literal["validation"], command: str) -> pd.DataFrame:
+def _read_members(
+    path: Path, target: TargetSet | Literal["validation"], command: str
+) -> pd.DataFrame:
     members = read_predictions(path, command)
-    if set(members["split"]) != {of}:
-        what = {"test": "the test set", "validation": "training subjects"}.get(
-            of, "external subjects"
+    if set(members["split"]) != {target}:
+        subjects = {"test": "the test set", "validation": "training subjects"}.get(
+            target, "external subjects"
         )
         raise MgmtError(
-            f"{path}: not only of {what}. Delete it and run `mgmt-ray ensemble STUDY` again."
+            f"{path}: has predictions not only of {subjects}. Delete it and run "
+            "`mgmt-ray ensemble STUDY` again."
         )
     return members
 
 
 def metrics_table(
-    predictions: pd.DataFrame, of: TargetSet = "test", seed: int = 42
+    predictions: pd.DataFrame, target: TargetSet = "test", seed: int = 42
 ) -> pd.DataFrame:
-    """AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
+    """Return AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
 
     AUC, AP and Brier have stratified bootstrap intervals over subjects, SEN and SPE exact ones;
     ``auc_delong_low`` and ``_high`` are :func:`delong_interval`'s. ``auc_p`` is the permutation
     test's, two-sided; ``auc_p_holm`` is Holm's over the whole table, one family of all networks,
-    comparison models and ensembles.
+    baseline models and ensembles.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them.
-        of: whom they are of; an error speaks of them.
+        target: the subjects, for error messages.
         seed: of the bootstrap and the permutations.
 
     Returns:
@@ -179,12 +182,27 @@ def metrics_table(
 
     Raises:
         MgmtError: a subject has two labels, or an ensemble's subjects are all of one class.
+
+    Example:
+        >>> predictions = pd.DataFrame(
+        ...     {
+        ...         "network": "spottune",
+        ...         "ensemble": "DSC",
+        ...         "subject": [f"S{i}" for i in range(8)],
+        ...         "label": [0, 0, 0, 0, 1, 1, 1, 1],
+        ...         "probability": [0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9],
+        ...         "num_members": 5,
+        ...     }
+        ... )
+        >>> row = metrics_table(predictions).iloc[0]
+        >>> row["auc"], row["sen"], row["num_methylated"]
+        (np.float64(0.9375), np.float64(0.75), np.int64(4))
     """
     check_labels(predictions, "ensemble predictions")
-    _check_both_classes(predictions, of)
+    _check_both_classes(predictions, target)
     models = resample_models(predictions, seed)
     num_members = predictions.groupby(["network", "ensemble"])["num_members"].first()
-    p = _permutation_p(models, seed)
+    p = _permutation_tests(models, seed)
     rows = [
         {
             "network": network,
@@ -193,7 +211,7 @@ def metrics_table(
             "num_subjects": len(model.labels),
             "num_methylated": int(model.labels.sum()),
             **interval_columns(_intervals(model)),
-            **_delong(model),
+            **_delong_columns(model),
             "auc_p": p[network, name],
         }
         for (network, name), model in models.items()
@@ -203,30 +221,30 @@ def metrics_table(
     return table
 
 
-def _check_both_classes(predictions: pd.DataFrame, of: TargetSet) -> None:
+def _check_both_classes(predictions: pd.DataFrame, target: TargetSet) -> None:
     by_model = predictions.groupby(["network", "ensemble"], sort=False)["label"]
     for (network, name), labels in by_model:
         if labels.nunique() < 2:
             raise MgmtError(
-                f"{network} {name}: its {len(labels)} {of} subjects are all of one class, so AUC "
-                f"is not defined. {_ONE_CLASS_REMEDY[of]}"
+                f"{network} {name}: its {len(labels)} {target} subjects are all of one class, so "
+                f"AUC is not defined. {_ONE_CLASS_REMEDY[target]}"
             )
 
 
-def _permutation_p(
+def _permutation_tests(
     models: Mapping[tuple[str, str], ResampledModel], seed: int
 ) -> dict[tuple[str, str], float]:
     permuted: dict[bytes, np.ndarray] = {}
-    found = {}
+    p = {}
     for key, model in models.items():
         labels = model.labels.tobytes()
         if labels not in permuted:
             permuted[labels] = permuted_labels(model.labels, seed)
-        found[key] = permutation_p(model.labels, model.probabilities, permuted[labels])
-    return found
+        p[key] = permutation_p(model.labels, model.probabilities, permuted[labels])
+    return p
 
 
-def _delong(model: ResampledModel) -> dict[str, float]:
+def _delong_columns(model: ResampledModel) -> dict[str, float]:
     interval = delong_interval(model.labels, model.probabilities)
     return {"auc_delong_low": interval.low, "auc_delong_high": interval.high}
 
@@ -235,6 +253,6 @@ def _intervals(model: ResampledModel) -> dict[str, Interval]:
     intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
     sample = unit_weights(len(model.labels))
     for name, label in (("sen", 1), ("spe", 0)):
-        right, total = count_correct(model.labels, model.probabilities, sample, of_label=label)
-        intervals[name] = exact_interval(int(right[0]), int(total[0]))
+        correct, total = count_correct(model.labels, model.probabilities, sample, of_label=label)
+        intervals[name] = exact_interval(int(correct[0]), int(total[0]))
     return intervals

@@ -1,4 +1,4 @@
-"""How well slices were segmented, and how fast: tables 2 and 3 of Chen et al. 2020."""
+"""Overlap and time of slice segmentations: tables 2 and 3 of Chen et al. 2020."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SEGMENTATION_COLUMNS: tuple[str, ...] = (
     *("dice_slices", "dice_patient", "dice_volume", "hd95_mm"),
     *("segmented_slices", "seconds", "device"),
 )
-"""Of ``segmentations.csv``, a row per segmentation and patient.
+"""Columns of ``segmentations.csv``, which has one row per segmentation and patient.
 
-``num_slices`` are those through the given tumour; ``dice_slices`` is the mean of their Dice,
-``dice_patient`` that of their pixels together, ``dice_volume`` and ``hd95_mm`` are of the whole
-scan, and so is ``predicted_voxels``. What compares is missing for a patient without a given tumour.
+``num_slices`` counts slices through the given tumour; ``dice_slices`` is the mean of their Dice,
+``dice_patient`` the Dice of their pixels together; ``dice_volume``, ``hd95_mm`` and
+``predicted_voxels`` are of the whole scan. Dice and HD95 are NaN without a given tumour.
 """
 
 OVERLAP_COLUMNS: tuple[str, ...] = (
@@ -41,8 +41,10 @@ SECONDS_COLUMNS: tuple[str, ...] = (
     *("seconds", "seconds_least", "seconds_most"),
 )
 
+PERCENTILE = 95
+
 RESAMPLED_PHASES = ("test", "external")
-"""Patients whom no model was trained or chosen by, so that their resamples give an interval."""
+"""Phases whose patients no model was trained or chosen on, so that a bootstrap is valid."""
 
 _Weights = Int[np.ndarray, "resample patient"]
 _Average = Callable[[pd.DataFrame, _Weights], Float[np.ndarray, " resample"]]
@@ -50,11 +52,11 @@ _Average = Callable[[pd.DataFrame, _Weights], Float[np.ndarray, " resample"]]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number of each patient, and how a model's patients make one.
+    """A number of each patient, and how it is averaged over a model's patients.
 
     Attributes:
         column: of ``segmentations.csv``.
-        average: of one model's patients, in the order of the weights' columns.
+        average: from one model's rows and the weights of their patients, in the same order.
     """
 
     column: str
@@ -62,9 +64,9 @@ class Measure:
 
 
 def _over_slices(rows: pd.DataFrame, weights: _Weights) -> Float[np.ndarray, " resample"]:
-    """Mean over slices of a number that each row has the mean of."""
-    known = rows["dice_slices"].where(rows["num_slices"] > 0, 0.0)
-    return _weighted_mean(known, weights * rows["num_slices"].to_numpy(np.int64))
+    """Average Dice over slices, from each patient's mean over its slices."""
+    dice = rows["dice_slices"].where(rows["num_slices"] > 0, 0.0)
+    return _weighted_mean(dice, weights * rows["num_slices"].to_numpy(np.int64))
 
 
 def _mean_of(column: str) -> _Average:
@@ -83,16 +85,16 @@ def _weighted_mean(values: pd.Series[float], weights: _Weights) -> Float[np.ndar
 
 
 def _median_hd95(rows: pd.DataFrame, weights: _Weights) -> Float[np.ndarray, " resample"]:
-    """Weighted median: the mean of the two in the middle where their number is even."""
+    """Return the weighted median: the mean of the middle two where their number is even."""
     order = np.argsort(rows["hd95_mm"].to_numpy(np.float64), kind="stable")
     values = rows["hd95_mm"].to_numpy(np.float64)[order]
-    reached = np.cumsum(weights[:, order], axis=1)
-    total = reached[:, -1]
-    middles = [(total + 1) // 2, total // 2 + 1]
-    found = [
-        values[np.minimum((reached < m[:, None]).sum(axis=1), len(values) - 1)] for m in middles
-    ]
-    return np.where(total > 0, (found[0] + found[1]) / 2, np.nan)
+    cumulative = np.cumsum(weights[:, order], axis=1)
+    total = cumulative[:, -1]
+    ranks = [(total + 1) // 2, total // 2 + 1]
+    lower, upper = (
+        values[np.minimum((cumulative < r[:, None]).sum(axis=1), len(values) - 1)] for r in ranks
+    )
+    return np.where(total > 0, (lower + upper) / 2, np.nan)
 
 
 MEASURES: dict[str, Measure] = {
@@ -105,25 +107,25 @@ MEASURES: dict[str, Measure] = {
 
 
 def slice_overlap_table(segmentations: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """Dice and HD95 of the folds' own segmentations, by network, modality and phase.
+    """Return Dice and HD95 of all folds' segmentations, by network, modality and phase.
 
-    A model's number is the mean over its patients (of ``dice_slices`` over all their slices, of
+    A model's number is the mean over its patients (for ``dice_slices`` over all their slices, for
     ``hd95_mm_median`` the median); ``value`` is the mean over the models of an outer split, then
-    over splits, and ``deviation`` as of :func:`std_over_models`. The interval of test and
-    external patients is the percentile interval of a cluster bootstrap: patients are drawn with all
-    their slices, the same ones for all models. It is missing for training and validation, whose
-    patients differ from fold to fold.
+    over splits, and ``std`` the standard deviation of :func:`std_over_models`. The interval
+    of test and external patients is the percentile interval of a cluster bootstrap: patients are
+    drawn with all their slices, the same ones for all models. Training and validation have none,
+    since their patients differ from fold to fold.
 
-    ``num_empty`` counts segmentations of a patient that predict no tumour at all: its Dice is 0 and
-    its HD95 the grid's diagonal (see :func:`.surface_distance.hd95`), which moves the mean far, and
-    the median hardly.
+    ``num_empty`` counts a patient's segmentations that predict no tumour at all: their Dice is 0
+    and their HD95 the grid's diagonal (see :func:`hd95`), which affects the mean much more than the
+    median.
 
     Args:
-        segmentations: :data:`SEGMENTATION_COLUMNS`; patients without a given tumour are left out.
+        segmentations: :data:`SEGMENTATION_COLUMNS`; patients without a given tumour are omitted.
         seed: of the bootstrap.
 
     Returns:
-        :data:`OVERLAP_COLUMNS`, a row per network, modality, phase and :data:`MEASURES`.
+        :data:`OVERLAP_COLUMNS`, one row per network, modality, phase and key of :data:`MEASURES`.
     """
     given = segmentations[segmentations["dice_volume"].notna()]
     rows = []
@@ -148,37 +150,37 @@ def slice_overlap_table(segmentations: pd.DataFrame, seed: int = 42) -> pd.DataF
 def _measure_columns(
     part: pd.DataFrame, phase: str, seed: int
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Columns of each measure of one network, modality and phase."""
+    """Yield the columns of each measure, for one network, modality and phase."""
     patients = pd.Index(sorted(part["subject"].unique()))
-    models = [own.sort_values("subject") for _, own in part.groupby("trial", sort=False)]
-    outers = np.array([int(own["outer_fold"].iloc[0]) for own in models])
+    models = [model.sort_values("subject") for _, model in part.groupby("trial", sort=False)]
+    outers = np.array([int(model["outer_fold"].iloc[0]) for model in models])
     weights = np.zeros((0, len(patients)), dtype=np.int64)
     if phase in RESAMPLED_PHASES:
-        everybody = np.zeros(len(patients), dtype=np.int64)
-        weights = bootstrap_weights(everybody, seed, stratified=False)
-    # the first row is of the patients themselves
+        unlabelled = np.zeros(len(patients), dtype=np.int64)
+        weights = bootstrap_weights(unlabelled, seed, stratified=False)
+    # the first row is the sample itself
     weights = np.concatenate([np.ones((1, len(patients)), dtype=np.int64), weights])
-    drawn = [weights[:, patients.get_indexer(pd.Index(own["subject"]))] for own in models]
+    drawn = [weights[:, patients.get_indexer(pd.Index(model["subject"]))] for model in models]
     for name, measure in MEASURES.items():
         values = np.stack([measure.average(m, w) for m, w in zip(models, drawn, strict=True)])
         means = mean_over_models(values, outers)
         interval = defined_interval(float(means[0]), means[1:])
-        deviation = std_over_models(values[:, 0], outers)
-        yield name, interval_columns({"value": interval}) | {"std": deviation}
+        std = std_over_models(values[:, 0], outers)
+        yield name, interval_columns({"value": interval}) | {"std": std}
 
 
 def slice_seconds_table(segmentations: pd.DataFrame) -> pd.DataFrame:
-    """Seconds that a slice's segmentation takes, by network, modality and device.
+    """Return the seconds per segmented slice, by network, modality and device.
 
-    A patient's number is the seconds of all slices through the brain divided by their number, the
-    median over the models that segmented them; ``seconds`` is the median over patients, beside the
-    least and the most.
+    A patient's value is the time of all slices through the brain divided by their number, as a
+    median over the models that segmented them; ``seconds`` is the median over patients, with
+    ``seconds_least`` and ``seconds_most``.
 
     Args:
         segmentations: :data:`SEGMENTATION_COLUMNS`.
 
     Returns:
-        :data:`SECONDS_COLUMNS`; ``num_slices`` are those of a patient, added up over patients.
+        :data:`SECONDS_COLUMNS`; ``num_slices`` is the sum over patients.
     """
     timed = segmentations[segmentations["segmented_slices"] > 0]
     timed = timed.assign(per_slice=timed["seconds"] / timed["segmented_slices"])
@@ -186,21 +188,21 @@ def slice_seconds_table(segmentations: pd.DataFrame) -> pd.DataFrame:
     for key, part in timed.groupby(["network", "modality", "device"], sort=False):
         by_patient = part.groupby("subject")
         seconds = by_patient["per_slice"].median()
-        numbers = (
+        counts = (
             part["trial"].nunique(),
             len(seconds),
             by_patient["segmented_slices"].max().sum(),
         )
-        rows.append((*key, *numbers, seconds.median(), seconds.min(), seconds.max()))
+        rows.append((*key, *counts, seconds.median(), seconds.min(), seconds.max()))
     return pd.DataFrame(rows, columns=list(SECONDS_COLUMNS))
 
 
 def patient_overlap(segmentations: pd.DataFrame) -> pd.DataFrame:
-    """Each unseen patient's 3-D Dice and HD95, mean over the models that segmented it.
+    """Return each held-out patient's 3-D Dice and HD95, averaged over models.
 
     Args:
-        segmentations: :data:`SEGMENTATION_COLUMNS`; patients without a given tumour, and those that
-            models were trained or chosen by, are left out.
+        segmentations: :data:`SEGMENTATION_COLUMNS`; training and validation patients, and patients
+            without a given tumour, are omitted.
 
     Returns:
         Columns network, modality, subject, dice_volume, dice_least, dice_most (of single models),
@@ -217,38 +219,42 @@ def patient_overlap(segmentations: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-PERCENTILE = 95
-
-
 def hd95(
     predicted: Bool[np.ndarray, "*grid"],
     truth: Bool[np.ndarray, "*grid"],
     spacing_mm: tuple[float, ...],
 ) -> float:
-    """95th percentile of the Hausdorff distance: the larger of the two directed percentiles.
+    """Return the 95th percentile of the Hausdorff distance in mm, the larger of both directions.
 
-    The surface is the mask's pixels with a face on the outside or on the grid's border, distances
-    are between pixels' centres, as in ``monai.metrics``. Where both masks are empty it is 0. Where
-    one is, it is the grid's diagonal, the largest distance there could be, as in BraTS (373.13 mm
-    for its 240 × 240 × 155).
+    The surface is the mask's pixels with a face to the outside or on the grid's border, distances
+    are between pixel centres, as in ``monai.metrics``. Where both masks are empty it is 0. Where
+    one is, it is the grid's diagonal, the largest possible distance, as in BraTS (373.13 mm for its
+    240 × 240 × 155).
 
     Args:
         predicted: of a slice or a volume.
-        truth: of the same.
+        truth: on the same grid.
         spacing_mm: distance between pixels along each axis.
+
+    Example:
+        >>> truth, predicted = np.zeros((8, 8), dtype=bool), np.zeros((8, 8), dtype=bool)
+        >>> truth[2:5, 2:5] = True
+        >>> predicted[2:5, 3:6] = True
+        >>> hd95(predicted, truth, spacing_mm=(1.0, 2.0))
+        2.0
     """
     assert len(spacing_mm) == truth.ndim, f"{len(spacing_mm)} spacings for {truth.ndim} axes"
     if not predicted.any() and not truth.any():
         return 0.0
     if not predicted.any() or not truth.any():
         return float(np.linalg.norm(np.multiply(truth.shape, spacing_mm)))
-    box = _box(predicted | truth)
+    box = _bounding_box(predicted | truth)
     surfaces = [mask[box] & ~binary_erosion(mask[box]) for mask in (predicted, truth)]
-    away = [distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
-    directed = (away[1][surfaces[0]], away[0][surfaces[1]])
-    return float(max(np.percentile(distances, PERCENTILE) for distances in directed))
+    distances = [distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
+    directed = (distances[1][surfaces[0]], distances[0][surfaces[1]])
+    return float(max(np.percentile(one_way, PERCENTILE) for one_way in directed))
 
 
-def _box(mask: Bool[np.ndarray, "*grid"]) -> tuple[slice, ...]:
-    """The smallest box around a mask, which holds every nearest surface."""
-    return tuple(slice(where.min(), where.max() + 1) for where in np.nonzero(mask))
+def _bounding_box(mask: Bool[np.ndarray, "*grid"]) -> tuple[slice, ...]:
+    """Return the bounding box of a mask that is not empty."""
+    return tuple(slice(indices.min(), indices.max() + 1) for indices in np.nonzero(mask))

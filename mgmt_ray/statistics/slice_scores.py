@@ -1,4 +1,4 @@
-"""Accuracy, recall, precision, F1 and AUC of slices and patients, on resamples of patients."""
+"""Accuracy, recall, precision, F1 and AUC of slices and patients, bootstrapped over patients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLICE_COLUMNS: tuple[str, ...] = (
     *("subject", "depth", "split", "outer_fold", "fold", "network", "modality", "trial"),
     *("probability", "label"),
 )
-"""What is read of ``slice_predictions.csv`` and its like, a row per model and slice."""
+"""Columns of a table of slice predictions, which has one row per model and slice."""
 
 SLICE_METRICS: dict[str, str] = {
     "accuracy": "Accuracy",
@@ -27,39 +27,39 @@ SLICE_METRICS: dict[str, str] = {
     "auc": "AUC",
 }
 LEVELS = ("slice", "patient")
-LARGEST_BLOCK = 4_000_000
-"""Weights of resampled rows held at once: 32 MB, and a few times that while AUC is computed."""
+MAX_BLOCK_SIZE = 4_000_000
+"""Weights of resampled rows in memory at once: 32 MB, a few times that while AUC is computed."""
 
 Scores = Mapping[str, Float[np.ndarray, " resample"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatientResamples:
-    """How often each patient is drawn; in the first row each once, then in resamples if any.
+    """How often each patient is drawn in each resample; the first row is the sample itself.
 
     Attributes:
         patients: ids, sorted.
-        weights: times.
+        weights: number of draws.
     """
 
     patients: pd.Index[str]
     weights: Int[np.ndarray, "resample patient"]
 
     def scores(self, rows: pd.DataFrame) -> Scores:
-        """Of one model; each of a patient's rows is drawn as often as the patient."""
-        places = self.patients.get_indexer(pd.Index(rows["subject"]))
+        """Score one model; each of a patient's rows is drawn as often as the patient."""
+        columns = self.patients.get_indexer(pd.Index(rows["subject"]))
         labels = rows["label"].to_numpy(np.int64)
         probabilities = rows["probability"].to_numpy(np.float64)
-        num_blocks = 1 + len(self.weights) * len(rows) // LARGEST_BLOCK
-        found = [
-            classification_scores(labels, probabilities, block[:, places])
+        num_blocks = 1 + len(self.weights) * len(rows) // MAX_BLOCK_SIZE
+        parts = [
+            classification_scores(labels, probabilities, block[:, columns])
             for block in np.array_split(self.weights, num_blocks)
         ]
-        return {name: np.concatenate([part[name] for part in found]) for name in SLICE_METRICS}
+        return {name: np.concatenate([part[name] for part in parts]) for name in SLICE_METRICS}
 
 
 def resample_patients(rows: pd.DataFrame, phase: str, seed: int) -> PatientResamples:
-    """The patients of one phase; only test and external ones are resampled, by label.
+    """Resample the patients of a phase, stratified by label; only test and external are resampled.
 
     Args:
         rows: :data:`SLICE_COLUMNS` of the phase.
@@ -79,17 +79,23 @@ def classification_scores(
     probabilities: Float[np.ndarray, " row"],
     weights: Int[np.ndarray, "resample row"],
 ) -> Scores:
-    """The metrics of :data:`SLICE_METRICS` at threshold 0.5, methylated being positive.
+    """Return the metrics of :data:`SLICE_METRICS` at threshold 0.5, methylated being positive.
 
     Eq. 3 of Chen et al. 2020. NaN where a metric is not defined: recall without a methylated row,
-    precision where nothing is called methylated, AUC where a class is missing. F1 is
-    2·TP / (2·TP + FP + FN), the same as the paper's where that is defined, and 0 where nothing is
-    called methylated though there is something to call.
+    precision where none is called methylated, AUC where a class is missing. F1 is
+    2·TP / (2·TP + FP + FN), the same as the paper's where that is defined, and 0 where none is
+    called methylated although some are.
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         probabilities: of methylation.
-        weights: times that each row is drawn.
+        weights: how often each row is drawn.
+
+    Example:
+        >>> labels, p = np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.2])
+        >>> scores = classification_scores(labels, p, np.ones((1, 4), dtype=int))
+        >>> scores["accuracy"], scores["auc"]
+        (array([0.5]), array([0.75]))
     """
     true_positives, positives = count_correct(labels, probabilities, weights, of_label=1)
     true_negatives, negatives = count_correct(labels, probabilities, weights, of_label=0)
@@ -105,10 +111,13 @@ def classification_scores(
 
 
 def score_levels(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """A row per model and slice, and per model and patient with the mean probability.
+    """Return the rows by slice, and rows by patient with the mean probability over its slices.
 
     Args:
-        slices: :data:`SLICE_COLUMNS`; a patient has the depth -1.
+        slices: :data:`SLICE_COLUMNS`.
+
+    Returns:
+        Tables by :data:`LEVELS`; rows of patients have the depth -1.
     """
     keys = ["trial", "subject"]
     means = slices.groupby(keys, sort=False)["probability"].mean()
@@ -117,7 +126,7 @@ def score_levels(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def patient_interval(values: Float[np.ndarray, " resample"]) -> Interval:
-    """Of the first value, which is of the patients themselves, by the others, if there are any."""
+    """Return the interval of the first value, the sample's, from the others, the resamples'."""
     return defined_interval(float(values[0]), values[1:])
 
 

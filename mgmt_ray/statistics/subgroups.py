@@ -1,4 +1,4 @@
-"""How the chosen ensembles do in parts of the test set: by sex, age and IDH status."""
+"""Metrics of the chosen ensembles in subgroups of the test set: by sex, age and IDH status."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
 AGE_BANDS = ((18, "under 18"), (30, "18-29"), (50, "30-49"), (70, "50-69"), (math.inf, "70+"))
 IDH_COLUMNS = ("idh1", "idh")
 
-# Whole words. UCSF-PDGM names the mutation (IDH1 p.R132H, IDH2 p.Arg172Trp); "NOS/NEC" of
-# UPENN-GBM is no result.
+# Whole words. UCSF-PDGM gives the mutation (IDH1 p.R132H, IDH2 p.Arg172Trp); "NOS/NEC" in
+# UPENN-GBM means that there is no result.
 _WILDTYPE = re.compile(r"\b(wild([ -]?type)?|wt)\b")
 _NOT_MUTATED = re.compile(r"\b(not|non|no|un)[ -]?(mutated|mutant|mutation)\b")
 _NEGATED = re.compile(r"\b(not|non|no|without|negative)\b")
@@ -57,22 +57,22 @@ _UNDEFINED = Interval(math.nan, math.nan, math.nan)
 def subgroups_table(
     predictions: pd.DataFrame, subjects: Iterable[Subject], seed: int = 42
 ) -> pd.DataFrame:
-    """AUC, SEN, SPE and Brier of each network's best ensemble and each simple model, by subgroup.
+    """Return AUC, SEN, SPE and Brier of best ensembles and baseline models, by subgroup.
 
-    AUC has :func:`delong_interval`'s interval, which stays honest where the few subjects of a
+    AUC has :func:`delong_interval`'s interval, which stays wide where the few subjects of a
     subgroup happen to be perfectly separated (a bootstrap's shrinks to a point); SEN and SPE have
     exact ones, Brier a stratified bootstrap's. Differences between subgroups are not tested.
 
     Args:
-        predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them; of networks the
-            ensembles named "best overall" are shown.
+        predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them; of networks only
+            the ensembles named "best overall" are used.
         subjects: of the cohort, with their covariates.
         seed: of the bootstrap.
 
     Returns:
-        :data:`SUBGROUP_COLUMNS`, levels in the order of :data:`LEVELS`, those without test
-        subjects left out; NaN where a class that a metric needs is missing, and for bounds of AUC
-        where one has a single subject.
+        :data:`SUBGROUP_COLUMNS`, levels in the order of :data:`LEVELS`, without those that have no
+        test subjects; NaN where a class that a metric needs is missing, and for bounds of AUC
+        where a class has a single subject.
     """
     levels = {subject.id: subject_levels(subject) for subject in subjects}
     shown = predictions[
@@ -80,12 +80,12 @@ def subgroups_table(
     ]
     rows: list[dict[str, object]] = []
     for attribute, names in LEVELS.items():
-        level = shown["subject"].map({subject: own[attribute] for subject, own in levels.items()})
+        level = shown["subject"].map({s: of_subject[attribute] for s, of_subject in levels.items()})
         for name in names:
             rows += [
                 {"attribute": attribute, "level": name, "network": network, "ensemble": ensemble}
-                | _metrics(own.sort_values("subject"), seed)
-                for (network, ensemble), own in shown[level == name].groupby(
+                | _metrics(model.sort_values("subject"), seed)
+                for (network, ensemble), model in shown[level == name].groupby(
                     ["network", "ensemble"], sort=False
                 )
             ]
@@ -93,13 +93,19 @@ def subgroups_table(
 
 
 def subject_levels(subject: Subject) -> dict[str, str]:
-    """A subject's level of each attribute; what is missing or cannot be read is "unknown"."""
-    known = {name.lower(): text.strip().lower() for name, text in subject.covariates.items()}
-    sex = SEX.get(known.get("sex", ""), math.nan)
-    idh = next((known[name] for name in IDH_COLUMNS if name in known), "")
+    """Return a subject's level of each attribute; a missing or unreadable one is "unknown".
+
+    Example:
+        >>> covariates = {"Sex": "F", "Age": "61.5", "IDH1": "Wildtype"}
+        >>> subject_levels(Subject("S1", 1, scans={}, mask=None, covariates=covariates))
+        {'sex': 'female', 'age': '50-69', 'idh': 'wildtype'}
+    """
+    covariates = {name.lower(): text.strip().lower() for name, text in subject.covariates.items()}
+    sex = SEX.get(covariates.get("sex", ""), math.nan)
+    idh = next((covariates[name] for name in IDH_COLUMNS if name in covariates), "")
     return {
         "sex": UNKNOWN_LEVEL if math.isnan(sex) else "male" if sex > 0 else "female",
-        "age": _age_band(known.get("age", "")),
+        "age": _age_band(covariates.get("age", "")),
         "idh": _idh(idh),
     }
 
@@ -124,9 +130,12 @@ def _metrics(predictions: pd.DataFrame, seed: int) -> dict[str, object]:
     model = resample_model(predictions, bootstrap_weights(labels, seed))
     intervals = {"auc": delong_interval(labels, model.probabilities)}
     for name, label in (("sen", 1), ("spe", 0)):
-        right, total = count_correct(labels, model.probabilities, unit_weights(len(labels)), label)
-        known = bool(total[0])
-        intervals[name] = exact_interval(int(right[0]), int(total[0])) if known else _UNDEFINED
+        sample = unit_weights(len(labels))
+        correct, total = count_correct(labels, model.probabilities, sample, label)
+        has_class = bool(total[0])
+        intervals[name] = (
+            exact_interval(int(correct[0]), int(total[0])) if has_class else _UNDEFINED
+        )
     intervals["brier"] = model.interval("brier")
     return {
         "num_subjects": len(labels),

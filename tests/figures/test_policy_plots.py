@@ -12,7 +12,7 @@ from mgmt_ray.figures.policy_plots import (
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.statistics.policy_summary import class_means, stability
+from mgmt_ray.statistics.policy_summary import class_means, policy_stability
 
 IDS = [f"UPENN-GBM-{i:05d}_11" for i in range(10)]
 LABELS = [1, 0, 0, 1, 0, 1, 0, 0, 1, 0]
@@ -104,7 +104,7 @@ def test_stability_has_a_row_per_modality(policies: pd.DataFrame) -> None:
     figure = policy_stability_figure(policies)
     correlation, deviation, certain = figure.axes
     assert names_of_rows(correlation) == ["PH", "PSR", "T1"]
-    table = stability(policies)
+    table = policy_stability(policies)
     shown = [np.asarray(dots.get_offsets())[:, 0] for dots in correlation.collections]
     np.testing.assert_allclose(shown, table[["correlation", "subject_correlation"]].T)
     for axes, column in ((deviation, "fold_std"), (certain, "certain")):

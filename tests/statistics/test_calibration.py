@@ -42,9 +42,9 @@ def test_the_table_has_each_version_with_its_intervals(
     assert table["version"].tolist() == list(CALIBRATION_VERSIONS) * 2
     assert set(table["num_subjects"]) == {57}
     for row in table.itertuples():
-        own = recalibrated.probabilities[recalibrated.probabilities["network"] == row.network]
-        p = own[row.version]
-        assert row.brier == pytest.approx(brier_score_loss(own["label"], p))
+        rows = recalibrated.probabilities[recalibrated.probabilities["network"] == row.network]
+        p = rows[row.version]
+        assert row.brier == pytest.approx(brier_score_loss(rows["label"], p))
         assert row.brier_low < row.brier < row.brier_high
         assert row.slope_low < row.slope < row.slope_high
         assert row.intercept_low < row.intercept < row.intercept_high
@@ -55,7 +55,7 @@ def test_the_table_has_each_version_with_its_intervals(
         )
         assert in_the_large == tuple(sorted(in_the_large))
         assert in_the_large[0] < in_the_large[2]
-        assert row.ece == expected_calibration_error(own["label"].to_numpy(), p.to_numpy())
+        assert row.ece == expected_calibration_error(rows["label"].to_numpy(), p.to_numpy())
 
 
 def test_slopes_and_intercepts_follow_from_what_was_applied(table: pd.DataFrame) -> None:
@@ -87,19 +87,19 @@ def test_estimates_and_bounds_are_those_of_regressions_of_the_resamples(
     )
     table = calibration_table(recalibrated)
     for row in table.to_dict("records"):
-        own = recalibrated.probabilities[recalibrated.probabilities["network"] == row["network"]]
-        labels = own["label"].to_numpy()
+        rows = recalibrated.probabilities[recalibrated.probabilities["network"] == row["network"]]
+        labels = rows["label"].to_numpy()
         drawn = bootstrap_weights(labels, 42, stratified=False)
         weights = np.concatenate([unit_weights(len(labels)), drawn])
-        fitted = logistic_recalibration(labels, logit(own[row["version"]].to_numpy()), weights)
-        log_odds = logit(own[row["version"]].to_numpy())
+        fitted = logistic_recalibration(labels, logit(rows[row["version"]].to_numpy()), weights)
+        log_odds = logit(rows[row["version"]].to_numpy())
         fitted = (*fitted, intercept_at_slope_1(labels, log_odds, weights))
         for name, values in zip(
             ("slope", "intercept", "intercept_at_slope_1"), fitted, strict=True
         ):
             expected = [values[0], *np.percentile(values[1:], [2.5, 97.5])]
-            found = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
-            assert found == pytest.approx(expected, rel=1e-6)
+            estimates = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+            assert estimates == pytest.approx(expected, rel=1e-6)
 
 
 def test_separated_classes_have_a_brier_score_and_no_slope(recalibrated: Recalibrated) -> None:
@@ -174,10 +174,10 @@ def test_nearly_separated_resamples_still_have_the_estimate_where_the_gradient_i
     z = draws.normal(size=57) + 4.0 * (LABELS - 0.5)
     weights = bootstrap_weights(LABELS, seed=2, num_resamples=2000)
     slope, intercept = logistic_recalibration(LABELS, z, weights)
-    found = ~np.isnan(slope)
-    assert 100 < found.sum() < 2000
-    p = expit(intercept[found, None] + slope[found, None] * z)
-    gradient = (weights[found] * (LABELS - p)) @ np.stack([np.ones(57), z], axis=1)
+    defined = ~np.isnan(slope)
+    assert 100 < defined.sum() < 2000
+    p = expit(intercept[defined, None] + slope[defined, None] * z)
+    gradient = (weights[defined] * (LABELS - p)) @ np.stack([np.ones(57), z], axis=1)
     # 57 terms of up to 1; the steps end at 1e-9
     assert np.abs(gradient).max() < 1e-6
 
@@ -191,8 +191,8 @@ def test_calibration_in_the_large_is_statsmodels_regression_with_an_offset(
     weights = np.concatenate(
         [unit_weights(57), bootstrap_weights(LABELS, seed=5, num_resamples=40)]
     )
-    found = intercept_at_slope_1(LABELS, z, weights)
-    for value, drawn in zip(found, weights, strict=True):
+    estimates = intercept_at_slope_1(LABELS, z, weights)
+    for value, drawn in zip(estimates, weights, strict=True):
         model = sm.GLM(
             LABELS, np.ones((57, 1)), family=sm.families.Binomial(), offset=z, freq_weights=drawn
         )
@@ -207,16 +207,16 @@ def test_calibration_in_the_large_is_found_where_plain_newton_steps_would_run_aw
     weights = np.concatenate(
         [unit_weights(57), bootstrap_weights(labels, seed=6, num_resamples=200)]
     )
-    found = intercept_at_slope_1(labels, z, weights)
-    chance = expit(found[:, None] + z)
+    estimates = intercept_at_slope_1(labels, z, weights)
+    chance = expit(estimates[:, None] + z)
     # the last step is below 1e-9, and curvature below 57
     assert np.abs((weights * (labels - chance)).sum(axis=1)).max() < 1e-6
 
 
 def test_one_class_has_no_calibration_in_the_large_and_separated_classes_have() -> None:
     weights = np.stack([LABELS, np.ones(57, dtype=int)])
-    found = intercept_at_slope_1(LABELS, np.where(LABELS == 1, 1.0, -1.0), weights)
-    assert np.isnan(found).tolist() == [True, False]
+    estimates = intercept_at_slope_1(LABELS, np.where(LABELS == 1, 1.0, -1.0), weights)
+    assert np.isnan(estimates).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ def test_everything_is_fitted_on_the_validation_subjects_of_the_outer_split(
     assert tuple(recalibrated.fits.columns) == FIT_COLUMNS
     assert len(recalibrated.fits) == 4
     for fit in recalibrated.fits.itertuples():
-        own = of(validation, fit.network, fit.outer_fold)
-        labels, p = own["label"].to_numpy(), own["probability"].to_numpy()
+        rows_of_split = of(validation, fit.network, fit.outer_fold)
+        labels, p = rows_of_split["label"].to_numpy(), rows_of_split["probability"].to_numpy()
         assert fit.threshold == choose_threshold(labels, p)
         assert fit.prevalence == pytest.approx(0.4)
         assert fit.prior_shift == pytest.approx(logit(0.4))
@@ -73,12 +73,15 @@ def test_each_outer_split_maps_its_own_test_subjects_and_shared_ones_are_average
     for network, rows in recalibrated.probabilities.groupby("network"):
         parts = []
         for outer in (0, 1):
-            own, fit = of(test, network, outer).set_index("subject"), fits.loc[(network, outer)]
-            z = logit(own["probability"])
+            rows_of_split, fit = (
+                of(test, network, outer).set_index("subject"),
+                fits.loc[(network, outer)],
+            )
+            z = logit(rows_of_split["probability"])
             parts.append(
                 pd.DataFrame(
                     {
-                        AS_PREDICTED: own["probability"],
+                        AS_PREDICTED: rows_of_split["probability"],
                         THRESHOLD_CHOSEN: expit(z - logit(fit["threshold"])),
                         PRIOR_CORRECTED: expit(z + logit(0.4)),
                         TEMPERATURE_SCALED: expit((z + logit(0.4)) / fit["temperature"]),
@@ -87,9 +90,9 @@ def test_each_outer_split_maps_its_own_test_subjects_and_shared_ones_are_average
             )
         expected = pd.concat(parts).groupby("subject").mean()
         assert len(expected) == 57 + 37
-        found = rows.set_index("subject")[list(expected.columns)]
-        assert found.index.is_monotonic_increasing
-        pd.testing.assert_frame_equal(found, expected, rtol=1e-9)
+        result = rows.set_index("subject")[list(expected.columns)]
+        assert result.index.is_monotonic_increasing
+        pd.testing.assert_frame_equal(result, expected, rtol=1e-9)
 
 
 def test_nothing_is_fitted_on_test_subjects(
@@ -108,8 +111,8 @@ def test_nothing_is_fitted_on_test_subjects(
 def test_temperature_and_prior_leave_the_order_within_an_outer_split_alone(
     make_split_predictions: SplitPredictions,
 ) -> None:
-    found = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
-    for _, rows in found.probabilities.groupby("network"):
+    result = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
+    for _, rows in result.probabilities.groupby("network"):
         order = rows[AS_PREDICTED].rank()
         for version in (*CALIBRATION_VERSIONS, THRESHOLD_CHOSEN):
             assert (rows[version].rank() == order).all()
@@ -118,19 +121,19 @@ def test_temperature_and_prior_leave_the_order_within_an_outer_split_alone(
 def test_the_training_prior_of_each_row_is_corrected(
     make_split_predictions: SplitPredictions,
 ) -> None:
-    found = recalibrate(
+    result = recalibrate(
         make_split_predictions("validation", subjects=range(50), prior=0.4),
         make_split_predictions("test", prior=0.4),
     )
-    np.testing.assert_allclose(found.fits["prior_shift"], 0.0, atol=1e-12)
-    rows = found.probabilities
+    np.testing.assert_allclose(result.fits["prior_shift"], 0.0, atol=1e-12)
+    rows = result.probabilities
     np.testing.assert_allclose(rows[PRIOR_CORRECTED], rows[AS_PREDICTED], rtol=1e-9)
 
 
 def test_the_mean_over_outer_splits_is_told(recalibrated: Recalibrated) -> None:
     means = mean_fits(recalibrated.fits)
-    own = recalibrated.fits[recalibrated.fits["network"] == "random"]
-    assert means["random", "best overall"]["temperature"] == own["temperature"].mean()
+    fits = recalibrated.fits[recalibrated.fits["network"] == "random"]
+    assert means["random", "best overall"]["temperature"] == fits["temperature"].mean()
 
 
 @pytest.mark.parametrize("fault", ["class", "split"])
@@ -152,9 +155,9 @@ def plain_threshold(labels: np.ndarray, p: np.ndarray) -> float:
         t = (a + b) / 2
         sen = sum(x >= t for x in p[labels == 1]) / sum(labels == 1)
         spe = sum(x < t for x in p[labels == 0]) / sum(labels == 0)
-        found = (round(criterion_m(sen, spe), 12), -abs(t - 0.5))
-        if sen > 0.5 and spe > 0.5 and found > best:
-            best, chosen = found, t
+        order = (round(criterion_m(sen, spe), 12), -abs(t - 0.5))
+        if sen > 0.5 and spe > 0.5 and order > best:
+            best, chosen = order, t
     return chosen
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from mgmt_ray.base import MgmtError, stream
-from mgmt_ray.statistics.comparisons import compare_networks, same_subjects
+from mgmt_ray.statistics.comparisons import compare_networks, pivot_by_network
 
 NETWORKS = ("spottune", "random", "transfer")
 
@@ -56,15 +56,15 @@ def rows(**subjects: str) -> pd.DataFrame:
 
 def test_networks_of_different_subjects_are_refused_by_name() -> None:
     with pytest.raises(MgmtError, match="DSC: c not predicted by all of spottune, random"):
-        same_subjects(rows(spottune="abc", random="ab"), "DSC")
+        pivot_by_network(rows(spottune="abc", random="ab"), "DSC")
 
 
 def test_a_subject_twice_is_refused() -> None:
     with pytest.raises(MgmtError, match="DSC: b predicted twice"):
-        same_subjects(rows(spottune="abb", random="ab"), "DSC")
+        pivot_by_network(rows(spottune="abb", random="ab"), "DSC")
 
 
 def test_columns_keep_the_order_of_networks_and_rows_are_sorted() -> None:
-    wide = same_subjects(rows(spottune="cab", random="abc"), "DSC")
+    wide = pivot_by_network(rows(spottune="cab", random="abc"), "DSC")
     assert list(wide.columns) == ["spottune", "random"]
     assert list(wide.index) == ["a", "b", "c"]

@@ -135,10 +135,10 @@ def test_different_subjects_are_refused_by_name() -> None:
 
 
 def test_two_labels_of_one_subject_are_refused() -> None:
-    torn = predictions()
-    torn.loc[0, "label"] = 0
+    contradictory = predictions()
+    contradictory.loc[0, "label"] = 0
     with pytest.raises(MgmtError, match="two labels for S000"):
-        comparisons_table(torn)
+        comparisons_table(contradictory)
 
 
 def test_corrected_values_are_those_of_statsmodels() -> None:

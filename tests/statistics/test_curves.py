@@ -45,8 +45,8 @@ def test_the_area_under_precision_recall_steps_is_the_average_precision() -> Non
 def test_net_benefit_is_its_definition_at_every_threshold() -> None:
     draws = stream(0, "test")
     labels, p = (np.arange(57) < 24).astype(int), np.round(draws.random(57), 2)
-    found = net_benefit(labels, p, THRESHOLDS)
-    for t, benefit in zip(THRESHOLDS, found, strict=True):
+    benefits = net_benefit(labels, p, THRESHOLDS)
+    for t, benefit in zip(THRESHOLDS, benefits, strict=True):
         _, fp, _, tp = confusion_matrix(labels, p >= t).ravel()
         assert benefit == pytest.approx(tp / 57 - fp / 57 * t / (1 - t))
 
@@ -66,13 +66,13 @@ def test_the_table_has_treat_all_and_the_calibrated_probabilities(
     assert tuple(table.columns) == DECISION_COLUMNS
     assert len(table) == 2 * 76
     assert (table["threshold"].min(), table["threshold"].max()) == (0.05, 0.8)
-    own = recalibrated.probabilities[recalibrated.probabilities["network"] == "random"]
+    rows = recalibrated.probabilities[recalibrated.probabilities["network"] == "random"]
     expected = net_benefit(
-        own["label"].to_numpy(), own["temperature scaled"].to_numpy(), THRESHOLDS
+        rows["label"].to_numpy(), rows["temperature scaled"].to_numpy(), THRESHOLDS
     )
     rows = table[table["network"] == "random"]
     np.testing.assert_array_equal(rows["net_benefit"], expected)
-    share = own["label"].mean()
+    share = rows["label"].mean()
     np.testing.assert_allclose(
         rows["treat_all"], share - (1 - share) * THRESHOLDS / (1 - THRESHOLDS), atol=1e-12
     )

@@ -110,11 +110,11 @@ def test_test_sets_that_differ_are_no_deviation_of_folds() -> None:
     outers = np.array([0, 0, 1, 1])
     assert std_over_models(np.array([0.5, 0.5, 0.9, 0.9]), outers) == 0
     # squares 2·0.1² in the first split, 0 in the second, over 1 + 1 degrees of freedom
-    found = std_over_models(np.array([0.4, 0.6, 0.9, 0.9]), outers)
-    assert found == pytest.approx(0.1)
+    std = std_over_models(np.array([0.4, 0.6, 0.9, 0.9]), outers)
+    assert std == pytest.approx(0.1)
 
 
-def test_one_model_of_each_split_has_no_deviation() -> None:
+def test_one_model_of_each_split_has_no_standard_deviation() -> None:
     assert math.isnan(std_over_models(np.array([0.5, 0.9]), np.array([0, 1])))
 
 

@@ -7,7 +7,11 @@ from statsmodels.stats.proportion import proportion_confint
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.calibrators import recalibrate
-from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS, operating_points_table, rates
+from mgmt_ray.statistics.operating_points import (
+    OPERATING_COLUMNS,
+    classification_rates,
+    operating_points_table,
+)
 from tests.statistics.conftest import SplitPredictions
 
 
@@ -22,7 +26,7 @@ def test_rates_and_intervals_are_those_of_published_libraries() -> None:
         "ppv": (tp, tp + fp),
         "npv": (tn, tn + fn),
     }
-    for rate, interval in rates(labels, called).items():
+    for rate, interval in classification_rates(labels, called).items():
         right, number = counts[rate]
         low, high = proportion_confint(right, number, method="beta")
         assert interval.value == pytest.approx(right / number)
@@ -30,10 +34,10 @@ def test_rates_and_intervals_are_those_of_published_libraries() -> None:
 
 
 def test_a_value_of_nobody_is_not_a_number() -> None:
-    found = rates(np.array([1, 0, 0]), np.zeros(3, dtype=bool))
-    assert np.isnan([found["ppv"].value, found["ppv"].low, found["ppv"].high]).all()
-    assert (found["sen"].value, found["spe"].value) == (0, 1)
-    assert found["npv"].value == pytest.approx(2 / 3)
+    rates = classification_rates(np.array([1, 0, 0]), np.zeros(3, dtype=bool))
+    assert np.isnan([rates["ppv"].value, rates["ppv"].low, rates["ppv"].high]).all()
+    assert (rates["sen"].value, rates["spe"].value) == (0, 1)
+    assert rates["npv"].value == pytest.approx(2 / 3)
 
 
 def test_each_point_calls_the_test_subjects_at_its_threshold(
@@ -48,12 +52,12 @@ def test_each_point_calls_the_test_subjects_at_its_threshold(
     for row in table.itertuples():
         threshold = {"0.5": 0.5, "validation": chosen[row.network], "prior": 0.6}[row.point]
         assert row.threshold == pytest.approx(threshold)
-        own = test[test["network"] == row.network]
-        called = own["probability"] >= threshold
-        assert row.sen == pytest.approx(called[own["label"] == 1].mean())
-        assert row.spe == pytest.approx(1 - called[own["label"] == 0].mean())
-        assert row.ppv == pytest.approx(own.loc[called, "label"].mean())
-        assert row.npv == pytest.approx(1 - own.loc[~called, "label"].mean())
+        rows = test[test["network"] == row.network]
+        called = rows["probability"] >= threshold
+        assert row.sen == pytest.approx(called[rows["label"] == 1].mean())
+        assert row.spe == pytest.approx(1 - called[rows["label"] == 0].mean())
+        assert row.ppv == pytest.approx(rows.loc[called, "label"].mean())
+        assert row.npv == pytest.approx(1 - rows.loc[~called, "label"].mean())
         assert row.sen_low < row.sen < row.sen_high
     assert table.groupby("point")["sen"].first().nunique() > 1
 

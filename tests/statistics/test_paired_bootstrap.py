@@ -55,8 +55,8 @@ def test_a_difference_is_taken_in_each_resample() -> None:
         taken = a.resamples[metric][:200] - b.resamples[metric][:200]
         np.testing.assert_allclose(taken, apart, atol=1e-14)
         # what both models share cancels: far narrower than either's own interval
-        own = a.interval(metric)
-        assert difference.high - difference.low < 0.5 * (own.high - own.low)
+        unpaired = a.interval(metric)
+        assert difference.high - difference.low < 0.5 * (unpaired.high - unpaired.low)
         back = paired_difference(b, a, metric)
         assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
 

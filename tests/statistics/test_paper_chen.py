@@ -16,12 +16,12 @@ from mgmt_ray.statistics.published_results import (
 
 
 def test_table_1_adds_up_to_the_patients_of_the_abstract_and_its_own_slices() -> None:
-    found = {
+    totals = {
         modality: [(sum(phases[p].patients), sum(phases[p].slices)) for p in ("train", "test")]
         for modality, phases in CHEN_COUNTS.items()
     }
     # section 2.1: 66 patients with FLAIR, 87 with CE-T1WI; totals as table 1 prints them
-    assert found == {"FLAIR": [(51, 676), (15, 167)], "T1GD": [(70, 1208), (17, 220)]}
+    assert totals == {"FLAIR": [(51, 676), (15, 167)], "T1GD": [(70, 1208), (17, 220)]}
     assert (51 + 15, 70 + 17) == (66, 87)
 
 

@@ -38,7 +38,7 @@ def test_a_signal_turned_round_is_not_found() -> None:
     table = metrics(("spottune", "DSC", 0.1, 0.0, 0.3))
     (verdict,) = planted_verdict(table, {"signal": {"PH": 2.0}}, GROUPS)
     assert not verdict.matches_planted
-    assert verdict.sentence == "NOT found: interval below 0.5, told the wrong way round"
+    assert verdict.sentence == "NOT found: interval below 0.5, so predictions are inverted"
 
 
 def test_without_any_signal_every_row_must_be_at_chance() -> None:

@@ -7,8 +7,8 @@ import pytest
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.policy_summary import (
     class_means,
+    policy_stability,
     sort_by_class,
-    stability,
     subject_policies,
 )
 
@@ -51,10 +51,10 @@ def test_class_means_and_their_intervals_are_those_of_the_class(
     assert list(zip(means["block"], means["label"], strict=True)) == [
         (block, label) for label in (0, 1) for block in (1, 2, 3)
     ]
-    own = means[means["label"] == 1]
-    np.testing.assert_allclose(own["tuned"], values[:30].mean(axis=0), rtol=1e-12)
-    assert (own["num_subjects"] == 30).all()
-    width = (own["tuned_high"] - own["tuned_low"]).to_numpy()
+    rows = means[means["label"] == 1]
+    np.testing.assert_allclose(rows["tuned"], values[:30].mean(axis=0), rtol=1e-12)
+    assert (rows["num_subjects"] == 30).all()
+    width = (rows["tuned_high"] - rows["tuned_low"]).to_numpy()
     normal = 2 * 1.96 * values[:30].std(axis=0) / np.sqrt(30)
     # of 2000 resamples a 2.5 % percentile has a standard error of 2 to 3 % of the deviation
     np.testing.assert_allclose(width, normal, rtol=0.12)
@@ -70,7 +70,7 @@ def test_intervals_do_not_depend_on_the_order_of_rows(draws: np.random.Generator
 def test_stability_is_the_plain_mean_over_pairs_of_folds(draws: np.random.Generator) -> None:
     cube = draws.random((3, 8, 3))
     policies = table({("PH", 0, fold, 0): cube[fold] for fold in range(3)}, [1, 0] * 4)
-    (row,) = stability(policies).to_dict("records")
+    (row,) = policy_stability(policies).to_dict("records")
     flat = cube.reshape(3, -1)
     pairs = [(0, 1), (0, 2), (1, 2)]
     assert row["num_folds"] == 3
@@ -90,7 +90,7 @@ def test_folds_that_differ_in_blocks_only_agree_about_subjects(
     shared = draws.uniform(0.3, 0.7, (10, 3))
     shift = np.array([-0.2, 0.0, 0.2])
     policies = table({("PH", 0, 0, 0): shared + shift, ("PH", 0, 1, 0): shared - shift}, [1, 0] * 5)
-    (row,) = stability(policies).to_dict("records")
+    (row,) = policy_stability(policies).to_dict("records")
     assert row["subject_correlation"] == pytest.approx(1)
     assert row["correlation"] < 0.5
 
@@ -103,7 +103,7 @@ def test_seeds_are_averaged_before_folds_are_compared(draws: np.random.Generator
         for fold in (0, 1)
         for seed, sign in ((0, 1), (1, -1))
     }
-    (row,) = stability(table(cubes, [1, 0] * 3)).to_dict("records")
+    (row,) = policy_stability(table(cubes, [1, 0] * 3)).to_dict("records")
     assert row["correlation"] == pytest.approx(1)
     assert row["fold_std"] == pytest.approx(0, abs=1e-12)  # rounding
 
@@ -111,16 +111,16 @@ def test_seeds_are_averaged_before_folds_are_compared(draws: np.random.Generator
 def test_outer_splits_are_compared_each_for_itself(draws: np.random.Generator) -> None:
     first, second = draws.random((2, 6, 3))
     cubes = {("PH", outer, fold, 0): (first, second)[outer] for outer in (0, 1) for fold in (0, 1)}
-    (row,) = stability(table(cubes, [1, 0] * 3)).to_dict("records")
+    (row,) = policy_stability(table(cubes, [1, 0] * 3)).to_dict("records")
     assert row["correlation"] == pytest.approx(1)
     assert row["fold_std"] == pytest.approx(0, abs=1e-12)
 
 
 def test_what_cannot_be_known_is_nan(draws: np.random.Generator) -> None:
-    one = stability(table({("PH", 0, 0, 0): draws.random((4, 3))}, [1, 0] * 2))
+    one = policy_stability(table({("PH", 0, 0, 0): draws.random((4, 3))}, [1, 0] * 2))
     assert one[["correlation", "subject_correlation", "fold_std"]].isna().all(axis=None)
     same = np.tile([0.1, 0.6, 0.9], (4, 1))
-    fixed = stability(table({("PH", 0, f, 0): same for f in (0, 1)}, [1, 0] * 2))
+    fixed = policy_stability(table({("PH", 0, f, 0): same for f in (0, 1)}, [1, 0] * 2))
     assert fixed["correlation"].tolist() == pytest.approx([1])
     assert fixed["subject_correlation"].isna().all()  # the same for every subject
 
@@ -133,7 +133,7 @@ def test_networks_of_different_depths_share_a_table(draws: np.random.Generator) 
         "spottune": 3,
         "small": 2,
     }
-    assert stability(both)["tuned"].notna().all()
+    assert policy_stability(both)["tuned"].notna().all()
 
 
 def test_rows_are_sorted_by_class_and_then_by_how_much_is_tuned() -> None:

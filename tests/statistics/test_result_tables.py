@@ -57,8 +57,8 @@ def member_predictions(
 def validation_members(members: pd.DataFrame) -> pd.DataFrame:
     """Other subjects, each predicted by the fold that it validates."""
     subject = "V" + members["subject"].str.removeprefix("S")
-    own = members["subject"].str.removeprefix("S").astype(int) % 2 == members["fold"]
-    return members.assign(subject=subject, split="validation")[own]
+    is_validated = members["subject"].str.removeprefix("S").astype(int) % 2 == members["fold"]
+    return members.assign(subject=subject, split="validation")[is_validated]
 
 
 def evaluated(out: Path, members: pd.DataFrame) -> pd.DataFrame:
@@ -121,8 +121,8 @@ def test_a_rows_other_numbers_are_those_of_their_definitions(tmp_path: Path) -> 
     metrics = evaluated(tmp_path, member_predictions())
     predictions = read_table(tmp_path / "ensembles" / "predictions.csv", "")
     chosen = (predictions["network"] == "transfer") & (predictions["ensemble"] == "FA")
-    own = predictions[chosen].sort_values("subject")
-    labels, values = own["label"].to_numpy(), own["probability"].to_numpy()
+    rows = predictions[chosen].sort_values("subject")
+    labels, values = rows["label"].to_numpy(), rows["probability"].to_numpy()
     row = metrics[(metrics["network"] == "transfer") & (metrics["ensemble"] == "FA")].iloc[0]
     assert row["brier"] == pytest.approx(brier_score_loss(labels, values))
     interval = delong_interval(labels, values)
@@ -201,9 +201,9 @@ def test_validation_predictions_are_not_evaluated_as_test(tmp_path: Path) -> Non
 
 def test_external_subjects_are_evaluated_by_the_studys_groups(tmp_path: Path) -> None:
     members = member_predictions().assign(split="external")
-    # the first third lacks FA, and nobody has the study's other DSC modality
-    lacking = members["subject"].isin([f"S{i:03d}" for i in range(0, 57, 3)])
-    members = members[~(lacking & (members["modality"] == "FA"))]
+    # a third has no FA, and no subject has the study's other DSC modality
+    missing = members["subject"].isin([f"S{i:03d}" for i in range(0, 57, 3)])
+    members = members[~(missing & (members["modality"] == "FA"))]
     write_table(members, tmp_path / "ensembles" / "member_predictions.csv")
     metrics = evaluate_ensembles(tmp_path, "external", ("PH", "PSR", "FA"))
     numbers = metrics.groupby("ensemble")["num_subjects"].first().to_dict()
@@ -245,10 +245,10 @@ def test_a_test_set_of_one_class_has_no_auc() -> None:
 
 
 def test_two_labels_of_one_subject_are_refused() -> None:
-    torn = ensemble_predictions()
-    torn.loc[11, "label"] = 0
+    contradictory = ensemble_predictions()
+    contradictory.loc[11, "label"] = 0
     with pytest.raises(MgmtError, match="two labels for d"):
-        metrics_table(torn)
+        metrics_table(contradictory)
 
 
 def test_perfect_separation_has_auc_one_and_rates_with_exact_bounds() -> None:

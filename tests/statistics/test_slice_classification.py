@@ -25,7 +25,7 @@ from mgmt_ray.statistics.slice_classification import (
 )
 from mgmt_ray.statistics.slice_overlap import OVERLAP_COLUMNS, SECONDS_COLUMNS
 from mgmt_ray.statistics.slice_scores import (
-    LARGEST_BLOCK,
+    MAX_BLOCK_SIZE,
     SLICE_COLUMNS,
     SLICE_METRICS,
     classification_scores,
@@ -67,8 +67,8 @@ def row_of(table: pd.DataFrame, **where: object) -> Mapping[Any, Any]:
 
 def scores(labels: Sequence[int], probabilities: Sequence[float]) -> dict[str, float]:
     once = np.ones((1, len(labels)), dtype=np.int64)
-    found = classification_scores(np.array(labels), np.array(probabilities), once)
-    return {name: float(values[0]) for name, values in found.items()}
+    scores = classification_scores(np.array(labels), np.array(probabilities), once)
+    return {name: float(values[0]) for name, values in scores.items()}
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -98,9 +98,9 @@ def test_what_is_not_defined_is_no_number() -> None:
 
 def test_drawing_a_patient_twice_is_having_its_slices_twice() -> None:
     labels, probabilities = np.array([1, 1, 0]), np.array([0.9, 0.2, 0.6])
-    found = classification_scores(labels, probabilities, np.array([[2, 2, 1]]))
+    scores = classification_scores(labels, probabilities, np.array([[2, 2, 1]]))
     twice = scores([1, 1, 1, 1, 0], [0.9, 0.2, 0.9, 0.2, 0.6])
-    assert {name: float(v[0]) for name, v in found.items()} == pytest.approx(twice)
+    assert {name: float(v[0]) for name, v in scores.items()} == pytest.approx(twice)
 
 
 def test_a_patient_has_the_mean_over_its_slices() -> None:
@@ -126,21 +126,21 @@ def test_mean_and_deviation_are_over_folds_and_a_fold_without_a_value_is_counted
     row = row_of(table, level="patient")
     # right are 4, 2 and 2 of 4; of those called methylated 2 of 2, 1 of 2, and in the last none is
     assert row["accuracy"] == pytest.approx(2 / 3)
-    assert row["accuracy_deviation"] == pytest.approx(np.std([1, 0.5, 0.5], ddof=1))
+    assert row["accuracy_std"] == pytest.approx(np.std([1, 0.5, 0.5], ddof=1))
     assert row["precision"] == pytest.approx(0.75)
-    assert row["precision_deviation"] == pytest.approx(np.std([1, 0.5], ddof=1))
+    assert row["precision_std"] == pytest.approx(np.std([1, 0.5], ddof=1))
     assert (row["precision_undefined"], row["accuracy_undefined"]) == (1, 0)
     assert row["num_models"] == 3
 
 
 def test_the_interval_is_wider_than_if_slices_were_independent() -> None:
     draws = stream(0, "slices of a patient are alike")
-    said = {f"S{i:02}": (i % 2, float(draws.uniform())) for i in range(30)}
-    patients = {s: (label, (p,) * 15) for s, (label, p) in said.items()}
-    alone = {f"{s}_{j}": (label, (p,)) for s, (label, p) in said.items() for j in range(15)}
+    predictions = {f"S{i:02}": (i % 2, float(draws.uniform())) for i in range(30)}
+    patients = {s: (label, (p,) * 15) for s, (label, p) in predictions.items()}
+    alone = {f"{s}_{j}": (label, (p,)) for s, (label, p) in predictions.items() for j in range(15)}
     rows = [
-        row_of(slice_classification_table(slices_of(some)), level="slice")
-        for some in (patients, alone)
+        row_of(slice_classification_table(slices_of(rows)), level="slice")
+        for rows in (patients, alone)
     ]
     for metric in ("accuracy", "auc"):
         assert rows[0][metric] == pytest.approx(rows[1][metric])
@@ -179,8 +179,8 @@ def test_many_rows_are_scored_in_blocks_without_a_difference(
     rows = slices_of(patients)
     drawn = resample_patients(rows, "test", seed=1)
     whole = drawn.scores(rows)
-    assert len(drawn.weights) * len(rows) < LARGEST_BLOCK
-    monkeypatch.setattr("mgmt_ray.statistics.slice_scores.LARGEST_BLOCK", 1000)
+    assert len(drawn.weights) * len(rows) < MAX_BLOCK_SIZE
+    monkeypatch.setattr("mgmt_ray.statistics.slice_scores.MAX_BLOCK_SIZE", 1000)
     parts = drawn.scores(rows)
     for name in SLICE_METRICS:
         np.testing.assert_array_equal(whole[name], parts[name])
@@ -201,7 +201,7 @@ BAD = {"A": (1, (0.1, 0.2)), "B": (0, (0.9, 0.8))}
 
 def three_phases(fold: int, validation: dict[str, Any], test: dict[str, Any]) -> pd.DataFrame:
     parts = {"train": GOOD, "validation": validation, "test": test}
-    return pd.concat([slices_of(some, fold, split=split) for split, some in parts.items()])
+    return pd.concat([slices_of(rows, fold, split=split) for split, rows in parts.items()])
 
 
 def test_the_best_model_is_that_of_validation_whatever_the_test_says() -> None:
@@ -296,8 +296,8 @@ def test_phases_follow_one_another(nested: Path) -> None:
 def test_an_external_cohorts_tables_are_of_its_own_patients_alone(nested: Path) -> None:
     external = nested / "external" / "elsewhere"
     for name in ("slice_overlap", "slice_classification"):
-        found = table(external, name)
-        assert set(found["phase"]) == {"external"} and set(found["num_patients"]) == {30}
+        written = table(external, name)
+        assert set(written["phase"]) == {"external"} and set(written["num_patients"]) == {30}
     assert not (external / "ensembles" / "slice_best.csv").exists()
 
 

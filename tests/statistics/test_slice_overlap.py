@@ -98,10 +98,10 @@ def test_resampled_medians_are_those_of_the_drawn_patients() -> None:
     rows = [segmentation(f"S{i}", 0, 1.0, hd95_mm=mm) for i, mm in enumerate((5.0, 1.0, 9.0))]
     frame = pd.DataFrame(rows)
     weights = np.array([[1, 1, 1], [2, 0, 1], [0, 2, 2], [4, 0, 0], [0, 0, 0]])
-    found = MEASURES["hd95_mm_median"].average(frame, weights)
+    medians = MEASURES["hd95_mm_median"].average(frame, weights)
     values = frame["hd95_mm"].to_numpy()
     expected = [np.median(np.repeat(values, drawn)) for drawn in weights[:-1]]
-    assert found[:-1].tolist() == expected and math.isnan(found[-1])
+    assert medians[:-1].tolist() == expected and math.isnan(medians[-1])
 
 
 def test_the_interval_is_wider_than_if_slices_were_independent() -> None:
@@ -109,7 +109,7 @@ def test_the_interval_is_wider_than_if_slices_were_independent() -> None:
     dice = draws.uniform(0.5, 1, 20)
     patients = [segmentation(f"S{i:02}", 0, d, num_slices=15) for i, d in enumerate(dice)]
     alone = [segmentation(f"S{i:02}_{j}", 0, d) for i, d in enumerate(dice) for j in range(15)]
-    rows = [row_of(table_of(some), "dice_slices") for some in (patients, alone)]
+    rows = [row_of(table_of(table), "dice_slices") for table in (patients, alone)]
     assert rows[0]["value"] == pytest.approx(rows[1]["value"])
     assert rows[0]["num_slices"] == rows[1]["num_slices"] == 300
     widths = [row["value_high"] - row["value_low"] for row in rows]
@@ -151,8 +151,8 @@ def test_outer_splits_test_patients_of_their_own_and_nobody_counts_twice() -> No
 
 def test_a_patient_without_a_given_tumour_is_left_out() -> None:
     nan = float("nan")
-    lacking = segmentation("B", 0, nan, num_slices=0, hd95_mm=nan)
-    table = table_of([segmentation("A", 0, 0.8), lacking])
+    without_mask = segmentation("B", 0, nan, num_slices=0, hd95_mm=nan)
+    table = table_of([segmentation("A", 0, 0.8), without_mask])
     assert set(table["num_patients"]) == {1}
     assert row_of(table, "dice_slices")["value"] == pytest.approx(0.8)
 

@@ -75,11 +75,11 @@ def test_each_level_holds_its_subjects_and_every_subject_is_in_one_level() -> No
 def test_a_subgroups_numbers_are_those_of_its_subjects_alone() -> None:
     given = predictions()
     row = chosen(subgroups_table(given, COHORT), "sex", "male")
-    own = given[
+    rows = given[
         (given["ensemble"] == "best overall")
         & given["subject"].isin([s.id for s in COHORT if s.covariates["sex"] == "M"])
     ]
-    labels, values = own["label"].to_numpy(), own["probability"].to_numpy()
+    labels, values = rows["label"].to_numpy(), rows["probability"].to_numpy()
     assert row["auc"] == pytest.approx(roc_auc_score(labels, values))
     interval = delong_interval(labels, values)
     assert (row["auc_low"], row["auc_high"]) == pytest.approx((interval.low, interval.high))
@@ -168,5 +168,5 @@ def test_idh_is_read_as_the_public_tables_write_it(column: str, text: str, level
 
 
 def test_sex_is_read_in_any_case() -> None:
-    found = [subject_levels(subject("a", sex=text))["sex"] for text in ("F", "male", "M", "x", "")]
-    assert found == ["female", "male", "male", "unknown", "unknown"]
+    levels = [subject_levels(subject("a", sex=text))["sex"] for text in ("F", "male", "M", "x", "")]
+    assert levels == ["female", "male", "male", "unknown", "unknown"]

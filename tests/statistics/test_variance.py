@@ -49,13 +49,13 @@ def members(num_seeds: int = 2, num_folds: int = 3, deviation: float = 0.1) -> p
 def table(given: pd.DataFrame) -> pd.DataFrame:
     average = partial(ensemble, ensembles=GROUPS)
     seeds = {trial: int(trial[-1]) for trial in given["trial"]}
-    found = variance_table(average(given), given, seeds, average)
-    assert tuple(found.columns) == VARIANCE_COLUMNS
-    return found
+    variance = variance_table(average(given), given, seeds, average)
+    assert tuple(variance.columns) == VARIANCE_COLUMNS
+    return variance
 
 
-def source(found: pd.DataFrame, ensemble_name: str, what: str) -> pd.Series:
-    chosen = found[(found["ensemble"] == ensemble_name) & (found["source"] == what)]
+def source(variance: pd.DataFrame, ensemble_name: str, what: str) -> pd.Series:
+    chosen = variance[(variance["ensemble"] == ensemble_name) & (variance["source"] == what)]
     assert len(chosen) == 1
     return chosen.iloc[0]
 
@@ -68,8 +68,8 @@ def auc_of(rows: pd.DataFrame) -> float:
 
 def test_folds_and_seeds_scatter_as_the_ensembles_of_their_members_alone() -> None:
     given = members()
-    found = table(given)
-    folds, seeds = source(found, "DSC", "folds"), source(found, "DSC", "seeds")
+    variance = table(given)
+    folds, seeds = source(variance, "DSC", "folds"), source(variance, "DSC", "seeds")
     by_fold = [auc_of(rows) for _, rows in given.groupby("fold")]
     by_seed = [auc_of(rows) for _, rows in given.groupby(given["trial"].str[-1])]
     assert (folds["num"], seeds["num"]) == (3, 2)
@@ -77,13 +77,13 @@ def test_folds_and_seeds_scatter_as_the_ensembles_of_their_members_alone() -> No
     assert seeds["auc_std"] == pytest.approx(np.std(by_seed, ddof=1))
     of_ph = given[given["modality"] == "PH"]
     alone = [auc_of(rows) for _, rows in of_ph.groupby("fold")]
-    assert source(found, "PH", "folds")["auc_std"] == pytest.approx(np.std(alone, ddof=1))
+    assert source(variance, "PH", "folds")["auc_std"] == pytest.approx(np.std(alone, ddof=1))
 
 
-def test_what_there_is_one_of_has_no_deviation() -> None:
-    found = table(members(num_seeds=1, num_folds=1))
+def test_what_there_is_one_of_has_no_standard_deviation() -> None:
+    variance = table(members(num_seeds=1, num_folds=1))
     for what in ("folds", "seeds"):
-        row = source(found, "DSC", what)
+        row = source(variance, "DSC", what)
         assert row["num"] == 1
         assert np.isnan(row["auc_std"])
 

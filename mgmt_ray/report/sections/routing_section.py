@@ -17,7 +17,7 @@ from mgmt_ray.figures.style import network_label, save_compact_figure
 from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
-from mgmt_ray.statistics.policy_summary import class_means, stability
+from mgmt_ray.statistics.policy_summary import class_means, policy_stability
 
 
 def agent_section(results: StudyResults, figures: Path) -> Section:
@@ -67,7 +67,7 @@ def agent_table(policies: pd.DataFrame) -> Table:
     """Per network and modality: how much is tuned, for which class, and how steadily."""
     means = class_means(policies).groupby(["network", "modality", "label"])["tuned"].mean()
     rows = []
-    for row in stability(policies).to_dict("records"):
+    for row in policy_stability(policies).to_dict("records"):
         model = (row["network"], row["modality"])
         rows.append(
             (
