@@ -1,1 +1,1 @@
-"""Figures: tables in, one matplotlib Figure out; nothing touches pyplot's state."""
+"""Figures: each function takes tables and returns a matplotlib Figure, without pyplot's state."""

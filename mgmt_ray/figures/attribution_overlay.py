@@ -1,4 +1,4 @@
-"""Where networks look in one subject's tumour: maps of evidence over axial slices."""
+"""Saliency overlays: what networks base their prediction on, over axial slices of one subject."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from mgmt_ray.figures import style
 
 SALIENCY_COLOURS = LinearSegmentedColormap.from_list(
-    "evidence", [style.LABEL_COLOURS[0], "#f2f2f2", style.LABEL_COLOURS[1]]
+    "saliency", [style.LABEL_COLOURS[0], "#f2f2f2", style.LABEL_COLOURS[1]]
 )
-"""From the colour of unmethylated over none to that of methylated."""
+"""From the colour of unmethylated over light grey to that of methylated."""
 
 METHOD_LABELS = {
-    "occlusion": "what the logit loses without this part of the tumour",
+    "occlusion": "decrease of the logit when this part of the tumour is occluded",
     "grad-cam": "Grad-CAM of the last stage, in logits per cell",
 }
 
@@ -29,18 +29,18 @@ MARGIN = 3
 """Voxels shown around the tumour."""
 
 MAX_OPACITY = 0.75
-"""Opacity of the strongest evidence; less evidence is more transparent."""
+"""Opacity of the largest absolute saliency; smaller values are more transparent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkSaliency:
-    """What one network's models say of a subject, and from where.
+    """One network's prediction for a subject, and its saliency map.
 
     Attributes:
-        probability: of methylation, mean of its models, in [0, 1].
-        num_models: whose mean the map is.
-        volume: [depth, height, width], above 0 for methylated and below 0 for unmethylated, in
-            units of the logit.
+        probability: of methylation, averaged over the network's models, in [0, 1].
+        num_models: number of models that the map is averaged over.
+        volume: saliency in units of the logit; above 0 speaks for methylated, below 0 for
+            unmethylated.
     """
 
     probability: float
@@ -50,13 +50,13 @@ class NetworkSaliency:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """One subject and modality.
+    """The saliency maps of one subject and modality.
 
     Attributes:
         subject: its id.
         label: see :data:`mgmt_ray.figures.style.Label`.
         modality: the models' input.
-        method: "occlusion" or "grad-cam", as of :mod:`mgmt_ray.prediction.saliency`.
+        method: "occlusion" or "grad-cam" (see :mod:`mgmt_ray.prediction.saliency`).
         channels: prepared volumes by modality, in [0, 1], background 0.
         saliency: by network.
     """
@@ -70,14 +70,14 @@ class Explanation:
 
 
 def overlay_figure(explained: Explanation) -> Figure:
-    """Axial slices through the tumour: the volumes, then each network's evidence over the first.
+    """Draw axial slices of the volumes, then each network's saliency over the first volume.
 
-    Slices divide the tumour's voxels evenly. Colours are shown in the tumour only, since all else
-    is background in what a network sees; where a map has evidence elsewhere, the share in the
-    tumour is said beside it. Each network has a scale of its own, whose end is said too.
+    Slices divide the tumour's voxels evenly. Colours are shown inside the tumour only, since the
+    rest is background in a network's input; where a map is not 0 elsewhere, the row's label gives
+    the share inside the tumour. Each network has its own colour scale, whose end is in the label.
 
     Args:
-        explained: of at least one channel and one network.
+        explained: has at least one channel and one network.
     """
     first = next(iter(explained.channels.values()))
     tumour = np.any([volume != 0 for volume in explained.channels.values()], axis=0)
@@ -86,26 +86,33 @@ def overlay_figure(explained: Explanation) -> Figure:
     num_rows = len(explained.channels) + len(explained.saliency)
     figure, axes = style.panels(num_rows * len(slices), len(slices), width=1.75, height=1.85)
     rows = [list(axes[i : i + len(slices)]) for i in range(0, len(axes), len(slices))]
-    for places, (modality, volume) in zip(rows, explained.channels.items(), strict=False):
-        for ax, number in zip(places, slices, strict=True):
+    for row, (modality, volume) in zip(rows, explained.channels.items(), strict=False):
+        for ax, number in zip(row, slices, strict=True):
             _show_slice(ax, volume[number][window])
             ax.set_title(f"slice {number}", fontsize=style.SMALL_FONT_SIZE, color=style.INK)
-        _label_row(places[0], modality)
-    for places, (network, saliency) in zip(
+        _label_row(row[0], modality)
+    for row, (network, saliency) in zip(
         rows[len(explained.channels) :], explained.saliency.items(), strict=True
     ):
         strongest = float(np.abs(saliency.volume[tumour]).max())
-        for ax, number in zip(places, slices, strict=True):
+        for ax, number in zip(row, slices, strict=True):
             _show_slice(ax, first[number][window])
             inside = tumour[number][window]
             _show_saliency(ax, saliency.volume[number][window], inside, strongest)
-        _label_row(places[0], _row_label(network, saliency, tumour, strongest))
+        _label_row(row[0], _row_label(network, saliency, tumour, strongest))
     _add_legend(figure, axes, explained)
     return figure
 
 
 def evenly_spaced_slices(tumour: Bool[np.ndarray, "depth height width"]) -> list[int]:
-    """Axial slices between which there are about as many of the tumour's voxels each."""
+    """Return up to 5 axial slices, with about equally many tumour voxels between neighbours.
+
+    Example:
+        >>> tumour = np.zeros((20, 4, 4), dtype=bool)
+        >>> tumour[5:15] = True
+        >>> evenly_spaced_slices(tumour)
+        [5, 7, 9, 11, 13]
+    """
     share = np.cumsum(tumour.sum(axis=(1, 2))) / tumour.sum()
     middles = (np.arange(NUM_SLICES) + 0.5) / NUM_SLICES
     return sorted({int(number) for number in np.searchsorted(share, middles)})
@@ -115,24 +122,24 @@ def fraction_inside(
     saliency: Float[np.ndarray, "depth height width"],
     tumour: Bool[np.ndarray, "depth height width"],
 ) -> float:
-    """How much of a map's absolute evidence lies in the tumour, in [0, 1]."""
-    whole = np.abs(saliency).sum()
-    return float(np.abs(saliency)[tumour].sum() / whole) if whole else 0.0
+    """Return the share of a map's absolute saliency inside the tumour, in [0, 1]."""
+    total = np.abs(saliency).sum()
+    return float(np.abs(saliency)[tumour].sum() / total) if total else 0.0
 
 
 def _window(tumour: Bool[np.ndarray, "depth height width"]) -> tuple[slice, slice]:
-    """Rows and columns of the tumour with a margin, as wide as high where there is room."""
+    """Return rows and columns of the tumour with a margin, square where the slice allows it."""
     spans = []
     for axis in (1, 2):
         other = tuple({0, 1, 2} - {axis})
-        found = np.flatnonzero(tumour.any(axis=other))
-        spans.append((int(found[0]) - MARGIN, int(found[-1]) + 1 + MARGIN))
+        indices = np.flatnonzero(tumour.any(axis=other))
+        spans.append((int(indices[0]) - MARGIN, int(indices[-1]) + 1 + MARGIN))
     side = max(stop - start for start, stop in spans)
-    cut = []
+    window = []
     for (start, stop), length in zip(spans, tumour.shape[1:], strict=True):
         start = min(max((start + stop - side) // 2, 0), max(length - side, 0))
-        cut.append(slice(start, min(start + side, length)))
-    return cut[0], cut[1]
+        window.append(slice(start, min(start + side, length)))
+    return window[0], window[1]
 
 
 def _show_slice(ax: Axes, voxels: Float[np.ndarray, "height width"]) -> None:
@@ -153,8 +160,8 @@ def _show_saliency(
     ax.imshow(relative, cmap=SALIENCY_COLOURS, vmin=-1, vmax=1, alpha=opacity, aspect="equal")
 
 
-def _label_row(ax: Axes, words: str) -> None:
-    ax.set_ylabel(words, fontsize=style.SMALL_FONT_SIZE, color=style.INK)
+def _label_row(ax: Axes, label: str) -> None:
+    ax.set_ylabel(label, fontsize=style.SMALL_FONT_SIZE, color=style.INK)
 
 
 def _row_label(
@@ -183,6 +190,6 @@ def _add_legend(figure: Figure, axes: list[Axes], explained: Explanation) -> Non
     scale = ScalarMappable(Normalize(-1, 1), SALIENCY_COLOURS)
     bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.6, aspect=45, pad=0.01)
     bar.set_ticks([-1, 0, 1], labels=["unmethylated", "0", "methylated"])
-    words = f"{METHOD_LABELS[explained.method]}; full colour is ± the number beside the row"
-    bar.set_label(words, fontsize=style.SMALL_FONT_SIZE)
+    label = f"{METHOD_LABELS[explained.method]}; full colour is ± the number in the row's label"
+    bar.set_label(label, fontsize=style.SMALL_FONT_SIZE)
     bar.ax.tick_params(labelsize=style.SMALL_FONT_SIZE, colors=style.INK)

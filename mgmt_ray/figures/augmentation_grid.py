@@ -1,4 +1,4 @@
-"""A subject's volumes side by side: as the networks see them, and each augmentation."""
+"""A subject's prepared volume and its augmented versions side by side."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class AugmentedSubject:
     Attributes:
         subject: its id.
         label: see :data:`mgmt_ray.figures.style.Label`.
-        names: of the versions, the first is ``original``.
+        names: names of the versions, the first is ``original``.
         volumes: prepared, in [0, 1], background 0.
-        parameters: per version what was drawn for it.
+        parameters: random parameters of each version.
     """
 
     subject: str
@@ -34,37 +34,37 @@ class AugmentedSubject:
 
 
 def versions_figure(modality: str, rows: Sequence[AugmentedSubject]) -> Figure:
-    """A row of panels per subject: the same axial slice of each of its versions.
+    """Draw a row of panels per subject: the same axial slice of each version.
 
-    It is the slice in which the original has the most tumour. A value outside [0, 1] is drawn red:
-    preparation should not have left any.
+    It is the slice in which the original has the most tumour. Values outside [0, 1], which
+    preparation should not produce, are drawn red.
 
     Args:
         modality: of all volumes.
-        rows: of the same versions each.
+        rows: all with the same versions.
     """
     names = rows[0].names
-    assert all(row.names == names for row in rows), "rows of different versions"
+    assert all(row.names == names for row in rows), "rows with different versions"
     count = len(names) * len(rows)
     figure, axes = style.panels(count, columns=len(names), width=1.9, height=2.3)
     colours = style.grey_colormap()
-    places = iter(axes)
+    next_axes = iter(axes)
     for row in rows:
         number = largest_slice(row.volumes[0])
-        for name, volume, drawn in zip(row.names, row.volumes, row.parameters, strict=True):
-            ax = next(places)
+        for name, volume, parameters in zip(row.names, row.volumes, row.parameters, strict=True):
+            ax = next(next_axes)
             ax.grid(visible=False)
             ax.imshow(volume[number].astype(np.float32), cmap=colours, vmin=0, vmax=1)
             ax.set_xticks([])
             ax.set_yticks([])
             ax.set_title(
-                version_title(name, drawn), fontsize=style.SMALL_FONT_SIZE, color=style.INK
+                version_title(name, parameters), fontsize=style.SMALL_FONT_SIZE, color=style.INK
             )
             if name == names[0]:
                 text = f"{fill(row.subject, 24)}\n{style.LABEL_NAMES[row.label]}, slice {number}"
                 ax.set_ylabel(text, fontsize=style.SMALL_FONT_SIZE, color=style.INK)
     figure.suptitle(
-        f"{modality}: volumes as the networks see them",
+        f"{modality}: volumes as input of the networks",
         x=0.01,
         ha="left",
         fontweight="bold",
@@ -75,24 +75,32 @@ def versions_figure(modality: str, rows: Sequence[AugmentedSubject]) -> Figure:
 
 
 def largest_slice(volume: Float[np.ndarray, "depth height width"]) -> int:
-    """The axial slice with the most voxels that are not background, the first on a tie."""
+    """Return the axial slice with the most voxels that are not background, the first on a tie."""
     return int(np.argmax((volume != 0).sum(axis=(1, 2))))
 
 
-def version_title(version: str, drawn: Mapping[str, float | int]) -> str:
-    """A version's name, what was drawn for it, and how large the tumour is in it."""
+def version_title(version: str, parameters: Mapping[str, float | int]) -> str:
+    """Return a version's name, its random parameters, and the size of its tumour.
+
+    Example:
+        >>> print(version_title("flip", {"tumour_voxels": 12345}))
+        flip
+        left and right swapped
+        tumour 12,345 voxels
+    """
     match augmentation_of(version):
         case "original":
-            how = "nothing changed"
+            change = "unchanged"
         case "flip":
-            how = "left and right swapped"
+            change = "left and right swapped"
         case "rotate":
-            how = f"by {drawn['angle_degrees']:.1f}°"
+            change = f"by {parameters['angle_degrees']:.1f}°"
         case "noise":
-            how = f"deviation {drawn['noise_std']:g}"
+            change = f"standard deviation {parameters['noise_std']:g}"
         case "deform":
-            mean, most = drawn["mean_displacement_voxels"], drawn["largest_displacement_voxels"]
-            how = f"by {mean:.1f} voxels, at most {most:.1f}"
+            mean = parameters["mean_displacement_voxels"]
+            largest = parameters["largest_displacement_voxels"]
+            change = f"by {mean:.1f} voxels, at most {largest:.1f}"
         case kind:
             raise AssertionError(f"no such version: {kind}")
-    return f"{version}\n{how}\ntumour {drawn['tumour_voxels']:,} voxels"
+    return f"{version}\n{change}\ntumour {parameters['tumour_voxels']:,} voxels"

@@ -1,4 +1,4 @@
-"""Reliability diagrams: how many of the subjects called 60 % methylated are methylated."""
+"""Reliability diagrams and decision curves."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ VERSIONS: dict[str, tuple[str, str]] = {
     PRIOR_CORRECTED: ("#E69F00", "s"),
     TEMPERATURE_SCALED: ("#7A5195", "D"),
 }
-"""Colour and marker of each version; no network's colours, nor those of the labels below."""
+"""Colour and marker of each version, different from the colours of the histogram below."""
 
-_MOST_COLUMNS = 3
+ALL_LINE = (0, (5, 1, 1, 1))
+
+_MAX_COLUMNS = 3
 _HEIGHTS = (3.2, 1.0)
 _SHIFT = 0.006
-"""Of versions to the sides, so that bars at equal probabilities do not hide each other."""
+"""Horizontal offset of versions, so that bars at equal probabilities do not hide each other."""
 
 
 def reliability_figure(
@@ -32,47 +34,47 @@ def reliability_figure(
     predictions: pd.DataFrame,
     ensemble: str = "best overall",
 ) -> Figure:
-    """The share of methylated against the mean probability per bin, with exact intervals.
+    """Plot the share of methylated against the mean probability per bin, with exact intervals.
 
-    A panel per network that has the ensemble; on the dotted line calibration is perfect. The
-    legend gives each version's calibration slope. Below, how many subjects have which probability
-    as predicted.
+    One panel per network that has the ensemble; calibration is perfect on the dotted line. The
+    legend gives each version's calibration slope. A histogram of the probabilities as predicted is
+    below each panel.
 
     Args:
         reliability: columns of ``reliability.csv``.
         calibration: the calibration table of the same predictions.
         predictions: ensemble predictions of the same subjects.
-        ensemble: of which; at least one network has it.
+        ensemble: name of an ensemble that at least one network has.
     """
     shown = reliability[reliability["ensemble"] == ensemble]
     networks = list(dict.fromkeys(shown["network"]))
     slopes = calibration[calibration["ensemble"] == ensemble]
-    own = predictions[predictions["ensemble"] == ensemble]
+    counted = predictions[predictions["ensemble"] == ensemble]
     figure, pairs = _paired_panels(len(networks))
     for (upper, lower), network in zip(pairs, networks, strict=True):
         _draw_bins(upper, shown[shown["network"] == network], slopes[slopes["network"] == network])
         style.title(upper, f"{style.network_label(network)}, {ensemble}")
-        _draw_counts(lower, own[own["network"] == network])
+        _draw_counts(lower, counted[counted["network"] == network])
     highest = max(lower.get_ylim()[1] for _, lower in pairs)
     for _, lower in pairs:
         lower.set_ylim(0, highest)
     return figure
 
 
-def _paired_panels(number: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """A high panel above a low one for each network, three networks beside each other."""
-    columns = min(number, _MOST_COLUMNS)
-    bands = -(-number // columns)
+def _paired_panels(num_networks: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """Return a figure with a high panel above a low one for each network, three networks a row."""
+    columns = min(num_networks, _MAX_COLUMNS)
+    bands = -(-num_networks // columns)
     height = (sum(_HEIGHTS) + 2.2) / 2
     figure, axes = style.panels(2 * bands * columns, columns, width=3.6, height=height)
     grid = axes[0].get_gridspec()
     assert grid is not None, "panels lie on a grid"
     grid.set_height_ratios([*_HEIGHTS] * bands)
     pairs = []
-    for ax in range(bands * columns):
-        first = ax // columns * 2 * columns + ax % columns
+    for panel in range(bands * columns):
+        first = panel // columns * 2 * columns + panel % columns
         pair = axes[first], axes[first + columns]
-        if ax < number:
+        if panel < num_networks:
             pairs.append(pair)
         else:
             for spare in pair:
@@ -107,9 +109,9 @@ def _label(version: str, calibration: pd.DataFrame) -> str:
     row = calibration[calibration["version"] == version].to_dict("records")[0]
     slope = read_interval(row, "slope")
     if np.isnan(slope.value):
-        return f"{version}: none"
-    bounds = "open" if np.isnan([slope.low, slope.high]).any() else ""
-    return f"{version} {slope.value:.2f} [{bounds or f'{slope.low:.2f}, {slope.high:.2f}'}]"
+        return f"{version}: undefined"
+    undefined = "undefined" if np.isnan([slope.low, slope.high]).any() else ""
+    return f"{version} {slope.value:.2f} [{undefined or f'{slope.low:.2f}, {slope.high:.2f}'}]"
 
 
 def _draw_counts(axes: Axes, predictions: pd.DataFrame) -> None:
@@ -130,30 +132,27 @@ def _draw_counts(axes: Axes, predictions: pd.DataFrame) -> None:
     style.legend(axes, "")
 
 
-ALL_LINE = (0, (5, 1, 1, 1))
-
-
 def decision_figure(decision: pd.DataFrame, ensembles: Sequence[str] = ("best overall",)) -> Figure:
-    """Net benefit against the probability from which one would act.
+    """Plot net benefit against the threshold probability.
 
-    A panel per ensemble with its networks, and one with the comparison models, if there are any.
-    Acting on nobody is worth 0, the dotted line; the thin line is acting on everybody, which leaves
-    the panel where it does harm.
+    One panel per ensemble with its networks, and one with the baseline models, if there are any.
+    Treating none has a net benefit of 0, the dotted line; the thin line is treating all, which
+    leaves the panel where its net benefit is far below 0.
 
     Args:
         decision: columns of ``decision.csv``.
         ensembles: at least one network has each.
     """
-    alone = decision["network"] == decision["ensemble"]
+    is_baseline = decision["network"] == decision["ensemble"]
     parts = [(name, decision[decision["ensemble"] == name]) for name in ensembles]
-    if alone.any():
-        parts.append(("Comparison models", decision[alone]))
-    most = max(rows["network"].nunique() for _, rows in parts)
-    figure, axes = style.curve_panels(len(parts), most + 2)
+    if is_baseline.any():
+        parts.append(("Baseline models", decision[is_baseline]))
+    max_networks = max(rows["network"].nunique() for _, rows in parts)
+    figure, axes = style.curve_panels(len(parts), max_networks + 2)
     highest = max(0.05, *(float(rows["treat_all"].max()) for _, rows in parts))
     highest = max(highest, *(float(rows["net_benefit"].max()) for _, rows in parts))
     for ax, (name, rows) in zip(axes, parts, strict=True):
-        _draw(ax, rows)
+        _draw_net_benefit(ax, rows)
         ax.set_ylim(-0.4 * highest, 1.08 * highest)
         style.title(ax, name)
         style.label_axes(ax, "threshold probability", "net benefit")
@@ -161,7 +160,7 @@ def decision_figure(decision: pd.DataFrame, ensembles: Sequence[str] = ("best ov
     return figure
 
 
-def _draw(axes: Axes, rows: pd.DataFrame) -> None:
+def _draw_net_benefit(axes: Axes, rows: pd.DataFrame) -> None:
     first = rows[rows["network"] == rows["network"].iloc[0]]
     axes.plot(
         first["threshold"],
@@ -174,10 +173,10 @@ def _draw(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axhline(
         0, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)), label="treat none"
     )
-    for network, own in rows.groupby("network", sort=False):
+    for network, curve in rows.groupby("network", sort=False):
         axes.plot(
-            own["threshold"],
-            own["net_benefit"],
+            curve["threshold"],
+            curve["net_benefit"],
             color=style.network_colour(str(network)),
             linestyle=style.network_line(str(network)),
             linewidth=1.8,

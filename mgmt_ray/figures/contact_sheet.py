@@ -1,4 +1,4 @@
-"""Contact sheets: every subject's scan of a modality at a glance, with its tumour's outline."""
+"""Contact sheets: one slice of each subject's scan of a modality, with the tumour's outline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mgmt_ray.figures.style import DPI
 from mgmt_ray.preprocess.scan_preview import PICTURE, View
 
 WIDTH = 1150
-"""Pixels; as wide as the report's column, so that a sheet is shown there pixel by pixel."""
+"""Pixels; the width of the report's column, so that a sheet is not rescaled there."""
 
 MAX_COLUMNS = 15
 GAP = 4
@@ -27,11 +27,11 @@ MARGIN = 12
 LINE_HEIGHT = 20
 NAME_POINTS = 6.5
 NAME_PIXELS = 9.0
-"""Width of a character of a name, at most."""
+"""Maximum width of a character of a name."""
 
 MAX_NAME_LENGTH = 24
 BRIGHT, DARK = (255, 225, 0), (0, 0, 0)
-"""A line of both, side by side, is seen on any grey, in colour or not."""
+"""A bright and a dark line together are visible on any grey, also in print."""
 
 MISSING = (228, 228, 228)
 MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", "hidden": "", None: "–"}
@@ -39,13 +39,13 @@ MARKS: dict[style.Label, str] = {1: "M", 0: "U", "fitted": "S", "hidden": "", No
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanPreview:
-    """What was seen of one subject's scan of a modality.
+    """The preview of one subject's scan of a modality.
 
     Attributes:
         subject: its id.
         label: see :data:`mgmt_ray.figures.style.Label`.
-        view: of a sound scan.
-        fault: in a word or two why there is no view; empty where there is one.
+        view: None where the scan is missing or faulty.
+        fault: why there is no view, in a word or two; empty where there is one.
     """
 
     subject: str
@@ -56,7 +56,7 @@ class ScanPreview:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the pictures of a sheet are, in pixels."""
+    """Positions of the pictures on a sheet, in pixels."""
 
     width: int
     top: int
@@ -64,28 +64,28 @@ class _Layout:
     pitch: int
 
     def corner(self, number: int) -> tuple[int, int]:
-        """Left and upper edge of a picture, below its name."""
+        """Return the left and upper edge of a picture, below its name."""
         row, column = divmod(number, self.columns)
         y = self.top + row * (PICTURE + NAME_HEIGHT + GAP) + NAME_HEIGHT
         return MARGIN + column * self.pitch, y
 
-    def height(self, number: int) -> int:
-        """Of a sheet of so many pictures."""
-        return self.corner(number - 1)[1] + PICTURE + GAP + MARGIN
+    def height(self, num_pictures: int) -> int:
+        """Return the height of a sheet."""
+        return self.corner(num_pictures - 1)[1] + PICTURE + GAP + MARGIN
 
 
 def contact_sheet(modality: str, scans: Sequence[ScanPreview]) -> Figure:
-    """The axial slice with the most tumour of every subject, from its id's first to its last.
+    """Draw the axial slice with the most tumour of each subject, sorted by id.
 
-    One array holds all pictures, since an axes for each would take minutes. The outline lies just
-    outside the tumour. A scan without a view is a grey field with its fault.
+    One array holds all pictures, since one axes per picture would take minutes. The outline lies
+    just outside the tumour. A scan without a view is a grey square with its fault.
 
     Args:
         modality: of all scans.
-        scans: at least one, with ids all different.
+        scans: at least one, with unique ids.
     """
-    scans = sorted(scans, key=lambda seen: seen.subject)
-    prefix, names = short_names([seen.subject for seen in scans])
+    scans = sorted(scans, key=lambda scan: scan.subject)
+    prefix, names = short_names([scan.subject for scan in scans])
     pitch = max(PICTURE + GAP, round(NAME_PIXELS * (max(map(len, names)) + 2)))
     columns = min(MAX_COLUMNS, (WIDTH - 2 * MARGIN) // pitch, len(scans))
     width = max(columns * pitch + 2 * MARGIN, WIDTH // 2)
@@ -99,25 +99,26 @@ def contact_sheet(modality: str, scans: Sequence[ScanPreview]) -> Figure:
     axes.set_axis_off()
     text = axes.text(MARGIN, MARGIN, heading, va="top", linespacing=1.1, color=style.INK)
     text.set_fontsize(style.SMALL_FONT_SIZE)
-    for number, (seen, name) in enumerate(zip(scans, names, strict=True)):
+    for number, (scan, name) in enumerate(zip(scans, names, strict=True)):
         x, y = layout.corner(number)
-        ax = mosaic[y : y + PICTURE, x : x + PICTURE]
-        ax[:] = MISSING if seen.view is None else draw_outline(seen.view.picture, seen.view.tumour)
-        _draw_label(axes, seen, name, x, y)
+        tile = mosaic[y : y + PICTURE, x : x + PICTURE]
+        view = scan.view
+        tile[:] = MISSING if view is None else draw_outline(view.picture, view.tumour)
+        _draw_label(axes, scan, name, x, y)
     axes.imshow(mosaic, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
     return figure
 
 
-def _draw_label(axes: Axes, seen: ScanPreview, name: str, x: int, y: int) -> None:
-    """The name above a picture, and the fault in its place where there is none."""
-    mark, colour = MARKS[seen.label], style.LABEL_COLOURS[seen.label]
+def _draw_label(axes: Axes, scan: ScanPreview, name: str, x: int, y: int) -> None:
+    """Write the name above a picture, and the fault in place of a missing picture."""
+    mark, colour = MARKS[scan.label], style.LABEL_COLOURS[scan.label]
     text = f"{name} {mark}".rstrip()
     axes.text(x, y - 3, text, fontsize=NAME_POINTS, color=colour, va="bottom")
-    if seen.view is None:
+    if scan.view is None:
         axes.text(
             x + PICTURE / 2,
             y + PICTURE / 2,
-            fill(seen.fault, 11),
+            fill(scan.fault, 11),
             fontsize=NAME_POINTS,
             color=style.INK,
             ha="center",
@@ -128,7 +129,7 @@ def _draw_label(axes: Axes, seen: ScanPreview, name: str, x: int, y: int) -> Non
 def draw_outline(
     picture: UInt8[np.ndarray, "height width"], tumour: Bool[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A grey picture with a bright line just outside its tumour and a dark one around that."""
+    """Draw a bright line just outside the tumour and a dark one around it, on a grey picture."""
     coloured = np.repeat(picture[:, :, None], 3, axis=2)
     if tumour.any():
         near = ndimage.binary_dilation(tumour)
@@ -139,12 +140,20 @@ def draw_outline(
 
 
 def short_names(ids: Sequence[str]) -> tuple[str, list[str]]:
-    """What all ids begin with, up to a ``-``, ``_`` or ``.``, and what tells them apart."""
+    """Split ids into their common prefix, up to a ``-``, ``_`` or ``.``, and the rest of each.
+
+    Example:
+        >>> short_names(["UPENN-GBM-00012", "UPENN-GBM-00345"])
+        ('UPENN-GBM-', ['00012', '00345'])
+    """
     first, last = min(ids), max(ids)
-    shared = 0
-    while first != last and first[shared : shared + 1] == last[shared : shared + 1] != "":
-        shared += 1
-    match = re.match(r".*[-_.]", first[:shared])
+    num_shared = 0
+    while (
+        first != last
+        and first[num_shared : num_shared + 1] == last[num_shared : num_shared + 1] != ""
+    ):
+        num_shared += 1
+    match = re.match(r".*[-_.]", first[:num_shared])
     prefix = match.group() if match else ""
     return prefix, [_shorten_name(name.removeprefix(prefix)) for name in ids]
 
@@ -157,10 +166,10 @@ def _shorten_name(name: str) -> str:
 
 
 def _heading(modality: str, scans: Sequence[ScanPreview], prefix: str, width: int) -> str:
-    num_missing = sum(seen.view is None for seen in scans)
-    labels = [seen.label for seen in scans]
+    num_missing = sum(scan.view is None for scan in scans)
+    labels = [scan.label for scan in scans]
     text = f"{modality}: the axial slice with the most tumour of {len(scans)} subjects"
-    text += f", {num_missing} of them without a picture for the reason given" if num_missing else ""
+    text += f", {num_missing} of them without a picture for the given reason" if num_missing else ""
     marks = [
         f"{mark}\u00a0{style.LABEL_NAMES[label]} ({labels.count(label)})"
         for label, mark in MARKS.items()
@@ -168,7 +177,7 @@ def _heading(modality: str, scans: Sequence[ScanPreview], prefix: str, width: in
     ]
     text += f". {', '.join(marks)}" if marks else ""
     text += f". {style.LABELS_HIDDEN.capitalize()}" if "hidden" in labels else ""
-    text += f". Each id begins with “{_shorten_name(prefix)}”" if prefix else ""
-    # of the font's characters the average is 0.55 of its size
+    text += f". All ids begin with “{_shorten_name(prefix)}”" if prefix else ""
+    # the font's characters are on average 0.55 of its size wide
     characters = int((width - 2 * MARGIN) / (0.55 * style.SMALL_FONT_SIZE * DPI / 72))
     return fill(text + ".", characters)

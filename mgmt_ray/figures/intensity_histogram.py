@@ -1,4 +1,4 @@
-"""Histograms of tumour values, in which a scan of another scale stands out."""
+"""Histograms of tumour intensities, which reveal scans of a different scale."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mgmt_ray.figures.contact_sheet import ScanPreview, short_names
 from mgmt_ray.preprocess.scan_preview import View
 
 MIN_SCANS = 8
-"""Scans below which nothing is called unusual: their spread is not known."""
+"""With fewer scans none is called an outlier, since their variation is not known."""
 
 OUTLIER_THRESHOLD = 3.5
-"""Robust z-score beyond which a value is unusual (Iglewicz and Hoaglin 1993, p. 11)."""
+"""Robust z-score beyond which a value is an outlier (Iglewicz and Hoaglin 1993, p. 11)."""
 
 MAX_NAMED = 4
 DASHES: dict[style.Label, Literal["-", "--", "-.", ":"]] = {
@@ -39,15 +39,15 @@ POINTS = 160
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """A scan whose tumour values lie or spread unlike the other subjects'.
+    """A scan whose tumour values have a median or spread unlike that of other subjects.
 
     Attributes:
         subject: its id.
         modality: of the scan.
-        median: of its tumour values, in its own unit.
+        median: of its tumour values, in the scan's own unit.
         typical_median: median over subjects of their medians.
-        spread: its distance between quartiles.
-        typical_spread: median over subjects of theirs.
+        spread: interquartile range of its tumour values.
+        typical_spread: median over subjects of their interquartile ranges.
     """
 
     subject: str
@@ -59,59 +59,63 @@ class Outlier:
 
 
 def find_outliers(modality: str, scans: Sequence[ScanPreview]) -> list[Outlier]:
-    """Scans of another scale than most, for instance in another unit or normalised already.
+    """Find scans with another scale than most, for instance in another unit or already normalised.
 
-    Compared are the logarithms of medians and of distances between quartiles; where a median is not
-    above 0, medians as they are. Unusual is what is more than
-    :data:`OUTLIER_THRESHOLD` robust deviations (0.6745
-    of a deviation is the median distance) from the median, and also differs by a factor of 2, or,
-    for medians as they are, by twice the usual distance between quartiles: where all scans are
-    nearly equal, small differences are no fault. With fewer than :data:`MIN_SCANS` scans none is.
+    The logarithms of medians and of interquartile ranges are compared; where a median is not above
+    0, the medians themselves. An outlier is more than :data:`OUTLIER_THRESHOLD` robust standard
+    deviations (median absolute deviation / 0.6745) from the median, and also differs by a factor
+    of 2 or, for medians themselves, by twice the typical interquartile range: where all scans are
+    nearly equal, small differences are no fault. With fewer than :data:`MIN_SCANS` scans there are
+    no outliers.
 
     Args:
         modality: of all scans.
-        scans: those without a view are left aside.
+        scans: those without a view are ignored.
     """
-    viewed = [(seen.subject, seen.view) for seen in scans if seen.view is not None]
+    viewed = [(scan.subject, scan.view) for scan in scans if scan.view is not None]
     if len(viewed) < MIN_SCANS:
         return []
     quartiles = np.array([quantiles(view, (0.25, 0.5, 0.75)) for _, view in viewed])
     medians, spreads = quartiles[:, 1], quartiles[:, 2] - quartiles[:, 0]
-    usual, usual_spread = float(np.median(medians)), float(np.median(spreads))
+    typical, typical_spread = float(np.median(medians)), float(np.median(spreads))
     tiny = np.finfo(np.float64).tiny
-    far = _is_outlying(np.log(np.maximum(spreads, tiny)), np.log(2))
+    outlying = _is_outlying(np.log(np.maximum(spreads, tiny)), np.log(2))
     if (medians > 0).all():
-        far |= _is_outlying(np.log(medians), np.log(2))
+        outlying |= _is_outlying(np.log(medians), np.log(2))
     else:
-        far |= _is_outlying(medians, 2 * usual_spread)
+        outlying |= _is_outlying(medians, 2 * typical_spread)
     return [
-        Outlier(name, modality, float(median), usual, float(spread), usual_spread)
-        for (name, _), median, spread, is_far in zip(viewed, medians, spreads, far, strict=True)
-        if is_far
+        Outlier(
+            viewed[i][0], modality, float(medians[i]), typical, float(spreads[i]), typical_spread
+        )
+        for i in np.flatnonzero(outlying)
     ]
 
 
 def quantiles(view: View, fractions: Sequence[float]) -> Float64[np.ndarray, " fraction"]:
-    """Tumour values below which these fractions lie, to within a bin of the histogram."""
+    """Return quantiles of the tumour values, to within a bin of the histogram."""
     edges, below = _cumulative(view)
     return np.interp(fractions, below, edges)
 
 
 def intensity_figure(scans: Mapping[str, Sequence[ScanPreview]]) -> Figure:
-    """One panel per modality: a thin line per subject, and the mean of each label.
+    """Plot densities, one panel per modality: a thin line per subject, and the mean of each label.
 
-    Subjects whose label is hidden have one mean together.
-
-    The axis spans the usual scans; the unusual ones (see :func:`find_outliers`) are named, drawn
-    as far as they reach into it, and left out of the means.
+    Subjects whose label is hidden have a common mean. The axis spans the typical scans; outliers
+    (see :func:`find_outliers`) are listed, drawn as far as they lie inside it, and excluded from
+    the means.
 
     Args:
         scans: by modality; those without a view are not drawn.
     """
     figure, axes = style.panels(len(scans), columns=3, width=3.5, height=2.7)
-    for ax, (modality, seen) in zip(axes, scans.items(), strict=True):
-        _draw_panel(ax, modality, [s for s in seen if s.view is not None])
-    labels = dict.fromkeys(s.label for seen in scans.values() for s in seen if s.view is not None)
+    viewed = {
+        modality: [scan for scan in of_modality if scan.view is not None]
+        for modality, of_modality in scans.items()
+    }
+    for ax, (modality, of_modality) in zip(axes, viewed.items(), strict=True):
+        _draw_panel(ax, modality, of_modality)
+    labels = {scan.label for of_modality in viewed.values() for scan in of_modality}
     shown = [label for label in DASHES if label in labels]
     lines = [
         Line2D([], [], color=style.LABEL_COLOURS[label], linestyle=DASHES[label], linewidth=2)
@@ -135,15 +139,15 @@ def intensity_figure(scans: Mapping[str, Sequence[ScanPreview]]) -> Figure:
 
 def _draw_panel(axes: Axes, modality: str, scans: Sequence[ScanPreview]) -> None:
     outliers = {outlier.subject for outlier in find_outliers(modality, scans)}
-    usual = [seen for seen in scans if seen.subject not in outliers]
+    typical = [scan for scan in scans if scan.subject not in outliers]
     style.title(axes, f"{modality} ({len(scans)} subjects)")
-    style.label_axes(axes, "tumour value, in the scan's own unit", "density")
+    style.label_axes(axes, "tumour intensity, in the scan's own unit", "density")
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(visible=False)
-    if not usual:
+    if not typical:
         return
-    grid = _grid([seen.view for seen in usual if seen.view])
+    grid = _grid([scan.view for scan in typical if scan.view])
     _draw_lines(axes, scans, outliers, grid)
     axes.set_xlim(grid[0], grid[-1])
     if outliers:
@@ -162,7 +166,7 @@ def _draw_panel(axes: Axes, modality: str, scans: Sequence[ScanPreview]) -> None
 
 
 def _grid(views: Sequence[View]) -> Float64[np.ndarray, " edge"]:
-    """Equal steps over nearly all values of nearly all scans."""
+    """Return evenly spaced edges over nearly all values of nearly all scans."""
     ends = np.array([quantiles(view, (0.005, 0.995)) for view in views])
     low, high = np.quantile(ends[:, 0], 0.02), np.quantile(ends[:, 1], 0.98)
     margin = 0.03 * (high - low) or 1.0
@@ -172,51 +176,54 @@ def _grid(views: Sequence[View]) -> Float64[np.ndarray, " edge"]:
 def _draw_lines(
     axes: Axes, scans: Sequence[ScanPreview], outliers: set[str], grid: Float64[np.ndarray, " edge"]
 ) -> None:
-    """A thin line per scan, and over those of each label their mean without the outliers."""
+    """Draw a thin line per scan, and over them the mean of each label without the outliers."""
     middles = (grid[1:] + grid[:-1]) / 2
     peaks, means = [], []
     for label in reversed(DASHES):
-        found = {s.subject: _density(s.view, grid) for s in scans if s.view and s.label == label}
-        if not found:
+        lines = {s.subject: _density(s.view, grid) for s in scans if s.view and s.label == label}
+        if not lines:
             continue
         colour = style.LABEL_COLOURS[label]
         thin = LineCollection(
-            [np.column_stack([middles, line]) for line in found.values()],
+            [np.column_stack([middles, line]) for line in lines.values()],
             colors=colour,
             linewidths=0.5,
             alpha=max(0.12, min(0.6, 12 / len(scans))),
             zorder=2,
         )
         axes.add_collection(thin, autolim=False)
-        among = [line for subject, line in found.items() if subject not in outliers]
-        peaks += [float(line.max()) for line in among]
-        if among and label is not None:
-            mean = np.mean(among, axis=0)
+        typical = [line for subject, line in lines.items() if subject not in outliers]
+        peaks += [float(line.max()) for line in typical]
+        if typical and label is not None:
+            mean = np.mean(typical, axis=0)
             means.append(float(mean.max()))
             axes.plot(middles, mean, color=colour, linestyle=DASHES[label], linewidth=2, zorder=3)
     axes.set_ylim(0, 1.05 * min(float(np.quantile(peaks, 0.95)), 2.5 * max(means, default=np.inf)))
 
 
 def _outlier_note(scans: Sequence[ScanPreview], outliers: set[str]) -> str:
-    ids = [seen.subject for seen in scans]
+    ids = [scan.subject for scan in scans]
     names = [n for i, n in zip(ids, short_names(ids)[1], strict=True) if i in outliers]
     more = [f"and {len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else []
     return "\n".join(["unusual:", *names[:MAX_NAMED], *more])
 
 
 def _density(view: View, grid: Float64[np.ndarray, " edge"]) -> Float64[np.ndarray, " middle"]:
-    """Share of tumour voxels per unit between each two edges."""
+    """Return the share of tumour voxels per unit between neighbouring edges."""
     edges, below = _cumulative(view)
     return np.diff(np.interp(grid, edges, below)) / np.diff(grid)
 
 
 def _cumulative(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """The bins' edges, and the share of tumour voxels below each."""
+    """Return the edges of the histogram's bins, and the share of tumour voxels below each."""
     edges = np.linspace(view.low, view.high, view.counts.size + 1)
     below = np.concatenate([[0.0], np.cumsum(view.counts) / view.counts.sum()])
     return edges, below
 
 
-def _is_outlying(values: Float64[np.ndarray, " n"], least: float) -> Bool[np.ndarray, " n"]:
-    away = np.abs(values - np.median(values))
-    return (0.6745 * away > OUTLIER_THRESHOLD * np.median(away)) & (away > least)
+def _is_outlying(
+    values: Float64[np.ndarray, " scan"], min_distance: float
+) -> Bool[np.ndarray, " scan"]:
+    distance = np.abs(values - np.median(values))
+    is_extreme = 0.6745 * distance > OUTLIER_THRESHOLD * np.median(distance)
+    return is_extreme & (distance > min_distance)

@@ -1,4 +1,4 @@
-"""AUC in subgroups of the test subjects: a forest plot with numbers."""
+"""AUC by subgroup as a forest plot, and the standard deviation of AUC by source of variation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from mgmt_ray.statistics.intervals import read_interval
 
 ATTRIBUTE_LABELS = {"idh": "IDH"}
 
+SOURCES: dict[str, tuple[str, str, str]] = {
+    "draws": ("policy draws", "#56B4E9", "v"),
+    "folds": ("folds", "#009E73", "s"),
+    "seeds": ("seeds", "#CC79A7", "D"),
+    "subjects": ("test subjects", "#000000", "o"),
+}
+"""Displayed name, colour and marker of each source of variation."""
+
 
 def subgroups_figure(subgroups: pd.DataFrame) -> Figure:
-    """AUC and its 95 % interval in each subgroup, a panel per model.
+    """Plot AUC and its 95 % interval in each subgroup, a panel per model.
 
-    Rows are the same in all panels: attribute, level, and how many of its subjects are methylated.
-    Where a class is missing the row says so.
+    Rows are the same in all panels: attribute, level, number of methylated and of all subjects. A
+    row without one of the classes is marked as such.
 
     Args:
         subgroups: columns of ``subgroups.csv``, at least one row.
@@ -31,21 +39,21 @@ def subgroups_figure(subgroups: pd.DataFrame) -> Figure:
     height = 1.0 + 0.3 * len(levels)
     figure, axes = style.panels(len(models), columns=2, width=5.2, height=height)
     for ax, (network, ensemble) in zip(axes, models, strict=True):
-        own = subgroups[(subgroups["network"] == network) & (subgroups["ensemble"] == ensemble)]
+        is_model = (subgroups["network"] == network) & (subgroups["ensemble"] == ensemble)
         names = [""] * len(levels)
         ax.axvline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
-        for row in own.to_dict("records"):
-            height = levels.index((row["attribute"], row["level"]))
-            names[height] = _name(row)
-            _draw(ax, row, height, style.network_colour(str(network)))
-        for height in range(1, len(levels)):
-            if levels[height][0] != levels[height - 1][0]:
-                ax.axhline(height - 0.5, color=style.GRID_COLOUR, linewidth=1)
+        for row in subgroups[is_model].to_dict("records"):
+            y = levels.index((row["attribute"], row["level"]))
+            names[y] = _subgroup_label(row)
+            _draw_interval(ax, row, y, style.network_colour(str(network)))
+        for y in range(1, len(levels)):
+            if levels[y][0] != levels[y - 1][0]:
+                ax.axhline(y - 0.5, color=style.GRID_COLOUR, linewidth=1)
         ax.set_ylim(len(levels) - 0.5, -0.5)
         ax.set_xlim(-0.02, 1.02)
         ax.grid(visible=False, axis="y")
         ax.set_yticks(range(len(levels)), names)
-        style.title(ax, _model(str(network), str(ensemble)))
+        style.title(ax, _model_label(str(network), str(ensemble)))
         style.label_axes(ax, "AUC [95 % interval]", "")
     figure.suptitle(
         "Subgroups of the test subjects: methylated/all",
@@ -57,27 +65,27 @@ def subgroups_figure(subgroups: pd.DataFrame) -> Figure:
     return figure
 
 
-def _model(network: str, ensemble: str) -> str:
-    """A comparison model's ensemble has its own name, which need not be said twice."""
+def _model_label(network: str, ensemble: str) -> str:
+    """Return a model's name; that of a baseline model is also its ensemble's."""
     label = style.network_label(network)
     return label.replace("_", " ") if network == ensemble else f"{label} · {ensemble}"
 
 
-def _name(row: Mapping[Hashable, Any]) -> str:
+def _subgroup_label(row: Mapping[Hashable, Any]) -> str:
     attribute = str(row["attribute"])
     shown = ATTRIBUTE_LABELS.get(attribute, attribute)
     return f"{shown} {row['level']}: {row['num_methylated']}/{row['num_subjects']}"
 
 
-def _draw(ax: Axes, row: Mapping[Hashable, Any], height: int, colour: str) -> None:
+def _draw_interval(ax: Axes, row: Mapping[Hashable, Any], y: int, colour: str) -> None:
     auc = read_interval(row, "auc")
-    words = "a class is missing" if isnan(auc.value) else str(auc)
+    text = "a class is missing" if isnan(auc.value) else str(auc)
     if not isnan(auc.value):
-        ax.plot([auc.low, auc.high], [height, height], color=colour, linewidth=1.6)
-        ax.plot([auc.value], [height], marker="s", markersize=5, color=colour)
+        ax.plot([auc.low, auc.high], [y, y], color=colour, linewidth=1.6)
+        ax.plot([auc.value], [y], marker="s", markersize=5, color=colour)
     ax.annotate(
-        words,
-        (1.0, height),
+        text,
+        (1.0, y),
         xycoords=("axes fraction", "data"),
         xytext=(4, 0),
         textcoords="offset points",
@@ -87,37 +95,28 @@ def _draw(ax: Axes, row: Mapping[Hashable, Any], height: int, colour: str) -> No
     )
 
 
-SOURCES: dict[str, tuple[str, str, str]] = {
-    "draws": ("policy draws", "#56B4E9", "v"),
-    "folds": ("folds", "#009E73", "s"),
-    "seeds": ("seeds", "#CC79A7", "D"),
-    "subjects": ("test subjects", "#000000", "o"),
-}
-"""Name for readers, colour and marker of each source."""
-
-
 def variance_figure(variance: pd.DataFrame) -> Figure:
-    """The standard deviation of AUC from each source alone, a panel per network.
+    """Plot the standard deviation of AUC due to each source alone, a panel per network.
 
-    Models that are their own only ensemble share the last panel. A source of which there was only
-    one (one seed, say) has no deviation and no mark; the legend says so where that holds for all.
+    Baseline models share the last panel. A source with a single value (one seed, for instance) has
+    no standard deviation and no mark; the legend says so where that holds for all.
 
     Args:
         variance: columns of ``variance.csv``, at least one row.
     """
     parts = _parts(variance)
-    longest = max(rows["ensemble"].nunique() for _, rows in parts)
-    figure, axes = style.panels(len(parts), columns=3, width=3.6, height=1.0 + 0.21 * longest)
-    greatest = variance["auc_std"].max()
-    for ax, (name, own) in zip(axes, parts, strict=True):
-        ensembles = list(dict.fromkeys(own["ensemble"]))
+    max_ensembles = max(rows["ensemble"].nunique() for _, rows in parts)
+    figure, axes = style.panels(len(parts), columns=3, width=3.6, height=1.0 + 0.21 * max_ensembles)
+    largest = variance["auc_std"].max()
+    for ax, (name, part) in zip(axes, parts, strict=True):
+        ensembles = list(dict.fromkeys(part["ensemble"]))
         for source, (_, colour, marker) in SOURCES.items():
-            rows = own[own["source"] == source]
-            heights = [ensembles.index(name) for name in rows["ensemble"]]
-            ax.scatter(rows["auc_std"], heights, color=colour, marker=marker, s=22, zorder=3)
+            rows = part[part["source"] == source]
+            y = [ensembles.index(ensemble) for ensemble in rows["ensemble"]]
+            ax.scatter(rows["auc_std"], y, color=colour, marker=marker, s=22, zorder=3)
         ax.set_ylim(len(ensembles) - 0.5, -0.5)
         ax.set_yticks(range(len(ensembles)), [style.network_label(e) for e in ensembles])
-        ax.set_xlim(-0.03 * (greatest or 1), 1.08 * (greatest or 1))
+        ax.set_xlim(-0.03 * (largest or 1), 1.08 * (largest or 1))
         style.title(ax, name)
         style.label_axes(ax, "standard deviation of AUC", "")
     _add_legend(figure, variance)
@@ -125,22 +124,22 @@ def variance_figure(variance: pd.DataFrame) -> Figure:
 
 
 def _parts(variance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each panel, under its title."""
-    alone = variance["network"] == variance["ensemble"]
+    """Return title and rows of each panel."""
+    is_baseline = variance["network"] == variance["ensemble"]
     parts = [
         (style.network_label(str(network)), rows)
-        for network, rows in variance[~alone].groupby("network", sort=False)
+        for network, rows in variance[~is_baseline].groupby("network", sort=False)
     ]
-    return [*parts, ("Comparison models", variance[alone])] if alone.any() else parts
+    return [*parts, ("Baseline models", variance[is_baseline])] if is_baseline.any() else parts
 
 
 def _add_legend(figure: Figure, variance: pd.DataFrame) -> None:
-    known = variance.groupby("source")["auc_std"].count()
+    num_defined = variance.groupby("source")["auc_std"].count()
     handles = []
     for source, (name, colour, marker) in SOURCES.items():
-        words = name if known.get(source, 0) else f"{name} (only one, so not known)"
+        label = name if num_defined.get(source, 0) else f"{name} (only one, so not known)"
         mark: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": 5}
-        handles.append(Line2D([], [], marker=marker, label=words, **mark))
+        handles.append(Line2D([], [], marker=marker, label=label, **mark))
     figure.legend(
         handles=handles,
         loc="outside upper center",

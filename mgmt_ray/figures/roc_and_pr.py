@@ -1,4 +1,4 @@
-"""ROC curves of the networks, one panel per ensemble (figures 2 and 3 of Schmitz et al. 2024)."""
+"""ROC and precision-recall curves, of ensembles (Schmitz et al. 2024, fig. 2, 3) and of slices."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def roc_figure(
     ensembles: Sequence[str],
     details: Mapping[tuple[str, str], str] | None = None,
 ) -> Figure:
-    """Sensitivity against 1 − specificity, with each AUC and its interval in the legend.
+    """Plot sensitivity against 1 − specificity, with each AUC and its interval in the legend.
 
     Args:
-        predictions: ensemble predictions.
+        predictions: ensemble predictions (see :data:`.ensembles.ENSEMBLE_COLUMNS`).
         metrics: the metrics table of the same predictions.
-        ensembles: one panel each, at least one.
-        details: by network and ensemble what the legend says below a value, for instance which
+        ensembles: at least one; a panel each.
+        details: by network and ensemble; text in the legend below the value, for instance which
             ensemble was chosen.
     """
     lines = style.legend_lines(metrics, ensembles, details)
@@ -62,15 +62,15 @@ def precision_recall_figure(
     ensembles: Sequence[str],
     details: Mapping[tuple[str, str], str] | None = None,
 ) -> Figure:
-    """Precision against recall in steps, with each AP and its interval in the legend.
+    """Plot precision against recall in steps, with each AP and its interval in the legend.
 
-    The dotted line is the share of methylated subjects, the precision of a guess.
+    The dotted line is the share of methylated subjects, the precision of a random classifier.
 
     Args:
-        predictions: ensemble predictions.
+        predictions: ensemble predictions (see :data:`.ensembles.ENSEMBLE_COLUMNS`).
         metrics: the metrics table of the same predictions.
-        ensembles: one panel each, at least one.
-        details: by network and ensemble what the legend says below a value, for instance which
+        ensembles: at least one; a panel each.
+        details: by network and ensemble; text in the legend below the value, for instance which
             ensemble was chosen.
     """
     lines = style.legend_lines(metrics, ensembles, details)
@@ -103,7 +103,7 @@ def precision_recall_figure(
     return figure
 
 
-# Of Okabe and Ito's palette, which stays apart for colour-blind readers; line styles do in print.
+# From Okabe and Ito's palette, which colour-blind readers can distinguish; line styles for print.
 _PHASES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "train": ("training", {"color": "#C98500", "linestyle": (0, (1, 1)), "linewidth": 1.8}),
     "validation": ("validation", {"color": "#009E73", "linestyle": "--", "linewidth": 1.8}),
@@ -113,10 +113,10 @@ _OTHERS: dict[str, Any] = {"color": "#a3a3a3", "linewidth": 0.8}
 
 
 def slice_roc_figure(slices: pd.DataFrame, best: pd.DataFrame) -> Figure:
-    """Training, validation and test of each best model, and in grey the test of the other folds.
+    """Plot each best model's ROC curves by phase, and in grey the test curves of other folds.
 
-    A row of panels per modality and outer split: by slice on the left, by patient on the right. A
-    curve of one class alone is not drawn, and the legend says so.
+    A row of panels per modality and outer split: by slice on the left, by patient on the right.
+    Where a class is missing no curve is drawn, and the legend says so.
 
     Args:
         slices: one network's :data:`mgmt_ray.statistics.slice_scores.SLICE_COLUMNS`.
@@ -125,14 +125,14 @@ def slice_roc_figure(slices: pd.DataFrame, best: pd.DataFrame) -> Figure:
     splits = best[["modality", "outer_fold", "trial", "fold"]].drop_duplicates()
     several = splits["outer_fold"].nunique() > 1
     figure, axes = style.panels(2 * len(splits), columns=2, width=4.3, height=4.6)
-    places = iter(axes)
+    next_axes = iter(axes)
     for split in splits.to_dict("records"):
-        where = (slices["modality"] == split["modality"]) & (
+        in_split = (slices["modality"] == split["modality"]) & (
             slices["outer_fold"] == split["outer_fold"]
         )
-        of_level = score_levels(slices[where])
+        of_level = score_levels(slices[in_split])
         for level in LEVELS:
-            ax = next(places)
+            ax = next(next_axes)
             rows = best[(best["trial"] == split["trial"]) & (best["level"] == level)]
             _draw_panel(ax, of_level[level], split["trial"], rows.to_dict("records"))
             outer = f", split {split['outer_fold']}" if several else ""
@@ -141,7 +141,7 @@ def slice_roc_figure(slices: pd.DataFrame, best: pd.DataFrame) -> Figure:
 
 
 def _draw_panel(ax: Axes, slices: pd.DataFrame, trial: str, areas: list[dict[Any, Any]]) -> None:
-    """One model's curves over those of the other models on the same test patients."""
+    """Draw one model's curves over those of the other models on the same test patients."""
     chance: dict[str, Any] = {
         "color": style.REFERENCE_COLOUR,
         "linewidth": 1,
@@ -150,13 +150,13 @@ def _draw_panel(ax: Axes, slices: pd.DataFrame, trial: str, areas: list[dict[Any
     ax.plot([0, 1], [0, 1], **chance)
     others = slices[(slices["split"] == "test") & (slices["trial"] != trial)]
     drawn = [_draw_curve(ax, rows, _OTHERS) for _, rows in others.groupby("trial", sort=False)]
-    own = slices[slices["trial"] == trial]
+    best = slices[slices["trial"] == trial]
     by_phase = {row["phase"]: row for row in areas}
     for phase, (name, line) in _PHASES.items():
         if phase not in by_phase:
             continue
-        label = f"{name} {_area(by_phase[phase])}"
-        if not _draw_curve(ax, own[own["split"] == phase], {**line, "label": label}):
+        label = f"{name} {_auc_label(by_phase[phase])}"
+        if not _draw_curve(ax, best[best["split"] == phase], {**line, "label": label}):
             ax.plot([], [], **line, label=f"{name} (one class only)")
     if any(drawn):
         ax.plot([], [], **_OTHERS, label="test, models of other folds and seeds")
@@ -166,7 +166,7 @@ def _draw_panel(ax: Axes, slices: pd.DataFrame, trial: str, areas: list[dict[Any
 
 
 def _draw_curve(ax: Axes, rows: pd.DataFrame, line: Mapping[str, Any]) -> bool:
-    """Whether there are both classes, which a curve needs."""
+    """Draw a curve if both classes occur; return whether they do."""
     labels = rows["label"].to_numpy(np.int64)
     if len(np.unique(labels)) < 2:
         return False
@@ -174,6 +174,6 @@ def _draw_curve(ax: Axes, rows: pd.DataFrame, line: Mapping[str, Any]) -> bool:
     return True
 
 
-def _area(row: Mapping[Any, Any]) -> str:
+def _auc_label(row: Mapping[Any, Any]) -> str:
     interval = read_interval(row, "auc")
     return f"{interval.value:.3f}" if np.isnan(interval.low) else str(interval)

@@ -1,4 +1,4 @@
-"""How well the tumour of each test patient was found."""
+"""Dice of each test patient's segmentation, and outlines of given and predicted tumours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,24 @@ from mgmt_ray.figures import style
 
 _DOT, _SPREAD = "#0072B2", "#8fbbd9"
 
+# Colour-blind readers can distinguish them; a dark rim separates them from any grey, and dashes
+# from each other.
+GIVEN_COLOUR, PREDICTED_COLOUR = "#E69F00", "#56B4E9"
+_RIM = [Stroke(linewidth=3.2, foreground="#111111"), Normal()]
+LEVEL = 0.5
+"""Outlines are contours at this value, between tumour (1) and background (0)."""
+
+EXTREMES = (1.0, 99.0)
+"""Percentiles of the slice's non-zero intensities that are drawn black and white."""
+
+MARGIN = 2
+"""Pixels shown around the brain."""
+
 
 def dice_figure(patients: pd.DataFrame) -> Figure:
-    """A dot per test patient: 3-D Dice, mean over the models, from the worst to the best.
+    """Plot each test patient's 3-D Dice, averaged over models, from the worst to the best.
 
-    The line through a dot reaches from the worst of the models to the best. A panel per modality.
+    The line through a dot spans the range of the models. One panel per modality.
 
     Args:
         patients: as :func:`mgmt_ray.statistics.slice_overlap.patient_overlap` returns them, of one
@@ -32,34 +45,20 @@ def dice_figure(patients: pd.DataFrame) -> Figure:
     modalities = list(dict.fromkeys(patients["modality"]))
     figure, axes = style.panels(len(modalities), columns=2, width=5.2, height=3.2)
     for ax, modality in zip(axes, modalities, strict=True):
-        own = patients[patients["modality"] == modality].sort_values(
+        ranked = patients[patients["modality"] == modality].sort_values(
             ["dice_volume", "subject"], ignore_index=True
         )
-        ranks = np.arange(1, len(own) + 1)
-        mean = own["dice_volume"].mean()
-        ax.vlines(ranks, own["dice_least"], own["dice_most"], color=_SPREAD, linewidth=2)
-        ax.scatter(ranks, own["dice_volume"], color=_DOT, s=20, zorder=3)
+        ranks = np.arange(1, len(ranked) + 1)
+        mean = ranked["dice_volume"].mean()
+        ax.vlines(ranks, ranked["dice_least"], ranked["dice_most"], color=_SPREAD, linewidth=2)
+        ax.scatter(ranks, ranked["dice_volume"], color=_DOT, s=20, zorder=3)
         ax.axhline(mean, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (4, 2)))
         ax.set_ylim(-0.03, 1.03)
-        ax.set_xlim(0.3, len(own) + 0.7)
+        ax.set_xlim(0.3, len(ranked) + 0.7)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-        style.title(ax, f"{modality}: mean {mean:.3f} (n = {len(own)})")
+        style.title(ax, f"{modality}: mean {mean:.3f} (n = {len(ranked)})")
         style.label_axes(ax, "test patients, worst to best", "3-D Dice")
     return figure
-
-
-# Far apart in hue also for colour-blind readers; a dark rim parts them from any grey, and dashes
-# from each other.
-GIVEN_COLOUR, PREDICTED_COLOUR = "#E69F00", "#56B4E9"
-_RIM = [Stroke(linewidth=3.2, foreground="#111111"), Normal()]
-LEVEL = 0.5
-"""An outline runs between tumour and not tumour; of probabilities, where they are one half."""
-
-EXTREMES = (1.0, 99.0)
-"""Percentiles of the slice's valued intensities that are black and white."""
-
-MARGIN = 2
-"""Pixels shown around the brain."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,30 +66,30 @@ class SegmentedSlice:
     """One slice of a test patient.
 
     Attributes:
-        title: which patient of the modality it is.
-        words: below the picture.
-        image: intensities of any scale; 0 where the scan has none.
-        given: 1 tumour, 0 all else.
+        title: above the picture.
+        caption: below the picture.
+        image: intensities of any scale; 0 outside the brain.
+        given: 1 tumour, 0 background.
         probability: of tumour, in [0, 1].
     """
 
     title: str
-    words: str
+    caption: str
     image: Float[np.ndarray, "height width"]
     given: Shaped[np.ndarray, "height width"]
     probability: Float[np.ndarray, "height width"]
 
 
 def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
-    """Each slice, as far as it shows anything, with the outlines of given and predicted tumour.
+    """Draw slices, cropped to the brain, with the outlines of given and predicted tumour.
 
     Args:
         slices: at least one.
-        columns: of pictures.
+        columns: maximum number of pictures per row.
     """
     figure, axes = style.panels(len(slices), columns, width=3.3, height=3.9)
-    for ax, one in zip(axes, slices, strict=True):
-        _show(ax, one)
+    for ax, segmented in zip(axes, slices, strict=True):
+        _show_slice(ax, segmented)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(hspace=0.06)
@@ -117,32 +116,33 @@ def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
     return figure
 
 
-def _show(ax: Axes, one: SegmentedSlice) -> None:
+def _show_slice(ax: Axes, segmented: SegmentedSlice) -> None:
     ax.grid(visible=False)
-    valued = one.image != 0
-    found = valued | (one.given > 0) | (one.probability >= LEVEL)
+    brain = segmented.image != 0
+    shown = brain | (segmented.given > 0) | (segmented.probability >= LEVEL)
     box = tuple(
-        slice(max(where.min() - MARGIN, 0), where.max() + 1 + MARGIN) for where in np.nonzero(found)
+        slice(max(indices.min() - MARGIN, 0), indices.max() + 1 + MARGIN)
+        for indices in np.nonzero(shown)
     )
-    known = one.image[valued].astype(np.float32)
-    low, high = np.percentile(known, EXTREMES) if len(known) else (0.0, 1.0)
-    image = np.where(valued, one.image, low)[box]  # what the scan does not show is black
+    intensities = segmented.image[brain].astype(np.float32)
+    low, high = np.percentile(intensities, EXTREMES) if len(intensities) else (0.0, 1.0)
+    image = np.where(brain, segmented.image, low)[box]  # background is black
     ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect="equal")
-    _draw_outline(ax, one.given[box].astype(np.float32), GIVEN_COLOUR, "solid")
-    _draw_outline(ax, one.probability[box].astype(np.float32), PREDICTED_COLOUR, "dashed")
+    _draw_outline(ax, segmented.given[box].astype(np.float32), GIVEN_COLOUR, "solid")
+    _draw_outline(ax, segmented.probability[box].astype(np.float32), PREDICTED_COLOUR, "dashed")
     ax.set_xticks([])
     ax.set_yticks([])
-    style.title(ax, one.title)
-    ax.set_xlabel(one.words, fontsize=style.SMALL_FONT_SIZE, color=style.INK, loc="left")
+    style.title(ax, segmented.title)
+    ax.set_xlabel(segmented.caption, fontsize=style.SMALL_FONT_SIZE, color=style.INK, loc="left")
 
 
 def _draw_outline(
     ax: Axes, values: Float[np.ndarray, "height width"], colour: str, line: str
 ) -> None:
-    """Nothing where no value reaches the level."""
+    """Draw the contour at :data:`LEVEL`, if any value reaches it."""
     if not (values >= LEVEL).any():
         return
-    # an edge of zeros closes outlines that reach the slice's border
+    # padding with zeros closes outlines at the slice's border
     padded = np.pad(values, 1)
     lines = ax.contour(
         np.arange(-1, padded.shape[1] - 1),

@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, grids of panels."""
+"""Shared style of all figures: names, colours, sizes, grids of panels, legends, and saving."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LineStyle: TypeAlias = str | tuple[int, tuple[int, ...]]
 FONT_SIZE = 10.0
 SMALL_FONT_SIZE = 8.5
 LEGEND_WIDTH = 40
-"""Letters of a panel's legend in a line."""
+"""Characters per line of a panel's legend."""
 
 INK = "#222222"
 GRID_COLOUR = "#dddddd"
@@ -33,7 +33,7 @@ REFERENCE_COLOUR = "#767676"
 
 NETWORK_LABELS: dict[str, str] = {
     "spottune": "SpotTune",
-    "random": "Random",
+    "random": "From scratch",
     "transfer": "Transfer",
     "transfer-2": "Transfer-2",
     "radiomics_forest": "Radiomics forest",
@@ -41,10 +41,10 @@ NETWORK_LABELS: dict[str, str] = {
     "tumour_volume": "Tumour volume",
     "prevalence": "Prevalence",
 }
-"""Names for readers, of networks and of the models they are compared with."""
+"""Displayed names of networks and baseline models."""
 
-# Okabe and Ito's palette, which stays apart for colour-blind readers, without its light colours;
-# line styles tell networks apart where the print has no colour.
+# Okabe and Ito's palette, which colour-blind readers can distinguish, without its light colours;
+# line styles distinguish networks in print without colour.
 _NETWORK_COLOURS = {
     "spottune": "#0072B2",
     "random": "#D55E00",
@@ -68,18 +68,18 @@ _NETWORK_LINES: dict[str, LineStyle] = {
 _OTHER_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#7A5195")
 
 Label: TypeAlias = int | Literal["fitted", "hidden"] | None
-"""1 methylated, 0 unmethylated, "fitted" where each split fits a cut-off for it, so that none is
-known before, "hidden" before the test set was opened; None for a subject that is not in the
-cohort."""
+"""1 methylated, 0 unmethylated, "fitted" where each split fits the cut-off between them, "hidden"
+until the test set has been opened; None for a subject that is not in the cohort."""
 
 LABEL_NAMES: dict[Label, str] = {
     0: "unmethylated",
     1: "methylated",
     "fitted": "labelled by each split",
-    "hidden": "label not shown yet",
+    "hidden": "label hidden",
     None: "not in the cohort",
 }
-LABELS_HIDDEN = "labels are shown once the test set was opened"
+LABELS_HIDDEN = "labels are hidden until the test set has been opened"
+DPI = 150
 LABEL_COLOURS: dict[Label, str] = {
     0: "#0072B2",
     1: "#B34700",
@@ -87,34 +87,44 @@ LABEL_COLOURS: dict[Label, str] = {
     "hidden": INK,
     None: "#767676",
 }
-"""Of the same palette, the orange darker: as text on white it must have a contrast of 4.5."""
+"""From the same palette, with a darker orange: text on white needs a contrast of 4.5."""
 
 
 def network_label(network: str) -> str:
-    """A network's name for readers; a network of another name keeps it."""
+    """Return a network's displayed name; the name itself if it has none.
+
+    Example:
+        >>> network_label("random"), network_label("resnet50")
+        ('From scratch', 'resnet50')
+    """
     return NETWORK_LABELS.get(network, network)
 
 
 def network_colour(network: str) -> str:
-    """One colour per network in all figures; other names share the rest of the palette."""
+    """Return the network's colour in all figures; other names share the rest of the palette."""
     if network in _NETWORK_COLOURS:
         return _NETWORK_COLOURS[network]
     return _OTHER_COLOURS[sum(network.encode()) % len(_OTHER_COLOURS)]
 
 
 def network_line(network: str) -> LineStyle:
-    """One line style per network in all figures."""
+    """Return the network's line style in all figures."""
     return _NETWORK_LINES.get(network, "-")
 
 
 def panels(num_panels: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a grid of panels in the shared style, row by row; spare places stay empty.
+    """Return a figure with a grid of panels in the shared style, row by row.
 
     Args:
-        num_panels: at least 1.
-        columns: the most panels beside each other.
+        num_panels: at least 1; the rest of the last row stays empty.
+        columns: maximum number of panels per row.
         width: of one panel in inches.
         height: of one panel in inches.
+
+    Example:
+        >>> figure, axes = panels(4, columns=3, width=3.4, height=3.6)
+        >>> len(axes), figure.get_size_inches()
+        (4, array([10.2,  7.2]))
     """
     columns = min(columns, num_panels)
     rows = -(-num_panels // columns)
@@ -131,37 +141,37 @@ def panels(num_panels: int, columns: int, width: float, height: float) -> tuple[
 
 
 def title(axes: Axes, text: str) -> None:
-    """A panel's title."""
+    """Set a panel's title."""
     axes.set_title(text, fontsize=FONT_SIZE, fontweight="bold", color=INK, loc="left")
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """Names of a panel's two axes."""
+    """Set the labels of a panel's axes."""
     axes.set_xlabel(x, fontsize=SMALL_FONT_SIZE, color=INK)
     axes.set_ylabel(y, fontsize=SMALL_FONT_SIZE, color=INK)
 
 
 def curve_panels(num_panels: int, num_lines: int) -> tuple[Figure, list[Axes]]:
-    """Nearly square panels with room below each for a legend of so many lines.
+    """Return nearly square panels with room below each for a legend of this many lines.
 
-    Their aspect is not fixed: the constrained layout then lets titles and legends overlap.
+    Their aspect is not fixed, because the constrained layout would let titles and legends overlap.
     """
     return panels(num_panels, columns=3, width=3.4, height=3.6 + 0.17 * num_lines)
 
 
 def unit_square(axes: Axes) -> None:
-    """Both axes from 0 to 1, with room for lines that run along the border."""
+    """Set both axes from 0 to 1, with a margin for lines along the border."""
     axes.set_xlim(-0.015, 1.015)
     axes.set_ylim(-0.015, 1.015)
 
 
 def legend(axes: Axes, heading: str) -> None:
-    """A panel's legend below it, where it covers no curve."""
+    """Draw a panel's legend below it, where it covers no curve."""
     axes.legend(
         title=heading,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
-        # In font sizes: below the axis's numbers and name, whatever the panel's size.
+        # In font sizes: below the axis's tick labels and name for any size of the panel.
         borderaxespad=4.2,
         fontsize=SMALL_FONT_SIZE,
         title_fontsize=SMALL_FONT_SIZE,
@@ -176,7 +186,7 @@ def legend_lines(
     ensembles: Collection[str],
     details: Mapping[tuple[str, str], str] | None = None,
 ) -> int:
-    """Lines of text of the longest legend of these ensembles' panels."""
+    """Return the number of text lines of the longest legend of these ensembles' panels."""
     shown = metrics[metrics["ensemble"].isin(ensembles)]
     labels = (
         (row["ensemble"], metric_label(metrics, row["network"], row["ensemble"], "auc", details))
@@ -195,22 +205,22 @@ def metric_label(
     metric: str,
     details: Mapping[tuple[str, str], str] | None = None,
 ) -> str:
-    """A network's name with a metric and its interval, for a legend.
+    """Return a network's name with a metric and its interval, for a legend.
 
     Args:
         metrics: a metrics table.
         network: of the row.
         ensemble: of the row.
         metric: "auc" or "ap".
-        details: by network and ensemble what stands below.
+        details: by network and ensemble; text below.
 
     Raises:
-        MgmtError: the metrics table has no such row, so it is not of these predictions.
+        MgmtError: the metrics table has no such row, so it was made from other predictions.
     """
     rows = metrics[(metrics["network"] == network) & (metrics["ensemble"] == ensemble)]
     if len(rows) != 1:
         raise MgmtError(
-            f"metrics: {len(rows)} rows for {network} {ensemble}, so they are not of these "
+            f"metrics: {len(rows)} rows for {network} {ensemble}, so they were made from other "
             "predictions. Run `mgmt-ray ensemble STUDY` again."
         )
     label = f"{network_label(network)} {read_interval(rows.to_dict('records')[0], metric)}"
@@ -219,12 +229,12 @@ def metric_label(
 
 
 def grey_colormap() -> Colormap:
-    """Black to white; below, above and missing values red."""
+    """Return a colour map from black to white; values below, above and missing are red."""
     return colormaps["gray"].with_extremes(bad="red", under="red", over="red")
 
 
 def _style_axes(axes: Axes) -> None:
-    # Set here, not through rcParams, which are global and read again whenever a tick is made.
+    # Not through rcParams, which are global and read again whenever a tick is made.
     axes.tick_params(labelsize=SMALL_FONT_SIZE, colors=INK, length=3)
     axes.grid(color=GRID_COLOUR, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -234,59 +244,56 @@ def _style_axes(axes: Axes) -> None:
         axes.spines[side].set_color(REFERENCE_COLOUR)
 
 
-DPI = 150
-
-
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG of 150 dpi, and an SVG beside it; equal figures give equal bytes.
+    """Write a PNG of 150 dpi and an SVG with the same stem; equal figures give equal bytes.
 
-    Each is written completely or not at all.
+    Each is written atomically.
 
     Args:
         figure: to be saved.
         path: of the PNG.
     """
 
-    def write(aside: Path) -> None:
-        figure.savefig(aside, format="png", dpi=DPI, metadata={"Software": None})
+    def write(temporary: Path) -> None:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
     write_atomically(path, write)
     _save_svg(figure, path)
 
 
 def save_compact_figure(figure: Figure, path: Path) -> None:
-    """Like :func:`save_figure` in 64 colours: of scans or thin lines it is a quarter the size."""
+    """Write like :func:`save_figure`, in 64 colours: a quarter of the size for scans and lines."""
 
-    def write(aside: Path) -> None:
-        whole = io.BytesIO()
-        figure.savefig(whole, format="png", dpi=DPI)
-        image = Image.open(whole).convert("RGB")
-        # median cut, Pillow's default, would spend all colours on greys
-        few = image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        few.save(aside, format="png", optimize=True, dpi=(DPI, DPI))
+    def write(temporary: Path) -> None:
+        full_colour = io.BytesIO()
+        figure.savefig(full_colour, format="png", dpi=DPI)
+        image = Image.open(full_colour).convert("RGB")
+        # median cut, Pillow's default, would use all colours for greys
+        reduced = image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        reduced.save(temporary, format="png", optimize=True, dpi=(DPI, DPI))
 
     write_atomically(path, write)
     _save_svg(figure, path)
 
 
 def _save_svg(figure: Figure, png: Path) -> None:
-    def write(aside: Path) -> None:
-        # places are those that the PNG was laid out with: finding them again takes seconds
+    def write(temporary: Path) -> None:
+        # keep the PNG's layout: computing it again takes seconds
         figure.set_layout_engine("none")
-        # the ids in it are otherwise drawn at random, and the date would be of today
+        # without a salt the ids are random, and without metadata the date is today's
         with rc_context({"svg.hashsalt": "mgmt_ray"}):
-            figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
     write_atomically(png.with_suffix(".svg"), write)
 
 
 def delete_other_figures(folder: Path, pattern: str, drawn: Collection[Path]) -> None:
-    """Delete the figures of this pattern in a folder that were not drawn now, but earlier.
+    """Delete figures of an earlier run that were not drawn again.
 
     Args:
-        folder: of the figures.
-        pattern: of the PNGs' names; the SVG beside each is deleted with it.
-        drawn: PNGs that stay.
+        folder: searched for figures.
+        pattern: glob of the PNGs' names; the SVG of each is deleted too.
+        drawn: PNGs to keep.
     """
     for path in folder.glob(pattern):
         if path not in drawn:

@@ -1,4 +1,4 @@
-"""Training curves: how each member learnt, and the epoch that was kept."""
+"""Training curves of each member, with its kept epoch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TRAIN_COLOUR = "#9a9a9a"
 _FALLBACK = "last_epoch"
 CURVES = (("loss", "loss (nats)"), ("auc", "AUC"))
 SEGMENTATION_CURVES = (("loss", "loss"), ("dice", "Dice per slice"))
-"""Columns of ``epochs.csv`` without their side, and their names."""
+"""Columns of ``epochs.csv`` without ``train_`` or ``validation_``, and their axis labels."""
 
 _BEST = {"best_accuracy": "best accuracy", "lowest_loss": "lowest loss"}
-"""What an epoch was kept for, by rule; else it is M."""
+"""The criterion of a kept epoch by rule; M for other rules."""
 
 
 def training_figure(
@@ -29,26 +29,26 @@ def training_figure(
     network: str,
     curves: Sequence[tuple[str, str]] = CURVES,
 ) -> Figure:
-    """Two curves over epochs of one network, a row of two panels per modality.
+    """Plot two metrics over the epochs of one network, a row of two panels per modality.
 
-    Every member is a thin line, on its training folds and on its validation fold. A filled dot
-    marks the epoch kept for the best M (of a slice classifier the best accuracy, of a segmentation
-    the lowest loss), an open square a last epoch kept because none qualified.
+    Each member has thin lines for its training folds and its validation fold. A filled dot marks
+    the epoch kept for the best M (for a slice classifier the best accuracy, for a segmentation the
+    lowest loss), an open square the last epoch, kept because none qualified.
 
     Args:
-        epochs: the trials' epochs.csv with a column ``trial``.
-        members: the table of members.
-        network: the one to show.
-        curves: two of columns and their names.
+        epochs: all trials' epochs.csv, with a column ``trial``.
+        members: see :data:`mgmt_ray.selection.members.MEMBER_COLUMNS`.
+        network: the network to plot.
+        curves: two pairs of column and axis label, see :data:`CURVES`.
     """
-    own = members[members["network"] == network]
-    modalities = list(dict.fromkeys(own["modality"]))
+    of_network = members[members["network"] == network]
+    modalities = list(dict.fromkeys(of_network["modality"]))
     figure, axes = style.panels(2 * len(modalities), columns=2, width=5.4, height=2.15)
     by_trial = dict(tuple(epochs.groupby("trial", sort=False)))
     for row, modality in enumerate(modalities):
-        chosen = own[own["modality"] == modality]
+        of_modality = of_network[of_network["modality"] == modality]
         for ax, (curve, name) in zip(axes[2 * row : 2 * row + 2], curves, strict=True):
-            for member in chosen.to_dict("records"):
+            for member in of_modality.to_dict("records"):
                 kept = (int(member["epoch"]), str(member["rule"]))
                 _draw_member(ax, by_trial[member["trial"]], curve, network, kept)
             ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -60,14 +60,14 @@ def training_figure(
                 )
             if curve != "loss":
                 ax.set_ylim(-0.03, 1.03)
-    _add_legend(figure, network, set(own["rule"]))
+    _add_legend(figure, network, set(of_network["rule"]))
     return figure
 
 
 def _draw_member(
     ax: Axes, epochs: pd.DataFrame, curve: str, network: str, kept: tuple[int, str]
 ) -> None:
-    """Both curves of one member, and the mark of its kept (epoch, rule)."""
+    """Draw both curves of one member, and the mark of its kept (epoch, rule)."""
     colour = style.network_colour(network)
     validation = epochs[f"validation_{curve}"]
     ax.plot(epochs["epoch"], epochs[f"train_{curve}"], color=TRAIN_COLOUR, linewidth=0.8)
@@ -86,9 +86,9 @@ def _draw_member(
 
 
 def _add_legend(figure: Figure, network: str, rules: Collection[str]) -> None:
-    """One legend for all panels, above them."""
+    """Draw one legend for all panels, above them."""
     colour = style.network_colour(network)
-    best = next((words for rule, words in _BEST.items() if rule in rules), "best M")
+    best = next((text for rule, text in _BEST.items() if rule in rules), "best M")
     mark: dict[str, Any] = {"linestyle": "none", "markersize": 5, "markeredgecolor": colour}
     handles = [
         Line2D([], [], color=TRAIN_COLOUR, linewidth=1.5, label="training folds"),
@@ -96,8 +96,8 @@ def _add_legend(figure: Figure, network: str, rules: Collection[str]) -> None:
         Line2D([], [], marker="o", markerfacecolor=colour, label=f"kept: {best}", **mark),
     ]
     if best == "best M":
-        words = "kept: last epoch"
-        handles.append(Line2D([], [], marker="s", markerfacecolor="white", label=words, **mark))
+        text = "kept: last epoch"
+        handles.append(Line2D([], [], marker="s", markerfacecolor="white", label=text, **mark))
     figure.legend(
         handles=handles,
         loc="outside upper center",

@@ -19,12 +19,12 @@ def explained() -> Explanation:
     """A tumour of 10 × 6 × 4 voxels whose lower half speaks for methylated."""
     volume = np.zeros((20, 24, 30), np.float32)
     volume[5:15, 8:14, 10:14] = 0.5
-    evidence = np.zeros_like(volume)
-    evidence[5:10] = np.where(volume[5:10] > 0, 2.0, 0.5)
-    evidence[10:15] = np.where(volume[10:15] > 0, -1.0, 0.0)
+    saliency = np.zeros_like(volume)
+    saliency[5:10] = np.where(volume[5:10] > 0, 2.0, 0.5)
+    saliency[10:15] = np.where(volume[10:15] > 0, -1.0, 0.0)
     shown = {
-        "spottune": NetworkSaliency(0.71, 5, evidence),
-        "random": NetworkSaliency(0.4, 5, -evidence),
+        "spottune": NetworkSaliency(0.71, 5, saliency),
+        "random": NetworkSaliency(0.4, 5, -saliency),
     }
     return Explanation("S1", 1, "PH", "occlusion", {"PH": volume}, shown)
 
@@ -38,11 +38,11 @@ def test_slices_divide_the_tumour_evenly() -> None:
     assert evenly_spaced_slices(tumour) == [6]
 
 
-def test_share_inside_counts_evidence_of_both_signs() -> None:
-    evidence = np.array([[[1.0, -3.0, 2.0, -2.0]]])
+def test_share_inside_counts_saliency_of_both_signs() -> None:
+    saliency = np.array([[[1.0, -3.0, 2.0, -2.0]]])
     tumour = np.array([[[True, True, False, False]]])
-    assert fraction_inside(evidence, tumour) == 0.5
-    assert fraction_inside(np.zeros_like(evidence), tumour) == 0
+    assert fraction_inside(saliency, tumour) == 0.5
+    assert fraction_inside(np.zeros_like(saliency), tumour) == 0
 
 
 def test_the_first_row_is_the_volume_and_each_network_has_one_of_its_own() -> None:
@@ -65,11 +65,11 @@ def test_the_first_row_is_the_volume_and_each_network_has_one_of_its_own() -> No
         assert (over.get_alpha()[inside] > 0).all()
     assert "SpotTune: p = 0.71" in panels[5].get_ylabel()
     assert "±2" in panels[5].get_ylabel()
-    assert "Random: p = 0.40" in panels[10].get_ylabel()
+    assert "From scratch: p = 0.40" in panels[10].get_ylabel()
     assert figure.get_suptitle() == "S1, methylated: PH"
 
 
-def test_evidence_outside_the_tumour_is_said() -> None:
+def test_saliency_outside_the_tumour_is_in_the_label() -> None:
     case = explained()
     words = overlay_figure(case).axes[5].get_ylabel()
     outside = 5 * (24 * 30 - 24) * 0.5
@@ -93,7 +93,7 @@ def test_a_tumour_at_the_border_is_shown_whole() -> None:
     assert np.count_nonzero(image.get_array()) == 18
 
 
-@pytest.mark.parametrize(("method", "word"), [("occlusion", "loses"), ("grad-cam", "Grad-CAM")])
+@pytest.mark.parametrize(("method", "word"), [("occlusion", "occluded"), ("grad-cam", "Grad-CAM")])
 def test_the_scale_says_what_colours_mean(method: str, word: str) -> None:
     bar = overlay_figure(replace(explained(), method=method)).axes[-1]
     assert word in bar.get_xlabel()

@@ -63,11 +63,11 @@ def test_a_value_outside_the_range_is_red() -> None:
 @pytest.mark.parametrize(
     ("version", "number", "words"),
     [
-        ("original", 0, "nothing changed"),
+        ("original", 0, "unchanged"),
         ("flip", 1, "left and right swapped"),
         ("rotate", 2, "by -116.8°"),
         ("rotate-2", 2, "by -116.8°"),
-        ("noise", 3, "deviation 0.1"),
+        ("noise", 3, "standard deviation 0.1"),
         ("deform", 4, "by 7.9 voxels, at most 12.9"),
     ],
 )

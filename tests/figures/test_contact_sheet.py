@@ -92,7 +92,7 @@ def test_a_scan_without_a_picture_is_a_grey_field_with_the_reason() -> None:
     )
     heading, *names = said(figure)
     assert names == ["A M", "B –", "unknown\nmask label"]
-    assert "1 of them without a picture for the reason given" in heading.replace("\n", " ")
+    assert "1 of them without a picture for the given reason" in heading.replace("\n", " ")
     assert "not in the cohort (1)" in heading.replace("\u00a0", " ").replace("\n", " ")
     x, y = (int(place) for place in figure.axes[0].texts[2].get_position())
     field = drawn(figure)[y + 3 : y + 3 + PICTURE, x : x + PICTURE]
@@ -122,8 +122,8 @@ def test_a_sheet_of_hidden_labels_is_the_same_whatever_they_are() -> None:
     heading, *names = said(figure)
     assert names == ["A", "B", "C –"]
     words = heading.replace("\u00a0", " ").replace("\n", " ")
-    assert "not in the cohort (1). Labels are shown once the test set was opened." in words
-    assert "methylated" not in words and "label not shown" not in words
+    assert "not in the cohort (1). Labels are hidden until the test set has been opened." in words
+    assert "methylated" not in words and "label hidden" not in words
     colours = {text.get_color() for text in figure.axes[0].texts[1:3]}
     assert len(colours) == 1
     assert not colours & {style.LABEL_COLOURS[0], style.LABEL_COLOURS[1]}

@@ -81,7 +81,7 @@ def test_values_around_zero_are_compared_by_their_distance() -> None:
     assert [o.subject for o in find_outliers("T1", seen)] == ["C-005"]
 
 
-def test_small_differences_among_equal_scans_are_not_unusual() -> None:
+def test_small_differences_among_equal_scans_are_no_outliers() -> None:
     values = stream(3).normal(500, 60, 4000)
     seen = [ScanPreview(f"C-{i}", 0, histogram(values)) for i in range(20)]
     assert find_outliers("T1", [*seen, ScanPreview("D", 0, histogram(values * 1.5))]) == []
@@ -89,7 +89,7 @@ def test_small_differences_among_equal_scans_are_not_unusual() -> None:
     assert [o.subject for o in found] == ["D"]
 
 
-def test_of_a_few_scans_none_is_called_unusual() -> None:
+def test_among_few_scans_none_is_an_outlier() -> None:
     few = changed(scans(7), 3, 1000.0)
     assert find_outliers("T1", few) == []
     faulty = [ScanPreview(f"X{i}", 0, None, "truncated") for i in range(10)]
@@ -111,7 +111,7 @@ def test_each_panel_has_a_line_per_subject_and_the_mean_of_each_label() -> None:
         x, density = line.get_data()
         # up to 1 % lies outside the axis at each end
         assert np.sum(density) * (x[1] - x[0]) == pytest.approx(1, abs=0.03)
-    # the unusual scan is named; it neither stretches the axis nor flattens the mean
+    # the outlier is listed; it neither stretches the axis nor flattens the mean
     assert [t.get_text() for t in first.texts] == ["unusual:\n007"]
     assert first.get_xlim()[1] < 1000
     assert second.get_xlim()[1] < 1
@@ -138,7 +138,7 @@ def test_subjects_whose_label_is_hidden_have_one_mean_and_one_colour() -> None:
     assert len(thin.get_segments()) == 10
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "labels are shown once the test set was opened"
+        "labels are hidden until the test set has been opened"
     ]
 
 

@@ -62,7 +62,7 @@ def variance() -> pd.DataFrame:
 def test_each_source_stands_at_its_deviation_in_its_ensembles_row() -> None:
     figure = variance_figure(variance())
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["SpotTune", "Random", "Comparison models"]
+    assert titles == ["SpotTune", "From scratch", "Baseline models"]
     for axes in figure.axes[:2]:
         assert [text.get_text() for text in axes.get_yticklabels()] == ["DSC", "PH"]
         shown = dict(zip(SOURCES, axes.collections, strict=True))

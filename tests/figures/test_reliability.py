@@ -95,7 +95,7 @@ def test_the_legend_gives_the_slope_or_says_why_there_is_none() -> None:
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     row = calibration.iloc[2]
     assert texts == [
-        "as predicted: none",
-        f"prior corrected {calibration.loc[1, 'slope']:.2f} [open]",
+        "as predicted: undefined",
+        f"prior corrected {calibration.loc[1, 'slope']:.2f} [undefined]",
         f"temperature scaled {row['slope']:.2f} [{row['slope_low']:.2f}, {row['slope_high']:.2f}]",
     ]

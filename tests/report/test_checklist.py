@@ -150,7 +150,7 @@ def test_the_card_leads_with_what_was_chosen_on_validation(whole_study: Path) ->
     lines = parts["Results on the test set"]
     assert [line.partition(":")[0] for line in lines] == [
         "SpotTune, best overall",
-        "Random, best overall",
+        "From scratch, best overall",
         "Transfer, best overall",
     ]
 

@@ -241,7 +241,7 @@ def test_nothing_tells_a_label_before_the_test_set_was_opened(out: Path, cohort:
         words for f in read_scans(out, cohort, ("FLAIR",)).figures for words in (f.caption, f.alt)
     ]
     assert not any("methylated" in words for words in told)
-    assert "labels are shown once the test set was opened" in told[0]
+    assert "labels are hidden until the test set has been opened" in told[0]
     open_test_set(out)
     opened = drawn(cohort)
     assert {s.label for s in preview_scans(out, cohort, ("FLAIR",))["FLAIR"]} == {0, 1}

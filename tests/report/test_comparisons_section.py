@@ -21,9 +21,9 @@ def test_p_values_stand_beside_the_papers_pair_by_pair(results: StudyResults) ->
     own = results.comparisons[results.comparisons["comparison"] == "DSC+Struct"]
     table = ranks_table(own, "")
     assert {row[4]: row[7] for row in table.rows} == {
-        "SpotTune – Random": "0.0503",
+        "SpotTune – From scratch": "0.0503",
         "SpotTune – Transfer": "0.900",
-        "Random – Transfer": "0.0395",
+        "From scratch – Transfer": "0.0395",
     }
     assert {row[6] for row in table.rows} == {"0.0222"}
 
@@ -31,9 +31,9 @@ def test_p_values_stand_beside_the_papers_pair_by_pair(results: StudyResults) ->
 def test_best_overall_stands_beside_the_papers_last_row(results: StudyResults) -> None:
     table = comparisons_section(results).content["probabilities"]
     best = {row[4]: row[6:] for row in table.rows if row[0] == "best overall"}
-    assert best["SpotTune – Random"] == ("0.0636", "0.0181")
+    assert best["SpotTune – From scratch"] == ("0.0636", "0.0181")
     assert best["SpotTune – Transfer"] == ("0.0636", "0.0768")
-    assert "SpotTune DSC+DTI, Random Struct, Transfer DTI" in best_overall_sentence()
+    assert "SpotTune DSC+DTI, From scratch Struct, Transfer DTI" in best_overall_sentence()
     assert "0.0768 for 0.768" in best_overall_sentence()
 
 
@@ -49,7 +49,7 @@ def test_differences_are_told_by_whom_they_are_between(results: StudyResults) ->
     content = comparisons_section(results).content
     row = results.comparisons.iloc[0]
     first = content["differences"].rows[0]
-    assert first[1] == "SpotTune – Random"
+    assert first[1] == "SpotTune – From scratch"
     assert first[3].startswith(f"{row['auc_difference']:.3f}\n[{row['auc_difference_low']:.3f}")
     against = content["against"].rows
     assert len(against) == 3 * 4

@@ -34,7 +34,7 @@ def test_single_modalities_have_a_row_for_each_network(results: StudyResults) ->
     table = tables.single_input_table(results)
     assert table is not None
     named = [(row[0], row[1]) for row in table.rows]
-    assert named[:3] == [("PH", "SpotTune"), ("PH", "Random"), ("PH", "Transfer")]
+    assert named[:3] == [("PH", "SpotTune"), ("PH", "From scratch"), ("PH", "Transfer")]
     assert len(named) == 5 * 3
 
 

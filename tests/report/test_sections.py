@@ -45,7 +45,7 @@ def test_what_was_chosen_and_comparison_models_lead(results: StudyResults) -> No
     content = beyond.operating_section(results).content
     first = {(row[0], row[1]) for row in content["first"].rows}
     assert first == {
-        *((e, n) for e in science.CHOSEN for n in ("SpotTune", "Random", "Transfer")),
+        *((e, n) for e in science.CHOSEN for n in ("SpotTune", "From scratch", "Transfer")),
         *(("–", n) for n in ("Radiomics forest", "Age and sex", "Tumour volume", "Prevalence")),
     }
     points = results.tables["operating_points"]
@@ -92,7 +92,7 @@ def test_net_benefit_is_told_at_the_nearest_thresholds(results: StudyResults) ->
     assert table.header[2:] == ("at 0.2", "at 0.3", "at 0.4", "at 0.5")
     own = decision[(decision["ensemble"] == BEST_OVERALL) & (decision["network"] == "random")]
     nearest = own.iloc[(own["threshold"] - 0.3).abs().argmin()]
-    (row,) = [row for row in table.rows if row[1] == "Random"]
+    (row,) = [row for row in table.rows if row[1] == "From scratch"]
     assert row[3] == f"{nearest['net_benefit']:.3f}"
     assert table.rows[0][3] == f"{nearest['treat_all']:.3f}"
 

@@ -33,7 +33,7 @@ def test_intervals_that_contain_one_half_show_nothing() -> None:
 
 def test_above_below_and_open_ensembles_are_told_apart() -> None:
     words = chance_sentence(
-        "Random",
+        "From scratch",
         rows(
             ("DSC", 0.7, 0.55, 0.8, 0.04),
             ("DTI", 0.5, 0.4, 0.6, 1.0),
@@ -42,7 +42,8 @@ def test_above_below_and_open_ensembles_are_told_apart() -> None:
         ),
     )
     assert words == (
-        "Random: 2 of 4 ensembles above chance, 1 of them after Holm’s correction (p < 0.05): "
+        "From scratch: 2 of 4 ensembles above chance, 1 of them after Holm’s correction "
+        "(p < 0.05): "
         "DSC 0.700 [0.550, 0.800]; DSC+DTI 0.600 [0.510, 0.700]. "
         "1 of 4 ensembles below chance, 0 of them after Holm’s correction (p < 0.05): "
         "Struct 0.300 [0.100, 0.450]. "

@@ -85,7 +85,7 @@ def examples_picture(out: Path, network: str, patients: pd.DataFrame) -> list[Pi
     slices = _slices(path, network, shown)
     figure = out / "figures" / f"segmented_{network}.png"
     save_compact_figure(segmented_figure(slices, columns=len(SHOWN)), figure)
-    spoken = "; ".join(f"{one.title}: {' '.join(one.words.split())}" for one in slices)
+    spoken = "; ".join(f"{one.title}: {' '.join(one.caption.split())}" for one in slices)
     label = network_label(network)
     caption = (
         f"{label}: the worst, the median and the best test patient of each modality by 3-D Dice "
