@@ -1,7 +1,7 @@
-"""CLAIM 2024 and TRIPOD+AI, filled from what a study knows of itself.
+"""The reporting checklists CLAIM 2024 and TRIPOD+AI, filled in from a study's folder.
 
 Sources: Tejani et al., Radiology: Artificial Intelligence 6 (2024) e240300; Collins et al., BMJ 385
-(2024) e078378. The topics are in words of our own, and the numbers (CLAIM's above all) are from
+(2024) e078378. The topics are paraphrased, and the numbers (CLAIM's above all) are from
 memory: an author has to check both against the published lists.
 """
 
@@ -19,7 +19,7 @@ from mgmt_ray.report.study_facts import Statement
 ITEMS = Path(__file__).with_name("checklists.csv")
 OPEN = "open: to be written by the authors"
 IN_PART = "in part"
-"""Begins the status of an item of which the study knows only something."""
+"""First words of the status of an item that the study answers only partly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +27,39 @@ class Item:
     """One item of a guideline.
 
     Attributes:
-        guideline: which one.
-        number: its number there, of a part of an item with a letter.
-        part: of a paper that it belongs to.
+        number: as the guideline prints it, with a letter where an item has parts ("5a").
+        part: section of a paper that the item belongs to.
         topic: what is to be reported.
-        fact: name of what the study knows about it; empty where that is for the authors to say.
-        lacking: what the fact leaves to the authors; empty where it is the whole item.
+        statement: key of :func:`mgmt_ray.report.study_facts.study_statements` that answers the
+            item; empty where the authors have to.
+        left_open: what that statement leaves to the authors; empty where it is the whole item.
     """
 
     guideline: str
     number: str
     part: str
     topic: str
-    fact: str
-    lacking: str
+    statement: str
+    left_open: str
 
 
 def read_items() -> list[Item]:
-    """All items of both guidelines, in their order."""
+    """Read all items of both guidelines, in the order of the guidelines.
+
+    >>> read_items()[4].topic
+    'Prospective or retrospective'
+    """
     with ITEMS.open(newline="", encoding="utf-8") as file:
         return [
-            Item(*(row[k] for k in ("guideline", "item", "part", "topic", "fact", "lacking")))
+            Item(
+                *(row[k] for k in ("guideline", "item", "part", "topic", "statement", "left_open"))
+            )
             for row in csv.DictReader(file)
         ]
 
 
 def checklist_section(statements: Mapping[str, Statement]) -> Section:
-    """Both checklists, and how many items are open, reported in part, and there at all."""
+    """Return both checklists, and per guideline the number of open, partial and all items."""
     tables = []
     numbers = {}
     for name in dict.fromkeys(item.guideline for item in read_items()):
@@ -66,7 +72,7 @@ def checklist_section(statements: Mapping[str, Statement]) -> Section:
 
 
 def checklist_table(guideline: str, statements: Mapping[str, Statement]) -> Table:
-    """A guideline's items, each reported (what, and where in the report), in part, or open."""
+    """Return a guideline's items, each reported (what, and where), reported in part, or open."""
     rows = tuple(
         (item.number, item.part, item.topic, status(item, statements))
         for item in read_items()
@@ -77,16 +83,25 @@ def checklist_table(guideline: str, statements: Mapping[str, Statement]) -> Tabl
 
 
 def status(item: Item, statements: Mapping[str, Statement]) -> str:
-    """An item's last cell."""
-    fact = statements.get(item.fact)
-    if fact is None:
+    """Return whether an item is reported, with what, where, and what is left to the authors.
+
+    >>> item = Item("CLAIM 2024", "6", "Study design", "Goal of the study", "goal", "")
+    >>> status(item, {"goal": Statement("comparison of networks", "results")})
+    'reported: comparison of networks (section results)'
+    >>> status(item, {})
+    'open: to be written by the authors'
+    """
+    statement = statements.get(item.statement)
+    if statement is None:
         return OPEN
-    known = f"{fact.text} (section {fact.where})"
-    return f"{IN_PART}: {known}; open: {item.lacking}" if item.lacking else f"reported: {known}"
+    answer = f"{statement.text} (section {statement.where})"
+    if item.left_open:
+        return f"{IN_PART}: {answer}; open: {item.left_open}"
+    return f"reported: {answer}"
 
 
 def checklist_csv(statements: Mapping[str, Statement]) -> Table:
-    """All items of both guidelines in one table."""
+    """Return all items of both guidelines in one table, for ``checklist.csv``."""
     rows = tuple(
         (item.guideline, item.number, item.part, item.topic, status(item, statements))
         for item in read_items()

@@ -13,38 +13,33 @@ from markupsafe import Markup, escape
 
 from mgmt_ray.base import write_text
 from mgmt_ray.report.checklist import checklist_csv
-from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.html_table import table_csv
 from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.sections.page import TABLES, all_sections, shown_tables, write_tables
 from mgmt_ray.report.study_facts import study_statements
+from mgmt_ray.report.study_results import read_study_results
 
 TEMPLATES = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """A style or script that stands in the page, and its hash for the page's security policy."""
+    """A style or script embedded in the page, and its hash for the content security policy."""
 
     text: Markup
     hash: str
 
 
 def write_report(out: Path) -> Path:
-    """Write ``report.html`` of a finished study, and what belongs to it.
+    """Write ``report.html`` of a finished study and its files, and return the page's path.
 
-    Beside it: ``figures/*.png`` and ``*.svg``, ``tables/*.csv`` and ``*.tex``, ``checklist.csv``
-    and ``model_card.md``.
-
-    Args:
-        out: the study's folder.
-
-    Returns:
-        The report's path. It holds its figures and needs no network.
+    The files: ``figures/*.png`` and ``*.svg``, ``tables/*.csv`` and ``*.tex``, ``checklist.csv``
+    and ``model_card.md``. The page has its figures embedded and loads nothing from elsewhere.
 
     Raises:
-        MgmtError: a stage has not run yet; the error says which command runs it.
+        MgmtError: a stage has not run yet, or one of its files is damaged; the error names the
+            command to run.
     """
     results = read_study_results(out)
     statements = study_statements(results)
@@ -59,12 +54,7 @@ def write_report(out: Path) -> Path:
 
 
 def render_page(name: str, sections: Sequence[Section]) -> str:
-    """The whole page.
-
-    Args:
-        name: of the study.
-        sections: in their order.
-    """
+    """Render the report of the study of this name, with the sections in the order given."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -88,7 +78,11 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
 
 
 def render_code(text: str) -> Markup:
-    """Text, escaped, in which what stands between backticks is code."""
+    """Escape text, and mark what is between backticks as code.
+
+    >>> str(render_code("run `mgmt-ray plan` & wait"))
+    'run <code>mgmt-ray plan</code> &amp; wait'
+    """
     parts = str(escape(text)).split("`")
     if len(parts) % 2 == 0:
         return Markup("`").join(map(Markup, parts))
@@ -100,5 +94,5 @@ def render_code(text: str) -> Markup:
 def _inline(name: str) -> Inline:
     text = (TEMPLATES / name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    # a file of this package, in which nothing from a study stands
+    # a file of this package, which holds nothing from a study
     return Inline(Markup(text), f"sha256-{digest}")

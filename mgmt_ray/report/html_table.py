@@ -1,4 +1,4 @@
-"""A table as the report shows it, and its two files: CSV, and LaTeX with booktabs."""
+"""Tables of text cells: how the report shows numbers in them, and writes them as CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mgmt_ray.statistics.intervals import read_interval
 
 DASH = "–"
 LONGTABLE_ROWS = 40
-"""Rows from which a LaTeX table may break over pages."""
+"""Number of rows from which on a LaTeX table may break over pages."""
 
 _LATEX = str.maketrans(
     {
@@ -55,14 +55,13 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of text cells; the first cell of a row names it.
+    """A table of text cells; the first cell of a row is its heading.
 
     Attributes:
-        name: of its files, unique in a report: letters, digits, ``_`` and ``-``.
-        caption: what is in it.
+        name: file name without suffix, unique in a report: letters, digits, ``_`` and ``-``.
         header: as many cells as each row has.
-        rows: of text; a line break in a cell is shown.
-        is_wide: with sentences in its cells, which are to be broken.
+        rows: a line break in a cell is shown as one.
+        is_wide: whether cells hold sentences, which are to be wrapped.
     """
 
     name: str
@@ -76,7 +75,12 @@ class Table:
 
 
 def drop_empty_paper_columns(table: Table) -> Table:
-    """The table without columns of a paper ("paper's ...") in which nothing is printed."""
+    """Return the table without those columns headed "paper's ..." that hold only dashes.
+
+    >>> table = Table("t", "caption", ("Model", "paper's AUC"), (("Transfer", DASH),))
+    >>> drop_empty_paper_columns(table).header
+    ('Model',)
+    """
     kept = [
         i
         for i, name in enumerate(table.header)
@@ -88,7 +92,12 @@ def drop_empty_paper_columns(table: Table) -> Table:
 
 
 def table_csv(table: Table) -> str:
-    """The table as CSV; a line break in a cell becomes a space."""
+    """Return the table as CSV; a line break in a cell becomes a space.
+
+    >>> print(table_csv(Table("t", "caption", ("Model", "AUC"), (("Transfer", "0.61"),))), end="")
+    Model,AUC
+    Transfer,0.61
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in (table.header, *table.rows):
@@ -97,7 +106,7 @@ def table_csv(table: Table) -> str:
 
 
 def table_latex(table: Table) -> str:
-    """For LaTeX's packages booktabs and (from :data:`LONGTABLE_ROWS` rows on) longtable."""
+    """Return the table as LaTeX for booktabs, from :data:`LONGTABLE_ROWS` rows on longtable."""
     width = f"p{{{0.9 / len(table.header):.3f}\\linewidth}}"
     columns = (width if table.is_wide else "l") * len(table.header)
     head = rf"{_latex_row(table.header)}"
@@ -117,7 +126,11 @@ def table_latex(table: Table) -> str:
 
 
 def latex(text: str) -> str:
-    """Text with what LaTeX would take for a command escaped."""
+    r"""Escape the characters that LaTeX treats as commands.
+
+    >>> print(latex("50 % of A_1"))
+    50 \% of A\_1
+    """
     return text.translate(_LATEX)
 
 
@@ -126,19 +139,31 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """A p-value of three digits for a cell; a dash where there is none."""
+    """Format a p-value with three digits; a dash if it is None or NaN.
+
+    >>> p_value(0.00001), p_value(0.0321), p_value(None)
+    ('< 0.0001', '0.0321', '–')
+    """
     if p is None or math.isnan(p):
         return DASH
     return "< 0.0001" if p < 0.0001 else f"{p:.3g}" if p < 0.1 else f"{p:.3f}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number of so many decimals for a cell; a dash where there is none."""
+    """Format a number with this many decimals; a dash if it is None or NaN.
+
+    >>> number(0.66666), number(0.66666, 1), number(None)
+    ('0.667', '0.7', '–')
+    """
     return DASH if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def with_interval(row: Mapping[Hashable, Any], metric: str) -> str:
-    """A value with its interval below it for a cell; a dash where it is not defined."""
+    r"""Format a metric of a row with its interval on a second line; a dash if it is undefined.
+
+    >>> with_interval({"auc": 0.61, "auc_low": 0.5, "auc_high": 0.72}, "auc")
+    '0.610\n[0.500, 0.720]'
+    """
     interval = read_interval(row, metric)
     if math.isnan(interval.value):
         return DASH
@@ -149,6 +174,10 @@ def with_interval(row: Mapping[Hashable, Any], metric: str) -> str:
 
 
 def slug(text: str) -> str:
-    """A name in lower-case letters, digits, ``_`` and ``-``, for a file or an anchor."""
+    """Return the text in lower-case letters, digits, ``_`` and ``-``, for a file or an anchor.
+
+    >>> slug("TRIPOD+AI")
+    'tripod_ai'
+    """
     kept = "".join(c if c.isascii() and (c.isalnum() or c == "-") else "_" for c in text.lower())
     return kept.strip("_") or "_"

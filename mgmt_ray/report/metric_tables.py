@@ -1,4 +1,4 @@
-"""The report's tables of results, as text cells beside the paper's numbers."""
+"""The report's tables of metrics, each value next to the paper's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from mgmt_ray.cohort.subject import MODALITY_GROUPS
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
+from mgmt_ray.report.ensemble_tables import leading_rows
 from mgmt_ray.report.html_table import (
     DASH,
     Table,
@@ -18,7 +18,7 @@ from mgmt_ray.report.html_table import (
     slug,
     with_interval,
 )
-from mgmt_ray.report.science_tables import leading_rows
+from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.report.summary import chance_cell
 from mgmt_ray.statistics.planted_signal import PlantedVerdict
 from mgmt_ray.statistics.published_results import (
@@ -33,7 +33,7 @@ from mgmt_ray.training.metrics import METRIC_LABELS
 
 
 def network_table(results: StudyResults, network: str) -> Table:
-    """Metrics of one network's main ensembles, each beside the paper's value."""
+    """Return metrics of one network's main ensembles, each next to the paper's value."""
     header = ["Ensemble", "Models"]
     for label in METRIC_LABELS.values():
         header += [label, f"paper's\n{label}"]
@@ -48,7 +48,9 @@ def network_table(results: StudyResults, network: str) -> Table:
         for metric in METRIC_LABELS:
             cells += [with_interval(row, metric), _published(published, metric)]
         rows.append((*cells, chance_cell(row)))
-    source = f"beside table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
+    source = (
+        f"next to table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
+    )
     caption = f"{network_label(network)} on the test set {source}".strip()
     name = f"metrics_{slug(network)}"
     table = Table(name, caption, (*header, "AUC against\nchance"), tuple(rows))
@@ -56,10 +58,10 @@ def network_table(results: StudyResults, network: str) -> Table:
 
 
 def single_input_table(results: StudyResults) -> Table | None:
-    """Metrics of each modality alone; None where the main tables already show them all."""
+    """Return metrics of each modality alone; None if the main tables already show them all."""
     metrics = results.metrics
-    alone = set(results.inputs) - set(results.main_ensembles)
-    chosen = metrics[metrics["ensemble"].isin(alone)]
+    single_inputs = set(results.inputs) - set(results.main_ensembles)
+    chosen = metrics[metrics["ensemble"].isin(single_inputs)]
     if chosen.empty:
         return None
     rows = tuple(
@@ -81,15 +83,15 @@ def single_input_table(results: StudyResults) -> Table | None:
 
 
 def baselines_table(results: StudyResults) -> Table | None:
-    """Metrics of the models that networks are compared with; None where there are none."""
+    """Return metrics of the baselines; None if the study has none."""
     metrics = results.metrics
     chosen = metrics[metrics["network"].isin(results.baselines)]
     if chosen.empty:
         return None
     rows = []
     for row in chosen.to_dict("records"):
-        is_papers = row["network"] == "radiomics_forest" and not has_only_slice_networks(results)
-        published = PAPER_FOREST if is_papers else None
+        is_published = row["network"] == "radiomics_forest" and not has_only_slice_networks(results)
+        published = PAPER_FOREST if is_published else None
         cells = [network_label(row["network"]), str(row["num_members"])]
         for metric in METRIC_LABELS:
             cells += [with_interval(row, metric), _published(published, metric)]
@@ -97,29 +99,30 @@ def baselines_table(results: StudyResults) -> Table | None:
     header = ["Model", "Models"]
     for label in METRIC_LABELS.values():
         header += [label, f"paper's\n{label}"]
-    caption = "Models to compare the networks with, on the same test subjects"
+    caption = "Baselines, on the same test subjects as the networks"
     table = Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
     return drop_empty_paper_columns(table) if has_only_slice_networks(results) else table
 
 
 def prevalence_note(results: StudyResults) -> str:
-    """What makes prevalence's AUC odd where there are several splits; empty where nothing does."""
+    """Explain why prevalence's AUC is below 0.5 over several splits; empty for one split."""
     if len(results.splits) == 1 or "prevalence" not in results.baselines:
         return ""
     return (
         "Over several splits its AUC falls below 0.5 by construction: a split that tests more "
-        "methylated subjects trains on fewer, so those get the lower constant. That is no finding."
+        "methylated subjects trains on fewer, so those get the lower constant. This is no "
+        "finding."
     )
 
 
 def chance_table(results: StudyResults) -> Table:
-    """Each AUC with both intervals and the permutation test, and the Brier score."""
+    """Return each AUC with both intervals and the permutation test, and the Brier score."""
     metrics = results.metrics
-    groups = metrics["ensemble"].isin(results.main_ensembles)
-    shown = metrics[groups | leading_rows(metrics, results.baselines, results.main_ensembles)]
+    is_main = metrics["ensemble"].isin(results.main_ensembles)
+    shown = metrics[is_main | leading_rows(metrics, results.baselines, results.main_ensembles)]
     rows = tuple(
         (
-            row["ensemble"] if row["network"] != row["ensemble"] else "–",
+            row["ensemble"] if row["network"] != row["ensemble"] else DASH,
             network_label(row["network"]),
             f"{row['num_subjects']} ({row['num_methylated']})",
             with_interval(row, "auc"),
@@ -144,7 +147,7 @@ def chance_table(results: StudyResults) -> Table:
 
 
 def external_table(results: StudyResults, name: str) -> Table:
-    """Metrics on an external cohort, of every network and ensemble that it has the scans for."""
+    """Return metrics of each network and ensemble that an external cohort has the scans for."""
     rows = tuple(
         (
             row["ensemble"],
@@ -163,7 +166,7 @@ def external_table(results: StudyResults, name: str) -> Table:
 
 
 def other_published_table() -> Table:
-    """What the paper reports outside its tables 2 to 4."""
+    """Return what the paper reports outside its tables 2 to 4."""
     second_round = PAPER_RESULTS["transfer-2"]["Struct"]
     rows = (
         ("Transfer, last two residual blocks trained too (Struct)", *_all_published(second_round)),
@@ -184,11 +187,20 @@ def other_published_table() -> Table:
 
 
 def rules_table(members: pd.DataFrame) -> Table | None:
-    """How often each rule chose the epoch, by network and group; None if all take slices."""
+    """Count how often each rule chose the epoch, by network and modality group.
+
+    Args:
+        members: columns network, modality and rule.
+
+    Returns:
+        None if all members take slices, for which there is only one rule.
+    """
     members = members[members["rule"] != "best_accuracy"]
     if members.empty:
         return None
-    group_by_modality = {m: group for group, all_ in MODALITY_GROUPS.items() for m in all_}
+    group_by_modality = {
+        m: group for group, modalities in MODALITY_GROUPS.items() for m in modalities
+    }
     grouped = members.assign(group=members["modality"].map(lambda m: group_by_modality.get(m, m)))
     rows = []
     for (network, group), chosen in grouped.groupby(["network", "group"], sort=False):
@@ -205,11 +217,11 @@ def rules_table(members: pd.DataFrame) -> Table | None:
             )
         )
     header = ("Network", "Group", "Models", "best M", "last epoch", "paper's last epoch")
-    return Table("rules", "Which rule kept the epoch", header, tuple(rows))
+    return Table("rules", "Rule by which the epoch was chosen", header, tuple(rows))
 
 
 def planted_table(verdicts: Sequence[PlantedVerdict]) -> Table:
-    """Each ensemble's AUC against what was planted."""
+    """Return each ensemble's AUC and whether it agrees with the planted signal."""
     rows = tuple(
         (
             v.ensemble,
@@ -221,7 +233,7 @@ def planted_table(verdicts: Sequence[PlantedVerdict]) -> Table:
         for v in verdicts
     )
     header = ("Ensemble", "Network", "Modalities with the signal", "AUC", "Verdict")
-    return Table("planted", "What was planted, and what was found", header, rows)
+    return Table("planted", "Planted signal, and what was found", header, rows)
 
 
 def _all_published(published: PaperResult) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import cautions
-from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.study_facts import Statement
+from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.intervals import read_interval
 from mgmt_ray.training.metrics import METRIC_LABELS
@@ -27,18 +27,17 @@ class CardPart:
 
 
 def model_card(results: StudyResults, statements: Mapping[str, Statement]) -> tuple[CardPart, ...]:
-    """The card's parts, in the order of Mitchell et al. 2019, sec. 4.
+    """Return the card's parts, in the order of Mitchell et al. 2019, sec. 4.
 
     Args:
-        results: of the study.
-        statements: what :func:`mgmt_ray.report.study_facts.study_statements` knows.
+        statements: from :func:`mgmt_ray.report.study_facts.study_statements`.
     """
 
-    def known(*names: str) -> tuple[str, ...]:
-        found = tuple(
+    def lines(*names: str) -> tuple[str, ...]:
+        sentences = tuple(
             f"{_capitalise(statements[name].text)}." for name in names if name in statements
         )
-        return found or (OPEN,)
+        return sentences or (OPEN,)
 
     limits = (
         "The test set is small: see the intervals.",
@@ -46,27 +45,27 @@ def model_card(results: StudyResults, statements: Mapping[str, Statement]) -> tu
     )
     return (
         CardPart(
-            "Model", known("technology", "model", "initialisation", "ensembles", "availability")
+            "Model", lines("technology", "model", "initialisation", "ensembles", "availability")
         ),
         CardPart(
             "Intended use",
             (
-                "Research on whether MGMT promoter methylation can be told from MRI.",
+                "Research on whether MGMT promoter methylation can be predicted from MRI.",
                 "Not for clinical use: not for diagnosis, prognosis or the choice of a treatment.",
                 f"Further uses and users. {OPEN}",
             ),
         ),
-        CardPart("Factors", known("fairness", "characteristics")),
-        CardPart("Metrics", known("metrics", "uncertainty", "output")),
-        CardPart("Training data", known("source", "reference", "preprocessing", "imbalance")),
-        CardPart("Evaluation data", known("partitions", "internal", "external")),
-        CardPart("Results on the test set", _best(results)),
+        CardPart("Factors", lines("fairness", "characteristics")),
+        CardPart("Metrics", lines("metrics", "uncertainty", "output")),
+        CardPart("Training data", lines("source", "reference", "preprocessing", "imbalance")),
+        CardPart("Evaluation data", lines("partitions", "internal", "external")),
+        CardPart("Results on the test set", _test_results(results)),
         CardPart("Ethical considerations", (OPEN,)),
         CardPart("Caveats", (*cautions(results), *limits)),
     )
 
 
-def _best(results: StudyResults) -> tuple[str, ...]:
+def _test_results(results: StudyResults) -> tuple[str, ...]:
     metrics = results.metrics
     best = metrics[metrics["ensemble"] == BEST_OVERALL]
     shown = best if len(best) else metrics[metrics["ensemble"].isin(results.main_ensembles)]
@@ -79,16 +78,20 @@ def _best(results: StudyResults) -> tuple[str, ...]:
 
 
 def card_section(parts: tuple[CardPart, ...]) -> Section:
-    """The card as a section of the report."""
+    """Return the card as a section of the report."""
     return Section("card", "Model card", {"parts": parts})
 
 
 def card_markdown(name: str, parts: tuple[CardPart, ...]) -> str:
-    """The card as a file of its own; what comes from files is escaped.
+    r"""Return the card of the study of this name as Markdown; text from files is escaped.
 
-    Args:
-        name: of the study.
-        parts: of the card.
+    >>> print(card_markdown("my_study", (CardPart("Metrics", ("AUC.",)),)))
+    # Model card: my\_study
+    <BLANKLINE>
+    ## Metrics
+    <BLANKLINE>
+    - AUC.
+    <BLANKLINE>
     """
     lines = [f"# Model card: {name.translate(_ESCAPED)}"]
     for part in parts:

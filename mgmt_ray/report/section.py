@@ -1,4 +1,4 @@
-"""A section of the report: its place in the contents, its template and what that shows."""
+"""A section of the report and a picture in it, and the search for tables and pictures."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+NARROW = 704
+"""Pixels: 44 rem, the least width at which the page shows any wider picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """One section.
 
     Attributes:
-        anchor: its id in the page; ``sections/ANCHOR.html.j2`` is its template.
-        title: its heading, also in the contents.
-        content: what the template shows, by the names it uses.
-        missing: where there is nothing to show: one line that says which command makes it. The
-            template is not used then.
+        anchor: id in the page; the template is ``sections/ANCHOR.html.j2``.
+        title: heading, also in the contents.
+        content: the template's variables.
+        missing: if there is nothing to show, the line that says why, or which command makes it; it
+            stands in place of the template.
+
+    >>> Section("audit", "Audit").template
+    'sections/audit.html.j2'
     """
 
     anchor: str
@@ -30,24 +36,31 @@ class Section:
 
     @property
     def template(self) -> str:
-        """Below the folder of the report's templates."""
+        """Path of the template below ``mgmt_ray/report``."""
         return f"sections/{self.anchor}.html.j2"
 
 
 def missing_section(anchor: str, title: str, file: str, command: str = "ensemble") -> Section:
-    """A section whose file is not there.
+    """Return a section that says which command makes its missing file.
 
     Args:
-        anchor: of the section.
-        title: of the section.
-        file: which is missing, below the study's folder.
-        command: of ``mgmt-ray`` that writes it.
+        anchor: see :class:`Section`.
+        title: see :class:`Section`.
+        file: path below the study's folder.
+        command: of ``mgmt-ray``.
+
+    >>> missing_section("variance", "Variance", "ensembles/variance.csv").missing
+    'No ensembles/variance.csv yet: `mgmt-ray ensemble STUDY` makes it.'
     """
     return Section(anchor, title, missing=f"No {file} yet: `mgmt-ray {command} STUDY` makes it.")
 
 
 def find_all(kind: type[T], content: object) -> Iterator[T]:
-    """Everything of a kind in nested mappings, sequences and records, in their order."""
+    """Yield all objects of a class in nested mappings, sequences and dataclasses, in order.
+
+    >>> list(find_all(float, {"auc": 0.6, "others": [0.5, "text"]}))
+    [0.6, 0.5]
+    """
     if isinstance(content, kind):
         yield content
     elif isinstance(content, Mapping):
@@ -61,20 +74,15 @@ def find_all(kind: type[T], content: object) -> Iterator[T]:
             yield from find_all(kind, getattr(content, part.name))
 
 
-NARROW = 704
-"""Pixels: 44 rem, which the page gives every wider picture at least."""
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure that was saved, with words for it.
+    """A saved figure with its caption and alternative text.
 
     Attributes:
         path: of the PNG.
-        caption: printed below it.
-        alt: what it shows, for readers who do not see it.
-        is_contact_sheet: with many small pictures: not smaller than its pixels, and to be cut
-            over pages in print.
+        alt: what the figure shows, for readers who cannot see it.
+        is_contact_sheet: whether it holds many small pictures: it is not shown below its size in
+            pixels, and may be cut over pages in print.
     """
 
     path: Path
@@ -84,12 +92,12 @@ class Picture:
 
     @property
     def data(self) -> str:
-        """The PNG, base64."""
+        """The PNG in base64."""
         return base64.b64encode(self.path.read_bytes()).decode()
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it is not to be made wider than its pixels: a single panel would fill a page."""
+        """Whether to keep its width in pixels: a single panel would fill the page's width."""
         with self.path.open("rb") as png:
             header = png.read(24)  # signature, length and name of the first chunk, width, height
         return int.from_bytes(header[16:20], "big") < NARROW

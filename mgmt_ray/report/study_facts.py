@@ -1,4 +1,4 @@
-"""What a study knows of itself, in sentences, for the model card and the reporting checklists."""
+"""Sentences on a study, from its files, for the model card and the reporting checklists."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from mgmt_ray.cohort.cohort import exclusion_flow
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.nets.build import NetworkConfig
-from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.report.paper_settings import slice_statements, used_covariates
+from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Something the study knows.
+    """A sentence that the study's files support.
 
     Attributes:
         text: a sentence without its full stop.
-        where: anchor of the report's section with more of it.
+        where: anchor of the report's section with the details.
     """
 
     text: str
@@ -44,14 +44,17 @@ SOURCES: dict[str, tuple[str, str]] = {
         "methylation of promoter probes",
     ),
 }
-"""By reader: the data set, and what its labels are."""
+"""By reader: the data set, and where its labels come from."""
+
+RESULT_STATEMENTS = ("metrics", "uncertainty")
+"""Statements that hold for all ensembles, of networks of volumes and of slices."""
 
 
 def data_statements(results: StudyResults) -> dict[str, Statement]:
-    """Facts of the data, by the names that ``checklists.csv`` uses; a text may be empty."""
+    """Return statements on the data, by the keys of ``checklists.csv``; a text may be empty."""
     source, reference = data_source(results)
-    steps = exclusion_flow(results.cohort, results.cohort.modalities)
-    found = "; ".join(f"{what.strip()} {number}" for what, number in steps)
+    counts = exclusion_flow(results.cohort, results.cohort.modalities)
+    flow = "; ".join(f"{group.strip()} {number}" for group, number in counts)
     is_synthetic = results.planted is not None
     return {
         **_partition_statements(results),
@@ -66,8 +69,8 @@ def data_statements(results: StudyResults) -> dict[str, Statement]:
             "labels as published with the data set" * bool(reference), "subjects"
         ),
         "eligibility": Statement("every exclusion is counted with its reason", "subjects"),
-        "flow": Statement(found, "subjects"),
-        "missing": Statement(_missing(results), "subjects"),
+        "flow": Statement(flow, "subjects"),
+        "missing": Statement(_missing_data(results), "subjects"),
         "preprocessing": Statement(_preprocessing(results), "provenance"),
         "subsets": Statement(f"modalities {', '.join(results.inputs)}", "subjects"),
     }
@@ -77,15 +80,15 @@ def _partition_statements(results: StudyResults) -> dict[str, Statement]:
     split = results.splits[0]
     folds = f"{len(split.folds)} folds of the training subjects, each validating once"
     sizes = f"{len(split.training)} training and {len(split.test)} test subjects"
-    several = f"{len(results.splits)} outer splits, the first with " * (len(results.splits) > 1)
+    prefix = f"{len(results.splits)} outer splits, the first with " * (len(results.splits) > 1)
     return {
         "characteristics": Statement(
-            "sex and age by methylation; number, sex, age and methylated of those who train, are "
-            "tested and are left out",
+            "sex and age by methylation; number, sex, age and methylation of training, test and "
+            "left-out subjects",
             "subjects",
         ),
-        "numbers": Statement(f"{several}{sizes}, with the methylated among them", "subjects"),
-        "partitions": Statement(f"{several}{sizes}, stratified by label; {folds}", "subjects"),
+        "numbers": Statement(f"{prefix}{sizes}, with the number of methylated", "subjects"),
+        "partitions": Statement(f"{prefix}{sizes}, stratified by label; {folds}", "subjects"),
         "differences": Statement(
             "training and test are drawn from one cohort; training alone is augmented and balanced",
             "subjects",
@@ -95,32 +98,32 @@ def _partition_statements(results: StudyResults) -> dict[str, Statement]:
 
 
 def data_source(results: StudyResults) -> tuple[str, str]:
-    """The data set, and what its labels are; empty where the study does not know."""
+    """Return the data set and where its labels come from; empty where this is unknown."""
     if results.planted is not None:
         return "synthetic cohort made by mgmt_ray", "labels drawn at random"
     reader = str((results.config.get("cohort") or {}).get("reader", ""))
     return SOURCES.get(reader, ("", ""))
 
 
-def _missing(results: StudyResults) -> str:
-    """Who lacks scans, and what stands for a number that is not known."""
-    lacking = sum(e.scope != "cohort" for e in results.cohort.exclusions)
-    taken = used_covariates(results)
+def _missing_data(results: StudyResults) -> str:
+    """Say how many subjects have no scans of a group, and how missing numbers are imputed."""
+    num_missing = sum(e.scope != "cohort" for e in results.cohort.exclusions)
+    covariates = used_covariates(results)
     imputed = []
-    if taken:
+    if covariates:
         imputed.append(
-            f"{' and '.join(taken)} of a network are the mean of its training subjects where they "
-            "are not known"
+            f"{' and '.join(covariates)} of a network are the mean of its training subjects where "
+            "they are unknown"
         )
     if "age_sex" in results.baselines:
         imputed.append(
             "age and sex of the regression on them are the median and the most frequent value of "
-            "its training subjects where they are not known"
+            "its training subjects where they are unknown"
         )
     if "radiomics_forest" in results.baselines:
         imputed.append("a radiomic feature of an empty region is 0")
     return (
-        f"a subject without a modality of a group is used without that group ({lacking} such "
+        f"a subject without a modality of a group is used without that group ({num_missing} such "
         f"cases); {'; '.join(imputed) or 'nothing is imputed'}"
     )
 
@@ -130,13 +133,13 @@ def _preprocessing(results: StudyResults) -> str:
     if not recipe:
         return ""
     fitted = []
-    if taken := used_covariates(results):
-        fitted.append(f"a network's {' and '.join(taken)}")
+    if covariates := used_covariates(results):
+        fitted.append(f"a network's {' and '.join(covariates)}")
     if {"age_sex", "tumour_volume"} & set(results.baselines):
-        fitted.append("the numbers of the comparison regressions")
+        fitted.append("the inputs of the baseline regressions")
     over_subjects = (
         f"of volumes nothing is fitted over subjects; {' and '.join(fitted)} are scaled by mean "
-        "and deviation of the training subjects"
+        "and standard deviation of the training subjects"
         if fitted
         else "nothing is fitted over subjects"
     )
@@ -148,29 +151,20 @@ def _preprocessing(results: StudyResults) -> str:
     )
 
 
-RESULT_STATEMENTS = ("metrics", "uncertainty")
-"""Facts that hold of ensembles whatever their members take."""
-
-
 def study_statements(results: StudyResults) -> dict[str, Statement]:
-    """All that the study knows, by the names that ``checklists.csv`` uses."""
-    found = data_statements(results) | _model_statements(results) | _result_statements(results)
+    """Return all statements with a text, by the keys of ``checklists.csv``."""
+    statements = data_statements(results) | _model_statements(results) | _result_statements(results)
     for name, text in slice_statements(results).items():
-        alone = has_only_slice_networks(results) and name not in RESULT_STATEMENTS
-        found[name] = _with_slices(found[name], text, alone=alone)
-    return {name: fact for name, fact in found.items() if fact.text}
-
-
-def _with_slices(fact: Statement, text: str, *, alone: bool) -> Statement:
-    """A fact of a study with networks of slices, alone or beside others."""
-    told = [text] if alone else [fact.text, text]
-    return Statement("; ".join(filter(None, told)), fact.where)
+        is_alone = has_only_slice_networks(results) and name not in RESULT_STATEMENTS
+        texts = (text,) if is_alone else (statements[name].text, text)
+        statements[name] = Statement("; ".join(filter(None, texts)), statements[name].where)
+    return {name: statement for name, statement in statements.items() if statement.text}
 
 
 def _model_statements(results: StudyResults) -> dict[str, Statement]:
     training = results.config.get("training") or {}
-    of_volumes = [n for n in results.networks if n not in slice_networks(results)]
-    networks = ", ".join(network_label(n) for n in of_volumes)
+    volume_networks = [n for n in results.networks if n not in slice_networks(results)]
+    networks = ", ".join(network_label(n) for n in volume_networks)
     packages = sorted((results.provenance.get("versions") or {}).items())
     return {
         "technology": Statement(f"deep learning on 3-D MRI ({networks})", "results"),
@@ -193,7 +187,7 @@ def _model_statements(results: StudyResults) -> dict[str, Statement]:
         "specification": Statement(
             f"{len(results.members)} members with the SHA-256 of their weights", "members"
         ),
-        "availability": Statement(_code(results), "provenance"),
+        "availability": Statement(_code_version(results), "provenance"),
     }
 
 
@@ -209,8 +203,8 @@ def _initialisation(results: StudyResults) -> str:
     checkpoint = results.config.get("checkpoint")
     if not results.config.get("networks"):
         return ""
-    given = f"pretrained weights {Path(checkpoint).name}" if checkpoint else "no pretrained weights"
-    return f"{given}; all else drawn at random"
+    start = f"pretrained weights {Path(checkpoint).name}" if checkpoint else "no pretrained weights"
+    return f"{start}; all other weights drawn at random"
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -223,25 +217,27 @@ def _training(training: Mapping[str, Any]) -> str:
 
 
 def _balance(balance: str) -> str:
-    words = {
+    descriptions = {
         "prune": "volumes of the larger class are pruned in training folds only",
         "weight": "the loss is weighted by class",
         "none": "classes are left as they are",
     }
-    return f"{words[balance]}; validation and test keep their imbalance" if balance in words else ""
+    if balance not in descriptions:
+        return ""
+    return f"{descriptions[balance]}; validation and test keep their imbalance"
 
 
-def _code(results: StudyResults) -> str:
+def _code_version(results: StudyResults) -> str:
     version = (results.provenance.get("versions") or {}).get("mgmt-ray")
     commit = results.provenance.get("commit")
     return f"code: mgmt-ray {version}, commit {commit}" if version else ""
 
 
 def _result_statements(results: StudyResults) -> dict[str, Statement]:
-    further = results.tables
+    tables = results.tables
     first = results.metrics.iloc[0]
     tests = ", ".join(["exact intervals of rates", *_tests(results)])
-    outside = f"external data: {', '.join(results.external) or 'none in this study'}"
+    external = f"external data: {', '.join(results.external) or 'none in this study'}"
     return {
         "metrics": Statement(
             "AUC, AP, Brier score, SEN, SPE, PPV, NPV, calibration, net benefit", "results"
@@ -251,39 +247,40 @@ def _result_statements(results: StudyResults) -> dict[str, Statement]:
             "comparisons",
         ),
         "robustness": Statement(
-            "AUC's deviation by draws, folds, seeds, subjects" * ("variance" in further), "variance"
+            "AUC's standard deviation by draws, folds, seeds, subjects" * ("variance" in tables),
+            "variance",
         ),
-        "explaining": Statement("policies of the agent" * ("policies" in further), "agent"),
+        "explaining": Statement("policies of the agent" * ("policies" in tables), "routing"),
         "internal": Statement(
             f"{first['num_subjects']} held-out subjects, {first['num_methylated']} methylated",
             "results",
         ),
-        "external": Statement(outside, "external" if results.external else "results"),
+        "external": Statement(external, "external" if results.external else "results"),
         "performance": Statement("all models with 95 % intervals", "results"),
         "diagnostic": Statement(
-            "rates at three thresholds" * ("operating_points" in further), "operating"
+            "rates at three thresholds" * ("operating_points" in tables), "operating"
         ),
         "recalibration": Statement(
             "prior correction and temperature scaling fitted on validation"
-            * ("calibration" in further),
+            * ("calibration" in tables),
             "calibration",
         ),
-        "fairness": Statement("results by sex, age, IDH" * ("subgroups" in further), "subgroups"),
+        "fairness": Statement("results by sex, age, IDH" * ("subgroups" in tables), "subgroups"),
         "output": Statement(
             "probability of methylation; thresholds 0.5, chosen on validation, and prior"
-            * ("operating_points" in further),
+            * ("operating_points" in tables),
             "operating",
         ),
     }
 
 
 def _tests(results: StudyResults) -> list[str]:
-    """Those whose p-values are in the tables."""
+    """Return the names of the tests that the tables have p-values of."""
     columns = {
         "permutation of labels": results.metrics["auc_p"],
         "DeLong": results.comparisons["delong_p"],
         "Friedman": results.comparisons["friedman_p"],
         "Nemenyi": results.comparisons["nemenyi_p"],
     }
-    found = [name for name, p in columns.items() if p.notna().any()]
-    return [*found, "Holm’s correction"] if found else found
+    tests = [name for name, p in columns.items() if p.notna().any()]
+    return [*tests, "Holm’s correction"] if tests else tests

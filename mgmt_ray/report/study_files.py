@@ -1,4 +1,4 @@
-"""Files of a study's folder, read for a report; an error says which command makes them."""
+"""Read the text files of a study's folder; an error says which command writes them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from mgmt_ray.base import MgmtError, file_checksum
 
 
 def read_text(path: Path, command: str) -> str:
-    """A text file.
-
-    Args:
-        path: of the file.
-        command: that writes it.
+    """Read a text file.
 
     Raises:
-        MgmtError: it is not there.
+        MgmtError: the file does not exist; the error names the command that writes it.
     """
     if not path.exists():
         raise missing_file_error(path, command)
@@ -28,10 +24,10 @@ def read_text(path: Path, command: str) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None where there is no file.
+    """Read a JSON object; None if the file does not exist.
 
     Raises:
-        MgmtError: it is not JSON.
+        MgmtError: the file is not JSON.
     """
     if not path.exists():
         return None
@@ -39,7 +35,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_json_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """A JSON object per line; none where there is no file.
+    """Read a file of one JSON object per line; empty if the file does not exist.
 
     Raises:
         MgmtError: a line is not JSON.
@@ -51,44 +47,44 @@ def read_json_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
 
 
 def check_tables(evaluated: Path) -> None:
-    """Raise MgmtError where tables are not what `mgmt-ray ensemble` wrote.
+    """Check that tables are as `mgmt-ray ensemble` wrote them.
 
     Args:
-        evaluated: ``ensembles/evaluated.json``, which has their checksums; nothing is compared
-            where it is not there, as while tables are made.
+        evaluated: ``ensembles/evaluated.json`` with the tables' checksums; if it does not exist,
+            as while tables are written, nothing is compared.
+
+    Raises:
+        MgmtError: a table is missing or was changed.
     """
     tables = (read_json(evaluated) or {}).get("tables", {})
     for name, checksum in tables.items():
         path = evaluated.parent / name
         if not path.is_file() or file_checksum(path) != checksum:
             raise MgmtError(
-                f"{path}: is not what was written there. `mgmt-ray ensemble STUDY` makes it anew."
+                f"{path}: is missing or was changed since it was written. `mgmt-ray ensemble "
+                "STUDY` rebuilds it."
             )
 
 
 def read_config(path: Path, text: str) -> Mapping[str, Any]:
-    """A resolved study.
-
-    Args:
-        path: where the text is from.
-        text: YAML.
+    """Parse the YAML of a resolved study; ``path`` is for errors.
 
     Raises:
-        MgmtError: it is not YAML, or not a study.
+        MgmtError: the text is not YAML, or not a study.
     """
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
-        raise MgmtError(f"{path}: is not YAML ({where}). Mend that line.") from error
+        raise MgmtError(f"{path}: is not YAML ({where}). Fix that line.") from error
     if not isinstance(content, dict):
-        raise MgmtError(f"{path}: is not a study. Restore it from the study's file.")
+        raise MgmtError(f"{path}: is not a study. Restore it from the study's YAML file.")
     return content
 
 
 def missing_file_error(path: Path, command: str) -> MgmtError:
-    """The error for a file that a stage has yet to write."""
-    return MgmtError(f"{path}: not there yet. Run `{command}` first.")
+    """Return the error for a file that a stage has not written yet."""
+    return MgmtError(f"{path}: does not exist yet. Run `{command}` first.")
 
 
 def _parse(path: Path, text: str) -> Any:
@@ -96,5 +92,5 @@ def _parse(path: Path, text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise MgmtError(
-            f"{path}: not JSON ({error}). Restore it, or run its stage again."
+            f"{path}: is not JSON ({error}). Restore it, or rerun the command that writes it."
         ) from error

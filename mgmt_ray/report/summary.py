@@ -1,4 +1,4 @@
-"""What a study found, in plain words that say how sure it is."""
+"""The report's summary: a study's findings in sentences that say how certain they are."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pandas as pd
 
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import cautions
-from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.intervals import read_interval
 from mgmt_ray.statistics.planted_signal import CHANCE_AUC, PlantedVerdict
 
 LEVEL = 0.05
-"""P-values below it are called findings, after Holm's correction."""
+"""P-values below it, after Holm's correction, are called findings."""
 BASELINE_PREFIX = "against "
-"""Begins the name of a comparison of every network's best ensemble with a comparison model."""
+"""Prefix of the name of a comparison of each network's best ensemble with a baseline."""
 
 
 def summary_sentences(results: StudyResults) -> list[str]:
-    """The summary's sentences, one per line of thought."""
+    """Return the summary's sentences, one per point."""
     metrics = results.metrics
     main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
     first = metrics.iloc[0]
@@ -38,8 +38,8 @@ def summary_sentences(results: StudyResults) -> list[str]:
     ]
     sentences += difference_sentences(results)
     sentences.append(
-        f"{len(main)} AUC intervals stand here, and about one 95\u00a0% interval in twenty misses "
-        "the true value by chance: the best row of many is not a finding by itself."
+        f"{len(main)} AUC intervals are given here, and about one 95\u00a0% interval in twenty "
+        "misses the true value by chance: the best row of many is not a finding by itself."
     )
     sentences += segmentation_sentences(results)
     sentences += [external_sentence(results, name) for name in results.external]
@@ -47,123 +47,137 @@ def summary_sentences(results: StudyResults) -> list[str]:
 
 
 def _best_overall(results: StudyResults) -> list[str]:
-    """One number per network that nothing was chosen for on the test set."""
+    """Report each network's ensemble that was chosen on validation: one AUC per network."""
     rows = results.metrics[results.metrics["ensemble"] == BEST_OVERALL].to_dict("records")
     if not rows:
         return []
-    named = "; ".join(f"{network_label(r['network'])} {read_interval(r, 'auc')}" for r in rows)
-    return [f"AUC of the ensemble that each network was best with on validation: {named}."]
+    aucs = "; ".join(f"{network_label(r['network'])} {read_interval(r, 'auc')}" for r in rows)
+    return [f"AUC of each network's best ensemble by validation: {aucs}."]
 
 
 def difference_sentences(results: StudyResults) -> list[str]:
-    """What the comparisons between networks and with comparison models show, after Holm."""
+    """Report the comparisons between networks and with baselines, after Holm's correction."""
     table = results.comparisons
     main = table[table["comparison"].isin(results.main_ensembles)]
     tested = main[main["friedman_p"].notna()].drop_duplicates("comparison")
-    words = []
+    sentences = []
     if len(tested):
-        ranks, errors = (
-            int((tested[f"{of}friedman_p_holm"] < LEVEL).sum()) for of in ("", "error_")
+        num_ranks, num_errors = (
+            int((tested[f"{prefix}friedman_p_holm"] < LEVEL).sum()) for prefix in ("", "error_")
         )
-        words.append(
-            f"Friedman's test (p < 0.05 after Holm's correction) tells the networks' probabilities "
-            f"apart in {ranks} of {len(tested)} ensembles, which does not say which network is "
-            f"more often right, and their squared errors in {errors}."
+        sentences.append(
+            "By Friedman's test (p < 0.05 after Holm's correction) the networks' probabilities "
+            f"differ in {num_ranks} of {len(tested)} ensembles, which does not say which network "
+            f"is more often right, and their squared errors in {num_errors}."
         )
     against = table[table["comparison"].str.startswith(BASELINE_PREFIX)]
-    for rows, what in ((main, "pairs of networks"), (against, "comparisons with simple models")):
-        known = rows[rows["delong_p_holm"].notna()]
-        if len(known):
-            found = int((known["delong_p_holm"] < LEVEL).sum())
-            words.append(
-                f"AUC differs (DeLong, p < 0.05 after Holm's correction) in {found} of "
-                f"{len(known)} {what}."
+    for rows, kind in ((main, "pairs of networks"), (against, "comparisons with baselines")):
+        compared = rows[rows["delong_p_holm"].notna()]
+        if len(compared):
+            num_different = int((compared["delong_p_holm"] < LEVEL).sum())
+            sentences.append(
+                f"AUC differs (DeLong, p < 0.05 after Holm's correction) in {num_different} of "
+                f"{len(compared)} {kind}."
             )
-    return words
+    return sentences
 
 
 def segmentation_sentences(results: StudyResults) -> list[str]:
-    """How well tumours of test patients were found; nothing where none was looked for."""
+    """Report the Dice of test patients' tumours; empty for a study that segments none."""
     overlap = results.tables.get("slice_overlap")
     if overlap is None:
         return []
     rows = overlap[(overlap["phase"] == "test") & (overlap["measure"] == "dice_volume")]
-    named = "; ".join(
+    values = "; ".join(
         f"{network_label(row['network'])} {row['modality']} {read_interval(row, 'value')}"
         for row in rows.to_dict("records")
     )
-    return [f"3-D Dice of a fold's segmentation of test patients: {named}."] if named else []
+    return [f"3-D Dice of a fold's segmentation of test patients: {values}."] if values else []
 
 
 def external_sentence(results: StudyResults, name: str) -> str:
-    """How the finished models did on a cohort that had no part in making them."""
+    """Report the AUCs of the finished models on an external cohort."""
     metrics = results.external[name].metrics
-    most = max(metrics.to_dict("records"), key=lambda row: int(row["num_subjects"]))
+    largest = max(metrics.to_dict("records"), key=lambda row: int(row["num_subjects"]))
     main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
     shown = main if len(main) else metrics
     above = shown[shown["auc_low"] > CHANCE_AUC]
-    named = [
+    values = [
         f"{network_label(row['network'])} {row['ensemble']} {read_interval(row, 'auc')}"
         for row in above.to_dict("records")
     ]
-    nothing = ": none, so better than chance is not shown there"
-    found = f"{_holm_note(above)}: {'; '.join(named)}" if named else nothing
+    if values:
+        finding = f"{_holm_note(above)}: {'; '.join(values)}"
+    else:
+        finding = ", so better than chance is not shown there"
     return (
-        f"External cohort {name} (up to {most['num_subjects']} subjects, {most['num_methylated']} "
-        f"methylated; nothing was chosen or fitted on it): {len(above)} of {len(shown)} AUC "
-        f"intervals lie above 0.5{found}."
+        f"External cohort {name} (up to {largest['num_subjects']} subjects, "
+        f"{largest['num_methylated']} methylated; nothing was chosen or fitted on it): "
+        f"{len(above)} of {len(shown)} AUC intervals lie above 0.5{finding}."
     )
 
 
 def chance_sentence(network: str, rows: pd.DataFrame) -> str:
-    """How many of a network's ensembles are above chance, which, and what is not shown.
+    """Report which of a network's ensembles are above or below chance, and for how many neither.
 
     Args:
-        network: its name for readers.
-        rows: of its ensembles, of a metrics table.
+        network: label for readers.
+        rows: of the network in a metrics table, with columns ensemble, auc, auc_low, auc_high and
+            auc_p_holm.
+
+    >>> columns = ["ensemble", "auc", "auc_low", "auc_high", "auc_p_holm"]
+    >>> rows = pd.DataFrame([("DSC", 0.6, 0.45, 0.7, 0.4)], columns=columns)
+    >>> chance_sentence("Transfer", rows).removesuffix(", so better than chance is not shown.")
+    'Transfer: the AUC interval of every ensemble (1) contains 0.5'
     """
     above = rows[rows["auc_low"] > CHANCE_AUC]
     below = rows[rows["auc_high"] < CHANCE_AUC]
-    open_ = len(rows) - len(above) - len(below)
-    if open_ == len(rows):
+    num_open = len(rows) - len(above) - len(below)
+    if num_open == len(rows):
         return (
-            f"{network}: the AUC interval of every ensemble ({open_}) contains 0.5, so better than "
-            "chance is not shown."
+            f"{network}: the AUC interval of every ensemble ({num_open}) contains 0.5, so better "
+            "than chance is not shown."
         )
     parts = [
-        f"{len(found)} of {len(rows)} ensembles {side} chance{_holm_note(found)}: "
-        + "; ".join(f"{r['ensemble']} {read_interval(r, 'auc')}" for r in found.to_dict("records"))
-        for side, found in (("above", above), ("below", below))
-        if len(found)
+        f"{len(group)} of {len(rows)} ensembles {side} chance{_holm_note(group)}: "
+        + "; ".join(f"{r['ensemble']} {read_interval(r, 'auc')}" for r in group.to_dict("records"))
+        for side, group in (("above", above), ("below", below))
+        if len(group)
     ]
-    if open_:
+    if num_open:
         parts.append(
-            f"for the other {open_} the AUC interval contains 0.5: better than chance is not shown"
+            f"for the other {num_open} the AUC interval contains 0.5: better than chance is not "
+            "shown"
         )
     return f"{network}: " + ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
 def _holm_note(rows: pd.DataFrame) -> str:
-    """How many of these rows, whose intervals exclude chance, stay after the correction."""
-    number = int((rows["auc_p_holm"] < LEVEL).sum())
-    return f", {number} of them after Holm’s correction (p < {LEVEL})"
+    """Count the rows, whose intervals exclude chance, that Holm's correction leaves."""
+    num_findings = int((rows["auc_p_holm"] < LEVEL).sum())
+    return f", {num_findings} of them after Holm’s correction (p < {LEVEL})"
 
 
-def _in_splits(number: int) -> str:
-    if number == 1:
+def _in_splits(num_splits: int) -> str:
+    if num_splits == 1:
         return ""
-    return f", in {number} splits, each subject by models that were trained without it"
+    return f", in {num_splits} splits, each subject by models that were trained without it"
 
 
 def planted_sentence(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
-    """One sentence over all verdicts on what was planted."""
+    """Say how many ensembles agree with the planted signals.
+
+    Args:
+        verdicts: of the ensembles, at least one.
+        signal: whether any signal was planted.
+    """
     wrong = [v for v in verdicts if not v.matches_planted]
     total = len(verdicts)
     if signal:
         if not wrong:
-            return f"All {total} ensembles judged are as planted."
-        named = ", ".join(v.ensemble for v in wrong)
-        return f"{len(wrong)} of {total} ensembles judged are NOT as planted: {named}."
+            return f"All {total} ensembles tested agree with the planted signal."
+        names = ", ".join(v.ensemble for v in wrong)
+        return f"{len(wrong)} of {total} ensembles tested do NOT agree with it: {names}."
     expected = total * 0.05
     return (
         f"No signal was planted: {total - len(wrong)} of {total} AUC intervals contain 0.5. "
@@ -172,10 +186,12 @@ def planted_sentence(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
 
 
 def chance_cell(row: Mapping[Hashable, Any]) -> str:
-    """Where an AUC's interval lies, and whether Holm's correction leaves that, for a cell.
+    r"""Say where an AUC's interval lies, and whether it is a finding after Holm's correction.
 
-    Args:
-        row: of a metrics table.
+    >>> chance_cell({"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6, "auc_p_holm": 1.0})
+    'contains 0.5'
+    >>> chance_cell({"auc": 0.7, "auc_low": 0.6, "auc_high": 0.8, "auc_p_holm": 0.01})
+    'above 0.5,\nalso after Holm'
     """
     auc = read_interval(row, "auc")
     if not auc.excludes(CHANCE_AUC):

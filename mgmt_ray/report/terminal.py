@@ -1,4 +1,4 @@
-"""The metrics as plain text for a terminal of 100 columns."""
+"""A study's metrics as plain text for a terminal of 100 columns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,23 @@ _METRIC_WIDTHS = (19, 18, 18, 18)
 
 
 def summary(metrics: pd.DataFrame) -> str:
-    """One line per network and ensemble, each metric with its 95 % interval.
+    """Return one line per network and ensemble, each metric with its 95 % interval.
 
-    A star marks an AUC whose whole interval lies above 0.5, each for itself; the last line says how
-    many of these Holm's correction over the table leaves. "size" counts the models.
+    A star marks an AUC whose whole interval lies above 0.5, without correction; the last line says
+    how many of them remain after Holm's correction over the table. "size" counts the models.
 
     Args:
-        metrics: a study's metrics table.
+        metrics: columns as in a study's ``metrics.csv``.
+
+    >>> row = {"network": "random", "ensemble": "DSC", "num_members": 5, "num_subjects": 57}
+    >>> row |= {"num_methylated": 24, "auc_p_holm": 0.2}
+    >>> for metric in METRIC_LABELS:
+    ...     row |= {metric: 0.6, f"{metric}_low": 0.52, f"{metric}_high": 0.68}
+    >>> lines = summary(pd.DataFrame([row])).splitlines()
+    >>> lines[0]
+    'From scratch: 57 test subjects, 24 methylated, 95 % intervals'
+    >>> lines[2][:37]
+    'DSC               5  .600 [.52, .68]*'
     """
     heading = f"{'ensemble':<{_NAME_WIDTH}} size  {_columns(list(METRIC_LABELS.values()))}"
     lines = []
@@ -40,11 +50,11 @@ def summary(metrics: pd.DataFrame) -> str:
             lines.append(f"{_truncate(row['ensemble'])} {row['num_members']:>4}  {_columns(cells)}")
         lines.append("")
     stars = metrics[metrics["auc_low"] > CHANCE_AUC]
-    left = int((stars["auc_p_holm"] < LEVEL).sum())
+    num_findings = int((stars["auc_p_holm"] < LEVEL).sum())
     lines += [
-        "* AUC above chance: its interval lies above 0.5. Elsewhere chance is not excluded.",
-        f"  Each interval is for itself: {left} of {len(stars)} stars stay after Holm's correction "
-        f"(p < {LEVEL}).",
+        "* AUC above chance: its interval lies above 0.5. Without a star chance is not excluded.",
+        f"  Intervals are not corrected: {num_findings} of {len(stars)} stars remain after Holm's "
+        f"correction (p < {LEVEL}).",
     ]
     return "\n".join(lines)
 
@@ -65,5 +75,5 @@ def _without_leading_zero(number: str) -> str:
 
 
 def _truncate(name: str) -> str:
-    """A name of exactly the column's width; a longer one ends in a dot."""
+    """Pad a name to the column's width; a longer one is cut and ends in an ellipsis."""
     return f"{name:<{_NAME_WIDTH}}" if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"

@@ -13,14 +13,14 @@ import pytest
 
 from mgmt_ray.base import fingerprint, stream, write_json, write_text
 from mgmt_ray.cohort.cohort import write_cohort
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.html import write_report
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.selection.criterion import EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits
 from mgmt_ray.statistics.result_tables import evaluate_ensembles
-from tests.report.fabricated import make_cohort, predict_simply, write_audit, write_policies
+from tests.report.fabricated import make_cohort, predict_baselines, write_audit, write_policies
 from tests.report.sliced import write_sliced_study
 
 NETWORKS = ("spottune", "random", "transfer")
@@ -47,9 +47,9 @@ def write_study(
 ) -> Path:
     """Write a finished study; ``signal`` shifts the methylated subjects' probabilities.
 
-    With ``signal`` None the cohort passes for a real one, else for a synthetic one. ``external``
-    names cohorts that have T1 and T1GD only. A whole study has all there may be: comparison models,
-    the agent's policies, an audit.
+    With ``signal`` None the cohort counts as a real one, else as synthetic. ``external`` names
+    cohorts that have T1 and T1GD only. A whole study has all optional parts: baselines, the
+    agent's policies, an audit.
     """
     cohort = make_cohort(num_subjects, modalities)
     write_cohort(cohort, out)
@@ -74,8 +74,8 @@ def write_study(
                 validations.append(predict(member, known, strength).assign(split="validation"))
     if is_whole:
         for split in splits:
-            predictions += predict_simply(split, label, "test")
-            validations += predict_simply(split, label, "validation")
+            predictions += predict_baselines(split, label, "test")
+            validations += predict_baselines(split, label, "validation")
         tested = {subject: label[subject] for split in splits for subject in split.test}
         write_policies(members, tested, out)
         write_audit(out, name)
@@ -91,7 +91,7 @@ def write_study(
 
 
 def study_text(name: str, networks: Sequence[str], external: Sequence[str]) -> str:
-    """A resolved study, as far as reports read it."""
+    """Return the part of a resolved study that reports read."""
     text = f"name: {name}\nseed: 42\nnetworks:\n"
     text += "".join(f"  {network}: {{kind: {network}}}\n" for network in networks)
     text += "external:\n" * bool(external) + "".join(f"  {other}: {{}}\n" for other in external)
@@ -101,7 +101,7 @@ def study_text(name: str, networks: Sequence[str], external: Sequence[str]) -> s
 def write_external(
     out: Path, members: Sequence[Mapping[str, object]], modalities: tuple[str, ...]
 ) -> None:
-    """Write what the models of T1 and T1GD, with a signal, say of 80 other subjects."""
+    """Write predictions of the models of T1 and T1GD, with a signal, on 80 other subjects."""
     cohort = make_cohort(80, ("T1", "T1GD"))
     write_cohort(cohort, out)
     label = {s.id: s.label for s in cohort.subjects}
@@ -169,7 +169,7 @@ def write_trial(
 def predict(
     member: Mapping[str, object], label: Mapping[str, int], strength: float
 ) -> pd.DataFrame:
-    """Test predictions of one member: shared noise per subject, more of its own."""
+    """Predict by one member, with noise that members share per subject and noise of its own."""
     draws = stream(2, str(member["trial"]))
     shared = stream(3, str(member["modality"])).normal(size=len(label))
     labels = np.array(list(label.values()))
@@ -203,7 +203,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with every table there may be, and an audit; read it, do not change it."""
+    """The same with every optional table, and an audit; read it, do not change it."""
     modalities = ("PH", "FA", "T1")
     out = tmp_path_factory.mktemp("whole") / "out"
     return write_study(out, {"PH": 2.0}, modalities, num_epochs=3, is_whole=True)
@@ -232,7 +232,7 @@ def sliced_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sliced_results(sliced_study: Path) -> StudyResults:
-    """What its report tells."""
+    """The results that its report shows."""
     return read_study_results(sliced_study)
 
 

@@ -1,4 +1,4 @@
-"""A cohort, and what a whole study has besides networks: comparison models, policies, audit."""
+"""A cohort, and the parts of a whole study besides networks: baselines, policies, audit."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ SIDE = 48
 AUDITED = "2024-11-22T09:00:00+00:00"
 CHECKS = (
     ("openings", "passed", "one opening", "1 opening", ""),
-    ("twins", "failed", "no scan twice", "S0001 and S0002 are one scan", "Exclude one of them."),
+    (
+        "duplicates",
+        "failed",
+        "no scan twice",
+        "S0001 and S0002 are one scan",
+        "Exclude one of them.",
+    ),
     ("permuted labels", "not done", "a training", "no network to train", ""),
 )
 
 
 def make_cohort(num_subjects: int, modalities: tuple[str, ...]) -> Cohort:
-    """Subjects of whom every fifth lacks DSC, two in five methylated."""
+    """Make subjects of whom a fifth has no DSC and two in five are methylated."""
     subjects = [
         Subject(
             id=f"S{i:04d}",
@@ -44,37 +50,38 @@ def make_cohort(num_subjects: int, modalities: tuple[str, ...]) -> Cohort:
         )
         for i in range(num_subjects)
     ]
-    lacking = [s.id for s in subjects if len(s.scans) < len(modalities)]
-    exclusions = [Exclusion(name, "DSC", "no DSC scans") for name in lacking]
+    without_dsc = [s.id for s in subjects if len(s.scans) < len(modalities)]
+    exclusions = [Exclusion(name, "DSC", "no DSC scans") for name in without_dsc]
     exclusions += [Exclusion(f"X{i}", "cohort", "MGMT status not available") for i in range(7)]
     return Cohort(tuple(subjects), tuple(exclusions))
 
 
-def predict_simply(split: Split, label: Mapping[str, int], of: str) -> list[pd.DataFrame]:
-    """Comparison models that know nothing; prevalence says the same of everybody.
+def predict_baselines(split: Split, label: Mapping[str, int], part: str) -> list[pd.DataFrame]:
+    """Predict by baselines without any signal; prevalence is the same for all subjects.
 
-    Each is a model per fold; ``of`` is "test" or "validation", where a fold's model predicts it.
+    Each baseline is a model per fold. ``part`` is "test" or "validation"; a fold's model predicts
+    its own validation subjects.
     """
     tables = []
     for name, fold in ((name, fold) for name in BASELINES for fold in range(5)):
         training, validating = split.fold(fold, {*label})
-        who = split.test if of == "test" else validating
+        subjects = split.test if part == "test" else validating
         share = float(np.mean([label[subject] for subject in training]))
-        spread = 0.0 if name == "prevalence" else 0.1
-        draws = stream(5, name, of, split.outer_fold)
+        std = 0.0 if name == "prevalence" else 0.1
+        draws = stream(5, name, part, split.outer_fold)
         trial = f"{name}-outer{split.outer_fold}-fold{fold}"
         table = pd.DataFrame(
             {
-                "subject": who,
-                "split": of,
+                "subject": subjects,
+                "split": part,
                 "outer_fold": split.outer_fold,
                 "fold": fold,
                 "network": name,
                 "modality": name,
                 "trial": trial,
-                "probability": share + spread * draws.normal(size=len(who)).clip(-2, 2),
+                "probability": share + std * draws.normal(size=len(subjects)).clip(-2, 2),
                 "probability_std": 0.0,
-                "label": [label[subject] for subject in who],
+                "label": [label[subject] for subject in subjects],
                 "weights_sha256": fingerprint(trial),
                 "prior": share,
             }
@@ -86,7 +93,7 @@ def predict_simply(split: Split, label: Mapping[str, int], of: str) -> list[pd.D
 def write_policies(
     members: Sequence[Mapping[str, object]], tested: Mapping[str, int], out: Path
 ) -> None:
-    """Write what an agent might do; nothing where no network has one."""
+    """Write random policies of each SpotTune member; no file if there is none."""
     draws = stream(12, "policies")
     keys = ("trial", "network", "modality", "outer_fold", "fold", "repeat")
     blocks = [f"block_{i + 1}" for i in range(NUM_BLOCKS)]

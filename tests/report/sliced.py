@@ -93,33 +93,36 @@ class _Model:
     def write(self, out: Path, label: Mapping[str, int]) -> dict[str, pd.DataFrame]:
         """Write both trials; returns its rows of the tables of ensembles."""
         train, validation = self.split.fold(self.fold, {*label})
-        said = {
-            part: self.slices(who, label, part)
-            for part, who in (("train", train), ("validation", validation))
+        slices = {
+            part: self.slices(subjects, label, part)
+            for part, subjects in (("train", train), ("validation", validation))
         }
         for trial in (self.classifier, self.segmentation):
             self._write_trial(out, trial)
-        for part, table in said.items():
+        for part, table in slices.items():
             write_table(table, out / "trials" / self.classifier / f"slice_{part}.csv")
-        own = [self.segmented(who, p) for p, who in (("train", train), ("validation", validation))]
-        write_table(pd.concat(own), out / "trials" / self.segmentation / "segmentations.csv")
+        segmented = [
+            self.segmented(subjects, part)
+            for part, subjects in (("train", train), ("validation", validation))
+        ]
+        write_table(pd.concat(segmented), out / "trials" / self.segmentation / "segmentations.csv")
         test = self.slices(self.split.test, label, "test")
         return {
             "members": pd.DataFrame([self._member()]),
             "member_predictions": self.patients(test),
-            "validation_members": self.patients(said["validation"]),
+            "validation_members": self.patients(slices["validation"]),
             "slice_predictions": test,
             "segmentations": self.segmented(self.split.test, "test"),
         }
 
-    def slices(self, who: Sequence[str], label: Mapping[str, int], part: str) -> pd.DataFrame:
-        """A row per slice; training subjects are told better than others."""
+    def slices(self, subjects: Sequence[str], label: Mapping[str, int], part: str) -> pd.DataFrame:
+        """Return a row per slice; training subjects are classified better than others."""
         strength = 2.0 if part == "train" else 0.6
         rows = []
-        for subject in who:
-            own = strength * (label[subject] - 0.4) + self.draws.normal(0, 1)
+        for subject in subjects:
+            mean_logit = strength * (label[subject] - 0.4) + self.draws.normal(0, 1)
             for depth in range(NUM_SLICES):
-                logit = own + self.draws.normal(0, 0.5)
+                logit = mean_logit + self.draws.normal(0, 0.5)
                 rows.append(
                     {
                         "subject": subject,
@@ -136,10 +139,10 @@ class _Model:
                 )
         return pd.DataFrame(rows)
 
-    def segmented(self, who: Sequence[str], part: str) -> pd.DataFrame:
-        """A row per patient; the first of the unseen ones has no tumour predicted."""
+    def segmented(self, subjects: Sequence[str], part: str) -> pd.DataFrame:
+        """A row per patient; the first held-out one has no tumour predicted."""
         rows = []
-        for number, subject in enumerate(who):
+        for number, subject in enumerate(subjects):
             lost = number == 0 and part in ("test", "external")
             dice = 0.0 if lost else 0.9 - 0.2 * self.draws.beta(1, 4)
             rows.append(

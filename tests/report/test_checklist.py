@@ -6,11 +6,11 @@ from pathlib import Path
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.report.checklist import IN_PART, OPEN, checklist_csv, checklist_section, read_items
-from mgmt_ray.report.gather import StudyResults, read_study_results
+from mgmt_ray.report.ensemble_tables import CHOSEN
 from mgmt_ray.report.model_card import OPEN as CARD_OPEN
 from mgmt_ray.report.model_card import card_markdown, model_card
-from mgmt_ray.report.science_tables import CHOSEN
 from mgmt_ray.report.study_facts import study_statements
+from mgmt_ray.report.study_results import read_study_results
 
 
 def test_both_guidelines_have_all_their_items_in_order() -> None:
@@ -25,16 +25,12 @@ def test_both_guidelines_have_all_their_items_in_order() -> None:
     assert all(item.topic and item.part for item in items)
 
 
-def known(results: StudyResults) -> set[str]:
-    return set(study_statements(results))
-
-
-def test_every_fact_that_an_item_names_can_be_known(whole_study: Path) -> None:
+def test_nearly_every_statement_that_an_item_names_exists(whole_study: Path) -> None:
     results = read_study_results(whole_study)
-    named = {item.fact for item in read_items() if item.fact}
-    # the fixture has no provenance, networks' settings, or published facts of these kinds
-    lacking = named - known(results)
-    assert lacking <= {
+    named = {item.statement for item in read_items() if item.statement}
+    # the fixture has no provenance and no settings of networks; the last two no study has
+    missing = named - study_statements(results).keys()
+    assert missing <= {
         "software",
         "availability",
         "model",
@@ -53,7 +49,7 @@ def test_what_the_study_does_not_know_is_open(study: Path, whole_study: Path) ->
     assert status["TRIPOD+AI", "7"].startswith("reported: tumour mask applied, window [[0, 140]")
     assert status["CLAIM 2024", "7"].startswith("reported: synthetic cohort")
     full = {row[:2]: row[-1] for row in many.rows}
-    assert full["CLAIM 2024", "31"] == "reported: policies of the agent (section agent)"
+    assert full["CLAIM 2024", "31"] == "reported: policies of the agent (section routing)"
     assert full["CLAIM 2024", "7"].startswith("reported: UPENN-GBM")
 
 
@@ -65,12 +61,12 @@ def test_items_are_counted_by_their_status(study: Path) -> None:
     assert numbers == (sum(row[-1] == OPEN for row in rows), 4, 52)
 
 
-def test_what_an_item_lacks_is_left_to_the_authors(whole_study: Path) -> None:
+def test_what_a_statement_leaves_open_is_left_to_the_authors(whole_study: Path) -> None:
     results = read_study_results(whole_study)
     provenance = {"versions": {"mgmt-ray": "1.0"}, "commit": "abc"}
     statements = study_statements(replace(results, provenance=provenance))
     status = {row[:2]: row[-1] for row in checklist_csv(statements).rows}
-    in_part = {key for key, words in status.items() if words.startswith(IN_PART)}
+    in_part = {key for key, text in status.items() if text.startswith(IN_PART)}
     assert in_part == {
         ("CLAIM 2024", "43"),
         *(("TRIPOD+AI", number) for number in ("5a", "9a", "22", "27a")),
@@ -79,21 +75,25 @@ def test_what_an_item_lacks_is_left_to_the_authors(whole_study: Path) -> None:
     assert "; open: sharing the weights themselves" in status["TRIPOD+AI", "22"]
 
 
-def test_what_is_imputed_and_fitted_is_told(study: Path, whole_study: Path) -> None:
+def test_imputation_and_scaling_are_described(study: Path, whole_study: Path) -> None:
     plain, whole = read_study_results(study), read_study_results(whole_study)
     statements = study_statements(plain)
     assert statements["missing"].text.endswith("; nothing is imputed")
     assert statements["preprocessing"].text.endswith("; nothing is fitted over subjects")
     networks = {"n": {"kind": "random", "covariates": ["sex", "age"]}}
-    taking = study_statements(replace(plain, config={**plain.config, "networks": networks}))
-    assert "age and sex of a network are the mean of its training" in taking["missing"].text
-    assert "a network's age and sex are scaled by mean and" in taking["preprocessing"].text
-    compared = study_statements(whole)
-    assert "the median and the most frequent value" in compared["missing"].text
-    assert "a radiomic feature of an empty region is 0" in compared["missing"].text
-    assert "numbers of the comparison regressions are scaled" in compared["preprocessing"].text
-    for found in (taking, compared):
-        assert "nothing is imputed" not in found["missing"].text
+    with_covariates = study_statements(
+        replace(plain, config={**plain.config, "networks": networks})
+    )
+    assert (
+        "age and sex of a network are the mean of its training" in with_covariates["missing"].text
+    )
+    assert "a network's age and sex are scaled by mean and" in with_covariates["preprocessing"].text
+    with_baselines = study_statements(whole)
+    assert "the median and the most frequent value" in with_baselines["missing"].text
+    assert "a radiomic feature of an empty region is 0" in with_baselines["missing"].text
+    assert "inputs of the baseline regressions are scaled" in with_baselines["preprocessing"].text
+    for described in (with_covariates, with_baselines):
+        assert "nothing is imputed" not in described["missing"].text
 
 
 def test_tests_are_named_if_their_tables_have_them(whole_study: Path, nested_study: Path) -> None:
@@ -102,12 +102,12 @@ def test_tests_are_named_if_their_tables_have_them(whole_study: Path, nested_stu
     assert two["uncertainty"].text.endswith("permutation of labels, DeLong, Holm’s correction")
 
 
-def test_every_fact_points_to_a_section_of_the_report(
+def test_every_statement_points_to_a_section_of_the_report(
     whole_study: Path, whole_report: Path
 ) -> None:
     page = whole_report.read_text(encoding="utf-8")
-    for fact in study_statements(read_study_results(whole_study)).values():
-        assert f'<section id="{fact.where}"' in page
+    for statement in study_statements(read_study_results(whole_study)).values():
+        assert f'<section id="{statement.where}"' in page
 
 
 def test_the_card_says_what_it_does_not_know_and_never_for_the_clinic(study: Path) -> None:
@@ -136,12 +136,12 @@ def test_policies_are_named_only_where_some_were_drawn(study: Path, whole_study:
     )
 
 
-def test_without_a_choice_the_card_tells_of_all_groups(study: Path) -> None:
+def test_without_a_choice_the_card_has_all_groups(study: Path) -> None:
     results = read_study_results(study)
     metrics = results.metrics[~results.metrics["ensemble"].isin(CHOSEN)]
     parts = model_card(replace(results, metrics=metrics), study_statements(results))
-    (told,) = [part.lines for part in parts if part.title == "Results on the test set"]
-    assert len(told) == 7 * 3
+    (lines,) = [part.lines for part in parts if part.title == "Results on the test set"]
+    assert len(lines) == 7 * 3
 
 
 def test_the_card_leads_with_what_was_chosen_on_validation(whole_study: Path) -> None:

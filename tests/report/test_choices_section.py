@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.sections.choices_section import (
+    choices_section,
     chosen_by_network,
     chosen_table,
-    combinations_section,
     ranks_table,
     steps_table,
 )
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL, FORWARD_SELECTION
 
 
@@ -67,5 +67,5 @@ def test_modalities_are_ranked_by_their_mean_step(results: StudyResults) -> None
 
 
 def test_without_the_tables_the_command_is_named(results: StudyResults) -> None:
-    section = combinations_section(replace(results, tables={}))
+    section = choices_section(replace(results, tables={}))
     assert "mgmt-ray ensemble STUDY" in section.missing

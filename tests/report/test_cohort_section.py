@@ -49,7 +49,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """Eight subjects with scans of 24 voxels along each side; two lack PH."""
+    """Eight subjects with scans of 24 voxels along each side; two have no PH."""
     root = tmp_path_factory.mktemp("data")
     config = SyntheticConfig(
         subjects=8, grid=(24, 24, 24), modalities=MODALITIES, without_dti=0.0, without_dsc=0.25
@@ -61,7 +61,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 @pytest.fixture
 def out(cohort: Cohort, tmp_path: Path) -> Path:
-    """A study's folder after its files were looked at."""
+    """A study's folder after its files were inspected."""
     for subject in cohort.subjects:
         inspection = inspect_subject(subject, RECIPE, (1, 2, 4))
         assert not inspection.problems
@@ -148,7 +148,7 @@ def test_external_volumes_without_augmentations_are_shown_alone(out: Path, cohor
     assert "noise, deform of" in read_scans(out, cohort, MODALITIES).figures[-1].alt
 
 
-def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
+def test_a_contact_sheet_names_missing_scans_and_why(out: Path) -> None:
     subjects = tuple(
         Subject(name, label, {m: Path("x") for m in have}, Path("mask"))
         for name, label, have in (("A", 1, "PT"), ("B", 0, "P"), ("C", 1, "PT"), ("D", 0, "P"))
@@ -166,22 +166,22 @@ def test_a_sheet_tells_who_is_missing_and_why(out: Path) -> None:
         write_inspection(inspection, folder)
     (folder / "C.npz").write_bytes(b"damaged")
     open_test_set(out)
-    seen = preview_scans(out, cohort, ("P", "T", "V"))
-    told = {
+    previews = preview_scans(out, cohort, ("P", "T", "V"))
+    shown = {
         modality: [(s.subject, s.label, s.view is not None, s.fault) for s in scans]
-        for modality, scans in seen.items()
+        for modality, scans in previews.items()
     }
-    # Z is of an earlier study, C cannot be read, D was never looked at, nobody has V
-    assert told == {
+    # Z is of an earlier study, C cannot be read, D was never inspected, no subject has V
+    assert shown == {
         "P": [("A", 1, True, ""), ("B", 0, True, ""), ("E", None, False, "empty mask")],
         "T": [("A", 1, True, ""), ("B", 0, False, "other grid")],
     }
     missing = Problem("D", "missing_modality", "d", "x", "y", "T")
     stranger = Problem("Z", "missing_modality", "z", "x", "y", "T")
     write_findings([Finding(missing, ""), Finding(stranger, "")], out / "problems.csv")
-    seen = preview_scans(out, cohort, ("P", "T", "V"))
-    assert [s.fault for s in seen["T"]] == ["", "other grid", "missing modality"]
-    assert [s.subject for s in seen["P"]] == ["A", "B", "E"]
+    previews = preview_scans(out, cohort, ("P", "T", "V"))
+    assert [s.fault for s in previews["T"]] == ["", "other grid", "missing modality"]
+    assert [s.subject for s in previews["P"]] == ["A", "B", "E"]
     sheets = [f for f in read_scans(out, cohort, ("P", "T", "V")).figures if f.is_contact_sheet]
     assert "Without a picture: E (empty mask)." in sheets[0].alt
     assert "Without a picture: B (other grid), D (missing modality)." in sheets[1].alt
@@ -196,7 +196,7 @@ def test_a_scan_of_another_scale_is_in_the_table_of_unusual_ones(out: Path) -> N
     assert scans.outliers is not None
     (row,) = scans.outliers.rows
     assert row[:2] == ("S4", "P")
-    assert float(row[2]) == pytest.approx(100 * float(row[3]), rel=1e-3)  # four digits are told
+    assert float(row[2]) == pytest.approx(100 * float(row[3]), rel=1e-3)  # four digits are printed
     assert "Unusual: S4 P." in scans.figures[0].alt
 
 
@@ -227,7 +227,7 @@ def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort:
     assert "methylated" not in alt
 
 
-def test_nothing_tells_a_label_before_the_test_set_was_opened(out: Path, cohort: Cohort) -> None:
+def test_no_label_is_shown_before_the_test_set_is_accessed(out: Path, cohort: Cohort) -> None:
     def drawn(of: Cohort) -> dict[str, bytes]:
         paths = write_cohort_figures(out, of, RECIPE, ("FLAIR",))
         return {path.name: path.read_bytes() for path in paths}
@@ -237,11 +237,11 @@ def test_nothing_tells_a_label_before_the_test_set_was_opened(out: Path, cohort:
     )
     assert drawn(cohort) == drawn(alternate)
     assert {s.label for s in preview_scans(out, cohort, ("FLAIR",))["FLAIR"]} <= {"hidden", None}
-    told = [
-        words for f in read_scans(out, cohort, ("FLAIR",)).figures for words in (f.caption, f.alt)
+    texts = [
+        text for f in read_scans(out, cohort, ("FLAIR",)).figures for text in (f.caption, f.alt)
     ]
-    assert not any("methylated" in words for words in told)
-    assert "labels are hidden until the test set has been opened" in told[0]
+    assert not any("methylated" in text for text in texts)
+    assert "labels are hidden until the test set has been opened" in texts[0]
     open_test_set(out)
     opened = drawn(cohort)
     assert {s.label for s in preview_scans(out, cohort, ("FLAIR",))["FLAIR"]} == {0, 1}
@@ -259,14 +259,14 @@ def reported(small_study: Path, tmp_path: Path) -> Path:
 def scans_page(out: Path) -> str:
     """A page of the section alone."""
     scans = read_scans(out, read_cohort(out), ("T1",))
-    return render_page("x", [Section("scans", "Scans", {"scans": scans})])
+    return render_page("x", [Section("cohort", "Scans", {"scans": scans})])
 
 
-def test_a_study_from_before_scans_were_looked_at_says_so(reported: Path) -> None:
+def test_a_study_without_inspections_says_so(reported: Path) -> None:
     report = (reported / "report.html").read_text(encoding="utf-8")
-    section = report[report.index('id="scans"') : report.index('id="results"')]
+    section = report[report.index('id="cohort"') : report.index('id="results"')]
     assert "Problems with files and tables were not recorded for this study." in section
-    assert "What the scans look like was not kept." in section
+    assert "No previews of the scans were kept." in section
     assert "<img" not in section and "<table" not in section
     write_findings([], reported / "problems.csv")
     assert "No problem was found in any file or table." in scans_page(reported)
@@ -291,7 +291,7 @@ def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
         )
     report = write_report(reported).read_text(encoding="utf-8")
     assert report.count("<script") == 1  # its own, that sorts
-    section = report[report.index('id="scans"') : report.index('id="results"')]
+    section = report[report.index('id="cohort"') : report.index('id="results"')]
     # counted under its cover, listed with subject, finding, place and cover, and on the sheet
     assert section.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 6
     assert "Problems found: 2, with files or rows of 2 subjects." in section

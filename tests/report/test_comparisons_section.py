@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.sections.comparisons_section import (
     best_overall_sentence,
     comparisons_section,
     ranks_table,
 )
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def results(whole_study: Path) -> StudyResults:
 
 
 def test_p_values_stand_beside_the_papers_pair_by_pair(results: StudyResults) -> None:
-    own = results.comparisons[results.comparisons["comparison"] == "DSC+Struct"]
-    table = ranks_table(own, "")
+    rows = results.comparisons[results.comparisons["comparison"] == "DSC+Struct"]
+    table = ranks_table(rows, "")
     assert {row[4]: row[7] for row in table.rows} == {
         "SpotTune – From scratch": "0.0503",
         "SpotTune – Transfer": "0.900",
@@ -45,19 +45,19 @@ def test_errors_have_tests_of_their_own_and_no_published_ones(results: StudyResu
     assert content["probabilities"].rows[0][1] == f"{row['friedman_chi2']:.2f}"
 
 
-def test_differences_are_told_by_whom_they_are_between(results: StudyResults) -> None:
+def test_differences_name_the_models_they_are_between(results: StudyResults) -> None:
     content = comparisons_section(results).content
     row = results.comparisons.iloc[0]
     first = content["differences"].rows[0]
     assert first[1] == "SpotTune – From scratch"
     assert first[3].startswith(f"{row['auc_difference']:.3f}\n[{row['auc_difference_low']:.3f}")
-    against = content["against"].rows
-    assert len(against) == 3 * 4
-    assert against[0][:2] == ("against Radiomics forest", "SpotTune – Radiomics forest")
-    assert {row[0] for row in content["alone"].rows} == {"PH", "FA", "T1"}
+    with_baselines = content["baselines"].rows
+    assert len(with_baselines) == 3 * 4
+    assert with_baselines[0][:2] == ("against Radiomics forest", "SpotTune – Radiomics forest")
+    assert {row[0] for row in content["single_inputs"].rows} == {"PH", "FA", "T1"}
 
 
 def test_two_networks_have_differences_without_ranks(nested_study: Path) -> None:
     content = comparisons_section(read_study_results(nested_study)).content
-    assert content["probabilities"] is content["errors"] is content["against"] is None
+    assert content["probabilities"] is content["errors"] is content["baselines"] is None
     assert content["differences"].rows

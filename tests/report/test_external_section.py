@@ -10,10 +10,10 @@ from mgmt_ray.base import MgmtError, write_text
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, read_cohort, write_cohort
 from mgmt_ray.cohort.inclusion import Finding, write_findings
 from mgmt_ray.cohort.problem import Problem
-from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.html import render_page, write_report
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.sections.external_section import external_cohorts
+from mgmt_ray.report.study_results import read_study_results
 
 SCRIPT = "<script>alert(1)</script>"
 RULE = "external.elsewhere.rules: other_grid: exclude_scans"
@@ -35,9 +35,9 @@ def test_an_external_cohort_has_its_own_flow_exclusions_and_problems(out: Path) 
     write_cohort(Cohort((less, *others), (*before.exclusions, *more)), folder)
     findings = [Finding(Problem(first.id, "other_grid", "x", "y", "z", "T1GD"), RULE)]
     write_findings(findings, folder / "problems.csv")
-    (told,) = external_cohorts(out, read_study_results(out))
-    assert told.name == "elsewhere"
-    assert told.flow.rows == (
+    (cohort,) = external_cohorts(out, read_study_results(out))
+    assert cohort.name == "elsewhere"
+    assert cohort.flow.rows == (
         ("found", "88"),
         ("excluded: MGMT status not available", "7"),
         ("excluded: empty mask", "1"),
@@ -47,18 +47,18 @@ def test_an_external_cohort_has_its_own_flow_exclusions_and_problems(out: Path) 
         ("  with DSC", "0"),
         ("  with Struct", "79"),
     )
-    assert told.missing_groups is not None
-    assert told.missing_groups.rows == (("Struct", "other grid", "1"),)
-    assert told.problems.counts is not None
-    assert told.problems.counts.rows == (("other grid", RULE, "1"),)
+    assert cohort.missing_groups is not None
+    assert cohort.missing_groups.rows == (("Struct", "other grid", "1"),)
+    assert cohort.problems.counts is not None
+    assert cohort.problems.counts.rows == (("other grid", RULE, "1"),)
     section = render_page(
-        "x", [Section("external", "External", {"cohorts": [told], "predicted_masks": False})]
+        "x", [Section("external", "External", {"cohorts": [cohort], "predicted_masks": False})]
     )
-    for words in ("Flow of subjects of elsewhere", "empty mask", "Problems found: 1", RULE):
-        assert words in section
+    for phrase in ("Flow of subjects of elsewhere", "empty mask", "Problems found: 1", RULE):
+        assert phrase in section
 
 
-def test_a_cohort_that_the_evaluated_study_does_not_name_is_not_told(out: Path) -> None:
+def test_a_cohort_that_the_evaluated_study_does_not_name_is_not_reported(out: Path) -> None:
     study = (out / "study.yaml").read_text(encoding="utf-8")
     write_text(out / "ensembles" / "study.yaml", study.partition("external:")[0])
     results = read_study_results(out)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import write_text
-from mgmt_ray.report.gather import read_study_results
 from mgmt_ray.report.html import render_code, render_page, write_report
 from mgmt_ray.report.sections.comparisons_section import comparisons_section
 from mgmt_ray.report.sections.curves_section import training_pictures
 from mgmt_ray.report.sections.page import planted_sections
+from mgmt_ray.report.study_results import read_study_results
 
 
 class Page(HTMLParser):
@@ -70,7 +70,9 @@ def test_the_contents_lead_to_every_section(report: str) -> None:
     assert links.count("#contents") == len(sections)
 
 
-def test_figures_are_saved_and_embedded_with_words_for_them(report: str, whole_study: Path) -> None:
+def test_figures_are_saved_and_embedded_with_alternative_texts(
+    report: str, whole_study: Path
+) -> None:
     images = [a for tag, a in Page(report).tags if tag == "img"]
     embedded = {base64.b64decode((a["src"] or "").partition(",")[2]) for a in images}
     saved = sorted((whole_study / "figures").glob("*.png"))
@@ -83,7 +85,7 @@ def test_figures_are_saved_and_embedded_with_words_for_them(report: str, whole_s
         "precision_recall",
         "precision_recall_chosen",
         "reliability_best_overall",
-        "reliability_comparison_models",
+        "reliability_baselines",
         "reliability_forward_selection",
         "roc",
         "roc_chosen",
@@ -104,14 +106,14 @@ def test_training_curves_of_a_network_dropped_since_are_deleted(
     assert [path.stem for path in tmp_path.glob("training_*.png")] == ["training_random"]
 
 
-def test_a_planted_signal_that_is_found_is_told(report: str) -> None:
+def test_a_planted_signal_that_is_found_is_reported(report: str) -> None:
     assert "A signal was planted in PH (strength 2.0) and nowhere else." in report
     assert "above chance: found" in report
     assert "not comparable with the paper" in report
     assert "The cohort is synthetic" in report
 
 
-def test_every_value_of_our_own_in_the_results_carries_its_interval(report: str) -> None:
+def test_every_value_of_this_study_has_its_interval(report: str) -> None:
     found = re.findall(
         r'id="table-(metrics_\w+|single_modalities|planted)">(.*?)</table>', report, re.S
     )
@@ -136,15 +138,15 @@ def test_a_signal_that_is_missing_is_called_out(study: Path) -> None:
     missing = replace(results, planted={"signal": {"PH": 2.0, "FA": 2.0}})
     page = render_page("x", planted_sections(missing))
     assert "NOT found: interval not above 0.5" in page
-    assert "ensembles judged are NOT as planted: DTI" in page
+    assert "ensembles tested do NOT agree with it: DTI" in page
 
 
-def test_fewer_than_three_networks_are_told(nested_study: Path) -> None:
+def test_fewer_than_three_networks_have_no_friedman_test(nested_study: Path) -> None:
     section = comparisons_section(read_study_results(nested_study))
     assert "Fewer than three networks" in render_page("x", [section])
 
 
-def test_no_signal_and_real_subjects_are_told_apart(study: Path, small_study: Path) -> None:
+def test_no_signal_and_real_subjects_are_distinguished(study: Path, small_study: Path) -> None:
     null = replace(read_study_results(study), planted={"signal": {}})
     page = render_page("x", planted_sections(null))
     assert "No signal was planted in any modality." in page

@@ -90,5 +90,5 @@ def test_a_papers_column_goes_where_nothing_is_printed_in_it_and_no_other() -> N
     assert kept.rows == (("a", "–", "0.5", "0.6"), ("b", "–", "0.5", "–"))
 
 
-def test_a_deviation_is_mathematics_in_latex() -> None:
+def test_a_plus_minus_sign_is_mathematics_in_latex() -> None:
     assert latex("0.8 ± 0.1") == r"0.8 $\pm$ 0.1"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.section import find_all
 from mgmt_ray.report.sections.masks_section import effect_table, masks_sections
 from mgmt_ray.report.sections.record_tables import provenance_table
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
 
 EFFECT = pd.DataFrame(
@@ -54,27 +54,32 @@ def test_the_effect_has_its_interval_and_says_where_it_is_not_defined() -> None:
     assert table.rows[1][2:] == ("3 (3)", *["–"] * 4, "0.0200", "0.500")
 
 
-def test_the_section_counts_masks_and_tells_who_is_left_out(
+def test_the_section_counts_masks_and_excluded_subjects(
     results: StudyResults, small_study: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "study"
     shutil.copytree(small_study, out)
-    told = {"key": "k", "checksum": "c", "tumour_voxels": 9}
+    mask = {"key": "k", "checksum": "c", "tumour_voxels": 9}
     names = [f"n{number}" for number in range(13)]
     (split,) = with_source(results).splits
     tested, trained = split.test, split.training
     subjects = {
-        trained[0]: {**told, "networks": names[:4]},
-        trained[1]: {**told, "networks": names[3:]},
-        tested[0]: {**told, "networks": names},
-        "nobody": {**told, "networks": ["n13", "n0"]},  # of an earlier source
+        trained[0]: {**mask, "networks": names[:4]},
+        trained[1]: {**mask, "networks": names[3:]},
+        tested[0]: {**mask, "networks": names},
+        "dropped": {**mask, "networks": ["n13", "n0"]},  # of an earlier source
     }
-    knows = {tested[0]: ["n13"], tested[1]: ["n2"], tested[2]: ["n13", "n12"], trained[0]: ["n5"]}
+    trained_on = {
+        tested[0]: ["n13"],
+        tested[1]: ["n2"],
+        tested[2]: ["n13", "n12"],
+        trained[0]: ["n5"],
+    }
     index = {"study": "/s", "network": "chen", "modality": "FLAIR", "subjects": subjects}
     index |= {"weights_sha256": dict.fromkeys(names, "w")}
     (out / "masks").mkdir()
     (out / "masks" / "masks.json").write_text(json.dumps(index))
-    (out / "masks" / "trained.json").write_text(json.dumps(knows))
+    (out / "masks" / "trained.json").write_text(json.dumps(trained_on))
     (out / "mask_effect").mkdir()
     rows = ["subject,dice,left_out_because", "A,0.8,", "B,,no given mask", "C,,no given mask"]
     (out / "mask_effect" / "subjects.csv").write_text("\n".join(rows))
@@ -84,7 +89,7 @@ def test_the_section_counts_masks_and_tells_who_is_left_out(
     assert by_name["mask_kinds"].rows[0][1:] == ("0", str(number), str(number // 2))
     assert by_name["mask_effect_left_out"].rows == (("no given mask", "2"),)
     assert "4 to 13 segmentations (network chen, FLAIR)" in section.content["source"]
-    assert f"2 of {len(tested)} test subjects helped to train" in section.content["tested"]
-    assert "cut with predicted masks" in section.content["trained_on"]
+    assert f"2 of {len(tested)} test subjects were used to train" in section.content["tested"]
+    assert "with predicted masks applied" in section.content["trained_on"]
     named = dict(provenance_table(with_source(results)).rows)
     assert named["predicted masks"] == f"{number} of {number} subjects"

@@ -8,9 +8,9 @@ import pytest
 
 from mgmt_ray.base import fingerprint
 from mgmt_ray.report import metric_tables as tables
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.sections import record_tables as records
 from mgmt_ray.report.sections.record_tables import provenance_table, versions_table
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def results(study: Path) -> StudyResults:
     return read_study_results(study)
 
 
-def test_our_metrics_stand_beside_the_papers(results: StudyResults) -> None:
+def test_metrics_are_next_to_the_papers(results: StudyResults) -> None:
     table = tables.network_table(results, "random")
     metrics = results.metrics
     ours = metrics[(metrics["network"] == "random") & (metrics["ensemble"] == "DTI")].iloc[0]
@@ -38,7 +38,7 @@ def test_single_modalities_have_a_row_for_each_network(results: StudyResults) ->
     assert len(named) == 5 * 3
 
 
-def test_comparison_models_stand_beside_the_papers_forest(whole_study: Path) -> None:
+def test_baselines_are_next_to_the_papers_forest(whole_study: Path) -> None:
     results = read_study_results(whole_study)
     table = tables.baselines_table(results)
     assert table is not None
@@ -62,7 +62,7 @@ def test_prevalences_low_auc_is_explained_where_splits_differ(whole_study: Path)
 def test_every_auc_has_both_intervals_and_a_corrected_p(whole_study: Path) -> None:
     results = read_study_results(whole_study)
     table = tables.chance_table(results)
-    # 7 groups and 2 choices of 3 networks, 4 comparison models
+    # 7 groups and 2 choices of 3 networks, 4 baselines
     assert len(table.rows) == 9 * 3 + 4
     row = results.metrics.iloc[0]
     assert table.rows[0][4] == f"[{row['auc_delong_low']:.3f}, {row['auc_delong_high']:.3f}]"
@@ -85,7 +85,7 @@ def test_rules_are_counted_by_network_and_group() -> None:
     )
 
 
-def test_the_split_table_counts_who_has_a_modality(results: StudyResults) -> None:
+def test_the_split_table_counts_subjects_with_a_modality(results: StudyResults) -> None:
     rows = {row[0]: row for row in records.split_table(results).rows}
     dsc = {s.id for s in results.cohort.subjects if "PH" in s.scans}
     (split,) = results.splits
@@ -98,7 +98,7 @@ def test_the_split_table_counts_who_has_a_modality(results: StudyResults) -> Non
     assert sum(folds) == len(split.training)
 
 
-def test_the_flow_starts_with_everyone_found(results: StudyResults) -> None:
+def test_the_flow_starts_with_all_subjects_found(results: StudyResults) -> None:
     rows = dict(records.flow_table(results).rows)
     assert rows["found"] == "127"
     assert rows["excluded: MGMT status not available"] == "7"
@@ -149,7 +149,7 @@ def test_several_splits_have_a_row_each(nested_study: Path) -> None:
     assert {row[3] for row in records.members_table(results).rows} == {"0", "1"}
 
 
-def test_what_is_odd_about_subjects_is_told_beside_the_split(results: StudyResults) -> None:
+def test_repeated_persons_and_fitted_cutoffs_are_noted(results: StudyResults) -> None:
     plain = records.split_notes(results)
     assert plain[-1] == "All models are tested on the same subjects."
     subjects = [
@@ -162,9 +162,9 @@ def test_what_is_odd_about_subjects_is_told_beside_the_split(results: StudyResul
         splits=(replace(results.splits[0], cutoff=0.25),),
     )
     assert records.split_notes(odd)[len(plain) :] == [
-        "Persons with several subjects: 1. All subjects of a person have one role.",
-        "Labels follow from the median score of the training subjects alone: 0.25; methylated is "
-        "what lies above.",
+        "Persons with several subjects: 1. All subjects of a person have the same role.",
+        "Labels follow from the median score of the training subjects alone: 0.25; scores above "
+        "it count as methylated.",
     ]
     # labels by the cut-off are those that were given
     assert records.split_table(odd) == records.split_table(results)

@@ -11,7 +11,7 @@ from mgmt_ray.report.sections.problem_tables import read_problems
 
 
 def problem(subject: str, kind: str, modality: str = "") -> Problem:
-    return Problem(subject, kind, f"{subject}/x.nii.gz", "is odd, 'really'", "Mend it", modality)
+    return Problem(subject, kind, f"{subject}/x.nii.gz", "is odd, 'really'", "Fix it", modality)
 
 
 def test_problems_are_counted_by_kind_and_cover_and_then_listed(tmp_path: Path) -> None:
@@ -39,10 +39,10 @@ def test_problems_are_counted_by_kind_and_cover_and_then_listed(tmp_path: Path) 
     assert all(len(row) == len(problems.problems.header) for row in problems.problems.rows)
 
 
-def test_no_problem_and_none_recorded_are_told_apart(tmp_path: Path) -> None:
+def test_no_problem_and_none_recorded_are_distinguished(tmp_path: Path) -> None:
     path = tmp_path / "problems.csv"
-    before = read_problems(path)
-    assert "not recorded" in before.sentence
+    unrecorded = read_problems(path)
+    assert "not recorded" in unrecorded.sentence
     write_findings([], path)
     assert read_problems(path).sentence == "No problem was found in any file or table."
     assert read_problems(path).counts is read_problems(path).problems is None

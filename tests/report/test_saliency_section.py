@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.html import render_page
-from mgmt_ray.report.sections.saliency_section import explain_section
+from mgmt_ray.report.sections.saliency_section import saliency_section
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def figures(tmp_path: Path) -> Path:
 def test_pictures_are_shown_by_subject_with_what_they_are_of(
     results: StudyResults, figures: Path
 ) -> None:
-    section = explain_section(results, figures)
-    shown = {s: [p.path.stem for p in all_] for s, all_ in section.content["by_subject"].items()}
+    section = saliency_section(results, figures)
+    shown = {s: [p.path.stem for p in maps] for s, maps in section.content["by_subject"].items()}
     # the study has no T1GD
     assert shown == {"B": ["explain_B_T1"], "S_1": ["explain_S_1_PH", "explain_S_1_T1"]}
     page = render_page("x", [section])
@@ -36,15 +36,15 @@ def test_pictures_are_shown_by_subject_with_what_they_are_of(
     assert "older than the results" not in page
 
 
-def test_pictures_from_before_the_results_are_an_alarm(
+def test_pictures_older_than_the_results_are_a_warning(
     results: StudyResults, figures: Path
 ) -> None:
-    seen = {"purpose": "explain", "time": "2024-11-21T08:59:00+00:00"}
-    old = replace(results, openings=(seen, *results.openings))
-    assert "older than the results" in render_page("x", [explain_section(old, figures)])
-    new = replace(old, openings=(*old.openings, {**seen, "time": "2024-11-21T09:01:00+00:00"}))
-    assert not explain_section(new, figures).content["old"]
+    explained = {"purpose": "explain", "time": "2024-11-21T08:59:00+00:00"}
+    old = replace(results, openings=(explained, *results.openings))
+    assert "older than the results" in render_page("x", [saliency_section(old, figures)])
+    new = replace(old, openings=(*old.openings, {**explained, "time": "2024-11-21T09:01:00+00:00"}))
+    assert not saliency_section(new, figures).content["old"]
 
 
 def test_without_pictures_the_command_is_named(results: StudyResults, tmp_path: Path) -> None:
-    assert "`mgmt-ray explain STUDY`" in explain_section(results, tmp_path).missing
+    assert "`mgmt-ray explain STUDY`" in saliency_section(results, tmp_path).missing

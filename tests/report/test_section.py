@@ -15,7 +15,7 @@ def test_a_single_panel_is_not_made_wider_than_its_pixels(
 ) -> None:
     path = tmp_path / "roc.png"
     Image.new("RGB", (width, 600)).save(path)
-    content = {"all": [Picture(path, "ROC", "curves")], "best": {}, "of_paper": True}
+    content = {"figures": [Picture(path, "ROC", "curves")], "best": {}, "of_paper": True}
     assert ('class="narrow"' in render_page("x", [Section("curves", "Curves", content)])) is (
         is_narrow
     )

@@ -1,4 +1,4 @@
-"""Sections that show a table of their own: rates, calibration, decision, variance, agent."""
+"""Sections on calibration, variance and routing, and the tables they read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.report import science_tables as science
-from mgmt_ray.report.gather import StudyResults, read_study_results
-from mgmt_ray.report.sections import calibration_sections as beyond
-from mgmt_ray.report.sections import routing_section as agent
-from mgmt_ray.report.sections import variance_sections as exploring
+from mgmt_ray.report import ensemble_tables
+from mgmt_ray.report.sections import calibration_sections, routing_section, variance_sections
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.predictions import write_table
 
@@ -27,12 +25,12 @@ def test_without_its_file_a_section_is_one_line_with_the_command(
 ) -> None:
     bare = replace(results, tables={})
     sections = [
-        beyond.operating_section(bare),
-        beyond.calibration_section(bare, tmp_path),
-        beyond.decision_section(bare, tmp_path),
-        exploring.variance_section(bare, tmp_path),
-        exploring.subgroups_section(bare, tmp_path),
-        agent.agent_section(bare, tmp_path),
+        calibration_sections.operating_section(bare),
+        calibration_sections.calibration_section(bare, tmp_path),
+        calibration_sections.decision_section(bare, tmp_path),
+        variance_sections.variance_section(bare, tmp_path),
+        variance_sections.subgroups_section(bare, tmp_path),
+        routing_section.routing_section(bare, tmp_path),
     ]
     for section in sections:
         assert "mgmt-ray ensemble STUDY" in section.missing
@@ -41,26 +39,26 @@ def test_without_its_file_a_section_is_one_line_with_the_command(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_chosen_and_comparison_models_lead(results: StudyResults) -> None:
-    content = beyond.operating_section(results).content
+def test_chosen_ensembles_and_baselines_come_first(results: StudyResults) -> None:
+    content = calibration_sections.operating_section(results).content
     first = {(row[0], row[1]) for row in content["first"].rows}
     assert first == {
-        *((e, n) for e in science.CHOSEN for n in ("SpotTune", "From scratch", "Transfer")),
+        *((e, n) for e in ensemble_tables.CHOSEN for n in ("SpotTune", "From scratch", "Transfer")),
         *(("–", n) for n in ("Radiomics forest", "Age and sex", "Tumour volume", "Prevalence")),
     }
     points = results.tables["operating_points"]
     assert len(content["first"].rows) + len(content["others"].rows) == len(points)
 
 
-def test_without_a_choice_the_groups_lead(results: StudyResults) -> None:
+def test_without_a_choice_the_groups_come_first(results: StudyResults) -> None:
     points = results.tables["operating_points"]
     groups = points[points["ensemble"].isin(results.groups)]
-    rows = science.leading_rows(groups, results.baselines, results.main_ensembles)
+    rows = ensemble_tables.leading_rows(groups, results.baselines, results.main_ensembles)
     assert rows.all()
 
 
 def test_points_have_names_for_readers(results: StudyResults) -> None:
-    rows = beyond.operating_section(results).content["first"].rows
+    rows = calibration_sections.operating_section(results).content["first"].rows
     assert [row[2] for row in rows[:3]] == ["0.5", "chosen on validation", "prior corrected"]
 
 
@@ -69,7 +67,7 @@ def test_both_intercepts_of_calibration_are_shown(results: StudyResults) -> None
     known = calibration[
         calibration[["intercept_low", "intercept_at_slope_1_low"]].notna().all(axis=1)
     ]
-    table = beyond.calibration_table(known.iloc[:1], "calibration")
+    table = calibration_sections.calibration_table(known.iloc[:1], "calibration")
     (cells,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
     row = known.iloc[0]
     with_slope, at_slope_1 = row["intercept"], row["intercept_at_slope_1"]
@@ -83,15 +81,15 @@ def test_fits_on_single_folds_models_are_cautioned_about(whole_report: Path) -> 
     for anchor in ("operating", "calibration", "decision"):
         section = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
         assert "from the models of a single fold" in section
-        assert "chose epoch, learning rate and hyper-parameters" in section
+        assert "used to choose epoch, learning rate and hyper-parameters" in section
 
 
-def test_net_benefit_is_told_at_the_nearest_thresholds(results: StudyResults) -> None:
+def test_net_benefit_is_given_at_the_nearest_thresholds(results: StudyResults) -> None:
     decision = results.tables["decision"]
-    table = beyond.decision_table(decision[decision["ensemble"] == BEST_OVERALL])
+    table = calibration_sections.decision_table(decision[decision["ensemble"] == BEST_OVERALL])
     assert table.header[2:] == ("at 0.2", "at 0.3", "at 0.4", "at 0.5")
-    own = decision[(decision["ensemble"] == BEST_OVERALL) & (decision["network"] == "random")]
-    nearest = own.iloc[(own["threshold"] - 0.3).abs().argmin()]
+    curve = decision[(decision["ensemble"] == BEST_OVERALL) & (decision["network"] == "random")]
+    nearest = curve.iloc[(curve["threshold"] - 0.3).abs().argmin()]
     (row,) = [row for row in table.rows if row[1] == "From scratch"]
     assert row[3] == f"{nearest['net_benefit']:.3f}"
     assert table.rows[0][3] == f"{nearest['treat_all']:.3f}"
@@ -99,7 +97,7 @@ def test_net_benefit_is_told_at_the_nearest_thresholds(results: StudyResults) ->
 
 def test_every_source_of_variance_has_a_column(results: StudyResults) -> None:
     variance = results.tables["variance"]
-    table = exploring.variance_table(variance)
+    table = variance_sections.variance_table(variance)
     first = variance.iloc[0]
     column = table.header.index(first["source"])
     assert table.rows[0][column] == f"{first['auc_std']:.4f} ({first['num']})"
@@ -107,11 +105,11 @@ def test_every_source_of_variance_has_a_column(results: StudyResults) -> None:
     assert seeds == {"– (1)"}
 
 
-def test_the_agents_table_tells_classes_and_folds(results: StudyResults) -> None:
+def test_the_routing_table_has_classes_and_folds(results: StudyResults) -> None:
     policies = results.tables["policies"]
-    (row, *_) = agent.agent_table(policies).rows
-    own = policies[policies["modality"] == "PH"].filter(like="block_")
-    assert row[:4] == ("SpotTune", "PH", "5", f"{own.to_numpy().mean():.3f}")
+    (row, *_) = routing_section.routing_table(policies).rows
+    tuned = policies[policies["modality"] == "PH"].filter(like="block_")
+    assert row[:4] == ("SpotTune", "PH", "5", f"{tuned.to_numpy().mean():.3f}")
 
 
 def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path) -> None:
@@ -119,14 +117,14 @@ def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path)
     kinds = {"networks": {"ours": {"kind": "random"}, "theirs": {"kind": "transfer"}}}
     without = replace(results, tables={}, config=kinds)
     for study in (none, without):
-        told = agent.agent_section(study, tmp_path).missing
-        assert told == "No network of this study has an agent."
+        reason = routing_section.routing_section(study, tmp_path).missing
+        assert reason == "No network of this study has an agent."
     kinds["networks"]["ours"]["kind"] = "spottune"
-    assert "policies.csv" in agent.agent_section(without, tmp_path).missing
+    assert "policies.csv" in routing_section.routing_section(without, tmp_path).missing
 
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path, results: StudyResults) -> None:
     path = tmp_path / "ensembles" / "calibration.csv"
     write_table(results.tables["calibration"].drop(columns="ece"), path)
     with pytest.raises(MgmtError, match="no column ece, so another version"):
-        science.read_result_tables(path.parent)
+        ensemble_tables.read_result_tables(path.parent)

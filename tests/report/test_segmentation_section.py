@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.sections.segmentation_section import (
     empty_prediction_sentence,
     examples_picture,
@@ -19,11 +18,12 @@ from mgmt_ray.report.sections.segmentation_section import (
     segmentation_sections,
     shown_patients,
 )
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.statistics.slice_classification import read_segmentations
 from mgmt_ray.statistics.slice_overlap import patient_overlap
 
 
-def test_dice_stands_beside_the_papers_with_deviation_and_interval(
+def test_dice_is_next_to_the_papers_with_standard_deviation_and_interval(
     sliced_results: StudyResults,
 ) -> None:
     overlap = sliced_results.tables["slice_overlap"]
@@ -35,11 +35,10 @@ def test_dice_stands_beside_the_papers_with_deviation_and_interval(
         for phase in ("training", "validation", "test")
     ]
     test = rows["FLAIR", "test"]
-    own = overlap[(overlap["modality"] == "FLAIR") & (overlap["phase"] == "test")]
-    (told,) = own[own["measure"] == "dice_volume"].to_dict("records")
+    rows_of_test = overlap[(overlap["modality"] == "FLAIR") & (overlap["phase"] == "test")]
+    (row,) = rows_of_test[rows_of_test["measure"] == "dice_volume"].to_dict("records")
     assert test["3-D Dice"] == (
-        f"{told['value']:.3f}\n± {told['std']:.3f}\n"
-        f"[{told['value_low']:.3f}, {told['value_high']:.3f}]"
+        f"{row['value']:.3f}\n± {row['std']:.3f}\n[{row['value_low']:.3f}, {row['value_high']:.3f}]"
     )
     assert test["paper's\nDice"] == "0.897\n± 0.007"
     assert test["Empty"] == "3"  # one patient, three folds
@@ -51,8 +50,8 @@ def test_empty_segmentations_are_counted_in_words(sliced_results: StudyResults) 
     assert empty_prediction_sentence(overlap).startswith(
         "6 segmentations of test patients are empty"
     )
-    found = overlap.assign(num_empty=0)
-    assert empty_prediction_sentence(found) == "No segmentation of a test patient is empty."
+    without = overlap.assign(num_empty=0)
+    assert empty_prediction_sentence(without) == "No segmentation of a test patient is empty."
 
 
 def test_seconds_name_the_device_beside_the_papers(sliced_results: StudyResults) -> None:
@@ -83,7 +82,7 @@ def test_the_section_shows_every_test_patient_and_three_of_each_modality(
     out = tmp_path / "out"
     shutil.copytree(sliced_study, out)
     (section,) = segmentation_sections(out, sliced_results)
-    pictures = {picture.path.name: picture for picture in section.content["all"]}
+    pictures = {picture.path.name: picture for picture in section.content["figures"]}
     assert {*pictures} == {
         "dice_chen.png",
         "segmented_chen.png",
@@ -97,7 +96,7 @@ def test_the_section_shows_every_test_patient_and_three_of_each_modality(
         assert words in pictures["segmented_chen.png"].alt
 
 
-def test_a_patient_without_a_kept_slice_is_told(sliced_study: Path, tmp_path: Path) -> None:
+def test_a_patient_without_a_kept_slice_is_an_error(sliced_study: Path, tmp_path: Path) -> None:
     path = tmp_path / "ensembles" / "segmentation_examples.npz"
     path.parent.mkdir()
     with np.load(sliced_study / "ensembles" / path.name) as kept:

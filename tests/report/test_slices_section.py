@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.report.gather import StudyResults, read_study_results
 from mgmt_ray.report.html import write_report
 from mgmt_ray.report.sections.external_section import external_cohorts
 from mgmt_ray.report.sections.slices_section import (
@@ -17,6 +16,7 @@ from mgmt_ray.report.sections.slices_section import (
     slices_sections,
     undefined_sentence,
 )
+from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.statistics.slice_classification import read_classified_slices
 from tests.report.sliced import NUM_SLICES, write_sliced_study
@@ -26,13 +26,13 @@ def test_each_row_of_table_4_has_the_papers_below(sliced_results: StudyResults) 
     scores = sliced_results.tables["slice_classification"]
     table = classification_table(scores, "slice")
     rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
-    assert [row["Of"] for row in rows] == ["this study", "paper"] * 6
+    assert [row["Source"] for row in rows] == ["this study", "paper"] * 6
     ours, papers = rows[4:6]
     assert (ours["Modality"], ours["Phase"], papers["Phase"]) == ("FLAIR", "test", "test")
-    told = scores[(scores["phase"] == "test") & (scores["level"] == "slice")].iloc[0]
+    row = scores[(scores["phase"] == "test") & (scores["level"] == "slice")].iloc[0]
     assert ours["Recall"] == (
-        f"{told['recall']:.3f} ± {told['recall_deviation']:.3f}\n"
-        f"[{told['recall_low']:.3f}, {told['recall_high']:.3f}]"
+        f"{row['recall']:.3f} ± {row['recall_std']:.3f}\n"
+        f"[{row['recall_low']:.3f}, {row['recall_high']:.3f}]"
     )
     assert (papers["F1"], papers["AUC"]) == ("0.836 ± 0.072", "–")
 
@@ -40,9 +40,9 @@ def test_each_row_of_table_4_has_the_papers_below(sliced_results: StudyResults) 
 def test_values_that_are_not_defined_are_counted(sliced_results: StudyResults) -> None:
     scores = sliced_results.tables["slice_classification"]
     assert undefined_sentence(scores) == ""
-    lacking = scores.assign(precision_undefined=[1] + [0] * (len(scores) - 1))
-    assert "Precision 1." in undefined_sentence(lacking)
-    assert "(1 without)" in classification_table(lacking, str(lacking["level"][0])).rows[0][7]
+    undefined = scores.assign(precision_undefined=[1] + [0] * (len(scores) - 1))
+    assert "Precision 1." in undefined_sentence(undefined)
+    assert "(1 undefined)" in classification_table(undefined, str(undefined["level"][0])).rows[0][7]
 
 
 def test_patients_and_slices_stand_beside_table_1(sliced_study: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_best_models_stand_beside_figures_5_and_6(sliced_results: StudyResul
 
 
 @pytest.mark.parametrize("cross_fitted", [True, False])
-def test_where_masks_of_training_slices_come_from_is_said(*, cross_fitted: bool) -> None:
+def test_the_source_of_training_masks_is_described(*, cross_fitted: bool) -> None:
     (sentence,) = mask_sentences({"chen": {"cross_fitted": cross_fitted, "parts": 4}})
     assert ("is not cross-fitted, as in the paper" in sentence) is not cross_fitted
     assert ("one of 4 networks that did not train on that patient" in sentence) is cross_fitted
@@ -93,7 +93,7 @@ def test_a_report_of_slices_alone_says_nothing_that_holds_of_volumes_only(
         "Schmitz, Guo",
         "figures 2 and 4 of the paper",
         "policy draws, folds, seeds and modalities",
-        "An epoch is kept for the highest M",
+        "The epoch with the highest M",
         "Training volumes",
         "pruned in training folds",
         "binary cross-entropy",
@@ -103,7 +103,7 @@ def test_a_report_of_slices_alone_says_nothing_that_holds_of_volumes_only(
         "paper's best",
         "best M",
     )
-    assert [words for words in wrong if words in text] == []
+    assert [phrase for phrase in wrong if phrase in text] == []
     right = (
         "deep learning on 2-D slices of MRI (chen)",
         "networks.chen.cross_fitted",
@@ -111,10 +111,10 @@ def test_a_report_of_slices_alone_says_nothing_that_holds_of_volumes_only(
         "slices&#39; checksums",
         "whole patients",
         "not picked by hand",
-        "does not say by what it was best",
-        "has no other part",
+        "does not say by which score",
+        "has no other use",
     )
-    assert [words for words in right if words not in text] == []
+    assert [phrase for phrase in right if phrase not in text] == []
 
 
 def test_several_splits_seeds_and_external_cohorts_are_reported(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgmt_ray.report.gather import read_study_results
+from mgmt_ray.report.study_results import read_study_results
 from mgmt_ray.report.summary import (
     chance_cell,
     chance_sentence,
@@ -22,17 +22,17 @@ def rows(*aucs: tuple[str, float, float, float, float]) -> pd.DataFrame:
 
 
 def test_intervals_that_contain_one_half_show_nothing() -> None:
-    words = chance_sentence(
+    text = chance_sentence(
         "SpotTune", rows(("DSC", 0.6, 0.45, 0.7, 0.4), ("DTI", 0.5, 0.4, 0.6, 1.0))
     )
-    assert words == (
+    assert text == (
         "SpotTune: the AUC interval of every ensemble (2) contains 0.5, so better than chance is "
         "not shown."
     )
 
 
-def test_above_below_and_open_ensembles_are_told_apart() -> None:
-    words = chance_sentence(
+def test_ensembles_above_below_and_neither_are_distinguished() -> None:
+    text = chance_sentence(
         "From scratch",
         rows(
             ("DSC", 0.7, 0.55, 0.8, 0.04),
@@ -41,10 +41,9 @@ def test_above_below_and_open_ensembles_are_told_apart() -> None:
             ("Struct", 0.3, 0.1, 0.45, 0.2),
         ),
     )
-    assert words == (
+    assert text == (
         "From scratch: 2 of 4 ensembles above chance, 1 of them after Holm’s correction "
-        "(p < 0.05): "
-        "DSC 0.700 [0.550, 0.800]; DSC+DTI 0.600 [0.510, 0.700]. "
+        "(p < 0.05): DSC 0.700 [0.550, 0.800]; DSC+DTI 0.600 [0.510, 0.700]. "
         "1 of 4 ensembles below chance, 0 of them after Holm’s correction (p < 0.05): "
         "Struct 0.300 [0.100, 0.450]. "
         "For the other 1 the AUC interval contains 0.5: better than chance is not shown."
@@ -61,36 +60,39 @@ def test_an_interval_that_ends_at_one_half_contains_it() -> None:
     assert cell(0.3, 0.499) == "below 0.5,\nnot after Holm"
 
 
-def test_a_cell_says_whether_holms_correction_leaves_the_finding() -> None:
+def test_a_cell_says_whether_a_finding_remains_after_holms_correction() -> None:
     assert cell(0.6, 0.7, 0.049) == "above 0.5,\nalso after Holm"
     assert cell(0.6, 0.7, 0.05) == "above 0.5,\nnot after Holm"
     assert cell(0.6, 0.7, float("nan")) == "above 0.5,\nnot after Holm"
 
 
-def verdict(ensemble: str, as_planted: bool) -> PlantedVerdict:
-    return PlantedVerdict("spottune", ensemble, (), Interval(0.5, 0.4, 0.6), as_planted, "")
+def verdict(ensemble: str, matches_planted: bool) -> PlantedVerdict:
+    return PlantedVerdict("spottune", ensemble, (), Interval(0.5, 0.4, 0.6), matches_planted, "")
 
 
 def test_one_wrong_verdict_is_named() -> None:
     verdicts = [verdict("DSC", True), verdict("DTI", False)]
-    assert "1 of 2 ensembles judged are NOT as planted: DTI" in planted_sentence(verdicts, True)
-    assert planted_sentence(verdicts[:1], True) == "All 1 ensembles judged are as planted."
+    assert "1 of 2 ensembles tested do NOT agree with it: DTI" in planted_sentence(verdicts, True)
+    assert (
+        planted_sentence(verdicts[:1], True)
+        == "All 1 ensembles tested agree with the planted signal."
+    )
 
 
-def test_without_a_signal_the_misses_of_chance_are_told() -> None:
+def test_without_a_signal_the_expected_misses_are_reported() -> None:
     verdicts = [verdict("DSC", True)] * 19 + [verdict("DTI", False)]
-    words = planted_sentence(verdicts, False)
-    assert "19 of 20 AUC intervals contain 0.5. About 1.0 of 20" in words
+    text = planted_sentence(verdicts, False)
+    assert "19 of 20 AUC intervals contain 0.5. About 1.0 of 20" in text
 
 
-def test_an_external_cohort_has_a_sentence_and_splits_are_told(nested_study: Path) -> None:
+def test_the_summary_mentions_external_cohorts_and_splits(nested_study: Path) -> None:
     results = read_study_results(nested_study)
     first, *sentences = summary_sentences(results)
     assert "in 2 splits, each subject by models that were trained without it" in first
-    (words,) = [s for s in sentences if s.startswith("External cohort")]
+    (text,) = [s for s in sentences if s.startswith("External cohort")]
     metrics = results.external["elsewhere"].metrics
     struct = metrics[metrics["ensemble"] == "Struct"].iloc[0]
-    assert words.startswith(
+    assert text.startswith(
         "External cohort elsewhere (up to 80 subjects, 32 methylated; nothing was chosen or fitted "
         "on it): 2 of 2 AUC intervals lie above 0.5, 2 of them after Holm’s correction (p < 0.05): "
         f"SpotTune Struct {struct['auc']:.3f} [{struct['auc_low']:.3f}, {struct['auc_high']:.3f}]; "
@@ -98,5 +100,5 @@ def test_an_external_cohort_has_a_sentence_and_splits_are_told(nested_study: Pat
     chance = replace(results.external["elsewhere"], metrics=metrics.assign(auc_low=0.4))
     none = external_sentence(replace(results, external={"elsewhere": chance}), "elsewhere")
     assert none.endswith(
-        "0 of 2 AUC intervals lie above 0.5: none, so better than chance is not shown there."
+        "0 of 2 AUC intervals lie above 0.5, so better than chance is not shown there."
     )

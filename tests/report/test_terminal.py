@@ -36,7 +36,7 @@ def test_only_an_interval_above_one_half_earns_a_star() -> None:
 def test_the_last_line_counts_the_stars_that_holms_correction_leaves() -> None:
     table = pd.concat([metrics(auc_p_holm=p) for p in (0.049, 0.05, float("nan"))])
     last = summary(table).splitlines()[-1]
-    assert "1 of 3 stars stay after Holm's correction (p < 0.05)" in last
+    assert "1 of 3 stars remain after Holm's correction (p < 0.05)" in last
     assert "0 of 0 stars" in summary(metrics(auc_low=0.4))
 
 

@@ -1,4 +1,4 @@
-"""The sections beyond the threshold of 0.5: operating points, calibration, decision curves."""
+"""The sections on operating points, calibration and decision curves."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import pandas as pd
 
 from mgmt_ray.figures.calibration_plots import decision_figure, reliability_figure
 from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
-from mgmt_ray.report.gather import StudyResults
-from mgmt_ray.report.html_table import Table, number, slug, with_interval
-from mgmt_ray.report.science_tables import BASELINE_PANEL, CHOSEN, leading_rows, merge_baselines
+from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, leading_rows, merge_baselines
+from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
+from mgmt_ray.report.study_results import StudyResults
+
+IN_THE_LARGE = "intercept_at_slope_1"
+_POINTS = {"0.5": "0.5", "validation": "chosen on validation", "prior": "prior corrected"}
 
 
 def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
-    """Reliability diagrams of what was chosen on validation, and of comparison models.
+    """Draw reliability diagrams of ensembles chosen on validation and of baselines.
 
-    Args:
-        results: of a study with calibration; without reliability there is no picture.
-        figures: folder that gets them.
+    The study needs a calibration table; without a reliability table the list is empty.
     """
     if "reliability" not in results.tables:
         return []
-    models = results.baselines
-    reliability = merge_baselines(results.tables["reliability"], models)
-    calibration = merge_baselines(results.tables["calibration"], models)
-    predictions = merge_baselines(results.predictions, models)
+    baselines = results.baselines
+    reliability = merge_baselines(results.tables["reliability"], baselines)
+    calibration = merge_baselines(results.tables["calibration"], baselines)
+    predictions = merge_baselines(results.predictions, baselines)
     pictures = []
     for name in leading_panels(results, reliability):
         path = figures / f"reliability_{slug(name)}.png"
@@ -50,7 +51,7 @@ def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
 
 
 def decision_pictures(results: StudyResults, figures: Path) -> list[Picture]:
-    """Decision curves of what was chosen on validation, and of comparison models."""
+    """Draw decision curves of the ensembles chosen on validation."""
     decision = results.tables["decision"]
     names = [n for n in leading_panels(results, decision) if n != BASELINE_PANEL]
     path = figures / "decision.png"
@@ -61,25 +62,23 @@ def decision_pictures(results: StudyResults, figures: Path) -> list[Picture]:
         f"{network_label(str(network))} {ensemble} {rows['gain'].max():.3f}"
         for (network, ensemble), rows in best.groupby(["network", "ensemble"], sort=False)
     )
-    caption = "Net benefit against the probability from which one would act."
-    alt = f"Decision curves. Largest gain over the better of treating all and none: {gains}."
+    caption = "Net benefit against the probability from which a patient would be treated."
+    alt = (
+        f"Decision curves. Largest gain over the better of treating all and treating none: {gains}."
+    )
     return [Picture(path, caption, alt)]
 
 
 def leading_panels(results: StudyResults, table: pd.DataFrame) -> list[str]:
-    """Names of the ensembles to draw, comparison models last and together."""
-    there = set(table["ensemble"])
-    chosen = [name for name in CHOSEN if name in there]
-    names = chosen or [name for name in results.main_ensembles if name in there]
-    return [*names, BASELINE_PANEL] if BASELINE_PANEL in there else names
-
-
-IN_THE_LARGE = "intercept_at_slope_1"
-_POINTS = {"0.5": "0.5", "validation": "chosen on validation", "prior": "prior corrected"}
+    """Return names of the ensembles to draw; all baselines share the last panel."""
+    available = set(table["ensemble"])
+    chosen = [name for name in CHOSEN if name in available]
+    names = chosen or [name for name in results.main_ensembles if name in available]
+    return [*names, BASELINE_PANEL] if BASELINE_PANEL in available else names
 
 
 def operating_section(results: StudyResults) -> Section:
-    """Rates at three thresholds."""
+    """Return the section on rates at three thresholds."""
     anchor, title = "operating", "Operating points"
     table = results.tables.get("operating_points")
     if table is None:
@@ -89,41 +88,42 @@ def operating_section(results: StudyResults) -> Section:
 
 
 def calibration_section(results: StudyResults, figures: Path) -> Section:
-    """Calibration as predicted, corrected for the training prior, and temperature scaled."""
+    """Return the section on calibration: as predicted, prior corrected, temperature scaled."""
     anchor, title = "calibration", "Calibration"
     table = results.tables.get("calibration")
     if table is None:
         return missing_section(anchor, title, "ensembles/calibration.csv")
     first, others = _split_leading(results, table, calibration_table, "calibration")
     pictures = reliability_pictures(results, figures)
-    return Section(anchor, title, {"first": first, "others": others, "all": pictures})
+    return Section(anchor, title, {"first": first, "others": others, "figures": pictures})
 
 
 def decision_section(results: StudyResults, figures: Path) -> Section:
-    """Net benefit over thresholds."""
+    """Return the section on net benefit over thresholds."""
     anchor, title = "decision", "Decision curves"
     table = results.tables.get("decision")
     if table is None:
         return missing_section(anchor, title, "ensembles/decision.csv")
     shown = table[leading_rows(table, results.baselines, results.main_ensembles)]
-    content = {"benefit": decision_table(shown), "all": decision_pictures(results, figures)}
+    content = {"benefit": decision_table(shown), "figures": decision_pictures(results, figures)}
     return Section(anchor, title, content)
 
 
 def _split_leading(
     results: StudyResults,
     table: pd.DataFrame,
-    show: Callable[[pd.DataFrame, str], Table],
+    make_table: Callable[[pd.DataFrame, str], Table],
     name: str,
 ) -> tuple[Table, Table | None]:
-    """What a reader wants first, and the rest."""
-    first = leading_rows(table, results.baselines, results.main_ensembles)
-    others = table[~first]
-    return show(table[first], name), show(others, f"{name}_others") if len(others) else None
+    """Return the table of the rows that are shown first, and that of the others if any."""
+    is_first = leading_rows(table, results.baselines, results.main_ensembles)
+    first, others = table[is_first], table[~is_first]
+    rest = make_table(others, f"{name}_others") if len(others) else None
+    return make_table(first, name), rest
 
 
 def operating_table(points: pd.DataFrame, name: str) -> Table:
-    """Rows of ``operating_points.csv``."""
+    """Return rows of ``operating_points.csv`` as the table of this name."""
     rows = tuple(
         (
             *_row_names(row["network"], row["ensemble"]),
@@ -138,7 +138,7 @@ def operating_table(points: pd.DataFrame, name: str) -> Table:
 
 
 def calibration_table(calibration: pd.DataFrame, name: str) -> Table:
-    """Rows of ``calibration.csv``."""
+    """Return rows of ``calibration.csv`` as the table of this name."""
     rows = tuple(
         (
             *_row_names(row["network"], row["ensemble"]),
@@ -166,14 +166,14 @@ def calibration_table(calibration: pd.DataFrame, name: str) -> Table:
 
 
 def decision_table(decision: pd.DataFrame) -> Table:
-    """Net benefit at a few thresholds, beside that of treating everybody."""
-    wanted = (0.2, 0.3, 0.4, 0.5)
-    nearest = [min(decision["threshold"].unique(), key=lambda t: abs(t - w)) for w in wanted]
+    """Return net benefit at a few thresholds, next to that of treating everyone."""
+    thresholds = decision["threshold"].unique()
+    nearest = [min(thresholds, key=lambda t: abs(t - w)) for w in (0.2, 0.3, 0.4, 0.5)]
     chosen = list(dict.fromkeys(nearest))
-    everybody = decision.groupby("threshold")["treat_all"].first()
-    rows = [("everybody", "–", *(number(everybody[t]) for t in chosen))]
-    for (network, ensemble), own in decision.groupby(["network", "ensemble"], sort=False):
-        benefit = own.set_index("threshold")["net_benefit"]
+    treat_all = decision.groupby("threshold")["treat_all"].first()
+    rows = [("everyone", DASH, *(number(treat_all[t]) for t in chosen))]
+    for (network, ensemble), curve in decision.groupby(["network", "ensemble"], sort=False):
+        benefit = curve.set_index("threshold")["net_benefit"]
         cells = (number(benefit.get(t, float("nan"))) for t in chosen)
         rows.append((*_row_names(str(network), str(ensemble)), *cells))
     header = ("Treated by", "Network", *(f"at {t:.2g}" for t in chosen))
@@ -181,4 +181,4 @@ def decision_table(decision: pd.DataFrame) -> Table:
 
 
 def _row_names(network: str, ensemble: str) -> tuple[str, str]:
-    return ("–" if network == ensemble else ensemble, network_label(network))
+    return (DASH if network == ensemble else ensemble, network_label(network))

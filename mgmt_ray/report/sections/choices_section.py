@@ -1,4 +1,4 @@
-"""The section of what was chosen on validation: best ensembles, and modalities one by one."""
+"""The section on choices by validation: best ensembles, and forward selection of modalities."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults, has_only_slice_networks
+from mgmt_ray.report.ensemble_tables import CHOSEN, chosen_rows
 from mgmt_ray.report.html_table import DASH, Table, drop_empty_paper_columns, number, with_interval
-from mgmt_ray.report.science_tables import CHOSEN, chosen_rows
 from mgmt_ray.report.section import Section, missing_section
+from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
 from mgmt_ray.report.summary import chance_cell
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.published_results import PAPER_BEST_ENSEMBLES
 from mgmt_ray.training.metrics import METRIC_LABELS
 
-ANCHOR, TITLE = "combinations", "Ensembles and modalities chosen on validation"
+ANCHOR, TITLE = "choices", "Ensembles and modalities chosen on validation"
 _SCORES = ("Validation M", "SEN", "SPE", "AUC", "Subjects")
 
 
-def combinations_section(results: StudyResults) -> Section:
-    """What was chosen on validation, and what that gave on the test set."""
+def choices_section(results: StudyResults) -> Section:
+    """Return the section on what was chosen on validation, and its results on the test set."""
     if not {"best_ensembles", "forward_selection"} <= set(results.tables):
         return missing_section(
             ANCHOR, TITLE, "ensembles/best_ensembles.csv or forward_selection.csv"
@@ -38,20 +38,21 @@ def combinations_section(results: StudyResults) -> Section:
 
 
 def chosen_by_network(results: StudyResults, ensemble: str) -> dict[str, str]:
-    """What each network's chosen ensemble is of, in words; splits that differ apart.
+    """Return the inputs of each network's chosen ensemble, such as "PH + T1 / PH".
+
+    Different choices of several outer splits are separated by " / ".
 
     Args:
-        results: of the study.
         ensemble: "best overall" or "forward selection".
     """
     name = "best_ensembles" if ensemble == BEST_OVERALL else "forward_selection"
     if name not in results.tables:
         return {}
-    words = {}
-    for network, own in chosen_rows(results.tables, name).groupby("network", sort=False):
-        by_split = [_chosen_inputs(rows, ensemble) for _, rows in own.groupby("outer_fold")]
-        words[str(network)] = " / ".join(dict.fromkeys(by_split))
-    return words
+    inputs = {}
+    for network, chosen in chosen_rows(results.tables, name).groupby("network", sort=False):
+        by_split = [_chosen_inputs(rows, ensemble) for _, rows in chosen.groupby("outer_fold")]
+        inputs[str(network)] = " / ".join(dict.fromkeys(by_split))
+    return inputs
 
 
 def _chosen_inputs(rows: pd.DataFrame, ensemble: str) -> str:
@@ -61,11 +62,11 @@ def _chosen_inputs(rows: pd.DataFrame, ensemble: str) -> str:
 
 
 def chosen_table(results: StudyResults) -> Table:
-    """The test result of each chosen ensemble."""
+    """Return the test results of each chosen ensemble."""
     metrics = results.metrics
     rows = []
     for name in CHOSEN:
-        words = chosen_by_network(results, name)
+        inputs = chosen_by_network(results, name)
         for row in metrics[metrics["ensemble"] == name].to_dict("records"):
             network = row["network"]
             paper = PAPER_BEST_ENSEMBLES.get(network, DASH) if name == BEST_OVERALL else DASH
@@ -73,7 +74,7 @@ def chosen_table(results: StudyResults) -> Table:
                 (
                     name,
                     network_label(network),
-                    words.get(network, DASH),
+                    inputs.get(network, DASH),
                     paper,
                     *(with_interval(row, metric) for metric in METRIC_LABELS),
                     chance_cell(row),
@@ -86,7 +87,7 @@ def chosen_table(results: StudyResults) -> Table:
 
 
 def best_ensembles_table(results: StudyResults) -> Table:
-    """Validation scores of all group ensembles, and which was chosen."""
+    """Return validation scores of all group ensembles, and which was chosen."""
     rows = tuple(
         (
             row["ensemble"],
@@ -102,7 +103,7 @@ def best_ensembles_table(results: StudyResults) -> Table:
 
 
 def steps_table(results: StudyResults) -> Table:
-    """Each step of the forward selection, with the score of the ensemble so far."""
+    """Return each step of the forward selection, with the score of the ensemble so far."""
     rows = tuple(
         (
             str(row["step"]),
@@ -120,7 +121,7 @@ def steps_table(results: StudyResults) -> Table:
 
 
 def ranks_table(results: StudyResults) -> Table:
-    """The order in which each network's forward selection took the modalities, over splits."""
+    """Return the mean step at which each network's forward selection added each modality."""
     steps = results.tables["forward_selection"]
     networks = list(dict.fromkeys(steps["network"]))
     mean = steps.groupby(["modality", "network"])["step"].mean().unstack()[networks]

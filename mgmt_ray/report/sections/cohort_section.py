@@ -1,4 +1,7 @@
-"""What a study's files look like and what was wrong with them, for the command and the report."""
+"""Pictures of a study's scans and augmentations, and problems with its files.
+
+Both ``mgmt-ray cohort --figures`` and the report draw them.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +41,14 @@ def versions_pictures(
 ) -> list[Picture]:
     """Draw the versions of a few subjects' volumes, of one modality of each group.
 
-    They come from the volume store if it has them by this recipe (with None: by any), else they are
-    made (with None: they are not shown).
+    Writes ``figures/cohort_versions_*.png`` in the study's folder ``out``.
 
     Args:
-        out: the study's folder; gets ``figures/cohort_versions_*.png``.
-        cohort: the study's.
-        modalities: of the study.
-        recipe: by which volumes are made where the store does not have them.
+        recipe: volumes come from the store if it has them by this recipe, else they are computed.
+            With None, any recipe of the store is accepted and nothing is computed.
 
     Raises:
-        MgmtError: prepared volumes are damaged, or a scan cannot be read any more.
+        MgmtError: prepared volumes are damaged, or a scan is no longer readable.
     """
     pictures = []
     is_opened = StudyFolder(out).test_openings.exists()
@@ -60,25 +60,28 @@ def versions_pictures(
         path = out / "figures" / f"cohort_versions_{modality}.png"
         save_figure(versions_figure(modality, rows), path)
         names = ", ".join(rows[0].names)
-        who = ", ".join(f"{row.subject} ({LABEL_NAMES[row.label]})" for row in rows)
+        shown_subjects = ", ".join(f"{row.subject} ({LABEL_NAMES[row.label]})" for row in rows)
         pictures.append(
             Picture(
                 path,
                 f"{modality}: one axial slice of each version of the volumes that networks see. "
                 "A value outside [0, 1] would be red.",
-                f"Versions {names} of the {modality} volumes of {who}.",
+                f"Versions {names} of the {modality} volumes of {shown_subjects}.",
             )
         )
     return pictures
 
 
 def visible_label(subject: Subject, is_opened: bool) -> Label:
-    """A subject's label as far as a picture may tell it.
+    """Return the label of a subject that a picture may show.
 
     Args:
-        subject: of the study's cohort.
-        is_opened: whether the test set was opened. Before that no label is shown, since whoever
-            looks may still choose; after it, none that each split fits a cut-off for.
+        is_opened: whether the test set was accessed. Before that no label is shown, because
+            choices are still to be made; afterwards, none that depends on a cut-off of each split.
+
+    >>> subject = Subject("S1", 1, {}, Path("mask.nii.gz"))
+    >>> visible_label(subject, is_opened=False), visible_label(subject, is_opened=True)
+    ('hidden', 1)
     """
     if not is_opened:
         return "hidden"
@@ -86,11 +89,14 @@ def visible_label(subject: Subject, is_opened: bool) -> Label:
 
 
 def examples(subjects: Sequence[Subject], is_opened: bool) -> list[Subject]:
-    """A few subjects, in the order of ids; of both labels where both are there to be shown.
+    """Choose up to :data:`NUM_EXAMPLES` subjects, of both labels if labels are visible.
 
     Args:
-        subjects: of the study's cohort, in the order of ids.
-        is_opened: see :func:`visible_label`; labels that are not shown have no say here either.
+        subjects: sorted by id.
+        is_opened: see :func:`visible_label`; hidden labels do not influence the choice.
+
+    Returns:
+        The chosen subjects, sorted by id.
     """
     others = [s for s in subjects if visible_label(s, is_opened) == 0]
     methylated = [s for s in subjects if visible_label(s, is_opened) == 1]
@@ -135,13 +141,13 @@ def _first_round(names: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What the report tells of the files that were read.
+    """What the report shows of the scans.
 
     Attributes:
-        problems: with them.
-        summary: in a sentence what can be looked at, or why nothing can.
-        outliers: scans of another scale than most; None where there are none.
-        figures: to be looked at.
+        problems: of files and tables.
+        summary: a sentence on what the pictures show, or why there are none.
+        outliers: scans with intensities on another scale than most; None if there are none.
+        figures: intensities, contact sheets and augmentations.
     """
 
     problems: ProblemTables
@@ -153,58 +159,50 @@ class ScanReport:
 def write_cohort_figures(
     out: Path, cohort: Cohort, recipe: RecipeConfig | None, modalities: Sequence[str]
 ) -> list[Path]:
-    """Draw what the inspections saw, and the augmentations of a few subjects.
+    """Draw the inspected scans and a few subjects' augmentations, and return the figures' paths.
 
-    Older figures of the cohort, for instance of a modality dropped since, are deleted.
+    Older ``figures/cohort_*``, for instance of a modality dropped since, are deleted.
 
     Args:
-        out: the study's folder, with the inspections of its subjects; gets ``figures/cohort_*``.
-        cohort: the study's.
-        recipe: by which volumes are made where the store does not have them; None where no
-            network takes volumes.
-        modalities: of the study.
+        out: the study's folder, with the inspections of its subjects.
+        recipe: to compute volumes that the store does not have; None if no network takes volumes.
 
     Raises:
-        MgmtError: a file cannot be written, or a scan cannot be read any more.
+        MgmtError: a file cannot be written, or a scan is no longer readable.
     """
-    seen = preview_scans(out, cohort, modalities)
-    return [picture.path for picture in _draw(out, cohort, modalities, seen, recipe)]
+    previews = preview_scans(out, cohort, modalities)
+    return [picture.path for picture in _draw(out, cohort, modalities, previews, recipe)]
 
 
 def read_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> ScanReport:
-    """Read problems and inspections of a study, and draw its figures anew.
+    """Read problems and inspections of a study, and redraw the cohort's figures.
 
-    Versions are shown from the prepared volumes alone: no scan is read.
-
-    Args:
-        out: the study's folder.
-        cohort: the study's.
-        modalities: of the study.
+    Augmentations are shown from the prepared volumes alone: no scan is read.
 
     Raises:
-        MgmtError: problems.csv is not one, or prepared volumes are damaged.
+        MgmtError: problems.csv has other columns, or prepared volumes are damaged.
     """
     problems = read_problems(StudyFolder(out).problems)
-    seen = preview_scans(out, cohort, modalities)
-    figures = _draw(out, cohort, modalities, seen, None)
-    if seen:
-        looks = "Every scan was read whole; this is what they look like."
+    previews = preview_scans(out, cohort, modalities)
+    figures = _draw(out, cohort, modalities, previews, None)
+    if previews:
+        sentence = "Every scan was read completely; the figures show previews of them."
     else:
-        looks = "What the scans look like was not kept. `mgmt-ray cohort STUDY` looks at them."
-    return ScanReport(problems, looks, _outlier_table(seen), figures)
+        sentence = "No previews of the scans were kept. `mgmt-ray cohort STUDY` makes them."
+    return ScanReport(problems, sentence, _outlier_table(previews), figures)
 
 
 def preview_scans(
     out: Path, cohort: Cohort, modalities: Sequence[str]
 ) -> dict[str, list[ScanPreview]]:
-    """By modality the scans of all subjects that were found, also of those that are left out.
+    """Return previews of the scans of all subjects by modality, excluded subjects included.
 
-    A scan that could not even be looked at is there without a view, as problems.csv tells it.
-    Inspections of subjects whom the study does not know (any more) are not read. Before the test
-    set was opened no label is told.
+    A scan that could not be read has no view, only the problem that problems.csv records.
+    Inspections of subjects that are no longer in the study are not read. Labels are hidden before
+    the test set was accessed.
 
     Raises:
-        MgmtError: problems.csv is not one.
+        MgmtError: problems.csv has other columns.
     """
     folder = StudyFolder(out)
     labels: dict[str, Label] = {e.subject: None for e in cohort.exclusions}
@@ -214,26 +212,29 @@ def preview_scans(
     inspections = {name: read_inspection(folder.inspections, name) for name in sorted(labels)}
     if not any(inspections.values()):
         return {}
-    seen = {
+    previews = {
         modality: [
-            found
+            preview
             for name, inspection in inspections.items()
-            if (found := _preview_scan(name, inspection, modality, labels[name], faulty))
+            if (preview := _preview_scan(name, inspection, modality, labels[name], faulty))
             is not None
         ]
         for modality in modalities
     }
-    return {modality: scans for modality, scans in seen.items() if scans}
+    return {modality: scans for modality, scans in previews.items() if scans}
 
 
 def _draw(
     out: Path,
     cohort: Cohort,
     modalities: Sequence[str],
-    seen: Mapping[str, Sequence[ScanPreview]],
+    previews: Mapping[str, Sequence[ScanPreview]],
     recipe: RecipeConfig | None,
 ) -> tuple[Picture, ...]:
-    pictures = (*_plot_intensities(out, seen), *versions_pictures(out, cohort, modalities, recipe))
+    pictures = (
+        *_scan_pictures(out, previews),
+        *versions_pictures(out, cohort, modalities, recipe),
+    )
     delete_other_figures(out / "figures", "cohort_*.png", {p.path for p in pictures})
     return pictures
 
@@ -245,7 +246,7 @@ def _preview_scan(
     label: Label,
     faulty: Mapping[tuple[str, str], str],
 ) -> ScanPreview | None:
-    """None where nothing is known of a scan of that modality."""
+    """Return None if nothing is known of a scan of that modality."""
     views = [view for view in inspection.views if view.modality == modality] if inspection else []
     if views:
         return ScanPreview(name, label, views[0])
@@ -254,36 +255,36 @@ def _preview_scan(
 
 
 def _fault(inspection: Inspection, modality: str) -> str:
-    own = [p.kind for p in inspection.problems if p.modality == modality]
+    kinds = [p.kind for p in inspection.problems if p.modality == modality]
     if modality in inspection.hashes:
-        own += [p.kind for p in inspection.problems if not p.modality]
-    return own[0] if own else ""
+        kinds += [p.kind for p in inspection.problems if not p.modality]
+    return kinds[0] if kinds else ""
 
 
-def _plot_intensities(out: Path, seen: Mapping[str, Sequence[ScanPreview]]) -> list[Picture]:
-    if not seen:
+def _scan_pictures(out: Path, previews: Mapping[str, Sequence[ScanPreview]]) -> list[Picture]:
+    if not previews:
         return []
     path = out / "figures" / "cohort_intensities.png"
-    save_compact_figure(intensity_figure(seen), path)
-    outliers = [o for modality, scans in seen.items() for o in find_outliers(modality, scans)]
-    sound = {m: sum(s.view is not None for s in scans) for m, scans in seen.items()}
-    numbers = ", ".join(f"{modality} {number}" for modality, number in sound.items())
-    named = ", ".join(f"{o.subject} {o.modality}" for o in outliers)
-    is_hidden = any(scan.label == "hidden" for scans in seen.values() for scan in scans)
+    save_compact_figure(intensity_figure(previews), path)
+    outliers = [o for modality, scans in previews.items() for o in find_outliers(modality, scans)]
+    num_shown = {m: sum(s.view is not None for s in scans) for m, scans in previews.items()}
+    numbers = ", ".join(f"{modality} {number}" for modality, number in num_shown.items())
+    unusual = ", ".join(f"{o.subject} {o.modality}" for o in outliers)
+    is_hidden = any(scan.label == "hidden" for scans in previews.values() for scan in scans)
     means = f"the mean of all ({LABELS_HIDDEN})" if is_hidden else "the mean of each label"
     figures = [
         Picture(
             path,
-            f"Values in the tumour: a thin line per subject, and {means}. Means and axes are those "
-            "of the scans that are not named as unusual.",
-            f"Histograms of tumour values by modality (subjects: {numbers}). "
-            f"Unusual: {named or 'none'}.",
+            f"Intensities in the tumour: a thin line per subject, and {means}. Means and axes are "
+            "those of the scans that are not listed as unusual.",
+            f"Histograms of tumour intensities by modality (subjects: {numbers}). "
+            f"Unusual: {unusual or 'none'}.",
         )
     ]
-    for modality, scans in seen.items():
+    for modality, scans in previews.items():
         path = out / "figures" / f"cohort_contact_{modality}.png"
         save_compact_figure(contact_sheet(modality, scans), path)
-        faults = [f"{seen.subject} ({seen.fault})" for seen in scans if seen.view is None]
+        faults = [f"{scan.subject} ({scan.fault})" for scan in scans if scan.view is None]
         figures.append(
             Picture(
                 path,
@@ -297,8 +298,8 @@ def _plot_intensities(out: Path, seen: Mapping[str, Sequence[ScanPreview]]) -> l
     return figures
 
 
-def _outlier_table(seen: Mapping[str, Sequence[ScanPreview]]) -> Table | None:
-    outliers = [o for modality, scans in seen.items() for o in find_outliers(modality, scans)]
+def _outlier_table(previews: Mapping[str, Sequence[ScanPreview]]) -> Table | None:
+    outliers = [o for modality, scans in previews.items() for o in find_outliers(modality, scans)]
     if not outliers:
         return None
     rows = tuple(
@@ -309,8 +310,8 @@ def _outlier_table(seen: Mapping[str, Sequence[ScanPreview]]) -> Table | None:
         )
         for o in outliers
     )
-    header = ("Subject", "Modality", "Median", "usual", "Quartiles' distance", "usual")
-    return Table("unusual_scans", "Scans whose tumour values are unlike the others'", header, rows)
+    header = ("Subject", "Modality", "Median", "usual", "Interquartile range", "usual")
+    return Table("unusual_scans", "Scans with unusual intensities in the tumour", header, rows)
 
 
 def _number(value: float) -> str:

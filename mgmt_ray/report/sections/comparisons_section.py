@@ -1,4 +1,4 @@
-"""The section that compares models on the same subjects, beside table 5 of the paper."""
+"""The section on paired comparisons of models, next to table 5 of Schmitz et al. 2024."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pandas as pd
 
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import pooled_splits
-from mgmt_ray.report.gather import StudyResults
+from mgmt_ray.report.ensemble_tables import CHOSEN
 from mgmt_ray.report.html_table import Table, number, p_value, with_interval
-from mgmt_ray.report.science_tables import CHOSEN
 from mgmt_ray.report.section import Section
+from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.report.summary import BASELINE_PREFIX
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.published_results import (
@@ -24,36 +24,35 @@ from mgmt_ray.statistics.published_results import (
 
 
 def comparisons_section(results: StudyResults) -> Section:
-    """Friedman, Nemenyi, DeLong and paired differences of the study's models."""
+    """Return the section with Friedman's, Nemenyi's and DeLong's tests and paired differences."""
     table = results.comparisons
-    against = table["comparison"].str.startswith(BASELINE_PREFIX)
-    lead = table["comparison"].isin((*results.main_ensembles, *CHOSEN))
-    tested = table[lead & table["friedman_p"].notna()]
-    alone = table[~against & ~lead]
+    with_baselines = table["comparison"].str.startswith(BASELINE_PREFIX)
+    of_networks = table["comparison"].isin((*results.main_ensembles, *CHOSEN))
+    tested = table[of_networks & table["friedman_p"].notna()]
+    single_inputs = table[~with_baselines & ~of_networks]
     content = {
         "probabilities": ranks_table(tested, "") if len(tested) else None,
         "errors": ranks_table(tested, "error_") if len(tested) else None,
-        "differences": differences_table(table[lead], "differences") if lead.any() else None,
-        "against": differences_table(table[against], "differences_against")
-        if len(table[against])
-        else None,
-        "alone": differences_table(alone, "differences_single") if len(alone) else None,
+        "differences": _optional_differences(table[of_networks], "differences"),
+        "baselines": _optional_differences(table[with_baselines], "differences_against"),
+        "single_inputs": _optional_differences(single_inputs, "differences_single"),
         "best_overall": best_overall_sentence(),
         "pooled": pooled_splits(results),
     }
     return Section("comparisons", "Networks compared", content)
 
 
-def ranks_table(comparisons: pd.DataFrame, of: str) -> Table:
-    """Friedman's and Nemenyi's tests.
+def ranks_table(comparisons: pd.DataFrame, prefix: str) -> Table:
+    """Return Friedman's and Nemenyi's tests.
 
     Args:
-        comparisons: rows of comparisons of at least three networks.
-        of: "" for ranks of probabilities, as in the paper, "error_" for those of squared errors.
+        comparisons: rows of ``comparisons.csv`` between at least three networks.
+        prefix: of the columns: "" for ranks of probabilities, as in the paper, "error_" for those
+            of squared errors.
     """
-    rows = tuple(_ranks(row, of) for row in comparisons.to_dict("records"))
+    rows = tuple(_ranks(row, prefix) for row in comparisons.to_dict("records"))
     header = ("Ensemble", "Friedman χ²", "Friedman p", "Holm p", "Networks compared", "Nemenyi p")
-    if of:
+    if prefix:
         return Table(
             "squared_errors_compared",
             "Squared errors of the networks on the same inputs",
@@ -61,21 +60,21 @@ def ranks_table(comparisons: pd.DataFrame, of: str) -> Table:
             rows,
         )
     published = ("paper's\nFriedman p", "paper's\nNemenyi p")
-    caption = "Probabilities of the networks on the same inputs, beside table 5 of the paper"
+    caption = "Probabilities of the networks on the same inputs, next to table 5 of the paper"
     return Table("probabilities_compared", caption, (*header, *published), rows)
 
 
-def _ranks(row: Mapping[Hashable, Any], of: str) -> tuple[str, ...]:
+def _ranks(row: Mapping[Hashable, Any], prefix: str) -> tuple[str, ...]:
     pair = (row["network_a"], row["network_b"])
     cells = (
         row["comparison"],
-        number(row[f"{of}friedman_chi2"], 2),
-        p_value(row[f"{of}friedman_p"]),
-        p_value(row[f"{of}friedman_p_holm"]),
+        number(row[f"{prefix}friedman_chi2"], 2),
+        p_value(row[f"{prefix}friedman_p"]),
+        p_value(row[f"{prefix}friedman_p_holm"]),
         " – ".join(network_label(network) for network in pair),
-        p_value(row[f"{of}nemenyi_p"]),
+        p_value(row[f"{prefix}nemenyi_p"]),
     )
-    if of:
+    if prefix:
         return cells
     published = published_comparison(row["comparison"])
     friedman = published.friedman_p if published else None
@@ -84,11 +83,11 @@ def _ranks(row: Mapping[Hashable, Any], of: str) -> tuple[str, ...]:
 
 
 def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
-    """Paired differences with intervals, and DeLong's test.
+    """Return paired differences with intervals, and DeLong's test.
 
     Args:
-        comparisons: rows of the comparisons table.
-        name: of the table's files.
+        comparisons: rows of ``comparisons.csv``.
+        name: "differences", "differences_against" (baselines) or "differences_single" (inputs).
     """
     rows = tuple(
         (
@@ -115,36 +114,39 @@ def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
     )
     captions = {
         "differences": "Paired differences between networks",
-        "differences_against": "Paired differences between best overall ensembles and "
-        "comparison models",
+        "differences_against": "Paired differences between best overall ensembles and baselines",
         "differences_single": "Paired differences, each modality alone",
     }
     return Table(name, captions[name], header, rows)
 
 
+def _optional_differences(comparisons: pd.DataFrame, name: str) -> Table | None:
+    return None if comparisons.empty else differences_table(comparisons, name)
+
+
 def _comparison_name(name: str) -> str:
-    model = name.removeprefix(BASELINE_PREFIX)
-    return name if model == name else BASELINE_PREFIX + network_label(model)
+    baseline = name.removeprefix(BASELINE_PREFIX)
+    return name if baseline == name else BASELINE_PREFIX + network_label(baseline)
 
 
 def _model(row: Mapping[Hashable, Any], side: str) -> str:
     network, ensemble = row[f"network_{side}"], row[f"ensemble_{side}"]
-    plain = ensemble in (network, row["comparison"], BEST_OVERALL)
-    return network_label(network) if plain else f"{network_label(network)} {ensemble}"
+    is_implied = ensemble in (network, row["comparison"], BEST_OVERALL)
+    return network_label(network) if is_implied else f"{network_label(network)} {ensemble}"
 
 
 def published_comparison(ensemble: str) -> PaperComparison | None:
-    """The paper's tests of an ensemble of this name; None where it has none."""
+    """Return the paper's tests of the ensemble of this name; None if it has none."""
     return PAPER_BEST_OVERALL if ensemble == BEST_OVERALL else PAPER_COMPARISONS.get(ensemble)
 
 
 def best_overall_sentence() -> str:
-    """How the best ensembles of the paper's last row were chosen, and how ours."""
+    """Explain how the paper's best ensembles were chosen, and how those of this study."""
     best = ", ".join(f"{network_label(n)} {e}" for n, e in PAPER_BEST_ENSEMBLES.items())
     return (
         f"Of “best overall” the paper compares {best}, which are best by its results on the test "
-        "set. Ours are those of the highest M on validation: choosing by the test set would be "
-        "choosing by the answer. The three Nemenyi p-values that the paper prints in that row "
-        "repeat those of the row above it (DSC+DTI+Struct) but for one digit (0.0768 for 0.768), "
-        "and do not fit its Friedman p of 0.0636, which allows no pair a p-value below 0.049."
+        "set. Ours are those of the highest M on validation: a choice by the test set would be "
+        "optimistic. The three Nemenyi p-values that the paper prints in that row repeat those of "
+        "the row above it (DSC+DTI+Struct) except for one digit (0.0768 for 0.768), and do not fit "
+        "its Friedman p of 0.0636, which allows no pair a p-value below 0.049."
     )

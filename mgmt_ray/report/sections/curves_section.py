@@ -1,4 +1,4 @@
-"""The report's pictures of curves: ROC and precision-recall of ensembles, and trainings."""
+"""The section on ROC and precision-recall curves, and the pictures of training curves."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from mgmt_ray.figures.style import (
     save_figure,
 )
 from mgmt_ray.figures.training_curves import training_figure
-from mgmt_ray.report.gather import StudyResults, has_only_slice_networks
-from mgmt_ray.report.science_tables import BASELINE_PANEL, CHOSEN, merge_baselines
+from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, merge_baselines
 from mgmt_ray.report.section import Picture, Section
 from mgmt_ray.report.sections.choices_section import chosen_by_network
+from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
 
 
 def curves_section(results: StudyResults, figures: Path) -> Section:
-    """Figures 2 to 5 of the paper for this study.
-
-    Args:
-        results: of the study.
-        figures: folder that gets them.
-    """
+    """Return the section with figures 2 to 5 of Schmitz et al. 2024 for this study."""
     predictions, metrics = results.predictions, results.metrics
-    networks = metrics["network"].isin(results.networks)
-    pictures = _roc_and_pr(predictions, metrics[networks], results.main_ensembles, figures, "")
-    shown, rows = _chosen(results)
-    if len(rows):
-        panels = tuple(dict.fromkeys(rows["ensemble"]))
-        pictures += _roc_and_pr(shown, rows, panels, figures, "chosen", _details(results))
+    is_network = metrics["network"].isin(results.networks)
+    pictures = _roc_and_pr(predictions, metrics[is_network], results.main_ensembles, figures, "")
+    predictions, metrics = _chosen(results)
+    if len(metrics):
+        panels = tuple(dict.fromkeys(metrics["ensemble"]))
+        pictures += _roc_and_pr(
+            predictions, metrics, panels, figures, "_chosen", _chosen_inputs(results)
+        )
     content = {
-        "all": pictures,
+        "figures": pictures,
         "of_paper": not has_only_slice_networks(results),
-        "best": {network_label(n): w for n, w in chosen_by_network(results, CHOSEN[0]).items()},
+        "best": {
+            network_label(network): inputs
+            for network, inputs in chosen_by_network(results, CHOSEN[0]).items()
+        },
     }
     return Section("curves", "ROC and precision-recall curves", content)
 
 
 def _chosen(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions and metrics of what was chosen on validation, and of comparison models."""
+    """Return predictions and metrics of ensembles chosen on validation and of baselines."""
     parts = []
     for table in (results.predictions, results.metrics):
-        named = merge_baselines(table, results.baselines)
-        panels = [named[named["ensemble"] == name] for name in (*CHOSEN, BASELINE_PANEL)]
+        merged = merge_baselines(table, results.baselines)
+        panels = [merged[merged["ensemble"] == name] for name in (*CHOSEN, BASELINE_PANEL)]
         parts.append(pd.concat(panels, ignore_index=True))
     return parts[0], parts[1]
 
 
-def _details(results: StudyResults) -> dict[tuple[str, str], str]:
+def _chosen_inputs(results: StudyResults) -> dict[tuple[str, str], str]:
     return {
-        (network, name): words
+        (network, name): inputs
         for name in CHOSEN
-        for network, words in chosen_by_network(results, name).items()
+        for network, inputs in chosen_by_network(results, name).items()
     }
 
 
@@ -68,25 +68,22 @@ def _roc_and_pr(
     suffix: str,
     details: dict[tuple[str, str], str] | None = None,
 ) -> list[Picture]:
-    roc, recall = (
-        figures / f"{name}{'_' if suffix else ''}{suffix}.png"
-        for name in ("roc", "precision_recall")
-    )
+    roc, recall = (figures / f"{name}{suffix}.png" for name in ("roc", "precision_recall"))
     save_figure(roc_figure(predictions, metrics, names, details), roc)
     save_figure(precision_recall_figure(predictions, metrics, names, details), recall)
-    of = "of what was chosen on validation, and of comparison models, " if suffix else ""
-    shown = ", ".join(network_label(str(n)) for n in dict.fromkeys(metrics["network"]))
+    models = "of ensembles chosen on validation and of baselines, " if suffix else ""
+    networks = ", ".join(network_label(str(n)) for n in dict.fromkeys(metrics["network"]))
     return [
         Picture(
             roc,
-            f"ROC curves {of}on the test set. Dotted: chance.",
-            f"ROC curves of {shown}. Areas: {_values(metrics, names, 'auc')}.",
+            f"ROC curves {models}on the test set. Dotted: chance.",
+            f"ROC curves of {networks}. Areas: {_values(metrics, names, 'auc')}.",
         ),
         Picture(
             recall,
-            f"Precision-recall curves {of}on the test set. Dotted: the share of methylated "
-            "subjects, which is the precision of a guess.",
-            f"Precision-recall curves of {shown}. Average precisions: "
+            f"Precision-recall curves {models}on the test set. Dotted: the share of methylated "
+            "subjects, which is the precision of guessing.",
+            f"Precision-recall curves of {networks}. Average precisions: "
             f"{_values(metrics, names, 'ap')}.",
         ),
     ]
@@ -100,7 +97,7 @@ def _values(metrics: pd.DataFrame, names: tuple[str, ...], metric: str) -> str:
 
 
 def training_pictures(results: StudyResults, figures: Path) -> list[Picture]:
-    """Training curves of each network; those of networks dropped since are deleted."""
+    """Draw training curves of each network; delete those of networks dropped since."""
     pictures = []
     for network, members in results.members.groupby("network", sort=False):
         path = figures / f"training_{network}.png"
@@ -109,7 +106,7 @@ def training_pictures(results: StudyResults, figures: Path) -> list[Picture]:
         pictures.append(
             Picture(
                 path,
-                f"{label}: loss and AUC of every member, per modality.",
+                f"{label}: loss and AUC of every member, by modality.",
                 f"Training curves of {label}: {len(members)} members, on training folds and "
                 f"validation fold. {_overfitting_note(results.epochs, members)}",
             )
@@ -119,10 +116,10 @@ def training_pictures(results: StudyResults, figures: Path) -> list[Picture]:
 
 
 def _overfitting_note(epochs: pd.DataFrame, members: pd.DataFrame) -> str:
-    """Mean AUC at the kept epochs on both sides, in words."""
+    """Compare the mean AUC at the chosen epochs in training and validation."""
     kept = members[["trial", "epoch"]].merge(epochs, on=["trial", "epoch"])
     train, validation = kept["train_auc"].mean(), kept["validation_auc"].mean()
     return (
-        f"At the kept epochs the mean AUC is {train:.2f} in training and {validation:.2f} in "
+        f"At the chosen epochs the mean AUC is {train:.2f} in training and {validation:.2f} in "
         "validation."
     )

@@ -1,4 +1,4 @@
-"""What the report tells of the cohorts that are only predicted."""
+"""The external cohorts of a study, for the report's section on them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.report import metric_tables as tables
-from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, slug
 from mgmt_ray.report.sections import record_tables as records
 from mgmt_ray.report.sections.problem_tables import ProblemTables, read_problems
 from mgmt_ray.report.sections.segmentation_section import overlap_table
 from mgmt_ray.report.sections.slices_section import classification_table
+from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.statistics.slice_scores import LEVELS
 from mgmt_ray.study.folder import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalCohort:
-    """One of them.
+    """The tables of one external cohort.
 
     Attributes:
-        name: in the study.
+        name: the cohort's name in the study.
         metrics: of each network and ensemble.
-        flow: of its subjects, with exclusions counted by reason.
-        missing_groups: why subjects lack a group; None if none does.
-        problems: with its files and tables.
-        slices: how they were segmented and classified; empty where no network takes slices.
+        flow: subjects, with exclusions counted by reason.
+        missing_groups: reasons why subjects have no scans of a group; None if all have them.
+        problems: of files and tables.
+        slices: segmentation and classification; empty if no network takes slices.
     """
 
     name: str
@@ -38,14 +38,10 @@ class ExternalCohort:
 
 
 def external_cohorts(out: Path, results: StudyResults) -> list[ExternalCohort]:
-    """Those that the evaluated study names, in its order.
-
-    Args:
-        out: the study's folder.
-        results: read from there.
+    """Return the tables of each external cohort, in the study's order.
 
     Raises:
-        MgmtError: a problems.csv is not one.
+        MgmtError: a problems.csv has other columns.
     """
     return [
         ExternalCohort(
@@ -61,12 +57,12 @@ def external_cohorts(out: Path, results: StudyResults) -> list[ExternalCohort]:
 
 
 def _slice_result_tables(results: StudyResults, name: str) -> tuple[Table, ...]:
-    """Tables by slice and patient of an external cohort, as far as they were made."""
-    further = results.external[name].tables
-    tables = []
-    if "slice_overlap" in further and len(further["slice_overlap"]):
-        tables.append(overlap_table(further["slice_overlap"], name))
-    if "slice_classification" in further:
-        scores = further["slice_classification"]
-        tables += [classification_table(scores, level, name) for level in LEVELS]
-    return tuple(tables)
+    """Return the existing tables by slice and patient of an external cohort."""
+    available = results.external[name].tables
+    shown = []
+    if "slice_overlap" in available and len(available["slice_overlap"]):
+        shown.append(overlap_table(available["slice_overlap"], name))
+    if "slice_classification" in available:
+        scores = available["slice_classification"]
+        shown += [classification_table(scores, level, name) for level in LEVELS]
+    return tuple(shown)

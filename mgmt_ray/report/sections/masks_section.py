@@ -1,4 +1,4 @@
-"""The section on tumour masks that networks predicted, and on what that does to results."""
+"""The section on predicted tumour masks, and on their effect on the results."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ import pandas as pd
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.cautions import pooled_splits
-from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, number, p_value, with_interval
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.study_files import read_json
+from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.selection.predictions import read_table
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 
 
 def masks_sections(out: Path, results: StudyResults) -> list[Section]:
-    """Where masks come from and what predicted ones cost; nothing where no mask is predicted.
-
-    Args:
-        out: the study's folder.
-        results: read from there.
+    """Return the section on the masks' source and effect; empty if all masks are given.
 
     Raises:
         MgmtError: a file of the masks is damaged.
@@ -39,9 +35,9 @@ def masks_sections(out: Path, results: StudyResults) -> list[Section]:
     effect = results.tables.get("mask_effect")
     content = {
         "kinds": _kinds_table(cohorts),
-        "source": _source(folder),
+        "source": _source_sentence(folder),
         "tested": _mask_overlap_note(folder, results.splits),
-        "trained_on": _trained_on(results.cohort),
+        "trained_on": _training_masks_sentence(results.cohort),
         "effect": None if effect is None else effect_table(effect),
         "left_out": _left_out_table(folder),
         "pooled": pooled_splits(results),
@@ -50,8 +46,8 @@ def masks_sections(out: Path, results: StudyResults) -> list[Section]:
 
 
 def effect_table(effect: pd.DataFrame) -> Table:
-    """The same members on the same test subjects, cut with given and with predicted masks."""
-    rows = tuple(_effect(row) for row in effect.to_dict("records"))
+    """Return AUCs of the same members and test subjects with given and with predicted masks."""
+    rows = tuple(_effect_cells(row) for row in effect.to_dict("records"))
     header = (
         "Network",
         "Ensemble",
@@ -67,7 +63,7 @@ def effect_table(effect: pd.DataFrame) -> Table:
     return Table("mask_effect", caption, header, rows)
 
 
-def _effect(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+def _effect_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
     return (
         network_label(row["network"]),
         row["ensemble"],
@@ -84,70 +80,73 @@ def _effect(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
 def _kinds_table(cohorts: Mapping[str, Cohort]) -> Table:
     rows = []
     for name, cohort in cohorts.items():
-        counted = Counter(s.mask_kind for s in cohort.subjects)
-        number_of_both = sum(s.given_mask is not None for s in cohort.subjects)
-        rows.append((name, str(counted["given"]), str(counted["predicted"]), str(number_of_both)))
-    header = ("Cohort", "Given mask", "Predicted mask", "of these a given one unused")
-    return Table("mask_kinds", "Subjects by the mask that they were cut with", header, tuple(rows))
+        counts = Counter(s.mask_kind for s in cohort.subjects)
+        num_both = sum(s.given_mask is not None for s in cohort.subjects)
+        rows.append((name, str(counts["given"]), str(counts["predicted"]), str(num_both)))
+    header = ("Cohort", "Given mask", "Predicted mask", "of these with an unused given mask")
+    return Table(
+        "mask_kinds", "Subjects by the mask that was applied to their scans", header, tuple(rows)
+    )
 
 
-def _source(folder: StudyFolder) -> str:
+def _source_sentence(folder: StudyFolder) -> str:
     index = read_json(folder.masks / "masks.json")
     if index is None:
         return "No mask of the study’s own cohort was predicted."
-    used = [set(told["networks"]) for told in index["subjects"].values()]
-    numbers = [len(names) for names in used if names <= {*index["weights_sha256"]}]
-    low, high = min(numbers, default=0), max(numbers, default=0)
-    several = f"{low}" if low == high else f"{low} to {high}"
+    networks = [set(mask["networks"]) for mask in index["subjects"].values()]
+    # masks of an earlier source have networks that are no longer indexed
+    counts = [len(names) for names in networks if names <= {*index["weights_sha256"]}]
+    low, high = min(counts, default=0), max(counts, default=0)
+    num_networks = f"{low}" if low == high else f"{low} to {high}"
     return (
         f"Predicted masks come from the study `{index['study']}`: a mask is where the "
-        f"mean probability of {several} segmentations (network {index['network']}, "
-        f"{index['modality']}) is at least 0.5. No network of these trained on a scan of that "
-        "person, and the epoch of none was chosen by one. Which masks there are, and what they "
-        "follow from, is in `masks/masks.json`."
+        f"mean probability of {num_networks} segmentations (network {index['network']}, "
+        f"{index['modality']}) is at least 0.5. None of these networks was trained on, or had its "
+        "epoch chosen by, a scan of that person. All masks and their sources are listed in "
+        "`masks/masks.json`."
     )
 
 
 def _mask_overlap_note(folder: StudyFolder, splits: Sequence[Split]) -> str | None:
-    """How many test subjects trained networks that outlined subjects who train here."""
-    index, trained = (read_json(folder.masks / name) for name in ("masks.json", "trained.json"))
-    if index is None or trained is None:
+    """Count the test subjects that segmenters of this study's training subjects trained on."""
+    index, trained_on = (read_json(folder.masks / name) for name in ("masks.json", "trained.json"))
+    if index is None or trained_on is None:
         return None
-    by = {subject: set(told["networks"]) for subject, told in index["subjects"].items()}
+    segmenters = {subject: set(mask["networks"]) for subject, mask in index["subjects"].items()}
     tested: set[str] = set()
-    concerned: set[str] = set()
+    overlapping: set[str] = set()
     for split in splits:
-        outlined_by = set().union(*(by.get(subject, set()) for subject in split.training))
+        of_training = set().union(*(segmenters.get(subject, set()) for subject in split.training))
         tested |= {*split.test}
-        concerned |= {s for s in split.test if outlined_by & {*trained.get(s, ())}}
+        overlapping |= {s for s in split.test if of_training & {*trained_on.get(s, ())}}
     return (
-        f"{len(concerned)} of {len(tested)} test subjects helped to train segmentations that "
-        "outlined training subjects: their images and given masks did, never their label of "
-        "methylation."
+        f"{len(overlapping)} of {len(tested)} test subjects were used to train networks that "
+        "segmented training subjects: their images and given masks were, never their methylation "
+        "label."
     )
 
 
-def _trained_on(cohort: Cohort) -> str:
+def _training_masks_sentence(cohort: Cohort) -> str:
     kinds = {s.mask_kind for s in cohort.subjects}
     if kinds == {"given"}:
         return (
-            "The models were trained on volumes cut with given masks, so the column of predicted "
-            "ones is what a site without annotators would get with them. It is not what models "
-            "would reach that were trained on predicted masks too."
+            "The models were trained on volumes with given masks applied, so the column of "
+            "predicted masks is what a site without annotators would get with these models. Models "
+            "trained on predicted masks might differ."
         )
     if kinds == {"predicted"}:
         return (
-            "The models were trained on volumes cut with predicted masks; the column of given ones "
-            "says what annotators would change, for models that have never seen such masks."
+            "The models were trained on volumes with predicted masks applied; the column of given "
+            "masks says what annotators would change, for models never trained on such masks."
         )
     return (
-        "The models were trained on volumes cut with given masks, and with predicted ones where "
-        "there was no given one."
+        "The models were trained on volumes with given masks applied, and with predicted masks "
+        "where there was no given one."
     )
 
 
 def _left_out_table(folder: StudyFolder) -> Table | None:
-    """Why test subjects are not in the comparison; None if all are."""
+    """Count the reasons why test subjects are not in the comparison; None if all are in it."""
     path = folder.mask_effect.root / "subjects.csv"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The report's sections, in their order."""
+"""All sections of the report in their order, and the files of their tables."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from mgmt_ray.figures.style import network_label
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.checklist import checklist_section
-from mgmt_ray.report.gather import StudyResults, has_only_slice_networks, slice_networks
-from mgmt_ray.report.html_table import Table, table_csv, table_latex
+from mgmt_ray.report.html_table import DASH, Table, table_csv, table_latex
 from mgmt_ray.report.model_card import CardPart, card_section
 from mgmt_ray.report.paper_settings import covariates_sentence, settings_table, slice_settings_table
 from mgmt_ray.report.section import Picture, Section, find_all
@@ -23,20 +22,21 @@ from mgmt_ray.report.sections.calibration_sections import (
     decision_section,
     operating_section,
 )
-from mgmt_ray.report.sections.choices_section import combinations_section
+from mgmt_ray.report.sections.choices_section import choices_section
 from mgmt_ray.report.sections.cohort_section import read_scans
 from mgmt_ray.report.sections.comparisons_section import comparisons_section
 from mgmt_ray.report.sections.curves_section import curves_section, training_pictures
 from mgmt_ray.report.sections.external_section import external_cohorts
 from mgmt_ray.report.sections.masks_section import masks_sections
 from mgmt_ray.report.sections.record_tables import diverged_table, provenance_table, versions_table
-from mgmt_ray.report.sections.routing_section import agent_section
-from mgmt_ray.report.sections.saliency_section import explain_section
+from mgmt_ray.report.sections.routing_section import routing_section
+from mgmt_ray.report.sections.saliency_section import saliency_section
 from mgmt_ray.report.sections.segmentation_section import segmentation_sections
 from mgmt_ray.report.sections.slices_section import slices_sections
 from mgmt_ray.report.sections.subjects_section import partitions_table, patients_table
 from mgmt_ray.report.sections.variance_sections import subgroups_section, variance_section
 from mgmt_ray.report.study_facts import Statement
+from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.report.summary import planted_sentence, summary_sentences
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
 from mgmt_ray.statistics.planted_signal import planted_verdict
@@ -46,18 +46,20 @@ TABLES = "tables"
 
 
 def files_section(sections: Sequence[Section]) -> Section:
-    """The list of all files that belong to the report."""
+    """Return the section that lists the report's files."""
     rows = [
         (f"{TABLES}/{t.name}.csv", f"{TABLES}/{t.name}.tex", t.caption)
         for t in shown_tables(sections)
     ]
-    for p in find_all(Picture, [s.content for s in sections]):
-        rows.append((f"figures/{p.path.name}", f"figures/{p.path.stem}.svg", p.caption))
     rows += [
-        ("checklist.csv", "–", "CLAIM 2024 and TRIPOD+AI in one table"),
-        ("model_card.md", "–", "the model card as a file of its own"),
+        (f"figures/{p.path.name}", f"figures/{p.path.stem}.svg", p.caption)
+        for p in find_all(Picture, [s.content for s in sections])
     ]
-    header = ("File", "For papers", "What")
+    rows += [
+        ("checklist.csv", DASH, "CLAIM 2024 and TRIPOD+AI in one table"),
+        ("model_card.md", DASH, "the model card as Markdown"),
+    ]
+    header = ("File", "For papers", "Content")
     return Section(
         "files",
         "Files of this report",
@@ -66,21 +68,16 @@ def files_section(sections: Sequence[Section]) -> Section:
 
 
 def shown_tables(sections: Sequence[Section]) -> list[Table]:
-    """Every table of these sections, in their order."""
+    """Return all tables of these sections in their order; two must not share a name."""
     tables = list(find_all(Table, [section.content for section in sections]))
     names = [table.name for table in tables]
-    twice = {name for name in names if names.count(name) > 1}
-    assert not twice, f"two tables are named {', '.join(sorted(twice))}"
+    repeated = {name for name in names if names.count(name) > 1}
+    assert not repeated, f"two tables are named {', '.join(sorted(repeated))}"
     return tables
 
 
 def write_tables(folder: Path, tables: Sequence[Table]) -> None:
-    """Write each table as ``NAME.csv`` and ``NAME.tex``; delete those of tables dropped since.
-
-    Args:
-        folder: of the tables; nothing else should be in it.
-        tables: with names that differ.
-    """
+    """Write each table as ``NAME.csv`` and ``NAME.tex``; delete all other CSV and LaTeX files."""
     written = set()
     for table in tables:
         for suffix, text in ((".csv", table_csv(table)), (".tex", table_latex(table))):
@@ -95,16 +92,10 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
 def all_sections(
     out: Path, results: StudyResults, statements: dict[str, Statement], card: tuple[CardPart, ...]
 ) -> list[Section]:
-    """Every section of a study's report; saves its figures on the way.
-
-    Args:
-        out: the study's folder.
-        results: read from there.
-        statements: what the study knows of itself.
-        card: the model card.
+    """Return all sections of a study's report, and save their figures in ``out/figures``.
 
     Raises:
-        MgmtError: a file of the cohort's inspection is damaged.
+        MgmtError: a file of the study is damaged; the error names the command that rewrites it.
     """
     figures = out / "figures"
     sections = [
@@ -115,32 +106,32 @@ def all_sections(
         ),
         audit_section(results),
         *planted_sections(results),
-        _subjects(results),
-        _scans(out, results),
-        _results(results),
+        _subjects_section(results),
+        _cohort_section(out, results),
+        _results_section(results),
         *segmentation_sections(out, results),
         *slices_sections(out, results),
         *masks_sections(out, results),
-        *_external(out, results),
-        *_result_sections(results, figures),
-        _training(results, figures),
+        *_external_sections(out, results),
+        *_prediction_sections(results, figures),
+        _training_section(results, figures),
         *_record_sections(results),
         card_section(card),
         checklist_section(statements),
-        _provenance(results),
+        _provenance_section(results),
     ]
     return [*sections, files_section(sections)]
 
 
-def _scans(out: Path, results: StudyResults) -> Section:
+def _cohort_section(out: Path, results: StudyResults) -> Section:
     scans = read_scans(out, results.cohort, results.cohort.modalities)
-    return Section("scans", "Scans", {"scans": scans})
+    return Section("cohort", "Scans", {"scans": scans})
 
 
-def _result_sections(results: StudyResults, figures: Path) -> list[Section]:
-    """What follows from the same predictions, beyond the metrics."""
+def _prediction_sections(results: StudyResults, figures: Path) -> list[Section]:
+    """Return the sections on the test predictions, beyond the metrics."""
     return [
-        combinations_section(results),
+        choices_section(results),
         comparisons_section(results),
         curves_section(results, figures),
         operating_section(results),
@@ -148,8 +139,8 @@ def _result_sections(results: StudyResults, figures: Path) -> list[Section]:
         decision_section(results, figures),
         variance_section(results, figures),
         subgroups_section(results, figures),
-        agent_section(results, figures),
-        explain_section(results, figures),
+        routing_section(results, figures),
+        saliency_section(results, figures),
     ]
 
 
@@ -157,28 +148,28 @@ def _record_sections(results: StudyResults) -> list[Section]:
     members, openings = records.members_table(results), records.openings_table(results)
     return [
         Section("members", "Members", {"members": members}),
-        Section("openings", "Openings of the test set", {"openings": openings}),
+        Section("openings", "Test-set access log", {"openings": openings}),
     ]
 
 
 def planted_sections(results: StudyResults) -> list[Section]:
-    """What was planted and what was found of it, for a synthetic cohort; else nothing."""
+    """Return the section on planted signals of a synthetic cohort; empty for real subjects."""
     if results.planted is None:
         return []
     signal = {m: s for m, s in (results.planted.get("signal") or {}).items() if s != 0}
-    own = results.metrics[
+    metrics = results.metrics[
         results.metrics["ensemble"].isin((*results.main_ensembles, *results.inputs))
     ]
-    verdicts = planted_verdict(own, results.planted, results.groups)
+    verdicts = planted_verdict(metrics, results.planted, results.groups)
     content = {
         "signal": ", ".join(f"{m} (strength {s})" for m, s in signal.items()),
         "sentence": planted_sentence(verdicts, bool(signal)),
         "verdicts": tables.planted_table(verdicts),
     }
-    return [Section("planted", "What was planted", content)]
+    return [Section("planted", "Planted signal", content)]
 
 
-def _subjects(results: StudyResults) -> Section:
+def _subjects_section(results: StudyResults) -> Section:
     content = {
         "patients": patients_table(results),
         "partitions": partitions_table(results),
@@ -192,11 +183,11 @@ def _subjects(results: StudyResults) -> Section:
     return Section("subjects", "Subjects", content)
 
 
-def _results(results: StudyResults) -> Section:
+def _results_section(results: StudyResults) -> Section:
     content = {
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
-        "models": tables.baselines_table(results),
+        "baselines": tables.baselines_table(results),
         "prevalence": tables.prevalence_note(results),
         "chance": tables.chance_table(results),
         "other_published": (
@@ -214,7 +205,7 @@ def _results(results: StudyResults) -> Section:
     return Section("results", "Results on the test set", content)
 
 
-def _external(out: Path, results: StudyResults) -> list[Section]:
+def _external_sections(out: Path, results: StudyResults) -> list[Section]:
     if not results.external:
         return []
     content = {
@@ -224,22 +215,22 @@ def _external(out: Path, results: StudyResults) -> list[Section]:
     return [Section("external", "External cohorts", content)]
 
 
-def _training(results: StudyResults, figures: Path) -> Section:
+def _training_section(results: StudyResults, figures: Path) -> Section:
     content = {
         "settings": settings_table(results),
         "covariates": covariates_sentence(results),
         "slice_settings": slice_settings_table(results),
-        "volumes": not has_only_slice_networks(results),
-        "slices": list(map(network_label, slice_networks(results))),
+        "has_volume_networks": not has_only_slice_networks(results),
+        "slice_networks": list(map(network_label, slice_networks(results))),
         "rules": tables.rules_table(results.members),
         "trainings": records.training_table(results),
         "diverged": diverged_table(results),
-        "all": training_pictures(results, figures),
+        "figures": training_pictures(results, figures),
     }
     return Section("training", "Training", content)
 
 
-def _provenance(results: StudyResults) -> Section:
+def _provenance_section(results: StudyResults) -> Section:
     content = {
         "provenance": provenance_table(results),
         "versions": versions_table(results),

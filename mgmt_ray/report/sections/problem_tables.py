@@ -1,4 +1,4 @@
-"""The report's tables of what was wrong with files and tables, and what covers it."""
+"""The tables of problems with a cohort's files, and what the configuration does about each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ UNRESOLVED = "nothing"
 
 @dataclass(frozen=True, slots=True)
 class ProblemTables:
-    """Everything that was wrong, or that nothing was.
+    """The problems of a cohort's files and tables.
 
     Attributes:
-        sentence: how much was found.
-        counts: by kind and by what covers it; None where nothing was found.
-        problems: each; None where nothing was found.
+        sentence: how many problems were found.
+        counts: by kind and by the rule that covers them; None if there are no problems.
+        problems: a row per problem; None if there are none.
     """
 
     sentence: str
@@ -30,21 +30,20 @@ class ProblemTables:
 
 
 def read_problems(path: Path, name: str = "problems") -> ProblemTables:
-    """What is in ``problems.csv``; a study made before there was one says so.
+    """Read ``problems.csv``; a study without it has a sentence that says so.
 
     Args:
-        path: of the file.
-        name: of the tables' files.
+        name: prefix of the tables' file names.
 
     Raises:
         MgmtError: the file has other columns.
     """
     if not path.exists():
         return ProblemTables("Problems with files and tables were not recorded for this study.")
-    found = _read_rows(path)
-    if not found:
+    rows = _read_rows(path)
+    if not rows:
         return ProblemTables("No problem was found in any file or table.")
-    counts = Counter((row["kind"], row["covered_by"]) for row in found)
+    counts = Counter((row["kind"], row["covered_by"]) for row in rows)
     counted = tuple(
         (kind.replace("_", " "), covered or UNRESOLVED, str(number))
         for (kind, covered), number in sorted(counts.items())
@@ -58,20 +57,20 @@ def read_problems(path: Path, name: str = "problems") -> ProblemTables:
             row["where"],
             row["covered_by"] or UNRESOLVED,
         )
-        for row in found
+        for row in rows
     )
     header = ("Subject", "Modality", "Problem", "Found", "Where", "Covered by")
     kinds = ("Problem", "Covered by", "Number")
-    num_subjects = len({row["subject"] for row in found})
+    num_subjects = len({row["subject"] for row in rows})
     return ProblemTables(
-        f"Problems found: {len(found)}, with files or rows of {num_subjects} subjects.",
+        f"Problems found: {len(rows)}, with files or rows of {num_subjects} subjects.",
         Table(f"{name}_by_kind", "Problems by kind", kinds, counted, is_wide=True),
-        Table(name, "Every problem", header, listed, is_wide=True),
+        Table(name, "All problems", header, listed, is_wide=True),
     )
 
 
 def faulty_scans(path: Path) -> dict[tuple[str, str], str]:
-    """By subject and modality the first problem of that scan; none where none was recorded.
+    """Return the kind of the first problem of each scan, by subject and modality.
 
     Raises:
         MgmtError: the file has other columns.
@@ -83,9 +82,9 @@ def faulty_scans(path: Path) -> dict[tuple[str, str], str]:
 def _read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
-        found = list(table)
+        rows = list(table)
     if set(table.fieldnames or ()) != COLUMNS:
         raise MgmtError(
-            f"{path}: is not a table of problems. Run `mgmt-ray cohort STUDY` to make it again."
+            f"{path}: is not a table of problems. Run `mgmt-ray cohort STUDY` to rewrite it."
         )
-    return found
+    return rows

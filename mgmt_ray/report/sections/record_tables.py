@@ -1,4 +1,4 @@
-"""The report's tables of what was done: subjects, splits, members, openings."""
+"""The tables of what was done: subjects, splits, trainings, members, provenance, access log."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from mgmt_ray.cohort.cohort import Cohort, exclusion_flow
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.report.gather import StudyResults, has_only_slice_networks
 from mgmt_ray.report.html_table import DASH, Table, slug
+from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
 from mgmt_ray.splits.split import Split, resolve_labels
 
 
 def diverged_table(results: StudyResults) -> Table | None:
-    """Trainings in the study's folder whose loss was no longer a number; None if none was.
+    """Return the trainings whose loss became NaN or infinite; None if there are none.
 
-    They may be of an earlier version of the study, with a learning rate that has changed since.
+    Some may be of an earlier version of the study, with other learning rates.
     """
     if not results.diverged:
         return None
@@ -45,12 +45,12 @@ def diverged_table(results: StudyResults) -> Table | None:
         "Agent's\nlearning rate",
         "Last epoch with\na finite loss",
     )
-    caption = "Trainings that diverged: none of them, nor others with their settings, was chosen"
+    caption = "Diverged trainings: neither they nor others with the same settings were chosen"
     return Table("diverged", caption, header, tuple(rows))
 
 
 def provenance_table(results: StudyResults) -> Table:
-    """What ran, with which seeds and on what."""
+    """Return commit, seeds, hashes and checksums of the study."""
     recorded = {k: cell_text(v) for k, v in results.provenance.items() if k != "versions"}
     seeds = sorted(set(results.members["repeat"]))
     rows = [
@@ -64,23 +64,23 @@ def provenance_table(results: StudyResults) -> Table:
     for stored in ("volumes", "slices"):
         if checksums := _checksums(results, f"{stored}_checksum"):
             rows.append((f"{stored}' checksums", checksums))
-    rows += _masks(results)
-    return Table("provenance", "Provenance", ("What", "Value"), tuple(rows), is_wide=True)
+    rows += _mask_rows(results)
+    return Table("provenance", "Provenance", ("Item", "Value"), tuple(rows), is_wide=True)
 
 
 def versions_table(results: StudyResults) -> Table:
-    """Versions of packages; several where trials were trained with different ones."""
-    found: dict[str, set[str]] = {}
-    recorded = [results.provenance, *results.trials.values(), *results.needed.values()]
-    for versions in (record.get("versions") or {} for record in recorded):
+    """Return the versions of packages; several where trials were trained with different ones."""
+    by_package: dict[str, set[str]] = {}
+    records = [results.provenance, *results.trials.values(), *results.needed.values()]
+    for versions in (record.get("versions") or {} for record in records):
         for package, version in versions.items():
-            found.setdefault(package, set()).add(str(version))
-    rows = tuple((package, ", ".join(sorted(found[package]))) for package in sorted(found))
+            by_package.setdefault(package, set()).add(str(version))
+    rows = tuple((name, ", ".join(sorted(by_package[name]))) for name in sorted(by_package))
     return Table("versions", "Versions", ("Package", "Version"), rows)
 
 
-def _masks(results: StudyResults) -> list[tuple[str, str]]:
-    """Whose masks networks predicted, and which networks; nothing where all are given."""
+def _mask_rows(results: StudyResults) -> list[tuple[str, str]]:
+    """Return how many masks were predicted, and by which study; empty if all are given."""
     source = results.config.get("mask_source")
     if not source:
         return []
@@ -90,60 +90,69 @@ def _masks(results: StudyResults) -> list[tuple[str, str]]:
 
 
 def _checksums(results: StudyResults, key: str) -> str:
-    """Each modality with the first digits of the checksum of its volumes or slices."""
-    found = {
+    """Return each modality with the first digits of the checksum of its volumes or slices."""
+    checksums = {
         f"{modality} {checksum[:12]}"
         for trial in results.trials.values()
         for modality, checksum in (trial.get(key) or {}).items()
     }
-    return ", ".join(sorted(found))
+    return ", ".join(sorted(checksums))
 
 
 def cell_text(value: object) -> str:
-    """A value of a JSON file for a cell."""
+    """Format a value of a JSON file; a dash for None.
+
+    >>> cell_text(None), cell_text("PH"), cell_text([1, 2])
+    ('–', 'PH', '[1, 2]')
+    """
     if value is None:
         return DASH
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def flow_table(results: StudyResults, external: str = "") -> Table:
-    """From everyone found, over exclusions by reason, to each group's subjects.
+    """Count the subjects from all found, over exclusions by reason, to each group.
 
     Args:
-        results: of the study.
         external: name of an external cohort; empty for the study's own.
     """
     rows = exclusion_flow(_cohort(results, external), _channels(results))
     caption = f"Flow of subjects of {external}" if external else "Flow of subjects"
-    cells = tuple((what, str(n)) for what, n in rows)
-    return Table(_named("flow", external), caption, ("Step", "Subjects"), cells)
+    cells = tuple((step, str(n)) for step, n in rows)
+    return Table(_table_name("flow", external), caption, ("Step", "Subjects"), cells)
 
 
 def missing_groups_table(results: StudyResults, external: str = "") -> Table | None:
-    """Why subjects of a cohort (as for :func:`flow_table`) lack a group; None if none does."""
+    """Count the reasons why subjects have no scans of a group; None if all have them.
+
+    Args:
+        external: name of an external cohort; empty for the study's own.
+    """
     exclusions = _cohort(results, external).exclusions
     counts = Counter((e.scope, e.reason) for e in exclusions if e.scope != "cohort")
     if not counts:
         return None
     rows = tuple((scope, reason, str(n)) for (scope, reason), n in sorted(counts.items()))
     caption = "Subjects without a group" + (f" in {external}" if external else "")
-    return Table(_named("without_group", external), caption, ("Group", "Reason", "Subjects"), rows)
+    return Table(
+        _table_name("without_group", external), caption, ("Group", "Reason", "Subjects"), rows
+    )
 
 
 def split_table(results: StudyResults) -> Table:
-    """Subjects (methylated) that train, are tested or are left out.
+    """Count training, test and left-out subjects, in parentheses the methylated ones.
 
-    A row per modality; of a study with several splits a row per split.
+    A row per modality; for several outer splits a row per split.
     """
     channels = _channels(results)
-    caption = "Subjects by role, of these methylated"
+    caption = "Subjects by role, in parentheses the methylated"
     if len(results.splits) == 1:
         (split,) = results.splits
         roles = _roles(split)
-        everyone = (("all", None), *((m, m) for m in channels))
+        filters = (("all", None), *((m, m) for m in channels))
         rows = tuple(
             (name, *(_count(results, split, ids, modality) for ids in roles.values()))
-            for name, modality in everyone
+            for name, modality in filters
         )
         return Table("split", caption, ("Modality", *roles), rows)
     rows = tuple(
@@ -160,8 +169,8 @@ def split_table(results: StudyResults) -> Table:
 
 
 def split_notes(results: StudyResults) -> list[str]:
-    """What one must know of the splits beside their numbers."""
-    notes = ["A number in parentheses counts the methylated."]
+    """Return sentences on testing, repeated persons and fitted cut-offs."""
+    notes = ["A number in parentheses counts methylated subjects."]
     if len(results.splits) == 1:
         notes.append("All models are tested on the same subjects.")
     else:
@@ -170,16 +179,17 @@ def split_notes(results: StudyResults) -> list[str]:
             "that it was trained in. A subject tested in several has its mean probability."
         )
     persons = Counter(s.person for s in results.cohort.subjects)
-    several = sum(number > 1 for number in persons.values())
-    if several:
+    num_repeated = sum(number > 1 for number in persons.values())
+    if num_repeated:
         notes.append(
-            f"Persons with several subjects: {several}. All subjects of a person have one role."
+            f"Persons with several subjects: {num_repeated}. All subjects of a person have the "
+            "same role."
         )
     cutoffs = [f"{split.cutoff:.4g}" for split in results.splits if split.cutoff is not None]
     if cutoffs:
         notes.append(
             "Labels follow from the median score of the training subjects alone: "
-            f"{', '.join(cutoffs)}; methylated is what lies above."
+            f"{', '.join(cutoffs)}; scores above it count as methylated."
         )
     return notes
 
@@ -193,25 +203,25 @@ def _count(
     results: StudyResults, split: Split, ids: tuple[str, ...], modality: str | None = None
 ) -> str:
     label = resolve_labels(split, results.cohort)
-    wanted = set(ids)
+    selected = set(ids)
     present = [
         s.id
         for s in results.cohort.subjects
-        if s.id in wanted and (modality is None or modality in s.scans)
+        if s.id in selected and (modality is None or modality in s.scans)
     ]
     return f"{len(present)} ({sum(label[i] for i in present)})"
 
 
 def training_table(results: StudyResults) -> Table:
-    """What the trainings of each network's members took, and of the segmentations they need."""
+    """Summarise the trainings of each network's members and of their segmentations."""
     rows = []
     for network, members in results.members.groupby("network", sort=False):
         trials = [results.trials[name] for name in members["trial"]]
-        names = {need for trial in trials for need in trial.get("needs") or ()}
+        needed = {name for trial in trials for name in trial.get("needs") or ()}
         label = network_label(str(network))
         rows.append(_training_row(label, trials))
-        if names:
-            segmentations = [results.needed[name] for name in sorted(names)]
+        if needed:
+            segmentations = [results.needed[name] for name in sorted(needed)]
             rows.append(_training_row(f"{label}, segmentations", segmentations))
     header = (
         "Network",
@@ -220,7 +230,7 @@ def training_table(results: StudyResults) -> Table:
         "Training subjects",
         "Training slices" if has_only_slice_networks(results) else "Training volumes",
         "Median seconds",
-        "Minutes in all",
+        "Minutes in total",
     )
     return Table("trainings", "Trainings of the members", header, tuple(rows))
 
@@ -239,7 +249,7 @@ def _training_row(label: str, trials: Sequence[Mapping[str, Any]]) -> tuple[str,
 
 
 def members_table(results: StudyResults) -> Table:
-    """Every model in the ensembles."""
+    """Return a row for each model in the ensembles."""
     rows = tuple(
         (
             row["trial"],
@@ -248,7 +258,7 @@ def members_table(results: StudyResults) -> Table:
             str(row["outer_fold"]),
             str(row["fold"]),
             str(row["repeat"]),
-            _settings(row["hyperparameters"]),
+            _hyperparameter_cell(row["hyperparameters"]),
             row["rule"],
             str(row["epoch"]),
             DASH if isnan(row["validation_m"]) else f"{row['validation_m']:.3f}",
@@ -274,7 +284,7 @@ def members_table(results: StudyResults) -> Table:
 
 
 def openings_table(results: StudyResults) -> Table | None:
-    """Each time the test set was opened; None if none is logged."""
+    """Return the test-set access log; None if it is empty."""
     if not results.openings:
         return None
     keys = tuple(dict.fromkeys(key for opening in results.openings for key in opening))
@@ -282,10 +292,10 @@ def openings_table(results: StudyResults) -> Table | None:
         (str(number), *(cell_text(opening.get(key)) for key in keys))
         for number, opening in enumerate(results.openings, 1)
     )
-    return Table("openings", "Openings of the test set", ("No.", *keys), rows, is_wide=True)
+    return Table("openings", "Test-set access log", ("No.", *keys), rows, is_wide=True)
 
 
-def _named(table: str, external: str) -> str:
+def _table_name(table: str, external: str) -> str:
     return f"{table}_{slug(external)}" if external else table
 
 
@@ -294,13 +304,13 @@ def _cohort(results: StudyResults, external: str) -> Cohort:
 
 
 def _channels(results: StudyResults) -> tuple[str, ...]:
-    """The modalities that any model takes, alone or as a channel."""
+    """Return the modalities that any model takes, alone or as a channel."""
     used = {channel for name in results.inputs for channel in name.split("+")}
     return tuple(m for m in results.cohort.modalities if m in used)
 
 
 def _range_cell(numbers: list[int | None]) -> str:
-    """One number, or the least and the greatest."""
+    """Return the number, or the least and the greatest if they differ."""
     known = [n for n in numbers if n is not None]
     if not known:
         return DASH
@@ -308,6 +318,6 @@ def _range_cell(numbers: list[int | None]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _settings(hyperparameters: str) -> str:
+def _hyperparameter_cell(hyperparameters: str) -> str:
     values = json.loads(hyperparameters)
     return ", ".join(f"{k} {cell_text(v)}" for k, v in values.items()) or DASH

@@ -1,4 +1,4 @@
-"""The section on what the agent does: which blocks it tunes, for whom, and how steadily."""
+"""The section on SpotTune's routing: which blocks the agent tunes, and how stably over folds."""
 
 from __future__ import annotations
 
@@ -14,57 +14,61 @@ from mgmt_ray.figures.policy_plots import (
     policy_stability_figure,
 )
 from mgmt_ray.figures.style import network_label, save_compact_figure
-from mgmt_ray.report.gather import StudyResults
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
+from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.statistics.policy_summary import class_means, policy_stability
 
 
-def agent_section(results: StudyResults, figures: Path) -> Section:
-    """Which blocks the agent tunes, for whom, and how steadily."""
-    anchor, title = "agent", "What the agent does"
+def routing_section(results: StudyResults, figures: Path) -> Section:
+    """Return the section on the blocks the agent tunes, by subject, class and fold."""
+    anchor, title = "routing", "Routing by the agent"
     policies = results.tables.get("policies")
     if has_no_agent(results) or (policies is not None and policies.empty):
         return Section(anchor, title, missing="No network of this study has an agent.")
     if policies is None:
         return missing_section(anchor, title, "ensembles/policies.csv")
-    table = agent_table(policies)
-    spoken = "; ".join(f"{r[0]} {r[1]} mean {r[3]}, between folds {r[6]}" for r in table.rows)
-    drawn = {
+    table = routing_table(policies)
+    values = "; ".join(f"{r[0]} {r[1]} mean {r[3]}, between folds {r[6]}" for r in table.rows)
+    figure_texts = {
         "policy_heatmap": (
             policy_heatmap_figure,
             "Tuned probability of each residual block for each test subject.",
             f"Heat map of {policies['subject'].nunique()} subjects: mean tuned probabilities "
-            f"and correlations {spoken}.",
+            f"and correlations {values}.",
         ),
         "policy_classes": (
             policy_classes_figure,
             "Mean tuned probability of each block by class, with 95 % intervals over subjects.",
-            f"Mean tuned probability of methylated and unmethylated subjects: {spoken}.",
+            f"Mean tuned probability of methylated and unmethylated subjects: {values}.",
         ),
         "policy_stability": (
             policy_stability_figure,
-            "How far agents that were trained on other folds decide alike.",
-            f"Stability over folds: {spoken}.",
+            "Agreement of agents that were trained on different folds.",
+            f"Stability over folds: {values}.",
         ),
     }
     pictures = []
-    for name, (draw, caption, alt) in drawn.items():
+    for name, (draw, caption, alt) in figure_texts.items():
         path = figures / f"{name}.png"
         save_compact_figure(draw(policies), path)
         pictures.append(Picture(path, caption, alt))
-    return Section(anchor, title, {"agreement": table, "all": pictures})
+    return Section(anchor, title, {"agreement": table, "figures": pictures})
 
 
 def has_no_agent(results: StudyResults) -> bool:
-    """Whether the study's configuration names its networks' kinds, and none has an agent."""
+    """Return whether the configuration names its networks' kinds, and none has an agent."""
     networks: Mapping[str, Any] = results.config.get("networks") or {}
     kinds = [(network or {}).get("kind") for network in networks.values()]
     return bool(kinds) and not {"spottune", None} & {*kinds}
 
 
-def agent_table(policies: pd.DataFrame) -> Table:
-    """Per network and modality: how much is tuned, for which class, and how steadily."""
+def routing_table(policies: pd.DataFrame) -> Table:
+    """Return tuned probabilities by class, and their agreement over folds, per model.
+
+    Args:
+        policies: columns as in ``policies.csv``.
+    """
     means = class_means(policies).groupby(["network", "modality", "label"])["tuned"].mean()
     rows = []
     for row in policy_stability(policies).to_dict("records"):
@@ -91,8 +95,8 @@ def agent_table(policies: pd.DataFrame) -> Table:
         "methylated",
         "unmethylated",
         "Correlation\nof folds",
-        "blocks' means\ntaken away",
-        "Deviation\nover folds",
+        "Correlation without\nblocks' means",
+        "Standard deviation\nover folds",
         "Certain",
     )
     caption = "Mean tuned probability over subjects and blocks, and agreement of folds"

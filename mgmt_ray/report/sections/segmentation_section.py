@@ -1,7 +1,8 @@
-"""The section on how well and how fast tumours were segmented."""
+"""The section on the accuracy and speed of tumour segmentation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from mgmt_ray.figures.style import (
     save_figure,
 )
 from mgmt_ray.figures.training_curves import SEGMENTATION_CURVES, training_figure
-from mgmt_ray.report.gather import StudyResults, slice_networks
 from mgmt_ray.report.html_table import (
     DASH,
     Table,
@@ -28,6 +28,7 @@ from mgmt_ray.report.html_table import (
     with_interval,
 )
 from mgmt_ray.report.section import Picture, Section, missing_section
+from mgmt_ray.report.study_results import StudyResults, slice_networks
 from mgmt_ray.selection.predictions import read_table
 from mgmt_ray.statistics.published_results import (
     CHEN_CITATION,
@@ -43,40 +44,49 @@ from mgmt_ray.study.folder import StudyFolder
 EXAMPLES = "segmentation_examples.npz"
 ARRAYS = ("image", "given", "probability", "subject", "network", "modality", "depth", "outer_fold")
 SHOWN = ("worst", "median", "best")
+ANCHOR, TITLE = "segmentation", "Segmentation"
+PHASE_LABELS = {
+    "train": "training",
+    "validation": "validation",
+    "test": "test",
+    "external": "external",
+}
 
 
 def shown_patients(patients: pd.DataFrame) -> pd.DataFrame:
-    """The worst, the median and the best test patient of each modality by 3-D Dice.
+    """Select the worst, the median and the best test patient of each modality by 3-D Dice.
 
-    Of an even number of patients the lower of the two in the middle is the median; of equal ones
-    the first by id comes first.
+    Of an even number of patients the lower of the two in the middle is the median; equal ones are
+    sorted by id.
 
     Args:
-        patients: as :func:`mgmt_ray.statistics.slice_overlap.patient_overlap` returns them, of one
-            network.
+        patients: of one network, from :func:`mgmt_ray.statistics.slice_overlap.patient_overlap`.
 
     Returns:
-        The same columns and ``place``, one of :data:`SHOWN`; a patient may stand there twice where
+        The same columns and ``place``, one of :data:`SHOWN`; a patient appears more than once if
         there are fewer than three.
+
+    >>> dice = {"A": 0.5, "B": 0.9, "C": 0.1}
+    >>> patients = pd.DataFrame(dice.items(), columns=["subject", "dice_volume"])
+    >>> list(shown_patients(patients.assign(modality="FLAIR"))["subject"])
+    ['C', 'A', 'B']
     """
     chosen = []
-    for _, own in patients.groupby("modality", sort=False):
-        ordered = own.sort_values(["dice_volume", "subject"], ignore_index=True)
+    for _, group in patients.groupby("modality", sort=False):
+        ordered = group.sort_values(["dice_volume", "subject"], ignore_index=True)
         rows = (0, (len(ordered) - 1) // 2, len(ordered) - 1)
         chosen.append(ordered.iloc[list(rows)].assign(place=list(SHOWN)))
     return pd.concat(chosen, ignore_index=True)
 
 
 def examples_picture(out: Path, network: str, patients: pd.DataFrame) -> list[Picture]:
-    """Given and predicted outlines of :func:`shown_patients`; none where no slices were kept.
+    """Draw given and predicted masks of :func:`shown_patients`; empty if no slices were kept.
 
     Args:
-        out: the study's folder.
-        network: whose segmentations.
-        patients: of that network.
+        patients: of that network, see :func:`shown_patients`.
 
     Raises:
-        MgmtError: the file of slices is damaged, or lacks one of the patients.
+        MgmtError: the file of slices is damaged, or has no slice of one of the patients.
     """
     path = StudyFolder(out).ensembles / EXAMPLES
     if not path.exists():
@@ -85,16 +95,16 @@ def examples_picture(out: Path, network: str, patients: pd.DataFrame) -> list[Pi
     slices = _slices(path, network, shown)
     figure = out / "figures" / f"segmented_{network}.png"
     save_compact_figure(segmented_figure(slices, columns=len(SHOWN)), figure)
-    spoken = "; ".join(f"{one.title}: {' '.join(one.caption.split())}" for one in slices)
+    texts = "; ".join(f"{item.title}: {' '.join(item.caption.split())}" for item in slices)
     label = network_label(network)
     caption = (
         f"{label}: the worst, the median and the best test patient of each modality by 3-D Dice "
         "(mean over models), not picked by hand; each in its slice with the most given tumour, "
-        "while Dice and HD95 are of the whole scan: what is wrong may be in other slices. The "
-        "predicted outline is that of the mean probability over the models, so it is not quite the "
-        "one that Dice and HD95 are of."
+        "while Dice and HD95 are of the whole scan: errors may be in other slices. The predicted "
+        "outline is that of the mean probability over the models, while Dice and HD95 are means "
+        "over the models' own masks."
     )
-    alt = f"Slices with the outlines of given and predicted tumours. {spoken}."
+    alt = f"Slices with the outlines of given and predicted tumours. {texts}."
     return [Picture(figure, caption, alt)]
 
 
@@ -104,54 +114,53 @@ def _slices(path: Path, network: str, shown: pd.DataFrame) -> list[SegmentedSlic
             kept = {name: file[name] for name in ARRAYS}
     except (OSError, ValueError, KeyError) as error:
         raise MgmtError(
-            f"{path}: not readable ({error}). Delete ensembles/evaluated.json and run `mgmt-ray "
-            "ensemble STUDY` again."
+            f"{path}: not readable ({error}). Delete ensembles/evaluated.json and rerun `mgmt-ray "
+            "ensemble STUDY`."
         ) from error
     slices = []
     for row in shown.to_dict("records"):
-        own = (kept["network"] == network) & (kept["modality"] == row["modality"])
-        found = np.flatnonzero(own & (kept["subject"] == row["subject"]))
-        if not len(found):
+        is_model = (kept["network"] == network) & (kept["modality"] == row["modality"])
+        indices = np.flatnonzero(is_model & (kept["subject"] == row["subject"]))
+        if not len(indices):
             raise MgmtError(
                 f"{path}: no {row['modality']} slice of {row['subject']}. Delete it and "
-                "ensembles/evaluated.json, and run `mgmt-ray ensemble STUDY` again."
+                "ensembles/evaluated.json, and rerun `mgmt-ray ensemble STUDY`."
             )
-        number = found[0]  # of the first outer split that tests the patient
+        index = indices[0]  # of the first outer split that tests the patient
         words = (
-            f"{row['subject']}, slice {kept['depth'][number]}\n"
+            f"{row['subject']}, slice {kept['depth'][index]}\n"
             f"3-D Dice {row['dice_volume']:.3f}, HD95 {row['hd95_mm']:.1f} mm"
         )
         slices.append(
             SegmentedSlice(
                 f"{row['modality']}: {row['place']}",
                 words,
-                kept["image"][number].astype(np.float32),
-                kept["given"][number],
-                kept["probability"][number].astype(np.float32),
+                kept["image"][index].astype(np.float32),
+                kept["given"][index],
+                kept["probability"][index].astype(np.float32),
             )
         )
     return slices
 
 
 def segmentation_training_pictures(out: Path, segmentations: pd.DataFrame) -> list[Picture]:
-    """Loss and Dice over epochs of the folds' own segmentations, of each network.
+    """Draw loss and Dice over epochs of the folds' segmentation networks, for each network.
 
     Args:
-        out: the study's folder.
         segmentations: :data:`mgmt_ray.statistics.slice_overlap.SEGMENTATION_COLUMNS`.
 
     Raises:
-        MgmtError: a segmentation's epochs are not there.
+        MgmtError: a segmentation's ``epochs.csv`` is missing.
     """
     folder = StudyFolder(out)
     pictures = []
-    for network, own in segmentations.groupby("network", sort=False):
-        trials = own[["trial", "modality"]].drop_duplicates()
-        kept = [folder.read_trial(trial)["selection"] for trial in trials["trial"]]
+    for network, rows in segmentations.groupby("network", sort=False):
+        trials = rows[["trial", "modality"]].drop_duplicates()
+        choices = [folder.read_trial(trial)["selection"] for trial in trials["trial"]]
         members = trials.assign(
             network=network,
-            epoch=[choice["epoch"] for choice in kept],
-            rule=[choice["rule"] for choice in kept],
+            epoch=[choice["epoch"] for choice in choices],
+            rule=[choice["rule"] for choice in choices],
         )
         command = f"mgmt-ray run STUDY --out {out}"
         tables = [
@@ -162,32 +171,16 @@ def segmentation_training_pictures(out: Path, segmentations: pd.DataFrame) -> li
         path = out / "figures" / f"segmentation_training_{network}.png"
         save_compact_figure(figure, path)
         label = network_label(str(network))
-        caption = (
-            f"{label}: loss and Dice per slice of every fold's own segmentation, per modality."
-        )
+        caption = f"{label}: loss and Dice per slice of every fold's segmentation, by modality."
         alt = f"Training curves of {len(trials)} segmentations of {label}."
         pictures.append(Picture(path, caption, alt))
     return pictures
 
 
-ANCHOR, TITLE = "segmentation", "Segmentation"
-PHASE_LABELS = {
-    "train": "training",
-    "validation": "validation",
-    "test": "test",
-    "external": "external",
-}
-
-
 def segmentation_sections(out: Path, results: StudyResults) -> list[Section]:
-    """Tables 2 and 3 and figures 3 and 4 of Chen et al. 2020, of a study that segments.
+    """Return the section with tables 2 and 3 and figures 3 and 4 of Chen et al. 2020.
 
-    Args:
-        out: the study's folder, which gets the figures.
-        results: read from there.
-
-    Returns:
-        Nothing where no network takes slices.
+    It is omitted if no network takes slices.
 
     Raises:
         MgmtError: a table of segmentations is damaged.
@@ -202,7 +195,7 @@ def segmentation_sections(out: Path, results: StudyResults) -> list[Section]:
         "overlap": overlap_table(overlap),
         "seconds": seconds_table(seconds),
         "empty": empty_prediction_sentence(overlap),
-        "all": _pictures(out, results, segmentations),
+        "figures": _pictures(out, results, segmentations),
         "several": len(results.splits) > 1,
         "citation": CHEN_CITATION,
         "device": CHEN_DEVICE,
@@ -211,16 +204,16 @@ def segmentation_sections(out: Path, results: StudyResults) -> list[Section]:
 
 
 def overlap_table(overlap: pd.DataFrame, external: str = "") -> Table:
-    """Dice and HD95 by modality and phase, beside table 2 of the paper.
+    """Return Dice and HD95 by modality and phase, next to table 2 of Chen et al. 2020.
 
     Args:
         overlap: columns of ``slice_overlap.csv``.
-        external: name of the cohort that they are of; empty for the study's own.
+        external: name of an external cohort; empty for the study's own.
     """
     rows = []
     keys = ["network", "modality", "phase"]
-    for (network, modality, phase), own in overlap.groupby(keys, sort=False):
-        measured = {row["measure"]: row for row in own.to_dict("records")}
+    for (network, modality, phase), group in overlap.groupby(keys, sort=False):
+        measured = {row["measure"]: row for row in group.to_dict("records")}
         first = next(iter(measured.values()))
         published = CHEN_DICE.get(str(modality), {}).get(str(phase))
         dice = [_mean_and_std(measured[m], 3) for m in MEASURES if m.startswith("dice")]
@@ -250,18 +243,24 @@ def overlap_table(overlap: pd.DataFrame, external: str = "") -> Table:
         "HD95 mm,\nmedian",
         "Empty",
     )
-    of, named = (f" of {external}", f"_{slug(external)}") if external else ("", "")
-    caption = f"Segmentation{of}: mean ± deviation over models, 95 % intervals over patients"
-    return drop_empty_paper_columns(Table(f"segmentation{named}", caption, header, tuple(rows)))
+    cohort, suffix = (f" of {external}", f"_{slug(external)}") if external else ("", "")
+    caption = (
+        f"Segmentation{cohort}: mean ± standard deviation over models, 95 % intervals over patients"
+    )
+    return drop_empty_paper_columns(Table(f"segmentation{suffix}", caption, header, tuple(rows)))
 
 
 def model_name(table: pd.DataFrame, network: str, modality: str) -> str:
-    """The modality, and the network where the table is of several."""
+    """Return the modality, and the network's label if the table has several networks.
+
+    >>> model_name(pd.DataFrame({"network": ["chen", "chen_small"]}), "chen", "FLAIR")
+    'FLAIR, chen'
+    """
     return modality if table["network"].nunique() == 1 else f"{modality}, {network_label(network)}"
 
 
 def seconds_table(seconds: pd.DataFrame) -> Table:
-    """Seconds per slice by modality and device, beside table 3 of the paper."""
+    """Return seconds per slice by modality and device, next to table 3 of Chen et al. 2020."""
     rows = []
     for row in seconds.to_dict("records"):
         published = CHEN_SECONDS.get(row["modality"])
@@ -283,7 +282,7 @@ def seconds_table(seconds: pd.DataFrame) -> Table:
         "Patients",
         "Slices",
         "Seconds per slice,\nmedian",
-        "least to most\nof a patient",
+        "range over\npatients",
         "paper's\nnetwork",
         "paper's\nannotator",
     )
@@ -291,62 +290,62 @@ def seconds_table(seconds: pd.DataFrame) -> Table:
 
 
 def empty_prediction_sentence(overlap: pd.DataFrame) -> str:
-    """How many segmentations of unseen patients predict no tumour at all."""
+    """Count the segmentations of test patients that predict no tumour."""
     held_out = overlap[overlap["phase"] == "test"].drop_duplicates(["network", "modality"])
-    number_empty = int(held_out["num_empty"].sum())
-    if not number_empty:
+    num_empty = int(held_out["num_empty"].sum())
+    if not num_empty:
         return "No segmentation of a test patient is empty."
     return (
-        f"{number_empty} segmentations of test patients are empty: each has a Dice of 0, and for "
-        "HD95 the diagonal of the scan's grid, the largest distance there could be. The mean of "
-        "HD95 is then made by these; read the median."
+        f"{num_empty} segmentations of test patients are empty: each has a Dice of 0, and as HD95 "
+        "the diagonal of the scan's grid, the largest distance possible. These dominate the mean "
+        "of HD95; read the median."
     )
 
 
 def _mean_and_std(row: Mapping[Hashable, Any], digits: int) -> str:
-    """Mean ± deviation, and the interval below where there is one."""
+    """Format mean ± standard deviation, and on the next line the interval if there is one."""
     if digits == 3:
         value, *interval = with_interval(row, "value").split("\n")
     else:
         value = number(row["value"], digits)
-        known = row["value_low"] == row["value_low"]
-        interval = [f"[{row['value_low']:.1f}, {row['value_high']:.1f}]"] * known
+        has_interval = not math.isnan(row["value_low"])
+        interval = [f"[{row['value_low']:.1f}, {row['value_high']:.1f}]"] * has_interval
     deviation = row["std"]
-    spread = [f"± {deviation:.{digits}f}"] * (deviation == deviation)
-    return "\n".join([value, *spread, *interval])
+    std = [] if math.isnan(deviation) else [f"± {deviation:.{digits}f}"]
+    return "\n".join([value, *std, *interval])
 
 
 def two_line_cell(published: MeanStd | None) -> str:
-    """A published value for a narrow cell; a dash where there is none."""
+    """Break a published mean and standard deviation over two lines; a dash for None."""
     return DASH if published is None else str(published).replace(" ±", "\n±")
 
 
 def _pictures(out: Path, results: StudyResults, segmentations: pd.DataFrame) -> list[Picture]:
-    """Figures of each network; those of networks dropped since are deleted."""
+    """Draw the figures of each network; delete those of networks dropped since."""
     figures = out / "figures"
     patients = patient_overlap(segmentations)
     pictures = []
-    for network, own in patients.groupby("network", sort=False):
+    for network, group in patients.groupby("network", sort=False):
         path = figures / f"dice_{network}.png"
-        save_figure(dice_figure(own), path)
-        pictures.append(Picture(path, *_dice_caption(str(network), own)))
-        pictures += examples_picture(out, str(network), own)
+        save_figure(dice_figure(group), path)
+        pictures.append(Picture(path, *_dice_texts(str(network), group)))
+        pictures += examples_picture(out, str(network), group)
     pictures += segmentation_training_pictures(out, segmentations)
     for pattern in ("dice_*.png", "segmented_*.png", "segmentation_training_*.png"):
         delete_other_figures(figures, pattern, {picture.path for picture in pictures})
     return pictures
 
 
-def _dice_caption(network: str, patients: pd.DataFrame) -> tuple[str, str]:
-    """Caption, and what the figure shows for those who do not see it."""
+def _dice_texts(network: str, patients: pd.DataFrame) -> tuple[str, str]:
+    """Return the figure's caption and alternative text."""
     label = network_label(network)
-    spoken = "; ".join(
-        f"{modality}: {len(own)} patients from {own['dice_volume'].min():.3f} to "
-        f"{own['dice_volume'].max():.3f}, median {own['dice_volume'].median():.3f}"
-        for modality, own in patients.groupby("modality", sort=False)
+    ranges = "; ".join(
+        f"{modality}: {len(group)} patients from {group['dice_volume'].min():.3f} to "
+        f"{group['dice_volume'].max():.3f}, median {group['dice_volume'].median():.3f}"
+        for modality, group in patients.groupby("modality", sort=False)
     )
     return (
         f"{label}: 3-D Dice of every test patient. Dots are means over the models, lines reach "
         "from the worst model to the best, the dashed line is the mean over patients.",
-        f"3-D Dice of test patients by {label}. {spoken}.",
+        f"3-D Dice of test patients by {label}. {ranges}.",
     )

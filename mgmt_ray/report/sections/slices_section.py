@@ -1,7 +1,8 @@
-"""The section on how slices, and patients by their slices, were classified."""
+"""The section on the classification of slices, and of patients by their slices."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import pandas as pd
 
 from mgmt_ray.figures.roc_and_pr import slice_roc_figure
 from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
-from mgmt_ray.report.gather import StudyResults, slice_networks
 from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.sections.segmentation_section import PHASE_LABELS, model_name
+from mgmt_ray.report.study_results import StudyResults, slice_networks
 from mgmt_ray.statistics.published_results import (
     CHEN_BEST_AUC,
     CHEN_CITATION,
@@ -29,14 +30,9 @@ ANCHOR, TITLE = "slices", "Slices"
 
 
 def slices_sections(out: Path, results: StudyResults) -> list[Section]:
-    """Table 4 and figures 5 and 6 of Chen et al. 2020, of a study that classifies slices.
+    """Return the section with table 4 and figures 5 and 6 of Chen et al. 2020.
 
-    Args:
-        out: the study's folder, which gets the figures.
-        results: read from there.
-
-    Returns:
-        Nothing where no network takes slices.
+    It is omitted if no network takes slices.
 
     Raises:
         MgmtError: a table of slices is damaged.
@@ -55,17 +51,17 @@ def slices_sections(out: Path, results: StudyResults) -> list[Section]:
         "best": best_table(best),
         "masks": mask_sentences(networks),
         "undefined": undefined_sentence(scores),
-        "all": _pictures(slices, best, out / "figures"),
+        "figures": _pictures(slices, best, out / "figures"),
         "citation": CHEN_CITATION,
     }
     return [Section(ANCHOR, TITLE, content)]
 
 
 def mask_sentences(networks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Where the masks of a classifier's training slices come from, by network.
+    """Say where the masks of a classifier's training slices come from, a sentence per network.
 
     Args:
-        networks: their configurations by name.
+        networks: configurations by name.
     """
     sentences = []
     for name, network in networks.items():
@@ -74,46 +70,44 @@ def mask_sentences(networks: Mapping[str, Mapping[str, Any]]) -> list[str]:
             sentences.append(
                 f"{label} is cross-fitted: the tumour in a classifier's training slices is "
                 f"predicted by the one of {network.get('parts', 3)} networks that did not train on "
-                "that patient, so that the classifier learns from masks like those it gets "
-                "of new patients. Validation and test patients are segmented by the fold's own "
+                "that patient, so that the classifier learns from masks like those of "
+                "new patients. Validation and test patients are segmented by the fold's own "
                 "network. The paper does not do this."
             )
         else:
             sentences.append(
                 f"{label} is not cross-fitted, as in the paper: the tumour in a classifier's "
                 "training slices is predicted by the network that trained on the same patients. "
-                "These masks are better than those of new patients, so training numbers are too "
-                "good, and validation's and test's may be worse than they had to be."
+                "These masks are better than those of new patients, so training results are "
+                "too optimistic, and those of validation and test may be worse than necessary."
             )
     return sentences
 
 
 def counts_table(slices: pd.DataFrame) -> Table:
-    """Patients and slices that train (in all folds together) and are tested: table 1 of the paper.
+    """Count training (all folds together) and test patients and slices, as table 1 of the paper.
 
     Args:
-        slices: what classifiers said of every slice.
+        slices: from :func:`mgmt_ray.statistics.slice_classification.read_classified_slices`.
     """
     phases = slices.assign(phase=slices["split"].replace({"validation": "train"}))
-    first = phases.drop_duplicates(
+    unique = phases.drop_duplicates(
         ["network", "modality", "outer_fold", "phase", "subject", "depth"]
     )
     several = slices["outer_fold"].nunique() > 1
     rows = []
     keys = ["network", "modality", "outer_fold", "phase"]
-    for (network, modality, outer, phase), own in first.groupby(keys, sort=False):
+    for (network, modality, outer, phase), group in unique.groupby(keys, sort=False):
         published = CHEN_COUNTS.get(str(modality), {}).get(str(phase))
-        named = (
-            f"{PHASE_LABELS[str(phase)]}, split {outer}" if several else PHASE_LABELS[str(phase)]
-        )
-        patients = own.drop_duplicates("subject")["label"]
+        label = PHASE_LABELS[str(phase)]
+        patients = group.drop_duplicates("subject")["label"]
         rows.append(
             (
                 model_name(slices, str(network), str(modality)),
-                named,
+                f"{label}, split {outer}" if several else label,
                 _count_cell(int(patients.sum()), int((1 - patients).sum())),
                 _count_cell(*published.patients) if published else DASH,
-                _count_cell(int(own["label"].sum()), int((1 - own["label"]).sum())),
+                _count_cell(int(group["label"].sum()), int((1 - group["label"]).sum())),
                 _count_cell(*published.slices) if published else DASH,
             )
         )
@@ -125,45 +119,46 @@ def counts_table(slices: pd.DataFrame) -> Table:
         "Slices",
         "paper's\nslices",
     )
-    caption = "Patients and slices (methylated/unmethylated), beside table 1 of the paper"
+    caption = "Patients and slices (methylated/unmethylated), next to table 1 of the paper"
     return Table("slice_counts", caption, header, tuple(rows))
 
 
 def classification_table(scores: pd.DataFrame, level: str, external: str = "") -> Table:
-    """Accuracy, recall, precision, F1 and AUC by modality and phase, over table 4 of the paper.
+    """Return the scores by modality and phase, each above its row of table 4 of the paper.
 
     Args:
         scores: columns of ``slice_classification.csv``.
         level: "slice" or "patient".
-        external: name of the cohort that they are of; empty for the study's own.
+        external: name of an external cohort; empty for the study's own.
     """
     rows = []
     for row in scores[scores["level"] == level].to_dict("records"):
-        where = (model_name(scores, row["network"], row["modality"]), PHASE_LABELS[row["phase"]])
+        names = (model_name(scores, row["network"], row["modality"]), PHASE_LABELS[row["phase"]])
         counts = (str(row["num_models"]), str(row["num_rows"]))
-        rows.append((*where, "this study", *counts, *(_cell(row, m) for m in SLICE_METRICS)))
+        rows.append((*names, "this study", *counts, *(_cell(row, m) for m in SLICE_METRICS)))
         published = CHEN_CLASSIFICATION.get(row["modality"], {}).get(row["phase"])
         if published:
             cells = (str(getattr(published, metric, DASH)) for metric in SLICE_METRICS)
-            rows.append((*where, "paper", str(CHEN_FOLDS), DASH, *cells))
-    header = ("Modality", "Phase", "Of", "Models", f"{level.capitalize()}s")
-    of, named = (f" of {external}", f"_{slug(external)}") if external else ("", "")
+            rows.append((*names, "paper", str(CHEN_FOLDS), DASH, *cells))
+    header = ("Modality", "Phase", "Source", "Models", f"{level.capitalize()}s")
+    cohort, suffix = (f" of {external}", f"_{slug(external)}") if external else ("", "")
     caption = (
-        f"Classification{of} by {level}: mean ± deviation over models, 95 % intervals over patients"
+        f"Classification{cohort} by {level}: mean ± standard deviation over models, 95 % intervals "
+        "over patients"
     )
-    name = f"classification_by_{level}{named}"
+    name = f"classification_by_{level}{suffix}"
     return Table(name, caption, (*header, *SLICE_METRICS.values()), tuple(rows))
 
 
 def best_table(best: pd.DataFrame) -> Table:
-    """AUC of the best models on validation, beside figures 5 and 6 of the paper."""
+    """Return AUCs of the best models on validation, next to figures 5 and 6 of the paper."""
     several = best["outer_fold"].nunique() > 1
     rows = []
     keys = ["network", "modality", "outer_fold", "trial"]
-    for (network, modality, outer, _), own in best.groupby(keys, sort=False):
+    for (network, modality, outer, _), group in best.groupby(keys, sort=False):
         published = CHEN_BEST_AUC.get(str(modality), {})
         for level in LEVELS:
-            areas = {r["phase"]: r for r in own[own["level"] == level].to_dict("records")}
+            areas = {r["phase"]: r for r in group[group["level"] == level].to_dict("records")}
             cells = [model_name(best, str(network), str(modality))]
             cells += [str(outer)] * several
             cells += [str(next(iter(areas.values()))["fold"]), level]
@@ -174,22 +169,22 @@ def best_table(best: pd.DataFrame) -> Table:
     header = ["Modality", *(["Split"] * several), "Fold", "By"]
     for phase in ("train", "validation", "test"):
         header += [f"{PHASE_LABELS[phase]} AUC", "paper's"]
-    caption = "AUC of the models that are best on validation, beside figures 5 and 6 of the paper"
+    caption = "AUC of the models that are best on validation, next to figures 5 and 6 of the paper"
     return Table("slice_best", caption, tuple(header), tuple(rows))
 
 
 def undefined_sentence(scores: pd.DataFrame) -> str:
-    """How many values are not defined, and so are in no mean; empty where all are."""
-    missing = {
+    """Count the values that are undefined and not in any mean; empty if all are defined."""
+    num_undefined = {
         label: int(scores[f"{metric}_undefined"].sum()) for metric, label in SLICE_METRICS.items()
     }
-    named = ", ".join(f"{label} {count}" for label, count in missing.items() if count)
-    if not named:
+    counts = ", ".join(f"{label} {count}" for label, count in num_undefined.items() if count)
+    if not counts:
         return ""
     return (
-        f"Values of single models that are not defined, and in no mean: {named}. Precision is not "
-        "where a model calls nothing methylated, recall where nothing is, AUC where all are of one "
-        "class."
+        f"Values of single models that are undefined, and not in any mean: {counts}. Precision is "
+        "undefined if a model calls nothing methylated, recall if nothing is methylated, AUC if "
+        "there is only one class."
     )
 
 
@@ -198,32 +193,32 @@ def _count_cell(methylated: int, unmethylated: int) -> str:
 
 
 def _cell(row: Mapping[Hashable, Any], metric: str) -> str:
-    """Mean ± deviation, the interval below; how many models have no value."""
+    """Format mean ± standard deviation, the interval, and how many models have no value."""
     value, *interval = with_interval(row, metric).split("\n")
     deviation = row[f"{metric}_std"]
-    spread = "" if deviation != deviation else f" ± {deviation:.3f}"
+    std = "" if math.isnan(deviation) else f" ± {deviation:.3f}"
     undefined = int(row[f"{metric}_undefined"])
-    without = [f"({undefined} without)"] * bool(undefined)
-    return "\n".join([value + spread, *interval, *without])
+    note = [f"({undefined} undefined)"] * bool(undefined)
+    return "\n".join([value + std, *interval, *note])
 
 
 def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: Path) -> list[Picture]:
-    """A figure of each network; those of networks dropped since are deleted."""
+    """Draw a figure of each network; delete those of networks dropped since."""
     pictures = []
-    for network, own in best.groupby("network", sort=False):
+    for network, rows in best.groupby("network", sort=False):
         path = figures / f"slice_roc_{network}.png"
-        save_figure(slice_roc_figure(slices[slices["network"] == network], own), path)
+        save_figure(slice_roc_figure(slices[slices["network"] == network], rows), path)
         label = network_label(str(network))
-        spoken = "; ".join(
+        areas = "; ".join(
             f"{row['modality']} by {row['level']} {PHASE_LABELS[row['phase']]} {row['auc']:.3f}"
-            for row in own.to_dict("records")
+            for row in rows.to_dict("records")
         )
-        shown = [f"{CHEN_FIGURES[m]} ({m})" for m in CHEN_FIGURES if m in set(own["modality"])]
-        beside = f" As figure {' and '.join(shown)} of the paper." if shown else ""
+        published = [f"{CHEN_FIGURES[m]} ({m})" for m in CHEN_FIGURES if m in set(rows["modality"])]
+        reference = f" As figure {' and '.join(published)} of the paper." if published else ""
         caption = (
-            f"{label}: ROC curves of the model that is best on validation.{beside} Grey: the other "
-            "models on the same test patients."
+            f"{label}: ROC curves of the model that is best on validation.{reference} Grey: the "
+            "other models on the same test patients."
         )
-        pictures.append(Picture(path, caption, f"ROC curves of {label}. Areas: {spoken}."))
+        pictures.append(Picture(path, caption, f"ROC curves of {label}. Areas: {areas}."))
     delete_other_figures(figures, "slice_roc_*.png", {picture.path for picture in pictures})
     return pictures

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError, file_checksum, write_json
-from mgmt_ray.report.gather import is_before, read_study_results, read_time
+from mgmt_ray.report.study_results import is_before, read_study_results, read_time
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_tables_that_were_changed_are_not_reported(tiny: Path, tmp_path: Path) -
         path = out / "ensembles" / name
         whole = path.read_text()
         path.write_text("".join(whole.splitlines(keepends=True)[:-5]))
-        with pytest.raises(MgmtError, match=f"{name}: is not what was written there"):
+        with pytest.raises(MgmtError, match=f"{name}: is missing or was changed"):
             read_study_results(out)
         path.write_text(whole)
 
@@ -86,7 +86,7 @@ def test_a_trial_of_another_split_is_refused(tiny: Path, tmp_path: Path) -> None
     [
         ("study.yaml", "name: [", "is not YAML"),
         ("study.yaml", "just words", "is not a study"),
-        ("planted.json", "{", "not JSON"),
+        ("planted.json", "{", "is not JSON"),
     ],
 )
 def test_a_broken_file_is_named(

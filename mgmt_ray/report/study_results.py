@@ -1,4 +1,4 @@
-"""Everything that a report tells, read from a study's folder."""
+"""The results of a finished study, read and checked from its folder for the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
-from mgmt_ray.report.science_tables import CHOSEN, read_result_tables
+from mgmt_ray.report.ensemble_tables import CHOSEN, read_result_tables
 from mgmt_ray.report.study_files import (
     check_tables,
     missing_file_error,
@@ -32,14 +32,14 @@ from mgmt_ray.study.folder import StudyFolder, openings_by_purpose
 
 @dataclass(frozen=True, slots=True)
 class ExternalResults:
-    """What the finished models said of another cohort.
+    """Results of the finished models on another cohort.
 
     Attributes:
-        cohort: its subjects and exclusions.
-        predictions: the ensembles' predictions of its subjects.
-        metrics: with intervals.
-        openings: each time it was predicted, in the order logged.
-        tables: those tables of :data:`mgmt_ray.report.science_tables.RESULT_TABLES` that it has.
+        predictions: of the ensembles, columns as in ``predictions.csv``.
+        metrics: with intervals, columns as in ``metrics.csv``.
+        openings: a record of each time the cohort was predicted, in the order logged.
+        tables: by name, those tables of :data:`mgmt_ray.report.ensemble_tables.RESULT_TABLES` that
+            exist.
     """
 
     cohort: Cohort
@@ -54,25 +54,22 @@ class StudyResults:
     """One finished study.
 
     Attributes:
-        name: the study's.
-        seed: the study's, as its configuration says; None if it does not.
-        config_text: its resolved configuration, YAML.
-        config: the same, read.
-        cohort: subjects and exclusions.
-        splits: test sets and folds.
-        planted: what a synthetic cohort was given; None for real subjects.
-        members: the models in the ensembles.
-        trials: their trial.json by trial id.
-        needed: likewise of the segmentations that they need.
-        epochs: their epochs.csv, with a column ``trial``.
-        diverged: trial.json of each training in the folder whose loss was no longer a number.
-        predictions: the ensembles' predictions of the test subjects.
-        metrics: with intervals.
-        comparisons: between models; may be empty.
-        tables: those of :data:`mgmt_ray.report.science_tables.RESULT_TABLES` that were made.
-        audit: what ``mgmt-ray audit`` found; None if it has not run.
-        evaluated: checksum of the mark that the tables are whole; None without it.
-        openings: of the test set, in the order logged.
+        seed: the study's, from its configuration; None if it has none.
+        config_text: resolved configuration as YAML.
+        config: the same, parsed.
+        planted: signals that a synthetic cohort was given; None for real subjects.
+        members: a row per model in the ensembles, without baselines.
+        trials: trial.json of each member, by trial id.
+        needed: trial.json of each segmentation that a member needs, by trial id.
+        epochs: the members' epochs.csv, with a column ``trial``.
+        diverged: trial.json of each training whose loss became NaN or infinite.
+        predictions: of the test subjects by the ensembles.
+        metrics: of the ensembles, with intervals.
+        comparisons: paired tests between models; may be empty.
+        tables: by name, those of :data:`mgmt_ray.report.ensemble_tables.RESULT_TABLES` that exist.
+        audit: content of audit.json; None if ``mgmt-ray audit`` has not run.
+        evaluated: checksum of ``ensembles/evaluated.json``; None without that file.
+        openings: the test-set access log, in the order logged.
         external: results on other cohorts, by their names in the study.
         provenance: versions, commit, times; empty where it was not recorded.
     """
@@ -101,44 +98,42 @@ class StudyResults:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Those that were evaluated, in the order of the metrics, without comparison models."""
-        found = dict.fromkeys(self.metrics["network"])
-        return tuple(name for name in found if name not in self.baselines)
+        """Networks that were evaluated, in the order of the metrics, without baselines."""
+        evaluated = dict.fromkeys(self.metrics["network"])
+        return tuple(name for name in evaluated if name not in self.baselines)
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """What networks are compared with, each an ensemble of its own name."""
+        """Baselines that were evaluated; the ensemble of each has the baseline's name."""
         return tuple(n for n in BASELINES if n in set(self.metrics["network"]))
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the models take: modalities in the paper's order, then several channels."""
-        found = list(dict.fromkeys(self.members["modality"]))
-        return tuple(sorted(found, key=lambda m: (*MODALITIES, *found).index(m)))
+        """Inputs of the members: modalities in the paper's order, then multi-channel inputs."""
+        inputs = list(dict.fromkeys(self.members["modality"]))
+        return tuple(sorted(inputs, key=lambda m: (*MODALITIES, *inputs).index(m)))
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """Modalities by group ensemble; empty for a study of several channels only."""
+        """Modalities by group ensemble; empty if all members take several channels."""
         evaluated = set(self.metrics["ensemble"])
         return {n: m for n, m in group_ensembles(self.inputs).items() if n in evaluated}
 
     @property
     def main_ensembles(self) -> tuple[str, ...]:
-        """The ensembles that tables and figures lead with: the groups, else all there are."""
+        """Ensembles that tables and figures show first: the groups, else all of networks."""
         others = {*CHOSEN, *self.baselines}
-        found = dict.fromkeys(self.metrics["ensemble"])
-        return tuple(self.groups) or tuple(name for name in found if name not in others)
+        evaluated = dict.fromkeys(self.metrics["ensemble"])
+        return tuple(self.groups) or tuple(name for name in evaluated if name not in others)
 
 
 def read_study_results(out: Path) -> StudyResults:
     """Read a finished study.
 
-    Args:
-        out: the study's folder.
-
     Raises:
-        MgmtError: a stage has not run yet (the error says which command runs it), a trial was
-            trained with another split than the folder's, or a split puts a person on two sides.
+        MgmtError: a stage has not run yet (the error names its command), a table was changed, a
+            trial was trained with another split than the folder's, or a split has a person in
+            both training and test.
     """
     folder = StudyFolder(out)
     check_tables(folder.evaluated)
@@ -148,7 +143,7 @@ def read_study_results(out: Path) -> StudyResults:
     evaluate = f"mgmt-ray ensemble STUDY --out {out}"
     members = _read_members(folder, evaluate)
     trials = {name: _read_trial(folder, name, splits) for name in members["trial"]}
-    needed = [need for trial in trials.values() for need in trial.get("needs") or ()]
+    segmentations = [name for trial in trials.values() for name in trial.get("needs") or ()]
     return StudyResults(
         name=str(config.get("name", out.name)),
         seed=config.get("seed"),
@@ -159,7 +154,7 @@ def read_study_results(out: Path) -> StudyResults:
         planted=read_json(out / "planted.json"),
         members=members,
         trials=trials,
-        needed={name: _read_trial(folder, name, splits) for name in needed},
+        needed={name: _read_trial(folder, name, splits) for name in segmentations},
         epochs=_read_epochs(folder, list(trials)),
         diverged=_read_diverged(folder),
         predictions=read_table(folder.ensembles / "predictions.csv", evaluate),
@@ -195,7 +190,7 @@ def _read_splits(folder: StudyFolder, cohort: Cohort) -> tuple[Split, ...]:
 
 
 def _read_members(folder: StudyFolder, command: str) -> pd.DataFrame:
-    """Without comparison models, which have no trial."""
+    """Read the members without baselines, which have no trial."""
     members = read_table(folder.ensembles / "members.csv", command)
     return members[~members["network"].isin(BASELINES)].reset_index(drop=True)
 
@@ -232,12 +227,12 @@ def _read_epochs(folder: StudyFolder, names: list[str]) -> pd.DataFrame:
 
 
 def _read_diverged(folder: StudyFolder) -> tuple[Mapping[str, Any], ...]:
-    found = sorted(path.parent.name for path in folder.trials.glob("*/trial.json"))
-    return tuple(folder.read_trial(name) for name in found if folder.has_diverged(name))
+    names = sorted(path.parent.name for path in folder.trials.glob("*/trial.json"))
+    return tuple(folder.read_trial(name) for name in names if folder.has_diverged(name))
 
 
 def slice_networks(results: StudyResults) -> dict[str, Mapping[str, Any]]:
-    """The networks of kind slices with their configurations, by name; empty if there are none."""
+    """Return the configurations of the networks of kind slices, by name."""
     networks: Mapping[str, Any] = results.config.get("networks") or {}
     return {
         name: network
@@ -247,23 +242,27 @@ def slice_networks(results: StudyResults) -> dict[str, Mapping[str, Any]]:
 
 
 def has_only_slice_networks(results: StudyResults) -> bool:
-    """Whether every network of the study takes slices."""
-    found = slice_networks(results)
-    return bool(found) and len(found) == len(results.config.get("networks") or {})
+    """Return whether the study has networks and all of them take slices."""
+    networks = slice_networks(results)
+    return bool(networks) and len(networks) == len(results.config.get("networks") or {})
 
 
 def results_time(results: StudyResults) -> datetime | None:
-    """When the test set was last opened for results; None where that was not recorded."""
+    """Return when the test set was last accessed for results; None if that was not recorded."""
     return _last(openings_by_purpose(results.openings)[0])
 
 
 def explain_time(results: StudyResults) -> datetime | None:
-    """When it was last opened for pictures; None where it was not, or that was not recorded."""
+    """Return when the test set was last accessed for saliency pictures; None if not recorded."""
     return _last(openings_by_purpose(results.openings)[1])
 
 
 def read_time(record: Mapping[str, Any]) -> datetime | None:
-    """The time of a record, which is UTC where it names no zone; None where it has none."""
+    """Return the time of a record, UTC where it names no zone; None where it has no valid time.
+
+    >>> read_time({"time": "2024-11-21T09:00:00"}).isoformat()
+    '2024-11-21T09:00:00+00:00'
+    """
     try:
         time = datetime.fromisoformat(str(record.get("time")))
     except ValueError:
@@ -272,7 +271,7 @@ def read_time(record: Mapping[str, Any]) -> datetime | None:
 
 
 def is_before(first: datetime | None, second: datetime | None) -> bool:
-    """Whether both are known and the first is the earlier."""
+    """Return whether both times are known and the first is the earlier one."""
     return first is not None and second is not None and first < second
 
 

@@ -1,4 +1,4 @@
-"""The tables of results beyond metrics and comparisons, as far as they have been made."""
+"""The optional tables of a folder of ensembles, and which of their rows readers see first."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ from mgmt_ray.statistics.slice_overlap import OVERLAP_COLUMNS, SECONDS_COLUMNS
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
 
+BASELINE_PANEL = "baselines"
+"""Name of the figure panel that shows all baselines, each of which is an ensemble of its own."""
+
 CHOSEN = (BEST_OVERALL, FORWARD_SELECTION)
 """Ensembles of each network that were chosen on validation."""
 
@@ -44,20 +47,20 @@ RESULT_TABLES: dict[str, tuple[str, ...]] = {
     "slice_seconds": SECONDS_COLUMNS,
     "slice_classification": CLASSIFICATION_COLUMNS,
     "slice_best": BEST_SLICE_COLUMNS,
-    # as many blocks follow as the network has
+    # a column for each further block of the network follows
     "policies": (
         *("trial", "network", "modality", "outer_fold", "fold"),
         *("repeat", "subject", "label", "block_1"),
     ),
 }
-"""Columns of each table that may be there: ``ensembles/NAME.csv``."""
+"""Columns of each table that may exist, ``ensembles/NAME.csv``."""
 
 
 def read_result_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Those of the tables of :data:`RESULT_TABLES` that are in a folder of ensembles.
+    """Read those of :data:`RESULT_TABLES` that exist in a folder of ensembles, by name.
 
     Raises:
-        MgmtError: one of them lacks a column, so another version of the program wrote it.
+        MgmtError: a table has not all columns, so another version of the program wrote it.
     """
     return {
         name: read_complete_table(folder / f"{name}.csv", columns)
@@ -66,32 +69,33 @@ def read_result_tables(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
-BASELINE_PANEL = "comparison models"
-"""Panel of the models that are an ensemble each."""
-
-
 def merge_baselines(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """A table of ensembles in which the comparison models are one, for a panel of all of them."""
-    own = table["network"].isin(models)
-    return table.assign(ensemble=table["ensemble"].mask(own, BASELINE_PANEL))
+    """Give all baselines the ensemble :data:`BASELINE_PANEL`, so that they share a panel.
+
+    >>> table = pd.DataFrame({"network": ["random", "age_sex"], "ensemble": ["DSC", "age_sex"]})
+    >>> list(merge_baselines(table, ["age_sex"])["ensemble"])
+    ['DSC', 'baselines']
+    """
+    is_baseline = table["network"].isin(models)
+    return table.assign(ensemble=table["ensemble"].mask(is_baseline, BASELINE_PANEL))
 
 
 def leading_rows(
     table: pd.DataFrame, models: Sequence[str], otherwise: Sequence[str]
 ) -> pd.Series[bool]:
-    """Which rows of a table of ensembles a reader wants first.
+    """Return which rows of a table of ensembles are shown first.
 
     Args:
         table: with the columns network and ensemble.
-        models: the comparison models.
-        otherwise: ensembles to lead with where none was chosen on validation.
+        models: the baselines, which are always shown.
+        otherwise: ensembles to show first if none was chosen on validation.
     """
-    chosen = table["ensemble"].isin(CHOSEN)
-    first = chosen if chosen.any() else table["ensemble"].isin(otherwise)
-    return first | table["network"].isin(models)
+    is_chosen = table["ensemble"].isin(CHOSEN)
+    is_first = is_chosen if is_chosen.any() else table["ensemble"].isin(otherwise)
+    return is_first | table["network"].isin(models)
 
 
 def chosen_rows(results: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
-    """Rows of ``best_ensembles`` or ``forward_selection`` that were taken."""
+    """Return the rows of ``best_ensembles`` or ``forward_selection`` that were chosen."""
     table = results[name]
     return table[table["chosen" if name == "best_ensembles" else "kept"] == 1]
