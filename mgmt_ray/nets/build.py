@@ -1,4 +1,4 @@
-"""From a network's configuration to the network."""
+"""Network configurations, and building a network from one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NetworkConfig(Config):
         0.0, ge=0, lt=1, description="probability to drop a feature before the classifier"
     )
     covariates: tuple[Covariate, ...] = Field(
-        (), description="of age and sex, what is appended to the features before the classifier"
+        (), description="age, sex or both, appended to the features before the classifier"
     )
     start_from: InputPath | None = Field(
         None,
@@ -45,19 +45,25 @@ class NetworkConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _possible(self) -> NetworkConfig:
+    def _check_consistent(self) -> NetworkConfig:
         if len(set(self.covariates)) < len(self.covariates):
-            raise ValueError("covariates: one is listed twice")
+            raise ValueError("covariates: the same one is listed twice. Name each once")
         if self.trainable_blocks and self.kind != "transfer":
-            raise ValueError(f"trainable_blocks: a {self.kind} network trains what its kind says")
+            raise ValueError(
+                f"trainable_blocks: does not apply to a {self.kind} network. Omit it, or set "
+                "kind: transfer"
+            )
         num_blocks = sum(ARCHITECTURES[self.depth][1])
         if self.trainable_blocks > num_blocks:
-            raise ValueError(f"trainable_blocks: depth {self.depth} has {num_blocks} blocks")
+            raise ValueError(
+                f"trainable_blocks: depth {self.depth} has {num_blocks} blocks. "
+                f"Set {num_blocks} or fewer"
+            )
         return self
 
     @property
     def pretrained(self) -> bool:
-        """Whether training starts from a checkpoint."""
+        """Whether training starts from MedicalNet's weights."""
         return self.kind in ("spottune", "transfer")
 
     @property
@@ -89,7 +95,7 @@ class SegmentationConfig(Config):
 
 
 class SliceClassifierConfig(Config):
-    """The network that classifies slices (Chen et al. 2020, sec. 2.4); nothing can be chosen."""
+    """The network that classifies slices (Chen et al. 2020, sec. 2.4); it has no options."""
 
     pretrained: ClassVar[bool] = False
     covariates: ClassVar[tuple[Covariate, ...]] = ()
@@ -99,13 +105,17 @@ class SliceClassifierConfig(Config):
 
 
 AnyNetworkConfig: TypeAlias = NetworkConfig | SegmentationConfig | SliceClassifierConfig
-"""What one trial trains."""
+"""The configuration of any network that a trial can train."""
 
 
 def build_network(
     config: AnyNetworkConfig, channels: int, temperature: float, checkpoint: Path | None
 ) -> AnyNetwork:
-    """Build a network of volumes or slices; arguments as of :func:`build_volume_network`."""
+    """Build a network of volumes or slices; arguments as of :func:`build_volume_network`.
+
+    >>> build_network(SliceClassifierConfig(), channels=1, temperature=1.0, checkpoint=None).fc2
+    FullLinear(in_features=12, out_features=2, bias=True)
+    """
     match config:
         case SegmentationConfig():
             return SegmentationNetwork(config.width, config.shape)
@@ -118,16 +128,22 @@ def build_network(
 def build_volume_network(
     config: NetworkConfig, channels: int, temperature: float, checkpoint: Path | None
 ) -> Network:
-    """Build a network; its random weights come from torch's global generator.
+    """Build a network of volumes; its random weights come from torch's global generator.
 
     Args:
-        config: which network.
+        config: kind and size of the network.
         channels: input channels.
-        temperature: τ of SpotTune's relaxation.
+        temperature: τ of SpotTune's Gumbel-softmax relaxation; other networks ignore it.
         checkpoint: MedicalNet's ``.pth`` file; not read for a network that starts from scratch.
 
     Raises:
-        MgmtError: a checkpoint is needed and not given, or does not fit.
+        MgmtError: a checkpoint is needed and not given, or does not fit the network.
+
+    >>> import torch
+    >>> config = NetworkConfig(kind="random", depth=10, width=4)
+    >>> network = build_volume_network(config, channels=2, temperature=1.0, checkpoint=None)
+    >>> network(torch.zeros(3, 2, 16, 16, 16)).shape
+    torch.Size([3])
     """
     match config.kind:
         case "spottune":
@@ -150,7 +166,7 @@ def _resnet(config: NetworkConfig, channels: int, checkpoint: Path | None) -> Re
     if config.pretrained:
         if checkpoint is None:
             raise MgmtError(
-                f"a {config.kind} network starts from pretrained weights, and none are given. "
+                f"a {config.kind} network starts from pretrained weights, but no file was given. "
                 "Give MedicalNet's .pth file with --checkpoint FILE."
             )
         load_medicalnet(resnet, checkpoint)

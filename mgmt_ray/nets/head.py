@@ -1,4 +1,4 @@
-"""What stands between a network's pooled features and its logit: dropout, and age and sex."""
+"""From a network's pooled features to its logit: dropout, the last layer, age and sex."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from mgmt_ray.cohort.covariates import Covariate
 def dropout_mask(
     batch: int, num_features: int, rate: float, random: Generator
 ) -> Float[Tensor, "batch features"]:
-    """Factors of the pooled features: 0 where dropped, 1/(1 - rate) where kept.
+    """Draw factors of the pooled features: 0 where dropped, 1/(1 - rate) where kept.
 
     Srivastava et al. 2014, scaled while training so that evaluation needs no change. Drawn on the
     CPU for the whole batch, so that neither the device nor the number of workers changes a mask.
 
     Args:
-        batch: rows of the global batch; a worker takes its own.
+        batch: rows of the global batch; each worker uses the factors of its rows.
         num_features: of the pooled features.
-        rate: probability to drop a feature, below 1.
-        random: the trial's own stream.
+        rate: probability to drop a feature, in [0, 1).
+        random: the trial's random stream.
+
+    >>> mask = dropout_mask(4, 256, rate=0.2, random=Generator().manual_seed(0))
+    >>> mask.shape, mask.unique().tolist()
+    (torch.Size([4, 256]), [0.0, 1.25])
     """
     kept = torch.rand(batch, num_features, generator=random) >= rate
     return kept / (1 - rate)
@@ -34,14 +38,22 @@ class CovariateHead(nn.Module):
     A linear layer on features with covariates appended is the sum of two: one on the features, and
     this one. So an image's features can be shared, or kept, whatever the covariates are.
 
-    Age is standardised with mean and deviation of the training subjects, which are buffers and
-    travel with the weights; sex is -0.5 or +0.5. Who lacks a value gets 0: the training subjects'
-    mean age, the middle between the sexes. There is no indicator of lacking, which would tell the
-    hospital rather than the tumour.
+    Age is standardised with mean and standard deviation of the training subjects, which are buffers
+    and are saved with the weights; sex is -0.5 or +0.5. A missing value becomes 0: the training
+    subjects' mean age, the middle between the sexes. There is no indicator of missing values, which
+    would identify the hospital rather than the tumour.
 
     Args:
-        num_features: of the layer's other part; the initial weights are those of one layer for all.
-        covariates: which, in the order of the values' columns.
+        num_features: inputs of the layer's image part; the initial weights have the range of one
+            layer for features and covariates together.
+        covariates: in the order of the values' columns.
+
+    >>> head = CovariateHead(num_features=8, covariates=("age",))
+    >>> head.fit_scaling(torch.tensor([[50.0], [70.0], [float("nan")]]))
+    >>> head.mean.item(), head.deviation.item()
+    (60.0, 10.0)
+    >>> head(torch.tensor([[60.0], [float("nan")]])).tolist()
+    [0.0, 0.0]
     """
 
     mean: Tensor
@@ -56,29 +68,29 @@ class CovariateHead(nn.Module):
         self.register_buffer("std", torch.ones(len(covariates)))
 
     def fit_scaling(self, values: Float[Tensor, "subject covariate"]) -> None:
-        """Take over the mean and deviation of age.
+        """Set the mean and standard deviation by which age is scaled.
 
         Args:
-            values: one row per training subject, nobody else; NaN where not known.
+            values: one row per training subject and no other; NaN where not known.
 
         Raises:
-            MgmtError: nobody has a value of some covariate.
+            MgmtError: a covariate is known of no training subject.
         """
         for column, name in enumerate(self.covariates):
-            known = values[:, column][~values[:, column].isnan()].double()
-            if len(known) == 0:
+            known_values = values[:, column][~values[:, column].isnan()].double()
+            if len(known_values) == 0:
                 raise MgmtError(
                     f"no training subject has a known {name}. "
-                    f"Give it in the cohort's table, or take {name} out of the covariates."
+                    f"Add it to the cohort's table, or remove {name} from the network's covariates."
                 )
             if name == "age":
-                deviation = known.std(correction=0)
-                self.mean[column] = known.mean()
-                # of one age: nothing to scale by
-                self.deviation[column] = deviation if deviation > 0 else 1.0
+                std = known_values.std(correction=0)
+                self.mean[column] = known_values.mean()
+                # all of the same age: nothing to scale by
+                self.deviation[column] = std if std > 0 else 1.0
 
     def forward(self, values: Float[Tensor, "batch covariate"]) -> Float[Tensor, " batch"]:
-        """The covariates' part of the logits.
+        """Return the covariates' part of the logits.
 
         Args:
             values: age in years, sex as -0.5 or +0.5; NaN where not known.
@@ -92,11 +104,11 @@ def classify_pooled(
     pooled: Float[Tensor, "batch features"],
     keep: Float[Tensor, "batch features"] | None,
 ) -> Float[Tensor, " batch"]:
-    """The image's part of the logits.
+    """Return the image's part of the logits.
 
     Args:
         linear: with one output.
-        pooled: features.
+        pooled: globally averaged features.
         keep: see :func:`dropout_mask`; None drops nothing.
     """
     if keep is not None:
@@ -110,16 +122,16 @@ def add_covariates(
     head: CovariateHead | None,
     covariates: Float[Tensor, "batch covariate"] | None,
 ) -> Float[Tensor, "*draw batch"]:
-    """Add the covariates' part to the image's part of the logits; no head adds nothing."""
+    """Add the covariates' part to the image's part of the logits; without a head, nothing."""
     if head is None:
         return logits
     assert covariates is not None, "this network takes covariates"
-    whole: Tensor = logits + head(covariates)
-    return whole
+    total: Tensor = logits + head(covariates)
+    return total
 
 
 def make_covariate_head(
     num_features: int, covariates: tuple[Covariate, ...]
 ) -> CovariateHead | None:
-    """A head for these covariates, if there are any."""
+    """Return a head for these covariates, or None if there are none."""
     return CovariateHead(num_features, covariates) if covariates else None

@@ -1,4 +1,4 @@
-"""MedicalNet checkpoints: read strictly, written for the synthetic cohort.
+"""Reading MedicalNet checkpoints strictly, and writing them for the synthetic cohort.
 
 The public files are ``.pth`` pickles with a ``state_dict`` whose keys begin with ``module.``.
 """
@@ -15,15 +15,15 @@ from mgmt_ray.base import MgmtError, first_line, write_atomically
 from mgmt_ray.nets.resnet3d import ResNet3d
 
 IGNORED_PREFIXES = ("conv_seg.", "fc.")
-"""Keys of a checkpoint that are not used: its segmentation head, or a classifier of its own."""
+"""Keys of a checkpoint that are not used: its segmentation head or its classifier."""
 
 
 class CheckpointMismatch(MgmtError):
-    """A checkpoint does not fit the network that shall start from it."""
+    """A checkpoint does not fit the network that is to start from it."""
 
 
 def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
-    """Fill everything but the classifier of a network from a MedicalNet checkpoint.
+    """Load everything but the classifier of a network from a MedicalNet checkpoint.
 
     A stem of several channels gets the single-channel kernel repeated and divided by their number
     (weight inflation, Zhang et al. 2022), so that equal channels give the single channel's output.
@@ -33,36 +33,44 @@ def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
         path: the ``.pth`` file.
 
     Raises:
-        CheckpointMismatch: the file is no such checkpoint, or a key is missing, left over, or of
-            another shape; the message names some.
+        CheckpointMismatch: the file is not such a checkpoint, or a key is missing, unused, or of
+            another shape; the message names up to three of each.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> source, target = (ResNet3d(10, width=2, channels=n, outputs=1) for n in (1, 4))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_medicalnet(source, Path(folder, "weights.pth"))
+    ...     load_medicalnet(target, Path(folder, "weights.pth"))
+    >>> torch.equal(target.conv1.weight[:, :1], source.conv1.weight / 4)
+    True
     """
     pretrained = _read(path)
-    own = {k: v for k, v in resnet.state_dict().items() if not k.startswith(IGNORED_PREFIXES)}
+    expected = {k: v for k, v in resnet.state_dict().items() if not k.startswith(IGNORED_PREFIXES)}
     kernel = pretrained.get("conv1.weight")
     if kernel is not None and kernel.shape[1] == 1:
-        pretrained["conv1.weight"] = _inflated(kernel, own["conv1.weight"].shape[1])
+        pretrained["conv1.weight"] = _inflated(kernel, expected["conv1.weight"].shape[1])
     # Checkpoints older than PyTorch 0.4.1 have no batch counters; nothing computes with them here.
-    counters = {k for k in own if k.endswith("num_batches_tracked")}
-    missing = sorted(own.keys() - pretrained.keys() - counters)
-    unused = sorted(pretrained.keys() - own.keys())
+    counters = {k for k in expected if k.endswith("num_batches_tracked")}
+    missing = sorted(expected.keys() - pretrained.keys() - counters)
+    unused = sorted(pretrained.keys() - expected.keys())
     reshaped = sorted(
-        f"{k} {tuple(pretrained[k].shape)} instead of {tuple(own[k].shape)}"
-        for k in own.keys() & pretrained.keys()
-        if own[k].shape != pretrained[k].shape
+        f"{k} {tuple(pretrained[k].shape)} instead of {tuple(expected[k].shape)}"
+        for k in expected.keys() & pretrained.keys()
+        if expected[k].shape != pretrained[k].shape
     )
     if missing or unused or reshaped:
         raise CheckpointMismatch(
-            f"{path}: does not fit the network. Missing: {_listed(missing)}; not used: "
-            f"{_listed(unused)}; of another shape: {_listed(reshaped)}. "
+            f"{path}: does not fit the network. Missing: {_shorten(missing)}; not used: "
+            f"{_shorten(unused)}; of another shape: {_shorten(reshaped)}. "
             "Set depth and width of the study's networks to those of the checkpoint."
         )
     resnet.load_state_dict(resnet.state_dict() | pretrained)
 
 
 def inflate_stem(resnet: ResNet3d, channels: int) -> None:
-    """Make a network of one channel one of several, as :func:`load_medicalnet` does.
+    """Inflate the stem of a single-channel network, as :func:`load_medicalnet` does.
 
-    SpotTune's agent starts so: equal channels get the policies that one of them would get.
+    SpotTune's agent starts so: equal channels get the policies that one of them alone would get.
     """
     stem = resnet.conv1
     stem.weight = nn.Parameter(_inflated(stem.weight.detach(), channels))
@@ -82,18 +90,18 @@ def write_medicalnet(resnet: ResNet3d, path: Path) -> None:
 def _inflated(
     kernel: Float[Tensor, "out 1 depth height width"], channels: int
 ) -> Float[Tensor, "out channels depth height width"]:
-    """A stem's kernel repeated over channels and divided by their number."""
+    """Repeat a stem's kernel over channels and divide it by their number."""
     return kernel.repeat(1, channels, 1, 1, 1) / channels
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointMismatch(
-            f"{path}: no such checkpoint. Give MedicalNet's .pth file with --checkpoint FILE."
+            f"{path}: there is no such file. Give MedicalNet's .pth file with --checkpoint FILE."
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever an unpickler makes of bytes that are no pickle
+    except Exception as error:  # an unpickler may raise anything on bytes that are no pickle
         raise CheckpointMismatch(
             f"{path}: is not a readable weights file ({first_line(error)}). "
             "Copy it again from MedicalNet's release."
@@ -107,7 +115,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if not key.startswith(IGNORED_PREFIXES)}
 
 
-def _listed(keys: list[str]) -> str:
-    """The first few, and how many more there are."""
+def _shorten(keys: list[str]) -> str:
+    """Name the first three keys and the number of others."""
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     return ", ".join(keys[:3]) + more if keys else "none"

@@ -1,7 +1,17 @@
-"""Parts of Myronenko's network in the plane: residual blocks, an encoder, a decoder.
+"""Myronenko's segmentation network for slices, with the branch that rebuilds its input.
 
-Myronenko 2018, fig. 1 and table 1, with the changes that Chen et al.'s (2020) number of parameters
-asks for; see :mod:`mgmt_ray.nets.myronenko`.
+Myronenko 2018 ("3D MRI brain tumor segmentation using autoencoder regularization"), fig. 1 and
+table 1, in the plane, as Chen et al. 2020, sec. 2.3, use it. Their 6,014,721 parameters determine
+the segmentation path except for the layers without weights. Where the sources differ:
+
+- Dropout (0.2) and the weight penalty belong to both output layers, as Chen says; Myronenko drops
+  after the first convolution and penalises every kernel. An output layer is a 3×3 convolution, the
+  dropout of whole channels, and a 1×1 convolution, with nothing between them.
+- The reconstruction has a separate decoder, as in Myronenko's figure 1. Chen says both that the
+  decoder is shared and that the branch has one "similar" to it; the number of parameters does not
+  decide between them.
+- Weights start as Keras's do, Glorot uniform and biases 0: Chen names another initialisation for
+  the classifier alone. Upsampling is bilinear, as Myronenko's.
 """
 
 from __future__ import annotations
@@ -19,13 +29,26 @@ NUM_BLOCKS = (1, 2, 2, 4)
 """Residual blocks per stage of the encoder; each stage has twice the channels of the one before."""
 
 NUM_GROUPS = 8
+"""Of channels in GroupNorm."""
+
+NUM_LATENT = 128
+"""Normal variables that a slice is reduced to: 128 means and 128 log-variances make Chen's 256."""
+
+BRANCH_CHANNELS = 16
+"""Of the features that the reconstruction reduces to a distribution."""
+
+DROPOUT = 0.2
+"""Probability to drop a channel of an output layer while training."""
+
+MIN_FACTOR = 2 ** (len(NUM_BLOCKS) - 1)
+"""Sides of slices must be multiples of this, with the reconstruction of twice this."""
 
 
 class NormalisedRelu(nn.GroupNorm):
-    """GroupNorm and ReLU, in the precision of what comes in.
+    """GroupNorm and ReLU, in the precision of the input.
 
-    Autocast would normalise in float32 on GPUs and in bfloat16 on CPUs. The sums are float32's on
-    both, whatever comes in.
+    Autocast would normalise in float32 on GPUs and in bfloat16 on CPUs. The sums are float32 on
+    both, whatever the input.
     """
 
     def __init__(self, channels: int) -> None:
@@ -34,16 +57,17 @@ class NormalisedRelu(nn.GroupNorm):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Values of at least 0."""
+        """Normalise and rectify."""
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        with _own_precision(x):
+        with _without_autocast(x):
             return torch.relu(nn.functional.group_norm(x, NUM_GROUPS, weight, bias, self.eps))
 
 
 class Block(nn.Module):
-    """GroupNorm, ReLU, 3×3 convolution, all twice, beside a 1×1 convolution (Chen, fig. 2).
+    """GroupNorm, ReLU, 3×3 convolution, all twice, plus a 1×1 convolution (Chen, fig. 2).
 
-    Myronenko's shortcut is the identity; Chen's parameters ask for a convolution in every block.
+    Myronenko's shortcut is the identity; Chen's number of parameters requires a convolution in
+    every block.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -57,7 +81,7 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels height width"]:
-        """Of the input's size."""
+        """Return features of the input's height and width."""
         y = self.conv1(self.norm1(x))
         return self.conv2(self.norm2(y)) + self.shortcut(x)
 
@@ -80,7 +104,7 @@ class Encoder(nn.Module):
             inputs = outputs
 
     def forward(self, images: Float[Tensor, "batch height width"]) -> list[Tensor]:
-        """The stages' outputs, the finest first."""
+        """Return the stages' outputs, the finest first."""
         features = [self.stages[0](self.stem(images.unsqueeze(1)))]
         for halve, stage in zip(self.halve, self.stages[1:], strict=True):
             features.append(stage(halve(features[-1])))
@@ -88,10 +112,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Three times a 1×1 convolution, bilinear doubling, an addition and a block; an output layer.
+    """Three levels of 1×1 convolution, bilinear doubling, addition and block; an output layer.
 
     Args:
-        width: channels of the output layer; what comes in has 8 times as many.
+        width: channels of the output layer; the input has 8 times as many.
     """
 
     def __init__(self, width: int) -> None:
@@ -108,11 +132,11 @@ class Decoder(nn.Module):
         skips: Sequence[Tensor],
         keep: Float[Tensor, "batch features"] | None,
     ) -> Float[Tensor, "batch height width"]:
-        """One value per pixel, at 8 times the input's resolution.
+        """Return one value per pixel, at 8 times the input's resolution.
 
         Args:
             x: the deepest features.
-            skips: what is added after each doubling, the coarsest first; may be empty.
+            skips: features added after each doubling, the coarsest first; may be empty.
             keep: factors of the output layer's channels; None drops nothing.
         """
         for level, (narrow, block) in enumerate(zip(self.narrow, self.blocks, strict=True)):
@@ -126,53 +150,50 @@ class Decoder(nn.Module):
 
 
 class FullConv2d(nn.Conv2d):
-    """A convolution that autocast leaves in its own precision, for pixels' logits."""
+    """A convolution that computes at least in float32 under autocast, for pixels' logits."""
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels height width"]:
-        """As of ``nn.Conv2d``, at least in float32."""
-        with _own_precision(x):
+        """Compute ``nn.Conv2d`` outside autocast, at least in float32."""
+        with _without_autocast(x):
             return super().forward(at_least_float32(x))
 
 
 def upsample(
     x: Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels out_height out_width"]:
-    """Twice the resolution, bilinear."""
+    """Double the resolution by bilinear interpolation.
+
+    >>> upsample(torch.zeros(1, 4, 8, 6)).shape
+    torch.Size([1, 4, 16, 12])
+    """
     return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _own_precision(x: Tensor) -> torch.autocast:
-    """A context without autocast; the meta device has none to switch off."""
-    known = torch.amp.is_autocast_available(x.device.type)
-    return torch.autocast(x.device.type if known else "cpu", enabled=False)
+def _without_autocast(x: Tensor) -> torch.autocast:
+    """Return a context without autocast; the meta device has none to switch off."""
+    has_autocast = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type if has_autocast else "cpu", enabled=False)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Float32 of half precisions; float64 stays."""
+    """Convert half precisions to float32; float64 stays.
+
+    >>> at_least_float32(torch.zeros(2, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-NUM_LATENT = 128
-"""Normal variables that a slice is reduced to: 128 means and 128 log-variances make Chen's 256."""
-
-BRANCH_CHANNELS = 16
-DROPOUT = 0.2
-"""Probability to drop a channel of an output layer while training."""
-
-MIN_FACTOR = 2 ** (len(NUM_BLOCKS) - 1)
-"""A slice's sides are multiples of this, and of twice this with the reconstruction."""
-
-
 class Reconstruction(NamedTuple):
-    """What the variational autoencoder made of a batch.
+    """Output of the variational autoencoder for a batch.
 
-    A tuple, as are all outputs of networks here: ``DistributedDataParallel`` and the compiler look
-    into tuples, and not into dataclasses.
+    A tuple, as are all outputs of networks here: ``DistributedDataParallel`` and the compiler find
+    tensors in tuples, but not in dataclasses.
 
     Attributes:
-        images: rebuilt from the sample, in the input's unit.
+        images: rebuilt from the sample, on the input's scale.
         mean: μ of the slices' normal distributions.
         log_variance: log σ².
     """
@@ -183,11 +204,11 @@ class Reconstruction(NamedTuple):
 
 
 class Segmentation(NamedTuple):
-    """What the network says of a batch.
+    """Output of the network for a batch.
 
     Attributes:
-        logits: of a pixel's being tumour.
-        reconstruction: None where the branch did not run.
+        logits: of tumour, per pixel.
+        reconstruction: None if the branch did not run.
     """
 
     logits: Float[Tensor, "batch height width"]
@@ -206,8 +227,8 @@ class Reconstructor(nn.Module):
         super().__init__()
         factor = 2 * MIN_FACTOR
         assert not any(side % factor for side in shape), (
-            f"slices of {shape[0]} × {shape[1]}: with a reconstruction both sides are multiples of "
-            f"{factor}"
+            f"slices of {shape[0]} × {shape[1]}: with a reconstruction both sides must be "
+            f"multiples of {factor}"
         )
         deepest = width * MIN_FACTOR
         self.low_shape = (BRANCH_CHANNELS, shape[0] // factor, shape[1] // factor)
@@ -225,7 +246,7 @@ class Reconstructor(nn.Module):
         noise: Float[Tensor, "batch latent"],
         keep: Float[Tensor, "batch features"] | None,
     ) -> Reconstruction:
-        """Reduce to a normal distribution, take the sample μ + σ·noise, and rebuild the input."""
+        """Reduce to a normal distribution, draw μ + σ·noise, and rebuild the input."""
         values = self.reduce(self.norm(deepest)).flatten(1)
         distribution = self.distribution(at_least_float32(values))
         mean, log_variance = distribution.chunk(2, dim=1)
@@ -237,12 +258,19 @@ class Reconstructor(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    """Tells tumour from other pixels of a slice, and learns to rebuild the slice beside it.
+    """Segments the tumour in a slice; a second branch, for training only, rebuilds the slice.
 
     Args:
         width: channels of the first stage, a multiple of 8; Chen's is 32.
-        shape: height and width of the training slices, on which the reconstruction's dense layers
-            depend; None leaves the reconstruction out.
+        shape: height and width of the training slices, which set the size of the reconstruction's
+            dense layers; None omits the reconstruction.
+
+    >>> network = SegmentationNetwork(width=8, shape=(32, 32))
+    >>> network(torch.zeros(2, 40, 48)).logits.shape
+    torch.Size([2, 40, 48])
+    >>> rebuilt = network(torch.zeros(2, 32, 32), noise=torch.zeros(2, NUM_LATENT)).reconstruction
+    >>> rebuilt.images.shape
+    torch.Size([2, 32, 32])
     """
 
     def __init__(self, width: int = 32, shape: tuple[int, int] | None = None) -> None:
@@ -260,42 +288,43 @@ class SegmentationNetwork(nn.Module):
         noise: Float[Tensor, "batch latent"] | None = None,
         keep: Float[Tensor, "batch features"] | None = None,
     ) -> Segmentation:
-        """Logits per pixel and, given noise, the reconstruction.
+        """Return logits per pixel and, given noise, the reconstruction.
 
         Args:
             images: normalised slices; sides are multiples of 8, and the constructor's ``shape``
-                where noise is given.
-            noise: standard normal, :data:`NUM_LATENT` a slice, from the trial's own stream; None
-                while predicting leaves the branch out. Zeros rebuild the distribution's mean.
+                if noise is given.
+            noise: standard normal, :data:`NUM_LATENT` values per slice, from the trial's random
+                stream; zeros rebuild from the distribution's mean. None, for prediction, skips the
+                branch.
             keep: while training, :func:`mgmt_ray.nets.head.dropout_mask` of ``num_keep`` features:
                 first the segmentation's, then the reconstruction's. None drops nothing.
         """
         height, width = images.shape[1:]
         assert height % MIN_FACTOR == 0 and width % MIN_FACTOR == 0, (
-            f"slices of {height} × {width}: both sides are multiples of {MIN_FACTOR}"
+            f"slices of {height} × {width}: both sides must be multiples of {MIN_FACTOR}"
         )
         *skips, deepest = self.encoder(images)
         keeps = (None, None) if keep is None else keep.chunk(2, dim=1)
         logits = self.decoder(deepest, skips[::-1], keeps[0])
         if noise is None:
             return Segmentation(logits, None)
-        assert self.reconstructor is not None, "noise is for a network with a reconstruction"
+        assert self.reconstructor is not None, "noise needs a network with a reconstruction"
         return Segmentation(logits, self.reconstructor(deepest, noise, keeps[1]))
 
     def penalised_kernels(self) -> list[Tensor]:
-        """The 3×3 kernels of the output layers, which training keeps small (Chen, sec. 2.3)."""
+        """Return the 3×3 kernels of the output layers, whose weights are penalised (sec. 2.3)."""
         kernels = [self.decoder.penalised.weight]
         if self.reconstructor is not None:
             kernels.append(self.reconstructor.decoder.penalised.weight)
         return kernels
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters under "network"."""
+        """Return all parameters under "network"."""
         return {"network": list(self.parameters())}
 
 
 def _initialise(module: nn.Module) -> None:
-    """Glorot and Bengio 2010, eq. 16; GroupNorm starts at 1 and 0."""
+    """Initialise by Glorot and Bengio 2010, eq. 16; GroupNorm starts at 1 and 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         assert module.bias is not None

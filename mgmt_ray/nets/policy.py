@@ -1,4 +1,4 @@
-"""Policies: which of a network's blocks run tuned, and how such choices are drawn."""
+"""Policies, the choice per block between its tuned and its frozen copy, and drawing them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ DrawKind = Literal["independent", "sobol"]
 
 
 def gumbel_noise(batch: int, num_blocks: int, noise: Generator) -> Float[Tensor, "batch block 2"]:
-    """Standard Gumbel noise, drawn on the CPU so that every device sees the same numbers.
+    """Draw standard Gumbel noise, on the CPU so that every device gets the same numbers.
 
     Args:
-        batch: subjects in the global batch; a worker takes its own rows.
+        batch: subjects in the global batch; each worker uses its rows.
         num_blocks: routed blocks of the network.
-        noise: the trial's own stream.
+        noise: the trial's random stream.
+
+    >>> gumbel_noise(12, num_blocks=16, noise=Generator().manual_seed(0)).shape
+    torch.Size([12, 16, 2])
     """
     # −log of a standard exponential variable is a standard Gumbel variable.
     exponential = torch.empty(batch, num_blocks, 2, dtype=torch.float64)
@@ -42,6 +45,10 @@ def sample_policy(
 
     Returns:
         1.0 where a block is tuned, 0.0 where the pretrained block is kept.
+
+    >>> logits = torch.tensor([[[0.0, 9.0], [9.0, 0.0]]])
+    >>> sample_policy(logits, temperature=1.0, noise=torch.zeros(1, 2, 2))
+    tensor([[1., 0.]])
     """
     exact = torch.promote_types(logits.dtype, torch.float32)
     perturbed = logits.to(exact) + noise.to(logits.device, exact)
@@ -57,7 +64,7 @@ def draw_policies(
     kind: DrawKind,
     seeds: Sequence[int],
 ) -> Float[Tensor, "draw batch block"]:
-    """Policies for evaluation: many per subject.
+    """Draw policies for evaluation, many per subject.
 
     Args:
         tuned_probability: in [0, 1], per subject and block.
@@ -65,10 +72,15 @@ def draw_policies(
         kind: "independent" as in Schmitz et al. 2024; "sobol" for Sobol points with a random linear
             scramble and shift (Matoušek 1998), one per subject: unbiased, with a smaller error of
             the mean. Best with a power of 2.
-        seeds: one per subject, so that a subject's draws do not depend on who else is in the batch.
+        seeds: one per subject, so that a subject's draws do not depend on the rest of the batch.
 
     Returns:
         1.0 where a block is tuned, 0.0 where not.
+
+    >>> probability = torch.tensor([[0.0, 0.25, 1.0]])  # one subject, three blocks
+    >>> policies = draw_policies(probability, num_draws=64, kind="sobol", seeds=[42])
+    >>> policies.shape, policies.mean(dim=0)
+    (torch.Size([64, 1, 3]), tensor([[0.0000, 0.2500, 1.0000]]))
     """
     num_blocks = tuned_probability.shape[1]
     uniform = [_uniform_points(num_draws, num_blocks, kind, seed) for seed in seeds]

@@ -2,7 +2,7 @@
 
 The dilation holds in every block of a stage and the shortcut's BatchNorm is applied, as in
 MedicalNet's own code and unlike the public code of Schmitz et al. 2024 (``docs/papers.md`` lists
-its faults). Only the residual part is here: MedicalNet's segmentation head has no use.
+its faults). MedicalNet's segmentation head is left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BasicBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
-        """The block's output after its last ReLU."""
+        """Return the block's output after its last ReLU."""
         y = torch.relu(self.bn1(self.conv1(x)))
         return torch.relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
@@ -59,7 +59,7 @@ class Bottleneck(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
-        """The block's output after its last ReLU."""
+        """Return the block's output after its last ReLU."""
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
         return torch.relu(self.bn3(self.conv3(y)) + self.downsample(x))
@@ -69,8 +69,8 @@ class PaddedShortcut(nn.Module):
     """Shortcut type A (He et al. 2016, option A): no weights.
 
     Args:
-        stride: every how many voxels one is kept.
-        new_channels: channels of zeros that are added behind.
+        stride: every ``stride``-th voxel is kept along each axis.
+        new_channels: channels of zeros that are appended.
     """
 
     def __init__(self, stride: int, new_channels: int) -> None:
@@ -81,7 +81,7 @@ class PaddedShortcut(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
-        """Some of the voxels, and zeros in the new channels."""
+        """Subsample the voxels and append channels of zeros."""
         kept = x[:, :, :: self.stride, :: self.stride, :: self.stride]
         return nn.functional.pad(kept, (0, 0, 0, 0, 0, 0, 0, self.new_channels))
 
@@ -107,6 +107,12 @@ class ResNet3d(nn.Module):
         width: channels of the stem and of the first stage; 64 in the papers.
         channels: input channels.
         outputs: values per subject.
+
+    >>> network = ResNet3d(10, width=4, channels=1, outputs=3)
+    >>> network(torch.zeros(2, 1, 16, 16, 16)).shape
+    torch.Size([2, 3])
+    >>> len(ResNet3d(50, width=1, channels=1, outputs=1).blocks)
+    16
     """
 
     def __init__(self, depth: Depth, width: int, channels: int, outputs: int) -> None:
@@ -129,20 +135,20 @@ class ResNet3d(nn.Module):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """All residual blocks, from the stem on."""
+        """All residual blocks, the one after the stem first."""
         stages = (self.get_submodule(f"layer{stage}") for stage in (1, 2, 3, 4))
         return list(chain.from_iterable(stage.children() for stage in stages))
 
     def stem(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
-        """The first block's input."""
+        """Return the first block's input."""
         return run_stem(self.conv1, self.bn1, volumes)
 
     def forward(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch outputs"]:
-        """Unbounded outputs (logits) per subject."""
+        """Return unbounded outputs (logits) per subject."""
         x = self.stem(volumes)
         for block in self.blocks:
             x = block(x)
@@ -155,29 +161,33 @@ def run_stem(
     norm: nn.BatchNorm3d,
     volumes: Float[Tensor, "batch channels depth height width"],
 ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
-    """7³ convolution, BatchNorm, ReLU and 3³ max-pool; convolution and pool have stride 2."""
+    """Apply a 7³ convolution, BatchNorm, ReLU and 3³ max-pool; both sizes have stride 2."""
     x = torch.relu(norm(convolution(volumes)))
-    # on CPUs autocast pools in float32, which would make all that follows another computation
+    # on CPUs autocast pools in float32, and all that follows would compute in float32 too
     return nn.functional.max_pool3d(x, kernel_size=3, stride=2, padding=1).to(x.dtype)
 
 
 def pool(
     features: Float[Tensor, "batch features depth height width"],
 ) -> Float[Tensor, "batch features"]:
-    """Global average pooling, at least in float32."""
+    """Average over all voxels (global average pooling), at least in float32.
+
+    >>> pool(torch.ones(2, 8, 3, 3, 3)).shape
+    torch.Size([2, 8])
+    """
     exact = torch.promote_types(features.dtype, torch.float32)
     return features.mean(dim=(2, 3, 4), dtype=exact)
 
 
 class FullLinear(nn.Linear):
-    """A linear layer that autocast leaves in its own precision.
+    """A linear layer that computes in its weights' precision, whatever autocast asks for.
 
     Logits in bfloat16 would have 8 significant bits: subjects would tie in the AUC.
     """
 
     def forward(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch outputs"]:
-        """As of ``nn.Linear``."""
-        if not torch.amp.is_autocast_available(x.device.type):  # the meta device's
+        """Compute ``nn.Linear`` outside autocast."""
+        if not torch.amp.is_autocast_available(x.device.type):  # the meta device
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x)
@@ -189,7 +199,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, projects: bool) -> nn.Module:
-    """Where the shape changes a projection (type B) or zeros (type A), else nothing."""
+    """Return a projection (type B) or zeros (type A) where the shape changes, else identity."""
     if inputs == outputs and stride == 1:
         return nn.Identity()
     if not projects:
@@ -198,6 +208,6 @@ def _shortcut(inputs: int, outputs: int, stride: int, projects: bool) -> nn.Modu
 
 
 def _initialise(module: nn.Module) -> None:
-    """Kaiming initialisation of the convolutions, as MedicalNet's own; BatchNorm starts at 1, 0."""
+    """Initialise convolutions as MedicalNet does (Kaiming); BatchNorm starts at 1 and 0."""
     if isinstance(module, nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")

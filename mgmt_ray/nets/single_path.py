@@ -1,4 +1,4 @@
-"""The comparison networks: one residual network, trained whole or behind a frozen part."""
+"""The networks without a policy: trained as a whole, or only behind a frozen part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ class PlainNetwork(nn.Module):
         trainable_blocks: how many blocks before the classifier are trained ("transfer": 0,
             "transfer-2": 2); None trains everything ("random").
         dropout: probability to drop a pooled feature while training.
-        covariates: what is appended to the pooled features.
+        covariates: appended to the pooled features.
+
+    >>> import torch
+    >>> network = PlainNetwork(ResNet3d(10, width=4, channels=1, outputs=1), trainable_blocks=2)
+    >>> network(torch.zeros(3, 1, 16, 16, 16)).shape
+    torch.Size([3])
+    >>> [len(network.frozen), len(network.trained_blocks)]  # stem: a convolution and a BatchNorm
+    [4, 2]
     """
 
     num_routed_blocks = 0
@@ -46,11 +53,11 @@ class PlainNetwork(nn.Module):
 
     @property
     def trained_blocks(self) -> list[nn.Module]:
-        """The residual blocks behind the frozen part."""
+        """The residual blocks after the frozen part."""
         return self.resnet.blocks[self.num_frozen_blocks :]
 
     def train(self, mode: bool = True) -> PlainNetwork:
-        """Set the mode of what is trained; frozen parts stay in evaluation mode."""
+        """Set the mode of the trained parts; frozen parts stay in evaluation mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -63,20 +70,20 @@ class PlainNetwork(nn.Module):
         keep: Float[Tensor, "batch features"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Logits of methylation; there is no policy, so ``noise`` is not used.
+        """Return logits of methylation.
 
         Args:
             volumes: in [0, 1].
-            noise: of a policy.
+            noise: ignored, as there is no policy.
             keep: see :func:`mgmt_ray.nets.head.dropout_mask`; None while evaluating.
             covariates: if the network takes any; NaN where not known.
         """
-        return self.finish(self.frozen_features(volumes), keep, covariates)
+        return self.forward_trained(self.frozen_features(volumes), keep, covariates)
 
     def frozen_features(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch ..."]:
-        """What follows the frozen part starts from this; it is the same in every epoch.
+        """Return the frozen part's output, which is the same in every epoch.
 
         Returns:
             The first trained block's input; the pooled features where no block is trained.
@@ -86,13 +93,13 @@ class PlainNetwork(nn.Module):
             x = block(x)
         return x if self.trained_blocks else pool(x)
 
-    def finish(
+    def forward_trained(
         self,
         x: Float[Tensor, "batch ..."],
         keep: Float[Tensor, "batch feature"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Logits from :meth:`frozen_features`; arguments as of :meth:`forward`."""
+        """Return logits from :meth:`frozen_features`; other arguments as of :meth:`forward`."""
         for block in self.trained_blocks:
             x = block(x)
         pooled = pool(x) if self.trained_blocks else x
@@ -100,22 +107,22 @@ class PlainNetwork(nn.Module):
         return add_covariates(logits, self.covariate_head, covariates)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Trained parameters under "network"."""
+        """Return the trained parameters under "network"."""
         return {"network": [p for p in self.parameters() if p.requires_grad]}
 
 
 class TrainedTail(nn.Module):
-    """A network behind its frozen part: parameters and computation are the network's own.
+    """The trained part of a network, which shares the network's parameters.
 
-    Args:
-        network: with a frozen part; its output (:meth:`PlainNetwork.frozen_features`) is the input.
+    Its input is the frozen part's output (:meth:`PlainNetwork.frozen_features`).
     """
 
     def __init__(self, network: PlainNetwork) -> None:
         super().__init__()
         head = [] if network.covariate_head is None else [network.covariate_head]
         self.trained = nn.ModuleList([*network.trained_blocks, network.resnet.fc, *head])
-        self.finish = network.finish  # a method is no submodule: the frozen part is not walked
+        # a bound method, not a submodule: the frozen part's parameters do not appear here
+        self.forward_trained = network.forward_trained
 
     def forward(
         self,
@@ -124,5 +131,5 @@ class TrainedTail(nn.Module):
         keep: Float[Tensor, "batch feature"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Logits, as of :meth:`PlainNetwork.forward`."""
-        return self.finish(x, keep, covariates)
+        """Return logits; arguments as of :meth:`PlainNetwork.forward_trained`."""
+        return self.forward_trained(x, keep, covariates)

@@ -1,4 +1,4 @@
-"""The small network that tells methylation from a slice and its tumour (Chen et al. 2020).
+"""The small network that predicts methylation from a slice and its tumour (Chen et al. 2020).
 
 Their sec. 2.4 counts 3,498 parameters, BatchNorm's moving means and variances among them: as
 PyTorch names things 3,458 parameters and 40 values of buffers. BatchNorm's momentum and ε are
@@ -28,6 +28,10 @@ class SliceClassifier(nn.Module):
 
     Each convolution is followed by LeakyReLU, BatchNorm and max-pooling of 4 × 4, in this order.
     Weights start from He et al.'s (2015) normal distribution, biases from 0.
+
+    >>> import torch
+    >>> SliceClassifier()(torch.zeros(5, 3, SIDE, SIDE)).shape
+    torch.Size([5, 2])
     """
 
     def __init__(self) -> None:
@@ -43,7 +47,7 @@ class SliceClassifier(nn.Module):
     def forward(
         self, slices: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch class"]:
-        """Logits of the two classes; their softmax is the paper's output.
+        """Return logits of the :data:`CLASSES`; their softmax is the paper's output.
 
         Args:
             slices: the :data:`CHANNELS`, of :data:`SIDE` × :data:`SIDE` pixels.
@@ -58,7 +62,7 @@ class SliceClassifier(nn.Module):
         return logits
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters under "network"."""
+        """Return all parameters under "network"."""
         return {"network": list(self.parameters())}
 
 

@@ -39,7 +39,7 @@ class RoutedBlock(nn.Module):
         x: Float[Tensor, "batch channels depth height width"],
         tuned: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
-        """Eq. 1 of Schmitz et al. 2024; the shortcut is inside each branch.
+        """Mix the branches by eq. 1 of Schmitz et al. 2024; each contains its shortcut.
 
         Args:
             x: the block's input.
@@ -53,16 +53,16 @@ def mix(
     tuned: Float[Tensor, "batch channels depth height width"],
     frozen: Float[Tensor, "batch channels depth height width"],
 ) -> Float[Tensor, "batch channels depth height width"]:
-    """policy·tuned + (1 − policy)·frozen, in the precision of the two."""
+    """Return policy·tuned + (1 − policy)·frozen, in the precision of the two."""
     mixed: Tensor = _Mix.apply(policy, tuned, frozen)  # type: ignore[no-untyped-call]
     return mixed
 
 
 class _Mix(torch.autograd.Function):
-    """:func:`mix` with a policy's gradient that keeps its digits.
+    """:func:`mix` whose gradient of the policy is computed at least in float32.
 
-    Automatic differentiation would sum gradient·tuned and gradient·frozen apart, round both to the
-    precision of the outputs, and subtract: in bfloat16 little of the difference is left.
+    Automatic differentiation would sum gradient·tuned and gradient·frozen separately, round both to
+    the precision of the outputs, and subtract: in bfloat16 most of the difference would be lost.
     """
 
     @staticmethod
@@ -76,19 +76,28 @@ class _Mix(torch.autograd.Function):
         policy, tuned, frozen = ctx.saved_tensors
         choice = policy.to(tuned.dtype).view(-1, 1, 1, 1, 1)
         exact = torch.promote_types(tuned.dtype, torch.float32)
-        of_policy = (gradient.to(exact) * (tuned.to(exact) - frozen.to(exact))).sum((1, 2, 3, 4))
-        return of_policy.to(policy.dtype), gradient * choice, gradient * (1 - choice)
+        policy_gradient = (gradient.to(exact) * (tuned.to(exact) - frozen.to(exact))).sum(
+            (1, 2, 3, 4)
+        )
+        return policy_gradient.to(policy.dtype), gradient * choice, gradient * (1 - choice)
 
 
 class SpotTune(nn.Module):
     """A pretrained network whose blocks an agent keeps frozen or tunes, per subject.
 
     Args:
-        pretrained: gives the frozen stem, both copies of each block, and the classifier.
+        pretrained: provides the frozen stem, both copies of each block, and the classifier.
         agent: a network with two outputs per block of ``pretrained``.
         temperature: τ of the Gumbel-softmax relaxation.
-        dropout: probability to drop a pooled feature while training; the agent's are kept.
-        covariates: what is appended to the pooled features; the agent sees the image alone.
+        dropout: probability to drop a pooled feature while training; not applied to the agent.
+        covariates: appended to the pooled features; the agent gets the image alone.
+
+    >>> from mgmt_ray.nets.policy import gumbel_noise
+    >>> pretrained, agent = (ResNet3d(10, 2, 1, outputs=number) for number in (1, 8))
+    >>> network = SpotTune(pretrained, agent, temperature=1.0)
+    >>> volumes, noise = torch.zeros(3, 1, 16, 16, 16), gumbel_noise(3, 4, torch.Generator())
+    >>> network(volumes, noise).shape, network.tuned_probability(volumes).shape
+    (torch.Size([3]), torch.Size([3, 4]))
     """
 
     def __init__(
@@ -115,17 +124,17 @@ class SpotTune(nn.Module):
 
     @property
     def blocks(self) -> list[RoutedBlock]:
-        """The routed blocks, from the stem on."""
+        """The routed blocks, the one after the stem first."""
         return [cast(RoutedBlock, block) for block in self.routed]
 
     def stem(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
-        """The pretrained stem's output."""
+        """Return the pretrained stem's output."""
         return run_stem(self.conv1, self.bn1, volumes)
 
     def train(self, mode: bool = True) -> SpotTune:
-        """Set the mode of all that is trained; stem and frozen branches stay in evaluation mode."""
+        """Set the mode of the trained parts; stem and frozen branches stay in evaluation mode."""
         super().train(mode)
         self.bn1.eval()
         return self
@@ -133,14 +142,14 @@ class SpotTune(nn.Module):
     def policy_logits(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch block 2"]:
-        """The agent's log-odds per subject and block: [..., 0] frozen, [..., 1] tuned."""
+        """Return the agent's log-odds per subject and block: [..., 0] frozen, [..., 1] tuned."""
         logits: Tensor = self.agent(volumes)
         return logits.view(-1, self.num_routed_blocks, 2)
 
     def tuned_probability(
         self, volumes: Float[Tensor, "batch channels depth height width"]
     ) -> Float[Tensor, "batch block"]:
-        """How probable each subject's policy is to tune each block, in [0, 1]."""
+        """Return the probability that a subject's policy tunes a block, in [0, 1]."""
         return torch.softmax(self.policy_logits(volumes), dim=-1)[..., 1]
 
     def forward(
@@ -150,7 +159,7 @@ class SpotTune(nn.Module):
         keep: Float[Tensor, "batch features"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Logits of methylation under one policy drawn per subject.
+        """Return logits of methylation under one policy drawn per subject.
 
         Args:
             volumes: in [0, 1].
@@ -169,11 +178,11 @@ class SpotTune(nn.Module):
         features: Float[Tensor, "batch features depth height width"],
         keep: Float[Tensor, "batch features"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """The image's part of the logits of methylation, from the last block's output."""
+        """Return the image's part of the logits, from the last block's output."""
         return classify_pooled(self.fc, pool(features), keep)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Trained parameters under "network" and "agent", which learn at rates of their own."""
+        """Return the trained parameters under "network" and "agent", each with its own rate."""
         agent = list(self.agent.parameters())
         tuned = [p for block in self.blocks for p in block.tuned.parameters()]
         head = [] if self.covariate_head is None else [*self.covariate_head.parameters()]

@@ -104,13 +104,13 @@ def test_equal_channels_give_the_networks_single_channel_output(
         for number in (1, channels)
     )
     # what starts at random is made the same; the pretrained stems stay as they were built
-    own = single.state_dict()
-    same = {k: v for k, v in several.state_dict().items() if v.shape == own[k].shape}
+    weights = single.state_dict()
+    same = {k: v for k, v in several.state_dict().items() if v.shape == weights[k].shape}
     if kind == "spottune":
         kernel = several.agent.conv1.weight.detach()
         assert torch.equal(kernel, kernel[:, :1].expand_as(kernel))
         same["agent.conv1.weight"] = kernel.sum(dim=1, keepdim=True)
-    single.load_state_dict(own | same)
+    single.load_state_dict(weights | same)
     volumes = torch.rand(2, 1, 12, 12, 12, dtype=torch.float64)
     noise = gumbel_noise(2, 4, torch.Generator().manual_seed(0))
     repeated = volumes.expand(-1, channels, -1, -1, -1)
@@ -154,14 +154,14 @@ def test_every_depth_builds_and_gives_one_logit_per_subject(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
-        ({"kind": "random", "trainable_blocks": 2}, "trainable_blocks: a random network"),
+        ({"kind": "random", "trainable_blocks": 2}, "does not apply to a random network"),
         ({"kind": "random", "covariates": ["age", "age"]}, "listed twice"),
         ({"kind": "random", "covariates": ["idh1"]}, "covariates"),
         ({"kind": "random", "dropout": 1.0}, "dropout"),
     ],
 )
-def test_an_impossible_network_is_refused(settings: dict, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_an_impossible_network_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         NetworkConfig(**settings)

@@ -43,7 +43,7 @@ def test_the_head_is_the_rest_of_one_linear_layer_on_everything() -> None:
     torch.testing.assert_close(logits, together(appended).squeeze(1))
 
 
-def test_who_lacks_a_value_counts_as_the_mean_age_and_as_between_the_sexes() -> None:
+def test_a_missing_value_counts_as_the_mean_age_and_as_between_the_sexes() -> None:
     head = CovariateHead(5, ("age", "sex"))
     head.fit_scaling(torch.tensor([[40.0, 0.5], [math.nan, 0.5], [60.0, math.nan]]))
     assert head.mean.tolist() == [50.0, 0.0]

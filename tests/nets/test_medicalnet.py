@@ -59,7 +59,7 @@ def test_equal_channels_give_the_single_channels_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"layer3__4__conv2__weight": None}, "Missing: layer3.4.conv2.weight;"),
         ({"layer9__0__conv1__weight": torch.zeros(1)}, "not used: layer9.0.conv1.weight;"),
@@ -67,10 +67,10 @@ def test_equal_channels_give_the_single_channels_output(tmp_path: Path) -> None:
     ],
 )
 def test_a_key_that_does_not_fit_is_named(
-    tmp_path: Path, changes: dict[str, torch.Tensor | None], told: str
+    tmp_path: Path, changes: dict[str, torch.Tensor | None], message: str
 ) -> None:
     write_as_medicalnet_does(make_resnet(1), tmp_path / "net.pth", **changes)
-    with pytest.raises(CheckpointMismatch, match=told):
+    with pytest.raises(CheckpointMismatch, match=message):
         load_medicalnet(make_resnet(2), tmp_path / "net.pth")
 
 

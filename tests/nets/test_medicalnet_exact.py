@@ -37,12 +37,12 @@ def loaded(depth: int, width: int, path: Path) -> ResNet3d:
 
 def our_outputs(resnet: ResNet3d, depth: int, values: np.ndarray) -> dict[str, Tensor]:
     with torch.no_grad():
-        found = {"stem": resnet.stem(torch.from_numpy(values))}
-        x = found["stem"]
+        outputs = {"stem": resnet.stem(torch.from_numpy(values))}
+        x = outputs["stem"]
         for name in block_names(depth):
-            x = found[name] = resnet.get_submodule(name)(x)
-    assert len(found) == 1 + len(resnet.blocks)
-    return found
+            x = outputs[name] = resnet.get_submodule(name)(x)
+    assert len(outputs) == 1 + len(resnet.blocks)
+    return outputs
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -59,10 +59,10 @@ def test_the_public_code_computes_the_same_before_its_segmentation_head(
     plain = outputs_by_part(state, depth, volumes.numpy())
     theirs.double().eval()
     ours.double().eval()
-    seen = {}
+    outputs = {}
     for name in block_names(depth):
         theirs.get_submodule(name).register_forward_hook(
-            lambda module, inputs, output, name=name: seen.update({name: output})
+            lambda module, inputs, output, name=name: outputs.update({name: output})
         )
     with torch.no_grad():
         theirs(volumes)
@@ -71,4 +71,4 @@ def test_the_public_code_computes_the_same_before_its_segmentation_head(
             x = ours.get_submodule(name)(x)
             for values in (x, torch.from_numpy(plain[name])):
                 # float64 sums in another order
-                torch.testing.assert_close(values, seen[name], rtol=1e-10, atol=1e-12)
+                torch.testing.assert_close(values, outputs[name], rtol=1e-10, atol=1e-12)

@@ -90,15 +90,17 @@ def test_dropped_channels_do_not_reach_the_output() -> None:
 def test_what_stages_hand_on_is_bfloat16_as_on_a_gpu() -> None:
     torch.manual_seed(0)
     encoder, decoder = Encoder(8), Decoder(8)
-    seen = []
+    tensors = []
     for module in [*encoder.modules(), *decoder.modules()]:
         if isinstance(module, Block | NormalisedRelu):
-            module.register_forward_hook(lambda _m, inputs, output: seen.append((*inputs, output)))
+            module.register_forward_hook(
+                lambda _m, inputs, output: tensors.append((*inputs, output))
+            )
     with autocast(torch.device("cpu"), "bf16"):
         *skips, deepest = encoder(torch.randn(2, 16, 16))
         pixels = decoder(deepest, skips[::-1], None)
-    assert len(seen) == 3 * 12
-    assert {part.dtype for parts in seen for part in parts} == {torch.bfloat16}
+    assert len(tensors) == 3 * 12
+    assert {part.dtype for parts in tensors for part in parts} == {torch.bfloat16}
     assert pixels.dtype == torch.float32
 
 
@@ -172,12 +174,13 @@ def test_each_layer_has_the_papers_shape() -> None:
 
 def test_the_reconstruction_is_made_from_the_reparametrised_sample() -> None:
     network = make_network().double()
-    seen = []
-    network.reconstructor.rebuild.register_forward_hook(lambda _m, inputs, _o: seen.append(*inputs))
+    samples = []
+    rebuild = network.reconstructor.rebuild
+    rebuild.register_forward_hook(lambda _m, inputs, _o: samples.append(*inputs))
     noise = make_noise(3).double()
     made = network(torch.randn(3, 16, 16).double(), noise).reconstruction
     expected = made.mean + torch.sqrt(torch.exp(made.log_variance)) * noise
-    torch.testing.assert_close(seen[0], expected)
+    torch.testing.assert_close(samples[0], expected)
 
 
 def test_without_noise_there_is_no_reconstruction_and_the_same_segmentation() -> None:
@@ -218,7 +221,7 @@ def test_a_slices_logits_do_not_depend_on_its_neighbours() -> None:
 
 @pytest.mark.parametrize("shape", [(20, 16), (16, 12)])
 def test_sides_that_cannot_be_halved_three_times_are_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(AssertionError, match=f"{shape[0]} × {shape[1]}: both sides are mult.* 8"):
+    with pytest.raises(AssertionError, match=f"{shape[0]} × {shape[1]}: both sides must .* 8"):
         make_network()(torch.zeros(1, *shape))
 
 

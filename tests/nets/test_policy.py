@@ -111,9 +111,9 @@ def test_certain_blocks_are_always_as_certain(kind: str) -> None:
 def test_sobol_draws_are_unbiased_and_err_less_than_independent_ones() -> None:
     probability = torch.rand(6, generator=torch.Generator().manual_seed(10))
     weights = torch.randn(6, generator=torch.Generator().manual_seed(11))
-    every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6)
-    chance = torch.where(every > 0, probability, 1 - probability).prod(dim=1)
-    exact = (chance * torch.sigmoid(every @ weights)).sum()
+    policies = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6)
+    chance = torch.where(policies > 0, probability, 1 - probability).prod(dim=1)
+    exact = (chance * torch.sigmoid(policies @ weights)).sum()
     errors = {}
     for kind in ("independent", "sobol"):
         routes = draw_policies(probability.expand(400, 6), 32, kind, seeds=range(400))

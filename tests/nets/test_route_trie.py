@@ -52,14 +52,14 @@ def one_by_one(network: SpotTune, volumes: Tensor, routes: Tensor) -> Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("depth", [10, 50])
 @pytest.mark.parametrize(("subjects", "draws"), [(3, 12), (1, 20), (4, 1)])
-@pytest.mark.parametrize("held_bytes", [0, 40_000, EVERYTHING])
+@pytest.mark.parametrize("max_input_bytes", [0, 40_000, EVERYTHING])
 def test_the_trie_equals_evaluating_each_draw_by_itself(
-    depth: int, subjects: int, draws: int, held_bytes: int
+    depth: int, subjects: int, draws: int, max_input_bytes: int
 ) -> None:
     network = make_spottune(depth).double()
     volumes = make_volumes(subjects).double()
     routes = make_routes(draws, subjects, network.num_routed_blocks)
-    shared = route_logits(network, volumes, routes, held_bytes)
+    shared = route_logits(network, volumes, routes, max_input_bytes)
     # float64 sums in another order
     expected = one_by_one(network, volumes, routes)
     torch.testing.assert_close(shared, expected, rtol=1e-12, atol=1e-13)
@@ -97,8 +97,10 @@ def test_draws_with_the_same_route_have_the_same_logit() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("held_bytes", [0, 40_000, EVERYTHING])
-def test_each_node_of_the_trie_is_evaluated_once_by_the_branch_it_chose(held_bytes: int) -> None:
+@pytest.mark.parametrize("max_input_bytes", [0, 40_000, EVERYTHING])
+def test_each_node_of_the_trie_is_evaluated_once_by_the_branch_it_chose(
+    max_input_bytes: int,
+) -> None:
     network, volumes = make_spottune(18), make_volumes(3)
     routes = make_routes(25, 3, 8)
     rows: dict[nn.Module, int] = {}
@@ -109,7 +111,7 @@ def test_each_node_of_the_trie_is_evaluated_once_by_the_branch_it_chose(held_byt
     counted = [network.conv1, *(b for block in network.blocks for b in (block.frozen, block.tuned))]
     for module in counted:
         module.register_forward_hook(count)
-    route_logits(network, volumes, routes, held_bytes)
+    route_logits(network, volumes, routes, max_input_bytes)
     assert rows[network.conv1] == 3
     for level, block in enumerate(network.blocks):
         prefixes = {
@@ -139,11 +141,11 @@ class PeakBytes(TorchDispatchMode):
         return result
 
 
-def peak_bytes(draws: int, held_bytes: int) -> int:
+def peak_bytes(draws: int, max_input_bytes: int) -> int:
     network, volumes = make_spottune(50, width=2), make_volumes(2)
     routes = draw_policies(torch.full((2, 16), 0.5), draws, "independent", seeds=[1, 2])
     with torch.no_grad(), PeakBytes() as measured:
-        route_logits(network, volumes, routes, held_bytes)
+        route_logits(network, volumes, routes, max_input_bytes)
     return measured.peak
 
 

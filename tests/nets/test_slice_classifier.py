@@ -86,15 +86,15 @@ def test_slices_of_another_size_are_refused() -> None:
 def test_in_bfloat16_logits_are_float32_and_layers_hand_on_bfloat16() -> None:
     classifier = make_classifier().eval()
     slices = torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(1))
-    seen = []
+    tensors = []
     classifier.conv2.register_forward_hook(
-        lambda _m, inputs, output: seen.extend((*inputs, output))
+        lambda _m, inputs, output: tensors.extend((*inputs, output))
     )
     with torch.no_grad():
         full = classifier(slices)
         with autocast(torch.device("cpu"), "bf16"):
             half = classifier(slices)
-    assert [part.dtype for part in seen[2:]] == [torch.bfloat16] * 2
+    assert [part.dtype for part in tensors[2:]] == [torch.bfloat16] * 2
     assert half.dtype == torch.float32
     # bfloat16 rounds by up to 2^-9, in two convolutions and what follows each
     assert (half - full).norm() < 0.05 * full.norm()
