@@ -253,6 +253,6 @@ def _intervals(model: ResampledModel) -> dict[str, Interval]:
     intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
     sample = unit_weights(len(model.labels))
     for name, label in (("sen", 1), ("spe", 0)):
-        correct, total = count_correct(model.labels, model.probabilities, sample, of_label=label)
-        intervals[name] = exact_interval(int(correct[0]), int(total[0]))
+        right, total = count_correct(model.labels, model.probabilities, sample, label)
+        intervals[name] = exact_interval(int(right[0]), int(total[0]))
     return intervals

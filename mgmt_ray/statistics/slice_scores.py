@@ -97,8 +97,8 @@ def classification_scores(
         >>> scores["accuracy"], scores["auc"]
         (array([0.5]), array([0.75]))
     """
-    true_positives, positives = count_correct(labels, probabilities, weights, of_label=1)
-    true_negatives, negatives = count_correct(labels, probabilities, weights, of_label=0)
+    true_positives, positives = count_correct(labels, probabilities, weights, label=1)
+    true_negatives, negatives = count_correct(labels, probabilities, weights, label=0)
     false_positives = negatives - true_negatives
     called = true_positives + false_positives
     return {

@@ -1,1 +1,1 @@
-"""Training and evaluation of one network, in torch alone: no Ray, no MLflow."""
+"""Training and evaluating one network, without Ray or MLflow."""

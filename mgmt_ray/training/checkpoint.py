@@ -1,4 +1,4 @@
-"""Weights and training states on disk."""
+"""Reading and writing weights and training states."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mgmt_ray.nets.build import AnyNetwork
 
 
 def trained_weights(network: AnyNetwork) -> dict[str, Tensor]:
-    """Copies, on the network's device, of what training changes: parameters and BatchNorm's.
+    """Copy, on the network's device, the parameters and BatchNorm statistics that training changes.
 
-    What stays frozen is the pretrained checkpoint's and is not kept a second time.
+    Frozen ones are the pretrained checkpoint's and are not stored a second time.
     """
     frozen = _frozen_names(network)
     return {
@@ -28,39 +28,48 @@ def trained_weights(network: AnyNetwork) -> dict[str, Tensor]:
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write weights as safetensors, completely or not at all."""
+    """Write weights as a safetensors file, completely or not at all."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     write_atomically(path, lambda aside: aside.write_bytes(save(tensors)))
 
 
 def load_weights(network: AnyNetwork, path: Path, partial: bool = False) -> None:
-    """Put a trial's weights into a network built as the trial's was.
+    """Load a trial's weights into a network of the same configuration, in place.
 
     Args:
-        network: changed in place.
-        path: of the weights.
-        partial: whether the network may train more than the trial did.
+        network: as :func:`mgmt_ray.nets.build.build_network` returned it for the trial.
+        path: safetensors file that :func:`save_weights` wrote.
+        partial: whether the network may train more parameters than the file has.
 
     Raises:
         MgmtError: the file is unreadable, or its names or shapes are not the network's.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from mgmt_ray.nets.slice_classifier import SliceClassifier
+    >>> trained, network = SliceClassifier(), SliceClassifier()
+    >>> with TemporaryDirectory() as folder:
+    ...     save_weights(trained_weights(trained), Path(folder, "weights.safetensors"))
+    ...     load_weights(network, Path(folder, "weights.safetensors"))
+    >>> torch.equal(network.conv1.weight, trained.conv1.weight)
+    True
     """
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise MgmtError(
-            f"{path}: unreadable weights ({error}). Delete the trial's folder and run the study "
-            "again: it trains that trial anew."
+            f"{path}: unreadable weights ({error}). Delete the trial's folder and rerun the study, "
+            "which trains the trial again."
         ) from error
-    own = network.state_dict()
-    wanted = own.keys() - _frozen_names(network)
-    shapes_fit = all(own[name].shape == weights[name].shape for name in wanted & weights.keys())
-    names_fit = weights.keys() <= wanted if partial else weights.keys() == wanted
+    state = network.state_dict()
+    expected = state.keys() - _frozen_names(network)
+    shapes_fit = all(state[name].shape == weights[name].shape for name in expected & weights.keys())
+    names_fit = weights.keys() <= expected if partial else weights.keys() == expected
     if not names_fit or not shapes_fit:
         raise MgmtError(
-            f"{path}: these weights are of another network than the study describes. "
-            "Use the study.yaml that stands beside the trials."
+            f"{path}: these weights belong to another network than the study describes. "
+            "Use the study.yaml in the folder of the trials."
         )
-    network.load_state_dict(own | weights)
+    network.load_state_dict(state | weights)
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
@@ -69,20 +78,20 @@ def save_state(state: dict[str, Any], path: Path) -> None:
     def write(aside: Path) -> None:
         try:
             torch.save(state, aside)
-        except RuntimeError as error:  # torch's word for a full disk
+        except RuntimeError as error:  # what torch raises for a full disk
             raise OSError(first_line(error)) from error
 
     write_atomically(path, write)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read a training state; tensors go to CPU memory, and no code in the file is run."""
+    """Read a training state into CPU memory; no code in the file is executed."""
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content
 
 
 def _frozen_names(network: AnyNetwork) -> set[str]:
-    """Names of the parameters and buffers that training never changes."""
+    """Return the names of the parameters and buffers that training never changes."""
     was_training = network.training
     network.train()
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}

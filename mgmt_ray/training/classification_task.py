@@ -15,16 +15,16 @@ from mgmt_ray.training.evaluate import Predictions
 from mgmt_ray.training.metrics import THRESHOLD, criterion_m, score
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import slice_cross_entropy
-from mgmt_ray.training.task import BatchLoss, Noise, dtype_of
+from mgmt_ray.training.task import BatchLoss, Noise, parameter_dtype
 from mgmt_ray.training.training_config import ClassificationTraining, Precision
 
 SLICES_PER_BATCH = 32
-"""Slices that pass the classifier together while it is evaluated."""
+"""Slices per forward pass while the classifier is evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceScores:
-    """Of one set of slices, each counted by itself; NaN where a class is missing.
+    """Scores of a set of slices, each counted separately; NaN where a class is missing.
 
     Attributes:
         loss: mean cross-entropy in nats.
@@ -50,39 +50,39 @@ class SliceScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassificationTask:
-    """A :class:`~mgmt_ray.training.task.Task`; nothing is drawn.
+    """A :class:`~mgmt_ray.training.task.Task` without noise.
 
     Attributes:
-        config: of the training.
-        weights: per class; None counts every slice once.
+        config: the training's settings.
+        weights: per class (unmethylated, methylated); None counts every slice once.
     """
 
     config: ClassificationTraining
     weights: Float[Tensor, "2"] | None
 
     def noise(self, seed: int, epoch: int) -> Callable[[int], Noise]:
-        """None."""
+        """Return no noise: the classifier draws nothing."""
         return lambda num_rows: ()
 
     def loss(self, network: nn.Module, batch: VolumeSet, noise: Noise) -> BatchLoss:
-        """Cross-entropy of the softmax."""
+        """Return the cross-entropy of the softmax."""
         with autocast(batch.volumes.device, self.config.precision):
-            logits = network(batch.inputs(dtype_of(network)))
+            logits = network(batch.inputs(parameter_dtype(network)))
         loss = slice_cross_entropy(logits, batch.labels, self.weights)
         return BatchLoss(loss.sum(), _values(logits.detach(), batch))
 
-    def train_scores(self, seen: Float[Tensor, "row value"]) -> SliceScores:
-        """Scores of the slices as they passed."""
-        return _scores(seen.double().cpu().numpy())
+    def train_scores(self, outputs: Float[Tensor, "row value"]) -> SliceScores:
+        """Score the slices by the outputs of their training batches."""
+        return _scores(outputs.double().cpu().numpy())
 
     def predict(self, network: nn.Module, data: VolumeSet, seed: int) -> Float[Tensor, "row value"]:
-        """Probability, loss and label."""
+        """Return probability, loss and label per slice."""
         return classify(network, data, self.config.precision)
 
     def validation(
         self, values: Float[Tensor, "row value"], data: VolumeSet
     ) -> tuple[SliceScores, Predictions]:
-        """Scores, and the probability of each slice."""
+        """Return scores, and the probability of each slice."""
         columns = values.numpy()
         probability, loss = columns[:, 0].copy(), columns[:, 1].copy()
         return _scores(columns), Predictions(probability, np.zeros(len(columns)), loss)
@@ -90,21 +90,28 @@ class ClassificationTask:
 
 @torch.no_grad()
 def classify(network: nn.Module, data: VolumeSet, precision: Precision) -> Float[Tensor, "row 3"]:
-    """Probability of methylation, loss and label of each slice, float64 on the CPU."""
+    """Return probability of methylation, loss in nats and label of each slice, on the CPU.
+
+    >>> from mgmt_ray.nets.slice_classifier import SliceClassifier
+    >>> slices = torch.zeros(5, 3, 128, 128, dtype=torch.float16)
+    >>> data = VolumeSet(slices, labels=torch.ones(5), subjects=("P-1",) * 5)
+    >>> classify(SliceClassifier(), data, "fp32").shape
+    torch.Size([5, 3])
+    """
     was_training = network.training
     network.eval()
     parts = [torch.empty(0, 3, dtype=torch.float64)]
     for rows in even_batches(np.arange(len(data)), SLICES_PER_BATCH) if len(data) else ():
         part = data.select(rows)
         with autocast(data.volumes.device, precision):
-            logits = network(part.inputs(dtype_of(network)))
+            logits = network(part.inputs(parameter_dtype(network)))
         parts.append(_values(logits, part).double().cpu())
     network.train(was_training)
     return torch.cat(parts)
 
 
 def _values(logits: Float[Tensor, "row 2"], batch: VolumeSet) -> Float[Tensor, "row 3"]:
-    """Probability, loss (every slice counted once) and label."""
+    """Return probability, loss (every slice counted once) and label."""
     exact = logits.double()
     loss = slice_cross_entropy(exact, batch.labels)
     return torch.stack([exact.softmax(dim=1)[:, 1], loss, batch.labels.double()], dim=1)
@@ -112,13 +119,13 @@ def _values(logits: Float[Tensor, "row 2"], batch: VolumeSet) -> Float[Tensor, "
 
 def _scores(values: np.ndarray) -> SliceScores:
     probability, loss, label = values.T.copy()
-    right = (probability >= THRESHOLD) == (label > 0)
-    of_labels = score(probability, label, loss)
+    correct = (probability >= THRESHOLD) == (label > 0)
+    scores = score(probability, label, loss)
     return SliceScores(
-        loss=of_labels.loss,
-        accuracy=float(right.mean()),
-        auc=of_labels.auc,
-        ap=of_labels.ap,
-        sen=of_labels.sen,
-        spe=of_labels.spe,
+        loss=scores.loss,
+        accuracy=float(correct.mean()),
+        auc=scores.auc,
+        ap=scores.ap,
+        sen=scores.sen,
+        spe=scores.spe,
     )

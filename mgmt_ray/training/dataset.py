@@ -1,4 +1,4 @@
-"""A trial's volumes: all of them in device memory, no loader in the loop."""
+"""A trial's volumes or slices, all of them in device memory: there is no data loader."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VolumeSet:
-    """Volumes with their labels on one device.
+    """Volumes or slices with their labels on one device.
 
     Attributes:
-        volumes: [row, channel, depth, height, width], float16 in [0, 1]; or what a network's
-            frozen part made of them (see ``training.frozen``); or slices, float16: normalised
-            [row, height, width] or the channels of the slice classifier.
-        labels: [row], float32, 1 methylated, 0 unmethylated; of slices that are segmented their
-            masks [row, height, width], uint8.
-        subjects: id per row; a subject has several rows when its augmentations are there.
+        volumes: [row, channel, depth, height, width], float16 in [0, 1]; or outputs of a network's
+            frozen part (see ``training.frozen_features``); or slices, float16: normalised
+            [row, height, width], or [row, channel, height, width] for the slice classifier.
+        labels: [row], float32, 1 methylated, 0 unmethylated; for segmentation the slices' masks
+            [row, height, width], uint8.
+        subjects: id per row; a subject has several rows if its augmentations are loaded.
         covariates: [row, covariate], float32 (see ``cohort.covariates``), NaN where not known;
             None for a network that takes none.
     """
@@ -34,14 +34,14 @@ class VolumeSet:
         return len(self.subjects)
 
     def inputs(self, dtype: torch.dtype) -> Tensor:
-        """What a network of this precision takes; what a frozen part gave stays as it is."""
+        """Convert volumes to a network's precision; outputs of a frozen part keep theirs."""
         return self.volumes.to(dtype) if self.volumes.dtype == torch.float16 else self.volumes
 
     def select(self, rows: np.ndarray) -> VolumeSet:
-        """The given rows, in the given order."""
+        """Return the given rows, in the given order."""
         index = torch.as_tensor(rows, device=self.volumes.device)
         return VolumeSet(
-            self.volumes[index],  # unlike index_select it leaves channels last where they are
+            self.volumes[index],  # unlike index_select it keeps the channels-last layout
             self.labels.index_select(0, index),
             tuple(self.subjects[row] for row in rows),
             None if self.covariates is None else self.covariates.index_select(0, index),
@@ -59,40 +59,52 @@ def volume_set(
 
     Args:
         channels: one array [subject, version, depth, height, width] per input channel.
-        labels: per subject.
+        labels: per subject, 1 methylated, 0 unmethylated.
         subjects: ids.
-        device: as torch names it.
+        device: in torch's notation, for instance "cpu" or "cuda:0".
         covariates: values per subject, for a network that takes any.
 
     Returns:
         One row per subject and version, a subject's versions together.
+
+    >>> flair, t1 = np.zeros((2, 3, 8, 8, 8)), np.ones((2, 3, 8, 8, 8))  # 2 subjects, 3 versions
+    >>> data = volume_set([flair, t1], labels=[1, 0], subjects=["P-1", "P-2"], device="cpu")
+    >>> data.volumes.shape, data.subjects[:4]
+    (torch.Size([6, 2, 8, 8, 8]), ('P-1', 'P-1', 'P-1', 'P-2'))
     """
     stacked = np.stack([np.asarray(c, dtype=np.float16) for c in channels], axis=2)
     num_versions = stacked.shape[1]
     rows = torch.from_numpy(stacked.reshape(-1, *stacked.shape[2:]))
     label = torch.tensor(labels, dtype=torch.float32).repeat_interleave(num_versions)
     ids = tuple(s for s in subjects for _ in range(num_versions))
-    known = None
+    covariate_rows = None
     if covariates is not None:
         values = torch.tensor(covariates, dtype=torch.float32)
-        known = values.repeat_interleave(num_versions, dim=0).to(device)
-    return VolumeSet(rows.to(device), label.to(device), ids, known)
+        covariate_rows = values.repeat_interleave(num_versions, dim=0).to(device)
+    return VolumeSet(rows.to(device), label.to(device), ids, covariate_rows)
 
 
-def even_batches(rows: np.ndarray, largest: int) -> list[np.ndarray]:
-    """Rows in order, in as few batches as possible; their sizes differ by 1 at most."""
-    return np.array_split(rows, -(-len(rows) // largest))
+def even_batches(rows: np.ndarray, max_size: int) -> list[np.ndarray]:
+    """Split rows in order into as few batches as possible; their sizes differ by 1 at most.
+
+    >>> even_batches(np.arange(7), max_size=3)
+    [array([0, 1, 2]), array([3, 4]), array([5, 6])]
+    """
+    return np.array_split(rows, -(-len(rows) // max_size))
 
 
 def balanced_rows(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Rows that stay when volumes of the larger class are pruned at random to equal numbers.
+    """Choose rows at random so that both classes have the size of the smaller one.
 
     Args:
         labels: [row], 0 or 1.
-        random: the trial's stream for pruning.
+        random: the trial's random stream for pruning.
 
     Returns:
         Sorted row numbers, as many methylated as unmethylated.
+
+    >>> balanced_rows(np.array([0, 1, 1, 0, 1]), np.random.default_rng(0)).tolist()
+    [0, 1, 3, 4]
     """
     classes = [np.flatnonzero(labels == label) for label in (0, 1)]
     number = min(len(rows) for rows in classes)

@@ -1,4 +1,4 @@
-"""Several workers that share each batch of one trial."""
+"""Training with several workers that share each batch of one trial."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This worker's place among the workers of a trial; alone by default.
+    """This worker's rank among the workers of a trial; by default it is the only one.
 
-    The caller has set up ``torch.distributed`` when ``size`` is above 1.
+    With ``size`` above 1 the caller has set up ``torch.distributed``.
     """
 
     rank: int = 0
     size: int = 1
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network as its workers train it together: gradients and batch statistics shared."""
+        """Return the network such that workers share gradients and batch statistics."""
         if self.size == 1:
             return network
         for module in network.modules():
-            # Parameters and buffers stay the same objects, so the optimiser keeps its own.
+            # Parameters stay the same objects, so that the optimiser's references stay valid.
             if isinstance(module, nn.BatchNorm3d):
                 module.__class__ = SharedBatchNorm3d
             elif isinstance(module, nn.BatchNorm2d):
                 module.__class__ = SharedBatchNorm2d
         parallel = nn.parallel.DistributedDataParallel(network)
-        # Workers compute the same statistics. As an argument torch 2.13 warns of it, and its new
-        # name does not exist in 2.11.
+        # Workers compute the same statistics. As an argument it is deprecated in torch 2.13, and
+        # its new name does not exist in 2.11.
         parallel.broadcast_buffers = False
         return parallel
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all workers, in the order of their ranks; workers may differ in number."""
+        """Concatenate the rows of all workers by rank; workers may have different numbers."""
         if self.size == 1:
             return rows
         parts: list[Tensor | None] = [None] * self.size
@@ -48,14 +48,14 @@ class World:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over workers; what each of them has moves every worker's loss.
+    """The sum over workers, with a gradient: each worker's input affects every worker's loss.
 
-    PyTorch's own with a gradient, ``torch.distributed.nn.functional.all_reduce``, is deprecated.
+    PyTorch's equivalent, ``torch.distributed.nn.functional.all_reduce``, is deprecated.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, own: Tensor) -> Tensor:
-        total = own.clone()
+    def forward(ctx: FunctionCtx, local: Tensor) -> Tensor:
+        total = local.clone()
         dist.all_reduce(total)
         return total
 
@@ -67,7 +67,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(_BatchNorm):
-    """BatchNorm over the workers' common batch; PyTorch's own runs on GPUs only.
+    """BatchNorm over the workers' common batch; ``nn.SyncBatchNorm`` runs on GPUs only.
 
     Workers may hold different numbers of volumes or slices.
     """
@@ -79,11 +79,11 @@ class SharedBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(x)
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        inside = (0, *range(2, x.dim()))
-        own_variance, own_mean = torch.var_mean(exact, dim=inside, correction=0)
+        reduced_dims = (0, *range(2, x.dim()))
+        local_variance, local_mean = torch.var_mean(exact, dim=reduced_dims, correction=0)
         number = torch.tensor(x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
         mean, variance, count = self._merge_workers(
-            own_mean.double(), own_variance.double(), number
+            local_mean.double(), local_variance.double(), number
         )
         self._update_running(mean.detach(), (variance * count / (count - 1)).detach())
         scale = (variance + self.eps).rsqrt() * self.weight
@@ -94,17 +94,17 @@ class SharedBatchNorm(_BatchNorm):
     def _merge_workers(
         self, mean: Tensor, variance: Tensor, number: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, variance and number of all workers' values per channel (Chan et al. 1983).
+        """Merge the workers' mean, variance and number of values per channel (Chan et al. 1983).
 
-        Each worker's variance is about its own mean: a difference of large moments would lose
-        digits.
+        Each worker's variance is about that worker's mean: a difference of large moments would
+        lose digits.
         """
         sums = torch.cat([mean * number, number.view(1)])
         total = _Sum.apply(sums)  # type: ignore[no-untyped-call]
         count = total[-1].detach()
         common = total[:-1] / count
-        spread = number * (variance + (mean - common).square())
-        return common, _Sum.apply(spread) / count, count  # type: ignore[no-untyped-call]
+        squares = number * (variance + (mean - common).square())
+        return common, _Sum.apply(squares) / count, count  # type: ignore[no-untyped-call]
 
     def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running averages towards a batch's statistics."""
@@ -116,8 +116,8 @@ class SharedBatchNorm(_BatchNorm):
 
 
 class SharedBatchNorm3d(SharedBatchNorm, nn.BatchNorm3d):
-    """Of volumes."""
+    """:class:`SharedBatchNorm` for volumes."""
 
 
 class SharedBatchNorm2d(SharedBatchNorm, nn.BatchNorm2d):
-    """Of slices."""
+    """:class:`SharedBatchNorm` for slices."""

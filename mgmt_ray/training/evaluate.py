@@ -1,4 +1,4 @@
-"""From a network and volumes to probabilities."""
+"""Predicting probabilities of methylation for volumes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from mgmt_ray.nets.single_path import TrainedTail
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.precision import autocast
+from mgmt_ray.training.task import parameter_dtype
 from mgmt_ray.training.training_config import Precision
 
 ROWS_PER_BATCH = 12
-"""Volumes that pass a network together while it is evaluated."""
+"""Volumes per forward pass while a network is evaluated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Per row of a volume set.
+    """Predictions per row of a volume set.
 
     Attributes:
         probability: of methylation, mean over policy draws, in [0, 1].
         std: standard deviation over policy draws; 0 for a network without a policy.
         loss: binary cross-entropy of the mean probability, in nats.
-        tuned_probability: [row, block], how probable the row's policy is to tune each block, in
-            [0, 1]; None for a network without a policy.
+        tuned_probability: [row, block], probability that the row's policy tunes a block; None for
+            a network without a policy.
     """
 
     probability: np.ndarray
@@ -42,7 +43,7 @@ class Predictions:
 
     @property
     def columns(self) -> dict[str, list[float]]:
-        """What a trial keeps, by name."""
+        """What a trial stores, by name."""
         return {"probability": self.probability.tolist(), "probability_std": self.std.tolist()}
 
 
@@ -55,34 +56,44 @@ def predict(
     kind: DrawKind,
     seed: int,
     precision: Precision,
-    rows_at_once: int = ROWS_PER_BATCH,
+    batch_size: int = ROWS_PER_BATCH,
 ) -> Predictions:
-    """Evaluate a network; its mode (training or evaluation) is as before afterwards.
+    """Predict methylation; the network's mode (training or evaluation) is restored afterwards.
 
     Args:
-        network: on the device of ``data``, or its tail with what its frozen part gave.
+        network: on the device of ``data``; or its trained tail, with ``data`` holding the outputs
+            of its frozen part.
         data: one row per subject.
         num_draws: policies per subject, for SpotTune.
         kind: how policies are drawn.
-        seed: of the policies; each subject has a stream of its own, derived from its id.
-        precision: as the network was trained.
-        rows_at_once: rows that pass the network together.
+        seed: of the policies; each subject has a separate stream, derived from its id.
+        precision: that the network was trained in.
+        batch_size: rows per forward pass.
 
     Returns:
-        Its loss is infinite where a logit is.
+        Predictions in the order of the rows; the loss is infinite where a logit is.
+
+    >>> from mgmt_ray.nets.build import NetworkConfig, build_volume_network
+    >>> config = NetworkConfig(kind="random", depth=10, width=4)
+    >>> network = build_volume_network(config, channels=1, temperature=1.0, checkpoint=None)
+    >>> volumes = torch.rand(3, 1, 16, 16, 16).half()
+    >>> data = VolumeSet(volumes, labels=torch.tensor([0.0, 1.0, 1.0]), subjects=("a", "b", "c"))
+    >>> predictions = predict(network, data, num_draws=1, kind="sobol", seed=42, precision="fp32")
+    >>> predictions.probability.shape, predictions.std.tolist()
+    ((3,), [0.0, 0.0, 0.0])
     """
     if not len(data):
         return Predictions(np.empty(0), np.empty(0), np.empty(0))
     was_training = network.training
     network.eval()
-    means, deviations, infinite, tuned = [], [], [], []
-    for rows in even_batches(np.arange(len(data)), rows_at_once):
+    means, stds, infinite, tuned = [], [], [], []
+    for rows in even_batches(np.arange(len(data)), batch_size):
         part = data.select(rows)
         with autocast(data.volumes.device, precision):
             logits, policy = _draw_logits(network, part, num_draws, kind, seed)
         drawn = torch.sigmoid(logits).double()
         means.append(drawn.mean(dim=0))
-        deviations.append(drawn.std(dim=0, correction=0))
+        stds.append(drawn.std(dim=0, correction=0))
         infinite.append(torch.isinf(logits).any(dim=0))
         if policy is not None:
             tuned.append(policy.double())
@@ -92,7 +103,7 @@ def predict(
     likelihood = np.where(label > 0, mean, 1 - mean).clip(1e-12, 1.0)
     return Predictions(
         mean,
-        torch.cat(deviations).cpu().numpy(),
+        torch.cat(stds).cpu().numpy(),
         np.where(torch.cat(infinite).cpu().numpy(), np.inf, -np.log(likelihood)),
         torch.cat(tuned).cpu().numpy() if tuned else None,
     )
@@ -101,11 +112,11 @@ def predict(
 def _draw_logits(
     network: Network | TrainedTail, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits [draw, row], and the agent's probability of tuning [row, block].
+    """Return logits [draw, row], and the agent's probability of tuning [row, block].
 
-    One draw, and None, for a network without a policy.
+    A network without a policy gives one draw, and None.
     """
-    volumes = data.inputs(next(network.parameters()).dtype)
+    volumes = data.inputs(parameter_dtype(network))
     if not isinstance(network, SpotTune):
         return network(volumes, covariates=data.covariates).unsqueeze(0), None
     seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]

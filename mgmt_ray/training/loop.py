@@ -1,4 +1,4 @@
-"""The training loop: yields epochs; whoever calls it chooses, saves and reports."""
+"""The training loop: it yields epochs, and its caller chooses, saves and reports them."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def train_step(
     num_rows: int,
     num_workers: int,
 ) -> Float[Tensor, "row value"]:
-    """Change a network's parameters by one batch; the device is not waited for.
+    """Update a network's parameters by one batch, without waiting for the device.
 
     Args:
         network: in training mode.
-        optimizer: of its parameters.
+        optimizer: of the network's parameters.
         batch: on the network's device.
-        task: whose loss falls.
+        task: defines the loss.
         noise: of the batch's rows.
-        num_rows: of the global batch.
-        num_workers: that share it; they average their gradients.
+        num_rows: rows of the global batch.
+        num_workers: workers that share the global batch and average their gradients.
 
     Returns:
-        What the batch's scores follow from, before the change.
+        :attr:`~mgmt_ray.training.task.BatchLoss.outputs` before the update.
     """
     loss = task.loss(network, batch, noise)
     optimizer.zero_grad(set_to_none=True)
@@ -64,10 +64,10 @@ def train_step(
 
 
 class Diverged(MgmtError):
-    """A training's loss is no longer a number.
+    """A training's loss became NaN or infinite.
 
     Attributes:
-        epoch: the one that it happened in, from 1; the one before is the last good one.
+        epoch: in which it happened, from 1; the epoch before is the last good one.
     """
 
     def __init__(self, message: str, epoch: int) -> None:
@@ -77,13 +77,14 @@ class Diverged(MgmtError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Epoch:
-    """What one pass over the training rows gave.
+    """Results of one pass over the training rows.
 
     Attributes:
         number: from 1.
-        train: scores of the rows as they passed, under one draw of noise each.
+        train: scores of the training rows, under one draw of noise each and the weights at their
+            step.
         validation: scores of the validation fold.
-        learning_rates: by parameter group, as used in this epoch.
+        learning_rates: of this epoch, by parameter group.
         seconds: wall time.
         predictions: of the validation fold, in its order.
     """
@@ -97,7 +98,7 @@ class Epoch:
 
 
 class TrainingState:
-    """A network with its optimiser and schedule: what a checkpoint must hold to continue."""
+    """A network with its optimiser and schedule: all that continuing a training needs."""
 
     def __init__(self, network: AnyNetwork, config: AnyTraining) -> None:
         rates = config.learning_rates
@@ -109,7 +110,7 @@ class TrainingState:
                 {"params": parameters, "lr": rates[name], "name": name}
                 for name, parameters in network.parameter_groups().items()
             ],
-            # one kernel for all parameters; on CPUs in float32 its rounding would be another
+            # one kernel for all parameters; on CPUs in float32 it would round differently
             fused=on_gpu or config.precision == "bf16",
         )
         self.scheduler = make_scheduler(self.optimizer, config)
@@ -118,11 +119,11 @@ class TrainingState:
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """Current rate by parameter group."""
+        """Current learning rate by parameter group."""
         return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
 
     def state_dict(self) -> dict[str, object]:
-        """All that changes during training."""
+        """Return all that changes during training."""
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),
@@ -132,23 +133,23 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint, whichever device saved it."""
+        """Restore a state, whichever device saved it."""
         self.epoch = state["epoch"]
         self.network.load_state_dict(state["network"])
-        own = {"fused": self.optimizer.defaults["fused"]}
         saved = state["optimizer"]
-        groups = [group | own for group in saved["param_groups"]]
+        fused = self.optimizer.defaults["fused"]  # depends on the device, not on the state
+        groups = [group | {"fused": fused} for group in saved["param_groups"]]
         self.optimizer.load_state_dict({**saved, "param_groups": groups})
         for parameter, moments in self.optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):
-                # fused kernels walk through memory: moments must lie as their parameters do
+                # fused kernels require the moments in the memory layout of their parameters
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         self.scheduler.load_state_dict(state["scheduler"])
         self.accuracies = [*state["accuracies"]]
 
 
 def prepare_training_rows(data: VolumeSet, config: TrainingConfig, seed: int) -> VolumeSet:
-    """The volumes that train, once classes are balanced as the config says."""
+    """Prune the larger class at random if the config says so; otherwise return all rows."""
     if config.balance != "prune":
         return data
     rows = balanced_rows(data.labels.cpu().numpy(), stream(seed, "prune"))
@@ -165,19 +166,28 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train from the state's epoch to the config's last one, yielding each epoch.
 
-    Every draw of an epoch comes from a stream named after the epoch, so that continuing from a
-    checkpoint equals never having stopped.
+    Every draw of an epoch comes from a random stream named after the epoch, so that continuing from
+    a saved state gives the same bits as a training without interruption.
 
     Args:
         state: changed in place; between epochs it can be saved.
         training: see :func:`prepare_training_rows`; the whole set on every worker.
         validation: one row per subject (or its slices), never augmented.
-        config: of the training.
-        seed: of the trial's streams.
-        world: the workers that share each batch; None trains alone.
+        config: of the same kind of network as the state's.
+        seed: of the trial's random streams.
+        world: the workers that share each batch; None trains with one worker.
 
     Raises:
         Diverged: the loss became NaN or infinite.
+
+    >>> from mgmt_ray.nets.build import NetworkConfig, build_volume_network
+    >>> network_config = NetworkConfig(kind="random", depth=10, width=4)
+    >>> config = TrainingConfig(epochs=2, batch_size=4)
+    >>> network = build_volume_network(network_config, 1, config.temperature, checkpoint=None)
+    >>> labels = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    >>> data = VolumeSet(torch.rand(4, 1, 16, 16, 16).half(), labels, ("a", "b", "c", "d"))
+    >>> [epoch.number for epoch in fit(TrainingState(network, config), data, data, config, seed=1)]
+    [1, 2]
     """
     world = world or World()
     task = make_task(state.network, training, config)
@@ -212,16 +222,17 @@ def _train_epoch(
     seed: int,
     world: World,
 ) -> EpochScores:
+    """Train on all rows once, and score them."""
     network.train()
     number = state.epoch + 1
     order = stream(seed, "order", number).permutation(len(data))
     draw = task.noise(seed, number)
-    seen = []
+    outputs = []
     for rows in even_batches(order, config.batch_size):
-        mine = slice(world.rank, None, world.size)
-        noise = tuple(None if drawn is None else drawn[mine] for drawn in draw(len(rows)))
-        batch = data.select(rows[mine])
-        seen.append(
+        share = slice(world.rank, None, world.size)
+        noise = tuple(None if drawn is None else drawn[share] for drawn in draw(len(rows)))
+        batch = data.select(rows[share])
+        outputs.append(
             train_step(
                 network,
                 state.optimizer,
@@ -232,15 +243,15 @@ def _train_epoch(
                 num_workers=world.size,
             )
         )
-    return task.train_scores(world.gather(torch.cat(seen)))
+    return task.train_scores(world.gather(torch.cat(outputs)))
 
 
 def _check_finite(part: str, scores: EpochScores, epoch: int) -> None:
-    """Raise :class:`Diverged` unless the mean loss, and with it every single one, is finite."""
+    """Raise :class:`Diverged` unless the mean loss, and so that of each row, is finite."""
     if not math.isfinite(scores.loss):
         raise Diverged(
             f"the {part} loss is {scores.loss} in epoch {epoch}. "
-            "Lower learning_rate (and agent_learning_rate) of the study's training.",
+            "Lower learning_rate (and agent_learning_rate) in the study's training.",
             epoch,
         )
 
@@ -248,9 +259,9 @@ def _check_finite(part: str, scores: EpochScores, epoch: int) -> None:
 def _validate(
     task: Task, network: nn.Module, data: VolumeSet, seed: int, world: World
 ) -> tuple[EpochScores, EpochPredictions]:
-    """Scores and predictions of all rows, each predicted by one worker."""
-    mine = np.arange(len(data))[world.rank :: world.size]
-    own = task.predict(network, data.select(mine), stream_seed(seed, "validation"))
-    gathered = world.gather(torch.column_stack([own, torch.from_numpy(mine)]))
+    """Return scores and predictions of all rows, each predicted by one worker."""
+    rows = np.arange(len(data))[world.rank :: world.size]
+    values = task.predict(network, data.select(rows), stream_seed(seed, "validation"))
+    gathered = world.gather(torch.column_stack([values, torch.from_numpy(rows)]))
     in_order = gathered[gathered[:, -1].argsort()]
     return task.validation(in_order[:, :-1], data)

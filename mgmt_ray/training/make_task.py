@@ -1,4 +1,4 @@
-"""What a network learns."""
+"""Choosing the task of a network."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mgmt_ray.training.volume_task import VolumeTask, class_weights
 
 
 def make_task(network: AnyNetwork, training: VolumeSet, config: AnyTraining) -> Task:
-    """The network's task.
+    """Return the task of a network.
 
     Args:
-        network: to be trained.
-        training: what on; weighted classes follow from its labels.
-        config: of a training of such networks.
+        network: decides the kind of task.
+        training: the rows whose labels set the class weights, if the config asks for them.
+        config: of the same kind as the network.
     """
     if isinstance(network, SegmentationNetwork):
         assert isinstance(config, SegmentationTraining)

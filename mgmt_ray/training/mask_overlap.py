@@ -1,6 +1,6 @@
-"""How well predicted tumour covers true tumour: the Dice coefficient of masks.
+"""The overlap of a predicted with a true tumour mask: pixels and the Dice coefficient.
 
-Where both masks are empty nothing was to be found and nothing was: 1. Where one is empty: 0.
+Dice is 1 where both masks are empty, since that prediction is right, and 0 where only one is.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """Pixels per slice; voxels where a row is a volume.
+    """Number of pixels [row] per slice, or of voxels if a row is a volume.
 
     Attributes:
-        shared: predicted tumour that is tumour.
-        predicted: predicted tumour.
-        tumour: true tumour.
+        shared: in both masks.
+        predicted: in the predicted mask.
+        tumour: in the true mask.
     """
 
     shared: np.ndarray
@@ -36,7 +36,7 @@ class Overlap:
 
     @property
     def columns(self) -> dict[str, list[float]]:
-        """By name."""
+        """Pixels and Dice by column name of the tables of slices."""
         pixels = {
             "shared_pixels": self.shared,
             "predicted_pixels": self.predicted,
@@ -50,17 +50,25 @@ class Overlap:
 def count_overlap(
     predicted: Bool[np.ndarray, "row ..."], truth: Bool[np.ndarray, "row ..."]
 ) -> Overlap:
-    """Pixels of each slice by itself, and so its coefficient."""
+    """Count the pixels of each row separately.
+
+    >>> predicted = np.array([[True, True, False], [False, False, False]])
+    >>> truth = np.array([[True, False, False], [False, False, False]])
+    >>> overlap = count_overlap(predicted, truth)
+    >>> overlap.shared.tolist(), overlap.predicted.tolist(), overlap.tumour.tolist()
+    ([1, 0], [2, 0], [1, 0])
+    >>> overlap.dice.round(3).tolist()
+    [0.667, 1.0]
+    """
     grid = tuple(range(1, truth.ndim))
     masks = (predicted & truth, predicted, truth)
     return Overlap(*(mask.sum(axis=grid, dtype=np.int64) for mask in masks))
 
 
 def dice(predicted: Bool[np.ndarray, "*grid"], truth: Bool[np.ndarray, "*grid"]) -> float:
-    """The coefficient of all pixels together; of two volumes the 3-D Dice.
+    """Return the Dice coefficient of all pixels together, in [0, 1]; of volumes the 3-D Dice.
 
-    Args:
-        predicted: of a slice, a volume, or any pixels that are counted together.
-        truth: of the same.
+    >>> round(dice(np.array([[True, True], [False, False]]), np.array([[True, False]] * 2)), 3)
+    0.5
     """
     return float(count_overlap(predicted[None], truth[None]).dice[0])

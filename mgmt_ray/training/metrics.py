@@ -1,8 +1,8 @@
-"""AUC, average precision, Brier score, sensitivity and specificity of probabilities, not logits.
+"""AUC, average precision, Brier score, sensitivity, specificity and criterion M of probabilities.
 
 For one sample or many resamples at once: a resample is a row of weights, how often each subject
-was drawn. All metrics take such rows, so a bootstrap of thousands of resamples is one array
-operation, and plain metrics are one row of ones.
+was drawn. All metrics take such rows, so that a bootstrap of thousands of resamples is one array
+operation. The plain metric of a sample has one row of ones (:func:`unit_weights`).
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 THRESHOLD = 0.5
-"""A probability of at least this much counts as methylated."""
+"""A subject with at least this probability is predicted methylated."""
 
 SENSITIVITY_WEIGHT = 0.6
 SPECIFICITY_WEIGHT = 0.4
+"""Of criterion M."""
 
 METRIC_LABELS: dict[str, str] = {"auc": "AUC", "ap": "AP", "sen": "SEN", "spe": "SPE"}
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Of one set of subjects or volumes; NaN where a class is missing.
+    """Scores of a set of subjects or volumes; NaN where a class is missing.
 
     Attributes:
         loss: mean binary cross-entropy in nats.
@@ -46,9 +47,12 @@ class Scores:
 
 
 def criterion_m(sen: float, spe: float) -> float:
-    """M = 0.6·SEN + 0.4·SPE, in [0, 1].
+    """Return M = 0.6·SEN + 0.4·SPE, in [0, 1].
 
     Eq. 4 of Schmitz et al. 2024 subtracts 0.5 from both, which gives the same order.
+
+    >>> round(criterion_m(sen=0.8, spe=0.7), 3)
+    0.76
     """
     return SENSITIVITY_WEIGHT * sen + SPECIFICITY_WEIGHT * spe
 
@@ -58,7 +62,13 @@ def score(
     label: Float[np.ndarray, " row"],
     loss: Float[np.ndarray, " row"],
 ) -> Scores:
-    """Score probabilities against labels (1 methylated, 0 unmethylated)."""
+    """Score probabilities against labels (1 methylated, 0 unmethylated).
+
+    >>> probability, label = np.array([0.9, 0.6, 0.2]), np.array([1.0, 0.0, 0.0])
+    >>> scores = score(probability, label, loss=-np.log(np.abs(1 - label - probability)))
+    >>> scores.auc, scores.sen, scores.spe, scores.m
+    (1.0, 1.0, 0.5, 0.8)
+    """
     labels, sample = label.astype(np.int64), unit_weights(len(label))
     return Scores(
         loss=float(loss.mean()),
@@ -74,21 +84,25 @@ def auc(
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
-    """Area under the ROC curve by ranks; tied probabilities count half (Mann–Whitney U).
+    """Return the area under the ROC curve by ranks; ties count half (Mann–Whitney U).
 
     Args:
         labels: 1 methylated, 0 unmethylated.
         probabilities: of methylation; only their order matters.
-        weights: times that each subject was drawn.
+        weights: number of times that each subject was drawn.
 
     Returns:
-        One area per resample, in [0, 1]; NaN where a resample lacks one of the classes.
+        One area per resample, in [0, 1]; NaN where a class is missing in a resample.
+
+    >>> labels, probabilities = np.array([1, 0, 1, 0]), np.array([0.9, 0.4, 0.4, 0.1])
+    >>> auc(labels, probabilities, np.array([[1, 1, 1, 1], [2, 1, 0, 1], [2, 0, 2, 0]])).tolist()
+    [0.875, 1.0, nan]
     """
     positives, negatives = _by_threshold(labels, probabilities, weights)
     negatives_above = np.cumsum(negatives, axis=1) - negatives
     total_positives, total_negatives = positives.sum(axis=1), negatives.sum(axis=1)
-    lost = (positives * (negatives_above + 0.5 * negatives)).sum(axis=1)
-    return 1.0 - _ratio(lost, total_positives * total_negatives)
+    discordant = (positives * (negatives_above + 0.5 * negatives)).sum(axis=1)
+    return 1.0 - _ratio(discordant, total_positives * total_negatives)
 
 
 def average_precision(
@@ -96,18 +110,24 @@ def average_precision(
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
-    """Σ (Rₙ − Rₙ₋₁)·Pₙ over the distinct thresholds, without interpolation (as scikit-learn).
+    """Return Σ (Rₙ − Rₙ₋₁)·Pₙ over the distinct thresholds, uninterpolated as in scikit-learn.
 
     Arguments as of :func:`auc`.
 
     Returns:
         One value per resample, in [0, 1]; NaN where a resample has no methylated subject.
+
+    >>> labels, probabilities = np.array([1, 0, 1, 0]), np.array([0.9, 0.5, 0.4, 0.1])
+    >>> average_precision(labels, probabilities, unit_weights(4)).round(3).tolist()
+    [0.833]
     """
     positives, negatives = _by_threshold(labels, probabilities, weights)
     true_positives = np.cumsum(positives, axis=1)
-    called = true_positives + np.cumsum(negatives, axis=1)
-    # Before the first drawn subject nothing is called and the recall does not grow: precision 0.
-    precision = np.divide(true_positives, called, out=np.zeros(called.shape), where=called > 0)
+    num_predicted = true_positives + np.cumsum(negatives, axis=1)
+    # Before the first drawn subject the recall does not grow, so that precision does not count: 0.
+    precision = np.divide(
+        true_positives, num_predicted, out=np.zeros(num_predicted.shape), where=num_predicted > 0
+    )
     return _ratio((positives * precision).sum(axis=1), positives.sum(axis=1))
 
 
@@ -116,13 +136,16 @@ def brier(
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
-    """Mean squared difference of probability and label (Brier 1950, for two classes).
+    """Return the mean squared difference of probability and label (Brier 1950, for two classes).
 
     Arguments as of :func:`auc`.
 
     Returns:
-        One score per resample, in [0, 1]: 0 is best, 0.25 what a constant 0.5 has; NaN where a
-        resample is empty.
+        One score per resample, in [0, 1]: 0 is best, a constant probability of 0.5 has 0.25; NaN
+        where a resample is empty.
+
+    >>> brier(np.array([1, 0]), np.array([0.5, 0.0]), unit_weights(2)).tolist()
+    [0.125]
     """
     errors = (probabilities - labels) ** 2
     return _ratio((weights * errors).sum(axis=1), weights.sum(axis=1).astype(np.int64))
@@ -133,9 +156,13 @@ def sensitivity(
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
-    """Share of the methylated subjects at or above 0.5; NaN where there is none."""
-    right, total = count_correct(labels, probabilities, weights, of_label=1)
-    return _ratio(right, total)
+    """Return the share of methylated subjects at or above 0.5; NaN where there is none.
+
+    >>> sensitivity(np.array([1, 1, 0]), np.array([0.5, 0.4, 0.9]), unit_weights(3)).tolist()
+    [0.5]
+    """
+    correct, total = count_correct(labels, probabilities, weights, label=1)
+    return _ratio(correct, total)
 
 
 def specificity(
@@ -143,26 +170,39 @@ def specificity(
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> Float[np.ndarray, " resample"]:
-    """Share of the unmethylated subjects below 0.5; NaN where there is none."""
-    right, total = count_correct(labels, probabilities, weights, of_label=0)
-    return _ratio(right, total)
+    """Return the share of unmethylated subjects below 0.5; NaN where there is none.
+
+    >>> specificity(np.array([1, 0, 0]), np.array([0.5, 0.4, 0.9]), unit_weights(3)).tolist()
+    [0.5]
+    """
+    correct, total = count_correct(labels, probabilities, weights, label=0)
+    return _ratio(correct, total)
 
 
 def count_correct(
     labels: Integer[np.ndarray, " subject"],
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
-    of_label: int,
+    label: int,
 ) -> tuple[Int[np.ndarray, " resample"], Int[np.ndarray, " resample"]]:
-    """How many subjects of one label are called by their label, and how many there are."""
-    called = (probabilities >= THRESHOLD).astype(np.int64)
-    of_class = weights[:, labels == of_label].astype(np.int64)
-    right = of_class[:, called[labels == of_label] == of_label].sum(axis=1)
-    return right, of_class.sum(axis=1)
+    """Count the correctly predicted subjects of a label, and all subjects of that label.
+
+    >>> labels, probabilities = np.array([1, 1, 0]), np.array([0.5, 0.4, 0.9])
+    >>> count_correct(labels, probabilities, unit_weights(3), label=1)
+    (array([1]), array([2]))
+    """
+    predicted = (probabilities >= THRESHOLD).astype(np.int64)
+    class_weights = weights[:, labels == label].astype(np.int64)
+    correct = class_weights[:, predicted[labels == label] == label].sum(axis=1)
+    return correct, class_weights.sum(axis=1)
 
 
 def unit_weights(num_subjects: int) -> Int[np.ndarray, "1 subject"]:
-    """The weights of the sample itself: one row, each subject drawn once."""
+    """Return the weights of the sample itself: one row, each subject drawn once.
+
+    >>> unit_weights(3)
+    array([[1, 1, 1]])
+    """
     return np.ones((1, num_subjects), dtype=np.int64)
 
 
@@ -171,7 +211,7 @@ def _by_threshold(
     probabilities: Float[np.ndarray, " subject"],
     weights: Integer[np.ndarray, "resample subject"],
 ) -> tuple[Int[np.ndarray, "resample threshold"], Int[np.ndarray, "resample threshold"]]:
-    """Drawn positives and negatives at each distinct probability, from the highest down."""
+    """Count drawn positives and negatives at each distinct probability, from the highest down."""
     order = np.argsort(-probabilities, kind="stable")
     ordered = probabilities[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))

@@ -1,4 +1,4 @@
-"""Running out of memory, told so that its reader knows what to make smaller."""
+"""Errors of running out of memory, with a hint what to reduce."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ OOM_MESSAGES = (
     "bad_alloc",
     "could not create a primitive",  # oneDNN, where its own scratch memory does not fit
 )
-"""What libraries below torch say where they have no error of their own for it."""
+"""Parts of messages of libraries below torch that have no error class for it."""
 
 
 class OutOfMemory(MgmtError):
-    """A device, or the machine, has too little memory for a training."""
+    """The device or the machine has too little memory."""
 
 
 @contextmanager
 def raise_oom_with_hint(what: str, remedy: str) -> Iterator[None]:
-    """Turn a lack of memory inside the block into a line that can be acted on.
+    """Turn an allocation error in the block into a message that says what to reduce.
 
     Args:
-        what: what runs, with the sizes that its memory follows from.
-        remedy: what could be made smaller.
+        what: what runs, with the sizes that decide its memory.
+        remedy: a sentence that says what to reduce.
 
     Raises:
-        OutOfMemory: something in the block could not be allocated.
+        OutOfMemory: an allocation in the block failed.
+
+    >>> with raise_oom_with_hint("a batch of 12", "Use 6."):
+    ...     raise MemoryError("bad_alloc")
+    Traceback (most recent call last):
+    mgmt_ray.training.out_of_memory.OutOfMemory: out of memory (bad_alloc): a batch of 12. Use 6.
     """
     try:
         yield
@@ -47,4 +52,4 @@ def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return any(word in text for word in OOM_MESSAGES)
+    return any(part in text for part in OOM_MESSAGES)

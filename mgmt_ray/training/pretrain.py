@@ -1,8 +1,8 @@
-"""A small stand-in for MedicalNet's weights, trained on a task that knows nothing of the label.
+"""Pretraining a small substitute for MedicalNet's weights on a task unrelated to the label.
 
 The real checkpoints cannot be shipped. A synthetic cohort comes with weights that have learnt to
-tell how large the core of a synthetic lesion is, how wide its rim and how strong its texture,
-whatever that texture's grain, so that transfer means something there too.
+predict the radius of a synthetic lesion's core, the width of its rim and the strength of its
+texture, whatever that texture's grain, so that transfer learning can be tested there too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NUM_TARGETS = 3
 
 
 class SourceTaskConfig(Config):
-    """The network of the checkpoint, and how long it learns."""
+    """The network of the checkpoint, and its training."""
 
     depth: Depth = Field(10, description="layers of the residual network")
     width: int = Field(8, ge=1, description="channels of its stem; MedicalNet's have 64")
@@ -44,12 +44,18 @@ def write_source_task_checkpoint(
 
     Args:
         config: network and task.
-        path: of the file.
-        progress: is given the steps done and their number.
+        path: of the ``.pth`` file.
+        progress: called with the steps done and their total.
 
     Returns:
-        Mean squared error of the last tenth of the steps, in units of the targets' variance (1 is
-        what guessing the mean gives); NaN without steps.
+        Mean squared error of the last tenth of the steps, in units of the targets' variance (1 for
+        guessing the mean); NaN without steps.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> config = SourceTaskConfig(depth=10, width=2, steps=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_source_task_checkpoint(config, Path(folder, "weights.pth"))
+    nan
     """
     torch.manual_seed(stream_seed(config.seed, "source task", "weights"))
     random = torch.Generator().manual_seed(stream_seed(config.seed, "source task", "lesions"))
@@ -73,11 +79,15 @@ def write_source_task_checkpoint(
 def lesions(
     number: int, shape: tuple[int, int, int], random: torch.Generator
 ) -> tuple[Float[Tensor, "lesion 1 depth height width"], Float[Tensor, "lesion target"]]:
-    """Lesions with a bright core in a rim, on a background of 0, and what the source task asks.
+    """Draw lesions with a bright core in a rim on a background of 0, and the source task's targets.
 
     Returns:
         Volumes in [0, 1] with noise of a random grain; radius of the core, width of the rim and
-        strength of the noise, each with mean 0 and deviation 1.
+        strength of the noise, each with mean 0 and standard deviation 1.
+
+    >>> volumes, targets = lesions(5, (8, 12, 12), torch.Generator().manual_seed(0))
+    >>> volumes.shape, targets.shape
+    (torch.Size([5, 1, 8, 12, 12]), torch.Size([5, 3]))
     """
     half = min(shape) / 2
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
@@ -95,6 +105,6 @@ def lesions(
         strength = 0.05 + 0.2 * row[5]
         signal = torch.where(distance < core, 0.6, 0.4) + strength * noise[0, 0] / noise.std()
         volumes.append(torch.where(distance < rim, signal.clamp(0.01, 1.0), 0.0))
-    # A uniform variable on [0, 1] has mean 1/2 and deviation 12^-1/2.
+    # A uniform variable on [0, 1] has mean 1/2 and standard deviation 12^-1/2.
     targets = (uniform[:, 3 : 3 + NUM_TARGETS] - 0.5) * 12**0.5
     return torch.stack(volumes).unsqueeze(1), targets

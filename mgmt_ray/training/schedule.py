@@ -1,4 +1,4 @@
-"""How the learning rates fall from epoch to epoch."""
+"""Learning rates from epoch to epoch, and the end of a training."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ Scheduler = ReduceLROnPlateau | LambdaLR
 
 
 def make_scheduler(optimizer: Optimizer, config: AnyTraining) -> Scheduler:
-    """The config's schedule; its state can be saved and continued from."""
+    """Return the scheduler of the config's schedule.
+
+    >>> import torch
+    >>> from mgmt_ray.training.training_config import TrainingConfig
+    >>> optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.1)
+    >>> scheduler = make_scheduler(optimizer, TrainingConfig(schedule="cosine", epochs=2))
+    >>> optimizer.step()
+    >>> scheduler.step()
+    >>> optimizer.param_groups[0]["lr"]
+    0.05
+    """
     match config.schedule:
         case "plateau":
             return ReduceLROnPlateau(
-                # without eps=0 torch leaves rates alone that would fall by less than 1e-8
+                # by default torch does not lower rates that would fall by less than 1e-8
                 optimizer,
                 mode="min" if config.monitor == "loss" else "max",
                 factor=config.rate_factor,
@@ -28,8 +38,8 @@ def make_scheduler(optimizer: Optimizer, config: AnyTraining) -> Scheduler:
                 eps=0.0,
             )
         case "cosine":
-            # Loshchilov & Hutter 2017, eq. 5, without restarts: all of the rate in the first
-            # epoch, almost none in the last
+            # Loshchilov & Hutter 2017, eq. 5, without restarts: the full rate in the first epoch,
+            # almost 0 in the last
             half = math.pi / config.epochs
             return LambdaLR(optimizer, lambda epoch: (1 + math.cos(half * epoch)) / 2)
         case "constant":
@@ -40,32 +50,36 @@ def end_epoch(scheduler: Scheduler, config: AnyTraining, validation: EpochScores
     """Set the rates of the next epoch.
 
     Args:
-        scheduler: of :func:`make_scheduler`.
-        config: the same.
-        validation: the epoch's scores; a plateau looks at the one that the config names.
+        scheduler: that :func:`make_scheduler` returned for the same config.
+        config: names the monitored score, for a plateau.
+        validation: the epoch's scores.
 
     Raises:
-        MgmtError: the monitor is not defined, for want of one of the classes.
+        MgmtError: the monitored score is NaN, as the validation fold has only one class.
     """
     if isinstance(scheduler, LambdaLR):
         scheduler.step()
         return
     assert config.schedule == "plateau"
-    watched: float = getattr(validation, config.monitor)
-    if math.isnan(watched):
+    monitored: float = getattr(validation, config.monitor)
+    if math.isnan(monitored):
         raise MgmtError(
-            f"training.monitor: {config.monitor} is not defined, as the validation fold lacks a "
-            "class. Take fewer folds, or monitor: loss."
+            f"training.monitor: {config.monitor} is not defined, as the validation fold has only "
+            "one class. Use fewer folds, or monitor: loss."
         )
-    scheduler.step(watched)
+    scheduler.step(monitored)
 
 
 def is_stable(accuracies: Sequence[float], config: AnyTraining) -> bool:
-    """Whether the validation accuracy has stayed the same for the config's number of epochs.
+    """Return whether the validation accuracy stayed the same for ``config.stable_epochs`` epochs.
 
     Args:
         accuracies: one per epoch so far.
-        config: which may ask for no such end.
+        config: never stable if its ``stable_epochs`` is None.
+
+    >>> from mgmt_ray.training.training_config import ClassificationTraining
+    >>> is_stable([0.5, 0.8, 0.8, 0.8], ClassificationTraining(stable_epochs=2))
+    True
     """
     number = config.stable_epochs
     if number is None or len(accuracies) <= number:

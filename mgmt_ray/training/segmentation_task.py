@@ -17,28 +17,32 @@ from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.mask_overlap import Overlap
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import segmentation_loss, weight_penalty
-from mgmt_ray.training.task import BatchLoss, Noise, dtype_of, generator
+from mgmt_ray.training.task import BatchLoss, Noise, epoch_generator, parameter_dtype
 from mgmt_ray.training.training_config import Precision, SegmentationTraining
 
 PIXELS_PER_BATCH = {"cpu": 4 * 128 * 128, "cuda": 32 * 128 * 128}
-"""Of slices that pass a network together while it is evaluated.
+"""Per forward pass while a network is evaluated, by type of device.
 
-On a CPU the activations of 4 slices stay in the cache: 32 took half as long again per slice.
+On a CPU the activations of 4 slices stay in the cache: 32 took 1.5 times as long per slice.
 """
 
 
 def slices_per_batch(shape: Sequence[int], device: torch.device) -> int:
-    """How many slices of this height and width pass a network together; memory follows from it."""
+    """Return the number of slices of a height and width per forward pass in evaluation.
+
+    >>> slices_per_batch((256, 128), torch.device("cpu"))
+    2
+    """
     return max(1, PIXELS_PER_BATCH["cpu" if device.type == "cpu" else "cuda"] // math.prod(shape))
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentationScores:
-    """Of one set of slices.
+    """Scores of a set of slices.
 
     Attributes:
         loss: mean of the three-term loss and the weight penalty.
-        dice: mean over slices of the Dice coefficient of pixels that are called tumour.
+        dice: mean over slices of the Dice coefficient at a probability of 0.5.
     """
 
     loss: float
@@ -47,65 +51,66 @@ class SegmentationScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentationTask:
-    """A :class:`~mgmt_ray.training.task.Task`; rows are slices, labels are their masks.
+    """A :class:`~mgmt_ray.training.task.Task` whose rows are slices and whose labels are masks.
 
     Attributes:
-        network: whose kernels are penalised.
-        config: of the training.
+        network: the one that is trained; its kernels are penalised.
+        config: the training's settings.
     """
 
     network: SegmentationNetwork
     config: SegmentationTraining
 
     def noise(self, seed: int, epoch: int) -> Callable[[int], Noise]:
-        """Of the reconstruction's sample, and which channels of the output layers are kept."""
-        sample = generator(seed, "reconstruction", epoch)
-        dropped = generator(seed, "dropout", epoch)
+        """Draw the reconstruction's normal noise, and factors of the output layers' channels."""
+        latent = epoch_generator(seed, "reconstruction", epoch)
+        dropped = epoch_generator(seed, "dropout", epoch)
 
         def draw(num_rows: int) -> Noise:
-            normal = torch.randn(num_rows, NUM_LATENT, generator=sample)
+            normal = torch.randn(num_rows, NUM_LATENT, generator=latent)
             return normal, dropout_mask(num_rows, self.network.num_keep, DROPOUT, dropped)
 
         return draw
 
     def loss(self, network: nn.Module, batch: VolumeSet, noise: Noise) -> BatchLoss:
-        """The three-term loss; the penalty of the kernels is added once."""
+        """Return the three-term loss; the penalty of the kernels is added once per batch."""
         normal, keep = noise
         assert normal is not None and keep is not None
         device = batch.volumes.device
-        images = batch.inputs(dtype_of(network))
+        images = batch.inputs(parameter_dtype(network))
         with autocast(device, self.config.precision):
-            said = network(images, normal.to(device), keep.to(device))
-        loss = segmentation_loss(said, images, batch.labels).total
-        once = weight_penalty(self.network.penalised_kernels())
-        return BatchLoss(loss.sum(), _values(loss.detach() + once.detach(), said, batch), once)
+            segmentation = network(images, normal.to(device), keep.to(device))
+        loss = segmentation_loss(segmentation, images, batch.labels).total
+        penalty = weight_penalty(self.network.penalised_kernels())
+        outputs = _values(loss.detach() + penalty.detach(), segmentation, batch)
+        return BatchLoss(loss.sum(), outputs, penalty)
 
-    def train_scores(self, seen: Float[Tensor, "row value"]) -> SegmentationScores:
-        """Scores of the slices as they passed."""
-        return _scores(seen.double().cpu().numpy())
+    def train_scores(self, outputs: Float[Tensor, "row value"]) -> SegmentationScores:
+        """Score the slices by the outputs of their training batches."""
+        return _scores(outputs.double().cpu().numpy())
 
     @torch.no_grad()
     def predict(self, network: nn.Module, data: VolumeSet, seed: int) -> Float[Tensor, "row value"]:
-        """Loss, with the mean of each slice's distribution for a sample, and pixels."""
+        """Return loss and pixels per slice; the slice is rebuilt from its distribution's mean."""
         was_training = network.training
         network.eval()
         parts = [torch.empty(0, 4, dtype=torch.float64)]
         device, penalty = data.volumes.device, weight_penalty(self.network.penalised_kernels())
-        at_once = slices_per_batch(data.volumes.shape[1:], device)
-        for rows in even_batches(np.arange(len(data)), at_once) if len(data) else ():
+        batch_size = slices_per_batch(data.volumes.shape[1:], device)
+        for rows in even_batches(np.arange(len(data)), batch_size) if len(data) else ():
             part = data.select(rows)
-            images = part.inputs(dtype_of(network))
+            images = part.inputs(parameter_dtype(network))
             with autocast(device, self.config.precision):
-                said = network(images, torch.zeros(len(part), NUM_LATENT, device=device))
-            loss = segmentation_loss(said, images, part.labels).total + penalty
-            parts.append(_values(loss, said, part).double().cpu())
+                segmentation = network(images, torch.zeros(len(part), NUM_LATENT, device=device))
+            loss = segmentation_loss(segmentation, images, part.labels).total + penalty
+            parts.append(_values(loss, segmentation, part).double().cpu())
         network.train(was_training)
         return torch.cat(parts)
 
     def validation(
         self, values: Float[Tensor, "row value"], data: VolumeSet
     ) -> tuple[SegmentationScores, Overlap]:
-        """Scores, and pixels per slice."""
+        """Return scores, and pixels per slice."""
         columns = values.numpy()
         return _scores(columns), Overlap(*columns[:, 1:].T.copy())
 
@@ -114,26 +119,31 @@ class SegmentationTask:
 def predict_tumour(
     network: SegmentationNetwork, images: Tensor, precision: Precision
 ) -> Float[Tensor, "slice height width"]:
-    """Probabilities of tumour, on the network's device, without the reconstruction.
+    """Return probabilities of tumour, on the network's device.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode; its reconstruction does not run.
         images: normalised slices [slice, height, width] on any device.
-        precision: as the network was trained.
+        precision: that the network was trained in.
+
+    >>> network = SegmentationNetwork(width=8).eval()
+    >>> predict_tumour(network, torch.zeros(2, 32, 40), "fp32").shape
+    torch.Size([2, 32, 40])
     """
     parameter = next(network.parameters())
-    found = [torch.empty(0, *images.shape[1:], device=parameter.device)]
-    at_once = slices_per_batch(images.shape[1:], parameter.device)
-    for rows in even_batches(np.arange(len(images)), at_once) if len(images) else ():
+    parts = [torch.empty(0, *images.shape[1:], device=parameter.device)]
+    batch_size = slices_per_batch(images.shape[1:], parameter.device)
+    for rows in even_batches(np.arange(len(images)), batch_size) if len(images) else ():
         part = images[rows[0] : rows[-1] + 1].to(parameter.device, parameter.dtype)
         with autocast(parameter.device, precision):
             logits = network(part).logits
-        found.append(torch.sigmoid(logits.float()))
-    return torch.cat(found)
+        parts.append(torch.sigmoid(logits.float()))
+    return torch.cat(parts)
 
 
-def _values(loss: Tensor, said: Segmentation, batch: VolumeSet) -> Float[Tensor, "row 4"]:
-    predicted, truth = said.logits.detach() >= 0, batch.labels > 0
+def _values(loss: Tensor, segmentation: Segmentation, batch: VolumeSet) -> Float[Tensor, "row 4"]:
+    """Return loss, and shared, predicted and true tumour pixels."""
+    predicted, truth = segmentation.logits.detach() >= 0, batch.labels > 0
     pixels = [grid.sum(dim=(1, 2)) for grid in (predicted & truth, predicted, truth)]
     return torch.stack([loss, *(number.to(loss.dtype) for number in pixels)], dim=1)
 

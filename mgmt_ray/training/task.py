@@ -1,4 +1,4 @@
-"""What a training learns; the loop is the same for all."""
+"""The interface of a training task; the loop is the same for all tasks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mgmt_ray.base import stream_seed
 from mgmt_ray.training.dataset import VolumeSet
 
 Noise: TypeAlias = tuple[Tensor | None, ...]
-"""What a batch draws: tensors [row, ...] on the CPU, None where nothing is drawn."""
+"""Random numbers of a batch: tensors [row, ...] on the CPU, None where nothing is drawn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchLoss:
-    """What one batch gave.
+    """The loss of one batch.
 
     Attributes:
         total: the loss, summed over the batch's rows.
-        outputs: [row, value] without gradient: what the scores of an epoch follow from.
-        penalty: what a step adds to the mean loss, whatever its number of rows.
+        outputs: the values, without gradient, from which the task scores an epoch.
+        penalty: added to the mean loss once per batch, whatever its number of rows.
     """
 
     total: Float[Tensor, ""]
@@ -34,57 +34,62 @@ class BatchLoss:
 
 @runtime_checkable
 class EpochScores(Protocol):
-    """A dataclass of named numbers; the loss is the first of every task."""
+    """A dataclass of named numbers, of which the loss is the first."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def loss(self) -> float:
-        """Mean over rows."""
+        """Mean loss over rows."""
 
 
 @runtime_checkable
 class EpochPredictions(Protocol):
-    """What an epoch's network says of each validation row."""
+    """Predictions of an epoch's network for each validation row."""
 
     @property
     def columns(self) -> dict[str, list[float]]:
-        """What a trial keeps of it, by name."""
+        """What a trial stores, by name."""
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What differs between learning methylation from volumes, segmenting slices and classifying."""
+    """What differs between classifying volumes, segmenting slices and classifying slices."""
 
     def noise(self, seed: int, epoch: int) -> Callable[[int], Noise]:
-        """What draws the noise of an epoch's batches, given their numbers of rows, in order."""
+        """Return a function that draws the noise of the epoch's next batch, given its rows."""
 
     def loss(self, network: nn.Module, batch: VolumeSet, noise: Noise) -> BatchLoss:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            network: in training mode, as the loop wraps and compiles it.
+            network: in training mode, wrapped and compiled by the loop.
             batch: on the network's device.
-            noise: of its rows.
+            noise: of the batch's rows.
         """
 
-    def train_scores(self, seen: Float[Tensor, "row value"]) -> EpochScores:
-        """Scores of an epoch's training rows, from what their batches have seen."""
+    def train_scores(self, outputs: Float[Tensor, "row value"]) -> EpochScores:
+        """Score an epoch's training rows from the ``outputs`` of their :class:`BatchLoss`."""
 
     def predict(self, network: nn.Module, data: VolumeSet, seed: int) -> Float[Tensor, "row value"]:
-        """What validation follows from, row by row; a worker predicts its own rows."""
+        """Return the values of :meth:`validation`; each worker predicts its share of the rows."""
 
     def validation(
         self, values: Float[Tensor, "row value"], data: VolumeSet
     ) -> tuple[EpochScores, EpochPredictions]:
-        """Scores and predictions of all rows of the validation fold, from :meth:`predict`."""
+        """Return scores and predictions of the whole validation fold, from :meth:`predict`."""
 
 
-def generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
-    """An epoch's own stream for one purpose."""
+def epoch_generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
+    """Return an epoch's random stream for one purpose.
+
+    >>> first, second = (epoch_generator(1, "dropout", epoch) for epoch in (1, 2))
+    >>> torch.rand(1, generator=first) == torch.rand(1, generator=second)
+    tensor([False])
+    """
     return torch.Generator().manual_seed(stream_seed(seed, purpose, epoch))
 
 
-def dtype_of(network: nn.Module) -> torch.dtype:
-    """Of its parameters."""
+def parameter_dtype(network: nn.Module) -> torch.dtype:
+    """Return the dtype of a network's parameters."""
     return next(network.parameters()).dtype

@@ -1,4 +1,4 @@
-"""How a network is trained and evaluated.
+"""Settings of training and evaluation.
 
 Schmitz et al. 2024, sec. 2.4, for volumes; Chen et al. 2020, sec. 2.3 to 2.5, for slices.
 """
@@ -15,11 +15,15 @@ from mgmt_ray.nets.policy import DrawKind
 Precision = Literal["fp32", "bf16"]
 
 MAX_DRAWS = 2**16
-"""As many policies as sixteen blocks allow."""
+"""The number of policies of sixteen blocks."""
 
 
 class TrainingConfig(Config):
-    """What one trial does; the defaults are the paper's."""
+    """Training on volumes; the defaults are those of Schmitz et al. 2024.
+
+    >>> TrainingConfig(epochs=10).learning_rates
+    {'network': 1e-05, 'agent': 0.0001}
+    """
 
     epochs: int = Field(90, ge=1, description="passes over the training volumes")
     batch_size: int = Field(12, ge=2, description="volumes per step, over all workers")
@@ -29,30 +33,27 @@ class TrainingConfig(Config):
     patience: int = Field(
         20, ge=0, description="plateau: epochs without a better monitor before the rates fall"
     )
-    rate_factor: float = Field(
-        0.1, gt=0, lt=1, description="plateau: what the rates are multiplied with"
-    )
+    rate_factor: float = Field(0.1, gt=0, lt=1, description="plateau: factor of the rates")
     schedule: Literal["plateau", "cosine", "constant"] = Field(
         "plateau",
         description="rates: multiplied by rate_factor when the monitor stalls, falling to 0 as a "
-        "cosine over all epochs, or always the same",
+        "cosine over all epochs, or constant",
     )
     monitor: Literal["loss", "auc", "m"] = Field(
         "loss",
-        description="plateau: what of the validation fold it looks at: the loss, the AUC, or "
-        "criterion M",
+        description="plateau: monitored score of the validation fold: loss, AUC, or criterion M",
     )
     balance: Literal["prune", "weight", "none"] = Field(
         "prune", description="classes: prune volumes of the larger one, weight the loss, or neither"
     )
     precision: Precision = Field(
         "fp32",
-        description="of the convolutions, in training and evaluation, whatever the machine; bf16 "
-        "is what makes GPUs fast",
+        description="of the convolutions, in training and evaluation, on every machine; bf16 is "
+        "fast on GPUs",
     )
     compile: bool = Field(
         False,
-        description="compile the training step: minutes at the start, which pay on a GPU",
+        description="compile the training step: takes minutes at the start, faster later on a GPU",
     )
     validation_draws: int = Field(
         32, ge=1, le=MAX_DRAWS, description="Sobol policies per subject and epoch"
@@ -62,12 +63,12 @@ class TrainingConfig(Config):
     def _check_keys_used(self) -> TrainingConfig:
         for name in () if self.schedule == "plateau" else ("monitor", "patience", "rate_factor"):
             if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name}: is for schedule plateau alone; leave it out")
+                raise ValueError(f"{name}: applies to schedule plateau only. Omit it")
         return self
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """Adam's first rate by group of parameters."""
+        """Adam's initial rate by parameter group."""
         return {"network": self.learning_rate, "agent": self.agent_learning_rate}
 
     @property
@@ -77,7 +78,7 @@ class TrainingConfig(Config):
 
 
 class SegmentationTraining(Config):
-    """What a trial that segments slices does; the defaults are those of Chen et al. 2020."""
+    """Training a segmentation of slices; the defaults are those of Chen et al. 2020."""
 
     schedule: ClassVar[Literal["plateau"]] = "plateau"
     monitor: ClassVar[Literal["loss"]] = "loss"
@@ -89,23 +90,23 @@ class SegmentationTraining(Config):
     patience: int = Field(
         5, ge=0, description="epochs without a lower validation loss before the rate falls"
     )
-    rate_factor: float = Field(0.5, gt=0, lt=1, description="what the rate is multiplied with")
+    rate_factor: float = Field(0.5, gt=0, lt=1, description="factor of the rate")
     precision: Precision = Field("fp32", description="of the convolutions")
     compile: bool = Field(False, description="compile the training step")
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """Adam's first rate by group of parameters."""
+        """Adam's initial rate by parameter group."""
         return {"network": self.learning_rate}
 
 
 class ClassificationTraining(Config):
-    """What a trial that classifies slices does; the defaults are those of Chen et al. 2020."""
+    """Training a classifier of slices; the defaults are those of Chen et al. 2020."""
 
     schedule: ClassVar[Literal["constant"]] = "constant"
     compile: ClassVar[bool] = False
-    """Never: PyTorch 2.13 compiled this network wrongly on CPUs (float32 logits off by 2), and a
-    network of 3,498 parameters has nothing to gain."""
+    """PyTorch 2.13 compiles this network wrongly on CPUs (float32 logits off by 2), and a network
+    of 3,498 parameters would gain nothing."""
 
     epochs: int = Field(50, ge=1, description="passes over the training slices")
     batch_size: int = Field(32, ge=2, description="slices per step, over all workers")
@@ -113,26 +114,26 @@ class ClassificationTraining(Config):
     stable_epochs: int | None = Field(
         10,
         ge=1,
-        description="training ends when the validation accuracy has been the same after so many "
+        description="end training when the validation accuracy has not changed for this many "
         "epochs; null: never",
     )
     balance: Literal["weight", "none"] = Field(
-        "none", description="classes: weight the loss, so that both count alike, or not"
+        "none", description="classes: weight the loss so that both count equally, or not"
     )
     precision: Precision = Field("fp32", description="of the convolutions")
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """Adam's first rate by group of parameters."""
+        """Adam's initial rate by parameter group."""
         return {"network": self.learning_rate}
 
 
 AnyTraining: TypeAlias = TrainingConfig | SegmentationTraining | ClassificationTraining
-"""What the loop takes."""
+"""The settings of any training."""
 
 
 class EvaluationConfig(Config):
-    """How chosen models are evaluated on the test set; the defaults are the paper's."""
+    """Evaluation of selected models on the test set; defaults are those of Schmitz et al. 2024."""
 
     draws: int = Field(100, ge=1, le=MAX_DRAWS, description="policies per subject and model")
     kind: DrawKind = Field("independent", description="how policies are drawn")

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Learning methylation from volumes (Schmitz et al. 2024, sec. 2.4)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import Predictions, predict
 from mgmt_ray.training.metrics import Scores, score
 from mgmt_ray.training.precision import autocast
-from mgmt_ray.training.task import BatchLoss, Noise, dtype_of, generator
+from mgmt_ray.training.task import BatchLoss, Noise, epoch_generator, parameter_dtype
 from mgmt_ray.training.training_config import TrainingConfig
 
 
 def class_weights(labels: Float[Tensor, " row"]) -> Float[Tensor, "2"]:
-    """Weight per class (unmethylated, methylated) that makes both classes count equally."""
+    """Return weights (unmethylated, methylated) that make both classes count equally.
+
+    >>> class_weights(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    tensor([0.6667, 2.0000])
+    """
     number = torch.bincount(labels.long(), minlength=2).to(labels.dtype)
     return len(labels) / (2 * number.clamp_min(1))
 
@@ -32,7 +36,11 @@ def cross_entropy_sum(
     labels: Float[Tensor, " batch"],
     weights: Float[Tensor, "2"] | None,
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy on the logits, summed over subjects, in nats."""
+    """Return the binary cross-entropy of logits, summed over subjects, in nats.
+
+    >>> cross_entropy_sum(torch.zeros(2), torch.tensor([0.0, 1.0]), weights=None)
+    tensor(1.3863)
+    """
     weight = None if weights is None else weights[labels.long()]
     return binary_cross_entropy_with_logits(
         logits, labels.to(logits.dtype), weight, reduction="sum"
@@ -41,12 +49,12 @@ def cross_entropy_sum(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VolumeTask:
-    """A :class:`~mgmt_ray.training.task.Task`.
+    """A :class:`~mgmt_ray.training.task.Task` whose rows are volumes.
 
     Attributes:
-        network: whose policies and features are drawn for.
-        config: of the training.
-        weights: per class; None counts every row once.
+        network: the one that is trained; its size sets the shapes of the noise.
+        config: the training's settings.
+        weights: per class (unmethylated, methylated); None counts every row once.
     """
 
     network: Network
@@ -54,8 +62,11 @@ class VolumeTask:
     weights: Float[Tensor, "2"] | None
 
     def noise(self, seed: int, epoch: int) -> Callable[[int], Noise]:
-        """Gumbel noise of the policies, and which features are kept."""
-        gumbel, dropped = generator(seed, "gumbel", epoch), generator(seed, "dropout", epoch)
+        """Draw Gumbel noise for the policies, and dropout factors of the pooled features."""
+        gumbel, dropped = (
+            epoch_generator(seed, "gumbel", epoch),
+            epoch_generator(seed, "dropout", epoch),
+        )
         blocks, features = self.network.num_routed_blocks, self.network.num_features
         dropout = self.network.dropout
 
@@ -66,27 +77,27 @@ class VolumeTask:
         return draw
 
     def loss(self, network: nn.Module, batch: VolumeSet, noise: Noise) -> BatchLoss:
-        """Binary cross-entropy under one drawn policy per row."""
+        """Return the binary cross-entropy under one drawn policy per row."""
         gumbel, keep = noise
         assert gumbel is not None
         device = batch.volumes.device
         with autocast(device, self.config.precision):
             logits = network(
-                batch.inputs(dtype_of(network)), gumbel.to(device), keep, batch.covariates
+                batch.inputs(parameter_dtype(network)), gumbel.to(device), keep, batch.covariates
             )
         total = cross_entropy_sum(logits, batch.labels, self.weights)
-        seen = torch.stack([logits.detach().to(batch.labels.dtype), batch.labels], dim=1)
-        return BatchLoss(total, seen)
+        outputs = torch.stack([logits.detach().to(batch.labels.dtype), batch.labels], dim=1)
+        return BatchLoss(total, outputs)
 
-    def train_scores(self, seen: Float[Tensor, "row value"]) -> Scores:
-        """Scores of the volumes as they passed, from logits and labels."""
-        logits, labels = seen.double().T.cpu()
+    def train_scores(self, outputs: Float[Tensor, "row value"]) -> Scores:
+        """Score the volumes by the logits and labels of their training batches."""
+        logits, labels = outputs.double().T.cpu()
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         return score(torch.sigmoid(logits).numpy(), labels.numpy(), losses.numpy())
 
     def predict(self, network: nn.Module, data: VolumeSet, seed: int) -> Float[Tensor, "row value"]:
-        """Probability, deviation over draws, and loss."""
-        own = predict(
+        """Return probability, standard deviation over draws, and loss."""
+        predictions = predict(
             network,  # type: ignore[arg-type]
             data,
             num_draws=self.config.validation_draws,
@@ -94,13 +105,13 @@ class VolumeTask:
             seed=seed,
             precision=self.config.precision,
         )
-        columns = (own.probability, own.std, own.loss)
+        columns = (predictions.probability, predictions.std, predictions.loss)
         return torch.stack([torch.from_numpy(column) for column in columns], dim=1)
 
     def validation(
         self, values: Float[Tensor, "row value"], data: VolumeSet
     ) -> tuple[Scores, Predictions]:
-        """Scores of the mean over draws."""
-        probability, deviation, loss = values.numpy().T.copy()
-        predictions = Predictions(probability, deviation, loss)
+        """Score the mean probability over draws."""
+        probability, std, loss = values.numpy().T.copy()
+        predictions = Predictions(probability, std, loss)
         return score(probability, data.labels.cpu().numpy(), loss), predictions

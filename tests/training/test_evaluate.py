@@ -14,7 +14,7 @@ def test_prediction_is_the_mean_over_the_draws(make_network, make_data) -> None:
             for p in block.tuned.parameters():
                 p.add_(0.1 * torch.randn(p.shape))
     result = predict(
-        network, data, num_draws=20, kind="independent", rows_at_once=2, seed=42, precision="fp32"
+        network, data, num_draws=20, kind="independent", batch_size=2, seed=42, precision="fp32"
     )
     network.eval()
     volumes = data.volumes.float()
@@ -64,6 +64,6 @@ def test_the_loss_of_an_infinite_logit_is_infinite(make_network, make_data) -> N
 
 
 def test_nobody_is_predicted_where_there_is_nobody(make_network, make_data) -> None:
-    nobody = make_data(4, 5).select(np.array([], dtype=int))
+    empty = make_data(4, 5).select(np.array([], dtype=int))
     settings = {"num_draws": 2, "kind": "sobol", "seed": 1, "precision": "fp32"}
-    assert len(predict(make_network("spottune"), nobody, **settings).probability) == 0
+    assert len(predict(make_network("spottune"), empty, **settings).probability) == 0

@@ -171,9 +171,11 @@ def test_a_loss_that_is_no_number_ends_the_training_and_its_epoch_is_known(
     for _ in range(good_epochs):
         next(epochs)
     data[part].volumes[3] = float("nan")
-    with pytest.raises(Diverged, match=f"the {part} loss is nan in epoch .*learning_rate") as told:
+    with pytest.raises(
+        Diverged, match=f"the {part} loss is nan in epoch .*learning_rate"
+    ) as raised:
         next(epochs)
-    assert told.value.epoch == good_epochs + 1
+    assert raised.value.epoch == good_epochs + 1
 
 
 def test_weights_that_grow_without_bound_end_the_training(make_network, make_data) -> None:
@@ -216,11 +218,11 @@ def after_one_step(network, training, validation, world: World | None = None) ->
     """A tenth of the gradient (Adam's first moment) and BatchNorm's statistics, by name."""
     state = TrainingState(copy.deepcopy(network), ONE_STEP)
     (_,) = fit(state, training, validation, ONE_STEP, 3, world)
-    found = {n: b for n, b in state.network.named_buffers() if "running" in n}
+    values = {n: b for n, b in state.network.named_buffers() if "running" in n}
     for name, parameter in state.network.named_parameters():
         if parameter.requires_grad:
-            found[name] = state.optimizer.state[parameter]["exp_avg"]
-    return found
+            values[name] = state.optimizer.state[parameter]["exp_avg"]
+    return values
 
 
 def _worker(rank: int, folder: str, network, training, validation) -> None:

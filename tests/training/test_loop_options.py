@@ -32,7 +32,7 @@ OPTIONS = {"dropout": 0.4, "covariates": ("age", "sex")}
 
 @pytest.fixture
 def make_patients(make_data):
-    """Volumes with age and sex; one subject lacks each."""
+    """Volumes with age and sex; each is missing for one subject."""
 
     def make(number: int, seed: int) -> VolumeSet:
         random = torch.Generator().manual_seed(seed)

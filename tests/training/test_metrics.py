@@ -38,7 +38,7 @@ def split(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 @given(cases)
 def test_metrics_agree_with_scikit_learn_ties_included(rows: list[tuple[int, int]]) -> None:
     labels, probabilities = split(rows)
-    one = unit_weights(len(labels))
+    weights = unit_weights(len(labels))
     called = probabilities >= 0.5
     expected = [
         (auc, roc_auc_score(labels, probabilities)),
@@ -48,7 +48,7 @@ def test_metrics_agree_with_scikit_learn_ties_included(rows: list[tuple[int, int
         (specificity, recall_score(labels, called, pos_label=0)),
     ]
     for metric, value in expected:
-        assert metric(labels, probabilities, one)[0] == pytest.approx(value, abs=1e-12)
+        assert metric(labels, probabilities, weights)[0] == pytest.approx(value, abs=1e-12)
 
 
 @settings(max_examples=50)
@@ -71,12 +71,12 @@ def test_auc_turns_round_with_the_labels_and_ignores_monotone_change(
     rows: list[tuple[int, int]],
 ) -> None:
     labels, probabilities = split(rows)
-    one = unit_weights(len(labels))
-    area = auc(labels, probabilities, one)[0]
+    weights = unit_weights(len(labels))
+    area = auc(labels, probabilities, weights)[0]
     assert 0 <= area <= 1
-    assert auc(1 - labels, probabilities, one)[0] == pytest.approx(1 - area, abs=1e-12)
-    assert auc(labels, 1 - probabilities, one)[0] == pytest.approx(1 - area, abs=1e-12)
-    assert auc(labels, np.exp(3 * probabilities), one)[0] == area
+    assert auc(1 - labels, probabilities, weights)[0] == pytest.approx(1 - area, abs=1e-12)
+    assert auc(labels, 1 - probabilities, weights)[0] == pytest.approx(1 - area, abs=1e-12)
+    assert auc(labels, np.exp(3 * probabilities), weights)[0] == area
 
 
 def test_many_resamples_at_once_equal_each_alone() -> None:
@@ -97,12 +97,12 @@ def test_one_half_is_called_methylated() -> None:
 
 def test_what_a_missing_class_leaves_undefined_is_nan() -> None:
     labels, probabilities = np.zeros(3, dtype=int), np.array([0.1, 0.2, 0.9])
-    one = unit_weights(3)
-    assert np.isnan(auc(labels, probabilities, one)[0])
-    assert np.isnan(average_precision(labels, probabilities, one)[0])
-    assert np.isnan(sensitivity(labels, probabilities, one)[0])
-    assert specificity(labels, probabilities, one)[0] == pytest.approx(2 / 3)
-    assert np.isnan(brier(labels, probabilities, 0 * one)[0])
+    weights = unit_weights(3)
+    assert np.isnan(auc(labels, probabilities, weights)[0])
+    assert np.isnan(average_precision(labels, probabilities, weights)[0])
+    assert np.isnan(sensitivity(labels, probabilities, weights)[0])
+    assert specificity(labels, probabilities, weights)[0] == pytest.approx(2 / 3)
+    assert np.isnan(brier(labels, probabilities, 0 * weights)[0])
 
 
 def test_a_missing_class_leaves_its_scores_undefined() -> None:

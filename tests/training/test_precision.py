@@ -50,28 +50,28 @@ def test_bf16_trains_close_to_fp32(kind: str, make_network, make_data) -> None:
 
 def test_convolutions_compute_in_bfloat16_and_logits_do_not(make_network, make_data) -> None:
     network = make_network("spottune").train()
-    seen = {}
+    tensors = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv3d | nn.Linear):
             module.register_forward_hook(
-                lambda _m, _i, output, name=name: seen.update({name: output.dtype})
+                lambda _m, _i, output, name=name: tensors.update({name: output.dtype})
             )
     with autocast(torch.device("cpu"), "bf16"):
         logits = network(make_data(4, 1).volumes.float(), torch.zeros(4, 4, 2))
     classifiers = {"fc", "agent.fc"}
-    assert {seen[name] for name in classifiers} == {logits.dtype} == {torch.float32}
-    assert {seen[name] for name in seen.keys() - classifiers} == {torch.bfloat16}
+    assert {tensors[name] for name in classifiers} == {logits.dtype} == {torch.float32}
+    assert {tensors[name] for name in tensors.keys() - classifiers} == {torch.bfloat16}
 
 
 def test_what_blocks_hand_on_is_bfloat16_as_on_a_gpu(make_network, make_data) -> None:
     network = make_network("spottune").train()
-    seen = []
+    tensors = []
     for block in network.blocks:
-        block.register_forward_hook(lambda _m, inputs, output: seen.append((inputs[0], output)))
+        block.register_forward_hook(lambda _m, inputs, output: tensors.append((inputs[0], output)))
     with autocast(torch.device("cpu"), "bf16"):
         network(make_data(4, 1).volumes.float(), torch.zeros(4, 4, 2))
-    assert len(seen) == 4
-    assert {part.dtype for pair in seen for part in pair} == {torch.bfloat16}
+    assert len(tensors) == 4
+    assert {part.dtype for pair in tensors for part in pair} == {torch.bfloat16}
 
 
 def test_a_policys_gradient_keeps_its_digits_in_bfloat16() -> None:
@@ -91,10 +91,10 @@ def test_a_policys_gradient_keeps_its_digits_in_bfloat16() -> None:
 def test_bf16_is_refused_where_its_kernels_are_wrong(make_data) -> None:
     config = NetworkConfig(kind="random", depth=10, width=8)
     sets = (make_data(8, 1), make_data(6, 2))  # of 12 slices
-    with pytest.raises(MgmtError, match="bf16 of volumes of 12 slices is wrong on CPUs"):
+    with pytest.raises(MgmtError, match="bf16 with volumes of 12 slices is wrong on CPUs"):
         run(build_volume_network(config, 1, 1.0, None), *sets, BF16)
-    one = CONFIG.model_copy(update={"epochs": 1})
-    assert len(run(build_volume_network(config, 1, 1.0, None), *sets, one)) == 1
+    one_epoch = CONFIG.model_copy(update={"epochs": 1})
+    assert len(run(build_volume_network(config, 1, 1.0, None), *sets, one_epoch)) == 1
 
 
 def test_weights_and_saved_tensors_stay_float32(make_network, make_data) -> None:
@@ -189,7 +189,9 @@ def _train_with_a_broken_compiler(_: int, network, sets: list, folder: str) -> N
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs g++")
-def test_a_failing_compiler_is_told_in_a_line(make_network, make_data, tmp_path: Path) -> None:
+def test_a_failing_compiler_is_reported_in_one_line(
+    make_network, make_data, tmp_path: Path
+) -> None:
     sets = [make_data(8, 1), make_data(6, 2)]
     arguments = (make_network("transfer"), sets, str(tmp_path))
     multiprocessing.spawn(_train_with_a_broken_compiler, arguments, nprocs=1)

@@ -15,12 +15,12 @@ def rates(config: TrainingConfig, epochs: list[Scores]) -> list[float]:
     """The rate before the first epoch, and after each."""
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make_scheduler(optimizer, config)
-    found = [optimizer.param_groups[0]["lr"]]
+    learning_rates = [optimizer.param_groups[0]["lr"]]
     for scores in epochs:
         optimizer.step()
         end_epoch(scheduler, config, scores)
-        found.append(optimizer.param_groups[0]["lr"])
-    return found
+        learning_rates.append(optimizer.param_groups[0]["lr"])
+    return learning_rates
 
 
 def make_scores(**changes: float) -> Scores:
@@ -46,8 +46,8 @@ def test_a_plateau_looks_at_its_monitor_alone(monitor: str, better: dict[str, fl
 
 
 def test_the_papers_plateau_waits_twenty_epochs() -> None:
-    found = rates(TrainingConfig(), [make_scores()] * 23)
-    assert found == [1.0] * 22 + [pytest.approx(0.1)] * 2
+    learning_rates = rates(TrainingConfig(), [make_scores()] * 23)
+    assert learning_rates == [1.0] * 22 + [pytest.approx(0.1)] * 2
 
 
 def test_a_monitor_that_is_not_defined_is_refused() -> None:
@@ -57,11 +57,13 @@ def test_a_monitor_that_is_not_defined_is_refused() -> None:
 
 
 def test_a_cosine_falls_from_all_of_the_rate_to_none() -> None:
-    found = rates(TrainingConfig(epochs=4, schedule="cosine"), [make_scores()] * 4)
+    learning_rates = rates(TrainingConfig(epochs=4, schedule="cosine"), [make_scores()] * 4)
     half = math.sqrt(0.5)
-    assert found == pytest.approx([1.0, (1 + half) / 2, 0.5, (1 - half) / 2, 0.0], abs=1e-15)
+    assert learning_rates == pytest.approx(
+        [1.0, (1 + half) / 2, 0.5, (1 - half) / 2, 0.0], abs=1e-15
+    )
 
 
 def test_a_constant_rate_stays() -> None:
-    found = rates(TrainingConfig(epochs=4, schedule="constant"), [make_scores()] * 4)
-    assert found == [1.0] * 5
+    learning_rates = rates(TrainingConfig(epochs=4, schedule="constant"), [make_scores()] * 4)
+    assert learning_rates == [1.0] * 5

@@ -100,8 +100,8 @@ def test_a_slice_without_tumour_costs_one_and_teaches_nothing(
 
 def test_a_slices_loss_does_not_depend_on_its_neighbours() -> None:
     together = segmentation_loss(MADE, IMAGES, MASKS).total
-    one = Segmentation(LOGITS[1:2], Reconstruction(REBUILT[1:2], MEAN[1:2], LOG_VARIANCE[1:2]))
-    assert torch.equal(segmentation_loss(one, IMAGES[1:2], MASKS[1:2]).total, together[1:2])
+    single = Segmentation(LOGITS[1:2], Reconstruction(REBUILT[1:2], MEAN[1:2], LOG_VARIANCE[1:2]))
+    assert torch.equal(segmentation_loss(single, IMAGES[1:2], MASKS[1:2]).total, together[1:2])
 
 
 def test_half_precision_is_summed_in_float32() -> None:
@@ -127,9 +127,9 @@ def test_the_prior_itself_has_no_divergence_and_near_it_digits_are_kept() -> Non
 
 
 def test_the_divergence_is_twice_kullback_and_leiblers_per_pixel() -> None:
-    own = torch.distributions.Normal(MEAN, torch.exp(0.5 * LOG_VARIANCE))
+    posterior = torch.distributions.Normal(MEAN, torch.exp(0.5 * LOG_VARIANCE))
     prior = torch.distributions.Normal(torch.zeros_like(MEAN), torch.ones_like(MEAN))
-    expected = 2 * torch.distributions.kl_divergence(own, prior).sum(dim=1) / 30
+    expected = 2 * torch.distributions.kl_divergence(posterior, prior).sum(dim=1) / 30
     torch.testing.assert_close(kl_divergence(MEAN, LOG_VARIANCE, 30), expected)
 
 

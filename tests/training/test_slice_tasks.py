@@ -56,8 +56,8 @@ def make_slices(kind: str, number: int, seed: int, side: int = 16) -> VolumeSet:
 
 
 def numbers(epoch: Epoch) -> tuple:
-    told = (epoch.number, epoch.train, epoch.validation, epoch.learning_rates)
-    return (*told, epoch.predictions.columns)
+    scores = (epoch.number, epoch.train, epoch.validation, epoch.learning_rates)
+    return (*scores, epoch.predictions.columns)
 
 
 def sets(kind: str) -> tuple[VolumeSet, VolumeSet]:
@@ -90,10 +90,10 @@ def test_a_segmentation_finds_outlines_that_are_there() -> None:
     )
     assert last.validation.dice > 0.9
     network = state.network.eval()
-    seen = make_slices("segmentation", 24, 2)
-    tumour = predict_tumour(network, seen.volumes, "fp32").numpy() >= TUMOUR_THRESHOLD
-    found = count_overlap(tumour, seen.labels.numpy() > 0)
-    assert last.predictions.columns == found.columns
+    validation = make_slices("segmentation", 24, 2)
+    tumour = predict_tumour(network, validation.volumes, "fp32").numpy() >= TUMOUR_THRESHOLD
+    overlap = count_overlap(tumour, validation.labels.numpy() > 0)
+    assert last.predictions.columns == overlap.columns
 
 
 def test_a_classifier_learns_what_can_be_learnt() -> None:
@@ -135,8 +135,8 @@ def test_the_rate_of_a_segmentation_is_halved_when_its_validation_loss_stalls() 
     state = TrainingState(make_network("segmentation"), config)
     epochs = fit(state, *sets("segmentation"), config, 3)
     # nothing is learnt at 1e-12, so the second epoch is no better, and the third is slower
-    found = [epoch.learning_rates["network"] for epoch in epochs]
-    assert found == pytest.approx([1e-12, 1e-12, 5e-13, 2.5e-13], rel=1e-9, abs=0)
+    rates = [epoch.learning_rates["network"] for epoch in epochs]
+    assert rates == pytest.approx([1e-12, 1e-12, 5e-13, 2.5e-13], rel=1e-9, abs=0)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
