@@ -1,4 +1,4 @@
-"""What all stages of a study share: its settings, its files, where it runs, what trials read."""
+"""What all stages of a study share: its settings, files, resources, and the inputs of trials."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 
 STATE_SECONDS = 60.0
-"""How often a training's state is saved, so that a killed worker loses no more than this."""
+"""Seconds between two saved states of a training: a killed worker loses at most this much."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialInputs:
-    """What every trial of a study reads besides its own description.
+    """What all trials of a study read besides their settings.
 
     Attributes:
-        folder: the study's.
-        cohort: its subjects.
-        splits: all of them; a trial uses its own.
-        checkpoint: MedicalNet's weights.
-        state_seconds: least time between two saved states.
+        folder: of the study.
+        cohort: subjects of the study.
+        splits: indexed by a trial's number of the outer split.
+        checkpoint: MedicalNet's ``.pth`` file; None if no network needs it.
+        state_seconds: least time between two saved states of a training.
     """
 
     folder: StudyFolder
@@ -36,7 +36,7 @@ class TrialInputs:
 
 @dataclass(frozen=True, slots=True)
 class StudyContext:
-    """A study, where its files are, and where its work runs."""
+    """A study, its folder, and the resources that its stages run on."""
 
     study: StudyConfig
     folder: StudyFolder
@@ -44,6 +44,6 @@ class StudyContext:
     tracking_uri: str | None = None
 
     def inputs(self, cohort: Cohort, splits: tuple[Split, ...]) -> TrialInputs:
-        """What every trial reads."""
+        """Return the inputs of the study's trials, with an absolute folder for Ray's workers."""
         root = StudyFolder(self.folder.root.absolute())
         return TrialInputs(root, cohort, splits, self.study.checkpoint)

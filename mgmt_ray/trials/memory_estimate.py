@@ -1,4 +1,4 @@
-"""What a trial's memory follows from, in words for who runs out of it."""
+"""Hints for running out of memory: the sizes that decide a trial's memory, and how to reduce it."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ from mgmt_ray.training.segmentation_task import slices_per_batch
 
 
 def oom_hint(
-    trial: Trial, volumes: Path, device: str, does: Literal["trains", "predicts with"]
+    trial: Trial, volumes: Path, device: str, action: Literal["trains", "predicts with"]
 ) -> tuple[str, str]:
-    """What memory follows from, and what its user could make smaller.
+    """Return the sizes that decide a trial's memory, and a sentence that says what to reduce.
 
     Args:
-        trial: that runs.
-        volumes: folder of the volume store, for the shape of volumes.
-        device: as torch names it.
-        does: what it does.
+        trial: the one that runs out of memory.
+        volumes: folder of the volume store, for the shape of volumes; not read for slices.
+        device: in torch's notation.
+        action: what the trial does with its network.
     """
     network, training = trial.network_config, trial.training_config
-    trains = does == "trains"
+    trains = action == "trains"
     if isinstance(network, NetworkConfig):
         shape = VolumeStore(volumes, trial.channels[0]).volume_shape
         volume = " × ".join(map(str, (len(trial.channels), *shape)))
-        at_once = f"{training.batch_size if trains else ROWS_PER_BATCH} volumes of {volume}"
+        batch = f"{training.batch_size if trains else ROWS_PER_BATCH} volumes of {volume}"
         kind = f"{network.description}, width {network.width}"
         settings = "training"
     elif isinstance(network, SegmentationConfig):
         number = slices_per_batch(network.shape, torch.device(device))
         height, width = network.shape
-        at_once = f"{training.batch_size if trains else number} slices of {height} × {width}"
+        batch = f"{training.batch_size if trains else number} slices of {height} × {width}"
         kind = f"segmentation, width {network.width}"
         settings = f"networks.{trial.network}.segmentation"
     else:
-        at_once = f"{training.batch_size if trains else SLICES_PER_BATCH} slices of {SIDE} × {SIDE}"
+        batch = f"{training.batch_size if trains else SLICES_PER_BATCH} slices of {SIDE} × {SIDE}"
         kind = "slice classifier"
         settings = f"networks.{trial.network}.classification"
-    what = f"trial {trial.id} {does} {trial.network} ({kind}) on {device}, in batches of {at_once}"
-    less = ["a larger share of the GPU (--gpus)"] if device.startswith("cuda") else []
+    description = (
+        f"trial {trial.id} {action} {trial.network} ({kind}) on {device}, in batches of {batch}"
+    )
+    remedies = ["a larger share of the GPU (--gpus)"] if device.startswith("cuda") else []
     if trains:
-        less += ["more workers (--workers)", f"a smaller {settings}.batch_size"]
+        remedies += ["more workers (--workers)", f"a smaller {settings}.batch_size"]
     if training.precision == "fp32":
-        less.append(f"{settings}.precision bf16")
+        remedies.append(f"{settings}.precision bf16")
     if not network.pretrained and trial.dependency_level == 0:
-        less.append(f"a smaller width of networks.{trial.network}")
-    return what, f"Give it {', '.join([*less, 'or a machine with more memory'])}."
+        remedies.append(f"a smaller width of networks.{trial.network}")
+    return description, f"Use {', '.join([*remedies, 'or a machine with more memory'])}."

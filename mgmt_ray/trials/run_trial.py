@@ -1,4 +1,4 @@
-"""One trial from its volumes to its finished folder; needs no cluster."""
+"""Running one trial, from its inputs to its finished folder, in this process."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def run_trial(
     world: World | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> None:
-    """Train one trial and leave its folder; continue it if an earlier attempt left a state.
+    """Train a trial and write its folder; continue from a saved state if there is one.
 
-    Nothing happens if the folder is already there. The test set is not touched: only the trial's
-    training and validation subjects are read. A training that diverges leaves its folder too: it
-    says so, and has the epochs before that and no weights.
+    Does nothing if the folder exists. The test set is not touched: only the trial's training and
+    validation subjects are read. A training that diverges gets a folder too, with the status
+    "diverged", the epochs before and no weights.
 
     Args:
-        trial: what to train.
-        inputs: of the study.
-        device: as torch names it.
-        world: the workers that share the trial; only rank 0 writes.
-        report: is given each epoch's row.
+        trial: the one to train.
+        inputs: of the trial's study.
+        device: in torch's notation, for instance "cpu" or "cuda:0".
+        world: the workers that share the trial, of which rank 0 writes; None for one worker.
+        report: called with each epoch's row of ``epochs.csv``.
 
     Raises:
-        MgmtError: files of another study, a full disk, too little memory.
+        MgmtError: inputs changed since the trial was finished, a full disk, too little memory.
     """
     files = input_checksums(trial, inputs)
     if inputs.folder.is_finished(trial.id):
@@ -90,7 +90,8 @@ def run_trial(
             for epoch in fit(state, *data, config, trial.seed, world):
                 history.add(trial, epoch, network)
                 if world.rank == 0:
-                    _keep(state, history, _state_file(trial, inputs), files, inputs.state_seconds)
+                    state_file = _state_file(trial, inputs)
+                    _save_progress(state, history, state_file, files, inputs.state_seconds)
                 if report:
                     report(history.rows[-1])
             outcome = partial(sets.tables, trial, history, network)
@@ -106,14 +107,14 @@ def run_trial(
                 finish_trial(trial, inputs.folder, split, history, outcome, metadata)
 
 
-def _keep(
+def _save_progress(
     state: TrainingState,
     history: TrainingHistory,
     file: Path,
     files: dict[str, Any],
     seconds: float,
 ) -> None:
-    """Write what there is so far between two epochs; the large state only every so many seconds."""
+    """Write the epochs so far, and the large state if the last save is ``seconds`` ago."""
     write_rows(file.parent / "epochs.csv", history.rows)
     if time.monotonic() - history.saved_at >= seconds:
         save_training(state, history, file, files)
@@ -125,11 +126,11 @@ def _state_file(trial: Trial, inputs: TrialInputs) -> Path:
 
 
 def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
-    """Checksums of the files that a trial is trained from.
+    """Return checksums of the files that a trial is trained from.
 
     Raises:
-        MgmtError: the trial is finished, but was trained from other files; or it would start from
-            a trial that it must not start from.
+        MgmtError: the trial is finished, but was trained from other files; or starting it from the
+            weights in its ``start_from`` would leak test or validation subjects.
     """
     checkpoint = checkpoint_checksum(trial, inputs)
     files: dict[str, Any] = {
@@ -146,23 +147,23 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         )
         files["start_checksum"] = file_checksum(initial.weights)
     if inputs.folder.is_finished(trial.id):
-        trained = inputs.folder.read_trial(trial.id)
-        # one that is lost may come back to the same bits: it is compared once it is there
-        lost = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
-        known = {n: c for n, c in trained.get("segmentations", {}).items() if n not in lost}
-        as_trained = trained | ({"segmentations": known} if trial.takes_slices else {})
-        changed = [name for name, value in files.items() if as_trained.get(name) != value]
+        metadata = inputs.folder.read_trial(trial.id)
+        # a deleted segmentation may be retrained to the same bits: it is compared afterwards
+        deleted = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
+        kept = {n: c for n, c in metadata.get("segmentations", {}).items() if n not in deleted}
+        recorded = metadata | ({"segmentations": kept} if trial.takes_slices else {})
+        changed = [name for name, value in files.items() if recorded.get(name) != value]
         if changed:
             raise MgmtError(
                 f"{inputs.folder.trial(trial.id)}: was trained from other files "
                 f"({', '.join(changed)} differ). Choose another folder with --out, or delete this "
-                "trial's folder to train it anew."
+                "trial's folder to train it again."
             )
     return files
 
 
 def _store_checksums(trial: Trial, folder: StudyFolder) -> dict[str, Any]:
-    """Of volumes; or of slices, and the weights of the segmentations that are finished."""
+    """Return checksums of volumes; or of slices and the finished segmentations' weights."""
     if not trial.takes_slices:
         stores = {c: VolumeStore(folder.volumes, c).checksum for c in trial.channels}
         return {"volumes_checksum": stores}
@@ -174,13 +175,13 @@ def _store_checksums(trial: Trial, folder: StudyFolder) -> dict[str, Any]:
 
 
 def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:
-    """Of everybody's values."""
-    known = read_covariates(cohort.subjects, names)
-    return fingerprint({s: [repr(value) for value in values] for s, values in known.items()})
+    """Return the checksum of all subjects' values."""
+    covariates = read_covariates(cohort.subjects, names)
+    return fingerprint({s: [repr(value) for value in values] for s, values in covariates.items()})
 
 
 def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
-    """Of the pretrained weights that a trial begins with, if it begins with any."""
+    """Return the checksum of MedicalNet's weights, or None if the trial does not use them."""
     if not trial.network_config.pretrained or inputs.checkpoint is None:
         return None
     return _checksum_once(inputs.checkpoint)
@@ -188,14 +189,14 @@ def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
 
 @cache
 def _checksum_once(path: Path) -> str | None:
-    """Of a file that does not change while a study runs; None where there is none."""
+    """Return the checksum of a file that does not change while a study runs; None if missing."""
     return file_checksum(path) if path.is_file() else None
 
 
 def _initial_network(
     trial: Trial, inputs: TrialInputs, initial: InitialWeights | None, training: VolumeSet
 ) -> AnyNetwork:
-    """The network before its first epoch, with the scaling of its training subjects' age."""
+    """Build the network with its initial weights, and scale age by its training subjects."""
     config = trial.network_config
     torch.manual_seed(stream_seed(trial.seed, "initial weights"))
     checkpoint = inputs.checkpoint if config.pretrained else None
@@ -205,6 +206,6 @@ def _initial_network(
     if config.covariates and not isinstance(network, SliceNetwork):
         assert network.covariate_head is not None
         assert training.covariates is not None
-        row = {subject: row for row, subject in enumerate(training.subjects)}
-        network.covariate_head.fit_scaling(training.covariates[[*row.values()]].cpu())
+        rows = {subject: row for row, subject in enumerate(training.subjects)}  # one per subject
+        network.covariate_head.fit_scaling(training.covariates[[*rows.values()]].cpu())
     return network

@@ -1,4 +1,4 @@
-"""How well a segmentation finds the tumours of whole scans, and how fast."""
+"""Quality and speed of a segmentation on whole scans."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from mgmt_ray.trials.segmenter import Segmenter, mask_on_scan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentationExample:
-    """A subject's slice with the most given tumour.
+    """A subject's slice with the largest tumour in its given mask.
 
     Attributes:
         subject: id.
-        network: of the study.
+        network: name in the study.
         modality: of the scan.
         outer_fold: number of the split.
-        depth: of the slice in the scan.
+        depth: index of the slice in the scan.
         image: normalised [height, width].
-        given: the mask there, uint8.
-        probability: of tumour, as predicted.
+        given: mask of the slice, uint8.
+        probability: predicted, of tumour.
     """
 
     subject: str
@@ -53,26 +53,26 @@ class SegmentationExample:
 def measure_scans(
     trial: Trial, segmenter: Segmenter, store: SliceStore, subjects: Sequence[str], split: str
 ) -> Iterator[tuple[dict[str, Any], SegmentationExample | None]]:
-    """Segment whole scans one after another: a row of each, and an example if it is annotated.
+    """Segment whole scans; yield a row per scan, and an example if the scan is annotated.
 
     A row's ``dice_slices`` (mean of slices) and ``dice_patient`` (their pixels together) are of the
     ``num_slices`` slices through the given tumour, ``dice_volume`` and ``hd95_mm`` of the whole
-    scan at its own resolution, where tumour predicted in other slices counts. ``seconds`` are for
-    the network and the transfers of the scan's ``segmented_slices`` alone. What compares with a
-    given tumour is missing where there is none.
+    scan at its full resolution, where tumour predicted in other slices counts. ``seconds`` are
+    those of the network and the transfers of the scan's ``segmented_slices``. Columns that compare
+    with a given mask are NaN where there is none.
 
     Args:
         trial: the segmentation.
-        segmenter: the same.
+        segmenter: the finished network of ``trial``.
         store: with the subjects' slices.
         subjects: ids.
-        split: what they are to the trial.
+        split: "train", "validation" or "test", for the rows.
     """
     is_warm = False
     for subject in subjects:
         (slices,) = store.load((subject,))
         images = segmenter.normalise(slices)
-        if not is_warm:  # what a device does once is not a scan's
+        if not is_warm:  # the first call's set-up of the device is not timed
             segmenter.predict(images[: slices_per_batch(images.shape[1:], segmenter.device)])
             is_warm = True
         probability, seconds = _predict_timed(segmenter, images)
@@ -96,20 +96,20 @@ def measure_scans(
 def measure_scan(
     slices: SubjectSlices, predicted: np.ndarray, recipe: SliceRecipe
 ) -> dict[str, float]:
-    """A row's columns that follow from a predicted mask [slice, height, width] of all slices."""
+    """Compare a predicted mask [slice, height, width] of all slices with the given one, if any."""
     volume = mask_on_scan(slices, predicted)
-    found_voxels = {"predicted_voxels": int(np.count_nonzero(volume))}
+    voxels = {"predicted_voxels": int(np.count_nonzero(volume))}
     if slices.scan_mask is None:
         compared = ("dice_slices", "dice_patient", "dice_volume", "hd95_mm")
-        return {"num_slices": 0, **found_voxels, **dict.fromkeys(compared, math.nan)}
+        return {"num_slices": 0, **voxels, **dict.fromkeys(compared, math.nan)}
     chosen = rows_through_tumour(slices.masks, recipe)
-    assert chosen.size, "slices of a tumour that is too small are not cut"
-    found, truth = predicted[chosen], slices.masks[chosen] > 0
+    assert chosen.size, "the slice store has no scan with too small a tumour"
+    tumour, truth = predicted[chosen], slices.masks[chosen] > 0
     return {
         "num_slices": len(chosen),
-        **found_voxels,
-        "dice_slices": float(count_overlap(found, truth).dice.mean()),
-        "dice_patient": dice(found, truth),
+        **voxels,
+        "dice_slices": float(count_overlap(tumour, truth).dice.mean()),
+        "dice_patient": dice(tumour, truth),
         "dice_volume": dice(volume, slices.scan_mask),
         "hd95_mm": hd95(volume, slices.scan_mask, slices.frame.scan_spacing_mm),
     }
@@ -132,22 +132,31 @@ def _example(
 
 
 def average_examples(examples: Sequence[SegmentationExample]) -> dict[str, np.ndarray]:
-    """One row per subject, network, modality and split, as ``segmentation_examples.npz`` has them.
+    """Average the examples of each subject, network, modality and split over segmentations.
 
-    Image and probability are means over the segmentations, each of which has its own scale of
-    intensities and its own opinion.
+    Segmentations differ in the scale of intensities and in the predicted probabilities.
 
     Returns:
+        The arrays of ``segmentation_examples.npz``:
         ``image`` and ``probability`` (float16) and ``given`` (uint8) [row, height, width], and by
         row ``subject``, ``network``, ``modality``, ``outer_fold`` and ``depth``.
+
+    >>> pixels = np.ones((4, 4))
+    >>> examples = [
+    ...     SegmentationExample("P-1", "chen", "T1", 0, 7, value * pixels, pixels, value * pixels)
+    ...     for value in (0.25, 0.75)
+    ... ]
+    >>> arrays = average_examples(examples)
+    >>> arrays["subject"].tolist(), arrays["probability"].shape, arrays["probability"].max().item()
+    (['P-1'], (1, 4, 4), 0.5)
     """
     groups: dict[tuple[str, str, str, int], list[SegmentationExample]] = {}
     for example in examples:
         key = (example.subject, example.network, example.modality, example.outer_fold)
         groups.setdefault(key, []).append(example)
     first = [group[0] for group in groups.values()]
-    told = ("subject", "network", "modality", "outer_fold", "depth")
-    columns = {name: np.array([getattr(example, name) for example in first]) for name in told}
+    names = ("subject", "network", "modality", "outer_fold", "depth")
+    columns = {name: np.array([getattr(example, name) for example in first]) for name in names}
     means = {
         name: np.stack(
             [np.mean([getattr(e, name) for e in group], axis=0) for group in groups.values()]
@@ -158,16 +167,16 @@ def average_examples(examples: Sequence[SegmentationExample]) -> dict[str, np.nd
 
 
 def _predict_timed(segmenter: Segmenter, images: np.ndarray) -> tuple[np.ndarray, float]:
-    """Probabilities, and seconds from host memory to host memory."""
+    """Return probabilities, and seconds from host memory to host memory."""
     if segmenter.device.type == "cuda":
         torch.cuda.synchronize(segmenter.device)
     started = time.perf_counter()
-    probability = segmenter.predict(images)  # on the host, so the device is done
+    probability = segmenter.predict(images)  # returned in host memory, so the device has finished
     return probability, time.perf_counter() - started
 
 
 def device_name(device: torch.device) -> str:
-    """The model of a GPU, or of this machine's CPU."""
+    """Return the model of a GPU, or of this machine's CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

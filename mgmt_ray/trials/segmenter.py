@@ -1,4 +1,4 @@
-"""Finding tumours with finished segmentations, slice by slice or in a whole scan."""
+"""Finished segmentations: loading them, and segmenting slices or whole scans."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Segmenter:
 
     Attributes:
         network: in evaluation mode, on its device.
-        histogram: the scale of intensities that it was trained on.
-        precision: that it was trained in.
+        histogram: scale of intensities that the network was trained on.
+        precision: that the network was trained in.
     """
 
     network: SegmentationNetwork
@@ -43,31 +43,31 @@ class Segmenter:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The network's device."""
         return next(self.network.parameters()).device
 
     def normalise(self, slices: SubjectSlices) -> Float32[np.ndarray, "slice height width"]:
-        """All slices of a scan as it sees them: their intensities are brought to scale together."""
+        """Scale the intensities of all slices of a scan together, as the network requires."""
         return normalise_slices(slices.images, self.histogram, slices.id, slices.of_brain)
 
     def predict(
         self, images: Float32[np.ndarray, "slice height width"]
     ) -> Float32[np.ndarray, "slice height width"]:
-        """Of tumour, of normalised slices."""
-        found = predict_tumour(self.network, torch.from_numpy(images), self.precision)
-        return found.cpu().numpy()
+        """Return probabilities of tumour for normalised slices."""
+        probability = predict_tumour(self.network, torch.from_numpy(images), self.precision)
+        return probability.cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TumourSlices:
-    """The slices of a scan that a classifier takes: through the tumour, given or else predicted.
+    """The slices of a scan that a classifier takes: those through its given or predicted tumour.
 
     Attributes:
         images: normalised [slice, height, width].
-        tumour: its probabilities, as predicted, likewise.
-        depths: of each slice in the scan.
+        tumour: predicted probabilities [slice, height, width].
+        depths: index of each slice in the scan.
         overlap: of the predicted with the given tumour.
-        annotated: whether a tumour was given.
+        annotated: whether the scan has a given mask.
     """
 
     images: np.ndarray
@@ -80,59 +80,63 @@ class TumourSlices:
 def segment_scan(
     segmenters: Sequence[Segmenter], slices: SubjectSlices
 ) -> Bool[np.ndarray, "depth rows columns"]:
-    """Where the mean of the segmentations' probabilities is at least 0.5, on the scan's grid.
+    """Return the mask, on the scan's grid, of a mean probability of at least 0.5.
 
-    Only valued voxels are tumour: beyond the brain there is none.
+    Voxels outside the brain, which are 0 in the scan, are never tumour.
 
     Args:
-        segmenters: one or more; each normalises the scan to its own scale.
-        slices: all that the store has of the scan. In slices that it has not there is no tumour.
+        segmenters: one or more; each scales the scan's intensities as it was trained.
+        slices: all slices of the scan in the store; the mask is empty in others.
     """
-    found = [segmenter.predict(segmenter.normalise(slices)) for segmenter in segmenters]
-    return mask_on_scan(slices, np.mean(found, axis=0) >= TUMOUR_THRESHOLD)
+    probabilities = [segmenter.predict(segmenter.normalise(slices)) for segmenter in segmenters]
+    return mask_on_scan(slices, np.mean(probabilities, axis=0) >= TUMOUR_THRESHOLD)
 
 
 def mask_on_scan(
     slices: SubjectSlices, predicted: Bool[np.ndarray, "slice height width"]
 ) -> Bool[np.ndarray, "depth rows columns"]:
-    """A predicted tumour on the scan's grid, without what lies outside the brain."""
+    """Put a predicted mask on the scan's grid, and remove what lies outside the brain."""
     return onto_scan(predicted & (slices.images != 0), slices.depths, slices.frame)
 
 
 def select_tumour_slices(
-    slices: SubjectSlices, by: Segmenter, own: Segmenter, recipe: SliceRecipe
+    slices: SubjectSlices, predictor: Segmenter, fold_segmenter: Segmenter, recipe: SliceRecipe
 ) -> TumourSlices:
-    """The slices of a scan through its tumour, and the tumour that is predicted in them.
+    """Select the slices of a scan through its tumour, and predict the tumour in them.
 
     Args:
-        slices: all of the scan's.
-        by: who predicts the tumour.
-        own: the fold's segmentation; its scale of intensities is the classifier's.
-        recipe: which slices are taken.
+        slices: all slices of the scan.
+        predictor: predicts the tumour; for a training subject one not trained on that subject,
+            if masks are cross-fitted.
+        fold_segmenter: the fold's segmentation; its scale of intensities is the classifier's.
+        recipe: says which slices are taken.
     """
-    images = own.normalise(slices)
-    as_seen = images if by is own else by.normalise(slices)
+    images = fold_segmenter.normalise(slices)
+    inputs = images if predictor is fold_segmenter else predictor.normalise(slices)
     if slices.annotated:
         rows = rows_through_tumour(slices.masks, recipe)
-        tumour = by.predict(as_seen[rows])
+        tumour = predictor.predict(inputs[rows])
     else:
-        whole = by.predict(as_seen)
-        rows = rows_through_prediction(whole, recipe)
-        tumour = whole[rows]
+        scan_tumour = predictor.predict(inputs)
+        rows = rows_through_prediction(scan_tumour, recipe)
+        tumour = scan_tumour[rows]
     overlap = count_overlap(tumour >= TUMOUR_THRESHOLD, slices.masks[rows] > 0)
     return TumourSlices(images[rows], tumour, slices.depths[rows], overlap, slices.annotated)
 
 
 def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
-    """A finished segmentation trial's network, frozen.
+    """Load the network of a finished segmentation trial, without gradients.
 
     Raises:
-        MgmtError: it has no weights, or not those that its training left: others may have
-            trained on whom it must not know.
+        MgmtError: the trial diverged, or its weights are not those that its training wrote: others
+            may have been trained on subjects that must be unknown to it.
     """
     metadata = folder.read_trial(trial.id)
     if metadata["weights_sha256"] is None:
-        raise MgmtError(f"segmentation {trial.id} diverged, so there are no masks to classify by.")
+        raise MgmtError(
+            f"segmentation {trial.id} diverged, so there are no masks for the classifier. "
+            f"Lower networks.{trial.network}.segmentation.learning_rate."
+        )
     config = trial.network_config
     assert isinstance(config, SegmentationConfig)
     network = SegmentationNetwork(config.width, config.shape)
@@ -140,11 +144,11 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
     if not path.is_file() or file_checksum(path) != metadata["weights_sha256"]:
         raise MgmtError(
             f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
-            "Delete that trial's folder and run its study again."
+            "Delete that trial's folder and rerun its study."
         )
     load_weights(network, path)
     network.to(device).requires_grad_(False).eval()
     precision = trial.training_config.precision
     set_precision(network, precision)
-    standard = StandardHistogram.from_json(metadata["standard_histogram"])
-    return Segmenter(network, standard, precision)
+    histogram = StandardHistogram.from_json(metadata["standard_histogram"])
+    return Segmenter(network, histogram, precision)

@@ -1,4 +1,4 @@
-"""From the slice store to what the two stages of the pipeline train on and predict."""
+"""Loading slices from the store for the two stages of the pipeline: segmenter and classifier."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from mgmt_ray.trials.voxel_size import in_plane_range
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceRows:
-    """Which slices some rows of a slice set are, none of them turned.
+    """The rows of a slice set that are not rotated, and the slices they hold.
 
     Attributes:
         rows: numbers of the rows.
-        depths: of each slice in its scan.
-        annotated: whether each slice's true tumour is known.
-        overlap: of its predicted with its true tumour, which is empty where it is not known; None
-            before there is a prediction.
+        depths: index of each slice in its scan.
+        annotated: whether each slice has a given mask.
+        overlap: of the predicted with the given tumour, which is empty without a given mask; None
+            for a segmentation, whose tumour is not yet predicted.
     """
 
     rows: np.ndarray
@@ -45,15 +45,15 @@ class SliceRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceSets:
-    """What a trial of slices trains and validates on.
+    """Training and validation slices of a trial.
 
     Attributes:
         training: slices in nine rotations.
-        validation: slices, unturned.
-        training_rows: the unturned ones of those that train.
-        validation_rows: all that validate.
-        store: that they are from.
-        metadata: what ``trial.json`` says of them.
+        validation: slices without rotation.
+        training_rows: rows of ``training`` without rotation.
+        validation_rows: all rows of ``validation``.
+        store: that the slices were read from.
+        metadata: their entries in ``trial.json``.
     """
 
     training: VolumeSet
@@ -67,45 +67,45 @@ class SliceSets:
 def segmentation_sets(
     store: SliceStore, train: Sequence[str], validation: Sequence[str], device: str
 ) -> SliceSets:
-    """What a segmentation trains and validates on; labels are masks.
+    """Load training and validation slices of a segmentation, whose labels are masks.
 
     Args:
-        store: of the modality.
-        train: whose slices train, in nine rotations; the standard histogram is theirs alone.
-        validation: whose slices validate, unturned.
-        device: as torch names it.
+        store: of the trial's modality.
+        train: ids; the standard histogram is learnt from these subjects alone.
+        validation: ids.
+        device: in torch's notation.
 
     Raises:
-        MgmtError: a subject has no mask, or scans that cannot be normalised.
+        MgmtError: a subject has no mask, or a scan cannot be normalised.
     """
     _check_masks(store, [*train, *validation])
     standard = learn_standard((s.id, s.images[s.of_brain]) for s in _iterate_subjects(store, train))
 
     def through_tumour(slices: SubjectSlices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = rows_through_tumour(slices.masks, store.recipe)
-        normal = normalise_slices(slices.images, standard, slices.id, slices.of_brain)
-        return normal[rows], slices.masks[rows], slices.depths[rows]
+        normalised = normalise_slices(slices.images, standard, slices.id, slices.of_brain)
+        return normalised[rows], slices.masks[rows], slices.depths[rows]
 
     images, masks, ids, depths = [], [], [], []
     for slices in _iterate_subjects(store, train):
-        normal, outlines, at = through_tumour(slices)
-        turned, turned_masks = rotated_versions(normal, outlines)
-        images.append(turned.reshape(-1, *normal.shape[1:]).astype(np.float16))
-        masks.append(turned_masks.reshape(-1, *normal.shape[1:]))
-        depths.append(at)
+        tumour_images, tumour_masks, tumour_depths = through_tumour(slices)
+        rotated, rotated_masks = rotated_versions(tumour_images, tumour_masks)
+        images.append(rotated.reshape(-1, *tumour_images.shape[1:]).astype(np.float16))
+        masks.append(rotated_masks.reshape(-1, *tumour_images.shape[1:]))
+        depths.append(tumour_depths)
         ids += [slices.id] * len(images[-1])
-    unturned, unturned_masks, seen_ids, seen_depths = [], [], [], []
+    validation_images, validation_masks, validation_ids, validation_depths = [], [], [], []
     for slices in _iterate_subjects(store, validation):
-        normal, outlines, at = through_tumour(slices)
-        unturned.append(normal.astype(np.float16))
-        unturned_masks.append(outlines)
-        seen_depths.append(at)
-        seen_ids += [slices.id] * len(at)
+        tumour_images, tumour_masks, tumour_depths = through_tumour(slices)
+        validation_images.append(tumour_images.astype(np.float16))
+        validation_masks.append(tumour_masks)
+        validation_depths.append(tumour_depths)
+        validation_ids += [slices.id] * len(tumour_depths)
     return SliceSets(
         _make_set(images, np.concatenate(masks), ids, device),
-        _make_set(unturned, np.concatenate(unturned_masks), seen_ids, device),
+        _make_set(validation_images, np.concatenate(validation_masks), validation_ids, device),
         _unrotated_rows(depths, len(ANGLES_DEGREES)),
-        _unrotated_rows(seen_depths, 1),
+        _unrotated_rows(validation_depths, 1),
         store,
         {
             "standard_histogram": standard.to_json(),
@@ -118,84 +118,85 @@ def classification_sets(
     store: SliceStore,
     train: Mapping[str, Segmenter],
     validation: Sequence[str],
-    own: Segmenter,
+    fold_segmenter: Segmenter,
     label: Mapping[str, int],
     device: str,
 ) -> SliceSets:
-    """What a slice classifier trains and validates on.
+    """Load training and validation slices of a slice classifier.
 
-    A slice's tumour is predicted once, unturned, and the probabilities are turned with it.
+    A slice's tumour is predicted once, and its probabilities are rotated with the slice.
 
     Args:
-        store: of the modality.
-        train: who predicts the tumour of each training subject.
-        validation: whose slices validate, unturned.
-        own: the fold's segmentation; its scale of intensities is the classifier's.
-        label: by subject.
-        device: as torch names it.
+        store: of the trial's modality.
+        train: by training subject, the segmentation that predicts its tumour.
+        validation: ids.
+        fold_segmenter: the fold's segmentation; its scale of intensities is the classifier's.
+        label: by subject, 1 methylated, 0 unmethylated.
+        device: in torch's notation.
     """
-    channels, ids, found = [], [], []
+    channels, ids, selected = [], [], []
     for slices in _iterate_subjects(store, tuple(train)):
-        seen = select_tumour_slices(slices, train[slices.id], own, store.recipe)
+        tumour = select_tumour_slices(slices, train[slices.id], fold_segmenter, store.recipe)
         for angle in ANGLES_DEGREES:
-            turned = rotate_images(seen.images, angle), rotate_images(seen.tumour, angle)
-            channels.append(classifier_channels(*turned, SIDE).astype(np.float16))
-        ids += [slices.id] * (len(ANGLES_DEGREES) * len(seen.depths))
-        found.append(seen)
+            rotated = rotate_images(tumour.images, angle), rotate_images(tumour.tumour, angle)
+            channels.append(classifier_channels(*rotated, SIDE).astype(np.float16))
+        ids += [slices.id] * (len(ANGLES_DEGREES) * len(tumour.depths))
+        selected.append(tumour)
     labels = np.array([label[subject] for subject in ids], np.float32)
     training = _make_set(channels, labels, ids, device)
-    rows = _classifier_rows(found, len(ANGLES_DEGREES))
-    held_out, unseen_rows = slices_to_classify(store, validation, own, label, device)
-    return SliceSets(training, held_out, rows, unseen_rows, store, {})
+    rows = _classifier_rows(selected, len(ANGLES_DEGREES))
+    held_out, held_out_rows = slices_to_classify(store, validation, fold_segmenter, label, device)
+    return SliceSets(training, held_out, rows, held_out_rows, store, {})
 
 
 def slices_to_classify(
     store: SliceStore,
     ids: Sequence[str],
-    own: Segmenter,
+    segmenter: Segmenter,
     label: Mapping[str, int],
     device: str,
 ) -> tuple[VolumeSet, SliceRows]:
-    """The unturned slices of subjects that the fold's segmentation did not train on."""
-    channels, found, subjects = [], [], []
+    """Load slices, without rotation, of subjects that the segmentation was not trained on."""
+    channels, selected, subjects = [], [], []
     for slices in _iterate_subjects(store, ids):
-        seen = select_tumour_slices(slices, own, own, store.recipe)
-        channels.append(classifier_channels(seen.images, seen.tumour, SIDE).astype(np.float16))
-        subjects += [slices.id] * len(seen.depths)
-        found.append(seen)
+        tumour = select_tumour_slices(slices, segmenter, segmenter, store.recipe)
+        channels.append(classifier_channels(tumour.images, tumour.tumour, SIDE).astype(np.float16))
+        subjects += [slices.id] * len(tumour.depths)
+        selected.append(tumour)
     labels = np.array([label[subject] for subject in subjects], np.float32)
-    return _make_set(channels, labels, subjects, device), _classifier_rows(found, 1)
+    return _make_set(channels, labels, subjects, device), _classifier_rows(selected, 1)
 
 
 def open_slices(folder: Path, trial: Trial) -> SliceStore:
-    """The finished slices of a trial's modality."""
+    """Open the slice store of a trial's modality."""
     (modality,) = trial.channels
     return SliceStore(folder, modality)
 
 
 def _unrotated_rows(depths: Sequence[np.ndarray], num_versions: int) -> SliceRows:
-    """The unturned slices, all annotated, of a set in which a subject's versions follow each other.
+    """Find the slices at 0° of a set that holds, subject by subject, all slices per rotation.
 
     Args:
-        depths: by subject, in the set's order.
-        num_versions: of each subject's slices; 1 if they were not turned.
+        depths: by subject, in the set's order; all slices count as annotated.
+        num_versions: rotations of each slice; 1 if there are none.
     """
-    before = ANGLES_DEGREES.index(0.0) if num_versions > 1 else 0
+    versions_before = ANGLES_DEGREES.index(0.0) if num_versions > 1 else 0
     rows, start = [], 0
-    for own in depths:
-        rows.append(start + before * len(own) + np.arange(len(own)))
-        start += num_versions * len(own)
-    every = np.concatenate(depths)
-    return SliceRows(np.concatenate(rows), every, np.ones(len(every), bool))
+    for subject_depths in depths:
+        num_slices = len(subject_depths)
+        rows.append(start + versions_before * num_slices + np.arange(num_slices))
+        start += num_versions * num_slices
+    all_depths = np.concatenate(depths)
+    return SliceRows(np.concatenate(rows), all_depths, np.ones(len(all_depths), bool))
 
 
-def _classifier_rows(found: Sequence[TumourSlices], num_versions: int) -> SliceRows:
-    """The same of slices whose tumour was predicted."""
-    plain = _unrotated_rows([seen.depths for seen in found], num_versions)
-    annotated = np.repeat([s.annotated for s in found], [len(s.depths) for s in found])
+def _classifier_rows(selected: Sequence[TumourSlices], num_versions: int) -> SliceRows:
+    """Find the slices at 0° with their predicted tumours' overlap; see :func:`_unrotated_rows`."""
+    unrotated = _unrotated_rows([subject.depths for subject in selected], num_versions)
+    annotated = np.repeat([s.annotated for s in selected], [len(s.depths) for s in selected])
     names = ("shared", "predicted", "tumour")
-    pixels = (np.concatenate([getattr(seen.overlap, n) for seen in found]) for n in names)
-    return SliceRows(plain.rows, plain.depths, annotated, Overlap(*pixels))
+    pixels = (np.concatenate([getattr(s.overlap, name) for s in selected]) for name in names)
+    return SliceRows(unrotated.rows, unrotated.depths, annotated, Overlap(*pixels))
 
 
 def _iterate_subjects(store: SliceStore, ids: Sequence[str]) -> Iterator[SubjectSlices]:
@@ -209,11 +210,11 @@ def _make_set(rows: list[np.ndarray], labels: np.ndarray, ids: list[str], device
 
 
 def _check_masks(store: SliceStore, ids: Sequence[str]) -> None:
-    lacking = [
+    missing = [
         subject for subject in ids if subject in store.rows and not store.rows[subject].annotated
     ]
-    if lacking:
+    if missing:
         raise MgmtError(
-            f"{', '.join(lacking[:5])}: no tumour mask, and a segmentation learns from masks. "
-            "Leave these subjects out with cohort.exclude."
+            f"{', '.join(missing[:5])}: no tumour mask, which training a segmentation requires. "
+            "Exclude these subjects with cohort.exclude."
         )

@@ -1,4 +1,4 @@
-"""A trial of the two-stage pipeline: what it trains on, and what it leaves."""
+"""A trial of the two-stage pipeline on slices: its training data, and the tables it writes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mgmt_ray.trials.trial_folder import Tables
 
 
 def exclude_inner_fold(trial: Trial, train: Sequence[str], cohort: Cohort) -> tuple[str, ...]:
-    """Those of a fold's training subjects that a trial trains on."""
+    """Return a fold's training subjects without the trial's inner fold, if it leaves one out."""
     if trial.inner_fold is None:
         return tuple(train)
     left_out = {*_inner_folds(trial, train, cohort)[trial.inner_fold]}
@@ -47,18 +47,20 @@ def load_slices(
     label: Mapping[str, int],
     device: str,
 ) -> SliceSets:
-    """Training and validation slices.
+    """Load a trial's training and validation slices.
 
     Args:
-        trial: of either stage; those that it needs are finished.
-        folder: the study's.
-        cohort: its subjects.
-        fold_ids: ids of the fold that train and that validate.
-        label: by subject.
-        device: as torch names it.
+        trial: of either stage; the trials that it needs are finished.
+        folder: of the study.
+        cohort: subjects of the study.
+        fold_ids: training and validation ids of the trial's fold.
+        label: by subject, 1 methylated, 0 unmethylated.
+        device: in torch's notation.
 
     Raises:
-        Diverged: a segmentation that the trial needs has.
+        Diverged: a segmentation that the trial needs diverged.
+        MgmtError: a segmentation's weights were changed, or it was trained on persons whose masks
+            it would predict.
     """
     train, validation = fold_ids
     store = open_slices(folder.slices, trial)
@@ -68,11 +70,11 @@ def load_slices(
         )
     for need in trial.needs:
         if folder.has_diverged(need.id):
-            raise Diverged(f"its segmentation {need.id} diverged, so it has no masks.", epoch=1)
-    own, *cross_fitted = (load_segmenter(need, folder, device) for need in trial.needs)
+            raise Diverged(f"there are no masks, as the segmentation {need.id} diverged.", epoch=1)
+    fold_segmenter, *cross_fitted = (load_segmenter(need, folder, device) for need in trial.needs)
     _check_mask_leakage(trial, folder, train, cohort)
-    by_subject = _segmenter_by_subject(trial, train, cohort, own, cross_fitted)
-    return classification_sets(store, by_subject, validation, own, label, device)
+    by_subject = _segmenter_by_subject(trial, train, cohort, fold_segmenter, cross_fitted)
+    return classification_sets(store, by_subject, validation, fold_segmenter, label, device)
 
 
 def slice_tables(
@@ -83,33 +85,34 @@ def slice_tables(
     prior: float | None,
     checksum: str,
 ) -> Tables:
-    """A row per slice that validates, and per unturned slice that trains.
+    """Return the tables of a trial, with a row per validation slice and unrotated training slice.
 
-    Of a segmentation pixels and Dice, and of one that leaves out nobody ``segmentations.csv`` with
-    a row per scan; of a classifier probabilities too, and ``validation.csv`` with their means by
-    patient.
+    A segmentation's have pixels and Dice, and unless it leaves out an inner fold there is
+    ``segmentations.csv`` with a row per scan. A classifier's have probabilities too, and there is
+    ``validation.csv`` with their means by patient.
 
     Args:
         trial: of either stage.
-        sets: its own.
-        columns: what the kept epoch said of the validation slices.
+        sets: that the trial was trained with.
+        columns: the selected epoch's predictions of the validation slices, by name.
         network: with the weights of that epoch.
-        prior: of a classifier.
+        prior: share of methylated training rows (see ``trial_folder.prior``); None for a
+            segmentation.
         checksum: of the weights.
     """
     task = make_task(network, sets.training, trial.training_config)
-    trained = sets.training.select(sets.training_rows.rows)
-    _, said = task.validation(task.predict(network, trained, seed=0), trained)
+    training = sets.training.select(sets.training_rows.rows)
+    _, predictions = task.validation(task.predict(network, training, seed=0), training)
     parts = {
-        "train": (trained, sets.training_rows, said.columns),
+        "train": (training, sets.training_rows, predictions.columns),
         "validation": (sets.validation, sets.validation_rows, columns),
     }
     tables: dict[str, pd.DataFrame] = {}
-    for split, (data, rows, own) in parts.items():
+    for split, (data, rows, values) in parts.items():
         if trial.is_classifier:
-            table = classified_slices(trial, split, data, rows, own["probability"])
+            table = classified_slices(trial, split, data, rows, values["probability"])
         else:
-            table = _with_overlap(slice_table(trial, split, data.subjects, rows), own)
+            table = _with_overlap(slice_table(trial, split, data.subjects, rows), values)
         tables[f"slice_{split}.csv"] = table
     if isinstance(network, SegmentationNetwork) and trial.inner_fold is None:
         tables["segmentations.csv"] = _segmented_scans(trial, sets, network)
@@ -120,13 +123,16 @@ def slice_tables(
 
 
 def _segmented_scans(trial: Trial, sets: SliceSets, network: SegmentationNetwork) -> pd.DataFrame:
-    """A row per scan that trained or validated, segmented whole with the kept weights."""
+    """Segment each training and validation scan with the selected weights; one row per scan."""
     standard = StandardHistogram.from_json(sets.metadata["standard_histogram"])
     segmenter = Segmenter(network.eval(), standard, trial.training_config.precision)
-    whose = {"train": sets.training.subjects, "validation": sets.validation.subjects}
+    subjects_by_split = {
+        "train": sets.training.subjects,
+        "validation": sets.validation.subjects,
+    }
     rows = [
         row
-        for split, subjects in whose.items()
+        for split, subjects in subjects_by_split.items()
         for row, _ in measure_scans(trial, segmenter, sets.store, [*dict.fromkeys(subjects)], split)
     ]
     return pd.DataFrame(rows)
@@ -135,9 +141,9 @@ def _segmented_scans(trial: Trial, sets: SliceSets, network: SegmentationNetwork
 def classified_slices(
     trial: Trial, split: str, data: VolumeSet, rows: SliceRows, probability: Sequence[float]
 ) -> pd.DataFrame:
-    """A row per slice: probability and label of methylation, and how well its tumour was found.
+    """Return a row per slice: probability and label of methylation, and overlap of its tumour.
 
-    Where nobody outlined the tumour, what follows from an outline is missing.
+    Pixels and Dice that need a given mask are missing where there is none.
     """
     table = slice_table(trial, split, data.subjects, rows)
     table["probability"] = probability
@@ -153,7 +159,7 @@ def classified_slices(
 
 
 def slice_table(trial: Trial, split: str, subjects: Sequence[str], rows: SliceRows) -> pd.DataFrame:
-    """The first columns of a table of slices."""
+    """Return the first columns of a table of slices."""
     columns: dict[str, Any] = {
         "subject": subjects,
         "depth": rows.depths.tolist(),
@@ -168,18 +174,18 @@ def slice_table(trial: Trial, split: str, subjects: Sequence[str], rows: SliceRo
 
 
 def _with_overlap(table: pd.DataFrame, columns: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    whole = {name: "int64" for name in columns if name.endswith("_pixels")}
-    return table.assign(**columns).astype(whole)
+    integers = {name: "int64" for name in columns if name.endswith("_pixels")}
+    return table.assign(**columns).astype(integers)
 
 
 def average_by_patient(
     trial: Trial, slices: pd.DataFrame, checksum: str, prior: float
 ) -> pd.DataFrame:
-    """Mean probability over each patient's slices, in the order of the patients' first slices."""
-    kept = slices.groupby("subject", sort=False).agg(
+    """Average probabilities over each patient's slices; patients in the order of the slices."""
+    patients = slices.groupby("subject", sort=False).agg(
         {"split": "first", "probability": "mean", "label": "first"}
     )
-    table = kept.reset_index().assign(
+    table = patients.reset_index().assign(
         outer_fold=trial.outer_fold,
         fold=trial.fold,
         network=trial.network,
@@ -206,37 +212,38 @@ def _segmenter_by_subject(
     trial: Trial,
     train: Sequence[str],
     cohort: Cohort,
-    own: Segmenter,
+    fold_segmenter: Segmenter,
     cross_fitted: Sequence[Segmenter],
 ) -> dict[str, Segmenter]:
-    """Whose network predicts the tumour of each training subject."""
+    """Return the segmentation that predicts the tumour of each training subject."""
     if trial.inner_folds is None:
-        return dict.fromkeys(train, own)
-    parts = _inner_folds(trial, train, cohort)
-    predicts = {
+        return dict.fromkeys(train, fold_segmenter)
+    inner_folds = _inner_folds(trial, train, cohort)
+    segmenter_of = {
         subject: segmenter
-        for part, segmenter in zip(parts, cross_fitted, strict=True)
-        for subject in part
+        for inner_fold, segmenter in zip(inner_folds, cross_fitted, strict=True)
+        for subject in inner_fold
     }
-    return {subject: predicts[subject] for subject in train}
+    return {subject: segmenter_of[subject] for subject in train}
 
 
 def _check_mask_leakage(
     trial: Trial, folder: StudyFolder, train: Sequence[str], cohort: Cohort
 ) -> None:
-    """Raise MgmtError if a part's network has trained on a person whose masks it would predict."""
+    """Raise MgmtError if a segmentation was trained on persons whose masks it would predict."""
     if trial.inner_folds is None:
         return
     person = {subject.id: subject.person for subject in cohort.subjects}
-    learnt: list[str] = []
-    for need, part in zip(trial.needs[1:], _inner_folds(trial, train, cohort), strict=True):
+    leaked: list[str] = []
+    inner_folds = _inner_folds(trial, train, cohort)
+    for need, inner_fold in zip(trial.needs[1:], inner_folds, strict=True):
         metadata = folder.read_trial(need.id)
-        by_id = (person[subject] for subject in metadata["standard_histogram"]["learnt_from"])
-        trained = {*metadata["persons"]["trained"], *by_id}
-        learnt += [subject for subject in part if person[subject] in trained]
-    if learnt:
+        histogram_ids = metadata["standard_histogram"]["learnt_from"]
+        trained = {*metadata["persons"]["trained"], *(person[id_] for id_ in histogram_ids)}
+        leaked += [subject for subject in inner_fold if person[subject] in trained]
+    if leaked:
         raise MgmtError(
-            f"trial {trial.id}: masks of {', '.join(learnt[:5])} would come from a network that "
-            "trained on the same persons. Delete the segmentations' folders and run the study "
-            "again."
+            f"trial {trial.id}: masks of {', '.join(leaked[:5])} would come from a network that "
+            "was trained on the same persons. Delete the segmentations' folders and rerun the "
+            "study."
         )

@@ -1,4 +1,4 @@
-"""What a trial has while it trains, and how it continues after an interruption."""
+"""A trial's epochs and selected weights while it trains; saving and resuming a training."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
 from mgmt_ray.training.loop import Epoch, TrainingState
 
-STATE = ("files", "training", "rows", "choice", "weights")
-"""Keys of a saved state; all others are columns of the validation rows."""
+STATE_KEYS = ("files", "training", "rows", "choice", "weights")
+"""Keys of a saved state; all other keys are columns of the validation rows."""
 
 
 @dataclass(slots=True)
 class TrainingHistory:
-    """What a trial has so far; all of it is in its saved state.
+    """The epochs of a trial so far, and the selected one's weights and predictions.
 
     Attributes:
         rows: of ``epochs.csv``.
-        choice: the epoch that is kept.
-        weights: of that epoch.
-        columns: what it said of the validation rows, by name.
-        saved_at: when the state was saved last, or the record begun, by the monotonic clock.
+        choice: the selected epoch.
+        weights: of the selected epoch.
+        columns: the selected epoch's predictions of the validation rows, by name.
+        saved_at: monotonic clock in seconds when the state was last saved, or the history created.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class TrainingHistory:
     saved_at: float = field(default_factory=time.monotonic)
 
     def add(self, trial: Trial, epoch: Epoch, network: AnyNetwork) -> None:
-        """Take in an epoch; keep its weights if the selection rule now prefers it."""
+        """Append an epoch; keep its weights if the selection rule now prefers it."""
         self.rows.append(_epoch_row(epoch))
         self.choice = _select_epoch(trial, self.rows)
         if self.choice.epoch == epoch.number:
@@ -47,10 +47,9 @@ class TrainingHistory:
 
 
 def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> TrainingHistory:
-    """Continue a training from its saved state, or begin a record if there is none.
+    """Restore a training from its saved state, or return an empty history if there is none.
 
-    A state that was trained from other files than the present ones is not continued, and neither is
-    one that lacks a part of what a training has.
+    A state that was trained from other files than ``files``, or is incomplete, is ignored.
     """
     saved = load_state(path) if path.is_file() else None
     if saved is None or saved["files"] != files:
@@ -59,14 +58,14 @@ def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> 
         return TrainingHistory()
     state.load_state_dict(saved["training"])
     choice = EpochChoice(**saved["choice"])
-    columns = {name: saved[name] for name in saved if name not in STATE}
+    columns = {name: saved[name] for name in saved if name not in STATE_KEYS}
     return TrainingHistory(saved["rows"], choice, saved["weights"], columns)
 
 
 def save_training(
     state: TrainingState, history: TrainingHistory, path: Path, files: dict[str, Any]
 ) -> None:
-    """Write all that :func:`resume_training` needs."""
+    """Write the state that :func:`resume_training` reads."""
     assert history.choice is not None
     choice = {name: getattr(history.choice, name) for name in history.choice.__slots__}
     save_state(
@@ -83,7 +82,7 @@ def save_training(
 
 
 def _select_epoch(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
-    """The epoch to keep: by criterion M, of slices by validation loss or accuracy."""
+    """Select an epoch by criterion M, or for slices by validation loss or accuracy."""
     nan = float("nan")
     scores = [
         EpochScore(int(r["epoch"]), r.get("validation_sen", nan), r.get("validation_spe", nan))
@@ -103,13 +102,13 @@ def _select_epoch(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
 def _epoch_row(epoch: Epoch) -> dict[str, float]:
     row: dict[str, float] = {"epoch": epoch.number}
     parts = {"train": epoch.train, "validation": epoch.validation}
-    scores = {part: asdict(of_part) for part, of_part in parts.items()}
-    for name in scores["train"]:
-        for part, values in scores.items():
-            row[f"{part}_{name}"] = values[name]
-    for part, of_part in parts.items():
-        if hasattr(of_part, "m"):
-            row[f"{part}_m"] = of_part.m
+    values = {part: asdict(scores) for part, scores in parts.items()}
+    for name in values["train"]:
+        for part in parts:
+            row[f"{part}_{name}"] = values[part][name]
+    for part, scores in parts.items():
+        if hasattr(scores, "m"):
+            row[f"{part}_m"] = scores.m
     row["lr_network"] = epoch.learning_rates["network"]
     row["lr_agent"] = epoch.learning_rates.get("agent", float("nan"))
     row["seconds"] = round(epoch.seconds, 4)

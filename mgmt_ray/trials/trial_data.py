@@ -1,4 +1,4 @@
-"""What a trial trains and validates on: volumes, or slices of either stage."""
+"""Loading a trial's training and validation data: volumes, or slices of either stage."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from mgmt_ray.trials.trial_folder import Tables, prior, validation_rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrialSets:
-    """What a trial trains and validates on.
+    """Training and validation data of a trial.
 
     Attributes:
-        training: rows, augmented and balanced.
-        validation: rows.
-        metadata: what ``trial.json`` says of them.
-        slices: the same, and which slices the rows are; None for volumes.
+        training: augmented and balanced rows.
+        validation: rows without augmentation.
+        metadata: their entries in ``trial.json``.
+        slices: the same sets with the identity of each slice; None for volumes.
     """
 
     training: VolumeSet
@@ -44,12 +44,12 @@ class TrialSets:
     def tables(
         self, trial: Trial, history: TrainingHistory, network: AnyNetwork, checksum: str
     ) -> Tables:
-        """What the trial leaves beside its weights.
+        """Return the tables that a finished trial writes besides its weights.
 
         Args:
-            trial: that ended.
-            history: what it has.
-            network: the trial's, which is given the kept weights.
+            trial: that these sets belong to.
+            history: of the finished training.
+            network: of the trial; for slices the selected weights are loaded into it.
             checksum: of the weights.
         """
         prior = self.metadata.get("prior")
@@ -63,18 +63,18 @@ class TrialSets:
 def load_sets(
     trial: Trial, folder: StudyFolder, cohort: Cohort, split: Split, device: str
 ) -> TrialSets:
-    """Read a trial's training and validation subjects, and nobody else.
+    """Load a trial's training and validation subjects, and no others.
 
     Args:
-        trial: of the split; those that it needs are finished.
-        folder: the study's.
-        cohort: its subjects.
+        trial: of ``split``; the trials that it needs are finished.
+        folder: of the study.
+        cohort: subjects of the study.
         split: with the trial's fold.
-        device: as torch names it.
+        device: in torch's notation.
 
     Raises:
-        MgmtError: somebody would be on two sides, or files are not what was written.
-        Diverged: what the trial needs has.
+        MgmtError: a person would be on two sides of the split, or files were changed.
+        Diverged: a segmentation that the trial needs diverged.
     """
     fold_ids = fold_subjects(trial, cohort, split)
     label = resolve_labels(split, cohort)
@@ -92,7 +92,7 @@ def load_sets(
 def fold_subjects(
     trial: Trial, cohort: Cohort, split: Split
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Ids that train and that validate in a trial's fold.
+    """Return training and validation ids of a trial's fold.
 
     Raises:
         MgmtError: a person or a test subject would be on two sides.
@@ -103,8 +103,8 @@ def fold_subjects(
     leaked = sorted(set(split.test) & {*train, *validation})
     if leaked:
         raise MgmtError(
-            f"trial {trial.id}: test subjects {', '.join(leaked)} would train or validate. "
-            "Delete splits.json and the trials made with it, then run again."
+            f"trial {trial.id}: test subjects {', '.join(leaked)} are in its training or "
+            "validation set. Delete splits.json and the trials made with it, then rerun the study."
         )
     return train, validation
 
@@ -119,22 +119,22 @@ def load_volumes(
     augmented: bool = False,
     covariates: Mapping[str, Sequence[float]] | None = None,
 ) -> VolumeSet:
-    """Volumes of some subjects on a device: the originals, or with all augmentations.
+    """Load volumes of subjects onto a device, without or with all their augmentations.
 
     Args:
         folder: of the volume store.
-        channels: modalities.
-        label: by subject.
-        ids: whom to load.
-        device: as torch names it.
-        augmented: whether to load all versions.
+        channels: modalities, in the order of the input channels.
+        label: by subject, 1 methylated, 0 unmethylated.
+        ids: subjects to load.
+        device: in torch's notation.
+        augmented: whether to load all versions of a volume, or the original alone.
         covariates: by subject, for a network that takes any.
     """
     stores = [VolumeStore(folder, channel) for channel in channels]
     versions = stores[0].versions if augmented else stores[0].versions[:1]
     arrays = [store.load(ids, versions) for store in stores]
-    known = None if covariates is None else [covariates[s] for s in ids]
-    return volume_set(arrays, [label[s] for s in ids], ids, device, known)
+    values = None if covariates is None else [covariates[s] for s in ids]
+    return volume_set(arrays, [label[s] for s in ids], ids, device, values)
 
 
 def _load_volume_sets(
@@ -145,12 +145,12 @@ def _load_volume_sets(
     label: Mapping[str, int],
     device: str,
 ) -> tuple[VolumeSet, VolumeSet]:
-    """The trial's training volumes, balanced, and its validation volumes."""
+    """Load the trial's training volumes, balanced, and its validation volumes."""
     train, validation = fold_ids
     names = trial.network_config.covariates
-    known = read_covariates(cohort.subjects, names) if names else None
+    covariates = read_covariates(cohort.subjects, names) if names else None
     load = partial(
-        load_volumes, folder.volumes, trial.channels, label, device=device, covariates=known
+        load_volumes, folder.volumes, trial.channels, label, device=device, covariates=covariates
     )
     training = load(ids=train, augmented=True)
     assert isinstance(trial.training_config, TrainingConfig)

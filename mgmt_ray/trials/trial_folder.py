@@ -1,4 +1,4 @@
-"""What a trial leaves on disk: its finished folder."""
+"""Writing a trial's finished folder: its description, tables and weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mgmt_ray.training.training_config import AnyTraining, SegmentationTraining
 from mgmt_ray.trials.training_history import TrainingHistory
 
 Tables: TypeAlias = dict[str, list[dict[str, Any]]]
-"""Rows by file name."""
+"""Rows of CSV files, by file name."""
 
 
 def finish_trial(
@@ -39,12 +39,12 @@ def finish_trial(
     """Complete the partial folder of a trained trial and rename it into place.
 
     Args:
-        trial: that ended.
-        folder: the study's.
+        trial: the trained one.
+        folder: of the study.
         split: of the trial.
-        history: what it has.
-        tables: its own ones, given the checksum of its weights.
-        metadata: what else ``trial.json`` says.
+        history: of the finished training.
+        tables: returns the trial's tables, given the checksum of its weights.
+        metadata: further entries of ``trial.json``.
     """
     assert history.choice is not None
     partial = folder.partial_trial(trial.id)
@@ -71,7 +71,7 @@ def finish_trial(
 def validation_rows(
     trial: Trial, history: TrainingHistory, validation: VolumeSet, checksum: str, prior: float
 ) -> Tables:
-    """``validation.csv``: what a trial said of its validation subjects."""
+    """Return ``validation.csv``, the predictions of a trial for its validation subjects."""
     labels = validation.labels.int().tolist()
     predictions = [
         {
@@ -102,7 +102,7 @@ def finish_diverged(
     diverged: Diverged,
     metadata: dict[str, Any],
 ) -> None:
-    """Leave the epochs before a training's loss was no longer a number, and no weights."""
+    """Write the folder of a diverged trial: the epochs before, and no weights."""
     if history.rows:
         write_rows(folder.partial_trial(trial.id) / "epochs.csv", history.rows)
     outcome = {
@@ -115,7 +115,7 @@ def finish_diverged(
 
 
 def _commit_trial(trial: Trial, folder: StudyFolder, description: dict[str, Any]) -> None:
-    """Write what the trial was and became, and rename its partial folder."""
+    """Write ``trial.json`` and rename the partial folder."""
     partial = folder.partial_trial(trial.id)
     write_json(partial / "trial.json", description)
     (partial / "state.pt").unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def _commit_trial(trial: Trial, folder: StudyFolder, description: dict[str, Any]
     except OSError:
         if not folder.is_finished(trial.id):
             raise
-        # Another attempt, cut off from the study but still alive, was first; it has the same bits.
+        # Another worker, which lost its connection but kept running, finished first: same bits.
         shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -155,20 +155,27 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
 
 
 def prior(training: VolumeSet, config: AnyTraining) -> float:
-    """The share of methylated that a training makes its network believe in, in [0, 1].
+    """Return the share of methylated rows that a training presents to its network, in [0, 1].
+
+    It is 0.5 where the config weights the classes equally.
 
     Args:
-        training: the rows that train. The share is that of rows, which the network saw: of
-            subjects too where each has equally many, but a patient with much tumour has more slices
-            than others, and pruned classes are equal.
-        config: weighted classes count as equally many.
+        training: rows after pruning. The share counts rows, not subjects: a patient with a large
+            tumour has more slices than others.
+        config: of a classifier.
+
+    >>> import torch
+    >>> from mgmt_ray.training.training_config import TrainingConfig
+    >>> data = VolumeSet(torch.zeros(4, 1), torch.tensor([1.0, 0, 0, 0]), ("a", "b", "c", "d"))
+    >>> prior(data, TrainingConfig(balance="none")), prior(data, TrainingConfig(balance="weight"))
+    (0.25, 0.5)
     """
-    assert not isinstance(config, SegmentationTraining), "it learns nothing of methylation"
+    assert not isinstance(config, SegmentationTraining), "a segmentation has no classes"
     return 0.5 if config.balance == "weight" else training.labels.double().mean().item()
 
 
 def training_sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
-    """Numbers of parameters, subjects and volumes of a training."""
+    """Return numbers of parameters, subjects and volumes of a training."""
     return {
         "num_parameters": sum(p.numel() for p in network.parameters()),
         "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
@@ -178,7 +185,7 @@ def training_sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
 
 
 def covariate_scaling(network: AnyNetwork) -> dict[str, Any]:
-    """Mean and deviation by which each covariate is scaled; sex is coded, so 0 and 1."""
+    """Return mean and standard deviation by which each covariate is scaled; 0 and 1 for sex."""
     head = getattr(network, "covariate_head", None)
     if head is None:
         return {}
@@ -191,5 +198,5 @@ def _number(value: float) -> float | None:
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows with the same keys as a CSV table."""
+    """Write rows, which have the same keys, as a CSV table."""
     write_csv(path, [list(rows[0]), *(list(row.values()) for row in rows)])

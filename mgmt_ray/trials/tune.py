@@ -1,4 +1,4 @@
-"""Running trials: Ray Tune over Ray Train, or one after another in this process."""
+"""Running trials with Ray Tune and Ray Train, or one after another in this process."""
 
 from __future__ import annotations
 
@@ -24,92 +24,88 @@ from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.run_trial import run_trial
 
 DRIVER_MEMORY = 2**20
-"""Bytes that Tune books for a driver; it insists on some resource."""
+"""Bytes that Tune reserves for a driver, as it requires at least one resource."""
 
 
 def run_trials(trials: Sequence[Trial], inputs: TrialInputs, resources: Resources) -> None:
-    """Train the given trials; a trial that ends without a result leaves a note saying why.
+    """Train unfinished trials; for a trial without a result the reason is written to a file.
 
-    Those that need others' weights start when these are finished.
-
-    Args:
-        trials: unfinished ones.
-        inputs: of their study.
-        resources: where; with backend "ray", Ray must be connected.
+    Trials that need others' weights start when those are finished. With Ray, a connection to a
+    cluster must exist.
     """
     for trial in trials:
         inputs.folder.failure(trial.id).unlink(missing_ok=True)
-    for stage in sorted({trial.dependency_level for trial in trials}):
-        ready = [t for t in trials if t.dependency_level == stage and _has_what_it_needs(t, inputs)]
+    for level in sorted({trial.dependency_level for trial in trials}):
+        ready = [t for t in trials if t.dependency_level == level and _needs_finished(t, inputs)]
         if resources.backend == "ray" and ready:
             _run_on_ray(ready, inputs, resources)
             continue
         torch.set_num_threads(resources.threads)
         for trial in ready:
-            with _failure_noted(trial, inputs, World()):
+            with _record_user_errors(trial, inputs, World()):
                 run_trial(trial, inputs, resources.device)
 
 
-def _has_what_it_needs(trial: Trial, inputs: TrialInputs) -> bool:
-    """Whether the trials whose weights it needs are finished; a note says which are not."""
+def _needs_finished(trial: Trial, inputs: TrialInputs) -> bool:
+    """Return whether the trials whose weights a trial needs are finished; record which are not."""
     missing = [need.id for need in trial.needs if not inputs.folder.is_finished(need.id)]
     if missing:
-        message = f"it needs {', '.join(missing)}, not finished. Run the study again."
+        message = f"it needs {', '.join(missing)}, not finished. Rerun the study."
         write_json(inputs.folder.failure(trial.id), {"message": message})
     return not missing
 
 
 @contextmanager
 def watch_trials(
-    trials: Sequence[Trial], folder: StudyFolder, step: ProgressCallback
+    trials: Sequence[Trial], folder: StudyFolder, progress: ProgressCallback
 ) -> Iterator[None]:
-    """Show finished trials while others work."""
+    """Report the number of finished trials every second while the block runs."""
     stop = Event()
 
-    def look() -> None:
-        step(sum(folder.is_finished(t.id) for t in trials), len(trials))
+    def report() -> None:
+        progress(sum(folder.is_finished(t.id) for t in trials), len(trials))
 
     def watch() -> None:
         while not stop.wait(1.0):
-            look()
+            report()
 
     thread = Thread(target=watch, name="progress", daemon=True)
-    look()
+    report()
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
-        look()
+        report()
 
 
 @contextmanager
-def _failure_noted(trial: Trial, inputs: TrialInputs, world: World) -> Iterator[None]:
-    """Note a fault that its user can fix, and let the other trials go on."""
+def _record_user_errors(trial: Trial, inputs: TrialInputs, world: World) -> Iterator[None]:
+    """Write an error that its user can fix to a file, and let the other trials continue."""
     try:
         yield
     except MgmtError as error:
         if world.rank == 0:
             write_json(inputs.folder.failure(trial.id), {"message": str(error)})
         if world.size > 1:
-            raise  # the other workers may know nothing of it, and would wait for this one
+            raise  # the other workers may not have failed, and would wait for this one
 
 
 def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, resources: Resources) -> None:
-    """Run each launch's trials in turn on a Ray Train worker group, inside a Tune trial."""
+    """Run each batch of trials in turn on a Ray Train worker group, inside a Tune trial."""
     plan = group_into_batches(trials, resources.trials_per_batch)
     storage = str(inputs.folder.root.absolute() / "ray")
-    shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; our own files say the truth
+    shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; the trials' folders count
 
     def drive(config: dict[str, Any]) -> None:
-        name = config["launch"]
+        name = config["batch"]
         _trainer(name, plan[name], inputs, resources, storage).fit()
 
-    # A driver only waits for its workers; any share of a core would be one that they lack.
+    # A driver only waits for its workers: a share of a core would be missing for them.
     tuner = tune.Tuner(
         tune.with_resources(drive, {"CPU": 0, "memory": DRIVER_MEMORY}),
-        param_space={"launch": tune.grid_search(list(plan))},
+        param_space={"batch": tune.grid_search(list(plan))},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=max_concurrent_batches(resources, ray.cluster_resources()),
             reuse_actors=True,
@@ -124,18 +120,18 @@ def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, resources: Resourc
     results = tuner.fit()
     for result in results:
         if result.error is not None:
-            lost = plan[result.config["launch"]] if result.config else []
-            for trial in lost:
+            failed = plan[result.config["batch"]] if result.config else []
+            for trial in failed:
                 _record_failure(trial, inputs, str(result.error))
 
 
 def _trainer(
     name: str, trials: Sequence[Trial], inputs: TrialInputs, resources: Resources, storage: str
 ) -> TorchTrainer:
-    """A Ray Train worker group for one launch's trials."""
+    """Return a Ray Train worker group for one batch of trials."""
     return TorchTrainer(
         _run_worker,
-        train_loop_config={"trials": list(trials), "inputs": inputs, "placement": resources},
+        train_loop_config={"trials": list(trials), "inputs": inputs, "resources": resources},
         scaling_config=train.ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpus > 0,
@@ -153,24 +149,24 @@ def _trainer(
 
 
 def _run_worker(config: dict[str, Any]) -> None:
-    """A Ray Train worker's part of each trial."""
-    resources: Resources = config["placement"]
+    """Run a batch of trials as one worker of a Ray Train worker group."""
+    resources: Resources = config["resources"]
     inputs: TrialInputs = config["inputs"]
     context = train.get_context()
     torch.set_num_threads(resources.threads)
     device = str(train.torch.get_device()) if resources.gpus else "cpu"
     world = World(context.get_world_rank(), context.get_world_size())
     for trial in config["trials"]:
-        with _failure_noted(trial, inputs, world):
+        with _record_user_errors(trial, inputs, world):
             run_trial(trial, inputs, device, world, report=train.report)
 
 
 def _record_failure(trial: Trial, inputs: TrialInputs, error: str) -> None:
-    """Say of a trial whose workers died too often what is known."""
+    """Record the last line of Ray's error for a trial whose workers died too often."""
     if inputs.folder.is_finished(trial.id) or inputs.folder.failure(trial.id).exists():
         return
-    last = error.strip().splitlines()[-1] if error.strip() else "no message"
+    last_line = error.strip().splitlines()[-1] if error.strip() else "no message"
     write_json(
         inputs.folder.failure(trial.id),
-        {"message": f"its workers died ({last}). Run the study again: it continues the trial."},
+        {"message": f"its workers died ({last_line}). Rerun the study, which continues the trial."},
     )

@@ -1,4 +1,4 @@
-"""Voxels that a segmentation knows: in others tumours have another size than it has learnt."""
+"""Voxel sizes that a segmentation was trained on; at others it would misjudge tumour sizes."""
 
 from __future__ import annotations
 
@@ -12,55 +12,64 @@ from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 
 MIN_RATIO, MAX_RATIO = 0.8, 1.25
-"""How much smaller or larger voxels may be than the smallest or largest that trained."""
+"""Allowed ratio of a voxel's side to the smallest and to the largest side in training."""
 
 
 def in_plane_range(frames: Iterable[Frame]) -> dict[str, list[float]]:
-    """What ``trial.json`` says of the scans that trained.
+    """Return the entry of ``trial.json`` on the voxels of the training scans.
 
     Returns:
         ``in_plane_mm``: smallest and largest height or width of a voxel, in mm.
+
+    >>> in_plane_range([Frame((20, 64, 64), top=0, left=0, shrink=2, spacing_mm=(5.0, 2.0, 1.8))])
+    {'in_plane_mm': [0.9, 1.0]}
     """
     sides = [side for frame in frames for side in frame.scan_spacing_mm[1:]]
     return {"in_plane_mm": [min(sides), max(sides)]}
 
 
 def voxel_size_problem(frame: Frame, metadata: Mapping[str, Any]) -> str:
-    """What is wrong with a scan's voxels, and what to do; empty where they are like those known.
+    """Say how a scan's voxels differ from those in training and what to do; empty if they do not.
 
     Args:
         frame: of the scan's slices.
-        metadata: ``trial.json`` of the segmentation that would find its tumour.
+        metadata: ``trial.json`` of the segmentation that would predict the scan's tumour.
+
+    >>> frame = Frame((20, 64, 64), top=0, left=0, shrink=1, spacing_mm=(5.0, 0.5, 0.5))
+    >>> voxel_size_problem(frame, {"in_plane_mm": [0.5, 1.0]})
+    ''
+    >>> voxel_size_problem(frame, {"in_plane_mm": [0.9, 1.0]})[:37]
+    'its voxels are 0.5×0.5 mm in plane, a'
     """
     smallest, largest = metadata["in_plane_mm"]
     height, width = frame.scan_spacing_mm[1:]
     if all(MIN_RATIO * smallest <= side <= MAX_RATIO * largest for side in (height, width)):
         return ""
-    known = f"{smallest:.3g}" if smallest == largest else f"{smallest:.3g} to {largest:.3g}"
+    trained = f"{smallest:.3g}" if smallest == largest else f"{smallest:.3g} to {largest:.3g}"
     return (
         f"its voxels are {height:.3g}×{width:.3g} mm in plane, and the segmentations were trained "
-        f"on {known} mm. Resample it to {known} mm"
+        f"on {trained} mm. Resample it to {trained} mm"
     )
 
 
 def voxel_size_problems(
     tasks: Sequence[tuple[Trial, HeldOutSet]], folder: StudyFolder
 ) -> dict[str, str]:
-    """What is wrong with scans whose tumour members of slices would have to find themselves.
+    """Check the voxels of held-out scans whose tumour ensemble members would predict.
 
     Args:
-        tasks: members, and whom each predicts; slices are prepared, and only their index is read.
+        tasks: members and their held-out sets; of prepared slices only the index is read.
         folder: of the members' study.
 
     Returns:
-        By subject, as :func:`voxel_size_problem` says it, with the modality; nobody else is there.
+        By subject with a problem: its modality and :func:`voxel_size_problem`.
     """
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for trial, held_out in (task for task in tasks if task[0].takes_slices):
         metadata = folder.read_trial(trial.needs[0].id)
         rows = SliceStore(held_out.folder.slices, trial.channels[0]).rows
         for subject in held_out.label:
-            told = voxel_size_problem(rows[subject].frame, metadata)
-            if told:
-                found.setdefault(subject, f"{trial.modality}: {told}")
-    return found
+            problem = voxel_size_problem(rows[subject].frame, metadata)
+            if problem:
+                problems.setdefault(subject, f"{trial.modality}: {problem}")
+    return problems

@@ -1,7 +1,7 @@
-"""Starting a trial from another's weights, which must not have seen whom this one is judged by.
+"""Starting a trial from another trial's weights without leaking test or validation subjects.
 
-Every trial says in ``trial.json`` whose volumes its weights were trained on and by whom its epoch
-was chosen, those of the trial that it started from included.
+Every ``trial.json`` records the persons that the weights were trained on and those that the epoch
+was selected by, including those of the trial that it started from.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.slice_trial import exclude_inner_fold
 
 ARCHITECTURE = ("kind", "depth", "width", "agent_depth", "agent_width", "covariates")
-"""Keys of a network in which a trial and the one that it starts from are alike."""
+"""Keys of a network's configuration that must be equal in both trials."""
 
 
 @dataclass(frozen=True, slots=True)
 class InitialWeights:
-    """A finished trial that others start from.
+    """A finished trial whose weights another trial starts from.
 
     Attributes:
-        folder: its folder.
-        metadata: its ``trial.json``.
+        folder: of the finished trial.
+        metadata: content of its ``trial.json``.
     """
 
     folder: Path
@@ -39,54 +39,54 @@ class InitialWeights:
 
     @property
     def weights(self) -> Path:
-        """Its weights."""
+        """File of the weights."""
         return self.folder / WEIGHTS
 
     @property
     def persons(self) -> dict[str, list[str]]:
-        """Persons that its weights were ``trained`` on, and those that they were ``chosen`` by."""
+        """Persons that the weights were ``trained`` on, and those that they were ``chosen`` by."""
         persons: dict[str, list[str]] = self.metadata["persons"]
         return persons
 
 
 def find_initial_weights(trial: Trial) -> InitialWeights | None:
-    """The trial that a trial starts from, if its network says that there is one.
+    """Find the trial that a trial starts from; None if its network has no ``start_from``.
 
     Raises:
-        MgmtError: none or several trained trials are meant, or one that does not say whom it saw.
+        MgmtError: no or several trained trials match, or the one does not record its persons.
     """
     if trial.network_config.start_from is None:
         return None
-    text = str(trial.network_config.start_from)
+    start_from = str(trial.network_config.start_from)
     for name in ("modality", "outer_fold", "fold", "repeat"):
-        text = text.replace(f"{{{name}}}", str(getattr(trial, name)))
-    path = Path(text).absolute()
+        start_from = start_from.replace(f"{{{name}}}", str(getattr(trial, name)))
+    path = Path(start_from).absolute()
     pattern = "*".join(escape(part) for part in str(path.relative_to(path.anchor)).split("*"))
-    # one that diverged has no weights
-    files = ("trial.json", WEIGHTS)
-    found = [p for p in Path(path.anchor).glob(pattern) if all((p / f).is_file() for f in files)]
-    if len(found) != 1:
+    files = ("trial.json", WEIGHTS)  # a diverged trial has no weights
+    matches = [p for p in Path(path.anchor).glob(pattern) if all((p / f).is_file() for f in files)]
+    if len(matches) != 1:
         raise MgmtError(
-            f"trial {trial.id} starts from {text}: {len(found)} trials with weights are there. "
-            f"Name one that was trained and did not diverge in networks.{trial.network}.start_from."
+            f"trial {trial.id} starts from {start_from}, which matches {len(matches)} trials with "
+            f"weights instead of one. Set networks.{trial.network}.start_from to a single finished "
+            "trial that did not diverge."
         )
-    return InitialWeights(found[0], _read_metadata(found[0]))
+    return InitialWeights(matches[0], _read_metadata(matches[0]))
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
-    """What a trial says of itself, if its weights are those that it left."""
+    """Read a trial's ``trial.json``, and check its weights against the recorded checksum."""
     try:
         metadata: dict[str, Any] = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
         metadata["persons"]["trained"], metadata["persons"]["chosen"], metadata["weights_sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(
-            f"{folder}/trial.json: does not say whom it was trained on, so nothing can start from "
-            "it. Train that trial anew in its own study."
+            f"{folder}/trial.json: does not record the persons that the trial was trained on, so "
+            "no trial can start from it. Train that trial again in its study."
         ) from error
     if file_checksum(folder / WEIGHTS) != metadata["weights_sha256"]:
         raise MgmtError(
             f"{folder / WEIGHTS}: its checksum is not the one in trial.json, so these weights may "
-            "have seen others than it says. Train that trial anew in its own study."
+            "have been trained on other persons than recorded. Train that trial again in its study."
         )
     return metadata
 
@@ -94,81 +94,86 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
 def check_initial_weights(
     trial: Trial, initial: InitialWeights, split: Split, cohort: Cohort, checkpoint: str | None
 ) -> None:
-    """Raise MgmtError unless a trial may start from another.
+    """Raise MgmtError unless a trial may start from the weights of another.
+
+    The networks must match, and the weights must not have been trained on the trial's test or
+    validation subjects, nor selected by its test subjects.
 
     Args:
-        trial: that shall start.
-        initial: from where.
-        split: of the trial.
-        cohort: its subjects.
-        checkpoint: checksum of the pretrained weights that both must have begun with.
+        trial: the one to start.
+        initial: the finished trial.
+        split: of the trial to start.
+        cohort: subjects of its study.
+        checkpoint: checksum of the pretrained weights that both trials must share.
     """
     _check_same_network(trial, initial, checkpoint)
     trained, chosen = initial.persons["trained"], initial.persons["chosen"]
     test = _ids_of_persons(cohort, split.test, {*trained, *chosen})
     if test:
         raise MgmtError(
-            f"{initial.folder}: has seen {shorten_list(test)}, test subjects of {trial.name}. "
-            f"Start from a trial of the same split, or leave networks.{trial.network}.start_from "
-            "away."
+            f"{initial.folder}: was trained or selected on {shorten_list(test)}, test subjects of "
+            f"{trial.name}. Start from a trial of the same split, or omit "
+            f"networks.{trial.network}.start_from."
         )
     validation = _ids_of_persons(cohort, split.folds[trial.fold], set(trained))
     if validation:
         raise MgmtError(
-            f"{initial.folder}: was trained on {shorten_list(validation)}, who validate "
-            f"{trial.name}. "
-            "Start from the trial of the same fold: write {fold} in start_from."
+            f"{initial.folder}: was trained on {shorten_list(validation)}, validation subjects of "
+            f"{trial.name}. Start from the trial of the same fold: write {{fold}} in start_from."
         )
 
 
 def check_external_leakage(name: str, external: Cohort, trials: Sequence[Trial]) -> None:
-    """Raise MgmtError where a trial starts from one that has seen persons of an external cohort.
+    """Raise MgmtError if a trial starts from weights that know persons of an external cohort.
 
     Args:
         name: of the external cohort in the study.
-        external: its subjects.
-        trials: the whole plan.
+        external: the external cohort.
+        trials: all trials of the study.
     """
     ids = [s.id for s in external.subjects]
     for trial in trials:
         initial = find_initial_weights(trial)
-        seen = _ids_of_persons(external, ids, _all_persons(initial)) if initial else []
-        if initial and seen:
+        leaked = _ids_of_persons(external, ids, _all_persons(initial)) if initial else []
+        if initial and leaked:
             raise MgmtError(
-                f"{initial.folder}: has seen {shorten_list(seen)}, from which {trial.name} would "
-                f"start. "
-                f"Leave them out with external.{name}.exclude."
+                f"{initial.folder}: was trained or selected on {shorten_list(leaked)} of the "
+                f"external cohort {name}, and {trial.name} starts from it. "
+                f"Exclude these subjects with external.{name}.exclude."
             )
 
 
 def subjects_seen(
     trial: Trial, split: Split, cohort: Cohort, initial: InitialWeights | None
 ) -> dict[str, list[str]]:
-    """Whom a trial's weights are trained on and chosen by, with those of where it started."""
+    """Return the persons that a trial is trained on and selected by, and its predecessors'."""
     available = {s.id for s in cohort.subjects if s.has_all(trial.channels)}
     trained, chosen = split.fold(trial.fold, available)
     trained = exclude_inner_fold(trial, trained, cohort)
     person = {s.id: s.person for s in cohort.subjects}
-    before = initial.persons if initial else {"trained": [], "chosen": []}
+    earlier = initial.persons if initial else {"trained": [], "chosen": []}
     return {
-        "trained": sorted({person[s] for s in trained} | {*before["trained"]}),
-        "chosen": sorted({person[s] for s in chosen} | {*before["chosen"]}),
+        "trained": sorted({person[s] for s in trained} | {*earlier["trained"]}),
+        "chosen": sorted({person[s] for s in chosen} | {*earlier["chosen"]}),
     }
 
 
 def _check_same_network(trial: Trial, initial: InitialWeights, checkpoint: str | None) -> None:
-    own, theirs = trial.network_config.model_dump(mode="json"), initial.metadata["network_config"]
-    unlike = [name for name in ARCHITECTURE if own[name] != theirs.get(name)]
-    # what the other one trained must be trained here too: frozen parts are the checkpoint's
-    unlike += ["trainable_blocks"] if theirs["trainable_blocks"] > own["trainable_blocks"] else []
-    unlike += (
-        ["number of channels"] if len(initial.metadata["channels"]) != len(trial.channels) else []
-    )
-    unlike += ["checkpoint"] if initial.metadata["checkpoint_checksum"] != checkpoint else []
-    if unlike:
+    """Raise MgmtError unless both trials have the same network."""
+    config, metadata = trial.network_config.model_dump(mode="json"), initial.metadata
+    initial_config = metadata["network_config"]
+    differing = [name for name in ARCHITECTURE if config[name] != initial_config.get(name)]
+    # blocks trained in the initial weights must be trained here too: frozen ones are MedicalNet's
+    if initial_config["trainable_blocks"] > config["trainable_blocks"]:
+        differing.append("trainable_blocks")
+    if len(metadata["channels"]) != len(trial.channels):
+        differing.append("number of channels")
+    if metadata["checkpoint_checksum"] != checkpoint:
+        differing.append("checkpoint")
+    if differing:
         raise MgmtError(
-            f"{initial.folder}: is of another network than {trial.name} that would start from it "
-            f"({', '.join(unlike)} differ). Make networks.{trial.network} like it."
+            f"{initial.folder}: has another network than {trial.name}, which would start from it "
+            f"({', '.join(differing)} differ). Make networks.{trial.network} match it."
         )
 
 
@@ -177,6 +182,6 @@ def _all_persons(initial: InitialWeights) -> set[str]:
 
 
 def _ids_of_persons(cohort: Cohort, ids: Iterable[str], persons: set[str]) -> list[str]:
-    """Those ids whose person is among the given ones."""
-    wanted = set(ids)
-    return [s.id for s in cohort.subjects if s.id in wanted and s.person in persons]
+    """Return the ids whose person is in ``persons``."""
+    candidates = set(ids)
+    return [s.id for s in cohort.subjects if s.id in candidates and s.person in persons]

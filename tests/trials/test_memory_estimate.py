@@ -25,19 +25,19 @@ def trials() -> list[Trial]:
 
 def test_each_stage_of_slices_names_its_own_settings(trials: list[Trial]) -> None:
     segmentation, classifier = trials[:2]
-    what, then = oom_hint(segmentation, Path(), "cpu", "trains")
-    assert "(segmentation, width 32) on cpu, in batches of 8 slices of 128 × 128" in what
-    assert "a smaller networks.chen.segmentation.batch_size" in then
-    assert "networks.chen.segmentation.precision bf16" in then
-    assert "a smaller width of networks.chen" in then
-    what, then = oom_hint(classifier, Path(), "cuda", "trains")
-    assert "(slice classifier) on cuda, in batches of 32 slices of 128 × 128" in what
-    assert "a smaller networks.chen.classification.batch_size" in then
-    assert "width" not in then
+    description, remedy = oom_hint(segmentation, Path(), "cpu", "trains")
+    assert "(segmentation, width 32) on cpu, in batches of 8 slices of 128 × 128" in description
+    assert "a smaller networks.chen.segmentation.batch_size" in remedy
+    assert "networks.chen.segmentation.precision bf16" in remedy
+    assert "a smaller width of networks.chen" in remedy
+    description, remedy = oom_hint(classifier, Path(), "cuda", "trains")
+    assert "(slice classifier) on cuda, in batches of 32 slices of 128 × 128" in description
+    assert "a smaller networks.chen.classification.batch_size" in remedy
+    assert "width" not in remedy
 
 
-def test_what_passes_at_once_depends_on_the_device(trials: list[Trial]) -> None:
+def test_the_batch_of_a_prediction_depends_on_the_device(trials: list[Trial]) -> None:
     for device, number in (("cpu", 4), ("cuda", 32)):
-        what, then = oom_hint(trials[0], Path(), device, "predicts with")
-        assert f"in batches of {number} slices of 128 × 128" in what
-        assert "batch_size" not in then
+        description, remedy = oom_hint(trials[0], Path(), device, "predicts with")
+        assert f"in batches of {number} slices of 128 × 128" in description
+        assert "batch_size" not in remedy

@@ -56,9 +56,9 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
     assert (
         load_state(other.folder.partial_trial(trial.id) / "state.pt")["training"]["epoch"] == stop
     )
-    seen: list[float] = []
-    run_trial(trial, other, "cpu", report=lambda row: seen.append(row["epoch"]))
-    assert seen == list(range(stop + 1, 5))
+    epochs: list[float] = []
+    run_trial(trial, other, "cpu", report=lambda row: epochs.append(row["epoch"]))
+    assert epochs == list(range(stop + 1, 5))
     whole, continued = inputs.folder.trial(trial.id), other.folder.trial(trial.id)
     for name in ("weights.safetensors", "validation.csv"):
         assert (whole / name).read_bytes() == (continued / name).read_bytes()
@@ -83,9 +83,9 @@ def test_a_state_that_lacks_a_part_is_not_continued(
     state = load_state(path)
     del state["training"]["accuracies"]
     save_state(state, path)
-    seen: list[float] = []
-    run_trial(trial, inputs, "cpu", report=lambda row: seen.append(row["epoch"]))
-    assert seen == [1, 2, 3, 4]
+    epochs: list[float] = []
+    run_trial(trial, inputs, "cpu", report=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [1, 2, 3, 4]
 
 
 def test_a_finished_trial_is_not_run_again(
@@ -136,14 +136,14 @@ def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_a
     run_trial(trial, inputs, "cpu")
     folder = inputs.folder.trial(trial.id)
     assert {p.name for p in folder.iterdir()} == {"trial.json", "epochs.csv"}
-    told = inputs.folder.read_trial(trial.id)
-    assert (told["status"], told["last_good_epoch"], told["weights_sha256"]) == (
+    metadata = inputs.folder.read_trial(trial.id)
+    assert (metadata["status"], metadata["last_good_epoch"], metadata["weights_sha256"]) == (
         "diverged",
         2,
         None,
     )
-    assert "the training loss is nan in epoch 3" in told["message"]
-    assert told["volumes_checksum"].keys() == {"PH"}
+    assert "the training loss is nan in epoch 3" in metadata["message"]
+    assert metadata["volumes_checksum"].keys() == {"PH"}
     epochs = pd.read_csv(folder / "epochs.csv")
     assert epochs["epoch"].tolist() == [1, 2]
     assert epochs["train_loss"].notna().all()

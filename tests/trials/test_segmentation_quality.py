@@ -85,8 +85,8 @@ def measured(slices: SubjectSlices) -> dict[str, float]:
 def test_a_tumour_found_whole_is_measured_so(patient: Patient) -> None:
     slices = patient.slices(boolean(CUBE), boolean(CUBE))
     assert len(slices.depths) == 10 and slices.scan_mask is not None
-    found = segment_scan([by_brightness(slices)], slices)
-    np.testing.assert_array_equal(found, slices.scan_mask)
+    mask = segment_scan([by_brightness(slices)], slices)
+    np.testing.assert_array_equal(mask, slices.scan_mask)
     assert measured(slices) == {
         "num_slices": 6,
         "predicted_voxels": 6 * 12 * 12,
@@ -129,9 +129,9 @@ def test_without_a_mask_nothing_is_compared_and_slices_are_those_of_the_predicte
     row = measured(bare)
     assert row["predicted_voxels"] == bright.sum() and row["num_slices"] == 0
     assert all(np.isnan(row[name]) for name in ("dice_slices", "dice_volume", "hd95_mm"))
-    own = by_brightness(bare)
+    segmenter = by_brightness(bare)
     with_mask, without = (
-        select_tumour_slices(slices, own, own, RECIPE) for slices in (given, bare)
+        select_tumour_slices(slices, segmenter, segmenter, RECIPE) for slices in (given, bare)
     )
     np.testing.assert_array_equal(without.depths, np.arange(3, 9))
     np.testing.assert_array_equal(without.depths, with_mask.depths)
@@ -163,10 +163,10 @@ def test_examples_are_means_over_segmentations_of_a_split() -> None:
         given = np.ones((2, 3), np.uint8)
         return SegmentationExample(subject, "chen", "T1GD", outer, 4, image, given, image / 4)
 
-    told = average_examples([example("B", 0, 1), example("A", 0, 5), example("B", 0, 2)])
-    assert told["subject"].tolist() == ["B", "A"] and told["depth"].tolist() == [4, 4]
-    assert told["image"][:, 0, 0].tolist() == [1.5, 5]
-    assert told["probability"][:, 0, 0].tolist() == [0.375, 1.25]
-    assert (told["image"].dtype, told["given"].dtype) == (np.float16, np.uint8)
+    arrays = average_examples([example("B", 0, 1), example("A", 0, 5), example("B", 0, 2)])
+    assert arrays["subject"].tolist() == ["B", "A"] and arrays["depth"].tolist() == [4, 4]
+    assert arrays["image"][:, 0, 0].tolist() == [1.5, 5]
+    assert arrays["probability"][:, 0, 0].tolist() == [0.375, 1.25]
+    assert (arrays["image"].dtype, arrays["given"].dtype) == (np.float16, np.uint8)
     apart = average_examples([example("B", 0, 1), example("B", 1, 2)])
     assert apart["outer_fold"].tolist() == [0, 1] and apart["image"][:, 0, 0].tolist() == [1, 2]

@@ -96,9 +96,9 @@ def test_a_patients_probability_is_the_mean_of_the_slices(
     assert {*slices["split"]} == {*patients["split"]} == {split}
     means = slices.groupby(["trial", "subject"])["probability"].mean()
     assert len(means) == len(patients)
-    found = patients.set_index(["trial", "subject"])["probability"]
+    probability = patients.set_index(["trial", "subject"])["probability"]
     # both are read from text with all digits
-    pd.testing.assert_series_equal(found.sort_index(), means.sort_index(), rtol=1e-12)
+    pd.testing.assert_series_equal(probability.sort_index(), means.sort_index(), rtol=1e-12)
 
 
 def test_every_mask_of_a_training_slice_is_by_a_network_that_did_not_train_on_it(
@@ -108,40 +108,40 @@ def test_every_mask_of_a_training_slice_is_by_a_network_that_did_not_train_on_it
     for trial in (t for t in trials if t.is_classifier):
         train_ids, validation = inputs.splits[0].fold(trial.fold, {*inputs.splits[0].training})
         metadata = [finished.folder.read_trial(need.id) for need in trial.needs]
-        trained = [{*told["persons"]["trained"]} for told in metadata]
-        learnt = [{*told["standard_histogram"]["learnt_from"]} for told in metadata]
+        trained = [{*entry["persons"]["trained"]} for entry in metadata]
+        learnt = [{*entry["standard_histogram"]["learnt_from"]} for entry in metadata]
         assert trained == learnt
-        own, *parts = trained
-        assert own == {*train_ids}
-        left_out = [own - part for part in parts]
+        fold_trained, *parts = trained
+        assert fold_trained == {*train_ids}
+        left_out = [fold_trained - part for part in parts]
         assert sorted(s for ids in left_out for s in ids) == sorted(train_ids)
         assert not any(trained_on & {*validation} for trained_on in trained)
-        assert {told["num_train_subjects"] for told in metadata[1:]} == {len(train_ids) // 2}
+        assert {entry["num_train_subjects"] for entry in metadata[1:]} == {len(train_ids) // 2}
 
 
-@pytest.mark.parametrize("told", ["persons", "standard_histogram"])
-def test_a_part_that_trained_on_its_patients_is_refused(told: str, copied: StudyContext) -> None:
+@pytest.mark.parametrize("key", ["persons", "standard_histogram"])
+def test_a_part_that_trained_on_its_patients_is_refused(key: str, copied: StudyContext) -> None:
     inputs, trials = planned(copied)
     trial = next(t for t in trials if t.is_classifier)
     path = copied.folder.trial(trial.needs[1].id) / "trial.json"
     metadata = json.loads(path.read_text())
-    own = copied.folder.read_trial(trial.needs[0].id)
-    path.write_text(json.dumps(metadata | {told: own[told]}))
+    fold_metadata = copied.folder.read_trial(trial.needs[0].id)
+    path.write_text(json.dumps(metadata | {key: fold_metadata[key]}))
     shutil.rmtree(copied.folder.trial(trial.id))
-    with pytest.raises(MgmtError, match="from a network that trained on the same persons"):
+    with pytest.raises(MgmtError, match="from a network that was trained on the same persons"):
         run_trial(trial, inputs, "cpu")
 
 
 def test_a_part_whose_weights_were_exchanged_for_anothers_is_refused(copied: StudyContext) -> None:
-    """The fold's own network has trained on everybody whom the part's must not know."""
+    """The fold's own network was trained on all subjects that the part's must not know."""
     inputs, trials = planned(copied)
     trial = next(t for t in trials if t.is_classifier)
-    own, part = (copied.folder.weights(need.id) for need in trial.needs[:2])
-    part.write_bytes(own.read_bytes())
+    fold_weights, part = (copied.folder.weights(need.id) for need in trial.needs[:2])
+    part.write_bytes(fold_weights.read_bytes())
     shutil.rmtree(copied.folder.trial(trial.id))
-    with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json") as refused:
+    with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json") as raised:
         run_trial(trial, inputs, "cpu")
-    assert str(part) in str(refused.value)
+    assert str(part) in str(raised.value)
     part.unlink()
     with pytest.raises(MgmtError, match="so it was changed or lost"):
         run_trial(trial, inputs, "cpu")
@@ -176,8 +176,8 @@ def test_a_classifier_of_another_segmentation_than_the_one_that_came_back_is_ref
 
 def test_a_segmentation_tells_the_voxels_that_it_trained_on(finished: StudyContext) -> None:
     _, trials = planned(finished)
-    told = {tuple(finished.folder.read_trial(t.id).get("in_plane_mm", ())) for t in trials}
-    assert told == {(1.0, 1.0), ()}
+    ranges = {tuple(finished.folder.read_trial(t.id).get("in_plane_mm", ())) for t in trials}
+    assert ranges == {(1.0, 1.0), ()}
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "classification"])
@@ -194,9 +194,9 @@ def test_a_trial_cut_off_after_an_epoch_ends_as_if_it_had_not_been(
 
     with pytest.raises(Stopped):
         run_trial(trial, inputs, "cpu", report=cut)
-    seen: list[float] = []
-    run_trial(trial, inputs, "cpu", report=lambda row: seen.append(row["epoch"]))
-    assert seen == list(range(2, trial.training_config.epochs + 1))
+    epochs: list[float] = []
+    run_trial(trial, inputs, "cpu", report=lambda row: epochs.append(row["epoch"]))
+    assert epochs == list(range(2, trial.training_config.epochs + 1))
     whole, continued = finished.folder.trial(trial.id), copied.folder.trial(trial.id)
     for name in ("weights.safetensors", "slice_validation.csv", "slice_train.csv"):
         assert (whole / name).read_bytes() == (continued / name).read_bytes()
@@ -245,8 +245,8 @@ def test_test_subjects_are_not_read_before_the_ensemble(copied: StudyContext) ->
 def test_a_segmentation_that_was_changed_is_not_predicted_with(copied: StudyContext) -> None:
     inputs, trials = planned(copied)
     classifier = next(t for t in trials if t.is_classifier)
-    own, other = (copied.folder.weights(need.id) for need in classifier.needs[:2])
-    own.write_bytes(other.read_bytes())
+    fold_weights, other = (copied.folder.weights(need.id) for need in classifier.needs[:2])
+    fold_weights.write_bytes(other.read_bytes())
     shutil.rmtree(copied.folder.ensembles)
     with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json"):
         ensemble(copied, trials, inputs, {})
@@ -262,8 +262,8 @@ def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: StudyConte
         json.dumps(metadata | {"status": "diverged", "weights_sha256": None, "message": "lost"})
     )
     run_trial(classifier, inputs, "cpu")
-    told = copied.folder.read_trial(classifier.id)
-    assert told["status"] == "diverged" and classifier.needs[1].id in told["message"]
+    metadata = copied.folder.read_trial(classifier.id)
+    assert metadata["status"] == "diverged" and classifier.needs[1].id in metadata["message"]
 
 
 def test_masks_of_the_folds_own_network_are_a_choice(cohort_root: Path, tmp_path: Path) -> None:
@@ -289,11 +289,11 @@ def test_ray_trains_both_stages_to_the_same_bits(
     prepare(context, selected)
     train(context, trials, context.inputs(selected.cohort, splits))
     for trial in trials:
-        told = [
+        results = [
             folder.read_trial(trial.id)["weights_sha256"]
             for folder in (context.folder, finished.folder)
         ]
-        assert told[0] == told[1]
+        assert results[0] == results[1]
 
 
 @pytest.fixture

@@ -71,9 +71,9 @@ def test_a_trial_starts_from_the_trial_of_its_own_fold(
                 # Adam moves a parameter by at most its rate, 1e-30, which float32 cannot show
                 # unless the parameter is 0
                 torch.testing.assert_close(learnt[name], value, rtol=0, atol=1e-25, msg=name)
-        own = inputs.folder.read_trial(after.id)
-        assert own["start_checksum"] == inputs.folder.read_trial(before.id)["weights_sha256"]
-        assert own["persons"] == inputs.folder.read_trial(before.id)["persons"]
+        metadata = inputs.folder.read_trial(after.id)
+        assert metadata["start_checksum"] == inputs.folder.read_trial(before.id)["weights_sha256"]
+        assert metadata["persons"] == inputs.folder.read_trial(before.id)["persons"]
 
 
 def test_transfer_goes_on_to_train_more_blocks_and_not_fewer(
@@ -99,7 +99,7 @@ def test_a_start_that_saw_whom_the_trial_is_judged_by_is_refused(
     start = str(inputs.folder.trial(first.id))
     _, (same, wrong) = plan({"kind": "random", "start_from": start}, TRAINING, "second")
     input_checksums(same, inputs)
-    with pytest.raises(MgmtError, match=r"was trained on .*who validate .*\{fold\}"):
+    with pytest.raises(MgmtError, match=r"was trained on .*validation subjects .*\{fold\}"):
         input_checksums(wrong, inputs)
     (split,) = inputs.splits
     trained = split.folds[1 - first.fold][0]
@@ -108,12 +108,14 @@ def test_a_start_that_saw_whom_the_trial_is_judged_by_is_refused(
         test=(*split.test, trained),
         folds=tuple(tuple(s for s in fold if s != trained) for fold in split.folds),
     )
-    with pytest.raises(MgmtError, match=f"has seen {trained}, test subjects of second_FLAIR_fold0"):
+    with pytest.raises(
+        MgmtError, match=f"selected on {trained}, test subjects of second_FLAIR_fold0"
+    ):
         input_checksums(same, replace(inputs, splits=(moved,)))
     chosen_by = split.folds[first.fold][0]
     folds = tuple(tuple(s for s in fold if s != chosen_by) for fold in split.folds)
     moved = replace(split, test=(*split.test, chosen_by), folds=folds)
-    with pytest.raises(MgmtError, match=f"has seen {chosen_by}, test subjects"):
+    with pytest.raises(MgmtError, match=f"selected on {chosen_by}, test subjects"):
         input_checksums(same, replace(inputs, splits=(moved,)))
 
 
@@ -124,15 +126,15 @@ def test_a_start_is_taken_only_with_the_weights_that_it_left(
     folder = inputs.folder.trial(first.id)
     _, (same, _) = plan({"kind": "random", "start_from": str(folder)}, TRAINING, "second")
     weights, metadata = folder / "weights.safetensors", folder / "trial.json"
-    own, told = weights.read_bytes(), metadata.read_text()
+    content, description = weights.read_bytes(), metadata.read_text()
     weights.write_bytes((inputs.folder.trial(other.id) / "weights.safetensors").read_bytes())
-    with pytest.raises(MgmtError, match=r"may have seen others than it says"):
+    with pytest.raises(MgmtError, match=r"may have been trained on other persons"):
         input_checksums(same, inputs)
-    weights.write_bytes(own)
-    metadata.write_text(told[:200])
-    with pytest.raises(MgmtError, match=r"trial\.json: does not say whom it was trained on"):
+    weights.write_bytes(content)
+    metadata.write_text(description[:200])
+    with pytest.raises(MgmtError, match=r"trial\.json: does not record the persons"):
         input_checksums(same, inputs)
-    metadata.write_text(told)
+    metadata.write_text(description)
     input_checksums(same, inputs)
 
 
@@ -148,9 +150,9 @@ def test_a_person_under_another_name_is_still_a_leak(
     twins = tuple(
         replace(s, person=person) if s.id == tested else s for s in inputs.cohort.subjects
     )
-    with pytest.raises(MgmtError, match=f"has seen {tested}, test subjects"):
+    with pytest.raises(MgmtError, match=f"selected on {tested}, test subjects"):
         input_checksums(same, replace(inputs, cohort=Cohort(twins)))
-    with pytest.raises(MgmtError, match=f"has seen {trained}.*external.other.exclude"):
+    with pytest.raises(MgmtError, match=f"selected on {trained}.*external.other.exclude"):
         check_external_leakage("other", Cohort(tuple(s for s in twins if s.id == trained)), [same])
 
 
@@ -168,7 +170,7 @@ def test_persons_are_handed_on_from_start_to_start(
 
 
 @pytest.mark.parametrize(
-    ("network", "told"),
+    ("network", "message"),
     [
         ({"kind": "transfer"}, r"kind.*checkpoint differ"),
         ({"kind": "random", "width": 8}, r"\(width differ"),
@@ -176,12 +178,12 @@ def test_persons_are_handed_on_from_start_to_start(
     ],
 )
 def test_a_start_of_another_network_is_refused(
-    network: dict[str, Any], told: str, plan: Callable[..., Any], begin: Callable[..., Any]
+    network: dict[str, Any], message: str, plan: Callable[..., Any], begin: Callable[..., Any]
 ) -> None:
     inputs, (first, _) = begin({"kind": "random"})
     start = str(inputs.folder.trial(first.id))
     _, (second, _) = plan(network | {"start_from": start}, TRAINING, "second")
-    with pytest.raises(MgmtError, match=told):
+    with pytest.raises(MgmtError, match=message):
         input_checksums(second, inputs)
 
 
@@ -192,14 +194,14 @@ def test_no_start_several_starts_and_old_ones_are_refused(
     for pattern, number in (("absent", 0), ("first_*", 2)):
         text = str(inputs.folder.trials / pattern)
         _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
-        with pytest.raises(MgmtError, match=f"{number} trials with weights are there"):
+        with pytest.raises(MgmtError, match=f"matches {number} trials with weights"):
             find_initial_weights(second)
     metadata = inputs.folder.read_trial(first.id)
     del metadata["persons"]
     write_json(inputs.folder.trial(first.id) / "trial.json", metadata)
     text = str(inputs.folder.trial(first.id))
     _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
-    with pytest.raises(MgmtError, match="does not say whom it was trained on"):
+    with pytest.raises(MgmtError, match="does not record the persons"):
         find_initial_weights(second)
 
 
