@@ -50,14 +50,14 @@ class CovariateHead(nn.Module):
 
     >>> head = CovariateHead(num_features=8, covariates=("age",))
     >>> head.fit_scaling(torch.tensor([[50.0], [70.0], [float("nan")]]))
-    >>> head.mean.item(), head.deviation.item()
+    >>> head.mean.item(), head.std.item()
     (60.0, 10.0)
     >>> head(torch.tensor([[60.0], [float("nan")]])).tolist()
     [0.0, 0.0]
     """
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, num_features: int, covariates: tuple[Covariate, ...]) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class CovariateHead(nn.Module):
                 std = known_values.std(correction=0)
                 self.mean[column] = known_values.mean()
                 # all of the same age: nothing to scale by
-                self.deviation[column] = std if std > 0 else 1.0
+                self.std[column] = std if std > 0 else 1.0
 
     def forward(self, values: Float[Tensor, "batch covariate"]) -> Float[Tensor, " batch"]:
         """Return the covariates' part of the logits.
@@ -95,7 +95,7 @@ class CovariateHead(nn.Module):
         Args:
             values: age in years, sex as -0.5 or +0.5; NaN where not known.
         """
-        scaled = torch.nan_to_num((values - self.mean) / self.deviation, nan=0.0)
+        scaled = torch.nan_to_num((values - self.mean) / self.std, nan=0.0)
         return (scaled * self.weight).sum(dim=1)
 
 

@@ -189,7 +189,7 @@ def covariate_scaling(network: AnyNetwork) -> dict[str, Any]:
     head = getattr(network, "covariate_head", None)
     if head is None:
         return {}
-    values = zip(head.covariates, head.mean.tolist(), head.deviation.tolist(), strict=True)
+    values = zip(head.covariates, head.mean.tolist(), head.std.tolist(), strict=True)
     return {"covariates": {name: {"mean": m, "probability_std": d} for name, m, d in values}}
 
 

@@ -47,7 +47,7 @@ def test_a_missing_value_counts_as_the_mean_age_and_as_between_the_sexes() -> No
     head = CovariateHead(5, ("age", "sex"))
     head.fit_scaling(torch.tensor([[40.0, 0.5], [math.nan, 0.5], [60.0, math.nan]]))
     assert head.mean.tolist() == [50.0, 0.0]
-    assert head.deviation.tolist() == [10.0, 1.0]
+    assert head.std.tolist() == [10.0, 1.0]
     logits = head(torch.tensor([[math.nan, math.nan], [50.0, 0.0], [60.0, 0.5]]))
     assert logits[0] == logits[1] == 0
     assert logits[2].item() == pytest.approx((head.weight[0] + 0.5 * head.weight[1]).item())

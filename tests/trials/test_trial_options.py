@@ -66,7 +66,7 @@ def test_a_study_with_every_option_runs_from_scans_to_report(
         weights = load_file(context.folder.trial(row.trial) / "weights.safetensors")
         # float32 has 24 bits
         assert weights["covariate_head.mean"][0] == pytest.approx(ages.mean(), rel=1e-6)
-        assert weights["covariate_head.deviation"][0] == pytest.approx(ages.std(), rel=1e-6)
+        assert weights["covariate_head.std"][0] == pytest.approx(ages.std(), rel=1e-6)
         assert trial["covariates"]["age"]["mean"] == pytest.approx(ages.mean(), rel=1e-6)
         assert trial["covariates"]["sex"] == {"mean": 0.0, "std": 1.0}
         epochs = pd.read_csv(context.folder.trial(row.trial) / "epochs.csv")
