@@ -74,7 +74,7 @@ def test_a_wrong_input_gives_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_where_nobody_answers_is_told_at_once(
+def test_an_address_without_an_answer_is_reported_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     study = tmp_path / "study.yaml"
@@ -83,7 +83,7 @@ def test_an_address_where_nobody_answers_is_told_at_once(
     )
     where = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
     assert leave(["run", str(study), *where, "--address", "127.0.0.1:9"]) == 2
-    assert "--address 127.0.0.1:9: nobody answers there" in capsys.readouterr().err
+    assert "--address 127.0.0.1:9: no answer" in capsys.readouterr().err
 
 
 def test_an_out_folder_that_is_a_file_is_told(

@@ -1,4 +1,4 @@
-"""Connecting to Ray: a local one by default, never one that happens to be around."""
+"""Connect to Ray: start a local one by default, never join one that happens to be running."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ import ray
 
 from mgmt_ray.base import MgmtError, first_line
 
-QUIET = {
+RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report waits for the controller's poll
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report waits for the controller's next poll
     "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interruption ends the study, not one stage
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the study, not one stage
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_maximum_startup_concurrency": "4",  # drivers that only wait are started besides
+    "RAY_worker_maximum_startup_concurrency": "4",  # besides drivers that only wait
 }
 
 
 @contextmanager
 def connect_ray(address: str | None, cpus: int | None = None) -> Iterator[None]:
-    """Hold a connection to Ray.
+    """Connect to Ray, and disconnect at the end.
 
     Args:
-        address: "local" starts a Ray of our own and ends it afterwards; else "auto", or a head's
-            address such as "10.0.0.1:6379" or "ray://head:10001"; None does without Ray.
-        cpus: of a local Ray; None for all cores.
+        address: "local" starts a Ray on this machine and stops it at the end; "auto" finds a
+            running one; "10.0.0.1:6379" or "ray://head:10001" is a head's address; None does
+            nothing, for work in this process.
+        cpus: CPU cores of a local Ray; None for all.
 
     Raises:
         MgmtError: no cluster answers at the address.
     """
-    for name, value in QUIET.items():
+    for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     if address is not None:
         _check_reachable(address)
@@ -54,9 +55,8 @@ def connect_ray(address: str | None, cpus: int | None = None) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise MgmtError(
-            f"--address {address}: no Ray cluster answers there "
-            f"({first_line(error)}). Start one with `ray start --head`, or leave "
-            "--address away to use this machine."
+            f"--address {address}: cannot connect to a Ray cluster ({first_line(error)}). "
+            "Start one with `ray start --head`, or omit --address to use this machine."
         ) from error
     try:
         yield
@@ -65,7 +65,7 @@ def connect_ray(address: str | None, cpus: int | None = None) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Ask at HOST:PORT first: Ray itself would knock for many minutes."""
+    """Try HOST:PORT with a short timeout: Ray itself would retry for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -73,13 +73,13 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise MgmtError(
-            f"--address {address}: nobody answers there ({error.strerror or error}). Start Ray "
-            "with `ray start --head`, mend the address, or leave it away to use this machine."
+            f"--address {address}: no answer ({error.strerror or error}). Start Ray with "
+            "`ray start --head`, correct the address, or omit it to use this machine."
         ) from error
 
 
 def fetch(reference: ray.ObjectRef) -> Any:
-    """A task's result; a fault that its user can mend is raised as it was, without Ray's frame."""
+    """Return a task's result; an MgmtError of the task is raised without Ray's traceback."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -89,15 +89,15 @@ def fetch(reference: ray.ObjectRef) -> Any:
 
 
 def check_local_ray() -> str:
-    """Start a local Ray, run a task on it, and describe it in a line.
+    """Start a local Ray, run one task, and return its version and resources in one line.
 
     Raises:
-        MgmtError: it cannot be started, or a task's result is wrong.
+        MgmtError: Ray cannot be started, or the task's result is wrong.
     """
     with connect_ray("local"):
         answer = fetch(ray.remote(_double).remote(21))
         if answer != 42:
-            raise MgmtError("tasks return wrong results. Install it again with `make setup`.")
+            raise MgmtError("tasks return wrong results. Reinstall with `make setup`.")
         resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
     return f"{ray.__version__}, a local one starts and runs tasks ({cpus:g} CPU, {gpus:g} GPU)"

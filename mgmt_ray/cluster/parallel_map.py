@@ -1,4 +1,4 @@
-"""One function over many subjects: as Ray tasks, or one after another in this process."""
+"""Apply one function to many items: as Ray tasks, or one after another in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mgmt_ray.cluster.connection import fetch
 from mgmt_ray.cluster.resources import Resources
 
 PENDING_PER_CPU = 2
-"""Tasks submitted per core at a time: results of many more would fill the object store."""
+"""Tasks submitted per core at a time: the results of more would fill the object store."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,15 +25,22 @@ def parallel_map(
     cpus: float = 1,
     gpus: float = 0,
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield ``(item, function(item, shared))`` as they are done, in any order.
+    """Yield ``(item, function(item, shared))`` as the calls finish, in any order.
+
+    With backend "ray", Ray must be connected.
 
     Args:
-        function: of the top level of a module.
-        items: each becomes a task.
-        shared: the second argument of all.
-        resources: with backend "ray", Ray must be connected.
-        cpus: cores that one call takes.
-        gpus: GPUs, or the fraction of one, likewise.
+        function: must be importable: defined at the top level of a module.
+        items: one task each.
+        shared: second argument of every call; sent to Ray's object store once.
+        resources: backend, and how often a failed task is retried.
+        cpus: CPU cores per call.
+        gpus: GPUs per call; may be a fraction.
+
+    Examples:
+        >>> in_process = Resources(backend="in-process")
+        >>> list(parallel_map(pow, [1, 2, 3], 2, in_process))
+        [(1, 1), (2, 4), (3, 9)]
     """
     if resources.backend == "in-process":
         for item in items:
@@ -42,14 +49,14 @@ def parallel_map(
     remote = ray.remote(function).options(
         num_cpus=cpus, num_gpus=gpus, max_retries=resources.max_failures
     )
-    held = ray.put(shared)
+    shared_reference = ray.put(shared)
     limit = PENDING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    left = list(reversed(items))
+    pending = list(reversed(items))
     running: dict[ray.ObjectRef, Item] = {}
-    while left or running:
-        while left and len(running) < limit:
-            item = left.pop()
-            running[remote.remote(item, held)] = item
+    while pending or running:
+        while pending and len(running) < limit:
+            item = pending.pop()
+            running[remote.remote(item, shared_reference)] = item
         (reference, *_), _ = ray.wait(list(running), num_returns=1)
         yield running.pop(reference), fetch(reference)
 
@@ -63,19 +70,26 @@ def parallel_map_in_order(
     cpus: float = 1,
     gpus: float = 0,
 ) -> list[Result]:
-    """``function(item, shared)`` for every item, in the order of the items.
+    """Return ``function(item, shared)`` for every item, in the order of the items.
+
+    See :func:`parallel_map` for the arguments.
 
     Args:
-        function: of the top level of a module.
-        items: each becomes a task.
-        shared: the second argument of all.
-        resources: with backend "ray", Ray must be connected.
-        progress: is given items done and their number.
-        cpus: cores that one call takes.
-        gpus: GPUs, or the fraction of one, likewise.
+        function: must be importable: defined at the top level of a module.
+        items: one task each; no object may occur twice.
+        shared: second argument of every call.
+        resources: backend, and how often a failed task is retried.
+        progress: called after each item with (items done, items in total).
+        cpus: CPU cores per call.
+        gpus: GPUs per call; may be a fraction.
+
+    Examples:
+        >>> in_process = Resources(backend="in-process")
+        >>> parallel_map_in_order(pow, [3, 1, 2], 2, in_process, lambda done, total: None)
+        [9, 1, 4]
     """
-    done: dict[int, Result] = {}
+    results: dict[int, Result] = {}
     for item, result in parallel_map(function, items, shared, resources, cpus, gpus):
-        done[id(item)] = result
-        progress(len(done), len(items))
-    return [done[id(item)] for item in items]
+        results[id(item)] = result
+        progress(len(results), len(items))
+    return [results[id(item)] for item in items]

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines otherwise."""
+"""Show the progress of long work: a bar on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 ProgressCallback = Callable[[int, int], None]
-"""Is given what is done and how much there is."""
+"""Called with (items done, items in total)."""
 
 LINE_SECONDS = 10.0
-"""Least time between two plain lines of one stage."""
+"""Minimum time between two plain lines of one progress."""
 
 
 def log(text: str) -> None:
-    """Print one line as it is."""
+    """Print a line to the standard output, without markup or wrapping."""
     Console(soft_wrap=True, highlight=False, markup=False).print(text)
 
 
 @contextmanager
 def show_progress(name: str, console: Console | None = None) -> Iterator[ProgressCallback]:
-    """Show the progress of one stage.
+    """Show the progress of the work inside the ``with`` block.
 
     Args:
-        name: what the line begins with.
-        console: where to; the standard output by default.
+        name: label of the bar or lines.
+        console: the standard output by default.
+
+    Examples:
+        >>> with show_progress("volumes") as progress:
+        ...     progress(3, 3)
+        volumes: 3 of 3 (0 s)
     """
     console = console or Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
@@ -37,23 +42,23 @@ def show_progress(name: str, console: Console | None = None) -> Iterator[Progres
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task(name, total=None)
 
-        def step(done: int, total: int) -> None:
+        def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        yield step
+        yield update
 
 
 def _plain_progress(name: str, console: Console) -> ProgressCallback:
     started = time.monotonic()
-    shown = float("-inf")
-    last = -1
+    last_time = float("-inf")
+    last_done = -1
 
-    def step(done: int, total: int) -> None:
-        nonlocal shown, last
+    def update(done: int, total: int) -> None:
+        nonlocal last_time, last_done
         now = time.monotonic()
-        if done == last or (done < total and now - shown < LINE_SECONDS):
+        if done == last_done or (done < total and now - last_time < LINE_SECONDS):
             return
-        shown, last = now, done
+        last_time, last_done = now, done
         console.print(f"{name}: {done} of {total} ({now - started:.0f} s)")
 
-    return step
+    return update

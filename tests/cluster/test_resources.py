@@ -21,10 +21,10 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
-def test_launches_hold_every_trial_once(trials: list[Trial], size: int) -> None:
+def test_batches_hold_every_trial_once(trials: list[Trial], size: int) -> None:
     plan = group_into_batches(trials, size)
-    assert [t.id for part in plan.values() for t in part] == [t.id for t in trials]
-    assert all(len(part) <= size for part in plan.values())
+    assert [t.id for batch in plan.values() for t in batch] == [t.id for t in trials]
+    assert all(len(batch) <= size for batch in plan.values())
     assert len(plan) == -(-165 // size)
 
 
@@ -38,18 +38,18 @@ def test_launches_hold_every_trial_once(trials: list[Trial], size: int) -> None:
         (Resources(max_concurrent=2), {"CPU": 8}, 2),
     ],
 )
-def test_as_many_launches_as_fit(
+def test_as_many_batches_run_at_a_time_as_fit(
     resources: Resources, cluster_resources: dict[str, float], number: int
 ) -> None:
     assert max_concurrent_batches(resources, cluster_resources) == number
 
 
-def test_a_launch_that_never_fits_is_refused_at_once() -> None:
-    with pytest.raises(MgmtError, match=r"wants 2 CPU and 2 GPU.*8 CPU, 0 GPU.*Lower --workers"):
+def test_a_trial_that_never_fits_is_an_error_at_once() -> None:
+    with pytest.raises(MgmtError, match=r"needs 2 CPU and 2 GPU.*8 CPU, 0 GPU.*Lower --workers"):
         max_concurrent_batches(replace(Resources(), workers=2, gpus=1), {"CPU": 8})
 
 
 @pytest.mark.parametrize("option", ["workers", "cpus", "trials_per_batch"])
-def test_a_resource_of_nothing_is_refused(option: str) -> None:
+def test_a_resource_of_zero_is_an_error(option: str) -> None:
     with pytest.raises(MgmtError, match=option.replace("_", "-")):
         replace(Resources(), **{option: 0})
