@@ -1,1 +1,1 @@
-"""Models without a network: six radiomic features with a forest, and logistic regressions."""
+"""Baseline models without a network: a random forest on radiomic features, and regressions."""

@@ -1,4 +1,4 @@
-"""What comparison models take: which of them a study has, and the numbers of each subject."""
+"""The baseline models of a study, and their input values for each subject."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ COVARIATES: tuple[Covariate, ...] = ("age", "sex")
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """The comparison models of a study, and the numbers that they take.
+    """The baseline models of a study, and their input values.
 
     Attributes:
-        names: of the models.
-        forest: how the forest is grown.
-        seed: of the study.
-        values: by model, the numbers of each subject that has what the model takes. An age or a sex
-            that is not known is NaN.
+        names: the models.
+        forest: hyperparameters of the random forest.
+        seed: the study's seed.
+        values: by model and subject, the model's input values; only subjects that have the scans
+            that the model needs. An unknown age or sex is NaN.
     """
 
     names: tuple[BaselineName, ...] = ()
@@ -43,8 +43,8 @@ class Baselines:
     values: Mapping[BaselineName, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What their predictions follow from, beside the splits."""
+    def dependencies(self) -> dict[str, Any]:
+        """Everything that their predictions depend on besides the splits, for a fingerprint."""
         values = {
             name: {subject: list(map(repr, numbers)) for subject, numbers in rows.items()}
             for name, rows in self.values.items()
@@ -53,7 +53,7 @@ class Baselines:
         return {"baselines": [list(self.names), forest, self.seed, fingerprint(values)]}
 
     def num_models(self, splits: Sequence[Split]) -> int:
-        """How many models are fitted."""
+        """Return how many models are fitted: one per name, split and fold."""
         return len(self.names) * len(list_folds(splits))
 
 
@@ -63,65 +63,65 @@ NO_BASELINES = Baselines()
 def prepare_baselines(
     study: StudyConfig, cohort: Cohort, folder: StudyFolder, resources: Resources
 ) -> Baselines:
-    """The study's comparison models with the numbers that they take; measures what is missing.
+    """Return the study's baseline models with their input values; measure missing ones.
 
     Raises:
-        MgmtError: a file or a table cannot be used.
+        MgmtError: a scan, a mask or the cohort's table cannot be used.
     """
     measured: Mapping[str, TumourMeasurement] = {}
     forest = "radiomics_forest" in study.baselines
     if forest or "tumour_volume" in study.baselines:
         recipe = study.recipe if study.takes_volumes else study.slices
-        wanted = MeasurementOptions(features=forest, resample=recipe.resample)
-        with show_progress("radiomics") as step:
-            measured = measure_tumours(cohort, wanted, folder.radiomics, resources, step)
+        options = MeasurementOptions(features=forest, resample=recipe.resample)
+        with show_progress("radiomics") as progress:
+            measured = measure_tumours(cohort, options, folder.radiomics, resources, progress)
     values = {name: _values(name, cohort, measured) for name in study.baselines}
     return Baselines(study.baselines, study.forest, study.seed, values)
 
 
 def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Sequence[Split]) -> None:
-    """Refuse, before anything is trained, comparison models that could not be fitted.
+    """Check, before anything is trained, that the baseline models can be fitted.
 
     Raises:
-        MgmtError: a covariate cannot be read, or no training subject of some fold has it; or those
-            with the scans that features take are of one class.
+        MgmtError: a covariate cannot be read; in some fold, no training subject has a value of a
+            covariate; or the training subjects with the features' scans are of one class.
     """
     if "age_sex" in names:
-        known = read_covariates(cohort.subjects, COVARIATES)
+        covariates = read_covariates(cohort.subjects, COVARIATES)
         for split, fold in list_folds(splits):
-            train, _ = split.fold(fold, set(known))
+            train, _ = split.fold(fold, set(covariates))
             for column, name in enumerate(COVARIATES):
-                if all(math.isnan(known[s][column]) for s in train):
+                if all(math.isnan(covariates[s][column]) for s in train):
                     raise MgmtError(
-                        f"baselines: age_sex: no training subject has a value for {name}. Give "
-                        "the cohort's table that column, or take age_sex out of baselines."
+                        f"baselines: age_sex: no training subject has a value for {name}. Add "
+                        "that column to the cohort's table, or remove age_sex from baselines."
                     )
     if "radiomics_forest" in names:
-        having = {s.id for s in cohort.subjects if s.has_all(FEATURE_SCANS)}
+        with_scans = {s.id for s in cohort.subjects if s.has_all(FEATURE_SCANS)}
         for split, fold in list_folds(splits):
             label = resolve_labels(split, cohort)
-            train, _ = split.fold(fold, having)
+            train, _ = split.fold(fold, with_scans)
             if len({label[s] for s in train}) < 2:
                 raise MgmtError(
                     f"baselines: radiomics_forest: the training subjects of fold {fold} with "
-                    f"{', '.join(FEATURE_SCANS)} are not of two classes. Enlarge the cohort, or "
-                    "take radiomics_forest out of baselines."
+                    f"{', '.join(FEATURE_SCANS)} do not include both classes. Enlarge the "
+                    "cohort, or remove radiomics_forest from baselines."
                 )
 
 
 def list_folds(splits: Sequence[Split]) -> list[tuple[Split, int]]:
-    """Each outer split with each of its folds."""
+    """Return each outer split with each of its folds' numbers."""
     return [(split, fold) for split in splits for fold in range(len(split.folds))]
 
 
 def _values(
     name: BaselineName, cohort: Cohort, measured: Mapping[str, TumourMeasurement]
 ) -> dict[str, tuple[float, ...]]:
-    """The numbers that a model takes, of the subjects that have them."""
+    """Return a model's input values, of the subjects that have them."""
     match name:
         case "radiomics_forest":
-            found = {s.id: tuple(measured[s.id].features.values()) for s in cohort.subjects}
-            return {s: v for s, v in found.items() if not any(map(math.isnan, v))}
+            features = {s.id: tuple(measured[s.id].features.values()) for s in cohort.subjects}
+            return {s: v for s, v in features.items() if not any(map(math.isnan, v))}
         case "age_sex":
             return read_covariates(cohort.subjects, COVARIATES)
         case "tumour_volume":

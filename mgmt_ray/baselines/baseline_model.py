@@ -1,4 +1,4 @@
-"""What a fitted baseline model is, and the simplest one: the prevalence."""
+"""The protocol of fitted baseline models, and the simplest of them: the prevalence."""
 
 from __future__ import annotations
 
@@ -15,39 +15,44 @@ Probabilities: TypeAlias = Float64[np.ndarray, " subject"]
 
 
 class BaselineModel(Protocol):
-    """A model that was fitted to numbers of training subjects."""
+    """A model fitted to a few values of each training subject."""
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What was fitted, for a reader."""
+    def summary(self) -> dict[str, Any]:
+        """The fitted parameters, for tables; JSON-like."""
         ...
 
     @property
     def checksum(self) -> str:
-        """Fingerprint (SHA-256) of all that was fitted."""
+        """SHA-256 of everything that was fitted."""
         ...
 
     def predict(self, values: Table) -> Probabilities:
-        """Probability of methylation, in [0, 1], by subject."""
+        """Return each subject's probability of methylation, in [0, 1]."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Prevalence:
-    """The same for everybody: the share of methylated among the training subjects."""
+    """Predicts the share of methylated training subjects for every subject.
+
+    Examples:
+        >>> Prevalence(0.25).predict(np.zeros((2, 0)))
+        array([0.25, 0.25])
+    """
 
     share: float
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """The share."""
         return {"prevalence": self.share}
 
     @property
     def checksum(self) -> str:
-        """Fingerprint of the share."""
-        return fingerprint(self.facts)
+        """SHA-256 of the share."""
+        return fingerprint(self.summary)
 
     def predict(self, values: Table) -> Probabilities:
-        """The share, for every subject."""
+        """Return the share, for every subject."""
         return np.full(len(values), self.share)

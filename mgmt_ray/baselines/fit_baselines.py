@@ -1,4 +1,4 @@
-"""The comparison models: fitted per outer split and fold, as networks are, and as members."""
+"""Fit the baseline models per outer split and fold, like networks, and predict with them."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ MODEL_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BaselineTask:
-    """A model to be fitted, and nothing but what it is fitted to.
+    """A baseline model to be fitted, with its training data.
 
     Attributes:
-        name: of the model.
-        outer_fold: number of the split.
-        fold: that validates.
-        values: [subject, column] of the training subjects.
-        labels: theirs.
-        forest: how a forest is grown.
-        seed: of its draws.
+        name: the model.
+        outer_fold: number of the outer split.
+        fold: number of the validation fold.
+        values: input values of the training subjects.
+        labels: 1 for methylated.
+        forest: hyperparameters of the random forest.
+        seed: of the random forest.
     """
 
     name: BaselineName
@@ -61,18 +61,18 @@ class BaselineTask:
 
     @property
     def trial(self) -> str:
-        """What the model is called in prediction tables."""
+        """The model's id in prediction tables."""
         return f"{self.name}-outer{self.outer_fold}-fold{self.fold}"
 
     @property
     def prior(self) -> float:
-        """The share of methylated; classes are not balanced."""
+        """The share of methylated training subjects; classes are not balanced."""
         return float(self.labels.mean())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedBaseline:
-    """A comparison model and what it was fitted to."""
+    """A fitted baseline model and its training data."""
 
     task: BaselineTask
     model: BaselineModel
@@ -87,17 +87,17 @@ def fit_baselines(
 ) -> list[FittedBaseline]:
     """Fit one model per name, outer split and fold, on the other folds.
 
-    Nothing of a test subject is looked at.
+    No test subject is used. With backend "ray", Ray must be connected.
 
     Args:
-        baselines: which, and their numbers.
-        cohort: of the labels.
-        splits: all of the study.
-        resources: with backend "ray", Ray must be connected; its threads grow a forest's trees.
-        progress: is given models done and their number.
+        baselines: models and their input values.
+        cohort: has the labels.
+        splits: all outer splits of the study.
+        resources: backend, and CPUs per model; a forest is grown with as many threads.
+        progress: called with (models done, models in total).
 
     Returns:
-        In the order of names, splits and folds.
+        Models in the order of names, splits and folds.
     """
     tasks = [
         _baseline_task(baselines, name, cohort, split, fold)
@@ -114,37 +114,40 @@ def fit_baselines(
 def predict_validation(
     fitted: Sequence[FittedBaseline], baselines: Baselines, cohort: Cohort, splits: Sequence[Split]
 ) -> list[pd.DataFrame]:
-    """Each training subject by the models that were not fitted to it, as prediction tables."""
+    """Return a prediction table per model, of the subjects of its validation fold."""
     tables = []
-    for one in fitted:
-        split = next(s for s in splits if s.outer_fold == one.task.outer_fold)
+    for baseline in fitted:
+        split = next(s for s in splits if s.outer_fold == baseline.task.outer_fold)
         label = resolve_labels(split, cohort)
-        _, ids = split.fold(one.task.fold, set(baselines.values[one.task.name]))
-        tables.append(_predict(one, baselines, "validation", {s: label[s] for s in ids}))
+        _, ids = split.fold(baseline.task.fold, set(baselines.values[baseline.task.name]))
+        tables.append(_predict(baseline, baselines, "validation", {s: label[s] for s in ids}))
     return tables
 
 
 def predict_test(
     fitted: Sequence[FittedBaseline], baselines: Baselines, held_out: Sequence[HeldOutSet]
 ) -> list[pd.DataFrame]:
-    """The test subjects of each model's own split, as prediction tables."""
-    return [_predict(one, baselines, "test", held_out[one.task.outer_fold].label) for one in fitted]
+    """Return a prediction table per model, of the test subjects of its outer split."""
+    return [
+        _predict(baseline, baselines, "test", held_out[baseline.task.outer_fold].label)
+        for baseline in fitted
+    ]
 
 
 def describe_baselines(fitted: Sequence[FittedBaseline]) -> pd.DataFrame:
-    """What was fitted: one row per model; ``fitted`` is JSON text."""
+    """Return a row per model with :data:`MODEL_COLUMNS`; ``fitted`` is JSON text."""
     rows = [
         {
-            "comparison": one.task.name,
-            "outer_fold": one.task.outer_fold,
-            "fold": one.task.fold,
-            "trial": one.task.trial,
-            "num_subjects": len(one.task.labels),
-            "prior": one.task.prior,
-            "fitted": json.dumps(one.model.facts),
-            "weights_sha256": one.model.checksum,
+            "comparison": baseline.task.name,
+            "outer_fold": baseline.task.outer_fold,
+            "fold": baseline.task.fold,
+            "trial": baseline.task.trial,
+            "num_subjects": len(baseline.task.labels),
+            "prior": baseline.task.prior,
+            "fitted": json.dumps(baseline.model.summary),
+            "weights_sha256": baseline.model.checksum,
         }
-        for one in fitted
+        for baseline in fitted
     ]
     return pd.DataFrame(rows, columns=list(MODEL_COLUMNS))
 
@@ -175,23 +178,24 @@ def _fit(task: BaselineTask, threads: int) -> BaselineModel:
 
 
 def _predict(
-    one: FittedBaseline, baselines: Baselines, split: str, label: Mapping[str, int]
+    fitted: FittedBaseline, baselines: Baselines, split: str, label: Mapping[str, int]
 ) -> pd.DataFrame:
-    ids = list(label)
-    values = _value_matrix(baselines.values[one.task.name], ids)
+    """Predict the subjects that have a label; see ``selection.predictions`` for the columns."""
+    task, ids = fitted.task, list(label)
+    values = _value_matrix(baselines.values[task.name], ids)
     columns: dict[str, Any] = {
         "subject": ids,
         "split": split,
-        "outer_fold": one.task.outer_fold,
-        "fold": one.task.fold,
-        "network": one.task.name,
-        "modality": one.task.name,
-        "trial": one.task.trial,
-        "probability": one.model.predict(values) if ids else [],
+        "outer_fold": task.outer_fold,
+        "fold": task.fold,
+        "network": task.name,
+        "modality": task.name,
+        "trial": task.trial,
+        "probability": fitted.model.predict(values) if ids else [],
         "probability_std": 0.0,
         "label": list(label.values()),
-        "weights_sha256": one.model.checksum,
-        "prior": one.task.prior,
+        "weights_sha256": fitted.model.checksum,
+        "prior": task.prior,
     }
     return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
 
@@ -199,7 +203,7 @@ def _predict(
 def _value_matrix(
     values: Mapping[str, tuple[float, ...]], ids: Sequence[str]
 ) -> Float64[np.ndarray, "subject column"]:
-    """Rows of numbers, also where a model takes none."""
+    """Return the values of some subjects as a matrix; without columns for models without inputs."""
     flat = chain.from_iterable(values[subject] for subject in ids)
     width = len(next(iter(values.values())))
     return np.fromiter(flat, np.float64).reshape(len(ids), width)

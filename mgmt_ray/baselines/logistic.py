@@ -1,4 +1,4 @@
-"""Logistic regression on a few numbers of a subject, without a penalty."""
+"""Logistic regression on a few values per subject, without a penalty."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mgmt_ray.baselines.baseline_model import Probabilities, Table
 
 MAX_STEPS = 10_000
 TOLERANCE = 1e-8
-"""Largest gradient of the mean loss where the fit ends; far below what a probability shows."""
+"""The fit ends at this gradient of the mean loss; probabilities change far less than they show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One number of a subject, as the training subjects made it comparable.
+    """An input variable: how it is imputed and standardised, and its coefficient.
 
     Attributes:
-        name: of the number.
-        fill: stands for a missing value.
+        name: the variable.
+        fill: replaces a missing value.
         num_filled: training subjects without a value.
-        mean: of the training subjects, after filling; is subtracted.
-        deviation: of them; divides. 1 where all are equal.
-        weight: of the number after that, in log-odds.
+        mean: of the training subjects after imputation; is subtracted.
+        deviation: their standard deviation; the divisor. 1 where all values are equal.
+        weight: coefficient of the standardised variable, in log-odds.
     """
 
     name: str
@@ -41,13 +41,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """A fitted logistic regression: its intercept in log-odds, and its columns."""
+    """A fitted logistic regression.
+
+    Attributes:
+        intercept: in log-odds.
+        columns: the input variables, in the order of the values' columns.
+    """
 
     intercept: float
     columns: tuple[Column, ...]
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Intercept and columns."""
         columns = {
             c.name: {n: getattr(c, n) for n in c.__slots__ if n != "name"} for c in self.columns
@@ -56,11 +61,11 @@ class Logistic:
 
     @property
     def checksum(self) -> str:
-        """Fingerprint of intercept and columns."""
-        return fingerprint(self.facts)
+        """SHA-256 of intercept and columns."""
+        return fingerprint(self.summary)
 
     def predict(self, values: Table) -> Probabilities:
-        """Probability of methylation by subject; a missing value (NaN) is filled."""
+        """Return each subject's probability of methylation; missing values (NaN) are imputed."""
         fill = np.array([c.fill for c in self.columns])
         mean = np.array([c.mean for c in self.columns])
         deviation = np.array([c.deviation for c in self.columns])
@@ -78,24 +83,33 @@ def fit_logistic(
     """Fit by maximum likelihood (scikit-learn's LogisticRegression, L-BFGS, no penalty).
 
     Args:
-        values: of the training subjects only; NaN where one is not known.
-        labels: 1 for methylated; both must be there.
+        values: of the training subjects; NaN where a value is missing.
+        labels: 1 for methylated; both classes must occur.
         names: of the columns.
-        fills: what a missing value of each column becomes: the median or the most frequent value
-            (the smallest of several) of the training subjects.
+        fills: how missing values of each column are imputed: by the median or by the most frequent
+            value (the smallest of several) of the training subjects.
+
+    Examples:
+        >>> age = np.array([[50.0], [60.0], [np.nan], [70.0], [55.0]])
+        >>> labels = np.array([0, 1, 0, 1, 1])
+        >>> model = fit_logistic(age, labels, ["age"], ["median"])
+        >>> model.columns[0].fill
+        57.5
+        >>> model.predict(np.array([[50.0], [70.0]])).round(1)
+        array([0.1, 1. ])
     """
     from sklearn.linear_model import LogisticRegression
 
     missing = np.isnan(values)
     pairs = zip(values.T, missing.T, fills, strict=True)
-    filled_with = np.array([_fill(column[~lacks], how) for column, lacks, how in pairs])
-    whole = np.where(missing, filled_with, values)
-    mean, deviation = whole.mean(axis=0), whole.std(axis=0)
+    fill_values = np.array([_fill(column[~is_nan], how) for column, is_nan, how in pairs])
+    imputed = np.where(missing, fill_values, values)
+    mean, deviation = imputed.mean(axis=0), imputed.std(axis=0)
     deviation[deviation == 0] = 1.0
     model = LogisticRegression(C=np.inf, tol=TOLERANCE, max_iter=MAX_STEPS)
-    model.fit((whole - mean) / deviation, labels)
+    model.fit((imputed - mean) / deviation, labels)
     numbers = zip(
-        names, filled_with, missing.sum(axis=0), mean, deviation, model.coef_[0], strict=True
+        names, fill_values, missing.sum(axis=0), mean, deviation, model.coef_[0], strict=True
     )
     columns = (
         Column(name, float(fill), int(number), float(m), float(d), float(w))
@@ -105,8 +119,8 @@ def fit_logistic(
 
 
 def _fill(known: Float64[np.ndarray, " subject"], how: Literal["median", "mode"]) -> float:
-    assert len(known), "a column without any value is refused before"
+    assert len(known), "check_baselines rejects a column without any value"
     if how == "median":
         return float(np.median(known))
-    found, counts = np.unique(known, return_counts=True)
-    return float(found[counts.argmax()])
+    values, counts = np.unique(known, return_counts=True)
+    return float(values[counts.argmax()])

@@ -16,17 +16,17 @@ if TYPE_CHECKING:  # reading a study does not load scikit-learn
     from sklearn.ensemble import RandomForestClassifier
 
 LARGEST_SEED = 2**32
-"""scikit-learn takes seeds below it."""
+"""Exclusive upper bound of scikit-learn's seeds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forest:
-    """A grown forest.
+    """A fitted random forest.
 
     Attributes:
-        classifier: scikit-learn's.
-        config: how it was grown.
-        checksum: fingerprint (SHA-256) of every split and leaf.
+        classifier: scikit-learn's forest.
+        config: its hyperparameters.
+        checksum: SHA-256 of every split and leaf.
     """
 
     classifier: RandomForestClassifier
@@ -36,19 +36,19 @@ class Forest:
     def __post_init__(self) -> None:
         digest = hashlib.sha256()
         for tree in self.classifier.estimators_:
-            grown = tree.tree_
-            for part in (grown.children_left, grown.feature, grown.threshold, grown.value):
-                digest.update(np.ascontiguousarray(part).tobytes())
+            nodes = tree.tree_
+            for array in (nodes.children_left, nodes.feature, nodes.threshold, nodes.value):
+                digest.update(np.ascontiguousarray(array).tobytes())
         object.__setattr__(self, "checksum", digest.hexdigest())
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """How it was grown, and how much each feature was used (mean decrease of impurity)."""
-        used = [float(share) for share in self.classifier.feature_importances_]
-        return self.config.model_dump(mode="json") | {"importances": used}
+    def summary(self) -> dict[str, Any]:
+        """Hyperparameters, and the features' importances (mean decrease of impurity)."""
+        importances = [float(share) for share in self.classifier.feature_importances_]
+        return self.config.model_dump(mode="json") | {"importances": importances}
 
     def predict(self, values: Table) -> Probabilities:
-        """Mean over trees of the leaf's share of methylated, by subject."""
+        """Return, for each subject, the mean over trees of the leaf's share of methylated."""
         return self.classifier.predict_proba(values)[:, 1].astype(np.float64)
 
 
@@ -59,14 +59,21 @@ def grow_forest(
     seed: int,
     threads: int,
 ) -> Forest:
-    """Grow a forest on training subjects; classes are not balanced.
+    """Fit a random forest to training subjects; classes are not balanced.
 
     Args:
-        values: the six features; none is missing.
-        labels: 1 for methylated; both must be there.
-        config: how.
-        seed: of a named stream.
-        threads: that grow trees at a time; their number changes nothing.
+        values: the six features; none may be missing.
+        labels: 1 for methylated; both classes must occur.
+        config: hyperparameters.
+        seed: from a named stream (see :func:`mgmt_ray.base.stream_seed`).
+        threads: grow trees in parallel; their number does not change the result.
+
+    Examples:
+        >>> features = np.arange(24.0).reshape(4, 6)
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> forest = grow_forest(features, labels, ForestConfig(trees=5, min_leaf=1), 0, 1)
+        >>> forest.predict(features[:1]) < 0.5
+        array([ True])
     """
     from sklearn.ensemble import RandomForestClassifier
 
@@ -78,5 +85,5 @@ def grow_forest(
         n_jobs=threads,
     )
     classifier.fit(values, labels)
-    classifier.set_params(n_jobs=1)  # threads would add trees' votes in any order, and round so
+    classifier.set_params(n_jobs=1)  # threads sum the trees in any order, which changes rounding
     return Forest(classifier, config)

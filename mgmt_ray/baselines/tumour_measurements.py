@@ -1,4 +1,4 @@
-"""Measuring every tumour: one task per subject, kept in ``radiomics.csv``, nothing done twice."""
+"""Measure tumours, one task per subject; ``radiomics.csv`` keeps what is up to date."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from mgmt_ray.preprocess.spatial import Window, bounding_box, crop, resample
 from mgmt_ray.preprocess.volume_index import file_state
 from mgmt_ray.study.baseline_config import FEATURE_SCANS
 
-METHOD = 1
-"""Raised whenever the same files would give other numbers, so that old ones are not kept."""
+METHOD_VERSION = 1
+"""To be increased whenever the same files would give other values, so that old rows are redone."""
 
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 VOLUME_NAMES = ("necrosis_ml", "edema_ml", "enhancing_ml", "tumour_ml")
@@ -39,16 +39,16 @@ COLUMNS = ("subject", *FEATURE_NAMES, *VOLUME_NAMES, "flags", "checksum", "state
 
 @dataclass(frozen=True, slots=True)
 class TumourMeasurement:
-    """What was measured of a subject's tumour: a row of ``radiomics.csv``.
+    """The measurements of a subject's tumour: a row of ``radiomics.csv``.
 
     Attributes:
         subject: id.
-        features: of ``radiomics.features.FEATURES``, by name; NaN where the subject lacks a scan
-            that one of them takes, or where they were not asked for.
-        volumes_ml: of necrosis, edema, enhancing tumour, and of the whole mask, by name.
-        flags: what is unusual: an empty region ("empty necrosis"), a missing scan ("no T1").
+        features: the six features by name; all NaN if the subject has no scan of one of
+            ``FEATURE_SCANS``, or if features were not requested.
+        volumes_ml: by the names in :data:`VOLUME_NAMES`, in ml.
+        flags: anything unusual: an empty region ("empty necrosis"), a missing scan ("no T1").
         checksum: of the content of all files that were read.
-        state: fingerprint of these files' states and of what was asked.
+        state: fingerprint of these files' states and of the options.
     """
 
     subject: str
@@ -61,11 +61,11 @@ class TumourMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class MeasurementOptions:
-    """What is measured.
+    """What is measured, and how.
 
     Attributes:
-        features: whether the features are, beside the volumes.
-        resample: whether a scan on another grid is brought onto its mask's, or refused.
+        features: measure the six features besides the volumes.
+        resample: resample a scan onto its mask's grid; otherwise, another grid is an error.
     """
 
     features: bool
@@ -74,44 +74,47 @@ class MeasurementOptions:
 
 def measure_tumours(
     cohort: Cohort,
-    wanted: MeasurementOptions,
+    options: MeasurementOptions,
     path: Path,
     resources: Resources,
-    step: ProgressCallback,
+    progress: ProgressCallback,
 ) -> dict[str, TumourMeasurement]:
     """Measure every subject whose files have changed since it was last measured.
 
+    With backend "ray", Ray must be connected.
+
     Args:
-        cohort: whose tumours.
-        wanted: what of them.
-        path: the table; what was measured is kept there even if another subject's files are faulty.
-        resources: with backend "ray", Ray must be connected.
-        step: is given subjects done and their number; not called if there is nothing to do.
+        cohort: subjects with masks.
+        options: what is measured.
+        path: the table; it keeps what was measured even if another subject's files are faulty.
+        resources: backend; a subject takes one CPU.
+        progress: called with (subjects done, subjects to measure), if there are any to measure.
 
     Returns:
-        By subject id.
+        Measurements by subject id.
 
     Raises:
-        MgmtError: files that cannot be used, each named, once all others are done; a full disk.
+        MgmtError: lists all files that cannot be used, after the other subjects are measured; or
+            the disk is full.
     """
     kept = {
         name: row
         for name, row in _read(path).items()
-        if any(s.id == name and _state(s, wanted) == row.state for s in cohort.subjects)
+        if any(s.id == name and _state(s, options) == row.state for s in cohort.subjects)
     }
-    waiting = [subject for subject in cohort.subjects if subject.id not in kept]
-    if not waiting:
+    pending = [subject for subject in cohort.subjects if subject.id not in kept]
+    if not pending:
         return kept
     faults: list[str] = []
     try:
-        for done, (subject, found) in enumerate(
-            parallel_map(_measure, waiting, wanted, resources), start=1
+        for done, (subject, result) in enumerate(
+            parallel_map(_measure, pending, options, resources), start=1
         ):
-            if isinstance(found, MgmtError):
-                faults.append(f"subject {subject.id}: {found}")
+            if isinstance(result, MgmtError):
+                faults.append(f"subject {subject.id}: {result}")
             else:
-                kept[subject.id] = found
-            step(done, len(waiting))
+                kept[subject.id] = result
+            progress(done, len(pending))
     finally:
         _write(kept, path)
     if faults:
@@ -119,73 +122,75 @@ def measure_tumours(
     return kept
 
 
-def _measure(subject: Subject, wanted: MeasurementOptions) -> TumourMeasurement | MgmtError:
-    """A subject's numbers, or what is wrong with its files: one bad file stops no other."""
+def _measure(subject: Subject, options: MeasurementOptions) -> TumourMeasurement | MgmtError:
+    """Measure a subject; return the error of a faulty file, so that other subjects continue."""
     try:
-        state = _state(subject, wanted)
+        state = _state(subject, options)
         mask = read_scan(subject.required_mask)
         box = bounding_box(mask.voxels > 0)
-        assert box is not None, "an empty mask was refused when the cohort was selected"
+        assert box is not None, "select_cohorts rejects empty masks"
         labels = crop(mask.voxels, box)
         voxel_ml = abs(float(np.linalg.det(mask.grid.affine[:3, :3]))) / 1000
         volumes = measure_volumes(labels, voxel_ml)
-        lacking = [m for m in FEATURE_SCANS if m not in subject.scans]
+        missing = [m for m in FEATURE_SCANS if m not in subject.scans]
         features = dict.fromkeys(FEATURE_NAMES, math.nan)
-        if wanted.features and not lacking:
-            features = measure_features(_scans(subject, mask, box, wanted.resample), labels)
+        if options.features and not missing:
+            features = measure_features(_scans(subject, mask, box, options.resample), labels)
         flags = [f"empty {region}" for region in empty_regions(labels)]
-        if wanted.features:
-            flags += [f"no {modality}" for modality in lacking]
+        if options.features:
+            flags += [f"no {modality}" for modality in missing]
         checksum = fingerprint(
-            {name: _content_checksum(p) for name, p in _files(subject, wanted).items()}
+            {name: _content_checksum(p) for name, p in _files(subject, options).items()}
         )
         return TumourMeasurement(subject.id, features, volumes, tuple(flags), checksum, state)
     except MgmtError as error:
         return error
 
 
-def _scans(subject: Subject, mask: Scan, box: Window, on_mask: bool) -> dict[str, np.ndarray]:
-    """The scans that features take, on the mask's grid, around the tumour."""
-    parts = {}
+def _scans(
+    subject: Subject, mask: Scan, box: Window, should_resample: bool
+) -> dict[str, np.ndarray]:
+    """Return the scans of the features on the mask's grid, cropped to the tumour's box."""
+    crops = {}
     for modality in FEATURE_SCANS:
         path = subject.scans[modality]
         scan = read_scan(path)
-        if on_mask:
-            parts[modality] = resample(scan, mask.grid, box)
+        if should_resample:
+            crops[modality] = resample(scan, mask.grid, box)
         else:
             check_grid(scan, mask, path, subject.required_mask)
-            parts[modality] = crop(scan.voxels, box)
-    return parts
+            crops[modality] = crop(scan.voxels, box)
+    return crops
 
 
-def _files(subject: Subject, wanted: MeasurementOptions) -> dict[str, Path]:
-    """What is read of a subject."""
-    scans = FEATURE_SCANS if wanted.features and subject.has_all(FEATURE_SCANS) else ()
+def _files(subject: Subject, options: MeasurementOptions) -> dict[str, Path]:
+    """Return the files of a subject that are read."""
+    scans = FEATURE_SCANS if options.features and subject.has_all(FEATURE_SCANS) else ()
     return {"mask": subject.required_mask, **{m: subject.scans[m] for m in scans}}
 
 
-def _state(subject: Subject, wanted: MeasurementOptions) -> str:
-    """What a subject's numbers depend on; nothing is read."""
+def _state(subject: Subject, options: MeasurementOptions) -> str:
+    """Return a fingerprint of what a measurement depends on, without reading the files."""
     try:
-        states = {name: asdict(file_state(p)) for name, p in _files(subject, wanted).items()}
+        states = {name: asdict(file_state(p)) for name, p in _files(subject, options).items()}
     except OSError as error:
         raise MgmtError(
-            f"subject {subject.id}: {error.filename} cannot be read ({error.strerror}). Put the "
-            "file back, or make the cohort's tables anew with `mgmt-ray cohort STUDY`."
+            f"subject {subject.id}: {error.filename} cannot be read ({error.strerror}). "
+            "Restore the file, or rebuild the cohort's tables with `mgmt-ray cohort STUDY`."
         ) from error
-    asked = [wanted.features, wanted.resample, sorted(subject.scans)]
-    return fingerprint([METHOD, states, asked])
+    requested = [options.features, options.resample, sorted(subject.scans)]
+    return fingerprint([METHOD_VERSION, states, requested])
 
 
 def _content_checksum(path: Path) -> str | list[str]:
-    """Checksum of a file, or of every file of a series."""
+    """Return the checksum of a file, or of every file of a DICOM series."""
     if path.is_dir():
         return [file_checksum(file) for file in sorted(path.iterdir())]
     return file_checksum(path)
 
 
 def _read(path: Path) -> dict[str, TumourMeasurement]:
-    """The rows of an earlier table; none where it is not as this version writes it."""
+    """Return the rows of an earlier table; none if it has other columns or cannot be read."""
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
@@ -210,7 +215,7 @@ def _from_row(row: Mapping[str, str]) -> TumourMeasurement:
 
 
 def _write(measured: Mapping[str, TumourMeasurement], path: Path) -> None:
-    """Write the table, sorted by subject, with every digit of its numbers."""
+    """Write the table, sorted by subject, with all digits of its values."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,1 +1,1 @@
-"""Members on held-out subjects: test set, external cohorts, new patients; saliency."""
+"""Predict with trained models: test set, external cohorts, new patients; saliency maps."""

@@ -1,4 +1,4 @@
-"""Each look at unseen subjects is written down, and tables are known by what they follow from."""
+"""The test-set access log, and the mark that tells whether result tables are up to date."""
 
 from __future__ import annotations
 
@@ -23,63 +23,65 @@ PREDICTION_FILES = (
     "segmentations.csv",
     EXAMPLES,
 )
-"""Files that models' predictions make; all others follow from them."""
+"""Tables written when members predict; all other tables of results are computed from these."""
 
 
-def log_opening(folder: StudyFolder, metadata: Mapping[str, Any]) -> None:
-    """Write down that labels of unseen subjects are looked at, before they are."""
+def log_access(folder: StudyFolder, metadata: Mapping[str, Any]) -> None:
+    """Append a line to the test-set access log; to be called before labels are read.
+
+    The line is on disk when this returns, so that no access goes unlogged.
+    """
     path = folder.test_openings
     path.parent.mkdir(parents=True, exist_ok=True)
-    opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **metadata}
+    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **metadata}
     with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(opening) + "\n")
+        log.write(json.dumps(entry) + "\n")
         log.flush()
         os.fsync(log.fileno())
 
 
 @dataclass(frozen=True, slots=True)
 class ResultKey:
-    """What tables follow from.
+    """Fingerprints of everything that result tables depend on.
 
     Attributes:
-        predictions: fingerprint of what models' predictions follow from.
-        statistics: fingerprint of what else the tables of results follow from.
+        predictions: of what the models' predictions depend on.
+        statistics: of what else the result tables depend on.
     """
 
     predictions: str
     statistics: str
 
 
-def is_evaluated(folder: StudyFolder, source: ResultKey) -> bool:
-    """Whether all tables are there, whole, and follow from this."""
-    return _read_mark(folder) == _make_mark(folder, source)
+def is_evaluated(folder: StudyFolder, key: ResultKey) -> bool:
+    """Return whether all result tables exist, are unchanged, and belong to this key."""
+    return _read_mark(folder) == _make_mark(folder, key)
 
 
-def is_predicted(folder: StudyFolder, source: ResultKey) -> bool:
-    """Whether models' predictions are there, whole, and follow from this."""
-    noted, now = _read_mark(folder), _make_mark(folder, source)
-    tables = noted.get("tables", {})
-    wanted = [name for name in PREDICTION_FILES if name in tables or name in now["tables"]]
-    return noted.get("predictions") == source.predictions and all(
-        tables.get(name) == now["tables"].get(name) for name in wanted
+def is_predicted(folder: StudyFolder, key: ResultKey) -> bool:
+    """Return whether the models' predictions exist, are unchanged, and belong to this key."""
+    marked = _read_mark(folder)
+    marked_tables, tables = marked.get("tables", {}), _make_mark(folder, key)["tables"]
+    return marked.get("predictions") == key.predictions and all(
+        marked_tables.get(name) == tables.get(name) for name in PREDICTION_FILES
     )
 
 
 def invalidate_results(folder: StudyFolder) -> None:
-    """From here to the new mark the tables are not to be trusted."""
+    """Delete the mark: until :func:`mark_results` the tables count as outdated."""
     folder.evaluated.unlink(missing_ok=True)
 
 
-def mark_results(folder: StudyFolder, source: ResultKey) -> None:
-    """Note that the tables, as they are now, follow from this."""
-    write_json(folder.evaluated, _make_mark(folder, source))
+def mark_results(folder: StudyFolder, key: ResultKey) -> None:
+    """Record the tables' present checksums as the results of this key."""
+    write_json(folder.evaluated, _make_mark(folder, key))
 
 
 def refresh_result_mark(folder: StudyFolder) -> None:
-    """Note the tables as they are now: one was added or removed beside those that were noted."""
-    noted = _read_mark(folder)
-    if noted:
-        mark_results(folder, ResultKey(noted["predictions"], noted["statistics"]))
+    """Record the present tables under the same key, after one was added or deleted."""
+    marked = _read_mark(folder)
+    if marked:
+        mark_results(folder, ResultKey(marked["predictions"], marked["statistics"]))
 
 
 def _read_mark(folder: StudyFolder) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def _read_mark(folder: StudyFolder) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _make_mark(folder: StudyFolder, source: ResultKey) -> dict[str, Any]:
+def _make_mark(folder: StudyFolder, key: ResultKey) -> dict[str, Any]:
     paths = [*sorted(folder.ensembles.glob("*.csv")), *folder.ensembles.glob(EXAMPLES)]
     tables = {path.name: file_checksum(path) for path in paths}
-    return {**asdict(source), "tables": tables}
+    return {**asdict(key), "tables": tables}

@@ -1,4 +1,4 @@
-"""Pictures of where the networks look, for a few test subjects, once results are there."""
+"""Saliency figures of a few test subjects, drawn once the results exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.figures.attribution_overlay import Explanation, NetworkSaliency, overlay_figure
 from mgmt_ray.figures.style import delete_other_figures, save_figure
-from mgmt_ray.prediction.access_log import log_opening
+from mgmt_ray.prediction.access_log import log_access
 from mgmt_ray.prediction.predict_members import load_held_out, load_member
 from mgmt_ray.prediction.saliency import Method, saliency_map
 from mgmt_ray.prediction.test_set import Members, check_weights, select_members
@@ -30,6 +30,8 @@ from mgmt_ray.training.metrics import THRESHOLD
 from mgmt_ray.trials.context import TrialInputs
 
 NUM_CONFIDENT = 2
+"""Correct and incorrect predictions that are drawn by default, each."""
+
 _COMMAND = "mgmt-ray ensemble STUDY"
 
 
@@ -42,48 +44,49 @@ def explain_subjects(
     resources: Resources,
     progress: ProgressCallback,
 ) -> list[Path]:
-    """Draw where each network finds its evidence, a figure per subject and modality.
+    """Draw the saliency maps of each network, one figure per subject and modality.
 
-    A map is the mean over the members that predicted the subject in the ensembles: folds, seeds and
-    splits. The opening is logged before anything is read.
+    A map is the mean over the members that predicted the subject in the ensembles (folds, repeats
+    and splits). The access to the test set is logged before anything is read. With backend "ray",
+    Ray must be connected.
 
     Args:
-        subjects: ids of test subjects; none: :func:`confident_subjects`.
-        modalities: models' inputs; none: all.
-        method: how evidence is found.
-        trials: the whole plan.
-        inputs: of the study.
-        resources: with backend "ray", Ray must be connected.
-        progress: is given figures done and their number.
+        subjects: ids of test subjects; if empty, those of :func:`confident_subjects`.
+        modalities: models' inputs; if empty, all.
+        method: occlusion or Grad-CAM, see :mod:`mgmt_ray.prediction.saliency`.
+        trials: all trials of the study.
+        inputs: the study's folder, cohort and splits.
+        resources: backend, and CPUs and GPUs per member.
+        progress: called with (modalities done, modalities in total).
 
     Returns:
-        The figures ``figures/explain_SUBJECT_MODALITY.png``; those of an earlier call are deleted.
+        Paths ``figures/explain_SUBJECT_MODALITY.png``; figures of an earlier call are deleted.
 
     Raises:
-        MgmtError: no results yet, results of other models, or no such test subject or modality.
+        MgmtError: there are no results, they belong to other models, or a test subject or modality
+            does not exist.
     """
     existing = list(dict.fromkeys(t.modality for t in trials if not t.takes_slices))
     if not existing:
         raise MgmtError(
-            "explain: takes parts away from the volumes of 3-D networks, and this study has none. "
-            "Which part of a slice its networks looked at, the predicted tumour, is drawn in "
-            "report.html."
+            "explain: computes saliency maps of 3-D networks, and this study has none. The part "
+            "of a slice that its networks use, the predicted tumour, is drawn in report.html."
         )
     predictions = read_table(inputs.folder.ensembles / "predictions.csv", _COMMAND)
     members = _evaluated_members(trials, inputs)
     ids = _chosen_subjects(subjects, predictions, inputs)
     chosen = list(dict.fromkeys(modalities)) or existing
-    _check_known("--modalities", "modality of a model", chosen, existing)
+    _check_names("--modalities", "modality of a model", chosen, existing)
     metadata = {"purpose": EXPLAIN, "num_subjects": len(ids), "subjects": list(ids)}
-    log_opening(inputs.folder, metadata | members.names)
+    log_access(inputs.folder, metadata | members.log_entry)
     figures = inputs.folder.root / "figures"
     paths: list[Path] = []
     for done, modality in enumerate(chosen, start=1):
-        for explained in explain_modality(
+        for explanation in explain_modality(
             modality, method, ids, members, inputs, resources, predictions
         ):
-            path = figures / f"explain_{explained.subject}_{modality}.png"
-            save_figure(overlay_figure(explained), path)
+            path = figures / f"explain_{explanation.subject}_{modality}.png"
+            save_figure(overlay_figure(explanation), path)
             paths.append(path)
         progress(done, len(chosen))
     delete_other_figures(figures, "explain_*.png", paths)
@@ -91,28 +94,39 @@ def explain_subjects(
 
 
 def confident_subjects(predictions: pd.DataFrame, best: pd.DataFrame) -> tuple[str, ...]:
-    """The test subjects of whom the best overall ensemble was surest: two rightly, two wrongly.
+    """Return the most confident test predictions of the best ensemble: two right, two wrong.
 
-    Of the networks, the one whose ensemble was best on validation counts.
+    Taken from the network whose best overall ensemble has the highest mean criterion M on
+    validation.
 
     Args:
-        predictions: of ensembles.
-        best: the table of best ensembles.
+        predictions: of ensembles, a row per subject (predictions.csv).
+        best: the ensembles chosen on validation (best_ensembles.csv).
 
     Returns:
-        Ids, those called rightly first; fewer where fewer were called so.
+        Ids, correct predictions first; fewer than two of a kind where there are fewer.
+
+    Examples:
+        >>> best = pd.DataFrame({"network": ["random"], "chosen": [1], "validation_m": [0.8]})
+        >>> predictions = pd.DataFrame({
+        ...     "network": "random", "ensemble": BEST_OVERALL, "subject": ["a", "b", "c"],
+        ...     "probability": [0.9, 0.6, 0.7], "label": [1, 1, 0],
+        ... })
+        >>> confident_subjects(predictions, best)
+        ('a', 'b', 'c')
     """
     m = best[best["chosen"] == 1].groupby("network", sort=False)["validation_m"].mean()
-    own = predictions[predictions["network"] == m.fillna(-1).idxmax()]
-    own = own[own["ensemble"] == BEST_OVERALL]
-    called = (own["probability"] >= THRESHOLD).astype(int)
-    surest = own.assign(
-        right=called == own["label"], doubt=-(own["probability"] - THRESHOLD).abs()
-    ).sort_values(["doubt", "subject"])
+    of_best = predictions[predictions["network"] == m.fillna(-1).idxmax()]
+    of_best = of_best[of_best["ensemble"] == BEST_OVERALL]
+    predicted_label = (of_best["probability"] >= THRESHOLD).astype(int)
+    ranked = of_best.assign(
+        correct=predicted_label == of_best["label"],
+        negative_confidence=-(of_best["probability"] - THRESHOLD).abs(),
+    ).sort_values(["negative_confidence", "subject"])
     return tuple(
         subject
-        for right in (True, False)
-        for subject in surest.loc[surest["right"] == right, "subject"].head(NUM_CONFIDENT)
+        for correct in (True, False)
+        for subject in ranked.loc[ranked["correct"] == correct, "subject"].head(NUM_CONFIDENT)
     )
 
 
@@ -122,8 +136,8 @@ def _chosen_subjects(
     if not subjects:
         path = inputs.folder.ensembles / "best_ensembles.csv"
         return confident_subjects(predictions, read_table(path, _COMMAND))
-    tested = {s for split in inputs.splits for s in split.test}
-    _check_known("--subjects", "test subject", subjects, sorted(tested))
+    test_subjects = {s for split in inputs.splits for s in split.test}
+    _check_names("--subjects", "test subject", subjects, sorted(test_subjects))
     return tuple(dict.fromkeys(subjects))
 
 
@@ -136,60 +150,63 @@ def explain_modality(
     resources: Resources,
     predictions: pd.DataFrame,
 ) -> list[Explanation]:
-    """Each subject's volumes and maps, in the order of ids; the test set must have been opened.
+    """Return each subject's volumes and saliency maps for one modality, in the order of ids.
 
-    One modality at a time bounds what is held.
+    The access to the test set must have been logged. One modality at a time limits the memory.
 
     Args:
         modality: the models' input.
-        method: how evidence is found.
-        ids: of test subjects.
-        members: the models, of all inputs.
-        inputs: of the study.
-        resources: with backend "ray", Ray must be connected.
+        method: occlusion or Grad-CAM.
+        ids: test subjects.
+        members: models of all inputs.
+        inputs: the study's folder, cohort and splits.
+        resources: backend, and CPUs and GPUs per member.
         predictions: of the ensembles, whose probabilities are shown.
     """
-    of_input = (trial for trial in members.trials if trial.modality == modality)
-    trials = [trial for trial in of_input if not trial.takes_slices]
+    trials = [t for t in members.trials if t.modality == modality and not t.takes_slices]
     tasks = [
-        (trial, held_out) for trial in trials if (held_out := _held_out(trial, ids, inputs)).label
+        (trial, held_out)
+        for trial in trials
+        if (held_out := _held_out_set(trial, ids, inputs)).label
     ]
     shared, cpus, gpus = (method, inputs, resources), resources.cpus, resources.gpus
     maps = parallel_map_in_order(
         _saliency_maps, tasks, shared, resources, lambda *_: None, cpus, gpus
     )
     label = {s: value for _, held_out in reversed(tasks) for s, value in held_out.label.items()}
-    own = predictions[predictions["ensemble"] == modality]
-    probability = own.set_index(["network", "subject"])["probability"]
-    explained = []
+    of_modality = predictions[predictions["ensemble"] == modality]
+    probability = of_modality.set_index(["network", "subject"])["probability"]
+    explanations = []
     for subject in ids:
-        found: dict[str, list[np.ndarray]] = {}
+        maps_by_network: dict[str, list[np.ndarray]] = {}
         for (trial, _), by_subject in zip(tasks, maps, strict=True):
             if subject in by_subject:
-                found.setdefault(trial.network, []).append(by_subject[subject])
+                maps_by_network.setdefault(trial.network, []).append(by_subject[subject])
         saliency = {
             network: NetworkSaliency(
-                float(probability[network, subject]), len(own), np.mean(own, axis=0)
+                float(probability[network, subject]), len(of_network), np.mean(of_network, axis=0)
             )
-            for network, own in found.items()
+            for network, of_network in maps_by_network.items()
         }
         channels = {c: _original_volume(c, subject, inputs) for c in trials[0].channels}
-        explained.append(Explanation(subject, label[subject], modality, method, channels, saliency))
-    return explained
+        explanations.append(
+            Explanation(subject, label[subject], modality, method, channels, saliency)
+        )
+    return explanations
 
 
-def _held_out(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> HeldOutSet:
-    """Those of the subjects that a member did not train on and was tested on."""
+def _held_out_set(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> HeldOutSet:
+    """Return those of the subjects that are in the test set of a member's split."""
     split = inputs.splits[trial.outer_fold]
     label = resolve_labels(split, inputs.cohort)
-    own = {subject: label[subject] for subject in ids if subject in split.test}
-    return HeldOutSet("test", inputs.folder, own, inputs.cohort)
+    test_label = {subject: label[subject] for subject in ids if subject in split.test}
+    return HeldOutSet("test", inputs.folder, test_label, inputs.cohort)
 
 
 def _saliency_maps(
     task: tuple[Trial, HeldOutSet], shared: tuple[Method, TrialInputs, Resources]
 ) -> dict[str, np.ndarray]:
-    """One member's evidence by subject."""
+    """Return one member's saliency maps by subject."""
     trial, held_out = task
     method, inputs, resources = shared
     torch.set_num_threads(resources.threads)
@@ -208,24 +225,24 @@ def _original_volume(channel: str, subject: str, inputs: TrialInputs) -> np.ndar
 
 
 def _evaluated_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
-    """The members, which must be those that the tables of results are of."""
+    """Return the members; raise MgmtError unless the result tables are theirs."""
     members = select_members(trials, inputs)
     path = inputs.folder.ensembles / "member_predictions.csv"
-    known = set(read_predictions(path, _COMMAND)["weights_sha256"])
-    new = members.table.loc[~members.table["weights_sha256"].isin(known), "trial"].tolist()
-    if new:
+    predicted = set(read_predictions(path, _COMMAND)["weights_sha256"])
+    missing = members.table.loc[~members.table["weights_sha256"].isin(predicted), "trial"].tolist()
+    if missing:
         raise MgmtError(
-            f"{path}: has no predictions of {shorten_list(new)}, so it is of other models. "
-            f"Run `{_COMMAND}` first."
+            f"{path}: has no predictions of {shorten_list(missing)}, so it belongs to other "
+            f"models. Run `{_COMMAND}` first."
         )
     check_weights(members, inputs)
     return members
 
 
-def _check_known(flag: str, what: str, wanted: Sequence[str], existing: Sequence[str]) -> None:
-    unknown = [name for name in wanted if name not in existing]
+def _check_names(flag: str, kind: str, names: Sequence[str], existing: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in existing]
     if unknown:
         raise MgmtError(
-            f"{flag} {', '.join(unknown)}: no {what} of this study. "
+            f"{flag} {', '.join(unknown)}: no {kind} of this study. "
             f"Choose among {shorten_list(list(existing), limit=12)}."
         )

@@ -1,4 +1,4 @@
-"""External cohorts: the finished members predict them, and nothing is chosen or fitted on them."""
+"""Predict external cohorts with the finished members; nothing is chosen or fitted on them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mgmt_ray.prediction.access_log import (
     ResultKey,
     invalidate_results,
     is_evaluated,
-    log_opening,
+    log_access,
     mark_results,
 )
 from mgmt_ray.prediction.member_predictions import write_slice_predictions
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated
-from mgmt_ray.prediction.test_set import check_weights, select_members
+from mgmt_ray.prediction.test_set import Members, check_weights, select_members
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.ensembles import group_ensembles
@@ -37,35 +37,36 @@ from mgmt_ray.trials.warm_start import check_external_leakage
 def check_external(
     name: str, external: Cohort, cohort: Cohort, inputs: Sequence[tuple[str, ...]]
 ) -> None:
-    """Refuse, before anything is trained, an external cohort that could not be evaluated.
+    """Check, before anything is trained, that an external cohort can be evaluated.
 
     Args:
-        name: of the external cohort in the study.
-        external: its subjects.
-        cohort: the study's own.
+        name: the external cohort's key in the study file.
+        external: the external cohort.
+        cohort: the study's own cohort.
         inputs: channels of each model.
 
     Raises:
-        MgmtError: a person is in both, a label would have to be fitted, there is nobody with what
-            any model takes, or all who could be predicted together are of one class.
+        MgmtError: a person is in both cohorts, labels would need a cut-off fitted on the external
+            cohort, no subject has the scans of any model, or the subjects of an ensemble are all
+            of one class.
     """
     if not external.subjects:
         reasons = Counter(e.reason for e in external.exclusions if e.scope == "cohort")
         counted = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
         raise MgmtError(
-            f"external.{name}: nobody is left to predict ({counted or 'nobody found'}). Take "
-            "another cohort, or leave it away."
+            f"external.{name}: no subject is left to predict ({counted or 'none found'}). Use "
+            "another cohort, or omit it."
         )
-    own = {s.person: s.id for s in cohort.subjects}
-    both = [f"{s.id} (here {own[s.person]})" for s in external.subjects if s.person in own]
-    if both:
+    ids = {s.person: s.id for s in cohort.subjects}
+    shared = [f"{s.id} (here {ids[s.person]})" for s in external.subjects if s.person in ids]
+    if shared:
         raise MgmtError(
-            f"external.{name}: {shorten_list(both)} also in the study's own cohort. "
-            f"Leave them out with external.{name}.exclude."
+            f"external.{name}: {shorten_list(shared)} also in the study's own cohort. "
+            f"Exclude them with external.{name}.exclude."
         )
     if any(s.score is not None for s in external.subjects):
         raise MgmtError(
-            f"external.{name}: its labels would follow from a cut-off fitted on itself. "
+            f"external.{name}: its labels would need a cut-off fitted on this cohort itself. "
             f"Set external.{name}.rule: stp27."
         )
     _check_both_classes(name, external, inputs)
@@ -73,19 +74,19 @@ def check_external(
 
 def _check_both_classes(name: str, external: Cohort, inputs: Sequence[tuple[str, ...]]) -> None:
     groups = group_ensembles([c[0] for c in inputs if len(c) == 1])
-    found = set()
+    classes = set()
     for channels in dict.fromkeys([*inputs, *groups.values()]):
         labels = {s.label for s in external.subjects if s.has_all(channels)}
-        found |= labels
+        classes |= labels
         if len(labels) == 1:
             raise MgmtError(
                 f"external.{name}: its subjects with {', '.join(channels)} are all of one class, "
-                f"so AUC is not defined. Name fewer in external.{name}.modalities."
+                f"so AUC is undefined. List fewer modalities in external.{name}.modalities."
             )
-    if not found:
+    if not classes:
         raise MgmtError(
-            f"external.{name}: nobody has the scans that a model of this study takes. "
-            "Leave the cohort away."
+            f"external.{name}: no subject has the scans that a model of this study takes. "
+            "Omit this cohort."
         )
 
 
@@ -100,23 +101,24 @@ def predict_external(
 ) -> bool:
     """Predict an external cohort with the members of all splits, and write its tables.
 
-    A model predicts the subjects that have its modalities; its volumes must be prepared.
+    Each member predicts the subjects that have its modalities; their volumes or slices must be
+    prepared. With backend "ray", Ray must be connected.
 
     Args:
-        name: of the external cohort; its tables go to ``external/NAME/ensembles``.
-        external: its subjects.
-        trials: the whole plan.
-        inputs: of the study.
-        evaluation: draws.
-        resources: with backend "ray", Ray must be connected.
-        progress: is given members done and their number.
+        name: the external cohort's key; its tables go to ``external/NAME/ensembles``.
+        external: the external cohort.
+        trials: all trials of the study.
+        inputs: the study's folder, cohort and splits.
+        evaluation: how often SpotTune's policy is drawn.
+        resources: backend, and CPUs and GPUs per member.
+        progress: called with (members done, members in total).
 
     Returns:
-        Whether anything was done; False if the tables are of these members and subjects already.
+        False if the tables were up to date and nothing was done.
 
     Raises:
-        MgmtError: as :func:`check_external`, :func:`select_members`, for changed weights, and
-            for scans of other voxels than those that segmentations were trained on.
+        MgmtError: as :func:`check_external` and :func:`select_members`; a member's weights were
+            changed; or voxel sizes differ from those that segmentations were trained on.
     """
     folder = inputs.folder.external(name)
     models = tuple(dict.fromkeys(trial.channels for trial in trials))
@@ -125,51 +127,60 @@ def predict_external(
     members = select_members(trials, inputs)
     tasks = member_tasks(members.trials, external, folder)
     _check_voxel_sizes(name, tasks, inputs)
-    read = {(c, trial.takes_slices) for trial, _ in tasks for c in trial.channels}
-    volumes = {c: VolumeStore(folder.volumes, c).checksum for c, slices in read if not slices}
-    sliced = {c: SliceStore(folder.slices, c).checksum for c, slices in read if slices}
-    settings = {"evaluation": evaluation.model_dump(mode="json")}
-    named = {name for trial, _ in tasks for name in trial.network_config.covariates}
-    metadata = {
-        "cohort": external.hash,
-        "volumes": volumes,
-        "covariates": covariates_checksum(external, sorted(named)),
-    }
-    metadata |= {"slices": sliced} if sliced else {}
-    source = ResultKey(
-        fingerprint(members.facts | settings | metadata), fingerprint({"version": TABLES_VERSION})
-    )
-    if is_evaluated(folder, source):
+    key = _result_key(members, external, tasks, folder, evaluation)
+    if is_evaluated(folder, key):
         return False
     invalidate_results(folder)
     check_weights(members, inputs)
     subjects = {"num_subjects": len(external.subjects), "cohort_hash": external.hash}
-    log_opening(folder, {"purpose": f"external {name}", **subjects, **members.names})
+    log_access(folder, {"purpose": f"external {name}", **subjects, **members.log_entry})
     predicted = predict_members(tasks, inputs, evaluation, resources, progress)
     write_table(predicted.table, folder.ensembles / "member_predictions.csv")
     write_slice_predictions(predicted, folder)
     log_unannotated(predicted.slices, folder)
     evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
-    mark_results(folder, source)
+    mark_results(folder, key)
     return True
+
+
+def _result_key(
+    members: Members,
+    external: Cohort,
+    tasks: Sequence[tuple[Trial, HeldOutSet]],
+    folder: StudyFolder,
+    evaluation: EvaluationConfig,
+) -> ResultKey:
+    channels = {(c, trial.takes_slices) for trial, _ in tasks for c in trial.channels}
+    volumes = {c: VolumeStore(folder.volumes, c).checksum for c, slices in channels if not slices}
+    slices = {c: SliceStore(folder.slices, c).checksum for c, slices in channels if slices}
+    covariates = {name for trial, _ in tasks for name in trial.network_config.covariates}
+    dependencies = members.dependencies | {
+        "evaluation": evaluation.model_dump(mode="json"),
+        "cohort": external.hash,
+        "volumes": volumes,
+        "covariates": covariates_checksum(external, sorted(covariates)),
+    }
+    if slices:
+        dependencies["slices"] = slices
+    return ResultKey(fingerprint(dependencies), fingerprint({"version": TABLES_VERSION}))
 
 
 def _check_voxel_sizes(
     name: str, tasks: Sequence[tuple[Trial, HeldOutSet]], inputs: TrialInputs
 ) -> None:
-    unlike = voxel_size_problems(tasks, inputs.folder)
-    if unlike:
-        told = next(iter(unlike.values()))
+    problems = voxel_size_problems(tasks, inputs.folder)
+    if problems:
+        first_problem = next(iter(problems.values()))
         raise MgmtError(
-            f"external.{name}: {shorten_list(list(unlike))}: of the first, {told}, or leave such "
-            f"subjects out with external.{name}.exclude."
+            f"external.{name}: {shorten_list(list(problems))}: of the first, {first_problem}, or "
+            f"exclude such subjects with external.{name}.exclude."
         )
 
 
 def member_tasks(
     members: Sequence[Trial], external: Cohort, folder: StudyFolder
 ) -> list[tuple[Trial, HeldOutSet]]:
-    """Each member that has somebody to predict, with the subjects that have its modalities."""
+    """Return each member with the subjects that have its modalities; none without subjects."""
     tasks = []
     for trial in members:
         label = {s.id: s.label for s in external.subjects if s.has_all(trial.channels)}

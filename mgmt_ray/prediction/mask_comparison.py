@@ -1,4 +1,4 @@
-"""What predicted masks do to the results: test subjects predicted once more with another mask."""
+"""The effect of predicted masks: test subjects predicted again with their other mask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mgmt_ray.prediction.access_log import (
     invalidate_results,
     is_evaluated,
     is_predicted,
-    log_opening,
+    log_access,
     mark_results,
     refresh_result_mark,
 )
@@ -39,75 +39,71 @@ from mgmt_ray.trials.context import TrialInputs
 PREDICTIONS = "member_predictions.csv"
 
 SUBJECTS = "subjects.csv"
-"""In the folder of the effect: who has both masks, how alike these are, and why others are out."""
+"""In the folder of the mask effect: the Dice coefficient of each subject's two masks, or why the
+subject has only one."""
 
 
 def measure_mask_effect(
     trials: Sequence[Trial], inputs: TrialInputs, study: StudyConfig, resources: Resources
 ) -> None:
-    """Predict test subjects with their other mask by the members of the results; write the table.
+    """Predict test subjects with their other mask, and write the table that compares the two.
 
-    In a study on given masks the other ones are predicted here, by segmentations that did not train
-    on that person; in one on predicted masks the given ones are taken where there are any. A study
-    that names no segmentation, or has no network of volumes, gets no table.
-
-    Args:
-        trials: the whole plan; the tables of results are there.
-        inputs: of the study.
-        study: names the segmentations.
-        resources: with backend "ray", Ray must be connected.
+    The members are those of the results, which must exist. In a study on given masks, the other
+    masks are predicted by segmentations that were not trained on that person; in a study on
+    predicted masks, the given ones are used where there are any. A study without ``mask_source``
+    or without 3-D networks gets no table. With backend "ray", Ray must be connected.
 
     Raises:
-        MgmtError: the segmentations cannot be read, or what was seen of the scans is lost.
+        MgmtError: the segmentations cannot be read, or the inspections of the scans are lost.
     """
-    folder, there = inputs.folder, inputs.folder.mask_effect
+    folder, effect_folder = inputs.folder, inputs.folder.mask_effect
     if study.mask_source is None or not study.takes_volumes:
         _delete_table(folder)
         return
     alternate = alternate_masks(inputs, study, study.mask_source, resources)
     if not alternate.subjects:
         _delete_table(folder)
-        write_csv(there.root / SUBJECTS, _rows(alternate, {}))
+        write_csv(effect_folder.root / SUBJECTS, _subject_rows(alternate, {}))
         log("mask effect: no test subject has both a given and a predicted mask")
         return
     members = _volume_members(select_members(trials, inputs))
     cohort = _prepare(alternate, members, inputs, study, resources)
-    source = _result_key(members, alternate, cohort, study, there)
-    if is_evaluated(there, source) and folder.mask_effect_table.is_file():
+    key = _result_key(members, alternate, cohort, study, effect_folder)
+    if is_evaluated(effect_folder, key) and folder.mask_effect_table.is_file():
         log("mask effect: up to date")
         return
-    if not is_predicted(there, source):
-        invalidate_results(there)
-        with show_progress("mask effect") as step:
-            predicted = _predict(members, cohort, inputs, study, resources, step)
-        write_table(predicted, there.ensembles / PREDICTIONS)
+    if not is_predicted(effect_folder, key):
+        invalidate_results(effect_folder)
+        with show_progress("mask effect") as progress:
+            predicted = _predict(members, cohort, inputs, study, resources, progress)
+        write_table(predicted, effect_folder.ensembles / PREDICTIONS)
     agreement = mask_agreement(alternate, inputs.cohort, resources)
-    write_csv(there.root / SUBJECTS, _rows(alternate, agreement))
-    predicted = read_predictions(there.ensembles / PREDICTIONS)
-    write_table(_table(predicted, agreement, inputs), folder.mask_effect_table)
+    write_csv(effect_folder.root / SUBJECTS, _subject_rows(alternate, agreement))
+    predicted = read_predictions(effect_folder.ensembles / PREDICTIONS)
+    write_table(_compare(predicted, agreement, inputs), folder.mask_effect_table)
     log(
         f"mask effect: {len(agreement)} test subjects with both masks, median Dice "
         f"{median(agreement.values()):.3f}; AUC by mask is in {folder.mask_effect_table}"
     )
-    mark_results(there, source)
+    mark_results(effect_folder, key)
     refresh_result_mark(folder)
 
 
 def _delete_table(folder: StudyFolder) -> None:
-    """No table stays that the study does not have any more."""
+    """Delete the table of an earlier run, if there is one."""
     if folder.mask_effect_table.is_file():
         folder.mask_effect_table.unlink()
         refresh_result_mark(folder)
 
 
 def _volume_members(members: Members) -> Members:
-    """The members whose input a mask cuts out."""
-    takes = [not trial.takes_slices for trial in members.trials]
-    kept = [i for i, own in enumerate(takes) if own]
+    """Return the members that take volumes, which masks crop."""
+    takes_volumes = [not trial.takes_slices for trial in members.trials]
+    rows = [i for i, takes in enumerate(takes_volumes) if takes]
     return Members(
-        members.table[takes].reset_index(drop=True),
-        tuple(members.trials[i] for i in kept),
-        tuple(members.files[i] for i in kept),
+        members.table[takes_volumes].reset_index(drop=True),
+        tuple(members.trials[i] for i in rows),
+        tuple(members.files[i] for i in rows),
     )
 
 
@@ -118,17 +114,20 @@ def _prepare(
     study: StudyConfig,
     resources: Resources,
 ) -> Cohort:
-    """All test subjects with their volumes; those who have no other mask with their own.
+    """Prepare the volumes of all test subjects; those without another mask keep theirs.
 
-    So batches are as they were for the results, and no rounding is taken for an effect.
+    Minibatches are then the same as for the results, so that rounding is not taken for an effect.
     """
-    others = {s.id: s for s in alternate.subjects}
-    tested = others.keys() | alternate.reasons.keys()
-    cohort = Cohort(tuple(others.get(s.id, s) for s in inputs.cohort.subjects if s.id in tested))
-    read = tuple(dict.fromkeys(channel for t in members.trials for channel in t.channels))
+    with_other_mask = {s.id: s for s in alternate.subjects}
+    test_ids = with_other_mask.keys() | alternate.reasons.keys()
+    cohort = Cohort(
+        tuple(with_other_mask.get(s.id, s) for s in inputs.cohort.subjects if s.id in test_ids)
+    )
+    channels = tuple(dict.fromkeys(channel for t in members.trials for channel in t.channels))
     recipe = study.recipe.model_copy(update={"rounds": 0})
-    with show_progress("mask effect: volumes") as step:
-        prepare_volumes(cohort, read, recipe, inputs.folder.mask_effect.volumes, resources, step)
+    volumes = inputs.folder.mask_effect.volumes
+    with show_progress("mask effect: volumes") as progress:
+        prepare_volumes(cohort, channels, recipe, volumes, resources, progress)
     return cohort
 
 
@@ -137,18 +136,16 @@ def _result_key(
     alternate: AlternateMasks,
     cohort: Cohort,
     study: StudyConfig,
-    there: StudyFolder,
+    effect_folder: StudyFolder,
 ) -> ResultKey:
-    read = sorted({channel for trial in members.trials for channel in trial.channels})
-    metadata = {
+    channels = sorted({channel for trial in members.trials for channel in trial.channels})
+    dependencies = members.dependencies | {
         "cohort": cohort.hash,
-        "volumes": {c: VolumeStore(there.volumes, c).checksum for c in read},
+        "volumes": {c: VolumeStore(effect_folder.volumes, c).checksum for c in channels},
         "reasons": dict(alternate.reasons),
         "evaluation": study.evaluation.model_dump(mode="json"),
     }
-    return ResultKey(
-        fingerprint(members.facts | metadata), fingerprint({"version": TABLES_VERSION})
-    )
+    return ResultKey(fingerprint(dependencies), fingerprint({"version": TABLES_VERSION}))
 
 
 def _predict(
@@ -157,42 +154,45 @@ def _predict(
     inputs: TrialInputs,
     study: StudyConfig,
     resources: Resources,
-    step: ProgressCallback,
+    progress: ProgressCallback,
 ) -> pd.DataFrame:
-    """What members say of the test subjects of their split; this is written down first."""
+    """Log the access, then predict the test subjects of each member's split."""
     check_weights(members, inputs)
     number = {"num_subjects": len(cohort.subjects)}
     hashes = {"split_hashes": [split.hash for split in inputs.splits]}
-    log_opening(inputs.folder, {"purpose": MASK_EFFECT, **number, **hashes, **members.names})
+    log_access(inputs.folder, {"purpose": MASK_EFFECT, **number, **hashes, **members.log_entry})
     held_out = []
     for split in inputs.splits:
         label = resolve_labels(split, inputs.cohort)
         test = {subject: label[subject] for subject in split.test}
         held_out.append(HeldOutSet("test", inputs.folder.mask_effect, test, cohort))
     tasks = [(trial, held_out[trial.outer_fold]) for trial in members.trials]
-    return predict_members(tasks, inputs, study.evaluation, resources, step).table
+    return predict_members(tasks, inputs, study.evaluation, resources, progress).table
 
 
-def _table(
-    other: pd.DataFrame, agreement: Mapping[str, float], inputs: TrialInputs
+def _compare(
+    with_other_mask: pd.DataFrame, agreement: Mapping[str, float], inputs: TrialInputs
 ) -> pd.DataFrame:
-    """The comparison; each subject's own predictions are those of the results."""
+    """Return the table that compares these predictions with those of the results."""
     results = read_predictions(inputs.folder.ensembles / PREDICTIONS)
-    own = results[results["trial"].isin(set(other["trial"]))]
-    kind = {s.id: s.mask_kind for s in inputs.cohort.subjects}
+    with_study_mask = results[results["trial"].isin(set(with_other_mask["trial"]))]
+    study_mask = {s.id: s.mask_kind for s in inputs.cohort.subjects}
 
-    def cut_with(wanted: str) -> pd.DataFrame:
+    def predictions_with(kind: str) -> pd.DataFrame:
         parts = [
-            table[[(kind[s] == wanted) is is_own for s in table["subject"]]]
-            for table, is_own in ((own, True), (other, False))
+            table[[(study_mask[s] == kind) is is_study_mask for s in table["subject"]]]
+            for table, is_study_mask in ((with_study_mask, True), (with_other_mask, False))
         ]
         return pd.concat(parts).sort_values(["trial", "subject"]).reset_index(drop=True)
 
-    groups = group_ensembles(list(dict.fromkeys(own["modality"])))
-    return mask_effect_table(cut_with("given"), cut_with("predicted"), agreement, groups)
+    groups = group_ensembles(list(dict.fromkeys(with_study_mask["modality"])))
+    given, predicted = predictions_with("given"), predictions_with("predicted")
+    return mask_effect_table(given, predicted, agreement, groups)
 
 
-def _rows(alternate: AlternateMasks, agreement: Mapping[str, float]) -> list[tuple[str, str, str]]:
+def _subject_rows(
+    alternate: AlternateMasks, agreement: Mapping[str, float]
+) -> list[tuple[str, str, str]]:
     rows = [(name, repr(value), "") for name, value in agreement.items()]
     rows += [(name, "", reason) for name, reason in alternate.reasons.items()]
     return [("subject", "dice", "left_out_because"), *sorted(rows)]

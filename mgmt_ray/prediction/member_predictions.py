@@ -1,4 +1,4 @@
-"""Subjects that no member has seen, what members say of them, and where that is written."""
+"""Members' predictions of held-out subjects, and the files they are written to."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.trials.segmentation_quality import SegmentationExample, average_examples
 
 EXAMPLES = "segmentation_examples.npz"
-"""In the folder of ensembles."""
+"""In the folder of ensembles: a slice with its segmentation, of each annotated subject."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemberPredictions:
-    """What members say of unseen subjects.
+    """Members' predictions of held-out subjects.
 
     Attributes:
-        table: the columns of ``PREDICTION_COLUMNS``.
-        policies: a row per subject and member with an agent: how probable it is to tune each block
+        table: a row per subject and member; the columns of ``PREDICTION_COLUMNS``.
+        policies: a row per subject and member with an agent: the probability of tuning each block
             (``block_1`` is the first), in [0, 1]; empty where no member has an agent.
-        slices: a row per subject's slice and member that takes slices; empty without such members.
+        slices: a row per slice and member that takes slices; empty without such members.
         segmentations: a row per subject and segmentation of such a member.
-        examples: likewise, of annotated subjects, the slice with the most tumour.
+        examples: for each annotated subject and segmentation, the slice with the most tumour.
     """
 
     table: pd.DataFrame
@@ -39,23 +39,23 @@ class MemberPredictions:
     examples: tuple[SegmentationExample, ...] = ()
 
 
-def join_predictions(done: Sequence[MemberPredictions]) -> MemberPredictions:
-    """Of several members, in their order."""
+def join_predictions(by_member: Sequence[MemberPredictions]) -> MemberPredictions:
+    """Concatenate the predictions of several members, in their order."""
     table, policies, slices, segmentations = (
-        pd.concat([getattr(one, name) for one in done], ignore_index=True)
+        pd.concat([getattr(predictions, name) for predictions in by_member], ignore_index=True)
         for name in ("table", "policies", "slices", "segmentations")
     )
-    examples = tuple(example for one in done for example in one.examples)
+    examples = tuple(example for predictions in by_member for example in predictions.examples)
     return MemberPredictions(table, policies, slices, segmentations, examples)
 
 
 def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
-    """Write policies.csv beside the predictions; where there are none, no earlier one stays."""
+    """Write policies.csv next to the predictions, or delete an earlier one if there are none."""
     _write_or_delete(policies, folder.ensembles / "policies.csv")
 
 
 def write_slice_predictions(predicted: MemberPredictions, folder: StudyFolder) -> None:
-    """Write slice_predictions.csv, segmentations.csv and the examples of these likewise."""
+    """Write slice_predictions.csv, segmentations.csv and their examples, or delete earlier ones."""
     _write_or_delete(predicted.slices, folder.ensembles / "slice_predictions.csv")
     _write_or_delete(predicted.segmentations, folder.ensembles / "segmentations.csv")
     path = folder.ensembles / EXAMPLES
@@ -64,8 +64,8 @@ def write_slice_predictions(predicted: MemberPredictions, folder: StudyFolder) -
         return
     arrays: dict[str, Any] = average_examples(predicted.examples)
 
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     write_atomically(path, write)

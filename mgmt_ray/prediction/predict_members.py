@@ -1,4 +1,4 @@
-"""Predicting subjects that no member has seen: each time is written down, none done twice."""
+"""Predict held-out subjects with the members, one task per member."""
 
 from __future__ import annotations
 
@@ -37,14 +37,16 @@ def predict_members(
     resources: Resources,
     progress: Callable[[int, int], None],
 ) -> MemberPredictions:
-    """Predictions and policies of every member, in the order given.
+    """Predict with every member, and return the predictions in the order of the tasks.
+
+    The access to the subjects must have been logged. With backend "ray", Ray must be connected.
 
     Args:
-        tasks: members, and whom each predicts.
-        inputs: of the members' study.
-        evaluation: draws.
-        resources: with backend "ray", Ray must be connected.
-        progress: is given members done and their number.
+        tasks: members, each with the subjects that it predicts.
+        inputs: the members' study.
+        evaluation: how often SpotTune's policy is drawn, and how.
+        resources: backend, and CPUs and GPUs per member.
+        progress: called with (members done, members in total).
     """
     shared = (inputs, evaluation, resources)
     cpus, gpus = resources.cpus, resources.gpus
@@ -54,9 +56,9 @@ def predict_members(
 
 
 def load_member(trial: Trial, inputs: TrialInputs) -> Network:
-    """A finished trial's network of volumes with its weights, on the CPU."""
+    """Return the 3-D network of a finished trial with its weights, on the CPU."""
     config = trial.network_config
-    assert isinstance(config, NetworkConfig), "networks of slices are read with their segmentation"
+    assert isinstance(config, NetworkConfig), "slice classifiers are loaded in predict_slices"
     checkpoint = inputs.checkpoint if config.pretrained else None
     network = build_volume_network(config, len(trial.channels), trial.temperature, checkpoint)
     load_weights(network, inputs.folder.weights(trial.id))
@@ -64,18 +66,18 @@ def load_member(trial: Trial, inputs: TrialInputs) -> Network:
 
 
 def load_held_out(held_out: HeldOutSet, trial: Trial, device: str) -> VolumeSet:
-    """What a member takes of unseen subjects."""
+    """Load the volumes and covariates that a member takes of held-out subjects."""
     names = trial.network_config.covariates
-    known = read_covariates(held_out.cohort.subjects, names) if names else None
-    ids = tuple(held_out.label)
+    covariates = read_covariates(held_out.cohort.subjects, names) if names else None
+    ids, label = tuple(held_out.label), held_out.label
     volumes = held_out.folder.volumes
-    return load_volumes(volumes, trial.channels, held_out.label, ids, device, covariates=known)
+    return load_volumes(volumes, trial.channels, label, ids, device, covariates=covariates)
 
 
 def _predict(
     task: tuple[Trial, HeldOutSet], shared: tuple[TrialInputs, EvaluationConfig, Resources]
 ) -> MemberPredictions:
-    """What one member says."""
+    """Predict with one member."""
     trial, held_out = task
     inputs, evaluation, resources = shared
     torch.set_num_threads(resources.threads)
@@ -91,7 +93,7 @@ def _predict(
             data,
             num_draws=evaluation.draws,
             kind=evaluation.kind,
-            # members draw apart, so that what their draws miss averages out over an ensemble
+            # independent draws per member, so that their sampling error averages out in an ensemble
             seed=stream_seed(evaluation.seed, trial.seed),
             precision=precision,
         )
@@ -103,7 +105,7 @@ def _tables(
     held_out: HeldOutSet,
     data: VolumeSet,
     predictions: Predictions,
-    trained: Mapping[str, Any],
+    trial_metadata: Mapping[str, Any],
 ) -> MemberPredictions:
     columns: dict[str, Any] = {
         "subject": data.subjects,
@@ -116,8 +118,8 @@ def _tables(
         "probability": predictions.probability,
         "probability_std": predictions.std,
         "label": data.labels.int().tolist(),
-        "weights_sha256": trained["weights_sha256"],
-        "prior": trained["prior"],
+        "weights_sha256": trial_metadata["weights_sha256"],
+        "prior": trial_metadata["prior"],
     }
     table = pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
     policies = _policies(trial, table, predictions.tuned_probability)
@@ -125,10 +127,11 @@ def _tables(
 
 
 def _policies(trial: Trial, table: pd.DataFrame, tuned: np.ndarray | None) -> pd.DataFrame:
+    """Tabulate ``tuned``, [subject, block]: probabilities of tuning; None without an agent."""
     if tuned is None:
         return pd.DataFrame()
-    kept = table[["trial", "network", "modality", "outer_fold", "fold", "subject", "label"]]
-    named = [f"block_{number}" for number in range(1, tuned.shape[1] + 1)]
-    policies = kept.join(pd.DataFrame(tuned, columns=named))
+    keys = table[["trial", "network", "modality", "outer_fold", "fold", "subject", "label"]]
+    blocks = [f"block_{number}" for number in range(1, tuned.shape[1] + 1)]
+    policies = keys.join(pd.DataFrame(tuned, columns=blocks))
     policies.insert(5, "repeat", trial.repeat)
     return policies

@@ -1,4 +1,4 @@
-"""Predicting unseen subjects from slices: each member behind the segmentation of its fold."""
+"""Predict held-out subjects from slices: each member after the segmentation of its fold."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from mgmt_ray.trials.slice_trial import average_by_patient, classified_slices
 def predict_slices(
     trial: Trial, held_out: HeldOutSet, inputs: TrialInputs, device: str
 ) -> MemberPredictions:
-    """What a slice classifier says, and how well its fold's segmentation finds the tumours.
+    """Predict with a slice classifier, and measure how well its segmentation finds the tumours.
 
-    A patient has the mean probability of the slices through the tumour: the given one, or where
-    nobody outlined it, the one that the segmentation predicts.
+    A patient's probability is the mean over the slices through the tumour: the given mask's, or
+    for a scan without a given mask, that of the segmentation.
     """
     precision, metadata = trial.training_config.precision, inputs.folder.read_trial(trial.id)
     segmentation = trial.needs[0]
@@ -50,42 +50,43 @@ def predict_slices(
 
 
 def log_unannotated(slices: pd.DataFrame, folder: StudyFolder) -> None:
-    """Say whose slices were chosen by predicted tumours, and who had none that was large enough.
+    """Log which subjects' slices were chosen by a predicted tumour, and whose was too small.
 
     Args:
-        slices: as members predicted them; nothing is said where there are none.
-        folder: with their store.
+        slices: the members' predictions per slice; may be empty.
+        folder: holds the store of these slices.
     """
     if slices.empty or not slices["dice"].isna().any():
         return
     ids = slices.loc[slices["dice"].isna(), "subject"].unique()
     log(
-        f"no tumour mask of {shorten_list(list(ids))}: slices through the predicted tumour are "
-        "taken"
+        f"no tumour mask of {shorten_list(list(ids))}: slices through the predicted tumour are used"
     )
-    found = rows_without_tumour(slices, folder).groupby("subject", sort=False)["trial"].nunique()
-    if not found.empty:
-        told = [f"{subject} ({number} models)" for subject, number in found.items()]
+    num_models = (
+        rows_without_tumour(slices, folder).groupby("subject", sort=False)["trial"].nunique()
+    )
+    if not num_models.empty:
+        subjects = [f"{subject} ({number} models)" for subject, number in num_models.items()]
         log(
             f"no slice with {_min_tumour_voxels(slices, folder)} voxels of predicted tumour in "
-            f"{shorten_list(told)}: the slice with the most is taken; do not trust these "
+            f"{shorten_list(subjects)}: the slice with the most is used; do not trust these "
             "predictions"
         )
 
 
 def rows_without_tumour(slices: pd.DataFrame, folder: StudyFolder) -> pd.DataFrame:
-    """Rows of those, one per model, in whom nobody outlined a tumour and the model finds none.
+    """Return the rows, one per model, of scans without a mask in which the model finds no tumour.
 
     Args:
-        slices: as members predicted them; may be empty.
-        folder: with their store.
+        slices: the members' predictions per slice; may be empty.
+        folder: holds the store of these slices.
     """
     if slices.empty:
         return slices
-    small = slices["predicted_pixels"] < _min_tumour_voxels(slices, folder)
-    return slices[slices["dice"].isna() & small]
+    is_small = slices["predicted_pixels"] < _min_tumour_voxels(slices, folder)
+    return slices[slices["dice"].isna() & is_small]
 
 
 def _min_tumour_voxels(slices: pd.DataFrame, folder: StudyFolder) -> int:
-    """Voxels of a slice through the tumour."""
+    """Return the minimum tumour voxels of a slice that counts as through the tumour."""
     return SliceStore(folder.slices, slices["modality"].iloc[0]).recipe.least_tumour_voxels

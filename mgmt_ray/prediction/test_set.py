@@ -1,4 +1,4 @@
-"""The final job: open the test set for the models that validation chose, and average them."""
+"""Evaluate on the test set: the models chosen on validation predict it and are averaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mgmt_ray.prediction.access_log import (
     invalidate_results,
     is_evaluated,
     is_predicted,
-    log_opening,
+    log_access,
     mark_results,
 )
 from mgmt_ray.prediction.member_predictions import write_policies, write_slice_predictions
@@ -43,12 +43,12 @@ from mgmt_ray.trials.run_trial import input_checksums
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The trained models that validation chose.
+    """The trained models chosen on validation, in one order in all attributes.
 
     Attributes:
-        table: one row per member.
-        trials: the same, in the same order.
-        files: checksums of what each was trained from, in the same order.
+        table: a row per member: its trial, hyperparameters, epoch and validation result.
+        trials: the members' trials.
+        files: checksums of the files that each member was trained from.
     """
 
     table: pd.DataFrame
@@ -56,28 +56,23 @@ class Members:
     files: tuple[dict[str, Any], ...]
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What their predictions follow from."""
+    def dependencies(self) -> dict[str, Any]:
+        """Everything that the members' predictions depend on, for a fingerprint."""
         weights = self.table[["trial", "weights_sha256"]].to_dict("list")
         return {"members": weights, "files": list(self.files)}
 
     @property
-    def names(self) -> dict[str, Any]:
-        """Their number and fingerprint, for the log of openings."""
+    def log_entry(self) -> dict[str, Any]:
+        """Their number and the fingerprint of their names, for the test-set access log."""
         names = sorted(self.table["trial"])
         return {"num_members": len(names), "members": fingerprint(names)}
 
 
 def select_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
-    """Choose members on validation alone.
-
-    Args:
-        trials: the whole plan.
-        inputs: of the study.
+    """Choose the members on validation alone, out of all trials of a study.
 
     Raises:
-        MgmtError: a trial of the plan is not finished, or was trained from other volumes or another
-            checkpoint.
+        MgmtError: a trial is not finished, or was trained from other volumes or another checkpoint.
     """
     table = choose_members(_trial_table(trials, inputs))
     by_id = {trial.id: trial for trial in trials}
@@ -95,37 +90,37 @@ def run_ensemble(
 ) -> bool:
     """Choose members on validation, predict the test set with them, and write the tables.
 
-    A member predicts the test subjects of the split that it was trained in, and nobody else.
-    Comparison models are fitted before the test set is opened.
+    A member predicts only the test subjects of the split that it was trained in. Baseline models
+    are fitted before the test set is read. With backend "ray", Ray must be connected.
 
     Args:
-        trials: the whole plan.
-        inputs: of the study.
-        evaluation: draws on the test set.
-        resources: with backend "ray", Ray must be connected.
-        progress: is given members and comparison models done and their number.
-        baselines: models that no network is part of, beside the members.
+        trials: all trials of the study.
+        inputs: the study's folder, cohort and splits.
+        evaluation: how often SpotTune's policy is drawn on the test set.
+        resources: backend, and CPUs and GPUs per model.
+        progress: called with (models done, members and baseline models in total).
+        baselines: the study's baseline models.
 
     Returns:
-        Whether anything was done; False if the tables are of these members already.
+        False if the tables were up to date and nothing was done.
 
     Raises:
-        MgmtError: a trial of the plan is not finished, or its weights, volumes or checkpoint are
-            not those that it was trained to or from.
+        MgmtError: a trial is not finished, its weights were changed since it ended, or the volumes
+            or the checkpoint that it was trained from were.
     """
     folder = inputs.folder
     members = select_members(trials, inputs)
-    source = _result_key(members, inputs, evaluation, baselines)
-    if is_evaluated(folder, source):
+    key = _result_key(members, inputs, evaluation, baselines)
+    if is_evaluated(folder, key):
         return False
-    predicted = is_predicted(folder, source)
+    has_predictions = is_predicted(folder, key)
     invalidate_results(folder)
-    folder.mask_effect_table.unlink(missing_ok=True)  # it compares with the tables made here
-    if not predicted:
+    folder.mask_effect_table.unlink(missing_ok=True)  # it compares with the tables written here
+    if not has_predictions:
         check_weights(members, inputs)
         _predict_all(members, inputs, evaluation, resources, progress, baselines)
     evaluate_ensembles(folder.root)
-    mark_results(folder, source)
+    mark_results(folder, key)
     return True
 
 
@@ -134,10 +129,10 @@ def _result_key(
 ) -> ResultKey:
     settings = {"evaluation": evaluation.model_dump(mode="json")}
     hashes = {"splits": [split.hash for split in inputs.splits]}
-    known = {s.id: dict(s.covariates) for s in inputs.cohort.subjects}
+    covariates = {s.id: dict(s.covariates) for s in inputs.cohort.subjects}
     return ResultKey(
-        fingerprint(members.facts | baselines.facts | hashes | settings),
-        fingerprint({"version": TABLES_VERSION, "covariates": known}),
+        fingerprint(members.dependencies | baselines.dependencies | hashes | settings),
+        fingerprint({"version": TABLES_VERSION, "covariates": covariates}),
     )
 
 
@@ -149,7 +144,7 @@ def _predict_all(
     progress: Callable[[int, int], None],
     baselines: Baselines,
 ) -> None:
-    """Fit comparison models, open the test set, and write what all models say of it."""
+    """Fit baseline models, read the test set, and write all models' predictions."""
     folder = inputs.folder
     num_models = baselines.num_models(inputs.splits)
     total = num_models + len(members.trials)
@@ -175,29 +170,34 @@ def _predict_all(
 
 
 def check_weights(members: Members, inputs: TrialInputs) -> None:
-    """Raise MgmtError where a member's weights are not those that its training left.
+    """Check that the members' weights are those that their trainings wrote.
 
-    A slice classifier's are its own and those of the segmentation of its fold.
+    For slice classifiers, those of the segmentation of their fold are checked too.
+
+    Raises:
+        MgmtError: a file of weights is missing or has another checksum.
     """
-    needed = [need for trial in members.trials for need in trial.needs[:1]]
-    told = [inputs.folder.read_trial(need.id)["weights_sha256"] for need in needed]
-    every = [*zip(members.trials, members.table["weights_sha256"], strict=True)]
-    for trial, checksum in [*every, *zip(needed, told, strict=True)]:
+    segmentations = [needed for trial in members.trials for needed in trial.needs[:1]]
+    checksums = [
+        *members.table["weights_sha256"],
+        *(inputs.folder.read_trial(trial.id)["weights_sha256"] for trial in segmentations),
+    ]
+    for trial, checksum in zip([*members.trials, *segmentations], checksums, strict=True):
         path = inputs.folder.weights(trial.id)
         if not path.is_file() or file_checksum(path) != checksum:
             raise MgmtError(
                 f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
-                "Delete the trial's folder and run the study again."
+                "Delete the trial's folder and rerun the study."
             )
 
 
 def _read_validation(members: Members, folder: StudyFolder) -> list[pd.DataFrame]:
-    """What members said of their validation subjects when they were trained."""
+    """Return the members' predictions of their validation subjects, written by their trainings."""
     return [read_predictions(folder.trial(t.id) / "validation.csv") for t in members.trials]
 
 
 def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
-    """One row per finished trial, with what validation says of it."""
+    """Return a row per trial with its validation result; raise MgmtError if one is unfinished."""
     missing = [t for t in trials if not inputs.folder.is_finished(t.id)]
     if missing:
         raise MgmtError(
@@ -228,20 +228,20 @@ def _trial_table(trials: Sequence[Trial], inputs: TrialInputs) -> pd.DataFrame:
 
 
 def _open_test_sets(inputs: TrialInputs, members: Members) -> list[HeldOutSet]:
-    """Each split's test subjects; the only place that hands them out, and each time is logged."""
+    """Log the access to the test set, and return each split's test subjects."""
     held_out = []
     for split in inputs.splits:
         check_group_leakage(split, inputs.cohort)
         label = resolve_labels(split, inputs.cohort)
         test = {subject: label[subject] for subject in split.test}
         held_out.append(HeldOutSet("test", inputs.folder, test, inputs.cohort))
-    log_opening(
+    log_access(
         inputs.folder,
         {
             "purpose": "ensembles",
             "num_subjects": len({s for split in inputs.splits for s in split.test}),
             "split_hashes": [split.hash for split in inputs.splits],
-            **members.names,
+            **members.log_entry,
         },
     )
     return held_out

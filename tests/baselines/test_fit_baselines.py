@@ -59,7 +59,7 @@ def make(
 
 
 def evaluated(context: StudyContext) -> None:
-    """Everything up to the tables of results."""
+    """Run the study up to its result tables."""
     selected = select(context)
     splits, trials = plan_study(context, selected)
     prepare(context, selected)
@@ -80,10 +80,10 @@ def gathered(context: StudyContext) -> tuple[Baselines, Cohort, tuple[Split, ...
 
 def checksums(baselines: Baselines, cohort: Cohort, splits: tuple[Split, ...]) -> list[str]:
     fitted = fit_baselines(baselines, cohort, splits, HERE, lambda done, number: None)
-    return [one.model.checksum for one in fitted]
+    return [baseline.model.checksum for baseline in fitted]
 
 
-def test_comparison_models_are_members_of_a_study(make: Callable[..., StudyContext]) -> None:
+def test_baseline_models_are_members_of_a_study(make: Callable[..., StudyContext]) -> None:
     context = make(split={"folds": 3, "outer_folds": 2})
     evaluated(context)
     splits, cohort = read_splits(context.folder.splits), read_cohort(context.folder.root)
@@ -109,12 +109,14 @@ def test_comparison_models_are_members_of_a_study(make: Callable[..., StudyConte
         assert set(rows["modality"]) == {name} and set(rows["probability_std"]) == {0}
         ids = [s for s in split.training if s not in split.folds[fold]]
         share = sum(label[s] for s in ids) / len(ids)
-        own = models.query("trial == @rows.trial.iloc[0]").iloc[0]
-        assert own["num_subjects"] == len(ids)
-        assert set(rows["prior"]) == {own["prior"]}
-        assert own["prior"] == pytest.approx(share, rel=1e-15)  # a sum of ones, divided once
-        assert set(rows["weights_sha256"]) == set(held["weights_sha256"]) == {own["weights_sha256"]}
-        assert (set(rows["probability"]) == {own["prior"]}) == (name == "prevalence")
+        model = models.query("trial == @rows.trial.iloc[0]").iloc[0]
+        assert model["num_subjects"] == len(ids)
+        assert set(rows["prior"]) == {model["prior"]}
+        assert model["prior"] == pytest.approx(share, rel=1e-15)  # a sum of ones, divided once
+        assert (
+            set(rows["weights_sha256"]) == set(held["weights_sha256"]) == {model["weights_sha256"]}
+        )
+        assert (set(rows["probability"]) == {model["prior"]}) == (name == "prevalence")
     metrics = pd.read_csv(context.folder.ensembles / "metrics.csv")
     assert set(metrics["network"]) == {"random", *NAMES}
     fitted = json.loads(models.query("comparison == 'age_sex'").iloc[0]["fitted"])
@@ -138,7 +140,7 @@ def test_a_study_of_slices_brings_scans_onto_masks_as_its_slices_are(
     assert [*gathered.values["radiomics_forest"]] == [first.id]
 
 
-def test_nothing_is_made_twice_and_another_forest_opens_the_test_set_again(
+def test_nothing_is_made_twice_and_another_forest_causes_another_test_set_access(
     make: Callable[..., StudyContext],
 ) -> None:
     context = make()
@@ -165,7 +167,7 @@ def test_ray_fits_the_same_models(make: Callable[..., StudyContext]) -> None:
     tables = []
     for resources in (HERE, Resources(cpus=2)):
         fitted = fit_baselines(baselines, cohort, splits, resources, lambda done, number: None)
-        tables.append([(one.task.trial, one.model.checksum) for one in fitted])
+        tables.append([(baseline.task.trial, baseline.model.checksum) for baseline in fitted])
     assert tables[0] == tables[1]
     assert len({checksum for _, checksum in tables[0]}) > len(NAMES)
 
@@ -184,14 +186,18 @@ def test_no_test_subject_changes_what_is_fitted(make: Callable[..., StudyContext
         )
         return checksums(replace(baselines, values=values), Cohort(subjects), splits)
 
-    own = checksums(baselines, cohort, splits)
-    assert changed(split.test) == own
+    expected = checksums(baselines, cohort, splits)
+    assert changed(split.test) == expected
     # a validation subject changes all models but those of its own fold
-    found = changed(split.folds[0][:1])
-    assert [a == b for a, b in zip(found, own, strict=True)] == [True, False] * len(NAMES)
+    changed_fold = changed(split.folds[0][:1])
+    assert [a == b for a, b in zip(changed_fold, expected, strict=True)] == [True, False] * len(
+        NAMES
+    )
 
 
-def test_models_are_fitted_before_the_test_set_is_opened(make: Callable[..., StudyContext]) -> None:
+def test_models_are_fitted_before_test_set_access(
+    make: Callable[..., StudyContext],
+) -> None:
     context = make(baselines=["age_sex"])
     selected = select(context)
     splits, trials = plan_study(context, selected)
@@ -207,7 +213,7 @@ def test_models_are_fitted_before_the_test_set_is_opened(make: Callable[..., Stu
     assert not context.folder.test_openings.exists()
 
 
-def test_a_covariate_that_nobody_has_ends_the_study_before_any_work(
+def test_a_covariate_without_values_ends_the_study_before_any_work(
     make: Callable[..., StudyContext],
 ) -> None:
     context = make(baselines=["age_sex"])
@@ -221,32 +227,32 @@ def test_a_covariate_that_nobody_has_ends_the_study_before_any_work(
         plan_study(context, replace(selected, cohort=broken))
 
 
-def test_the_forest_leaves_out_who_lacks_a_scan(make: Callable[..., StudyContext]) -> None:
+def test_the_forest_leaves_out_subjects_without_a_scan(make: Callable[..., StudyContext]) -> None:
     context = make(baselines=["radiomics_forest", "prevalence"])
     selected = select(context)
     (split,), _ = plan_study(context, selected)
-    lacking = split.folds[0][0]
+    incomplete = split.folds[0][0]
     part = Cohort(
         tuple(
-            replace(s, scans={"T1": s.scans["T1"]}) if s.id == lacking else s
+            replace(s, scans={"T1": s.scans["T1"]}) if s.id == incomplete else s
             for s in selected.cohort.subjects
         )
     )
     baselines = prepare_baselines(context.study, part, context.folder, HERE)
     assert set(baselines.values["prevalence"]) - set(baselines.values["radiomics_forest"]) == {
-        lacking
+        incomplete
     }
     fitted = fit_baselines(baselines, part, (split,), HERE, lambda done, number: None)
-    sizes = {one.task.trial: len(one.task.labels) for one in fitted}
+    sizes = {baseline.task.trial: len(baseline.task.labels) for baseline in fitted}
     assert sizes["radiomics_forest-outer0-fold1"] + 1 == sizes["prevalence-outer0-fold1"]
     of_one_class = Cohort(
         tuple(replace(s, scans={"T1": s.scans["T1"]}) if s.label else s for s in part.subjects)
     )
-    with pytest.raises(MgmtError, match=r"of fold 0 with T1, FLAIR, T1GD, T2 are not of two"):
+    with pytest.raises(MgmtError, match=r"of fold 0 with T1, FLAIR, T1GD, T2 do not include both"):
         check_baselines(["radiomics_forest"], of_one_class, (split,))
 
 
-def test_a_study_without_comparison_models_has_none(make: Callable[..., StudyContext]) -> None:
+def test_a_study_without_baseline_models_has_none(make: Callable[..., StudyContext]) -> None:
     context = make(baselines=[])
     baselines, cohort, splits = gathered(context)
     assert checksums(baselines, cohort, splits) == checksums(NO_BASELINES, cohort, splits) == []

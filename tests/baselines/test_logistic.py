@@ -48,7 +48,7 @@ def test_a_missing_value_becomes_the_trainings_median_or_most_frequent() -> None
     assert first == second
 
 
-def test_prediction_does_not_depend_on_who_is_predicted_beside() -> None:
+def test_a_prediction_does_not_depend_on_the_other_subjects() -> None:
     values, labels = drawn()
     model = fit_logistic(values[:60], labels[:60], ("age", "sex"), ("median", "mode"))
     alone = model.predict(values[60:61])
@@ -58,7 +58,7 @@ def test_prediction_does_not_depend_on_who_is_predicted_beside() -> None:
     assert changed.checksum != model.checksum
 
 
-def test_a_column_of_one_value_weighs_nothing() -> None:
+def test_a_constant_column_has_no_weight() -> None:
     values, labels = drawn()
     values[:, 1] = 0.5
     model = fit_logistic(values, labels, ("age", "sex"), ("median", "mode"))

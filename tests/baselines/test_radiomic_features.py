@@ -56,7 +56,7 @@ def test_every_measure_of_every_region_is_pyradiomics(name: str, region: str) ->
         assert value == pytest.approx(LIBRARY[name][region][measure], rel=1e-9, abs=1e-12), measure
 
 
-def test_the_library_was_given_what_is_hard() -> None:
+def test_the_reference_regions_include_hard_cases() -> None:
     noise = VOLUMES["noise"][1] == 1
     alone = noise & (ndimage.convolve(noise.astype(int), np.ones((3, 3, 3), int)) == 1)
     assert alone.any()
@@ -69,8 +69,8 @@ def test_each_feature_is_of_its_own_scan_and_region() -> None:
     modalities = ("T1", "T1GD", "T2", "FLAIR")
     labels = VOLUMES["blob"][1]
     scans = {m: VOLUMES[name][0] for m, name in zip(modalities, names, strict=True)}
-    found = measure_features(scans, labels)
-    assert list(found) == [f.name for f in FEATURES]
+    features = measure_features(scans, labels)
+    assert list(features) == [f.name for f in FEATURES]
     wanted = {
         "skewness_T1_core": stats.skew(scans["T1"][np.isin(labels, (1, 4))].astype(float)),
         "energy_T1_edema": (scans["T1"][labels == 2].astype(float) ** 2).sum(),
@@ -81,7 +81,7 @@ def test_each_feature_is_of_its_own_scan_and_region() -> None:
         "glszm_low_level_emphasis_T2_edema": LIBRARY["smooth"]["edema"]["glszm_low_level_emphasis"],
         "ngtdm_busyness_T2_core": LIBRARY["smooth"]["core"]["ngtdm_busyness"],
     }
-    assert found == pytest.approx(wanted, rel=1e-9)
+    assert features == pytest.approx(wanted, rel=1e-9)
 
 
 def test_zones_are_those_of_labelling_level_by_level() -> None:
@@ -108,9 +108,9 @@ def test_levels_begin_at_1_on_multiples_of_the_width() -> None:
 def test_an_empty_region_has_the_documented_value_and_is_named() -> None:
     scan, labels = VOLUMES["blob"]
     mask = np.where(labels == 2, 2, 0)
-    found = measure_features(dict.fromkeys(("T1", "T2", "T1GD", "FLAIR"), scan), mask)
+    features = measure_features(dict.fromkeys(("T1", "T2", "T1GD", "FLAIR"), scan), mask)
     empty = {f.name for f in FEATURES if f.region != "edema"}
-    assert {name for name, value in found.items() if value == EMPTY_VALUE} == empty
+    assert {name for name, value in features.items() if value == EMPTY_VALUE} == empty
     assert empty_regions(mask) == ("necrosis", "enhancing", "core")
     assert empty_regions(labels) == ()
 

@@ -38,7 +38,7 @@ def test_another_seed_or_subject_gives_another_forest() -> None:
     assert grow_forest(values, labels, SMALL, 2**40 + 5, 1).checksum != grow().checksum
 
 
-def test_trees_are_as_deep_and_leaves_as_large_as_asked() -> None:
+def test_trees_are_as_deep_and_leaves_as_large_as_configured() -> None:
     forest = grow(ForestConfig(trees=30, depth=2, min_leaf=25))
     for tree in forest.classifier.estimators_:
         leaves = tree.tree_.children_left == -1
@@ -47,17 +47,17 @@ def test_trees_are_as_deep_and_leaves_as_large_as_asked() -> None:
         assert tree.tree_.n_node_samples[leaves].min() >= 25
 
 
-def test_what_tells_the_label_is_found() -> None:
+def test_the_informative_feature_has_the_highest_importance() -> None:
     values, labels = drawn()
     forest = grow(ForestConfig(trees=300))
-    assert np.argmax(forest.facts["importances"]) == 2
+    assert np.argmax(forest.summary["importances"]) == 2
     high, low = (forest.predict(values[values[:, 2] * s > 0]).mean() for s in (1, -1))
     # 0.7 and 0.3 of 60 subjects each, less what the leaves' size smooths
     assert high - low > 0.2
     assert forest.predict(values).mean() == pytest.approx(labels.mean(), abs=0.05)
 
 
-def test_prevalence_is_the_same_for_everybody() -> None:
+def test_prevalence_is_the_same_for_every_subject() -> None:
     model = Prevalence(0.42)
     assert model.predict(np.zeros((3, 0))).tolist() == [0.42] * 3
     assert model.checksum != Prevalence(0.43).checksum

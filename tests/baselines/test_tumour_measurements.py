@@ -39,19 +39,19 @@ def cohort(tmp_path: Path) -> Cohort:
 
 
 class Steps:
-    """Which steps were told."""
+    """Records the calls of a progress callback."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, int]] = []
+        self.calls: list[tuple[int, int]] = []
 
     def __call__(self, done: int, total: int) -> None:
-        self.told.append((done, total))
+        self.calls.append((done, total))
 
 
 def test_every_tumour_is_measured_once(cohort: Cohort, tmp_path: Path) -> None:
     path, steps = tmp_path / "radiomics.csv", Steps()
     first = measure_tumours(cohort, ALL, path, HERE, steps)
-    assert steps.told == [(n, 5) for n in range(1, 6)]
+    assert steps.calls == [(n, 5) for n in range(1, 6)]
     for subject in cohort.subjects:
         labels = read_scan(subject.mask).voxels
         whole = {m: read_scan(subject.scans[m]).voxels for m in FEATURE_SCANS}
@@ -61,7 +61,7 @@ def test_every_tumour_is_measured_once(cohort: Cohort, tmp_path: Path) -> None:
         assert measured.volumes_ml["tumour_ml"] == pytest.approx((labels > 0).sum() / 1000)
     time, steps = path.stat().st_mtime_ns, Steps()
     assert measure_tumours(cohort, ALL, path, HERE, steps) == first
-    assert steps.told == [] and path.stat().st_mtime_ns == time
+    assert steps.calls == [] and path.stat().st_mtime_ns == time
     with path.open(newline="") as file:
         assert next(csv.reader(file)) == list(COLUMNS)
 
@@ -74,16 +74,16 @@ def test_what_changed_is_measured_again_and_nothing_else(cohort: Cohort, tmp_pat
     touched, *_ = cohort.subjects
     os.utime(touched.scans["T1"], ns=(1, 1))
     measure_tumours(cohort, volumes, path, HERE, steps)
-    assert steps.told == []  # no scan is read for a volume
+    assert steps.calls == []  # no scan is read for a volume
     os.utime(touched.mask, ns=(1, 1))
     again = measure_tumours(cohort, volumes, path, HERE, steps)
-    assert steps.told == [(1, 1)]
+    assert steps.calls == [(1, 1)]
     assert again[touched.id].checksum == first[touched.id].checksum
     whole = measure_tumours(cohort, ALL, path, HERE, Steps())
     assert not np.isnan([whole[touched.id].features[name] for name in FEATURE_NAMES]).any()
 
 
-def test_who_lacks_a_scan_has_volumes_and_a_flag(cohort: Cohort, tmp_path: Path) -> None:
+def test_a_subject_without_a_scan_has_volumes_and_a_flag(cohort: Cohort, tmp_path: Path) -> None:
     first, *others = cohort.subjects
     scans = {m: p for m, p in first.scans.items() if m != "T2"}
     part = Cohort((replace(first, scans=scans), *others))
@@ -103,7 +103,7 @@ def test_an_empty_region_is_flagged(cohort: Cohort, tmp_path: Path) -> None:
     assert measured.features["ngtdm_busyness_T2_core"] > 0  # its necrosis is there
 
 
-def test_a_scan_on_another_grid_is_refused_or_brought_onto_the_masks(
+def test_a_scan_on_another_grid_is_an_error_or_resampled_onto_the_masks(
     cohort: Cohort, tmp_path: Path
 ) -> None:
     subject = cohort.subjects[0]
@@ -126,14 +126,14 @@ def test_a_damaged_scan_is_named_and_the_others_are_kept(cohort: Cohort, tmp_pat
         measure_tumours(cohort, ALL, path, HERE, Steps())
     subject.scans["FLAIR"].write_bytes(whole)
     assert len(measure_tumours(cohort, ALL, path, HERE, steps)) == 5
-    assert steps.told == [(1, 1)]
+    assert steps.calls == [(1, 1)]
 
 
-def test_a_table_of_another_version_is_not_believed(cohort: Cohort, tmp_path: Path) -> None:
+def test_a_table_of_another_version_is_not_used(cohort: Cohort, tmp_path: Path) -> None:
     path, steps = tmp_path / "r.csv", Steps()
     path.write_text("subject,volume\nUPENN-GBM-00001_11,3\n")
     measure_tumours(cohort, ALL, path, HERE, steps)
-    assert steps.told[-1] == (5, 5)
+    assert steps.calls[-1] == (5, 5)
 
 
 @pytest.mark.ray

@@ -42,7 +42,7 @@ def no_progress(done: int, total: int) -> None:
 
 @pytest.fixture
 def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained]:
-    """A study whose test set was opened."""
+    """A study that was evaluated on its test set."""
 
     def make(**sections: object) -> Trained:
         training = {"epochs": 1, "learning_rate": 0.005, "validation_draws": 2}
@@ -67,12 +67,12 @@ def explain(
     )
 
 
-def openings(trained: Trained) -> list[dict[str, object]]:
+def access_log(trained: Trained) -> list[dict[str, object]]:
     text = trained[0].folder.test_openings.read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_policies_are_what_each_agent_says_of_each_test_subject(
+def test_policies_are_the_agents_probabilities_for_each_test_subject(
     make_trained: Callable[..., Trained],
 ) -> None:
     context, inputs, trials = make_trained(inputs=[["PH"]])
@@ -85,14 +85,14 @@ def test_policies_are_what_each_agent_says_of_each_test_subject(
     test = inputs.splits[0].test
     label = {s.id: s.label for s in inputs.cohort.subjects}
     for trial in agents:
-        own = policies[policies["trial"] == trial.id]
-        assert tuple(own["subject"]) == test
-        assert own["label"].tolist() == [label[s] for s in test]
+        of_trial = policies[policies["trial"] == trial.id]
+        assert tuple(of_trial["subject"]) == test
+        assert of_trial["label"].tolist() == [label[s] for s in test]
         data = load_volumes(inputs.folder.volumes, trial.channels, label, test, "cpu")
         with torch.no_grad():
             tuned = load_member(trial, inputs).eval().tuned_probability(data.volumes.float())
         # the batches differ, and a convolution of another batch size may round differently
-        np.testing.assert_allclose(own[blocks], tuned, atol=1e-5)
+        np.testing.assert_allclose(of_trial[blocks], tuned, atol=1e-5)
 
 
 def test_a_study_without_agents_has_no_policies_and_keeps_no_old_ones(
@@ -108,7 +108,7 @@ def test_a_study_without_agents_has_no_policies_and_keeps_no_old_ones(
     assert not run_ensemble(*arguments)
 
 
-def test_chosen_subjects_are_drawn_and_the_opening_is_logged_as_such(
+def test_chosen_subjects_are_drawn_and_the_access_is_logged_with_its_purpose(
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(networks={"random": NETWORKS["random"]})
@@ -123,10 +123,10 @@ def test_chosen_subjects_are_drawn_and_the_opening_is_logged_as_such(
         for subject in (first, second)
     ]
     assert all(path.stat().st_size > 10_000 for path in drawn)
-    results, opening = openings(trained)
-    assert (results["purpose"], opening["purpose"]) == ("ensembles", "explain")
-    assert opening["subjects"] == [first, second] and opening["num_subjects"] == 2
-    assert opening["members"] == results["members"]
+    results, access = access_log(trained)
+    assert (results["purpose"], access["purpose"]) == ("ensembles", "explain")
+    assert access["subjects"] == [first, second] and access["num_subjects"] == 2
+    assert access["members"] == results["members"]
     after = {p.name: p.read_bytes() for p in context.folder.ensembles.glob("*.csv")}
     assert after == before
     assert not run_ensemble(
@@ -139,7 +139,7 @@ def test_chosen_subjects_are_drawn_and_the_opening_is_logged_as_such(
     assert list(figures.glob("explain_*.png")) == [kept]
 
 
-def test_who_is_no_test_subject_is_refused_before_the_test_set_is_opened(
+def test_a_subject_outside_the_test_set_is_an_error_before_any_access(
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
@@ -149,10 +149,10 @@ def test_who_is_no_test_subject_is_refused_before_the_test_set_is_opened(
         explain(trained, [inputs.splits[0].test[0], learner, "nobody"])
     with pytest.raises(MgmtError, match=r"--modalities T2: no modality of a model .*among PH"):
         explain(trained, [inputs.splits[0].test[0]], ["T2"])
-    assert len(openings(trained)) == 1
+    assert len(access_log(trained)) == 1
 
 
-def test_the_command_says_in_one_line_who_is_no_test_subject(
+def test_the_command_names_a_wrong_subject_in_one_line(
     make_trained: Callable[..., Trained],
     data: Any,
     tmp_path: Path,
@@ -183,7 +183,7 @@ def test_models_whose_results_are_not_there_are_not_explained(
     path = context.folder.ensembles / "member_predictions.csv"
     table = pd.read_csv(path, dtype={"weights_sha256": str})
     table.assign(weights_sha256="0" * 64).to_csv(path, index=False)
-    with pytest.raises(MgmtError, match=r"of other models\. Run `mgmt-ray ensemble STUDY`"):
+    with pytest.raises(MgmtError, match=r"belongs to other models\. Run `mgmt-ray ensemble STUDY`"):
         explain(trained, [inputs.splits[0].test[0]])
     shutil.rmtree(context.folder.ensembles)
     with pytest.raises(MgmtError, match=r"not there yet\. Run `mgmt-ray ensemble STUDY`"):
@@ -201,10 +201,12 @@ def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
     predictions = pd.read_csv(context.folder.ensembles / "predictions.csv")
     members = select_members(trials, inputs)
     ids = (inputs.splits[1].test[0], inputs.splits[0].test[0])
-    found = explain_modality("PH", "grad-cam", ids, members, inputs, context.resources, predictions)
-    assert [explained.subject for explained in found] == list(ids)
+    explanations = explain_modality(
+        "PH", "grad-cam", ids, members, inputs, context.resources, predictions
+    )
+    assert [explained.subject for explained in explanations] == list(ids)
     of_input = predictions[predictions["ensemble"] == "PH"].set_index("subject")
-    for explained, outer in zip(found, (1, 0), strict=True):
+    for explained, outer in zip(explanations, (1, 0), strict=True):
         own = [trial for trial in trials if trial.outer_fold == outer]
         subject = explained.subject
         label = {subject: int(of_input["label"][subject])}
@@ -213,15 +215,15 @@ def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
             saliency_map(load_member(trial, inputs).eval(), data.volumes, "grad-cam")
             for trial in own
         ]
-        evidence = explained.saliency["random"]
-        np.testing.assert_array_equal(evidence.volume, np.mean(maps, axis=0))
-        assert evidence.num_models == len(own) == 2
-        assert evidence.probability == of_input["probability"][subject]
+        saliency = explained.saliency["random"]
+        np.testing.assert_array_equal(saliency.volume, np.mean(maps, axis=0))
+        assert saliency.num_models == len(own) == 2
+        assert saliency.probability == of_input["probability"][subject]
         assert explained.label == label[subject]
         np.testing.assert_array_equal(explained.channels["PH"], data.volumes[0, 0].float())
 
 
-def test_the_surest_calls_of_the_network_best_on_validation_are_explained() -> None:
+def test_the_most_confident_predictions_of_the_network_best_on_validation_are_explained() -> None:
     best = pd.DataFrame(
         [
             ("random", 0, "DSC", 0.9, 0),

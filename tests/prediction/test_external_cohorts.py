@@ -44,22 +44,22 @@ def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained
 
 
 def elsewhere(context: StudyContext, without_ph: int = 5) -> Cohort:
-    """The same scans under other names; the first few lack PH."""
+    """The same scans under other names; the first few have no PH."""
     subjects = [
         replace(s, id=f"X-{s.id}", person=f"X-{s.person}")
         for s in read_data_set(context.study.cohort).subjects
     ]
-    lacking = [
+    without_scan = [
         replace(s, scans={m: path for m, path in s.scans.items() if m != "PH"})
         for s in subjects[:without_ph]
     ]
-    return Cohort((*lacking, *subjects[without_ph:]))
+    return Cohort((*without_scan, *subjects[without_ph:]))
 
 
 def evaluate(
     trained: Trained, external: Cohort | None, name: str = "elsewhere"
 ) -> tuple[bool, bool]:
-    """Do the ensembles of the study and of the external cohort; whether each was anything to do."""
+    """Evaluate the study and the external cohort; return whether each was out of date."""
     context, inputs, trials = trained
     settings = (trials, inputs, context.study.evaluation, context.resources, no_progress)
     own = run_ensemble(*settings)
@@ -76,7 +76,10 @@ def test_an_external_cohort_is_predicted_by_all_members_and_changes_nothing_else
 ) -> None:
     trained = make_trained(split=NESTED)
     context, inputs, _ = trained
-    ensembles, beside = context.folder.ensembles, context.folder.external("elsewhere").ensembles
+    ensembles, external_folder = (
+        context.folder.ensembles,
+        context.folder.external("elsewhere").ensembles,
+    )
     evaluate(trained, None)
     names = ("members.csv", "metrics.csv", "predictions.csv", "test_openings.jsonl")
     before = {name: (ensembles / name).read_bytes() for name in names}
@@ -87,13 +90,13 @@ def test_an_external_cohort_is_predicted_by_all_members_and_changes_nothing_else
     for name in names[:-1]:
         assert (ensembles / name).read_bytes() == before[name], name
 
-    members = pd.read_csv(beside / "member_predictions.csv")
+    members = pd.read_csv(external_folder / "member_predictions.csv")
     assert set(members["split"]) == {"external"}
     assert set(members["outer_fold"]) == {0, 1}
     assert members.groupby("modality")["trial"].nunique().to_dict() == {"FLAIR": 4, "PH": 4}
     num_ph = sum("PH" in s.scans for s in external.subjects)
     assert 0 < num_ph < len(external.subjects)
-    metrics = pd.read_csv(beside / "metrics.csv").set_index("ensemble")
+    metrics = pd.read_csv(external_folder / "metrics.csv").set_index("ensemble")
     assert metrics["num_subjects"].to_dict() == {
         "DSC": num_ph,
         "Struct": len(external.subjects),
@@ -101,21 +104,21 @@ def test_an_external_cohort_is_predicted_by_all_members_and_changes_nothing_else
         "PH": num_ph,
         "FLAIR": len(external.subjects),
     }
-    predictions = pd.read_csv(beside / "predictions.csv")
+    predictions = pd.read_csv(external_folder / "predictions.csv")
     struct = predictions[predictions["ensemble"] == "Struct"].set_index("subject")["probability"]
     mean = members[members["modality"] == "FLAIR"].groupby("subject")["probability"].mean()
     # the same mean in another order of summing
     assert struct.to_dict() == pytest.approx(mean.to_dict(), abs=1e-12)
-    openings = [json.loads(line) for line in (beside / "test_openings.jsonl").open()]
-    assert [line["purpose"] for line in openings] == ["external elsewhere"]
-    assert openings[0]["num_subjects"] == len(external.subjects)
+    accesses = [json.loads(line) for line in (external_folder / "test_openings.jsonl").open()]
+    assert [line["purpose"] for line in accesses] == ["external elsewhere"]
+    assert accesses[0]["num_subjects"] == len(external.subjects)
     own = pd.read_csv(ensembles / "predictions.csv")
     tested = {s for split in inputs.splits for s in split.test}
     assert set(own["subject"]) == tested
     assert len(own[own["ensemble"] == "PH"]) == len(tested)
 
 
-def test_a_changed_external_cohort_does_not_open_the_test_set_again(
+def test_a_changed_external_cohort_causes_no_test_set_access(
     make_trained: Callable[..., Trained],
 ) -> None:
     trained = make_trained(split={"folds": 2})
@@ -126,9 +129,9 @@ def test_a_changed_external_cohort_does_not_open_the_test_set_again(
     fewer = Cohort(external.subjects[1:])
     assert evaluate(trained, fewer) == (False, True)
     assert len(context.folder.test_openings.read_text(encoding="utf-8").splitlines()) == 1
-    beside = context.folder.external("elsewhere")
-    assert len(beside.test_openings.read_text(encoding="utf-8").splitlines()) == 2
-    metrics = beside.ensembles / "metrics.csv"
+    external_folder = context.folder.external("elsewhere")
+    assert len(external_folder.test_openings.read_text(encoding="utf-8").splitlines()) == 2
+    metrics = external_folder.ensembles / "metrics.csv"
     whole = metrics.read_bytes()
     metrics.unlink()
     assert evaluate(trained, fewer) == (False, True)
@@ -140,8 +143,8 @@ def test_a_cohort_without_dsc_gets_the_structural_ensembles(
 ) -> None:
     trained = make_trained(split={"folds": 2})
     evaluate(trained, elsewhere(trained[0], without_ph=1000))
-    beside = trained[0].folder.external("elsewhere").ensembles
-    assert pd.read_csv(beside / "metrics.csv")["ensemble"].tolist() == ["Struct", "FLAIR"]
+    external_folder = trained[0].folder.external("elsewhere").ensembles
+    assert pd.read_csv(external_folder / "metrics.csv")["ensemble"].tolist() == ["Struct", "FLAIR"]
 
 
 def test_a_member_knows_and_predicts_the_subjects_of_its_own_split_only(
@@ -161,18 +164,20 @@ def test_a_member_knows_and_predicts_the_subjects_of_its_own_split_only(
         assert set(validation["subject"]) <= set(split.folds[trial.fold])
         assert inputs.folder.read_trial(trial.id)["split_hash"] == split.hash
         assert f"_outer{trial.outer_fold}_" in trial.id
-    (opening,) = map(json.loads, context.folder.test_openings.open())
-    assert opening["split_hashes"] == [split.hash for split in inputs.splits]
+    (access,) = map(json.loads, context.folder.test_openings.open())
+    assert access["split_hashes"] == [split.hash for split in inputs.splits]
 
 
-def test_a_torn_person_closes_the_test_set(make_trained: Callable[..., Trained]) -> None:
+def test_a_person_on_two_sides_of_a_split_prevents_test_set_access(
+    make_trained: Callable[..., Trained],
+) -> None:
     context, inputs, trials = make_trained(split={"folds": 2})
     both = (inputs.splits[0].test[0], inputs.splits[0].training[0])
-    torn = Cohort(
+    leaking = Cohort(
         tuple(replace(s, person="P" if s.id in both else "") for s in inputs.cohort.subjects)
     )
     with pytest.raises(MgmtError, match="person P would have two roles"):
-        evaluate((context, replace(inputs, cohort=torn), trials), None)
+        evaluate((context, replace(inputs, cohort=leaking), trials), None)
     assert not context.folder.test_openings.exists()
 
 
@@ -203,11 +208,11 @@ def test_labels_that_must_be_fitted_are_not_external(own: Cohort) -> None:
         check_external("x", Cohort(tuple(subjects)), own, INPUTS)
 
 
-def test_an_external_cohort_of_one_class_is_refused_before_anything_is_trained(
+def test_an_external_cohort_of_one_class_is_an_error_before_anything_is_trained(
     own: Cohort,
 ) -> None:
     subjects = [s if s.label else replace(s, scans={"FLAIR": Path("f")}) for s in renamed(own)]
     with pytest.raises(MgmtError, match="with PH are all of one class"):
         check_external("x", Cohort(tuple(subjects)), own, INPUTS)
-    with pytest.raises(MgmtError, match="nobody has the scans"):
+    with pytest.raises(MgmtError, match="no subject has the scans"):
         check_external("x", Cohort(tuple(subjects)), own, (("T1",),))

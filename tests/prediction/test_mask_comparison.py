@@ -1,4 +1,4 @@
-"""What predicted masks do to the results of a finished 3-D study."""
+"""The effect of predicted masks on the results of a finished 3-D study."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def predict_what_was_given(folder: StudyFolder) -> None:
     index = folder.masks / "masks.json"
     content = json.loads(index.read_text())
     for subject in read_cohort(folder.root).subjects:
-        told = content["subjects"].get(subject.id)
-        if told is None:
+        entry = content["subjects"].get(subject.id)
+        if entry is None:
             continue
         path = folder.masks / f"{subject.id}.nii.gz"
         tumour = read_scan(subject.required_mask).voxels > 0
         write_mask(tumour, subject.scans["FLAIR"], path)
-        told |= {"checksum": file_checksum(path), "tumour_voxels": int(tumour.sum())}
+        entry |= {"checksum": file_checksum(path), "tumour_voxels": int(tumour.sum())}
     index.write_text(json.dumps(content))
 
 
@@ -90,14 +90,14 @@ def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
     known = known_to(outlined.slices)
     context = joined["given"]
     _, inputs = finished(context)
-    told = json.loads((context.folder.masks / "masks.json").read_text())["subjects"]
-    assert told.keys() == {*inputs.splits[0].test}
+    entries = json.loads((context.folder.masks / "masks.json").read_text())["subjects"]
+    assert entries.keys() == {*inputs.splits[0].test}
     person = {s.id: s.person for s in inputs.cohort.subjects}
-    networks = {name: {*one["networks"]} for name, one in told.items()}
+    networks = {name: {*entry["networks"]} for name, entry in entries.items()}
     assert networks == {
-        name: {n for n, persons in known.items() if person[name] not in persons} for name in told
+        name: {n for n, persons in known.items() if person[name] not in persons} for name in entries
     }
-    assert any(len(some) < len(known) for some in networks.values())
+    assert any(len(names) < len(known) for names in networks.values())
 
 
 def test_the_report_tells_what_predicted_masks_do(joined: dict[str, StudyContext]) -> None:
@@ -122,7 +122,7 @@ def test_predicted_masks_that_equal_the_given_ones_have_no_effect(
     assert (table["p"] == 1).all() and (table["median_dice"] == 1).all()
 
 
-def test_who_has_no_other_mask_is_left_out_with_the_reason(
+def test_a_subject_without_another_mask_is_left_out_with_the_reason(
     copied: Callable[[str], StudyContext],
 ) -> None:
     context = copied("predicted")
@@ -135,8 +135,8 @@ def test_who_has_no_other_mask_is_left_out_with_the_reason(
     ensemble(context, *finished(context), {})
     effect = pd.read_csv(context.folder.ensembles / "mask_effect.csv")
     assert {*effect["num_subjects"]} == {len(inputs.splits[0].test) - 1}
-    told = pd.read_csv(context.folder.mask_effect.root / "subjects.csv").set_index("subject")
-    assert told["left_out_because"].dropna().to_dict() == {gone: "no given mask"}
+    reasons = pd.read_csv(context.folder.mask_effect.root / "subjects.csv").set_index("subject")
+    assert reasons["left_out_because"].dropna().to_dict() == {gone: "no given mask"}
 
 
 def test_a_study_that_names_no_segmentation_any_more_keeps_no_table(
@@ -160,7 +160,10 @@ def test_a_changed_effect_is_made_again(copied: Callable[[str], StudyContext]) -
     before.assign(auc_predicted=0.99).to_csv(path, index=False)
     ensemble(context, trials, inputs, {})
     pd.testing.assert_frame_equal(pd.read_csv(path), before)
-    assert purposes(context.folder) == ["ensembles", "mask effect"]  # nobody was predicted again
+    assert purposes(context.folder) == [
+        "ensembles",
+        "mask effect",
+    ]  # no subject was predicted again
 
 
 def test_a_study_with_masks_of_another_kind_is_not_taken_for_the_folders(

@@ -24,7 +24,7 @@ from mgmt_ray.data.prepare_stores import prepare_stores
 from mgmt_ray.masks.contamination import contamination_reason
 from mgmt_ray.pipeline.stages import load_existing, plan_study, predict_new, prepare, select, train
 from mgmt_ray.prediction.external_cohorts import predict_external
-from mgmt_ray.prediction.new_patients import NO_DIAGNOSIS, PATIENT_COLUMNS, PATIENTS
+from mgmt_ray.prediction.new_patients import DISCLAIMER, PATIENT_COLUMNS, PATIENTS
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
@@ -51,7 +51,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patients(strangers: Path, tmp_path: Path) -> Callable[..., Path]:
     """Folders of patients, with their masks or without."""
 
-    def lay(*, masks: bool) -> Path:
+    def write(*, masks: bool) -> Path:
         folder = tmp_path / "scans"
         config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
         for number, subject in enumerate(read_data_set(config).subjects):
@@ -62,7 +62,7 @@ def patients(strangers: Path, tmp_path: Path) -> Callable[..., Path]:
                 shutil.copy(subject.required_mask, own / "mask.nii.gz")
         return folder
 
-    return lay
+    return write
 
 
 def contents(folder: Path) -> dict[Path, str]:
@@ -82,9 +82,9 @@ def test_a_raw_patient_goes_from_images_to_a_probability(
     (scans / "renamed").mkdir()
     shutil.copy(known.scans["FLAIR"], scans / "renamed" / "FLAIR.nii.gz")
     before = contents(context.folder.root) | contents(outlined.slices)
-    predict_new(context, scans, tmp_path / "said.csv")
+    predict_new(context, scans, tmp_path / "predictions.csv")
     assert contents(context.folder.root) | contents(outlined.slices) == before
-    table = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
     assert tuple(table.columns) == PATIENT_COLUMNS
     good = table[table["problem"] == ""]
     assert [*good["subject"]] == [s for s in ("P0", "P2", "P3", "P4") for _ in range(2)]
@@ -96,11 +96,11 @@ def test_a_raw_patient_goes_from_images_to_a_probability(
     assert problems["renamed"].startswith(f"is {known.id} of the study's own cohort")
     printed = capsys.readouterr().out
     assert "P1: not predicted" in printed and "renamed: not predicted" in printed
-    assert "4 of 6 patients predicted" in printed and NO_DIAGNOSIS in printed
-    mask = read_scan(tmp_path / "said_files" / "masks" / "P0.nii.gz")
+    assert "4 of 6 patients predicted" in printed and DISCLAIMER in printed
+    mask = read_scan(tmp_path / "predictions_files" / "masks" / "P0.nii.gz")
     scan = read_scan(scans / "P0" / "FLAIR.nii.gz")
     assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
-    predict_new(context, scans, tmp_path / "said.csv")
+    predict_new(context, scans, tmp_path / "predictions.csv")
     assert "masks: up to date" in capsys.readouterr().out
 
 
@@ -109,7 +109,7 @@ def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
     context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
-    predict_new(context, patients(masks=True), tmp_path / "said.csv")
+    predict_new(context, patients(masks=True), tmp_path / "predictions.csv")
     config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
     selected, splits, trials = load_existing(context)
     # other persons, though both cohorts count them from 1
@@ -127,13 +127,13 @@ def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort
     )
     predict_external("strangers", cohort, *settings)
     expected = pd.read_csv(there.ensembles / "predictions.csv")
-    said = pd.read_csv(tmp_path / "said.csv")
-    assert {*said["mask"]} == {"given"}
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assert {*table["mask"]} == {"given"}
     name = {f"P{number}": s.id for number, s in enumerate(subjects)}
-    said["subject"] = said["subject"].map(name)
+    table["subject"] = table["subject"].map(name)
     keys = ["subject", "network", "ensemble"]
-    merged = said.merge(expected, on=keys, suffixes=("", "_expected"))
-    assert len(merged) == len(said) == len(expected)
+    merged = table.merge(expected, on=keys, suffixes=("", "_expected"))
+    assert len(merged) == len(table) == len(expected)
     # who shares a batch may change the last bit of single precision
     assert (merged["probability"] - merged["probability_expected"]).abs().max() < 1e-6
 
@@ -143,12 +143,12 @@ def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
 ) -> None:
     study = load_study(outlined.slices.with_suffix(".yaml"), outlined.root)
     context = StudyContext(study, StudyFolder(outlined.slices), Resources(backend="in-process"))
-    predict_new(context, patients(masks=False), tmp_path / "said.csv")
-    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
-    assert {*said["subject"]} == {f"P{number}" for number in range(5)}
-    assert {*said["mask"]} == {"none"}
-    assert {*said["problem"]} == {*said["note"]} == {""}
-    (source,) = (tmp_path / "said_files" / "masks").glob("*/masks.json")
+    predict_new(context, patients(masks=False), tmp_path / "predictions.csv")
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+    assert {*table["subject"]} == {f"P{number}" for number in range(5)}
+    assert {*table["mask"]} == {"none"}
+    assert {*table["problem"]} == {*table["note"]} == {""}
+    (source,) = (tmp_path / "predictions_files" / "masks").glob("*/masks.json")
     assert source.parent.name == "chen_FLAIR"
     _, _, trials = load_existing(context)
     own = {t.needs[0].id for t in trials if t.needs}
@@ -169,10 +169,10 @@ def test_a_patient_in_whom_a_slices_study_finds_no_tumour_has_a_note(
     context = sliced_copy(outlined, tmp_path)
     _, _, trials = load_existing(context)
     silence(context, trials)
-    predict_new(context, patients(masks=False), tmp_path / "said.csv")
-    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False)
-    assert said["note"].str.startswith("no tumour found by 2 of 2 models").all()
-    assert said["probability"].astype(float).between(0, 1).all()
+    predict_new(context, patients(masks=False), tmp_path / "predictions.csv")
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+    assert table["note"].str.startswith("no tumour found by 2 of 2 models").all()
+    assert table["probability"].astype(float).between(0, 1).all()
     printed = capsys.readouterr().out
     assert "no slice with 4 voxels of predicted tumour in P0 (2 models)" in printed
 
@@ -190,12 +190,12 @@ def test_a_patient_whose_voxels_no_segmentation_knows_is_not_predicted(
     image = SimpleITK.ReadImage(path)
     image.SetSpacing((1.2, 1.2, 1.0))  # not larger than 1.25 times what trained
     SimpleITK.WriteImage(image, path)
-    predict_new(context, scans, tmp_path / "said.csv")
-    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
-    assert said.loc["P1", "problem"].startswith("FLAIR: its voxels are 0.75×1 mm in plane")
-    assert said.loc["P1", "problem"].endswith("Resample it to 1 mm")
-    assert said.loc["P1", "probability"] == ""
-    assert {*said.drop("P1")["problem"]} == {""}
+    predict_new(context, scans, tmp_path / "predictions.csv")
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False).set_index("subject")
+    assert table.loc["P1", "problem"].startswith("FLAIR: its voxels are 0.75×1 mm in plane")
+    assert table.loc["P1", "problem"].endswith("Resample it to 1 mm")
+    assert table.loc["P1", "probability"] == ""
+    assert {*table.drop("P1")["problem"]} == {""}
 
 
 def sliced_copy(outlined: Outlined, tmp_path: Path) -> StudyContext:
@@ -211,8 +211,8 @@ def test_patients_without_masks_need_a_segmentation(
     context = joined["given"]
     context = replace(context, study=context.study.model_copy(update={"mask_source": None}))
     with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
-        predict_new(context, patients(masks=False), tmp_path / "said.csv")
-    assert not (tmp_path / "said.csv").exists()
+        predict_new(context, patients(masks=False), tmp_path / "predictions.csv")
+    assert not (tmp_path / "predictions.csv").exists()
 
 
 def with_crosswalk(context: StudyContext, tmp_path: Path, *rows: str) -> StudyContext:
@@ -231,7 +231,7 @@ def lay_scan(scan: Path, folder: Path, *, change: int) -> None:
     SimpleITK.WriteImage(image, str(folder / "FLAIR.nii.gz"))
 
 
-def test_who_of_the_study_has_another_name_by_its_crosswalk_is_not_predicted(
+def test_a_person_of_the_study_with_another_name_in_its_crosswalk_is_not_predicted(
     joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     known = read_data_set(joined["given"].study.cohort).subjects[0]
@@ -240,13 +240,13 @@ def test_who_of_the_study_has_another_name_by_its_crosswalk_is_not_predicted(
         lay_scan(known.scans["FLAIR"], scans / name, change=change)
         shutil.copy(known.required_mask, scans / name / "mask.nii.gz")
     context = with_crosswalk(joined["given"], tmp_path, f"{known.id},HOSP-17")
-    predict_new(context, scans, tmp_path / "said.csv")
-    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
-    assert said.loc["HOSP-17", "problem"].startswith(f"is {known.id} of the study's own cohort")
-    assert {*said.drop("HOSP-17")["problem"]} == {""}
+    predict_new(context, scans, tmp_path / "predictions.csv")
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False).set_index("subject")
+    assert table.loc["HOSP-17", "problem"].startswith(f"is {known.id} of the study's own cohort")
+    assert {*table.drop("HOSP-17")["problem"]} == {""}
 
 
-def test_nobody_is_predicted_where_copies_of_the_studys_scans_cannot_be_told(
+def test_no_patient_is_predicted_where_copies_of_the_studys_scans_cannot_be_recognised(
     joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
@@ -254,14 +254,14 @@ def test_nobody_is_predicted_where_copies_of_the_studys_scans_cannot_be_told(
     absent, damaged = (s.id for s in load_existing(context)[0].cohort.subjects[:2])
     (context.folder.inspections / f"{absent}.npz").unlink()
     (context.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
-    told = f"nothing of {absent}, {damaged}, so copies of scans that trained cannot be told"
-    with pytest.raises(MgmtError, match=told):
-        predict_new(context, patients(masks=True), tmp_path / "said.csv")
-    assert not (tmp_path / "said.csv").exists()
+    message = f"nothing of {absent}, {damaged}, so copies of scans that trained cannot be told"
+    with pytest.raises(MgmtError, match=message):
+        predict_new(context, patients(masks=True), tmp_path / "predictions.csv")
+    assert not (tmp_path / "predictions.csv").exists()
 
 
 @pytest.mark.parametrize("role", ["trained", "chosen"])
-def test_whom_a_model_knows_from_where_it_started_is_not_predicted(
+def test_a_person_known_to_a_models_initial_weights_is_not_predicted(
     role: str, joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
@@ -270,10 +270,10 @@ def test_whom_a_model_knows_from_where_it_started_is_not_predicted(
     metadata = json.loads(path.read_text())
     metadata["persons"][role].append("P3")
     path.write_text(json.dumps(metadata))
-    predict_new(context, patients(masks=True), tmp_path / "said.csv")
-    said = pd.read_csv(tmp_path / "said.csv", keep_default_na=False).set_index("subject")
-    assert said.loc["P3", "problem"].startswith("is P3, on whom a model that ours started from")
-    assert {*said.drop("P3")["problem"]} == {""}
+    predict_new(context, patients(masks=True), tmp_path / "predictions.csv")
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False).set_index("subject")
+    assert table.loc["P3", "problem"].startswith("is P3, on whom a model that ours started from")
+    assert {*table.drop("P3")["problem"]} == {""}
 
 
 @pytest.mark.parametrize("name", ["P1", "p1", "Z-1", "P2"])
@@ -288,10 +288,10 @@ def test_an_id_or_a_persons_name_of_the_cohort_is_known(
     shutil.copy(context.folder.inspections / f"{subject.id}.npz", folder.inspections / "P1.npz")
     why = contamination_reason(folder, cohort, (), [PersonRef(PATIENTS, name, name)], {})
     assert [*why] == [(PATIENTS, name)] * (name != "P2")
-    assert all(told.startswith("is P1 of the study's own cohort") for told in why.values())
+    assert all(reason.startswith("is P1 of the study's own cohort") for reason in why.values())
 
 
-def test_segmentations_that_know_a_patient_do_not_outline_that_patient(
+def test_segmentations_trained_on_a_patient_do_not_segment_that_patient(
     outlined: Outlined, joined_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
     known = known_to(outlined.slices)
@@ -308,28 +308,28 @@ def test_segmentations_that_know_a_patient_do_not_outline_that_patient(
     lay_scan(scan, tmp_path / "scans" / "HOSP-17", change=1)
     lay_scan(scan, tmp_path / "scans" / "stranger", change=2)
     context = with_crosswalk(context, tmp_path, f"{person},HOSP-17")
-    predict_new(context, tmp_path / "scans", tmp_path / "said.csv")
-    index = tmp_path / "said_files" / "masks" / "masks.json"
-    told = json.loads(index.read_text())["subjects"]
-    networks = {name: {*one["networks"]} for name, one in told.items()}
+    predict_new(context, tmp_path / "scans", tmp_path / "predictions.csv")
+    index = tmp_path / "predictions_files" / "masks" / "masks.json"
+    entries = json.loads(index.read_text())["subjects"]
+    networks = {name: {*entry["networks"]} for name, entry in entries.items()}
     unaware = known.keys() - by[person]
     assert networks == {"copy": unaware, "HOSP-17": unaware, "stranger": {*known}}
 
 
-def test_a_table_is_written_anew_and_nothing_else_is_written_over(tmp_path: Path) -> None:
+def test_a_table_is_rewritten_and_nothing_else_is_overwritten(tmp_path: Path) -> None:
     table = tmp_path / "predictions.csv"
     check_overwrite(table)
     table.write_text(",".join(PATIENT_COLUMNS) + "\nP1,random,Struct,.5\n")
     check_overwrite(table)
     table.write_text("subject,label\nP1,0\n")
-    with pytest.raises(MgmtError, match="not written over"):
+    with pytest.raises(MgmtError, match="not overwritten"):
         check_overwrite(table)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("README.md", "ends with .csv"), ("nobody/predictions.csv", "there is no folder")],
 )
-def test_a_place_that_cannot_be_meant_is_refused(tmp_path: Path, name: str, told: str) -> None:
-    with pytest.raises(MgmtError, match=told):
+def test_a_path_that_cannot_be_meant_is_an_error(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(MgmtError, match=message):
         check_overwrite(tmp_path / name)

@@ -1,4 +1,4 @@
-"""What a two-stage study says of whole scans, and of patients whom nobody annotated."""
+"""Predictions of a two-stage study for whole scans, and for patients without masks."""
 
 from __future__ import annotations
 
@@ -67,23 +67,23 @@ def test_examples_are_the_slices_with_the_most_tumour_and_the_mean_of_the_folds(
 ) -> None:
     inputs, trials = planned(finished)
     with np.load(finished.folder.ensembles / "segmentation_examples.npz") as file:
-        told = dict(file)
-    assert sorted(told["subject"]) == sorted(inputs.splits[0].test)
+        examples = dict(file)
+    assert sorted(examples["subject"]) == sorted(inputs.splits[0].test)
     segmenters = [
         load_segmenter(trial, finished.folder, "cpu") for trial in whole_segmentations(trials)
     ]
     store = SliceStore(finished.folder.slices, "FLAIR")
-    for row, subject in enumerate(told["subject"]):
+    for row, subject in enumerate(examples["subject"]):
         (slices,) = store.load((str(subject),))
         at = int(slices.masks.sum(axis=(1, 2)).argmax())
-        assert told["depth"][row] == slices.depths[at]
-        np.testing.assert_array_equal(told["given"][row], slices.masks[at])
+        assert examples["depth"][row] == slices.depths[at]
+        np.testing.assert_array_equal(examples["given"][row], slices.masks[at])
         images = [segmenter.normalise(slices) for segmenter in segmenters]
         found = [s.predict(i)[at] for s, i in zip(segmenters, images, strict=True)]
         # float16 has 11 bits
-        np.testing.assert_allclose(told["probability"][row], np.mean(found, axis=0), atol=5e-4)
+        np.testing.assert_allclose(examples["probability"][row], np.mean(found, axis=0), atol=5e-4)
         image = np.mean([i[at] for i in images], axis=0)
-        np.testing.assert_allclose(told["image"][row], image, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(examples["image"][row], image, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("fault", ["gone", "changed"])
@@ -178,12 +178,12 @@ def test_patients_without_masks_are_classified_by_their_folds_predicted_tumour(
     store = SliceStore(root / "slices", "FLAIR")
     _, trials = planned(copied)
     segmenters = {t.id: load_segmenter(t.needs[0], copied.folder, "cpu") for t in trials if t.needs}
-    slices_told = pd.read_csv(root / "ensembles" / "slice_predictions.csv")
-    assert {*slices_told["subject"]} == {s.id for s in cohort.subjects}
-    for (trial, subject), rows in slices_told.groupby(["trial", "subject"]):
+    slice_predictions = pd.read_csv(root / "ensembles" / "slice_predictions.csv")
+    assert {*slice_predictions["subject"]} == {s.id for s in cohort.subjects}
+    for (trial, subject), rows in slice_predictions.groupby(["trial", "subject"]):
         (slices,) = store.load((subject,))
-        by = segmenters[trial]
-        probability = by.predict(by.normalise(slices))
+        segmenter = segmenters[trial]
+        probability = segmenter.predict(segmenter.normalise(slices))
         chosen = rows_through_tumour(slices.masks, store.recipe)
         if subject in bare:
             chosen = rows_through_prediction(probability, store.recipe)
@@ -197,8 +197,8 @@ def test_patients_without_masks_are_classified_by_their_folds_predicted_tumour(
     assert {*scans.loc[scans["dice_volume"].isna(), "subject"]} == bare
     with np.load(root / "ensembles" / "segmentation_examples.npz") as file:
         assert {*file["subject"].tolist()} == {s.id for s in cohort.subjects} - bare
-    told = capsys.readouterr().out
-    assert f"no tumour mask of {sorted(bare)[0]}" in told
+    printed = capsys.readouterr().out
+    assert f"no tumour mask of {sorted(bare)[0]}" in printed
 
 
 def test_deleting_a_mask_changes_nothing_but_which_slices_are_taken(
@@ -217,11 +217,11 @@ def test_deleting_a_mask_changes_nothing_but_which_slices_are_taken(
         np.testing.assert_array_equal(*normal)
         np.testing.assert_array_equal(here.depths[here.of_brain], there.depths[there.of_brain])
         assert there.annotated or there.of_brain.all()
-        seen = select_tumour_slices(there, segmenter, segmenter, other.recipe)
-        assert len(seen.depths) >= 1
+        selected = select_tumour_slices(there, segmenter, segmenter, other.recipe)
+        assert len(selected.depths) >= 1
 
 
-def test_an_external_cohort_of_other_voxels_is_refused_in_one_line(
+def test_an_external_cohort_with_other_voxel_sizes_is_an_error_in_one_line(
     copied: StudyContext, evaluate: Evaluate
 ) -> None:
     _, trials = planned(copied)
@@ -230,11 +230,11 @@ def test_an_external_cohort_of_other_voxels_is_refused_in_one_line(
         metadata = json.loads(path.read_text())
         path.write_text(json.dumps(metadata | {"in_plane_mm": [0.3, 0.7]}))
     cohort = elsewhere(copied, lambda number: number == 0)
-    with pytest.raises(MgmtError, match=r"external\.elsewhere: X-.* and 3 more: ") as refused:
+    with pytest.raises(MgmtError, match=r"external\.elsewhere: X-.* and 3 more: ") as error:
         evaluate(cohort)
-    assert "FLAIR: its voxels are 1×1 mm in plane" in str(refused.value)
-    assert "Resample it to 0.3 to 0.7 mm, or leave" in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert "FLAIR: its voxels are 1×1 mm in plane" in str(error.value)
+    assert "Resample it to 0.3 to 0.7 mm, or exclude" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_patient_in_whom_no_tumour_is_found_is_still_classified_and_named(
@@ -250,12 +250,12 @@ def test_a_patient_in_whom_no_tumour_is_found_is_still_classified_and_named(
     assert {*table["subject"]} == {s.id for s in cohort.subjects}
     assert (table["predicted_pixels"] == 0).all()
     assert not (root / "ensembles" / "segmentation_examples.npz").exists()
-    told = capsys.readouterr().out
-    assert "no slice with 8 voxels of predicted tumour" in told and "(2 models)" in told
+    printed = capsys.readouterr().out
+    assert "no slice with 8 voxels of predicted tumour" in printed and "(2 models)" in printed
 
 
 def silence(context: StudyContext, trials: list[Trial]) -> None:
-    """Let the folds' segmentations find nothing, and all records say that this was trained."""
+    """Change the segmentations so that they find no tumour, with matching checksums everywhere."""
     checksums = {}
     for trial in whole_segmentations(trials):
         path = context.folder.weights(trial.id)

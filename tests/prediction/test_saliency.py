@@ -80,40 +80,40 @@ def test_the_score_is_the_networks_logit(kind: str, weights: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_occlusion_is_the_logit_that_each_cube_is_worth(kind: str, weights: Path) -> None:
     network, volume = make(kind, weights), tumour()
-    lost = occlusion(network, volume)
-    assert (lost[volume[0, 0] == 0] == 0).all()
+    loss = occlusion(network, volume)
+    assert (loss[volume[0, 0] == 0] == 0).all()
     scores = FixedRoute(network, volume)
     # the longest side, 10, in 6 parts: cubes of 2, from the box's first corner on
     for z, y, x in ((3, 5, 6), (7, 7, 10), (11, 11, 12)):
         cube = (slice(z, z + 2), slice(y, y + 2), slice(x, x + 2))
-        without = volume.clone()
-        without[(0, 0, *cube)] = 0
+        occluded = volume.clone()
+        occluded[(0, 0, *cube)] = 0
         with torch.no_grad():
-            expected = (scores(volume) - scores(without))[0, 1].item()
-        inside = lost[cube][volume[(0, 0, *cube)] > 0]
+            expected = (scores(volume) - scores(occluded))[0, 1].item()
+        inside = loss[cube][volume[(0, 0, *cube)] > 0]
         # another batch size may round differently
         assert inside.tolist() == pytest.approx([expected] * len(inside), abs=1e-5)
-    assert lost.abs().max() > 0
+    assert loss.abs().max() > 0
 
 
-def test_a_part_is_taken_from_all_channels(weights: Path) -> None:
+def test_all_channels_are_occluded(weights: Path) -> None:
     network, volume = make("random", weights, channels=2), tumour(channels=2)
     volume[0, 0, 3:13, 5:12, 6:8] = 0  # only the second channel has a value here
-    lost = occlusion(network, volume)
-    without = volume.clone()
-    without[0, :, 3:5, 5:7, 6:8] = 0
+    loss = occlusion(network, volume)
+    occluded = volume.clone()
+    occluded[0, :, 3:5, 5:7, 6:8] = 0
     with torch.no_grad():
-        expected = (network(volume) - network(without)).item()
-    assert lost[3, 5, 6].item() == pytest.approx(expected, abs=1e-5)  # batch size
+        expected = (network(volume) - network(occluded)).item()
+    assert loss[3, 5, 6].item() == pytest.approx(expected, abs=1e-5)  # batch size
 
 
 @pytest.mark.parametrize("method", ["occlusion", "grad-cam"])
 def test_a_map_has_the_volumes_shape_and_changes_nothing(method: str, weights: Path) -> None:
     network, volume = make("spottune", weights), tumour()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = saliency_map(network, volume.half(), method)
-    assert found.shape == (16, 18, 20) and found.dtype == np.float32
+    saliency = saliency_map(network, volume.half(), method)
+    assert saliency.shape == (16, 18, 20) and saliency.dtype == np.float32
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     again = saliency_map(network, volume.half(), method)
-    np.testing.assert_array_equal(found, again)
+    np.testing.assert_array_equal(saliency, again)
