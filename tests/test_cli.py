@@ -132,7 +132,7 @@ def test_a_synthetic_cohort_is_written_as_a_table_that_its_reader_takes(
     main(command)
     assert "is up to date" in capsys.readouterr().out
     assert leave([*command, "--layout", "upenn"]) == 2
-    assert "cohort of other settings" in capsys.readouterr().err
+    assert "cohort with other settings" in capsys.readouterr().err
 
 
 def test_a_cohort_is_selected_and_planned(

@@ -1,1 +1,1 @@
-"""A study's stages in their order, and what each verb of the command line does."""
+"""The stages of a study, from the cohort to the report, and what the command line prints."""

@@ -1,4 +1,4 @@
-"""The demo: a small synthetic cohort with a planted signal, and a whole study on it."""
+"""The demo: a small synthetic cohort with a planted signal, and a complete study on it."""
 
 from __future__ import annotations
 
@@ -20,55 +20,6 @@ from mgmt_ray.synthetic.table_layout import synthesize_as_table
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
 from mgmt_ray.trials.context import StudyContext
 
-
-def synthesize_with_weights(
-    cohort: SyntheticConfig,
-    weights: SourceTaskConfig,
-    folder: Path,
-    layout: Literal["upenn", "table"] = "upenn",
-) -> Path:
-    """Write both unless the folder holds exactly them already.
-
-    Args:
-        cohort: of the scans and tables.
-        weights: of the checkpoint.
-        folder: made if needed.
-        layout: of the cohort, by its reader's name.
-
-    Returns:
-        The checkpoint's path.
-
-    Raises:
-        MgmtError: the folder holds a cohort of other settings.
-    """
-    checkpoint = folder / f"resnet_{weights.depth}_width_{weights.width}_synthetic.pth"
-    wanted = {
-        "layout": layout,
-        "cohort": cohort.model_dump(mode="json"),
-        "weights": weights.model_dump(mode="json"),
-    }
-    mark = folder / "synthesis.json"
-    if mark.is_file():
-        if json.loads(mark.read_text(encoding="utf-8")) == wanted and checkpoint.is_file():
-            log(f"synthesize: {folder} is up to date")
-            return checkpoint
-        raise MgmtError(
-            f"{folder}: holds a synthetic cohort of other settings (synthesis.json). "
-            "Choose another folder, or delete this one."
-        )
-    write = synthesize if layout == "upenn" else synthesize_as_table
-    with show_progress("synthesize scans") as step:
-        write(cohort, folder, step)
-    torch.set_num_threads(1)  # small layers: more threads are slower, and their sums differ
-    with show_progress("learn the source task") as step:
-        error = write_source_task_checkpoint(weights, checkpoint, step)
-    write_json(mark, wanted)
-    log(f"synthesize: {cohort.subjects} subjects in {folder}, weights in {checkpoint.name}")
-    if weights.steps:
-        log(f"source task: error {error:.2f} of the variance (1 is guessing)")
-    return checkpoint
-
-
 STUDY_FILE = Path(__file__).parents[2] / "jobs" / "studies" / "demo.yaml"
 
 COHORT = SyntheticConfig(
@@ -82,16 +33,64 @@ COHORT = SyntheticConfig(
 WEIGHTS = SourceTaskConfig(depth=10, width=8, steps=200)
 
 
-def run_demo(out: Path) -> None:
-    """Synthesize, run the demo study, and say where to look.
+def synthesize_with_weights(
+    cohort: SyntheticConfig,
+    weights: SourceTaskConfig,
+    folder: Path,
+    layout: Literal["upenn", "table"] = "upenn",
+) -> Path:
+    """Write a synthetic cohort and pretrained weights for it, unless they exist already.
+
+    Args:
+        cohort: settings of the scans and tables.
+        weights: settings of the checkpoint.
+        folder: created if needed.
+        layout: the reader whose folder layout is written.
+
+    Returns:
+        The checkpoint's path.
 
     Raises:
-        MgmtError: the package is not in a checkout, or what the study's stages raise.
+        MgmtError: the folder holds a cohort with other settings.
+    """
+    checkpoint = folder / f"resnet_{weights.depth}_width_{weights.width}_synthetic.pth"
+    settings = {
+        "layout": layout,
+        "cohort": cohort.model_dump(mode="json"),
+        "weights": weights.model_dump(mode="json"),
+    }
+    mark = folder / "synthesis.json"
+    if mark.is_file():
+        if json.loads(mark.read_text(encoding="utf-8")) == settings and checkpoint.is_file():
+            log(f"synthesize: {folder} is up to date")
+            return checkpoint
+        raise MgmtError(
+            f"{folder}: holds a synthetic cohort with other settings (synthesis.json). "
+            "Use another folder, or delete this one."
+        )
+    write = synthesize if layout == "upenn" else synthesize_as_table
+    with show_progress("synthesize scans") as progress:
+        write(cohort, folder, progress)
+    torch.set_num_threads(1)  # small layers: more threads are slower, and round differently
+    with show_progress("pretrain") as progress:
+        error = write_source_task_checkpoint(weights, checkpoint, progress)
+    write_json(mark, settings)
+    log(f"synthesize: {cohort.subjects} subjects in {folder}, weights in {checkpoint.name}")
+    if weights.steps:
+        log(f"pretraining: error {error:.2f} of the variance (1 is chance)")
+    return checkpoint
+
+
+def run_demo(out: Path) -> None:
+    """Synthesize a cohort and run the demo study on it, in one folder.
+
+    Raises:
+        MgmtError: the package is not in a checkout, or a stage of the study fails.
     """
     if not STUDY_FILE.is_file():
         raise MgmtError(
-            f"{STUDY_FILE}: not there. The demo runs from a checkout of the project: "
-            "clone it and type `make demo`."
+            f"{STUDY_FILE}: does not exist. The demo runs from a checkout of the project: "
+            "clone it and run `make demo`."
         )
     folder = StudyFolder(out.absolute())
     checkpoint = synthesize_with_weights(COHORT, WEIGHTS, folder.root / "cohort")

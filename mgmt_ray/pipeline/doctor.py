@@ -1,4 +1,4 @@
-"""What of this machine works, what does not, and what to do about it."""
+"""Check what a study needs of this machine: packages, GPU, Ray, MLflow, memory and disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_MEMORY_GB = 8.0
 
 
 def check_machine() -> None:
-    """Check and print one line per part.
+    """Check each part and print a line about it.
 
     Raises:
         MgmtError: a part that every study needs does not work.
@@ -41,7 +41,7 @@ def check_machine() -> None:
             broken.append(name)
             log(f"{name:<8} DOES NOT WORK: {' '.join(str(error).split())}")
     if broken:
-        raise MgmtError(f"{', '.join(broken)}: see above for what to do, then repeat the command.")
+        raise MgmtError(f"{', '.join(broken)}: see above for what to do, then rerun the command.")
     log("Everything that a study needs works.")
 
 
@@ -54,7 +54,7 @@ def _torch() -> str:
 
     total = float(torch.ones(8, 8).matmul(torch.ones(8, 8)).sum())
     if total != 512:
-        raise MgmtError("computes wrongly. Install it anew with `make setup`.")
+        raise MgmtError("computes wrong results. Reinstall with `make setup`.")
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     return f"{torch.__version__}, {build}, {torch.get_num_threads()} threads"
 
@@ -63,7 +63,7 @@ def _gpu() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none visible: trials run on the CPU (fine for the demo, slow at the paper's size)"
+        return "none found: trials run on the CPU (fine for the demo, slow at the paper's size)"
     names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return ", ".join(f"{p.name} {p.total_memory / 2**30:.0f} GiB" for p in names) + "; use --gpus 1"
 
@@ -99,5 +99,5 @@ def _memory() -> str:
 
 def _disk() -> str:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    advice = "" if free >= MIN_DISK_GB else f"; the paper's study wants {MIN_DISK_GB:g} GB and more"
+    advice = "" if free >= MIN_DISK_GB else f"; the paper's study needs at least {MIN_DISK_GB:g} GB"
     return f"{free:.0f} GB free in {Path.cwd()}{advice}"

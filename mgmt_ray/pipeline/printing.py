@@ -1,4 +1,4 @@
-"""What a study prints: its plan, and its results."""
+"""Print a study's plan, diverged trials and results."""
 
 from __future__ import annotations
 
@@ -25,46 +25,46 @@ def show_plan(
     splits: Sequence[Split],
     trials: Sequence[Trial],
 ) -> None:
-    """Print each split's numbers and every trial with its state, in the order of stages."""
-    complete = {m: [s.id for s in cohort.subjects if m in s.scans] for m in study.modalities}
+    """Print each split's size and every trial with its state, in the order they run in."""
+    with_modality = {m: [s.id for s in cohort.subjects if m in s.scans] for m in study.modalities}
     for split in splits:
         numbers = f"test {len(split.test)}, training {len(split.training)}"
-        which = f"split {split.outer_fold}: " if len(splits) > 1 else ""
-        log(f"{which}{numbers}, left out {len(split.left_out)}")
-        for modality, ids in complete.items():
+        name = f"split {split.outer_fold}: " if len(splits) > 1 else ""
+        log(f"{name}{numbers}, left out {len(split.left_out)}")
+        for modality, ids in with_modality.items():
             log(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
     finished = sum(folder.is_finished(t.id) for t in trials)
-    stages = sorted({trial.dependency_level for trial in trials})
-    for stage in stages:
-        own = [trial for trial in trials if trial.dependency_level == stage]
-        if len(stages) > 1:
-            after = f", after stage {stage}: classifiers take its masks" if stage else ""
-            log(f"stage {stage + 1} of {len(stages)}: {len(own)} trials{after}")
-        for trial in own:
-            ended = "diverged" if folder.has_diverged(trial.id) else "finished"
-            state = ended if folder.is_finished(trial.id) else "to do"
+    levels = sorted({trial.dependency_level for trial in trials})
+    for level in levels:
+        of_level = [trial for trial in trials if trial.dependency_level == level]
+        if len(levels) > 1:
+            after = f", after stage {level}: classifiers use its masks" if level else ""
+            log(f"stage {level + 1} of {len(levels)}: {len(of_level)} trials{after}")
+        for trial in of_level:
+            outcome = "diverged" if folder.has_diverged(trial.id) else "finished"
+            state = outcome if folder.is_finished(trial.id) else "to do"
             log(f"{state:<8}  {trial.id}")
     log(f"{len(trials)} trials, {finished} finished")
 
 
 def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:
-    """Print a line for each training whose loss was no longer a number, or that finds no tumour."""
+    """Print a line for each trial that diverged, and for each segmentation that finds no tumour."""
     for trial in trials:
         if not trial.is_classifier and _finds_no_tumour(folder, trial):
             log(
-                f"trial {trial.id} finds no tumour in any validation slice, so that classifiers "
-                "get empty masks from it. Lower the rate of its segmentation, or train it longer."
+                f"trial {trial.id} finds no tumour in any validation slice, so classifiers get "
+                "empty masks from it. Lower its segmentation's learning rate, or train it longer."
             )
         if folder.has_diverged(trial.id):
             message = folder.read_trial(trial.id)["message"]
             log(
-                f"trial {trial.id} diverged, so its hyper-parameters are not chosen: {message} "
+                f"trial {trial.id} diverged, so its hyperparameters are not chosen: {message} "
                 "Or delete its folder to train it again."
             )
 
 
 def _finds_no_tumour(folder: StudyFolder, trial: Trial) -> bool:
-    """Whether a segmentation ended with weights, and with a Dice of 0 in every slice."""
+    """Return whether a segmentation finished with a Dice of 0 in every validation slice."""
     if not folder.is_finished(trial.id) or folder.has_diverged(trial.id):
         return False
     slices = pd.read_csv(folder.trial(trial.id) / "slice_validation.csv")
@@ -72,7 +72,7 @@ def _finds_no_tumour(folder: StudyFolder, trial: Trial) -> bool:
 
 
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:
-    """Print the tables of results, and whether they show what was planted."""
+    """Print the results, and for a synthetic cohort whether they show the planted signal."""
     metrics = pd.read_csv(folder.ensembles / "metrics.csv")
     log("")
     log(summary(metrics))
@@ -87,5 +87,7 @@ def show_results(study: StudyConfig, folder: StudyFolder) -> None:
         for verdict in planted_verdict(
             metrics, json.loads(planted.read_text(encoding="utf-8")), groups
         ):
-            where = f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
-            log(f"{verdict.network} {verdict.ensemble} ({where}): {verdict.sentence}")
+            signal = (
+                f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
+            )
+            log(f"{verdict.network} {verdict.ensemble} ({signal}): {verdict.sentence}")

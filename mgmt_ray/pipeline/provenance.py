@@ -1,4 +1,4 @@
-"""What runs: versions, commit, time and device, for the record."""
+"""Provenance of a run: configuration, commit, start time, device and package versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("mgmt-ray", "torch", "ray", "mlflow", "numpy", "simpleitk", "elastic
 
 
 def provenance(study: StudyConfig, resources: Resources, started: datetime) -> dict[str, Any]:
-    """The content of ``provenance.json``."""
+    """Return the content of ``provenance.json``."""
     return {
         "hash": fingerprint(study.model_dump(mode="json")),
         "commit": _commit(),
@@ -35,16 +35,15 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this package runs from, if it does."""
-    here = Path(__file__).parent
+    """Return the commit of the checkout that this package runs from; None outside a checkout."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=here,
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=False,
         )
     except FileNotFoundError:
         return None
-    return done.stdout.strip() or None
+    return process.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""Selecting a study's subjects, and those of its external cohorts: every file is looked at."""
+"""Select the subjects of a study and of its external cohorts; every file is checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, exclusion_flow, write_cohort
 from mgmt_ray.cohort.datasets import CohortConfig
 from mgmt_ray.cohort.inclusion import exclude_persons, write_findings
-from mgmt_ray.cohort.persons import SubjectKey, count_matches, find_persons
+from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, count_matches, find_persons
 from mgmt_ray.data.scanned_cohort import ScannedCohort, list_subjects, shared_voxel_pairs
 from mgmt_ray.masks.predicted_masks import predict_masks
 from mgmt_ray.masks.segmentation_study import load_segmentations
@@ -23,11 +23,11 @@ from mgmt_ray.study.study_config import StudyConfig, write_study
 
 @dataclass(frozen=True, slots=True)
 class StudyCohorts:
-    """The subjects of a study.
+    """The cohorts of a study.
 
     Attributes:
-        cohort: to train, validate and test on.
-        external: by name, to be predicted only.
+        cohort: for training, validation and test.
+        external: by name; predicted only.
     """
 
     cohort: Cohort
@@ -35,38 +35,35 @@ class StudyCohorts:
 
 
 def select_cohorts(study: StudyConfig, folder: StudyFolder, resources: Resources) -> StudyCohorts:
-    """Read the data sets, look at every file, predict masks, and write who is in and who is out.
+    """Read the data sets, check every file, predict masks, and write subjects and exclusions.
 
-    Args:
-        study: its cohort and external cohorts.
-        folder: gets cohort.csv, exclusions.csv, problems.csv and predicted masks; the external
-            ones' go below it.
-        resources: with backend "ray", Ray must be connected.
+    Writes cohort.csv, exclusions.csv, problems.csv and predicted masks into the study's folder, and
+    those of external cohorts below it. With backend "ray", Ray must be connected.
 
     Raises:
-        MgmtError: something is wrong that the study does not cover; all of it, a line each. Then
-            problems.csv is new and everything else stays as it was.
+        MgmtError: lists all problems that the study's rules do not cover, a line each. Then
+            problems.csv is new and all other files are unchanged.
     """
     _check_separate_folder(study, folder)
-    own, *external = _scan_data_sets(study, folder, resources)
-    cohort = own.selection.cohort
+    main_scan, *external_scans = _scan_data_sets(study, folder, resources)
+    cohort = main_scan.selection.cohort
     if not cohort.subjects:
         raise MgmtError(
-            f"{study.cohort.root}: nobody of {len(own.persons)} found is left for the study. "
-            f"{_most_common_reason(cohort)}Look at cohort.modalities and cohort.rules."
+            f"{study.cohort.root}: none of {len(main_scan.persons)} subjects is left for the "
+            f"study. {_most_common_reason(cohort)}Check cohort.modalities and cohort.rules."
         )
-    _show_crosswalk([own, *external])
-    others = _without_own_persons(external, own) if external else {}
+    _check_crosswalk([main_scan, *external_scans])
+    external = _without_own_persons(external_scans, main_scan) if external_scans else {}
     write_study(study, folder.study_file)
     write_cohort(cohort, folder.root)
-    for name, members in others.items():
-        write_cohort(members, folder.external(name).root)
+    for name, external_cohort in external.items():
+        write_cohort(external_cohort, folder.external(name).root)
     planted = study.cohort.root / "planted.json"
     if planted.is_file():
         write_text(folder.root / "planted.json", planted.read_text(encoding="utf-8"))
     else:
         (folder.root / "planted.json").unlink(missing_ok=True)
-    return StudyCohorts(cohort, others)
+    return StudyCohorts(cohort, external)
 
 
 def _check_separate_folder(study: StudyConfig, folder: StudyFolder) -> None:
@@ -74,106 +71,110 @@ def _check_separate_folder(study: StudyConfig, folder: StudyFolder) -> None:
     if source and source.study.resolve() == folder.root.resolve():
         raise MgmtError(
             f"mask_source.study: {source.study} is this study's own --out, so that study would be "
-            "written over. Name another folder with --out."
+            "overwritten. Use another folder with --out."
         )
 
 
 def _scan_data_sets(
     study: StudyConfig, folder: StudyFolder, resources: Resources
 ) -> list[ScannedCohort]:
-    """The study's own data set and the external ones, with the masks that had to be predicted."""
-    # networks of kind slices need no masks: their own segmentations find the tumour
+    """Scan the study's own data set and the external ones, and predict missing masks."""
+    # networks of kind "slices" need no masks: their own segmentations find the tumour
     source = study.mask_source if study.takes_volumes else None
     segmentations = load_segmentations(source, study.modalities) if source else None
     configs = {
         name: _restrict_modalities(name, config, study) for name, config in study.external.items()
     }
-    found = [
+    cohorts = [
         list_subjects(name, config, study, folder.external(name) if name else folder, resources)
         for name, config in ({"": study.cohort} | configs).items()
     ]
-    _check_unresolved(found, folder)
+    _check_unresolved(cohorts, folder)
     if segmentations:
-        found = predict_masks(found, study, segmentations, resources)
-        _check_unresolved(found, folder)
-    for one in found:
-        covered = len(one.selection.findings) - len(one.selection.unresolved)
-        if covered:
-            log(f"{covered} problems that the study covers are in {one.folder.problems}")
-    return found
+        cohorts = predict_masks(cohorts, study, segmentations, resources)
+        _check_unresolved(cohorts, folder)
+    for cohort in cohorts:
+        num_covered = len(cohort.selection.findings) - len(cohort.selection.unresolved)
+        if num_covered:
+            log(f"{num_covered} problems that the study covers are in {cohort.folder.problems}")
+    return cohorts
 
 
 def show_cohorts(study: StudyConfig, selected: StudyCohorts) -> None:
-    """Print the flow of numbers."""
+    """Print the number of subjects after each exclusion, of every cohort."""
     _show(f"data: {study.cohort.root}", selected.cohort, study.modalities)
     for name, cohort in selected.external.items():
         config = study.external[name]
-        wanted = _restrict_modalities(name, config, study).modalities
-        _show(f"external {name}: {config.root}", cohort, wanted)
+        modalities = _restrict_modalities(name, config, study).modalities
+        _show(f"external {name}: {config.root}", cohort, modalities)
 
 
 def _show(heading: str, cohort: Cohort, modalities: tuple[str, ...]) -> None:
     log(heading)
     lines = exclusion_flow(cohort, modalities)
-    width = max(len(what) for what, _ in lines)
-    for what, number in lines:
-        log(f"{what:<{width}}  {number:>5}")
+    width = max(len(label) for label, _ in lines)
+    for label, number in lines:
+        log(f"{label:<{width}}  {number:>5}")
 
 
-def _show_crosswalk(cohorts: list[ScannedCohort]) -> None:
-    """Say how many people the crosswalks name; one that names nobody is the wrong file."""
-    people = [known for found in cohorts for known in found.persons]
-    rows = [row for found in cohorts for row in found.crosswalk]
+def _check_crosswalk(cohorts: list[ScannedCohort]) -> None:
+    """Log how many persons the crosswalks name; raise MgmtError if they name none."""
+    persons, rows = _persons_and_rows(cohorts)
     if rows:
-        number = count_matches(people, rows)
-        log(f"crosswalk: {len(rows)} rows name {number} of the {len(people)} found")
+        number = count_matches(persons, rows)
+        log(f"crosswalk: {len(rows)} rows name {number} of {len(persons)} subjects")
         if not number:
             raise MgmtError(
-                "cohort.crosswalk: no cell names anybody here. Give the right file, a CSV with the "
-                "ids of one person in each row."
+                "cohort.crosswalk: no cell is the id of a subject here. Use the right file, a CSV "
+                "with the ids of one person in each row."
             )
 
 
 def _identify_persons(cohorts: list[ScannedCohort]) -> Mapping[SubjectKey, str]:
-    """Who is the same human being, in whatever cohort: by all crosswalks, and by equal voxels."""
-    people = [known for found in cohorts for known in found.persons]
-    rows = [row for found in cohorts for row in found.crosswalk]
-    return find_persons(people, rows, shared_voxel_pairs(cohorts))
+    """Assign a person to each subject of all cohorts, by all crosswalks and by equal voxels."""
+    persons, rows = _persons_and_rows(cohorts)
+    return find_persons(persons, rows, shared_voxel_pairs(cohorts))
+
+
+def _persons_and_rows(cohorts: list[ScannedCohort]) -> tuple[list[PersonRef], Crosswalk]:
+    """Return the persons of all cohorts, and the rows of their crosswalks."""
+    persons = [person for cohort in cohorts for person in cohort.persons]
+    return persons, tuple(row for cohort in cohorts for row in cohort.crosswalk)
 
 
 def _restrict_modalities(name: str, config: CohortConfig, study: StudyConfig) -> CohortConfig:
-    """An external cohort of the study's modalities only."""
-    wanted = tuple(m for m in config.modalities if m in study.modalities)
-    if not wanted:
+    """Restrict an external cohort to the study's modalities."""
+    modalities = tuple(m for m in config.modalities if m in study.modalities)
+    if not modalities:
         raise MgmtError(
             f"external.{name}: has none of the study's modalities "
-            f"({', '.join(study.modalities)}). Name others, or leave the cohort away."
+            f"({', '.join(study.modalities)}). List others, or omit the cohort."
         )
-    return config.model_copy(update={"modalities": wanted})
+    return config.model_copy(update={"modalities": modalities})
 
 
 def _without_own_persons(external: list[ScannedCohort], own: ScannedCohort) -> dict[str, Cohort]:
-    """The external cohorts by name, each without the persons of the study's own cohort."""
+    """Return the external cohorts by name, without the persons of the study's own cohort."""
     person = _identify_persons([own, *external])
     _log_shared_persons(external, person)
-    cohort = own.selection.cohort
     return {
-        found.name: exclude_persons(found.selection.cohort, cohort, person, found.name)
-        for found in external
+        cohort.name: exclude_persons(
+            cohort.selection.cohort, own.selection.cohort, person, cohort.name
+        )
+        for cohort in external
     }
 
 
 def _log_shared_persons(external: list[ScannedCohort], person: Mapping[SubjectKey, str]) -> None:
-    """Tell of persons in two external cohorts: their results confirm each other less."""
-    for one, other in combinations(external, 2):
+    """Log how many persons two external cohorts share, since their results are not independent."""
+    for pair in combinations(external, 2):
         first, second = (
-            {person[found.name, s.id] for s in found.selection.cohort.subjects}
-            for found in (one, other)
+            {person[cohort.name, s.id] for s in cohort.selection.cohort.subjects} for cohort in pair
         )
         if first & second:
             log(
-                f"external {one.name} and {other.name} share {len(first & second)} persons: they "
-                "are no two confirmations"
+                f"external {pair[0].name} and {pair[1].name} share {len(first & second)} persons: "
+                "their results are not independent"
             )
 
 
@@ -183,23 +184,24 @@ def _most_common_reason(cohort: Cohort) -> str:
 
 
 def _check_unresolved(cohorts: list[ScannedCohort], folder: StudyFolder) -> None:
-    for found in cohorts:
-        write_findings(found.selection.findings, found.folder.problems)
-    problems = [(found.name, p) for found in cohorts for p in found.selection.unresolved]
+    """Write problems.csv of each cohort; raise MgmtError with all problems without a rule."""
+    for cohort in cohorts:
+        write_findings(cohort.selection.findings, cohort.folder.problems)
+    problems = [(cohort.name, p) for cohort in cohorts for p in cohort.selection.unresolved]
     if not problems:
         return
     kinds = sorted({problem.kind for _, problem in problems})
     tables = [(folder.external(name) if name else folder).problems for name, _ in problems]
     lines = [f"{name}: {problem}" if name else str(problem) for name, problem in problems]
-    where = ", ".join(map(str, dict.fromkeys(tables)))
+    paths = ", ".join(map(str, dict.fromkeys(tables)))
     raise MgmtError(
         "\n".join(
             [
-                f"{len(problems)} problems that the study does not cover (also in {where}):",
+                f"{len(problems)} problems that the study does not cover (also in {paths}):",
                 *lines,
-                "Mend the files or tables, name subjects in cohort.exclude, or say in cohort.rules "
-                f"what to do about {', '.join(kinds)} (for instance `{kinds[0]}: exclude_subject`)"
-                "; for an external cohort in its own section.",
+                "Fix the files or tables, list subjects in cohort.exclude, or add rules for "
+                f"{', '.join(kinds)} to cohort.rules (for instance `{kinds[0]}: exclude_subject`); "
+                "for an external cohort, in its own section.",
             ]
         )
     )

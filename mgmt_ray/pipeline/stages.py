@@ -1,4 +1,4 @@
-"""The stages of a study, each bringing its own files up to date."""
+"""The stages of a study; each brings its own files up to date."""
 
 from __future__ import annotations
 
@@ -40,34 +40,35 @@ from mgmt_ray.trials.warm_start import (
 
 
 def check_networks(study: StudyConfig, trials: Sequence[Trial], inputs: TrialInputs) -> None:
-    """Refuse networks that could not be built, or that must not start from where they would.
+    """Check that all networks can be built and that no initial weights know a held-out subject.
 
     Args:
-        study: its networks and checkpoint.
-        trials: the whole plan.
-        inputs: of the study; volumes need not be there.
+        study: has the networks and the checkpoint.
+        trials: all trials of the study.
+        inputs: the study's folder, cohort and splits; volumes need not be prepared.
 
     Raises:
-        MgmtError: there is no checkpoint, it does not fit a network, or a trial's start is not
-            there, of another network, or has seen whom the trial is judged by.
+        MgmtError: there is no checkpoint, it does not fit a network, or a trial's initial weights
+            are missing, belong to another network, or were trained or chosen on a subject that the
+            trial is validated or tested on.
     """
     _check_checkpoint_exists(study)
-    left = [t for t in trials if not inputs.folder.is_finished(t.id)]
-    # networks of the same configuration differ only in their number of channels
-    different = {(t.network, t.dependency_level, len(t.channels)): t for t in left}
-    for trial in different.values():
+    unfinished = [t for t in trials if not inputs.folder.is_finished(t.id)]
+    # networks of one configuration differ only in their number of channels
+    distinct = {(t.network, t.dependency_level, len(t.channels)): t for t in unfinished}
+    for trial in distinct.values():
         build_network(trial.network_config, len(trial.channels), 1.0, study.checkpoint)
     for trial in trials:
-        start = find_initial_weights(trial)
-        if start:
+        weights = find_initial_weights(trial)
+        if weights:
             split, checkpoint = inputs.splits[trial.outer_fold], checkpoint_checksum(trial, inputs)
-            check_initial_weights(trial, start, split, inputs.cohort, checkpoint)
+            check_initial_weights(trial, weights, split, inputs.cohort, checkpoint)
 
 
 def _check_checkpoint_exists(study: StudyConfig) -> None:
     pretrained = [name for name, network in study.networks.items() if network.pretrained]
     if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
-        fault = f"{study.checkpoint} is not there" if study.checkpoint else "none are given"
+        fault = f"{study.checkpoint} does not exist" if study.checkpoint else "none are given"
         raise MgmtError(
             f"{', '.join(pretrained)} start from pretrained weights, and {fault}. "
             "Give MedicalNet's .pth file with --checkpoint FILE."
@@ -75,12 +76,12 @@ def _check_checkpoint_exists(study: StudyConfig) -> None:
 
 
 def select(context: StudyContext) -> StudyCohorts:
-    """Read the data sets and look at every file; write who is in and who is out."""
+    """Read the data sets, check every file, and write the subjects and the exclusions."""
     return select_cohorts(context.study, context.folder, context.resources)
 
 
 def plot_cohort(context: StudyContext, selected: StudyCohorts) -> None:
-    """Draw what was seen of the files, and the augmentations of a few subjects."""
+    """Draw contact sheets, intensity histograms, and augmentations of a few subjects."""
     root, study = context.folder.root, context.study
     recipe = study.recipe if study.takes_volumes else None
     for path in write_cohort_figures(root, selected.cohort, recipe, study.modalities):
@@ -88,12 +89,12 @@ def plot_cohort(context: StudyContext, selected: StudyCohorts) -> None:
 
 
 def prepare(context: StudyContext, selected: StudyCohorts, *, verify: bool = True) -> None:
-    """Bring the stores of volumes and slices up to date, the external cohorts' not augmented.
+    """Bring the stores of volumes and slices up to date; external cohorts are not augmented.
 
     Args:
-        context: of the study.
-        selected: its cohorts.
-        verify: whether every voxel is compared with its checksum.
+        context: the study, its folder and resources.
+        selected: the study's cohorts.
+        verify: compare the content of existing stores with their checksums.
     """
     study, resources = context.study, context.resources
     prepare_stores(
@@ -106,7 +107,7 @@ def prepare(context: StudyContext, selected: StudyCohorts, *, verify: bool = Tru
 
 
 def split_cohort(context: StudyContext, cohort: Cohort) -> tuple[Split, ...]:
-    """Draw the splits, and write them unless they are there; a changed cohort changes them."""
+    """Draw the splits, and write splits.json if it differs; a changed cohort changes the splits."""
     splits = make_splits(cohort, context.study.split, context.study.modalities)
     if not context.folder.splits.exists() or read_splits(context.folder.splits) != splits:
         write_splits(splits, context.folder.splits)
@@ -116,12 +117,17 @@ def split_cohort(context: StudyContext, cohort: Cohort) -> tuple[Split, ...]:
 def plan_study(
     context: StudyContext, selected: StudyCohorts
 ) -> tuple[tuple[Split, ...], list[Trial]]:
-    """Everything that is known before volumes are made; writes the splits."""
+    """Return splits and trials, and write the splits; all checks before volumes are prepared.
+
+    Raises:
+        MgmtError: an external cohort or a baseline model cannot be evaluated, a covariate cannot be
+            read, the cohort cannot be split, or initial weights know an external subject.
+    """
     for name, external in selected.external.items():
         check_external(name, external, selected.cohort, context.study.model_inputs)
     names = {name for network in context.study.networks.values() for name in network.covariates}
     for cohort in (selected.cohort, *selected.external.values()):
-        read_covariates(cohort.subjects, sorted(names))  # an unreadable value ends it here
+        read_covariates(cohort.subjects, sorted(names))  # raises on an unreadable value
     splits = split_cohort(context, selected.cohort)
     check_baselines(context.study.baselines, selected.cohort, splits)
     trials = make_plan(context.study, splits)
@@ -134,31 +140,31 @@ def train(context: StudyContext, trials: Sequence[Trial], inputs: TrialInputs) -
     """Run the trials that are not finished.
 
     Raises:
-        MgmtError: some ended without a result, or were trained from other files, or the run was
+        MgmtError: trials ended without a result or were trained from other files, or the run was
             interrupted.
     """
     for trial in trials:
         input_checksums(trial, inputs)
-    waiting = [t for t in trials if not context.folder.is_finished(t.id)]
-    if not waiting:
+    pending = [t for t in trials if not context.folder.is_finished(t.id)]
+    if not pending:
         log(f"trials: up to date ({len(trials)} finished)")
         show_diverged(context.folder, trials)
         return
-    with show_progress("trials") as step, watch_trials(trials, context.folder, step):
-        run_trials(waiting, inputs, context.resources)
+    with show_progress("trials") as progress, watch_trials(trials, context.folder, progress):
+        run_trials(pending, inputs, context.resources)
     show_diverged(context.folder, trials)
     failures = {t.id: context.folder.read_failure(t.id) for t in trials}
     failed = {name: message for name, message in failures.items() if message}
     for name, message in failed.items():
         log(f"trial {name} ended without a result: {message}")
-    left = sum(not context.folder.is_finished(t.id) for t in trials)
-    if left:
+    num_unfinished = sum(not context.folder.is_finished(t.id) for t in trials)
+    if num_unfinished:
         raise MgmtError(
-            f"{left} of {len(trials)} trials are not finished ({len(failed)} with a fault, see "
-            "above). Mend that and repeat the command: it continues where it stopped."
+            f"{num_unfinished} of {len(trials)} trials are not finished ({len(failed)} failed, see "
+            "above). Fix this and rerun the command: it continues where it stopped."
         )
     for trial in (t for t in trials if t.needs):
-        input_checksums(trial, inputs)  # a segmentation that it needs may have been trained anew
+        input_checksums(trial, inputs)  # a segmentation that it needs may have been retrained
 
 
 def ensemble(
@@ -167,45 +173,45 @@ def ensemble(
     inputs: TrialInputs,
     external: Mapping[str, Cohort],
 ) -> None:
-    """Open the test set for the chosen models, then the external cohorts; write the results.
+    """Predict the test set and the external cohorts with the chosen models; write the results.
 
-    Where the study names segmentations, test subjects are predicted with their other mask too.
+    If the study has a ``mask_source``, test subjects are also predicted with their other mask.
     """
     study, resources = context.study, context.resources
     baselines = prepare_baselines(study, inputs.cohort, context.folder, resources)
-    with show_progress("ensemble") as step:
-        if not run_ensemble(trials, inputs, study.evaluation, resources, step, baselines):
+    with show_progress("ensemble") as progress:
+        if not run_ensemble(trials, inputs, study.evaluation, resources, progress, baselines):
             log("ensemble: up to date")
     measure_mask_effect(trials, inputs, study, resources)
     for name, cohort in external.items():
-        with show_progress(f"predict {name}") as step:
+        with show_progress(f"predict {name}") as progress:
             if not predict_external(
-                name, cohort, trials, inputs, study.evaluation, resources, step
+                name, cohort, trials, inputs, study.evaluation, resources, progress
             ):
                 log(f"predict {name}: up to date")
     write_study(study, context.folder.evaluated_study)
 
 
 def predict_new(context: StudyContext, scans: Path, to: Path) -> None:
-    """Predict the patients of a folder with the finished models (see ``predict_patients``)."""
+    """Predict the patients of a folder with the finished models: see :func:`predict_patients`."""
     selected, splits, trials = load_existing(context)
     predict_patients(context, context.inputs(selected.cohort, splits), trials, scans, to)
 
 
 def report(context: StudyContext) -> Path:
-    """Write the report of the files that are there."""
+    """Write the report from the files in the study's folder; return its path."""
     return write_report(context.folder.root)
 
 
 def bring_up_to_date(context: StudyContext) -> None:
-    """Do whatever of cohort, volumes, trials, ensembles and report is missing."""
+    """Run all stages, from the cohort to the report; each does only what is missing or outdated."""
     started = datetime.now(UTC)
     selected = select(context)
     show_cohorts(context.study, selected)
     splits, trials = plan_study(context, selected)
     check_networks(context.study, trials, context.inputs(selected.cohort, splits))
-    content = provenance(context.study, context.resources, started)
-    write_json(context.folder.provenance, content)
+    record = provenance(context.study, context.resources, started)
+    write_json(context.folder.provenance, record)
     unfinished = any(not context.folder.is_finished(t.id) for t in trials)
     with _tracking(context, trials):
         prepare(context, selected, verify=unfinished)
@@ -217,11 +223,11 @@ def bring_up_to_date(context: StudyContext) -> None:
     log(f"report: {path}")
     if context.tracking_uri is None:
         log(f"MLflow: mlflow ui --backend-store-uri {local_store(context.folder)}")
-        log("        then open http://localhost:5000/#/experiments/1/runs; + unfolds the trials")
+        log("        then open http://localhost:5000/#/experiments/1/runs; + shows the trials")
 
 
 def load_existing(context: StudyContext) -> tuple[StudyCohorts, tuple[Split, ...], list[Trial]]:
-    """Cohorts, splits and plan as an earlier run left them.
+    """Read the cohorts and splits that an earlier run wrote; return them with the trials.
 
     Raises:
         MgmtError: there was no earlier run, or the study has changed since.
@@ -231,35 +237,35 @@ def load_existing(context: StudyContext) -> tuple[StudyCohorts, tuple[Split, ...
     for name in names:
         if not (context.folder.external(name).root / "cohort.csv").exists():
             raise MgmtError(
-                f"external.{name}: was not read yet. Run `mgmt-ray run STUDY` with the same --out."
+                f"external.{name}: not selected yet. Run `mgmt-ray run STUDY` with the same --out."
             )
     external = {name: read_cohort(context.folder.external(name).root) for name in names}
     if not context.folder.splits.exists():
-        raise MgmtError(f"{context.folder.splits}: not there yet. Run `mgmt-ray run STUDY` first.")
+        raise MgmtError(
+            f"{context.folder.splits}: does not exist yet. Run `mgmt-ray run STUDY` first."
+        )
     splits = read_splits(context.folder.splits)
     if splits != make_splits(cohort, context.study.split, context.study.modalities):
         raise MgmtError(
-            f"{context.folder.splits}: is not the split of this study and cohort any more. "
-            "Run `mgmt-ray run STUDY`, or use the study file that the folder was made with."
+            f"{context.folder.splits}: is not the split of the present study and cohort. "
+            "Run `mgmt-ray run STUDY`, or use the study file that the folder was created with."
         )
     _check_mask_settings(context)
     return StudyCohorts(cohort, external), splits, make_plan(context.study, splits)
 
 
 def _check_mask_settings(context: StudyContext) -> None:
-    """Raise MgmtError where the folder's volumes were cut with masks of another kind or source."""
-    made, now = (
-        _mask_settings(study) for study in (load_study(context.folder.study_file), context.study)
-    )
-    if made != now:
+    """Raise MgmtError if the folder's volumes were cropped with masks of another kind or source."""
+    earlier = load_study(context.folder.study_file)
+    if _mask_settings(earlier) != _mask_settings(context.study):
         raise MgmtError(
             f"{context.folder.study_file}: its cohort.mask or mask_source is not this study's. Run "
-            "`mgmt-ray run STUDY`, or use the study file that the folder was made with."
+            "`mgmt-ray run STUDY`, or use the study file that the folder was created with."
         )
 
 
 def _mask_settings(study: StudyConfig) -> tuple[object, ...]:
-    """Whose masks cut the volumes; who predicts some matters where any are taken."""
+    """Return the kind of masks of each cohort, and their source if any of them are predicted."""
     source = study.mask_source
     kinds = {name: c.mask for name, c in {"": study.cohort, **study.external}.items()}
     if source is None or {*kinds.values()} == {"given"}:
@@ -269,7 +275,7 @@ def _mask_settings(study: StudyConfig) -> tuple[object, ...]:
 
 @contextmanager
 def _tracking(context: StudyContext, trials: list[Trial]) -> Iterator[None]:
-    """Copy the study to MLflow meanwhile; every run ends with the outcome."""
+    """Copy the study to MLflow during the ``with`` block, and end its runs with the outcome."""
     tracker = Tracker(context.study, context.folder, trials, context.tracking_uri, log)
     tracker.start()
     outcome = "KILLED"

@@ -21,7 +21,7 @@ SMALL = {"depth": 10, "width": 4}
         ({"net": {"kind": "random", **SMALL, "start_from": "absent"}}, "0 trials with weights"),
     ],
 )
-def test_an_unfit_network_is_refused_before_any_volume_is_made(
+def test_an_unfit_network_is_an_error_before_any_volume_is_prepared(
     networks: dict[str, dict[str, object]], message: str, make_job: Callable[..., StudyContext]
 ) -> None:
     context = make_job(networks=networks, inputs=[["FLAIR"]])
@@ -31,11 +31,11 @@ def test_an_unfit_network_is_refused_before_any_volume_is_made(
     assert not context.folder.trials.exists()
 
 
-def test_a_missing_checkpoint_is_named_with_who_needs_it(
+def test_a_missing_checkpoint_is_named_with_the_networks_that_need_it(
     make_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
     context = make_job(networks={"net": {"kind": "transfer", **SMALL}}, inputs=[["FLAIR"]])
-    for path, fault in ((None, "none are given"), (tmp_path / "absent.pth", "is not there")):
+    for path, fault in ((None, "none are given"), (tmp_path / "absent.pth", "does not exist")):
         study = context.study.model_copy(update={"checkpoint": path})
         with pytest.raises(MgmtError, match=f"net start from pretrained weights, and .*{fault}"):
             bring_up_to_date(StudyContext(study, context.folder, context.resources))

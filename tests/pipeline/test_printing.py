@@ -26,7 +26,7 @@ def finish(folder: StudyFolder, trial: Trial, dice: tuple[float, ...]) -> None:
     write_text(folder.trial(trial.id) / "slice_validation.csv", rows + "\n")
 
 
-def test_a_segmentation_that_finds_nothing_is_told(
+def test_a_segmentation_that_finds_no_tumour_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = StudyFolder(tmp_path)

@@ -1,4 +1,4 @@
-"""What `mgmt-ray cohort` says of bad files and rows, on files made bad on disk."""
+"""Problems that `mgmt-ray cohort` reports, on files and rows damaged on disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Study:
-    """A cohort that a test may spoil, and the command on it."""
+    """A cohort that a test may damage, and the command on it."""
 
     def __init__(self, whole: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.data = folder / "data"
@@ -64,13 +64,13 @@ class Study:
         return path
 
     def mask(self, number: int) -> Path:
-        """The one that is used."""
+        """Return the mask that is used."""
         by_hand = self.images / "images_segm" / f"{self.ids[number]}_segm.nii.gz"
         automatic = f"{self.ids[number]}_automated_approx_segm.nii.gz"
         return by_hand if by_hand.exists() else self.images / "automated_segm" / automatic
 
     def run(self) -> tuple[int, str, str]:
-        """Exit code, standard output and errors of `mgmt-ray cohort`."""
+        """Run `mgmt-ray cohort`; return its exit code, standard output and errors."""
         study = {
             "name": "bad",
             "cohort": self.cohort,
@@ -124,8 +124,8 @@ def up_to_the_border(voxels: np.ndarray) -> np.ndarray:
     return changed
 
 
-def spoil_all(study: Study) -> dict[str, int]:
-    """One file or row of each kind, each of another subject; the subject's number by kind."""
+def damage_all(study: Study) -> dict[str, int]:
+    """Damage one file or row of each kind, each of another subject; return its number by kind."""
     numbers = {}
 
     def next_number(kind: str) -> int:
@@ -153,7 +153,7 @@ def spoil_all(study: Study) -> dict[str, int]:
     number = next_number("no_mask")
     for mask in study.images.glob(f"*segm/{study.ids[number]}_*"):
         mask.unlink()
-    numbers["same_person"] = len(study.ids) - 1  # the later of two is told of
+    numbers["same_person"] = len(study.ids) - 1  # the later of two is reported
     shutil.copy(study.scan(len(study.ids) - 2, "PH"), study.scan(len(study.ids) - 1, "PH"))
     table = study.data / "UPENN-GBM_clinical_info_v2.1.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
@@ -174,7 +174,7 @@ def spoil_all(study: Study) -> dict[str, int]:
 
 
 def test_all_problems_are_listed_at_once_with_what_to_do(study: Study) -> None:
-    numbers = spoil_all(study)
+    numbers = damage_all(study)
     code, _, errors = study.run()
     assert code == 2
     assert "Traceback" not in errors
@@ -189,7 +189,7 @@ def test_all_problems_are_listed_at_once_with_what_to_do(study: Study) -> None:
 
 
 def test_with_rules_everything_is_counted_and_the_numbers_add_up(study: Study) -> None:
-    numbers = spoil_all(study)
+    numbers = damage_all(study)
     study.run()
     study.cohort["rules"] = dict.fromkeys(numbers, "exclude_subject")
     code, printed, errors = study.run()
@@ -207,7 +207,7 @@ def test_with_rules_everything_is_counted_and_the_numbers_add_up(study: Study) -
     }
 
 
-def test_a_subject_left_out_by_name_is_not_complained_about(study: Study) -> None:
+def test_a_subject_left_out_by_name_causes_no_problem(study: Study) -> None:
     study.scan(0).write_bytes(b"")
     study.cohort["exclude"] = [study.ids[0]]
     code, printed, _ = study.run()
@@ -224,7 +224,7 @@ def test_only_the_groups_of_bad_scans_may_be_left_out(study: Study) -> None:
     assert set(by_id[study.ids[1]].scans) == set(MODALITIES)
 
 
-def test_files_are_looked_at_once_and_again_when_they_change(study: Study) -> None:
+def test_files_are_checked_once_and_again_when_they_change(study: Study) -> None:
     study.run()
     made = {p: p.stat().st_mtime_ns for p in (study.out / "inspections").iterdir()}
     assert len(made) == CONFIG.subjects
@@ -234,7 +234,7 @@ def test_files_are_looked_at_once_and_again_when_they_change(study: Study) -> No
     assert [p.stem for p in made if made[p] != again[p]] == [study.ids[0]]
 
 
-def test_a_problem_leaves_the_cohort_of_before_as_it_was(study: Study) -> None:
+def test_a_problem_leaves_the_earlier_cohort_unchanged(study: Study) -> None:
     study.run()
     before = (study.out / "cohort.csv").read_bytes()
     study.scan(0).write_bytes(b"")

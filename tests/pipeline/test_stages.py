@@ -166,8 +166,8 @@ def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., Stu
     after = files(context.folder.root)
     kept = {path: time for path, time in before.items() if "/trials/" in path}
     assert kept and kept.items() <= after.items()
-    openings = context.folder.test_openings.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["num_members"] for line in openings] == [4, 8]
+    accesses = context.folder.test_openings.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["num_members"] for line in accesses] == [4, 8]
 
 
 def test_swept_values_are_chosen_on_validation(make_job: Callable[..., StudyContext]) -> None:
@@ -182,7 +182,7 @@ def test_swept_values_are_chosen_on_validation(make_job: Callable[..., StudyCont
         assert rows["hyperparameters"].nunique() == 1
 
 
-def test_a_diverged_training_is_told_and_never_chosen(
+def test_a_diverged_trial_is_reported_and_never_chosen(
     make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
@@ -210,7 +210,7 @@ def test_a_diverged_training_is_told_and_never_chosen(
     assert "trials: up to date (8 finished)" in capsys.readouterr().out
 
 
-def test_the_test_set_stays_closed_where_nothing_is_left_without_divergence(
+def test_the_test_set_is_not_accessed_where_all_trials_diverged(
     make_job: Callable[..., StudyContext],
 ) -> None:
     training = {"epochs": 1, "batch_size": 12, "learning_rate": 1e30}
@@ -234,7 +234,7 @@ def test_trials_of_other_volumes_are_not_taken_for_this_studys(
         bring_up_to_date(context)
 
 
-def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
+def test_an_error_of_one_trial_is_reported_and_does_not_stop_the_others(
     make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
@@ -242,7 +242,7 @@ def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
     in_the_way = context.folder.partial_trial(trials[1].id)
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the trial's folder should be")
-    with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished \(1 with a fault"):
+    with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished \(1 failed"):
         bring_up_to_date(context)
     printed = capsys.readouterr().out
     assert f"trial {trials[1].id} ended without a result" in printed
@@ -252,7 +252,7 @@ def test_a_fault_of_one_trial_is_told_and_does_not_stop_the_others(
     assert context.folder.is_finished(trials[1].id)
 
 
-def test_a_broken_scan_is_named_before_anything_is_made(
+def test_a_broken_scan_is_named_before_anything_is_prepared(
     own_data: Callable[..., StudyContext],
 ) -> None:
     context = own_data()
@@ -311,7 +311,7 @@ def test_an_external_cohort_is_predicted_without_the_persons_of_the_study(
     assert files(context.folder.root) | files(there.root) == before
 
 
-def test_everybody_is_tested_once_by_nested_cross_validation(
+def test_every_subject_is_tested_once_by_nested_cross_validation(
     make_job: Callable[..., StudyContext],
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
@@ -327,7 +327,7 @@ def test_everybody_is_tested_once_by_nested_cross_validation(
 
 
 @pytest.mark.parametrize("fault", ["weights", "missing"])
-def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
+def test_the_test_set_is_not_accessed_for_incomplete_trials(
     make_job: Callable[..., StudyContext], fault: str
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
@@ -351,7 +351,7 @@ def test_the_test_set_is_not_opened_for_trials_that_are_not_whole(
             ensemble(context, trials, inputs, {})
 
 
-def test_a_lost_table_is_made_again(make_job: Callable[..., StudyContext]) -> None:
+def test_a_lost_table_is_rebuilt(make_job: Callable[..., StudyContext]) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
     bring_up_to_date(context)
     before = (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8")
@@ -359,18 +359,18 @@ def test_a_lost_table_is_made_again(make_job: Callable[..., StudyContext]) -> No
     (context.folder.ensembles / "predictions.csv").write_text("")
     bring_up_to_date(context)
     assert (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
-    assert num_openings(context) == 1, "what models predicted was there"
+    assert num_accesses(context) == 1, "what models predicted was there"
     (context.folder.ensembles / "member_predictions.csv").unlink()
     bring_up_to_date(context)
     assert (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
-    assert num_openings(context) == 2
+    assert num_accesses(context) == 2
 
 
-def num_openings(context: StudyContext) -> int:
+def num_accesses(context: StudyContext) -> int:
     return len(context.folder.test_openings.read_text(encoding="utf-8").splitlines())
 
 
-def test_a_corrected_covariate_changes_its_tables_without_opening_the_test_set(
+def test_a_corrected_covariate_changes_its_tables_without_test_set_access(
     own_data: Callable[..., StudyContext],
 ) -> None:
     context = own_data(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
@@ -380,10 +380,10 @@ def test_a_corrected_covariate_changes_its_tables_without_opening_the_test_set(
     table.write_text(table.read_text(encoding="utf-8").replace(",F,", ",M,"), encoding="utf-8")
     bring_up_to_date(context)
     assert (context.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8") != before
-    assert num_openings(context) == 1
+    assert num_accesses(context) == 1
 
 
-def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
+def test_other_pretrained_weights_are_an_error_before_test_set_access(
     make_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
     context = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
@@ -400,7 +400,7 @@ def test_other_pretrained_weights_are_refused_before_the_test_set_is_opened(
     assert not context.folder.test_openings.exists()
 
 
-def test_a_damaged_store_is_refused_before_any_trial_and_left_alone_after_the_last(
+def test_a_damaged_store_is_an_error_before_any_trial_and_not_read_after_the_last(
     make_job: Callable[..., StudyContext],
 ) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
@@ -427,7 +427,7 @@ def test_tables_of_another_split_are_not_continued(make_job: Callable[..., Study
     context = make_job(networks=networks)
     plan_study(context, select(context))
     changed = make_job(networks=networks, split={"folds": 2, "seed": 9})
-    with pytest.raises(MgmtError, match="not the split of this study"):
+    with pytest.raises(MgmtError, match="not the split of the present study"):
         load_existing(changed)
 
 
