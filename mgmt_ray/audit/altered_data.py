@@ -1,4 +1,4 @@
-"""Copies of a modality's volumes in which something was put, under the same names."""
+"""Altered copies of prepared volumes or slices: with a planted pattern, or replaced by noise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float16
@@ -26,29 +27,35 @@ from mgmt_ray.preprocess.volume_index import (
 )
 from mgmt_ray.study.folder import StudyFolder
 
-VolumeChange = Callable[[str, Float16[np.ndarray, "version depth height width"]], np.ndarray]
-"""From a subject's id and volumes to its volumes in the copy."""
+Volumes: TypeAlias = Float16[np.ndarray, "version depth height width"]
+"""All versions of a subject's volume, in [0, 1], background 0."""
 
-SLAB = 2
-"""Voxels that one slab of the planted pattern is thick; so thin a pattern is nowhere in anatomy,
-and thick enough to pass a stem of stride 2."""
+VolumeChange = Callable[[str, Volumes], np.ndarray]
+"""Returns a subject's volumes in the copy, from its id and volumes."""
 
-DARK = 0.25
-"""What the voxels of every other slab are multiplied with.
+SliceChange = Callable[[SubjectSlices], SubjectSlices]
+"""Returns a subject's slices in the copy."""
 
-A contrast of 4 to 1: a tumour's own texture is a tenth of its mean, so that a pipeline which
-learns at all cannot miss it. The audit asks whether it learns, not how little it needs.
+SLAB_VOXELS = 2
+"""Thickness of the planted slabs: thinner than any anatomy, and thick enough for a stem of
+stride 2."""
+
+DARK_FACTOR = 0.25
+"""Factor of the darkened voxels.
+
+The contrast of 4 to 1 cannot be missed by a pipeline that learns at all, since a tumour's own
+texture is a tenth of its mean. The audit tests whether it learns, not how small a signal it finds.
 """
 
 
 def write_changed_volumes(source: Path, modality: str, target: Path, change: VolumeChange) -> None:
-    """Copy a modality's volumes, each changed; nothing is done if the copy is there.
+    """Write a changed copy of a modality's volumes, unless it exists.
 
     Args:
-        source: folder of the store.
-        modality: the one that is copied.
-        target: folder of the copy, a store of its own.
-        change: deterministic; float16 in [0, 1].
+        source: folder of the volume store.
+        modality: the modality that is copied.
+        target: folder of the copy, another volume store.
+        change: must be deterministic, and return float16 in [0, 1].
 
     Raises:
         MgmtError: there are no volumes, or the disk is full.
@@ -57,12 +64,12 @@ def write_changed_volumes(source: Path, modality: str, target: Path, change: Vol
     if index is None:
         raise MgmtError(f"{source}: no volumes of {modality}. Run `mgmt-ray prepare STUDY` first.")
     if index_path(target, modality).exists():
-        return  # it comes last
+        return  # the index is written last
     volumes = np.load(array_path(source, modality), mmap_mode="r")
     checksums = []
 
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
             file.write(array_header(index.shape))
             for row in index.rows:
                 changed = np.ascontiguousarray(change(row.id, volumes[row.position]), DTYPE)
@@ -78,38 +85,34 @@ def write_changed_volumes(source: Path, modality: str, target: Path, change: Vol
     write_json(index_path(target, modality), copied.to_json())
 
 
-def darken_slabs(
-    volumes: Float16[np.ndarray, "version depth height width"],
-) -> Float16[np.ndarray, "version depth height width"]:
-    """Tumours cut into axial slabs, every other one darkened; the background stays 0.
+def darken_slabs(volumes: Volumes) -> Volumes:
+    """Darken every other axial slab of a tumour.
 
-    Neither the flip nor a turn in the axial plane changes such a pattern, so it is in every version
-    alike.
+    Neither the flip nor a rotation in the axial plane changes this pattern, so that all augmented
+    versions have it.
+
+    Examples:
+        >>> darken_slabs(np.ones((1, 4, 1, 1), np.float16)).ravel()
+        array([1.  , 1.  , 0.25, 0.25], dtype=float16)
     """
-    dark = np.arange(volumes.shape[1]) // SLAB % 2 == 1
-    factor = np.where(dark, np.float16(DARK), np.float16(1))[None, :, None, None]
+    is_dark = np.arange(volumes.shape[1]) // SLAB_VOXELS % 2 == 1
+    factor = np.where(is_dark, np.float16(DARK_FACTOR), np.float16(1))[None, :, None, None]
     return (volumes * factor).astype(DTYPE)
 
 
-def noise_like(
-    volumes: Float16[np.ndarray, "version depth height width"], random: np.random.Generator
-) -> Float16[np.ndarray, "version depth height width"]:
-    """Evenly distributed noise in (0, 1], with no tumour and no background."""
+def noise_like(volumes: Volumes, random: np.random.Generator) -> Volumes:
+    """Return uniform noise in (0, 1] of the same shape, without tumour or background."""
     return (1 - random.random(volumes.shape, dtype=np.float32)).astype(DTYPE)
 
 
-SliceChange = Callable[[SubjectSlices], SubjectSlices]
-"""From a subject's slices to its slices in the copy."""
-
-
 def write_changed_slices(source: Path, modality: str, target: Path, change: SliceChange) -> None:
-    """Copy a modality's slices, each subject's changed; nothing is done if the copy is there.
+    """Write a changed copy of a modality's slices, unless it exists.
 
     Args:
-        source: folder of the store.
-        modality: the one that is copied.
-        target: folder of the copy, a store of its own.
-        change: deterministic.
+        source: folder of the slice store.
+        modality: the modality that is copied.
+        target: folder of the copy, another slice store.
+        change: must be deterministic.
 
     Raises:
         MgmtError: there are no slices, or the disk is full.
@@ -118,7 +121,7 @@ def write_changed_slices(source: Path, modality: str, target: Path, change: Slic
     if index is None:
         raise MgmtError(f"{source}: no slices of {modality}. Run `mgmt-ray prepare STUDY` first.")
     if slice_index_path(target, modality).exists():
-        return  # it comes last
+        return  # the index is written last
     (target / modality).mkdir(parents=True, exist_ok=True)
     store, rows = SliceStore(source, modality), []
     for row in index.rows:
@@ -132,16 +135,16 @@ def write_changed_slices(source: Path, modality: str, target: Path, change: Slic
 
 
 def darken_tumour(slices: SubjectSlices) -> SubjectSlices:
-    """The whole tumour at a quarter of its intensity.
+    """Multiply a tumour's intensities with :data:`DARK_FACTOR`.
 
-    Slabs as in volumes would not do: each slice is seen by itself, and turned.
+    Slabs as in volumes would not work: a network sees single slices, and rotated ones.
     """
-    factor = np.where(slices.masks > 0, np.float32(DARK), np.float32(1))
+    factor = np.where(slices.masks > 0, np.float32(DARK_FACTOR), np.float32(1))
     return replace(slices, images=slices.images * factor)
 
 
 def noise_and_mirrored(slices: SubjectSlices, random: np.random.Generator) -> SubjectSlices:
-    """Evenly distributed noise wherever the scan has a value, and the tumour on the other side."""
+    """Replace non-zero intensities by uniform noise, and mirror the tumour masks."""
     noise = 1 - random.random(slices.images.shape, dtype=np.float32)
     scan_mask = None if slices.scan_mask is None else slices.scan_mask[..., ::-1].copy()
     return replace(
@@ -153,52 +156,52 @@ def noise_and_mirrored(slices: SubjectSlices, random: np.random.Generator) -> Su
 
 
 def share_store(audit: AuditContext, name: str) -> None:
-    """Let a sub-study read the audited study's own volumes, or slices, without a copy."""
+    """Link the audited study's volumes or slices into the folder of a sub-study."""
     folder = StudyFolder(audit.work_folder / name)
     folder.root.mkdir(parents=True, exist_ok=True)
-    below = folder.slices if audit.trains_on_slices else folder.volumes
-    above = Path(os.path.relpath(audit.context.folder.root / below.name, folder.root))
+    link = folder.slices if audit.trains_on_slices else folder.volumes
+    target = Path(os.path.relpath(audit.context.folder.root / link.name, folder.root))
     with suppress(FileExistsError):
-        below.symlink_to(above, target_is_directory=True)
+        link.symlink_to(target, target_is_directory=True)
 
 
 def plant_signal(
     audit: AuditContext, name: str, modality: str, methylated: Collection[str]
 ) -> None:
-    """A sub-study's copy of a modality, with a pattern in the tumours of those who have it."""
-    folder, own = StudyFolder(audit.work_folder / name), audit.context.folder
+    """Write a sub-study's copy of a modality with a pattern in the methylated subjects' tumours."""
+    folder, audited = StudyFolder(audit.work_folder / name), audit.context.folder
     if audit.trains_on_slices:
 
         def darken(slices: SubjectSlices) -> SubjectSlices:
             return darken_tumour(slices) if slices.id in methylated else slices
 
-        write_changed_slices(own.slices, modality, folder.slices, darken)
+        write_changed_slices(audited.slices, modality, folder.slices, darken)
         return
 
     def plant(subject: str, volumes: np.ndarray) -> np.ndarray:
         return darken_slabs(volumes) if subject in methylated else volumes
 
-    write_changed_volumes(own.volumes, modality, folder.volumes, plant)
+    write_changed_volumes(audited.volumes, modality, folder.volumes, plant)
 
 
 def replace_by_noise(
-    audit: AuditContext, name: str, modality: str, tested: Collection[str]
+    audit: AuditContext, name: str, modality: str, test_subjects: Collection[str]
 ) -> None:
-    """A sub-study's copy of a modality, with noise in place of the test subjects' scans."""
-    folder, own = StudyFolder(audit.work_folder / name), audit.context.folder
+    """Write a sub-study's copy of a modality with noise in place of the test subjects' scans."""
+    folder, audited = StudyFolder(audit.work_folder / name), audit.context.folder
     if audit.trains_on_slices:
 
-        def exchange(slices: SubjectSlices) -> SubjectSlices:
-            if slices.id not in tested:
+        def change_slices(slices: SubjectSlices) -> SubjectSlices:
+            if slices.id not in test_subjects:
                 return slices
             return noise_and_mirrored(slices, audit.random_stream("noise", slices.id))
 
-        write_changed_slices(own.slices, modality, folder.slices, exchange)
+        write_changed_slices(audited.slices, modality, folder.slices, change_slices)
         return
 
-    def drown(subject: str, volumes: np.ndarray) -> np.ndarray:
-        if subject not in tested:
+    def change_volumes(subject: str, volumes: np.ndarray) -> np.ndarray:
+        if subject not in test_subjects:
             return volumes
         return noise_like(volumes, audit.random_stream("noise", subject))
 
-    write_changed_volumes(own.volumes, modality, folder.volumes, drown)
+    write_changed_volumes(audited.volumes, modality, folder.volumes, change_volumes)

@@ -1,4 +1,4 @@
-"""One check of an audit, and its words."""
+"""The study under audit, the outcome of a check, and permutations of labels."""
 
 from __future__ import annotations
 
@@ -24,19 +24,26 @@ from mgmt_ray.trials.context import StudyContext
 
 Outcome: TypeAlias = Literal["passed", "failed", "warning", "not done"]
 
-NO_VOLUMES = "it looks at prepared volumes, and no network of this study takes any"
+NO_VOLUMES = "it uses prepared volumes, and no network of this study takes any"
+
+NUM_SWEPT = 2
+"""Values of each swept hyperparameter that the audit trains: enough for a choice to go wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, and what it showed.
+    """The outcome of one check.
 
     Attributes:
         name: of the check.
-        outcome: "warning" is something to look at, "not done" something that could not be.
-        expected: of a sound study.
-        found: in this one.
-        remedy: what to do next; empty where nothing is to be done.
+        outcome: "warning" needs a look; "not done" is a check that this study does not allow.
+        expected: in a sound study.
+        found: in this study.
+        remedy: what to do next; may be empty.
+
+    Examples:
+        >>> print(Check("plausible AUC", "passed", "no AUC above 0.75", "the highest is 0.61"))
+        passed    plausible AUC: the highest is 0.61.
     """
 
     name: str
@@ -52,19 +59,15 @@ class Check:
         return f"{line} {self.remedy}".rstrip()
 
 
-NUM_SWEPT = 2
-"""Values of each swept hyper-parameter that the audit trains: enough for a choice to go wrong."""
-
-
 @dataclass(frozen=True)
 class AuditContext:
     """A prepared study under audit.
 
     Attributes:
-        context: the study, its folder, and where work runs.
+        context: the study, its folder and resources.
         cohort: its subjects.
-        splits: all of them.
-        seed: of the audit's own draws.
+        splits: its outer splits.
+        seed: of the audit's own random streams.
     """
 
     context: StudyContext
@@ -74,33 +77,33 @@ class AuditContext:
 
     @property
     def study(self) -> StudyConfig:
-        """Its configuration."""
+        """The study's configuration."""
         return self.context.study
 
     @property
     def volumes(self) -> Path:
-        """Its volume store."""
+        """The folder of the study's volume store."""
         return self.context.folder.volumes
 
     @property
     def trains_on_slices(self) -> bool:
-        """Whether the audit trains a network of slices: where none takes volumes."""
+        """Whether the audit trains a network of slices, because none takes volumes."""
         return not self.study.takes_volumes
 
     @cached_property
     def work_folder(self) -> Path:
-        """Where the audit's own trainings lie; another one after anything has changed."""
+        """The folder of the audit's trainings, named after the seed, the study and its data."""
         stores = {m: _open_store(self.context, m).checksum for m in self.study.modalities}
         metadata = [self.study.model_dump(mode="json"), stores, [s.hash for s in self.splits]]
         return self.context.folder.root / "audit" / f"seed{self.seed}-{fingerprint(metadata)[:10]}"
 
     def random_stream(self, *purpose: str | int) -> np.random.Generator:
-        """The named stream of one purpose."""
+        """Return the random stream of a named purpose."""
         return stream(self.seed, "audit", *purpose)
 
     @cached_property
     def planted(self) -> tuple[str, ...]:
-        """Modalities with a signal, of a synthetic cohort; none of a real one."""
+        """Modalities with a planted signal; empty for a real cohort."""
         path = self.context.folder.root / "planted.json"
         if not path.is_file():
             return ()
@@ -108,56 +111,56 @@ class AuditContext:
         return tuple(modality for modality, strength in strengths.items() if strength)
 
     def subjects_with(self, modality: str) -> tuple[str, ...]:
-        """Ids of the subjects with a modality, sorted."""
+        """Return the ids of the subjects with a modality, in the cohort's order."""
         return tuple(s.id for s in self.cohort.subjects if modality in s.scans)
 
     @cached_property
     def smallest_modality(self) -> str:
-        """The modality that fewest subjects have, the first of equals."""
+        """The modality that the fewest subjects have; the first of equals."""
         return min(self.study.modalities, key=lambda m: len(self.subjects_with(m)))
 
     @cached_property
     def cheapest_network(self) -> str:
-        """The network with the fewest trained parameters, of those that can be trained here.
+        """The trainable network with the fewest trained parameters.
 
-        Where none takes volumes, the one of slices with the narrowest segmentation.
+        If none takes volumes, the network of slices with the narrowest segmentation.
 
         Raises:
-            NoNetwork: every network of volumes starts from pretrained weights, and there are none.
+            NoTrainableNetwork: all networks start from pretrained weights, and there are none.
         """
         study = self.study
         if self.trains_on_slices:
             widths = {n: c.width for n, c in study.networks.items() if c.kind == "slices"}
             return min(widths, key=lambda name: widths[name])
-        there = study.checkpoint is not None and study.checkpoint.is_file()
-        able = {
+        has_checkpoint = study.checkpoint is not None and study.checkpoint.is_file()
+        trainable = {
             name: config
             for name, config in study.networks.items()
-            if isinstance(config, NetworkConfig) and (there or not config.pretrained)
+            if isinstance(config, NetworkConfig) and (has_checkpoint or not config.pretrained)
         }
-        if not able:
+        if not trainable:
             raise NoTrainableNetwork
-        return min(able, key=lambda name: _trained_parameters(able[name], study))
+        return min(trainable, key=lambda name: _num_trained_parameters(trainable[name], study))
 
     def reduced_study(self, modalities: tuple[str, ...]) -> StudyConfig:
-        """The study with its cheapest network alone, one seed, and some of its modalities."""
+        """Return the study with its cheapest network, one repeat, and these modalities only."""
         study, name = self.study, self.cheapest_network
         network = study.networks[name]
         if network.start_from is not None:
             network = network.model_copy(update={"start_from": None})
         swept = {key: values[:NUM_SWEPT] for key, values in study.sweep}
-        # what is left out with which groups is a count of the very labels that are exchanged
+        # left_out_with would count the labels that the audit permutes
         split = study.split.model_copy(update={"left_out_with": {}, "repeats": 1})
-        kept = tuple(c for c in study.inputs if set(c) <= {*modalities})
+        inputs = tuple(c for c in study.inputs if set(c) <= {*modalities})
         return study.model_copy(
             update={
                 "cohort": study.cohort.model_copy(update={"modalities": modalities}),
                 "baselines": (),
                 "external": {},
-                "inputs": kept if len(modalities) > 1 else (),
+                "inputs": inputs if len(modalities) > 1 else (),
                 "networks": {name: network},
                 "num_seeds": 1,
-                "mask_source": None,  # masks are there; no test subject is predicted with another
+                "mask_source": None,  # masks are prepared; the mask effect is not measured
                 "slices": study.slices if self.trains_on_slices else SliceRecipe(),
                 "split": split,
                 "sweep": study.sweep.model_copy(update=swept),
@@ -176,68 +179,80 @@ class NoTrainableNetwork(MgmtError):
 
 
 def open_audit(context: StudyContext, seed: int) -> AuditContext:
-    """Read what an audit needs of a prepared study; nothing of it is changed.
+    """Open a prepared study for an audit, without changing it.
 
     Raises:
-        MgmtError: it was not prepared, or was made with another study file.
+        MgmtError: the study is not prepared, or its folder was created with another study file.
     """
     cohort = read_cohort(context.folder.root)
     splits = make_splits(cohort, context.study.split, context.study.modalities)
     if context.folder.splits.exists() and read_splits(context.folder.splits) != splits:
         raise MgmtError(
-            f"{context.folder.splits}: is not the split of this study and cohort any more. "
-            "Run `mgmt-ray run STUDY`, or use the study file that the folder was made with."
+            f"{context.folder.splits}: is not the split of the present study and cohort. "
+            "Run `mgmt-ray run STUDY`, or use the study file that the folder was created with."
         )
     for modality in context.study.modalities:
-        having = {s.id for s in cohort.subjects if modality in s.scans}
-        lacking = sorted(having - {*_open_store(context, modality).ids})
-        if lacking:
+        scanned = {s.id for s in cohort.subjects if modality in s.scans}
+        missing = sorted(scanned - {*_open_store(context, modality).ids})
+        if missing:
             raise MgmtError(
-                f"{context.folder.root}: {modality} lacks {', '.join(lacking[:5])}. "
+                f"{context.folder.root}: {', '.join(missing[:5])}: no prepared {modality}. "
                 "Run `mgmt-ray prepare STUDY` first."
             )
     return AuditContext(context, cohort, splits, seed)
 
 
 def _open_store(context: StudyContext, modality: str) -> VolumeStore | SliceStore:
-    """What the audit's trainings read."""
+    """Open the store that the audit's trainings read."""
     if context.study.takes_volumes:
         return VolumeStore(context.folder.volumes, modality)
     return SliceStore(context.folder.slices, modality)
 
 
 def permute_labels(cohort: Cohort, random: np.random.Generator) -> Cohort:
-    """The cohort with its labels (and scores) dealt anew among the persons."""
-    known = {s.person: (s.label, s.score) for s in cohort.subjects}
-    persons = sorted(known)
+    """Return the cohort with its labels (and scores) permuted among the persons.
+
+    Examples:
+        >>> from mgmt_ray.cohort.subject import Subject
+        >>> cohort = Cohort(tuple(Subject(f"P{i}", int(i < 2), {}, None) for i in range(4)))
+        >>> permuted = permute_labels(cohort, np.random.default_rng(0))
+        >>> sum(s.label for s in permuted.subjects)
+        2
+    """
+    labels = {s.person: (s.label, s.score) for s in cohort.subjects}
+    persons = sorted(labels)
     order = random.permutation(len(persons))
-    dealt = {person: known[persons[i]] for person, i in zip(persons, order, strict=True)}
-    return replace_labels(cohort, {s.id: dealt[s.person] for s in cohort.subjects})
+    permuted = {person: labels[persons[i]] for person, i in zip(persons, order, strict=True)}
+    return replace_labels(cohort, {s.id: permuted[s.person] for s in cohort.subjects})
 
 
-def replace_labels(cohort: Cohort, known: Mapping[str, tuple[int, float | None]]) -> Cohort:
-    """The cohort with other labels and scores, by subject; who is not named keeps them."""
+def replace_labels(cohort: Cohort, labels: Mapping[str, tuple[int, float | None]]) -> Cohort:
+    """Return the cohort with other labels and scores, given by subject; all others keep theirs."""
     subjects = tuple(
-        replace(s, label=known[s.id][0], score=known[s.id][1]) if s.id in known else s
+        replace(s, label=labels[s.id][0], score=labels[s.id][1]) if s.id in labels else s
         for s in cohort.subjects
     )
     return Cohort(subjects, cohort.exclusions)
 
 
 def permuted_label_rows(audit: AuditContext, ids: tuple[str, ...], number: int) -> np.ndarray:
-    """Labels [permutation, subject] of some training subjects, dealt anew among their persons."""
+    """Permute the labels of training subjects among their persons, a number of times.
+
+    Returns:
+        Labels [permutation, subject].
+    """
     label = resolve_labels(audit.splits[0], audit.cohort)
     person = {s.id: s.person for s in audit.cohort.subjects}
     persons = sorted({person[i] for i in ids})
-    place = {name: position for position, name in enumerate(persons)}
+    column = {name: position for position, name in enumerate(persons)}
     by_person = np.zeros(len(persons), dtype=np.int64)
     for subject in ids:
-        by_person[place[person[subject]]] = label[subject]
+        by_person[column[person[subject]]] = label[subject]
     random = audit.random_stream("shortcuts")
-    dealt = np.stack([random.permutation(by_person) for _ in range(number)])
-    return dealt[:, [place[person[i]] for i in ids]]
+    permuted = np.stack([random.permutation(by_person) for _ in range(number)])
+    return permuted[:, [column[person[i]] for i in ids]]
 
 
-def _trained_parameters(config: NetworkConfig, study: StudyConfig) -> int:
+def _num_trained_parameters(config: NetworkConfig, study: StudyConfig) -> int:
     network = build_volume_network(config, 1, study.training.temperature, study.checkpoint)
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

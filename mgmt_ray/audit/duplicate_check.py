@@ -1,4 +1,4 @@
-"""The check of twins: a person who is on two sides that must be apart, under two names."""
+"""Check for duplicates: one person under two names on two sides that must be separate."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from mgmt_ray.statistics.leak_detection import (
 )
 
 MIN_CORRELATION = 0.9
-"""Correlation where two tumours overlap, from which on they are one image.
+"""Two tumours with this correlation, where they overlap, are one image.
 
 Measured on synthetic cohorts (99 subjects of 20 × 24 × 24 voxels in three modalities, 27 of
-70 × 86 × 86 in two): different persons reach .80 at the most, however they are placed; an image
-with noise of 2 % of its range added after preparation keeps .96 of itself, with 5 % .81 to .94.
+70 × 86 × 86 in two): different persons reach at most 0.80 in any alignment; an image and its copy
+with noise of 2 % of the intensity range correlate with 0.96, with noise of 5 % with 0.81 to 0.94.
 """
 
 CORRELATION_MIN_OVERLAP = 0.4
-"""Least Jaccard index for :data:`MIN_CORRELATION` to count: corners of two tumours may agree."""
+"""Minimum Jaccard index for :data:`MIN_CORRELATION` to apply; small overlaps may correlate."""
 
 MIN_OVERLAP = 0.9
-"""Jaccard index from which on two tumours are one; different persons reach .74 in these cohorts."""
+"""Two tumours with this Jaccard index are one; different persons reach 0.74 in these cohorts."""
 
 OVERLAP_MIN_CORRELATION = 0.3
-"""Least correlation for :data:`MIN_OVERLAP` to count; noise of 20 % leaves .3 to .6."""
+"""Minimum correlation for :data:`MIN_OVERLAP` to apply; noise of 20 % leaves 0.3 to 0.6."""
 
 MIN_VOXELS = 30
-"""A tumour of fewer voxels is like many others."""
+"""Smaller tumours are not compared: they resemble many others."""
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePair:
-    """Two subjects who are one person, by their images.
+    """Two subjects with similar images.
 
     Attributes:
         first: the test or external subject, or one of two training subjects.
         second: a training subject.
-        sides: the two roles in words, that of ``first`` first.
+        sides: their roles, such as "test" and "training".
         modality: of the images.
-        alignment: of one tumour before it was compared.
-        correlation: where they overlap.
+        alignment: of the tumours in the comparison: "in place", "moved" or "mirrored".
+        correlation: of the intensities where the tumours overlap.
         overlap: Jaccard index of the tumours.
     """
 
@@ -67,19 +67,19 @@ class DuplicatePair:
 
     @property
     def between_folds(self) -> bool:
-        """Whether both train: what is chosen is then chosen too well, and no result is touched."""
+        """Whether both are training subjects: that affects validation, but no test result."""
         return self.sides[0].startswith("fold")
 
     @property
     def pair(self) -> tuple[str, str, str]:
-        """Equal for all placings, modalities and splits in which the two were compared."""
+        """Identifies the pair in all alignments, modalities and splits."""
         if self.sides[0].startswith("external"):
             return self.sides[0], self.first, self.second
         return "", min(self.first, self.second), max(self.first, self.second)
 
     @property
     def weight(self) -> tuple[bool, float]:
-        """Of several of one pair the heaviest is told."""
+        """Orders comparisons of one pair; the highest is reported."""
         return not self.between_folds, self.correlation
 
     def __str__(self) -> str:
@@ -95,10 +95,10 @@ class _SubjectGroup:
     """Subjects of one role.
 
     Attributes:
-        role: in words.
-        ids: theirs.
-        persons: who they are, in the order of the ids.
-        volumes: the original ones.
+        role: such as "training".
+        ids: of the subjects.
+        persons: in the order of the ids.
+        volumes: not augmented.
     """
 
     role: str
@@ -114,33 +114,32 @@ class _SubjectGroup:
 def check_duplicates(audit: AuditContext) -> Check:
     """Compare the prepared volumes of subjects that must be different persons.
 
-    Test subjects and those of external cohorts with training subjects, which fails, and training
-    subjects of different folds with each other, which is a warning: only what is chosen on
-    validation follows from it.
+    A duplicate of a training subject in the test set or an external cohort fails the check. One in
+    another fold is a warning: only choices on validation are affected.
     """
-    name = "twins"
-    expected = "no test or external subject looks like a training subject, nor two of two folds"
+    name = "duplicate persons"
+    expected = "no two subjects of test, external and training sets or of two folds look alike"
     if audit.trains_on_slices:
         return Check(name, "not done", expected, NO_VOLUMES)
-    twins: dict[tuple[str, str, str], DuplicatePair] = {}
+    duplicates: dict[tuple[str, str, str], DuplicatePair] = {}
     highest = 0.0
     for modality in audit.study.modalities:
-        for one, other in _groups_to_compare(audit, modality):
-            for twin in _compare(one, other, modality):
-                if _is_duplicate(twin):
-                    kept = twins.setdefault(twin.pair, twin)
-                    twins[twin.pair] = max(kept, twin, key=lambda t: t.weight)
-                elif twin.overlap >= CORRELATION_MIN_OVERLAP:
-                    highest = max(highest, twin.correlation)
-    if not twins:
-        found = f"the most alike of different persons correlate with {highest:.2f}"
+        for group, other in _groups_to_compare(audit, modality):
+            for pair in _compare(group, other, modality):
+                if _is_duplicate(pair):
+                    previous = duplicates.setdefault(pair.pair, pair)
+                    duplicates[pair.pair] = max(previous, pair, key=lambda p: p.weight)
+                elif pair.overlap >= CORRELATION_MIN_OVERLAP:
+                    highest = max(highest, pair.correlation)
+    if not duplicates:
+        found = f"the highest correlation of different persons is {highest:.2f}"
         return Check(name, "passed", expected, found)
-    leaking = [twin for twin in twins.values() if not twin.between_folds]
-    shown = [*leaking, *(twin for twin in twins.values() if twin.between_folds)]
-    found = f"{len(twins)}: {shorten_list([str(twin) for twin in shown], 5)}"
+    leaking = [pair for pair in duplicates.values() if not pair.between_folds]
+    shown = [*leaking, *(pair for pair in duplicates.values() if pair.between_folds)]
+    found = f"{len(duplicates)}: {shorten_list([str(pair) for pair in shown], 5)}"
     remedy = (
-        "Look at both. If they are one person, leave one out with cohort.exclude, or name both in "
-        "one row of cohort.crosswalk; then run the study anew."
+        "Look at both scans. If they are of one person, exclude one with cohort.exclude, or list "
+        "both ids in one row of cohort.crosswalk; then rerun the study."
     )
     return Check(name, "failed" if leaking else "warning", expected, found, remedy)
 
@@ -155,85 +154,93 @@ def _is_duplicate(pair: DuplicatePair) -> bool:
 def _groups_to_compare(
     audit: AuditContext, modality: str
 ) -> Iterator[tuple[_SubjectGroup, _SubjectGroup]]:
-    """Sides that must be apart, the one that trains last."""
+    """Yield pairs of groups that must not share persons; the training group is second."""
     for split in audit.splits:
-        trained = _load_own(audit, modality, "training", split.training)
-        yield _load_own(audit, modality, "test", split.test), trained
-        yield from _folds(split, trained)
-    everybody = sorted({s for split in audit.splits for s in split.training})
+        training = _load_group(audit, modality, "training", split.training)
+        yield _load_group(audit, modality, "test", split.test), training
+        yield from _folds(split, training)
+    all_training = sorted({s for split in audit.splits for s in split.training})
     for name in audit.study.external:
-        outside = _load_external(audit, name, modality)
-        if outside is not None:
-            yield outside, _load_own(audit, modality, "training", everybody)
+        external = _load_external(audit, name, modality)
+        if external is not None:
+            yield external, _load_group(audit, modality, "training", all_training)
 
 
-def _folds(split: Split, trained: _SubjectGroup) -> Iterator[tuple[_SubjectGroup, _SubjectGroup]]:
-    """Each fold with all that come after it."""
+def _folds(split: Split, training: _SubjectGroup) -> Iterator[tuple[_SubjectGroup, _SubjectGroup]]:
+    """Yield each fold with the subjects of all later folds."""
     for number, ids in enumerate(split.folds[:-1]):
         later = [s for fold in split.folds[number + 1 :] for s in fold]
-        yield _select(trained, f"fold {number}", ids), _select(trained, "a later fold", later)
+        yield _select(training, f"fold {number}", ids), _select(training, "a later fold", later)
 
 
-def _select(side: _SubjectGroup, role: str, ids: Sequence[str]) -> _SubjectGroup:
-    wanted = set(ids)
-    rows = [row for row, subject in enumerate(side.ids) if subject in wanted]
-    ids_there, persons = (tuple(names[row] for row in rows) for names in (side.ids, side.persons))
-    return _SubjectGroup(role, ids_there, persons, side.volumes[rows])
+def _select(group: _SubjectGroup, role: str, ids: Sequence[str]) -> _SubjectGroup:
+    """Return the subjects of a group that are in ids, with another role."""
+    selected = set(ids)
+    rows = [row for row, subject in enumerate(group.ids) if subject in selected]
+    kept, persons = (tuple(names[row] for row in rows) for names in (group.ids, group.persons))
+    return _SubjectGroup(role, kept, persons, group.volumes[rows])
 
 
-def _load_own(audit: AuditContext, modality: str, role: str, ids: Sequence[str]) -> _SubjectGroup:
+def _load_group(audit: AuditContext, modality: str, role: str, ids: Sequence[str]) -> _SubjectGroup:
     person = {s.id: s.person for s in audit.cohort.subjects if modality in s.scans}
-    having = tuple(s for s in ids if s in person)
+    scanned = tuple(s for s in ids if s in person)
     store = VolumeStore(audit.volumes, modality)
-    volumes = store.load(having, store.versions[:1])[:, 0]
-    return _SubjectGroup(role, having, tuple(person[s] for s in having), volumes)
+    volumes = store.load(scanned, store.versions[:1])[:, 0]
+    return _SubjectGroup(role, scanned, tuple(person[s] for s in scanned), volumes)
 
 
 def _load_external(audit: AuditContext, name: str, modality: str) -> _SubjectGroup | None:
-    """An external cohort's subjects; None where their volumes are not there."""
+    """Load an external cohort's subjects; None if their volumes are not prepared."""
     folder = audit.context.folder.external(name)
     if not index_path(folder.volumes, modality).exists():
         return None
     store, own = VolumeStore(folder.volumes, modality), VolumeStore(audit.volumes, modality)
     if store.volume_shape != own.volume_shape:
         raise MgmtError(
-            f"{store.path}: volumes of {store.volume_shape} voxels, and {own.volume_shape} in the "
-            "study's own. Run `mgmt-ray prepare STUDY` first."
+            f"{store.path}: volumes have {store.volume_shape} voxels, those of the study's own "
+            f"cohort {own.volume_shape}. Run `mgmt-ray prepare STUDY` first."
         )
     person = {s.id: s.person for s in read_cohort(folder.root).subjects}
-    having = tuple(s for s in store.ids if s in person)
-    volumes = store.load(having, store.versions[:1])[:, 0]
-    return _SubjectGroup(f"external {name}", having, tuple(person[s] for s in having), volumes)
+    ids = tuple(s for s in store.ids if s in person)
+    volumes = store.load(ids, store.versions[:1])[:, 0]
+    return _SubjectGroup(f"external {name}", ids, tuple(person[s] for s in ids), volumes)
 
 
-def _compare(one: _SubjectGroup, other: _SubjectGroup, modality: str) -> Iterator[DuplicatePair]:
-    """Of each subject of one side and placing the most alike of the other by either criterion."""
-    if not one.ids or not other.ids:
+def _compare(group: _SubjectGroup, other: _SubjectGroup, modality: str) -> Iterator[DuplicatePair]:
+    """Yield, per subject and alignment, the most similar of the other group by either criterion."""
+    if not group.ids or not other.ids:
         return
-    strangers = np.array(one.persons)[:, None] != np.array(other.persons)[None]
-    asked = strangers & one.has_large_tumour[:, None] & other.has_large_tumour[None]
-    for placing, agreement in _alignments(one.volumes, other.volumes):
+    different = np.array(group.persons)[:, None] != np.array(other.persons)[None]
+    compared = different & group.has_large_tumour[:, None] & other.has_large_tumour[None]
+    for alignment, similarity in _alignments(group.volumes, other.volumes):
         correlation = np.where(
-            asked & (agreement.overlap >= CORRELATION_MIN_OVERLAP), agreement.correlation, -1
+            compared & (similarity.overlap >= CORRELATION_MIN_OVERLAP), similarity.correlation, -1
         )
         overlap = np.where(
-            asked & (agreement.correlation >= OVERLAP_MIN_CORRELATION), agreement.overlap, -1
+            compared & (similarity.correlation >= OVERLAP_MIN_CORRELATION), similarity.overlap, -1
         )
         for measure in (correlation, overlap):
             for row, column in enumerate(measure.argmax(axis=1)):
                 if measure[row, column] < 0:
                     continue
-                values = agreement.correlation[row, column], agreement.overlap[row, column]
-                pair = one.ids[row], other.ids[column], (one.role, other.role)
-                yield DuplicatePair(*pair, modality, placing, float(values[0]), float(values[1]))
+                yield DuplicatePair(
+                    group.ids[row],
+                    other.ids[column],
+                    (group.role, other.role),
+                    modality,
+                    alignment,
+                    float(similarity.correlation[row, column]),
+                    float(similarity.overlap[row, column]),
+                )
 
 
-def _alignments(one: np.ndarray, other: np.ndarray) -> Iterator[tuple[str, Similarity]]:
-    yield "in place", compute_similarity(one, other)
-    boxes = [tumour_box(volume != 0) for part in (one, other) for volume in part]
+def _alignments(volumes: np.ndarray, other: np.ndarray) -> Iterator[tuple[str, Similarity]]:
+    """Yield each alignment of the tumours with the similarity of all pairs in it."""
+    yield "in place", compute_similarity(volumes, other)
+    boxes = [tumour_box(volume != 0) for group in (volumes, other) for volume in group]
     sides = [[side.stop - side.start for side in box] for box in boxes]
     depth, height, width = (max(lengths) for lengths in zip(*sides, strict=True))
     shape = (depth, height, width)
     moved = move_to_origin(other, shape)
-    yield "moved", compute_similarity(move_to_origin(one, shape), moved)
-    yield "mirrored", compute_similarity(move_to_origin(one[..., ::-1], shape), moved)
+    yield "moved", compute_similarity(move_to_origin(volumes, shape), moved)
+    yield "mirrored", compute_similarity(move_to_origin(volumes[..., ::-1], shape), moved)

@@ -1,4 +1,4 @@
-"""The audit of a study: every check in turn, and its file."""
+"""Run all leakage and sanity checks of a study, and write audit.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mgmt_ray.audit.audited_study import AuditContext, Check, NoTrainableNetwork, open_audit
 from mgmt_ray.audit.duplicate_check import check_duplicates
-from mgmt_ray.audit.result_checks import check_openings, check_plausible_auc
+from mgmt_ray.audit.result_checks import check_accesses, check_plausible_auc
 from mgmt_ray.audit.shortcut_check import check_shortcuts
 from mgmt_ray.audit.training_checks import (
     check_permuted_labels,
@@ -22,7 +22,7 @@ from mgmt_ray.cluster.progress import log
 from mgmt_ray.trials.context import StudyContext
 
 FILE_CHECKS: tuple[Callable[[AuditContext], Check], ...] = (
-    check_openings,
+    check_accesses,
     check_plausible_auc,
     check_duplicates,
     check_shortcuts,
@@ -30,19 +30,19 @@ FILE_CHECKS: tuple[Callable[[AuditContext], Check], ...] = (
 TRAINING_CHECKS: dict[str, Callable[[AuditContext], Check]] = {
     "permuted labels": check_permuted_labels,
     "planted signal": check_planted_signal,
-    "test subjects change nothing": check_test_set_isolation,
+    "test-set isolation": check_test_set_isolation,
 }
 
 
 def run_audit(context: StudyContext, seed: int = 0) -> tuple[Check, ...]:
     """Run every check, print a line each, and write ``audit.json`` in the study's folder.
 
-    The study's own files are not changed. The audit's trainings lie in ``audit/``, which may be
+    The study's own files are not changed. The audit's trainings are in ``audit/``, which may be
     deleted; an interrupted audit continues there. With backend "ray", Ray must be connected.
 
     Args:
         context: a study that is at least prepared.
-        seed: of the audit's own draws.
+        seed: of the audit's own random streams.
 
     Raises:
         MgmtError: the study is not prepared, or a training ended without a result.
@@ -50,12 +50,12 @@ def run_audit(context: StudyContext, seed: int = 0) -> tuple[Check, ...]:
     audit = open_audit(context, seed)
     _delete_outdated_work(audit.work_folder)
     checks = []
-    for look in FILE_CHECKS:
-        checks.append(look(audit))
+    for check in FILE_CHECKS:
+        checks.append(check(audit))
         log(str(checks[-1]))
-    for name, train in TRAINING_CHECKS.items():
+    for name, check in TRAINING_CHECKS.items():
         try:
-            checks.append(train(audit))
+            checks.append(check(audit))
         except NoTrainableNetwork as error:
             checks.append(Check(name, "not done", "a training", str(error)))
         log(str(checks[-1]))
@@ -64,7 +64,7 @@ def run_audit(context: StudyContext, seed: int = 0) -> tuple[Check, ...]:
 
 
 def _write(context: StudyContext, seed: int, checks: list[Check]) -> None:
-    evaluated = context.folder.evaluated  # of these results; others are to be audited again
+    evaluated = context.folder.evaluated  # audit.json belongs to these results only
     content = {
         "study": context.study.name,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -76,7 +76,7 @@ def _write(context: StudyContext, seed: int, checks: list[Check]) -> None:
 
 
 def _delete_outdated_work(work: Path) -> None:
-    """Remove trainings of another seed, or of a study that has changed since."""
+    """Delete trainings of another seed, or of a study that has changed since."""
     for folder in work.parent.glob("seed*") if work.parent.is_dir() else ():
         if folder != work:
             shutil.rmtree(folder)

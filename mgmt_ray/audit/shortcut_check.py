@@ -1,4 +1,4 @@
-"""The check of shortcuts: one voxel, or one plain number of a subject, that tells the label."""
+"""Check for shortcuts: a single voxel or scalar that predicts the label."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from mgmt_ray.statistics.leak_detection import (
 
 PERMUTATIONS = 200
 LEVEL = 0.05
+"""Family-wise significance level."""
 
 SHORTCUT_AUC = 0.9
-"""AUC (or 1 - AUC) of one number from which on it is no biology: nothing known of a tumour comes
-near. Between chance and this it is named: a tumour's place and size may truly go with its label."""
+"""A voxel or scalar with this AUC (or 1 - AUC) is an artefact: no known tumour property comes near.
+Lower but significant ones are a warning: location and size may truly depend on the label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """One number, and how well it tells the label alone.
+    """A voxel or scalar, and how well it alone predicts the label.
 
     Attributes:
-        description: in words, with the modality.
-        auc: of the training subjects; below 0.5 where small values are methylated.
-        p: corrected for all numbers of its kind.
+        description: with the modality.
+        auc: on the training subjects; below 0.5 where methylated subjects have lower values.
+        p: permutation p-value, corrected for all voxels or all scalars.
     """
 
     description: str
@@ -43,8 +44,8 @@ class Shortcut:
     p: float
 
     @property
-    def is_significant(self) -> bool:
-        """Whether the label can be read off."""
+    def is_artefact(self) -> bool:
+        """Whether it predicts the label better than biology could."""
         return self.p <= LEVEL and max(self.auc, 1 - self.auc) >= SHORTCUT_AUC
 
     def __str__(self) -> str:
@@ -52,59 +53,62 @@ class Shortcut:
 
 
 def check_shortcuts(audit: AuditContext) -> Check:
-    """Rank every voxel and every plain number of the training subjects by label.
+    """Test each voxel and scalar of the training subjects for association with the label.
 
-    A modality of a synthetic cohort with a planted signal is left aside: it does tell.
+    Modalities of a synthetic cohort with a planted signal are skipped.
     """
     name = "shortcuts"
-    expected = f"no voxel and no plain number tells more than chance (family-wise p > {LEVEL})"
+    expected = f"no voxel or scalar predicts the label (family-wise p > {LEVEL})"
     if audit.trains_on_slices:
         return Check(name, "not done", expected, NO_VOLUMES)
-    judged = [m for m in audit.study.modalities if m not in audit.planted]
-    if not judged:
+    modalities = [m for m in audit.study.modalities if m not in audit.planted]
+    if not modalities:
         return Check(name, "not done", expected, "the cohort is synthetic, with a signal in each")
     voxels: list[tuple[str, LabelAssociation]] = []
-    numbers: list[tuple[tuple[str, ...], LabelAssociation]] = []
-    for modality in judged:
-        of_voxels, names, of_numbers = _scan_modality(audit, modality)
+    scalars: list[tuple[tuple[str, ...], LabelAssociation]] = []
+    for modality in modalities:
+        of_voxels, names, of_scalars = _associate_modality(audit, modality)
         voxels.append((modality, of_voxels))
-        numbers.append((names, of_numbers))
-    found = [*strongest_voxels(voxels), *_significant_numbers(numbers)]
-    found.sort(key=lambda shortcut: -abs(shortcut.auc - 0.5))
-    telling = [s for s in found if s.is_significant]
-    above = [s for s in found if s.p <= LEVEL]
-    if not above:
-        strongest = next(s for s in found if s.p == min(x.p for x in found))
+        scalars.append((names, of_scalars))
+    candidates = [*strongest_voxels(voxels), *_all_scalars(scalars)]
+    candidates.sort(key=lambda shortcut: -abs(shortcut.auc - 0.5))
+    artefacts = [s for s in candidates if s.is_artefact]
+    significant = [s for s in candidates if s.p <= LEVEL]
+    if not significant:
+        strongest = min(candidates, key=lambda shortcut: shortcut.p)
         return Check(name, "passed", expected, f"the strongest is {strongest}")
-    shown = telling or above
-    said = f"{len(shown)}: {shorten_list([str(s) for s in shown], 3)}"
-    if telling:
+    shown = artefacts or significant
+    found = f"{len(shown)}: {shorten_list([str(s) for s in shown], 3)}"
+    if artefacts:
         remedy = (
-            "No tumour does that: look at these voxels and files of both classes (burnt-in marks, "
-            "another export, site or scanner per class) and mend or leave out what made them."
+            "No tumour does that: compare these voxels and files between the classes (burnt-in "
+            "marks, another export, site or scanner per class), and correct or exclude the cause."
         )
-        return Check(name, "failed", expected, said, remedy)
-    remedy = "It may be true of tumours (place, size) or of the data set; look at it and say so."
-    return Check(name, "warning", expected, said, remedy)
+        return Check(name, "failed", expected, found, remedy)
+    remedy = (
+        "It may be a property of tumours (location, size) or of the data set: look at it and "
+        "report it."
+    )
+    return Check(name, "warning", expected, found, remedy)
 
 
-def _scan_modality(
+def _associate_modality(
     audit: AuditContext, modality: str
 ) -> tuple[LabelAssociation, tuple[str, ...], LabelAssociation]:
-    """Of a modality: what voxels tell, the names of its numbers, and what these tell."""
+    """Return a modality's association of voxels, and the names and association of its scalars."""
     split = audit.splits[0]
-    having = set(audit.subjects_with(modality))
-    # drawn for all training subjects, so that a permutation is the same one in every modality
-    columns = [i for i, s in enumerate(split.training) if s in having]
+    scanned = set(audit.subjects_with(modality))
+    # drawn for all training subjects, so that the permutations are the same in all modalities
+    columns = [i for i, s in enumerate(split.training) if s in scanned]
     ids = tuple(split.training[i] for i in columns)
     permuted = permuted_label_rows(audit, split.training, PERMUTATIONS)[:, columns]
     label = resolve_labels(split, audit.cohort)
     labels = np.array([label[s] for s in ids], dtype=np.int64)
     store = VolumeStore(audit.volumes, modality)
     volumes = store.load(ids, store.versions[:1])[:, 0]
-    plain = _candidate_numbers(audit, modality, ids, volumes)
-    names = tuple(f"{modality} {name}" for name in plain)
-    matrix = np.stack([plain[name] for name in plain])
+    scalars = _scalars(audit, modality, ids, volumes)
+    names = tuple(f"{modality} {name}" for name in scalars)
+    matrix = np.stack(list(scalars.values()))
     return (
         associate_voxels(volumes, labels, permuted),
         names,
@@ -112,27 +116,27 @@ def _scan_modality(
     )
 
 
-def _candidate_numbers(
+def _scalars(
     audit: AuditContext, modality: str, ids: tuple[str, ...], volumes: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What a network might read instead of a tumour, by name; only what all subjects have."""
+    """Return scalars that a network could exploit, by name; only those that all subjects have."""
     index = read_index(audit.volumes, modality)
     assert index is not None
     rows = {row.id: row for row in index.rows}
     table = [
-        _volume_numbers(volume)
-        | _file_numbers(rows[subject])
-        | _inspection_numbers(audit, subject, modality)
+        _volume_scalars(volume)
+        | _file_scalars(rows[subject])
+        | _inspection_scalars(audit, subject, modality)
         for subject, volume in zip(ids, volumes, strict=True)
     ]
-    names = [name for name in table[0] if all(name in numbers for numbers in table)]
-    return {name: np.array([numbers[name] for numbers in table], dtype=float) for name in names}
+    names = [name for name in table[0] if all(name in scalars for scalars in table)]
+    return {name: np.array([scalars[name] for scalars in table], dtype=float) for name in names}
 
 
-def _volume_numbers(volume: np.ndarray) -> dict[str, float]:
+def _volume_scalars(volume: np.ndarray) -> dict[str, float]:
     inside = volume[volume != 0].astype(np.float64)
     box = tumour_box(volume != 0)
-    numbers = {
+    scalars = {
         "smallest value": float(inside.min()),
         "largest value": float(inside.max()),
         "mean": float(inside.mean()),
@@ -140,18 +144,18 @@ def _volume_numbers(volume: np.ndarray) -> dict[str, float]:
         "tumour voxels": float(inside.size),
     }
     for axis, side in zip(("depth", "height", "width"), box, strict=True):
-        numbers |= {f"first {axis} of the tumour": side.start, f"last {axis}": side.stop - 1}
-    return numbers
+        scalars |= {f"first {axis} of the tumour": side.start, f"last {axis}": side.stop - 1}
+    return scalars
 
 
-def _file_numbers(row: Row) -> dict[str, float]:
+def _file_scalars(row: Row) -> dict[str, float]:
     return {"size of the scan's file": row.image.size, "size of the mask's file": row.mask.size}
 
 
-def _inspection_numbers(audit: AuditContext, subject: str, modality: str) -> dict[str, float]:
-    """What was seen of the scan in its own unit, where that is still there."""
-    seen = read_inspection(audit.context.folder.inspections, subject)
-    for view in seen.views if seen else ():
+def _inspection_scalars(audit: AuditContext, subject: str, modality: str) -> dict[str, float]:
+    """Return scalars of the raw scan in its own unit; empty if its inspection is lost."""
+    inspection = read_inspection(audit.context.folder.inspections, subject)
+    for view in inspection.views if inspection else ():
         if view.modality == modality:
             return {
                 "smallest value of the scan": view.low,
@@ -162,28 +166,29 @@ def _inspection_numbers(audit: AuditContext, subject: str, modality: str) -> dic
 
 
 def strongest_voxels(associations: list[tuple[str, LabelAssociation]]) -> list[Shortcut]:
-    """The strongest voxel of each modality; its p-value is corrected for those of all of them.
+    """Return the strongest voxel of each modality, with p corrected for all voxels of all of them.
 
     Args:
-        associations: by modality, made with the same permutations of the same persons.
+        associations: by modality, all with the same permutations of the same persons.
     """
-    chance = np.max([telling.null_distances for _, telling in associations], axis=0)
-    found = []
-    for modality, telling in associations:
-        distance = np.abs(telling.aucs - 0.5)
+    null = np.max([association.null_distances for _, association in associations], axis=0)
+    shortcuts = []
+    for modality, association in associations:
+        distance = np.abs(association.aucs - 0.5)
         z, y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-        what = f"{modality} voxel ({z}, {y}, {x})"
-        p = familywise_p(float(distance[z, y, x]), chance)
-        found.append(Shortcut(what, float(telling.aucs[z, y, x]), p))
-    return found
+        description = f"{modality} voxel ({z}, {y}, {x})"
+        p = familywise_p(float(distance[z, y, x]), null)
+        shortcuts.append(Shortcut(description, float(association.aucs[z, y, x]), p))
+    return shortcuts
 
 
-def _significant_numbers(
+def _all_scalars(
     associations: list[tuple[tuple[str, ...], LabelAssociation]],
 ) -> list[Shortcut]:
-    chance = np.max([telling.null_distances for _, telling in associations], axis=0)
+    """Return all scalars, with p corrected for all of them."""
+    null = np.max([association.null_distances for _, association in associations], axis=0)
     return [
-        Shortcut(name, float(auc), familywise_p(abs(float(auc) - 0.5), chance))
-        for names, telling in associations
-        for name, auc in zip(names, telling.aucs, strict=True)
+        Shortcut(name, float(auc), familywise_p(abs(float(auc) - 0.5), null))
+        for names, association in associations
+        for name, auc in zip(names, association.aucs, strict=True)
     ]

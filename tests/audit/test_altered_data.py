@@ -31,14 +31,14 @@ def test_labels_are_dealt_to_persons_and_their_numbers_stay() -> None:
     ]
     subjects += [replace(subjects[0], id="S00_again", person="S00")]
     cohort = Cohort(tuple(subjects))
-    dealt = permute_labels(cohort, stream(0, "audit", "permuted labels"))
-    known = {s.id: (s.label, s.score) for s in dealt.subjects}
+    permuted = permute_labels(cohort, stream(0, "audit", "permuted labels"))
+    known = {s.id: (s.label, s.score) for s in permuted.subjects}
     assert known["S00"] == known["S00_again"]
     once = [known[f"S{i:02}"] for i in range(20)]
     assert Counter(once) == Counter((s.label, s.score) for s in subjects[:20])
     assert once != [(s.label, s.score) for s in subjects[:20]]
     again = permute_labels(cohort, stream(0, "audit", "permuted labels"))
-    assert again == dealt != permute_labels(cohort, stream(1, "audit", "permuted labels"))
+    assert again == permuted != permute_labels(cohort, stream(1, "audit", "permuted labels"))
 
 
 def test_slabs_darken_every_other_pair_of_planes_and_leave_the_background() -> None:
@@ -104,21 +104,21 @@ def test_the_maximum_by_chance_is_over_the_voxels_of_all_modalities() -> None:
         reached = sum(c >= best - 1e-6 for c in chance)
         assert shortcut.p == pytest.approx((1 + reached) / 16)
         assert 0.1 < shortcut.p < 1  # neither all nor none: one modality's maximum would differ
-    alone = [strongest_voxels([telling])[0].p for telling in associations]
+    alone = [strongest_voxels([association])[0].p for association in associations]
     assert alone != [s.p for s in found]
 
 
-def test_labels_told_the_wrong_way_round_are_not_called_a_leak() -> None:
-    assert "test set is seen in training" in remedy_for_permuted(0.8)
+def test_labels_predicted_the_wrong_way_round_are_not_called_leakage() -> None:
+    assert "test subjects are used in training" in remedy_for_permuted(0.8)
     below = remedy_for_permuted(0.2)
-    assert "0.20, below it: no leak" in below and "the wrong way round" in below
-    assert "seen in training" not in below
+    assert "0.20, below it: no leakage" in below and "the wrong way round" in below
+    assert "used in training" not in below
 
 
-def test_a_check_that_passed_says_what_was_found_and_no_more() -> None:
-    check = Check("twins", "passed", "nobody is twice there", "nobody is")
-    assert str(check) == "passed    twins: nobody is."
-    failed = replace(check, outcome="failed", found="two are", remedy="Look at both.")
+def test_a_passed_check_prints_only_what_was_found() -> None:
+    check = Check("duplicate persons", "passed", "no person twice", "none")
+    assert str(check) == "passed    duplicate persons: none."
+    failed = replace(check, outcome="failed", found="two", remedy="Look at both.")
     assert str(failed) == (
-        "failed    twins: two are. Expected: nobody is twice there. Look at both."
+        "failed    duplicate persons: two. Expected: no person twice. Look at both."
     )

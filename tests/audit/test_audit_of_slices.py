@@ -67,12 +67,12 @@ def test_the_checks_that_train_do_so_on_slices_and_the_others_say_why_not(
     context: StudyContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks = {check.name: check for check in run_audit(context)}
-    for name in ("twins", "shortcuts"):
+    for name in ("duplicate persons", "shortcuts"):
         assert checks[name].outcome == "not done"
         assert "no network of this study takes any" in checks[name].found
     assert checks["permuted labels"].outcome == "passed"
     assert checks["planted signal"].outcome == "passed"
-    same = checks["test subjects change nothing"]
+    same = checks["test-set isolation"]
     assert same.outcome == "passed", same.found
     assert same.found.startswith("4 trials of chen in FLAIR")
     assert "audit: planted, 4 trials of chen" in capsys.readouterr().out

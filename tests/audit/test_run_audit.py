@@ -14,10 +14,15 @@ import SimpleITK
 from mgmt_ray.audit.altered_data import share_store, write_changed_volumes
 from mgmt_ray.audit.audited_study import AuditContext, Check, open_audit, replace_labels
 from mgmt_ray.audit.duplicate_check import check_duplicates
-from mgmt_ray.audit.result_checks import check_openings, check_plausible_auc
+from mgmt_ray.audit.result_checks import check_accesses, check_plausible_auc
 from mgmt_ray.audit.run_audit import run_audit
 from mgmt_ray.audit.shortcut_check import check_shortcuts
-from mgmt_ray.audit.training_checks import TEST_INDEPENDENT_TABLES, list_differences, run_sub_study
+from mgmt_ray.audit.training_checks import (
+    TEST_INDEPENDENT_TABLES,
+    TEST_SET_VARIANTS,
+    list_differences,
+    run_sub_study,
+)
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cli import main
 from mgmt_ray.cluster.resources import Resources
@@ -33,13 +38,13 @@ from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import StudyContext
 
 CHECKS = (
-    "openings of the test set",
+    "test-set accesses",
     "plausible AUC",
-    "twins",
+    "duplicate persons",
     "shortcuts",
     "permuted labels",
     "planted signal",
-    "test subjects change nothing",
+    "test-set isolation",
 )
 
 
@@ -89,7 +94,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, write_small_study: Callable[
 
 
 def finish(context: StudyContext) -> None:
-    """All of a study but its report."""
+    """Run all stages of a study but its report."""
     selected = select(context)
     prepare(context, selected)
     splits, trials = plan_study(context, selected)
@@ -104,7 +109,7 @@ def audited_clean(clean: Case) -> tuple[Check, ...]:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Everything in a study's folder that an audit has no business with."""
+    """Return all files of a study's folder that an audit must not change."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.rglob("*")
@@ -121,7 +126,7 @@ def test_a_sound_study_passes_and_is_left_as_it_was(clean: Case) -> None:
     assert not failed
     scope = checks[-1].found
     assert "2 trials of random in " in scope and " alone, outer split 0, " in scope
-    assert "covariates not exchanged, comparison models not fitted" in scope
+    assert "covariates not changed, baseline models not fitted" in scope
     assert contents(root) == before
     written = json.loads((root / "audit.json").read_text(encoding="utf-8"))
     assert [c["name"] for c in written["checks"]] == list(CHECKS)
@@ -149,13 +154,13 @@ def test_no_real_label_of_a_test_subject_is_used_where_training_is_judged(clean:
     audit = open_audit(clean.context, 0)
     test = set(audit.splits[0].test)
     real = {s.id: s.label for s in audit.cohort.subjects}
-    of_worlds = [labels_in(audit.work_folder / name) for name in ("world", "other_world")]
-    assert all(of_worlds[0][s] == 1 - of_worlds[1][s] for s in test)
-    assert all(of_worlds[0][s] == real[s] == of_worlds[1][s] for s in real.keys() - test)
-    assert any(of_worlds[0][s] != real[s] for s in test)
+    labels = [labels_in(audit.work_folder / name) for name in TEST_SET_VARIANTS]
+    assert all(labels[0][s] == 1 - labels[1][s] for s in test)
+    assert all(labels[0][s] == real[s] == labels[1][s] for s in real.keys() - test)
+    assert any(labels[0][s] != real[s] for s in test)
     for name in ("permuted", "planted"):
-        dealt = labels_in(audit.work_folder / name)
-        assert dealt != real and sorted(dealt.values()) == sorted(real.values())
+        permuted = labels_in(audit.work_folder / name)
+        assert permuted != real and sorted(permuted.values()) == sorted(real.values())
 
 
 def labels_in(folder: Path) -> dict[str, int]:
@@ -164,63 +169,65 @@ def labels_in(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.usefixtures("audited_clean")
-def test_what_moved_with_the_test_subjects_is_named(clean: Case, tmp_path: Path) -> None:
-    one, other = copied_worlds(clean, tmp_path)
+def test_what_differs_with_the_test_subjects_is_named(clean: Case, tmp_path: Path) -> None:
+    first, second = copied_variants(clean, tmp_path)
     trials = plan_of(clean)
-    assert list_differences(one, other, trials) == []
-    path = other.trial(trials[0].id) / "trial.json"
+    assert list_differences(first, second, trials) == []
+    path = second.trial(trials[0].id) / "trial.json"
     metadata = json.loads(path.read_text(encoding="utf-8"))
     metadata["selection"]["epoch"] += 1
     path.write_text(json.dumps(metadata), encoding="utf-8")
-    (other.ensembles / "members.csv").write_text("changed", encoding="utf-8")
-    assert list_differences(one, other, trials) == [f"trial {trials[0].id}", "members.csv"]
+    (second.ensembles / "members.csv").write_text("changed", encoding="utf-8")
+    assert list_differences(first, second, trials) == [f"trial {trials[0].id}", "members.csv"]
 
 
 @pytest.mark.usefixtures("audited_clean")
 @pytest.mark.parametrize("name", TEST_INDEPENDENT_TABLES)
-def test_a_table_that_is_in_neither_world_is_not_called_equal(
+def test_a_table_that_is_in_neither_study_is_not_called_equal(
     clean: Case, tmp_path: Path, name: str
 ) -> None:
-    one, other = copied_worlds(clean, tmp_path)
-    for world in (one, other):
-        assert (world.ensembles / name).is_file()
-        (world.ensembles / name).unlink()
-    with pytest.raises(MgmtError, match=f"{name}: not there, so it cannot be compared. Delete"):
-        list_differences(one, other, plan_of(clean))
+    first, second = copied_variants(clean, tmp_path)
+    for folder in (first, second):
+        assert (folder.ensembles / name).is_file()
+        (folder.ensembles / name).unlink()
+    with pytest.raises(
+        MgmtError, match=f"{name}: does not exist, so it cannot be compared. Delete"
+    ):
+        list_differences(first, second, plan_of(clean))
 
 
 @pytest.mark.usefixtures("audited_clean")
-def test_a_column_that_is_in_neither_world_is_not_called_equal(clean: Case, tmp_path: Path) -> None:
-    one, other = copied_worlds(clean, tmp_path)
-    for world in (one, other):
-        path = world.ensembles / "calibration.csv"
+def test_a_column_that_is_in_neither_study_is_not_called_equal(clean: Case, tmp_path: Path) -> None:
+    first, second = copied_variants(clean, tmp_path)
+    for folder in (first, second):
+        path = folder.ensembles / "calibration.csv"
         pd.read_csv(path).drop(columns="temperature").to_csv(path, index=False)
     with pytest.raises(MgmtError, match=r"calibration.csv: no column temperature"):
-        list_differences(one, other, plan_of(clean))
+        list_differences(first, second, plan_of(clean))
 
 
 @pytest.mark.usefixtures("audited_clean")
-def test_comparison_models_and_thresholds_that_moved_are_named(clean: Case, tmp_path: Path) -> None:
-    one, other = copied_worlds(clean, tmp_path)
-    models = pd.read_csv(other.ensembles / "baselines.csv", dtype=str)
+def test_baseline_models_and_thresholds_that_differ_are_named(clean: Case, tmp_path: Path) -> None:
+    first, second = copied_variants(clean, tmp_path)
+    models = pd.read_csv(second.ensembles / "baselines.csv", dtype=str)
     models.loc[0, "comparison"] = "age_sex"
-    models.to_csv(other.ensembles / "baselines.csv", index=False)
-    points = pd.read_csv(other.ensembles / "operating_points.csv")
+    models.to_csv(second.ensembles / "baselines.csv", index=False)
+    points = pd.read_csv(second.ensembles / "operating_points.csv")
     points["sen"] = 0.123  # of test subjects: may differ
-    points.to_csv(other.ensembles / "operating_points.csv", index=False)
-    assert list_differences(one, other, plan_of(clean)) == ["baselines.csv"]
+    points.to_csv(second.ensembles / "operating_points.csv", index=False)
+    assert list_differences(first, second, plan_of(clean)) == ["baselines.csv"]
     points["threshold"] += 0.1
-    points.to_csv(other.ensembles / "operating_points.csv", index=False)
-    found = list_differences(one, other, plan_of(clean))
-    assert found == ["operating_points.csv", "baselines.csv"]
+    points.to_csv(second.ensembles / "operating_points.csv", index=False)
+    differences = list_differences(first, second, plan_of(clean))
+    assert differences == ["operating_points.csv", "baselines.csv"]
 
 
-def copied_worlds(case: Case, folder: Path) -> tuple[StudyFolder, StudyFolder]:
+def copied_variants(case: Case, folder: Path) -> tuple[StudyFolder, StudyFolder]:
     work = open_audit(case.context, 0).work_folder
-    for name in ("world", "other_world"):
+    for name in TEST_SET_VARIANTS:
         for part in ("trials", "ensembles"):
             shutil.copytree(work / name / part, folder / name / part)
-    return StudyFolder(folder / "world"), StudyFolder(folder / "other_world")
+    return StudyFolder(folder / TEST_SET_VARIANTS[0]), StudyFolder(folder / TEST_SET_VARIANTS[1])
 
 
 def plan_of(case: Case) -> list[Trial]:
@@ -238,8 +245,10 @@ def test_a_training_subject_that_changes_changes_what_is_fitted(clean: Case) -> 
     cohort = replace_labels(audit.cohort, {changed: (1 - label, None)})
     study = audit.reduced_study((modality,))
     third, trials = run_sub_study(audit, "third", study, cohort, (split,))
-    found = list_differences(StudyFolder(audit.work_folder / "world"), third, trials)
-    assert {f"trial {trial.id}" for trial in trials} <= set(found)
+    differences = list_differences(
+        StudyFolder(audit.work_folder / TEST_SET_VARIANTS[0]), third, trials
+    )
+    assert {f"trial {trial.id}" for trial in trials} <= set(differences)
 
 
 def test_a_study_that_was_not_prepared_is_sent_back(clean: Case, tmp_path: Path) -> None:
@@ -249,29 +258,29 @@ def test_a_study_that_was_not_prepared_is_sent_back(clean: Case, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_each_opening_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_path: Path) -> None:
+def test_each_access_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_path: Path) -> None:
     audit = elsewhere(clean, tmp_path)
-    check = check_openings(audit)
+    check = check_accesses(audit)
     assert check.outcome == "passed" and "8 members" in check.found
     assert check.found.startswith("1 for results: ")
     log = audit.context.folder.test_openings
-    opened = log.read_text(encoding="utf-8")
-    pictures = 2 * (json.dumps({**json.loads(opened), "purpose": EXPLAIN}) + "\n")
-    log.write_text(opened + pictures, encoding="utf-8")
-    check = check_openings(audit)
+    entry = log.read_text(encoding="utf-8")
+    pictures = 2 * (json.dumps({**json.loads(entry), "purpose": EXPLAIN}) + "\n")
+    log.write_text(entry + pictures, encoding="utf-8")
+    check = check_accesses(audit)
     assert check.outcome == "passed"
     assert check.found.startswith("1 for results: ") and "2 to explain predictions" in check.found
-    log.write_text(opened, encoding="utf-8")
+    log.write_text(entry, encoding="utf-8")
     log.write_text(2 * log.read_text(encoding="utf-8") + "half a li\n", encoding="utf-8")
-    check = check_openings(audit)
+    check = check_accesses(audit)
     assert check.outcome == "warning" and check.found.count("8 members") == 2
     assert "cannot be read" in check.found
     log.unlink()
     (audit.context.folder.ensembles / "metrics.csv").write_text("", encoding="utf-8")
-    check = check_openings(audit)
-    assert check.outcome == "failed" and "no opening in the log" in check.found
+    check = check_accesses(audit)
+    assert check.outcome == "failed" and "without an entry in the access log" in check.found
     (audit.context.folder.ensembles / "metrics.csv").unlink()
-    assert check_openings(audit).found == "none"
+    assert check_accesses(audit).found == "none"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +292,7 @@ def test_each_opening_is_listed_and_a_second_one_is_a_warning(clean: Case, tmp_p
         (0.95, 0.8, "failed"),
     ],
 )
-def test_an_implausible_auc_is_told(
+def test_an_implausible_auc_is_reported(
     clean: Case, tmp_path: Path, auc: float, low: float, outcome: str
 ) -> None:
     audit = elsewhere(clean, tmp_path)
@@ -300,7 +309,7 @@ def test_an_implausible_auc_is_told(
     assert check_plausible_auc(elsewhere(clean, tmp_path, copy=False)).outcome == "not done"
 
 
-def test_an_implausible_auc_on_an_external_cohort_is_told(clean: Case, tmp_path: Path) -> None:
+def test_an_implausible_auc_on_an_external_cohort_is_reported(clean: Case, tmp_path: Path) -> None:
     audit = with_clinic(elsewhere(clean, tmp_path))
     own = audit.context.folder.ensembles / "metrics.csv"
     metrics = pd.read_csv(own)
@@ -308,13 +317,13 @@ def test_an_implausible_auc_on_an_external_cohort_is_told(clean: Case, tmp_path:
     metrics.to_csv(own, index=False)
     assert check_plausible_auc(audit).outcome == "passed"
     metrics.loc[0, ["auc", "auc_low", "auc_high"]] = 0.95, 0.8, 0.99
-    there = audit.context.folder.external("clinic").ensembles / "metrics.csv"
-    there.parent.mkdir(parents=True)
-    metrics.to_csv(there, index=False)
+    clinic = audit.context.folder.external("clinic").ensembles / "metrics.csv"
+    clinic.parent.mkdir(parents=True)
+    metrics.to_csv(clinic, index=False)
     check = check_plausible_auc(audit)
     assert check.outcome == "failed"
     assert " on clinic 0.950 [0.800, 0.990]" in check.found
-    metrics.drop(columns="auc").to_csv(there, index=False)
+    metrics.drop(columns="auc").to_csv(clinic, index=False)
     with pytest.raises(MgmtError, match=r"clinic/ensembles/metrics.csv: no column auc,"):
         check_plausible_auc(audit)
 
@@ -350,15 +359,15 @@ def test_an_external_subject_who_is_a_training_subject_is_found(
     def keep(subject: str, own: np.ndarray) -> np.ndarray:
         return own
 
-    there = audit.context.folder.external("clinic")
+    clinic = audit.context.folder.external("clinic")
     for modality in audit.study.modalities:
-        for volumes in (audit.volumes, there.volumes):
+        for volumes in (audit.volumes, clinic.volumes):
             write_changed_volumes(clean.context.folder.volumes, modality, volumes, keep)
     split = audit.splits[0]
     by_id = {s.id: s for s in audit.cohort.subjects}
     named = split.training[0], split.test[0]
     others = tuple(replace(by_id[s], person=f"clinic {s}") for s in named)
-    write_cohort(Cohort(others), there.root)
+    write_cohort(Cohort(others), clinic.root)
     check = check_duplicates(audit)
     assert check.outcome == "failed"
     assert check.found.startswith(f"1: {named[0]} (external clinic) and {named[0]} (training) in ")
@@ -387,7 +396,7 @@ def leaky(
     tmp_path_factory: pytest.TempPathFactory,
     write_small_study: Callable[..., Path],
 ) -> Leaky:
-    """Two training subjects are in the test set under other names; one voxel tells the label."""
+    """Two training subjects are in the test set under other names; one voxel shows the label."""
     folder = tmp_path_factory.mktemp("leaky")
     shutil.copytree(clean.data, folder / "cohort")
     (folder / "cohort" / "planted.json").unlink()
@@ -432,7 +441,7 @@ def copy_subject(source: Subject, target: Subject, mirrored: bool) -> None:
         image = SimpleITK.ReadImage(str(path))
         values = SimpleITK.GetArrayFromImage(image)
         if name == "mask":
-            values[tuple(np.argwhere(values == 2)[0])] = 0  # seen by eye, nobody would notice
+            values[tuple(np.argwhere(values == 2)[0])] = 0  # not visible by eye
         else:
             noise = random.normal(0, 0.01 * float(values.max()), values.shape)
             values = np.where(values > 0, values + noise, values).astype(values.dtype)
@@ -469,12 +478,12 @@ def test_a_voxel_in_the_labels_colour_is_found_where_it_is(leaky: Leaky) -> None
 def test_a_study_with_leaks_fails_as_a_whole(
     leaky: Leaky, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_info:
         main(leaky.case.command)
-    assert left.value.code == 1
+    assert exit_info.value.code == 1
     printed = capsys.readouterr().out
-    for name in ("twins", "shortcuts"):
+    for name in ("duplicate persons", "shortcuts"):
         assert f"failed    {name}: " in printed
-    # labels are dealt anew in these: a twin and a coloured voxel then tell nothing
-    for name in ("permuted labels", "planted signal", "test subjects change nothing"):
+    # these permute the labels: a duplicate and a coloured voxel then predict nothing
+    for name in ("permuted labels", "planted signal", "test-set isolation"):
         assert f"passed    {name}: " in printed
