@@ -1,4 +1,4 @@
-"""The command line: one command per verb; each imports the heavy rooms only when it runs."""
+"""The command line: one command per verb; each imports what it runs only when it is called."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from mgmt_ray.cli.study_commands import (
     SelectCohort,
 )
 
-DESCRIPTION = "How well can MGMT promoter methylation be told from MRI, and how sure are we?"
+DESCRIPTION = (
+    "How well can MGMT promoter methylation be predicted from MRI, and how certain is that?"
+)
 
 Command = (
     Annotated[Doctor, subcommand("doctor")]
@@ -42,8 +44,8 @@ Command = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of ``mgmt-ray``; exits with 2 on what its user can mend, 130 when interrupted."""
-    # Preemption sends SIGTERM; leaving by an exception ends runs and locks as they should be.
+    """Run ``mgmt-ray``; exits with 2 on an :class:`MgmtError`, and with 130 on Ctrl-C."""
+    # preemption sends SIGTERM; an exception ends MLflow runs and releases locks properly
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         command: Command = tyro.cli(
@@ -58,5 +60,5 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"mgmt-ray: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("mgmt-ray: interrupted. Repeat the command to continue.", file=sys.stderr)
+        print("mgmt-ray: interrupted. Rerun the command to continue.", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Verbs that need no study: is this machine fit, make a cohort, show a whole run."""
+"""Verbs that need no study: check the machine, synthesize a cohort, run the demo."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mgmt_ray.base import MgmtError, parse
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what of this machine works, what does not, and what to do about it."""
+    """Check this machine: what works, what does not, and what to do about it."""
 
     def run(self) -> None:
-        """Check, print, and fail if something that is needed does not work."""
+        """Check and print; fail if a required part does not work."""
         from mgmt_ray.pipeline.doctor import check_machine
 
         check_machine()
@@ -24,7 +24,7 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Write a synthetic cohort like UPENN-GBM or as a table, with pretrained weights for it."""
+    """Write a synthetic cohort, in UPENN-GBM's layout or as a table, with pretrained weights."""
 
     dir: Annotated[Positional[Path], arg(metavar="DIR", help="folder to write into")]
     layout: Literal["upenn", "table"] = "upenn"
@@ -34,23 +34,23 @@ class Synthesize:
     grid: tuple[int, int, int] = (155, 240, 240)
     """voxels of 1 mm: depth, height, width"""
     signal: Annotated[tuple[str, ...], arg(metavar="MODALITY:AMPLITUDE")] = ()
-    """texture in the tumour that tells the label, in deviations of the noise; none by default"""
+    """planted texture in methylated tumours, in standard deviations of the noise"""
     modalities: Annotated[tuple[str, ...], arg(metavar="MODALITY")] = ()
-    """modalities to write, one per flag; none given: all eleven"""
+    """modalities to write, one per flag (default: all eleven)"""
     without_dti: float = 0.17
-    """fraction of the subjects that lack DTI"""
+    """fraction of subjects without DTI"""
     without_dsc: float = 0.28
-    """fraction of the subjects that lack DSC (all that lack DTI among them)"""
+    """fraction of subjects without DSC (includes all without DTI)"""
     anatomy: Annotated[Path | None, arg(metavar="FILE")] = None
-    """skull-stripped scan to put the tumours into (default: a phantom)"""
+    """skull-stripped scan that gets the tumours (default: a phantom)"""
     seed: int = 0
-    """of every draw"""
+    """seed of all random numbers"""
     checkpoint_depth: Literal[10, 18, 34, 50, 101] = 10
-    """layers of the network whose weights are written"""
+    """depth (layers) of the ResNet whose weights are written"""
     checkpoint_width: int = 8
     """channels of its stem; MedicalNet's have 64"""
     checkpoint_steps: int = 200
-    """training steps of its source task; 0 leaves random weights"""
+    """training steps of the pretraining task; 0 writes random weights"""
 
     def run(self) -> None:
         """Write the cohort and the checkpoint."""
@@ -87,13 +87,13 @@ class Synthesize:
 
 @dataclass(frozen=True)
 class Demo:
-    """Synthesize a small cohort with a planted signal and run a whole study on it."""
+    """Synthesize a small cohort with a planted signal, and run a complete study on it."""
 
     out: Annotated[Path, arg(metavar="DIR")] = Path("demo_study")
     """the study's folder"""
 
     def run(self) -> None:
-        """A few minutes on two cores."""
+        """Takes a few minutes on two cores."""
         from mgmt_ray.pipeline.demo import run_demo
 
         run_demo(self.out)
@@ -107,5 +107,5 @@ def _amplitude(text: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise MgmtError(
-        f"--signal {text}: is not MODALITY:AMPLITUDE. Write, for instance, --signal FLAIR:2.0"
+        f"--signal {text}: is not MODALITY:AMPLITUDE. Use, for instance, --signal FLAIR:2.0"
     )

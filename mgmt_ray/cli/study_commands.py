@@ -1,29 +1,25 @@
-"""What several verbs ask for: the study, where files are, where work runs."""
+"""Verbs that work on a study, and the options that they share: files, Ray, tracking."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from mgmt_ray.cluster.resources import Resources
 
 if TYPE_CHECKING:
     from mgmt_ray.trials.context import StudyContext
-import sys
-from dataclasses import replace
-from typing import Literal
 
-from tyro.conf import Positional
-
-STUDYS = "(default: checkpoint of the study)"
-IN_FOLDER = "(default: a database in the study's folder)"
+CHECKPOINT_DEFAULT = "(default: checkpoint of the study)"
+TRACKING_DEFAULT = "(default: a database in the study's folder)"
 
 
 def folder_option(default: str) -> object:
-    """How a folder is asked for on the command line."""
+    """Return tyro's settings of an option that takes a folder."""
     return arg(metavar="DIR", help_behavior_hint=f"(default: {default})")
 
 
@@ -32,37 +28,39 @@ StudyFile = Annotated[Path, arg(metavar="STUDY", help="study file (YAML)")]
 
 @dataclass(frozen=True)
 class Files:
-    """Where files are."""
+    """Input and output files."""
 
     out: Annotated[Path | None, folder_option("NAME_study, after the study's name")] = None
     """the study's folder"""
     data: Annotated[Path | None, folder_option("cohort.root of the study")] = None
     """the data set's folder"""
-    checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=STUDYS)] = None
+    checkpoint: Annotated[
+        Path | None, arg(metavar="FILE", help_behavior_hint=CHECKPOINT_DEFAULT)
+    ] = None
     """MedicalNet's .pth file"""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where work runs."""
+    """Ray, tracking and resources."""
 
     address: Annotated[str, arg(metavar="ADDRESS")] = "local"
-    """which Ray: "local" starts one here, "auto" finds the running one, or HOST:PORT"""
-    tracking: Annotated[str | None, arg(metavar="URI", help_behavior_hint=IN_FOLDER)] = None
-    """MLflow's tracking server"""
+    """Ray cluster: "local" starts one here, "auto" finds a running one, or HOST:PORT"""
+    tracking: Annotated[str | None, arg(metavar="URI", help_behavior_hint=TRACKING_DEFAULT)] = None
+    """MLflow tracking server"""
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
 
     @property
     def ray_address(self) -> str | None:
-        """Which Ray; None where none is needed."""
+        """Address of Ray; None if work runs in this process."""
         return self.address if self.resources.backend == "ray" else None
 
 
 def study_context(study_file: Path, files: Files, machine: Machine) -> StudyContext:
-    """The study of a file, its folder, and where its work runs.
+    """Load a study file, and return the study with its folder and resources.
 
     Raises:
-        MgmtError: no such study file, or it is faulty.
+        MgmtError: the study file does not exist or is not valid.
     """
     from mgmt_ray.study.folder import StudyFolder
     from mgmt_ray.study.study_config import load_study
@@ -75,16 +73,16 @@ def study_context(study_file: Path, files: Files, machine: Machine) -> StudyCont
 
 @dataclass(frozen=True)
 class SelectCohort:
-    """Select the study's subjects, look at every file, list all that is wrong, print the flow."""
+    """Select the study's subjects: check every file, list all problems, print the exclusions."""
 
     study: Positional[StudyFile]
     figures: bool = False
-    """draw contact sheets, intensity histograms and augmentations too"""
+    """also draw contact sheets, intensity histograms and augmentations"""
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
     machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
-        """Read the data set."""
+        """Read and check the data set."""
         from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.select_cohorts import show_cohorts
         from mgmt_ray.pipeline.stages import plot_cohort, select
@@ -99,14 +97,14 @@ class SelectCohort:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Make the volumes of every subject and modality that are missing or out of date."""
+    """Prepare the volumes or slices that are missing or out of date."""
 
     study: Positional[StudyFile]
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
     machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
-        """Bring cohort and volumes up to date."""
+        """Bring the cohort and its stores up to date."""
         from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.select_cohorts import show_cohorts
         from mgmt_ray.pipeline.stages import prepare, select
@@ -143,14 +141,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """Bring the study up to date: whatever of volumes, trials, ensembles and report is missing."""
+    """Run the study: prepare, train, evaluate and report whatever is missing or out of date."""
 
     study: Positional[StudyFile]
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
     machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
-        """All stages; repeat the command to continue after an interruption."""
+        """Run all stages; rerun the command to continue after an interruption."""
         from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.stages import bring_up_to_date
 
@@ -161,7 +159,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Open the test set for the models that validation chose, and write the tables of results."""
+    """Evaluate the models chosen on validation on the test set, and write the result tables."""
 
     study: Positional[StudyFile]
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
@@ -182,22 +180,23 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Explain:
-    """Draw where in the tumour the networks find their evidence, for a few test subjects."""
+    """Draw saliency maps of the networks for a few test subjects."""
 
     study: Positional[StudyFile]
     subjects: Annotated[tuple[str, ...], arg(metavar="ID")] = ()
-    """test subjects, one per flag; none given: of the best overall ensemble's calls, the two most
-    confident right ones and the two most confident wrong ones"""
+    """test subjects, one per flag (default: the two most confident correct and the two most
+    confident incorrect predictions of the best ensemble)"""
     modalities: Annotated[tuple[str, ...], arg(metavar="MODALITY")] = ()
-    """models' inputs, one per flag; none given: all"""
+    """models' inputs, one per flag (default: all)"""
     method: Literal["occlusion", "grad-cam"] = "occlusion"
-    """occlusion: what the prediction loses without a part of the tumour, a hundred evaluations or
-    so per model and subject; grad-cam: one, but coarse, and most of it lies outside the tumour"""
+    """occlusion: the change of the prediction without a part of the tumour, about a hundred
+    evaluations per model and subject; grad-cam: one evaluation, but coarse, and mostly outside the
+    tumour"""
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
     machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
-        """Needs volumes, weights and the tables of results."""
+        """Needs volumes, weights and the result tables."""
         from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.cluster.progress import log, show_progress
         from mgmt_ray.pipeline.stages import load_existing
@@ -221,15 +220,15 @@ class Explain:
 class Predict:
     """Predict new patients with the finished models, from scans without labels.
 
-    Masks that are missing are predicted where the study names a segmentation. Nothing is fitted or
-    measured. Research only, no diagnosis.
+    Missing masks are predicted if the study has a mask_source. Nothing is fitted or measured. For
+    research only, not for diagnosis.
     """
 
     study: Positional[StudyFile]
     scans: Annotated[Path, arg(metavar="DIR")]
-    """folders PATIENT with MODALITY.nii.gz (and mask.nii.gz, if there is one), or a cohort.csv"""
+    """contains folders PATIENT with MODALITY.nii.gz (and mask.nii.gz), or a cohort.csv"""
     to: Annotated[Path, arg(metavar="FILE")]
-    """CSV to write: each patient's probability by ensemble; masks go to FILE_files/ beside it"""
+    """CSV to write: each patient's probability by ensemble; masks go to FILE_files/ next to it"""
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
     machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
@@ -248,13 +247,13 @@ class Predict:
 
 @dataclass(frozen=True)
 class Report:
-    """Write report.html anew from the study's tables."""
+    """Write report.html from the study's tables."""
 
     study: Positional[StudyFile]
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
 
     def run(self) -> None:
-        """Needs the tables of results."""
+        """Needs the result tables."""
         from mgmt_ray.cluster.progress import log
         from mgmt_ray.pipeline.stages import report
 
@@ -266,19 +265,19 @@ class Report:
 
 @dataclass(frozen=True)
 class Audit:
-    """Look for leakage: permute labels, plant a signal, exchange test subjects, search for twins.
+    """Leakage and sanity checks: permuted labels, a planted signal, test-set isolation, duplicates.
 
-    Leaves with exit code 1 if a check failed.
+    Exits with 1 if a check failed.
     """
 
     study: Positional[StudyFile]
     seed: int = 0
-    """of the audit's own draws"""
+    """seed of the audit's random numbers"""
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
     machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
-        """Needs a study that is at least prepared; nothing of it is changed."""
+        """Needs a prepared study, which is not changed."""
         from mgmt_ray.audit.run_audit import run_audit
         from mgmt_ray.cluster.connection import connect_ray
 
