@@ -1,1 +1,1 @@
-"""The MLflow copy of a study: the only room that imports MLflow."""
+"""A copy of each study in MLflow; the only package that imports MLflow."""

@@ -1,7 +1,7 @@
-"""The MLflow copy of a study: the only file that imports MLflow.
+"""Copy a study to MLflow; the only file that imports MLflow.
 
-The study's own files are the truth; what is here can be replayed from them at any time. Training
-never waits for a tracking server, and a dead one costs a message.
+The study's own files are the reference, from which the copy can be made again at any time. Training
+never waits for a tracking server; if it does not answer, a warning is logged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 
-# By default one call to a dead server blocks for minutes.
+# by default, one call to a server that does not answer blocks for minutes
 HTTP_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -37,22 +37,28 @@ FOLDER_TAG = "mgmt_ray.study_folder"
 PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_TAG = "mgmt_ray.epochs"
 NO_WEIGHTS = "none"
+"""Tag of a diverged trial."""
 
 
 def local_store(folder: StudyFolder) -> str:
-    """The tracking URI of the study's own database."""
+    """Return the tracking URI of the study's own database.
+
+    Examples:
+        >>> local_store(StudyFolder(Path("/data/demo_study")))
+        'sqlite:////data/demo_study/mlflow.db'
+    """
     return f"sqlite:///{folder.root.absolute() / 'mlflow.db'}"
 
 
 class Tracker:
-    """Copies a study into MLflow in a thread of its own, while and after it runs.
+    """Copies a study to MLflow in its own thread, while the study runs.
 
     Args:
-        study: what runs.
-        folder: its files.
-        trials: its plan.
+        study: the configuration, logged as parameters.
+        folder: the study's folder, which is copied.
+        trials: all trials of the study, one MLflow run each.
         uri: MLflow's tracking URI; None for a database in the study's folder.
-        warn: is given one line when the copy fails; the study goes on without it.
+        warn: called with one line if the copy fails; the study continues without it.
     """
 
     def __init__(
@@ -73,14 +79,14 @@ class Tracker:
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Begin to copy."""
+        """Start copying."""
         self._thread.start()
 
     def close(self, outcome: str) -> None:
-        """Copy what is left and end every run.
+        """Copy the rest and end all MLflow runs.
 
         Args:
-            outcome: of the study, in MLflow's words: "FINISHED", "FAILED" or "KILLED".
+            outcome: of the study, an MLflow status: "FINISHED", "FAILED" or "KILLED".
         """
         self._outcome = outcome
         self._stop.set()
@@ -94,15 +100,15 @@ class Tracker:
             while not self._stop.wait(2.0):
                 copy.update()
             copy.finish(self._outcome)
-        except Exception as error:  # whatever it is, a copy must not end the study
+        except Exception as error:  # no error of the copy may end the study
             self._warn(
                 f"MLflow at {self._uri} cannot be written ({first_line(error)}). "
-                "Nothing of the study is lost: repeat the command to copy it there."
+                "Nothing of the study is lost: rerun the command to copy it there."
             )
 
 
 class _MlflowCopy:
-    """The runs of one study, found again by their tags."""
+    """The MLflow runs of one study, which are identified by their tags."""
 
     def __init__(
         self, study: StudyConfig, folder: StudyFolder, trials: list[Trial], uri: str
@@ -115,65 +121,67 @@ class _MlflowCopy:
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = self._find_experiment(study.name, uri)
         settings = study.model_dump(mode="json")
-        known = self._known_runs()
-        self._left = {run.info.run_id for run in known if run.info.status == "RUNNING"}
-        parents = [r for r in known if r.data.tags.get(STUDY_TAG) == fingerprint(settings)]
+        existing = self._existing_runs()
+        self._interrupted = {r.info.run_id for r in existing if r.info.status == "RUNNING"}
+        parents = [r for r in existing if r.data.tags.get(STUDY_TAG) == fingerprint(settings)]
         if parents:
             self._parent = str(parents[0].info.run_id)
         else:
             self._parent = self._create(study.name, {STUDY_TAG: fingerprint(settings)})
             self._log(self._parent, params=_flatten(settings))
-        own = [r for r in known if r.data.tags.get(PARENT_TAG) == self._parent]
-        by_trial = {run.data.tags[TRIAL_TAG]: run for run in own if not self._is_outdated(run)}
+        children = [r for r in existing if r.data.tags.get(PARENT_TAG) == self._parent]
+        by_trial = {r.data.tags[TRIAL_TAG]: r for r in children if not self._is_outdated(r)}
         self._runs = {trial: str(run.info.run_id) for trial, run in by_trial.items()}
         self._epochs = {t: int(r.data.tags.get(EPOCHS_TAG, 0)) for t, r in by_trial.items()}
-        ended = ("FINISHED", "FAILED")  # a fault that can be mended leaves no word on weights
-        self._done = {
+        # a trial that ended with an error has no tag of weights, and may be run again
+        self._complete = {
             t
             for t, r in by_trial.items()
-            if r.info.status in ended and "weights_sha256" in r.data.tags
+            if r.info.status in ("FINISHED", "FAILED") and "weights_sha256" in r.data.tags
         }
         self._client.update_run(self._parent, status="RUNNING")
 
     def _is_outdated(self, run: Any) -> bool:
-        """Whether a finished trial was deleted and trained anew since this copy of it."""
+        """Return whether a trial was deleted or retrained since it was copied to this run."""
         trial, weights = run.data.tags[TRIAL_TAG], run.data.tags.get("weights_sha256")
         if weights is None or not self._folder.is_finished(trial):
             return weights is not None
         return bool((self._folder.read_trial(trial)["weights_sha256"] or NO_WEIGHTS) != weights)
 
     def update(self) -> None:
-        """Copy the epochs that came since the last call."""
+        """Copy the epochs and results that are new since the last call."""
         for trial in self._trials:
-            if trial.id in self._done:
+            if trial.id in self._complete:
                 continue
             finished = self._folder.is_finished(trial.id)
-            place = self._folder.trial if finished else self._folder.partial_trial
-            rows = _read_epochs(place(trial.id) / "epochs.csv")
+            folder_of = self._folder.trial if finished else self._folder.partial_trial
+            rows = _read_epochs(folder_of(trial.id) / "epochs.csv")
             if rows is not None:
                 self._copy_epochs(trial, rows)
             if finished:
                 diverged = self._folder.has_diverged(trial.id)
                 (self._copy_divergence if diverged else self._copy_result)(trial)
-                self._done.add(trial.id)
+                self._complete.add(trial.id)
 
     def finish(self, outcome: str) -> None:
-        """Copy the rest, tables and figures included; no run is left running."""
+        """Copy the rest, including tables and figures, and end all runs."""
         self.update()
         for trial in self._trials:
-            if trial.id in self._runs and trial.id not in self._done:
+            if trial.id in self._runs and trial.id not in self._complete:
                 failed = self._folder.failure(trial.id).exists()
                 self._client.set_terminated(self._runs[trial.id], "FAILED" if failed else "KILLED")
-        for run in self._left - {self._parent, *self._runs.values()}:
-            self._client.set_terminated(run, "KILLED")  # of a plan that has changed since
-        of_external = {f"external/{name}/": place for name, place in self._external.items()}
-        for prefix, folder in ({"": self._folder} | of_external).items():
+        for run in self._interrupted - {self._parent, *self._runs.values()}:
+            self._client.set_terminated(run, "KILLED")  # of trials that the study no longer has
+        external = {f"external/{name}/": folder for name, folder in self._external.items()}
+        for prefix, folder in ({"": self._folder} | external).items():
             metrics = folder.ensembles / "metrics.csv"
             if metrics.is_file():
                 self._log(self._parent, metrics=_result_metrics(metrics, prefix))
         for path in _artifacts(self._folder, list(self._external.values())):
-            below = path.parent.relative_to(self._folder.root).as_posix()
-            self._client.log_artifact(self._parent, str(path), None if below == "." else below)
+            subfolder = path.parent.relative_to(self._folder.root).as_posix()
+            self._client.log_artifact(
+                self._parent, str(path), None if subfolder == "." else subfolder
+            )
         self._client.set_terminated(self._parent, outcome)
 
     def _copy_epochs(self, trial: Trial, rows: pd.DataFrame) -> None:
@@ -182,7 +190,7 @@ class _MlflowCopy:
         for _, row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].iterrows():
             values = {str(name): float(value) for name, value in row.items()}
             epoch = int(values.pop("epoch"))
-            # The number of copied epochs goes with them, so that none is copied twice.
+            # logged in one call with the metrics, so that no epoch is copied twice
             self._log(self._runs[trial.id], values, epoch, tags={EPOCHS_TAG: str(epoch)})
             self._epochs[trial.id] = epoch
 
@@ -197,7 +205,7 @@ class _MlflowCopy:
 
     def _copy_divergence(self, trial: Trial) -> None:
         result = self._folder.read_trial(trial.id)
-        if trial.id not in self._runs:  # no epoch was good
+        if trial.id not in self._runs:  # it diverged in the first epoch
             self._begin(trial)
         tags = {
             "selection_rule": "diverged",
@@ -212,18 +220,18 @@ class _MlflowCopy:
         self._log(self._runs[trial.id], params=_trial_params(trial))
 
     def _find_experiment(self, name: str, uri: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        local = uri == local_store(self._folder)
-        place = (self._folder.root.absolute() / "mlartifacts").as_uri() if local else None
-        # without its kind the page opens with tools for language models
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        is_local = uri == local_store(self._folder)
+        location = (self._folder.root.absolute() / "mlartifacts").as_uri() if is_local else None
+        # without its kind, MLflow's page opens with tools for language models
         kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(self._client.create_experiment(name, artifact_location=place, tags=kind))
+        return str(self._client.create_experiment(name, artifact_location=location, tags=kind))
 
-    def _known_runs(self) -> list[Any]:
-        """Every run of this study's folder."""
-        known: list[Any] = []
+    def _existing_runs(self) -> list[Any]:
+        """Return all runs of this study's folder."""
+        runs: list[Any] = []
         token = None
         while True:
             page = self._client.search_runs(
@@ -232,10 +240,10 @@ class _MlflowCopy:
                 max_results=1000,
                 page_token=token,
             )
-            known += page
+            runs += page
             token = page.token
             if not token:
-                return known
+                return runs
 
     @property
     def _folder_name(self) -> str:
@@ -254,7 +262,7 @@ class _MlflowCopy:
         params: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
     ) -> None:
-        """One call for everything; values that are not a number are left out."""
+        """Log everything in one call; values that are NaN or infinite are left out."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
@@ -267,7 +275,7 @@ class _MlflowCopy:
 
 
 def _read_epochs(path: Path) -> pd.DataFrame | None:
-    """A trial's epochs; None where there are none, or where it ends and moves just now."""
+    """Return a trial's epochs; None if there are none, or its folder is being moved."""
     try:
         return pd.read_csv(path)
     except FileNotFoundError:
@@ -291,19 +299,19 @@ def _trial_params(trial: Trial) -> dict[str, str]:
         "network": trial.network_config.model_dump(mode="json"),
         "training": trial.training_config.model_dump(mode="json"),
     }
-    place = {
+    params = {
         "modality": trial.modality,
         "outer_fold": str(trial.outer_fold),
         "fold": str(trial.fold),
     }
     if trial.takes_slices:
-        place["stage"] = "classification" if trial.is_classifier else "segmentation"
-        place["part_left_out"] = "none" if trial.inner_fold is None else str(trial.inner_fold)
-    return place | _flatten(settings)
+        params["stage"] = "classification" if trial.is_classifier else "segmentation"
+        params["part_left_out"] = "none" if trial.inner_fold is None else str(trial.inner_fold)
+    return params | _flatten(settings)
 
 
 def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as MLflow's flat parameters, cut to the length that it takes."""
+    """Flatten nested settings to MLflow parameters, cut to the length that MLflow allows."""
     flat: dict[str, str] = {}
     for key, item in value.items():
         if isinstance(item, dict):
@@ -323,17 +331,17 @@ def _result_metrics(path: Path, prefix: str) -> dict[str, float]:
 
 
 def _artifacts(folder: StudyFolder, external: Sequence[StudyFolder]) -> list[Path]:
-    """Tables, figures and report; of external cohorts that the study no longer names, nothing."""
+    """List tables, figures and the report, with those of the study's external cohorts."""
     tables = [*folder.root.glob("*.csv"), *folder.root.glob("*.json"), folder.study_file]
-    others = [*folder.ensembles.glob("*"), *folder.root.glob("figures/*")]
-    for other in external:
-        others += [*other.root.glob("*.csv"), *other.ensembles.glob("*")]
+    results = [*folder.ensembles.glob("*"), *folder.root.glob("figures/*")]
+    for external_folder in external:
+        results += [*external_folder.root.glob("*.csv"), *external_folder.ensembles.glob("*")]
     report = folder.root / "report.html"
-    return [p for p in (*tables, *others, report) if p.is_file()]
+    return [p for p in (*tables, *results, report) if p.is_file()]
 
 
 def check_store(folder: Path) -> str:
-    """Write a run into a fresh local store; returns MLflow's version."""
+    """Write a run to a new local store in the folder, and return MLflow's version."""
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")

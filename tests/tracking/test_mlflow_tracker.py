@@ -86,7 +86,7 @@ def test_a_run_of_a_plan_that_has_changed_is_not_left_running(
     assert sorted(run.data.params["seed"] for run in parents) == ["0", "1"]
 
 
-def test_results_of_a_cohort_taken_out_of_the_study_are_not_copied(tmp_path: Path) -> None:
+def test_results_of_a_cohort_removed_from_the_study_are_not_copied(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     header = "network,ensemble,auc,auc_low,auc_high,ap,sen,spe"
     for place in (folder, folder.external("kept"), folder.external("dropped")):
@@ -113,7 +113,7 @@ def test_results_of_a_cohort_taken_out_of_the_study_are_not_copied(tmp_path: Pat
     assert found == ["external/kept/ensembles", "external/kept/problems.csv"]
 
 
-def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(
+def test_a_server_that_does_not_answer_causes_one_warning_and_a_later_copy(
     tmp_path: Path, trials: list[Trial]
 ) -> None:
     folder = StudyFolder(tmp_path)
@@ -123,7 +123,7 @@ def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(
     # MLflow's own patience is over four minutes
     assert time.monotonic() - started < 60
     assert "http://127.0.0.1:9 cannot be written" in warning
-    assert "repeat the command" in warning
+    assert "rerun the command" in warning
     assert track(folder, trials, "FINISHED", None) == []
     client = MlflowClient(local_store(folder))
     experiment = client.get_experiment_by_name("tracked")
@@ -131,7 +131,7 @@ def test_a_dead_server_costs_one_line_and_the_copy_is_made_later(
     assert len(client.search_runs([experiment.experiment_id])) == 2
 
 
-def test_a_diverged_trial_is_a_failed_run_that_is_copied_anew_when_it_was_trained_again(
+def test_a_diverged_trial_is_a_failed_run_that_is_copied_again_after_it_was_retrained(
     tmp_path: Path, trials: list[Trial]
 ) -> None:
     folder, (trial, *_) = StudyFolder(tmp_path), trials
@@ -161,7 +161,7 @@ def test_a_diverged_trial_is_a_failed_run_that_is_copied_anew_when_it_was_traine
     assert copies() == [("FAILED", "diverged"), ("FINISHED", "best_m")]
 
 
-def test_runs_of_slices_say_their_stage(tmp_path: Path) -> None:
+def test_runs_of_slices_have_their_stage(tmp_path: Path) -> None:
     chen = {"kind": "slices", "parts": 2}
     changed = STUDY.model_dump() | {"networks": {"chen": chen}}
     study = StudyConfig.model_validate(changed)
@@ -176,10 +176,10 @@ def test_runs_of_slices_say_their_stage(tmp_path: Path) -> None:
     experiment = client.get_experiment_by_name("tracked")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    told = {
+    stages = {
         (run.data.params["stage"], run.data.params["part_left_out"])
         for run in runs
         if "stage" in run.data.params
     }
     parts = {("segmentation", part) for part in ("none", "0", "1")}
-    assert told == parts | {("classification", "none")}
+    assert stages == parts | {("classification", "none")}
