@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mgmt_ray.base import file_checksum, write_json
-from mgmt_ray.prediction.member_predictions import EXAMPLES
+from mgmt_ray.prediction.prediction_files import EXAMPLES
 from mgmt_ray.study.folder import StudyFolder
 
 PREDICTION_FILES = (

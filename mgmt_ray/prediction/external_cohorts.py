@@ -15,9 +15,9 @@ from mgmt_ray.prediction.access_log import (
     log_access,
     mark_results,
 )
-from mgmt_ray.prediction.member_predictions import write_slice_predictions
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated
+from mgmt_ray.prediction.prediction_files import write_slice_predictions
 from mgmt_ray.prediction.test_set import Members, check_weights, select_members
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore

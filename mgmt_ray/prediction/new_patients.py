@@ -22,9 +22,9 @@ from mgmt_ray.masks.mask_files import mask_path
 from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_subjects, segment_with_members
 from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations
 from mgmt_ray.prediction.external_cohorts import member_tasks
-from mgmt_ray.prediction.member_predictions import MemberPredictions
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated, rows_without_tumour
+from mgmt_ray.prediction.prediction_files import MemberPredictions
 from mgmt_ray.prediction.test_set import check_weights, select_members
 from mgmt_ray.preprocess.scan_inspection import Inspection
 from mgmt_ray.selection.ensembles import ensemble, group_ensembles

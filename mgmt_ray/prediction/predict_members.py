@@ -14,8 +14,8 @@ from mgmt_ray.cluster.parallel_map import parallel_map_in_order
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import Network, NetworkConfig, build_volume_network
-from mgmt_ray.prediction.member_predictions import MemberPredictions, join_predictions
 from mgmt_ray.prediction.predict_slices import predict_slices
+from mgmt_ray.prediction.prediction_files import MemberPredictions, join_predictions
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial

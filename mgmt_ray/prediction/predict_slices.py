@@ -6,7 +6,7 @@ import pandas as pd
 
 from mgmt_ray.cluster.progress import log
 from mgmt_ray.nets.slice_classifier import SliceClassifier
-from mgmt_ray.prediction.member_predictions import MemberPredictions
+from mgmt_ray.prediction.prediction_files import MemberPredictions
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.study.folder import StudyFolder

@@ -26,9 +26,9 @@ from mgmt_ray.prediction.access_log import (
     log_access,
     mark_results,
 )
-from mgmt_ray.prediction.member_predictions import write_policies, write_slice_predictions
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated
+from mgmt_ray.prediction.prediction_files import write_policies, write_slice_predictions
 from mgmt_ray.selection.members import DIVERGED, choose_members
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.splits.split import check_group_leakage, resolve_labels

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mgmt_ray.selection.criterion import qualifies
 from mgmt_ray.selection.ensembles import (
     BySplit,
     SingleModels,
@@ -17,6 +16,7 @@ from mgmt_ray.selection.ensembles import (
     complete_ensembles,
     single_models,
 )
+from mgmt_ray.selection.epoch_choice import qualifies
 from mgmt_ray.training.metrics import auc, criterion_m, sensitivity, specificity, unit_weights
 
 BEST_OVERALL = "best overall"

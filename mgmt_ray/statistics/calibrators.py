@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.selection.criterion import qualifies
+from mgmt_ray.selection.epoch_choice import qualifies
 from mgmt_ray.training.metrics import THRESHOLD, criterion_m
 
 TEMPERATURES = (0.01, 100.0)

@@ -25,7 +25,7 @@ from mgmt_ray.training.loop import Diverged, TrainingState, fit
 from mgmt_ray.training.out_of_memory import raise_oom_with_hint
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.memory_estimate import oom_hint
-from mgmt_ray.trials.training_history import TrainingHistory, resume_training, save_training
+from mgmt_ray.trials.resume import TrainingHistory, resume_training, save_training
 from mgmt_ray.trials.trial_data import load_sets
 from mgmt_ray.trials.trial_folder import (
     Tables,

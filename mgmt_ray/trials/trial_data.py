@@ -19,9 +19,9 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet, volume_set
 from mgmt_ray.training.loop import prepare_training_rows
 from mgmt_ray.training.training_config import SegmentationTraining, TrainingConfig
+from mgmt_ray.trials.resume import TrainingHistory
 from mgmt_ray.trials.slice_data import SliceSets
 from mgmt_ray.trials.slice_trial import load_slices, slice_tables
-from mgmt_ray.trials.training_history import TrainingHistory
 from mgmt_ray.trials.trial_folder import Tables, prior, validation_rows
 
 

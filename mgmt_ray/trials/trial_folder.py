@@ -22,7 +22,7 @@ from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged
 from mgmt_ray.training.training_config import AnyTraining, SegmentationTraining
-from mgmt_ray.trials.training_history import TrainingHistory
+from mgmt_ray.trials.resume import TrainingHistory
 
 Tables: TypeAlias = dict[str, list[dict[str, Any]]]
 """Rows of CSV files, by file name."""

@@ -15,7 +15,7 @@ from mgmt_ray.base import fingerprint, stream, write_json, write_text
 from mgmt_ray.cohort.cohort import write_cohort
 from mgmt_ray.report.html import write_report
 from mgmt_ray.report.study_results import StudyResults, read_study_results
-from mgmt_ray.selection.criterion import EpochScore, choose_epoch
+from mgmt_ray.selection.epoch_choice import EpochScore, choose_epoch
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.splits.split import Split, write_splits

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mgmt_ray.selection.criterion import EpochScore, choose_epoch, qualifies
+from mgmt_ray.selection.epoch_choice import EpochScore, choose_epoch, qualifies
 from mgmt_ray.training.metrics import criterion_m
 
 

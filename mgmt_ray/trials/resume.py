@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig, SliceClassifierConfig
-from mgmt_ray.selection.criterion import EpochChoice, EpochScore, choose_best, choose_epoch
+from mgmt_ray.selection.epoch_choice import EpochChoice, EpochScore, choose_best, choose_epoch
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
 from mgmt_ray.training.loop import Epoch, TrainingState
