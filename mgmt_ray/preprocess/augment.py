@@ -1,9 +1,9 @@
-"""Four ways to vary a prepared volume: flip, rotate, noise, elastic deformation.
+"""The four augmentations of a prepared volume: flip, rotation, noise, elastic deformation.
 
-Each takes volumes in [0, 1] that are exactly 0 outside the mask, and keeps that so. The geometric
-ones interpolate linearly over tumour voxels only (the interpolated volume divided by the
-interpolated mask): next to the background a plain interpolation would darken the rim. A voxel is
-tumour where the interpolated mask reaches 0.5.
+Volumes are in [0, 1] and exactly 0 outside the mask, before and after. The geometric ones
+interpolate linearly over tumour voxels only (the interpolated volume divided by the interpolated
+mask): next to the background a plain interpolation would darken the rim. A voxel is tumour where
+the interpolated mask reaches 0.5.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy import ndimage
 from mgmt_ray.preprocess.spatial import bounding_box
 
 AugmentationParameters: TypeAlias = Mapping[str, float | int]
-"""What was drawn for a volume, by name with its unit."""
+"""The random draws of an augmentation, by names that state the unit (``angle_degrees``)."""
 
 Volume: TypeAlias = Float32[np.ndarray, "depth height width"]
 Mask: TypeAlias = Bool[np.ndarray, "depth height width"]
@@ -27,51 +27,70 @@ Volumes: TypeAlias = Mapping[str, np.ndarray]
 """Float32 [depth, height, width] by modality, all with one mask."""
 Box: TypeAlias = tuple[slice, slice, slice]
 Augmented: TypeAlias = tuple[dict[str, np.ndarray], Mask, AugmentationParameters]
-"""The volumes and the mask after a geometric change, and what was drawn for it."""
+"""Volumes and mask after an augmentation, and its random draws."""
 
 
 def flip(volumes: Volumes, mask: Mask) -> Augmented:
-    """Mirror left and right, the width axis of an array in LPS orientation. Nothing is drawn."""
+    """Mirror left and right, the width axis of an array in LPS orientation. Nothing is random.
+
+    >>> volume = np.array([[[0.0, 0.2, 0.9]]], np.float32)
+    >>> flipped, mask, _ = flip({"T1": volume}, volume > 0)
+    >>> mask.tolist()
+    [[[True, True, False]]]
+    """
     mirrored = {name: volume[:, :, ::-1].copy() for name, volume in volumes.items()}
     return mirrored, mask[:, :, ::-1].copy(), {}
 
 
-def rotate(volumes: Volumes, mask: Mask, draws: np.random.Generator) -> Augmented:
-    """Turn in the axial plane (height, width) about its centre by an angle in [-180, 180) degrees.
+def rotate(volumes: Volumes, mask: Mask, random: np.random.Generator) -> Augmented:
+    """Rotate in the axial plane (height, width) about its centre, by -180 to 180 degrees.
 
     A positive angle moves what lies at large width (left) towards small height (anterior). What
     leaves the grid is lost.
+
+    >>> volume = np.zeros((1, 9, 9), np.float32)
+    >>> volume[0, 3:6, 5:8] = 0.5
+    >>> rotated, mask, parameters = rotate({"T1": volume}, volume > 0, np.random.default_rng(0))
+    >>> round(parameters["angle_degrees"], 1)
+    49.3
+    >>> bool(np.allclose(rotated["T1"][mask], 0.5))
+    True
     """
-    angle = float(draws.uniform(-180.0, 180.0))
+    angle = float(random.uniform(-180.0, 180.0))
     filled = np.flatnonzero(mask.any(axis=(1, 2)))
     planes = (slice(filled[0], filled[-1] + 1), slice(None), slice(None))
 
-    def turn(stills: list[np.ndarray]) -> list[np.ndarray]:
+    def rotate_arrays(arrays: list[np.ndarray]) -> list[np.ndarray]:
         return [
-            ndimage.rotate(still[planes], angle, axes=(1, 2), reshape=False, order=1)
-            for still in stills
+            ndimage.rotate(array[planes], angle, axes=(1, 2), reshape=False, order=1)
+            for array in arrays
         ]
 
-    return *_warp(volumes, mask, planes, turn), {"angle_degrees": angle}
+    return *_warp(volumes, mask, planes, rotate_arrays), {"angle_degrees": angle}
 
 
 def add_noise(
-    volume: Volume, mask: Mask, deviation: float, draws: np.random.Generator
+    volume: Volume, mask: Mask, noise_std: float, random: np.random.Generator
 ) -> tuple[Volume, AugmentationParameters]:
-    """Add Gaussian noise to the tumour's voxels only, clipped to [0, 1] as the reference does.
+    """Add Gaussian noise to the tumour's voxels only, and clip them to [0, 1].
 
-    Clipping makes the noise smaller than asked close to 0 and 1.
+    The reference code clips too. Near 0 and 1 the noise is therefore smaller than ``noise_std``.
+
+    >>> volume = np.full((1, 20, 20), 0.5, np.float32)
+    >>> noisy, _ = add_noise(volume, volume > 0, 0.1, np.random.default_rng(0))
+    >>> round(float(noisy.std()), 2)
+    0.1
     """
     noisy = volume.copy()
-    added = draws.standard_normal(int(np.count_nonzero(mask)), dtype=np.float32)
-    noisy[mask] = np.clip(volume[mask] + np.float32(deviation) * added, 0, 1)
-    return noisy, {"noise_std": deviation}
+    noise = random.standard_normal(int(np.count_nonzero(mask)), dtype=np.float32)
+    noisy[mask] = np.clip(volume[mask] + np.float32(noise_std) * noise, 0, 1)
+    return noisy, {"noise_std": noise_std}
 
 
 def deform(
-    volumes: Volumes, mask: Mask, sigma_voxels: float, points: int, draws: np.random.Generator
+    volumes: Volumes, mask: Mask, sigma_voxels: float, points: int, random: np.random.Generator
 ) -> Augmented:
-    """Bend by random displacements of a coarse grid, interpolated by cubic splines.
+    """Deform by random displacements of a coarse grid, interpolated by cubic splines.
 
     The method of Ronneberger et al. 2015 in van Tulder's ``elasticdeform``; only what the tumour
     can reach is computed, since all else is background.
@@ -79,31 +98,39 @@ def deform(
     Args:
         volumes: by modality.
         mask: the tumour, not empty.
-        sigma_voxels: deviation of each grid point's displacement along each axis.
+        sigma_voxels: standard deviation of each grid point's displacement along each axis.
         points: grid points along each axis, spread from edge to edge.
-        draws: the subject's and version's own stream.
+        random: source of the displacements.
+
+    >>> volume = np.zeros((8, 8, 8), np.float32)
+    >>> volume[2:6, 2:6, 2:6] = 0.5
+    >>> deformed, mask, parameters = deform(
+    ...     {"T1": volume}, volume > 0, 1.0, 3, np.random.default_rng(0)
+    ... )
+    >>> bool(np.allclose(deformed["T1"][mask], 0.5)), sorted(parameters)
+    (True, ['largest_displacement_voxels', 'mean_displacement_voxels'])
     """
-    grid = draws.normal(0.0, sigma_voxels, (3, points, points, points))
+    grid = random.normal(0.0, sigma_voxels, (3, points, points, points))
     reach = _warp_box(mask, grid)
 
-    def bend(stills: list[np.ndarray]) -> list[np.ndarray]:
+    def deform_arrays(arrays: list[np.ndarray]) -> list[np.ndarray]:
         # one call for all: the splines of the displacements cost more than the interpolation
-        return elasticdeform.deform_grid(stills, grid, order=1, crop=reach)
+        return elasticdeform.deform_grid(arrays, grid, order=1, crop=reach)
 
-    length = np.sqrt((grid**2).sum(axis=0))
-    return *_warp(volumes, mask, reach, bend), {
-        "mean_displacement_voxels": float(length.mean()),
-        "largest_displacement_voxels": float(length.max()),
+    lengths = np.sqrt((grid**2).sum(axis=0))
+    return *_warp(volumes, mask, reach, deform_arrays), {
+        "mean_displacement_voxels": float(lengths.mean()),
+        "largest_displacement_voxels": float(lengths.max()),
     }
 
 
 def _warp_box(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> Box:
-    """The box outside which a deformed volume is background.
+    """Return the box outside which a deformed volume is background.
 
     A cubic spline passes the largest of its grid's displacements by less than half.
     """
     box = bounding_box(mask)
-    assert box is not None, "an empty mask was let through"
+    assert box is not None, "the mask is empty"
     margins = np.ceil(1.5 * np.abs(grid).max(axis=(1, 2, 3))).astype(int) + 1
     depth, height, width = (
         slice(max(0, low - margin), min(size, high + margin))
@@ -113,17 +140,20 @@ def _warp_box(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> Box:
 
 
 def _warp(
-    volumes: Volumes, mask: Mask, box: Box, move: Callable[[list[np.ndarray]], list[np.ndarray]]
+    volumes: Volumes,
+    mask: Mask,
+    box: Box,
+    warp: Callable[[list[np.ndarray]], list[np.ndarray]],
 ) -> tuple[dict[str, np.ndarray], Mask]:
-    """Move volumes and mask; ``move`` gives the part in a box outside which is background."""
-    weight, *totals = move([mask.astype(np.float32), *volumes.values()])
-    # a tumour of a voxel or two may nowhere reach 0.5: then its heaviest voxels stay
+    """Warp volumes and mask; ``warp`` computes the box outside which all is background."""
+    weight, *totals = warp([mask.astype(np.float32), *volumes.values()])
+    # a tumour of one or two voxels may reach 0.5 nowhere: then its heaviest voxels stay
     inside = (weight >= min(0.5, float(weight.max()))) & (weight > 0)
     divisor = weight[inside]
-    moved_mask = np.zeros_like(mask)
-    moved_mask[box] = inside
-    moved = {}
+    warped_mask = np.zeros_like(mask)
+    warped_mask[box] = inside
+    warped = {}
     for name, total in zip(volumes, totals, strict=True):
-        moved[name] = np.zeros_like(volumes[name])
-        moved[name][moved_mask] = np.clip(total[inside] / divisor, 0, 1)
-    return moved, moved_mask
+        warped[name] = np.zeros_like(volumes[name])
+        warped[name][warped_mask] = np.clip(total[inside] / divisor, 0, 1)
+    return warped, warped_mask

@@ -1,11 +1,11 @@
-"""One subject's axial slices through all of the brain (Chen et al. 2020).
+"""One subject's axial slices through the whole brain (Chen et al. 2020).
 
 Unlike the volumes of the 3-D recipe, slices keep the whole brain, since a network has to find the
 tumour in them. They keep the scan's own intensities: what is learnt from training subjects, like a
-standard histogram, cannot be stored for all folds. Depth is not shrunk. A mask decides nothing but
-that slices with tumour are there however small their brain is, and these do not count when
-intensities are normalised, so scans with and without a mask look alike. ``slice_choice`` chooses
-the slices through the tumour.
+standard histogram, depends on the fold. Depth is not shrunk. A mask has one effect: its slices with
+tumour are kept however little brain they show. These are left out when intensities are normalised,
+so that scans with and without a mask look alike. ``tumour_slices`` selects the slices through the
+tumour.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, ProblemKind
 from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.scan_checks import check_grid
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_geometry import Frame, Spacing, sum_blocks, window_of
-from mgmt_ray.preprocess.spatial import bounding_box, resample
+from mgmt_ray.preprocess.slice_geometry import Frame, Spacing, slice_window, sum_blocks
+from mgmt_ray.preprocess.spatial import bounding_box, resample, whole_window
 
 MAX_BRAIN_OUTSIDE = 0.01
-"""Share of a scan's valued voxels that may lie outside its slices where no mask says that these
-hold the tumour."""
+"""Fraction of a scan's non-zero voxels that may lie outside its slices where no mask shows that
+the slices hold the tumour."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceSource:
-    """The files that a subject's slices of one modality come from; the mask may be missing."""
+    """The files that a subject's slices of one modality are cut from; the mask may be missing."""
 
     id: str
     image: Path
@@ -43,14 +43,13 @@ class SubjectSlices:
     """Slices of one subject and modality, from inferior to superior.
 
     Attributes:
-        id: the subject's.
-        images: the scan's own intensities; exactly 0 where it has no value (background, padding).
+        images: the scan's own intensities; exactly 0 in the background and the padding.
         masks: 1 tumour, 0 all else; all 0 if not annotated.
-        depths: of each slice in the scan.
-        frame: where they lie in the scan.
-        scan_mask: the given tumour on the scan's own grid; None if not annotated.
+        depths: depth of each slice in the scan.
+        frame: where the slices lie in the scan.
+        scan_mask: the given tumour mask on the scan's own grid; None if not annotated.
         of_brain: which slices hold enough brain. Intensities are normalised by these alone: the
-            others are there because a mask says so, and a scan without one has not got them.
+            others are kept for their tumour, and a scan without a mask does not have them.
     """
 
     id: str
@@ -63,14 +62,14 @@ class SubjectSlices:
 
     @property
     def annotated(self) -> bool:
-        """Whether there was a mask."""
+        """Whether the subject has a given mask."""
         return self.scan_mask is not None
 
 
 def slice_sources(cohort: Cohort, modality: str, *, masks: bool = True) -> tuple[SliceSource, ...]:
-    """The cohort's scans of a modality; without masks as if no one had annotated them.
+    """Return the cohort's scans of a modality, with their given masks unless ``masks`` is false.
 
-    A predicted mask is none: what finds a tumour is not judged by what another network found.
+    Predicted masks are not used: a segmentation is not judged by another network's prediction.
     """
     return tuple(
         SliceSource(s.id, s.scans[modality], s.mask if masks and s.mask_kind == "given" else None)
@@ -80,38 +79,31 @@ def slice_sources(cohort: Cohort, modality: str, *, masks: bool = True) -> tuple
 
 
 def make_slices(source: SliceSource, recipe: SliceRecipe) -> SubjectSlices:
-    """Read a subject's files and cut its slices (see :func:`slices_of`).
+    """Read a subject's files and cut its slices (see :func:`cut_slices`).
 
     Raises:
-        BadScan: also for files that are damaged.
+        BadScan: a file is damaged, or as :func:`slices_from_scan`.
     """
     scan = read_scan(source.image)
-    return slices_of(source, scan, read_scan(source.mask) if source.mask else None, recipe)
+    return slices_from_scan(source, scan, read_scan(source.mask) if source.mask else None, recipe)
 
 
-def slices_of(
-    source: SliceSource, scan: Scan, outline: Scan | None, recipe: SliceRecipe
+def slices_from_scan(
+    source: SliceSource, scan: Scan, mask_scan: Scan | None, recipe: SliceRecipe
 ) -> SubjectSlices:
-    """Cut the slices of a subject's scan on the grid of its mask (see :func:`cut_slices`).
-
-    Args:
-        source: of the scan and the mask.
-        scan: as read.
-        outline: the mask as read; None if not annotated.
-        recipe: how.
+    """Cut the slices of a scan that is read already, on the grid of its mask if it has one.
 
     Raises:
-        BadScan: also for files on different grids.
+        BadScan: scan and mask have different grids, or as :func:`cut_slices`.
     """
     image, grid, mask = scan.voxels, scan.grid, None
-    if outline is not None:
+    if mask_scan is not None:
         assert source.mask is not None
-        mask, grid = outline.voxels > 0, outline.grid
+        mask, grid = mask_scan.voxels > 0, mask_scan.grid
         if recipe.resample:
-            depth, height, width = mask.shape
-            image = resample(scan, grid, ((0, depth), (0, height), (0, width)))
+            image = resample(scan, grid, whole_window(mask.shape))
         else:
-            check_grid(scan, outline, source.image, source.mask)
+            check_grid(scan, mask_scan, source.image, source.mask)
     return cut_slices(source, image, mask, grid.spacing_mm, recipe)
 
 
@@ -124,34 +116,42 @@ def cut_slices(
 ) -> SubjectSlices:
     """Crop, shrink and pad the slices of a scan that hold enough brain, or any tumour.
 
-    All slices of a scan are cut alike, around the box of all its valued (non-zero) voxels. A voxel
-    of a slice is the mean over the valued voxels of its block, so that the brain's rim is not
-    darkened, and tumour if at least half of its block is: unlike the 3-D recipe's masks these are
-    learnt as outlines, so they must not grow by every block that is touched.
+    All slices of a scan are cut at the same position, around the box of its non-zero voxels. A
+    voxel of a slice is the mean over the non-zero voxels of its block, so that the brain's rim is
+    not darkened, and tumour if at least half of its block is: unlike the 3-D recipe's masks these
+    are what a segmentation learns, so they must not grow by every block that is touched.
 
     Args:
-        source: whose they are, for messages.
+        source: the subject and its files, for messages.
         image: intensities, 0 outside the head or brain.
         mask: the tumour; None if not annotated.
-        spacing_mm: of the scan.
-        recipe: how.
+        spacing_mm: of the scan along depth, height and width.
+        recipe: shape and shrinking of the slices, and the least brain and tumour.
 
     Raises:
-        BadScan: the scan is empty, the slices would cut the tumour or, where it is not known, the
-            brain, or none has enough brain or, if annotated, enough tumour.
+        BadScan: the scan is empty, the slices would cut the tumour or, without a mask, the brain,
+            or no slice has enough brain or, if annotated, enough tumour.
+
+    >>> image = np.zeros((4, 40, 40), np.float32)
+    >>> image[1:3, 5:35, 5:35] = 100
+    >>> recipe = SliceRecipe(shape=(16, 16), shrink=2, least_brain_voxels=50)
+    >>> slices = cut_slices(SliceSource("S1", Path("S1_FLAIR.nii.gz"), None), image, None,
+    ...                     (5.0, 1.0, 1.0), recipe)
+    >>> slices.images.shape, slices.depths.tolist(), slices.frame.spacing_mm
+    ((2, 16, 16), [1, 2], (5.0, 2.0, 2.0))
     """
-    frame = _centre(source, image, spacing_mm, recipe)
-    valued = sum_blocks(window_of(image != 0, frame, recipe.shape), recipe.shrink)
+    frame = _centred_frame(source, image, spacing_mm, recipe)
+    valued = sum_blocks(slice_window(image != 0, frame, recipe.shape), recipe.shrink)
     coarse = None
     if mask is None:
         _check_brain(source, image, int(valued.sum()), recipe)
     else:
-        window = window_of(mask, frame, recipe.shape)
+        window = slice_window(mask, frame, recipe.shape)
         _check_mask(source, mask, window, recipe)
         coarse = 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
     of_brain = _has_brain(source, valued, recipe)
     depths = np.flatnonzero(of_brain | _has_tumour(source, coarse, len(image), recipe))
-    window = window_of(image[depths], frame, recipe.shape)
+    window = slice_window(image[depths], frame, recipe.shape)
     # float64: the sum must not depend on the order in which NumPy adds a block's voxels
     sums = sum_blocks(window, recipe.shrink)
     images = (sums / np.maximum(valued[depths], 1)).astype(np.float32)
@@ -159,7 +159,7 @@ def cut_slices(
     return SubjectSlices(source.id, images, masks, depths, frame, mask, of_brain[depths])
 
 
-def _centre(
+def _centred_frame(
     source: SliceSource, image: np.ndarray, spacing_mm: Spacing, recipe: SliceRecipe
 ) -> Frame:
     box = bounding_box(image != 0)
@@ -177,11 +177,11 @@ def _centre(
 
 
 def _check_brain(source: SliceSource, image: np.ndarray, kept: int, recipe: SliceRecipe) -> None:
-    """A tumour that nobody has outlined may lie wherever there is brain."""
+    """Raise BadScan if the slices cut the brain: without a mask the tumour may lie anywhere."""
     total = int(np.count_nonzero(image))
     if total - kept > MAX_BRAIN_OUTSIDE * total:
         found = f"{(total - kept) / total:.1%} of the {total} voxels of subject {source.id}"
-        raise _clipped_mask_error(source.image, f"{found} that are not 0", recipe)
+        raise _clipped_error(source.image, f"{found} that are not 0", recipe)
 
 
 def _check_mask(
@@ -194,15 +194,15 @@ def _check_mask(
         raise BadScan(source.mask, "empty_mask", found, VIEW_SCAN)
     if kept < total:
         found = f"{total - kept} of the {total} tumour voxels of subject {source.id}"
-        raise _clipped_mask_error(source.mask, found, recipe)
+        raise _clipped_error(source.mask, found, recipe)
 
 
-def _clipped_mask_error(path: Path, what: str, recipe: SliceRecipe) -> BadScan:
+def _clipped_error(path: Path, found: str, recipe: SliceRecipe) -> BadScan:
     height, width = recipe.shape
     return BadScan(
         path,
         "clipped",
-        f"{what} lie outside its slices of {height}×{width} voxels of "
+        f"{found} lie outside its slices of {height}×{width} voxels of "
         f"{recipe.shrink}×{recipe.shrink} each",
         "Enlarge slices.shape or slices.shrink, or leave the subject out with cohort.exclude",
     )
@@ -234,12 +234,12 @@ def _has_tumour(
 
 
 def _too_small_error(
-    path: Path, kind: ProblemKind, what: str, most: int, subject: str, recipe: SliceRecipe
+    path: Path, kind: ProblemKind, tissue: str, most: int, subject: str, recipe: SliceRecipe
 ) -> BadScan:
-    least = getattr(recipe, f"least_{what}_voxels")
+    least = getattr(recipe, f"least_{tissue}_voxels")
     return BadScan(
         path,
         kind,
-        f"no slice of subject {subject} has {least} voxels of {what} (the largest has {most})",
-        f"Lower slices.least_{what}_voxels, or leave the subject out with cohort.exclude",
+        f"no slice of subject {subject} has {least} voxels of {tissue} (the largest has {most})",
+        f"Lower slices.least_{tissue}_voxels, or leave the subject out with cohort.exclude",
     )

@@ -1,4 +1,4 @@
-"""The recipe of a study's volumes: what is done, under which names, and what depends on what."""
+"""The recipes by which a study's volumes and slices are made from its scans."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from mgmt_ray.base import Config, fingerprint
 from mgmt_ray.preprocess.spatial import Window, describe_window
 
 AUGMENTATIONS = ("flip", "rotate", "noise", "deform")
+
 VOLUME_METHOD = 1
-"""Raised whenever the same recipe would give other voxels, so that old volumes are not kept."""
+"""Increased whenever the same recipe would give other volumes, so that old ones are not reused."""
+
+SLICE_METHOD = 2
+"""Increased whenever the same recipe would give other slices, so that old ones are not reused."""
 
 
 class RecipeConfig(Config):
-    """From scans to volumes; the defaults are those of Schmitz et al. 2024.
+    """How scans become volumes; the defaults are those of Schmitz et al. 2024.
 
-    The paper does not give the noise: 0.1 and the clipping to [0, 1] are those of the call in its
-    reference code (scikit-image's ``random_noise``), as is the grid of 3 points.
+    The paper does not specify the noise: 0.1 and the clipping to [0, 1] come from its reference
+    code (scikit-image's ``random_noise``), as does the deformation grid of 3 points.
     """
 
     window: Window = Field(
@@ -35,13 +39,17 @@ class RecipeConfig(Config):
     allow_clipping: bool = Field(
         False, description="accept tumours that the window cuts instead of raising an error"
     )
-    noise_std: float = Field(0.1, ge=0, le=1, description="of the added noise; volumes span 0 to 1")
+    noise_std: float = Field(
+        0.1, ge=0, le=1, description="standard deviation of the added noise; volumes span 0 to 1"
+    )
     deform_sigma_voxels: float = Field(
-        5.0, ge=0, description="deviation of the deformation grid's displacements after shrinking"
+        5.0,
+        ge=0,
+        description="standard deviation of the deformation grid's displacements after shrinking",
     )
     deform_points: int = Field(3, ge=2, description="deformation grid points along each axis")
-    rounds: int = Field(1, ge=0, description="times that the four augmentations are made")
-    seed: int = Field(0, description="of the augmentations' draws")
+    rounds: int = Field(1, ge=0, description="how often each of the four augmentations is applied")
+    seed: int = Field(0, description="random seed of the augmentations")
 
     @model_validator(mode="after")
     def _check_shape(self) -> RecipeConfig:
@@ -67,10 +75,15 @@ class RecipeConfig(Config):
 
 
 def versions(recipe: RecipeConfig) -> tuple[str, ...]:
-    """Names of a subject's volumes: ``original``, ``flip`` ... ``deform``, then ``flip-2`` ...
+    """Return the names of a subject's volumes: the original and each round of augmentations.
 
-    A flip has nothing to draw, so ``flip-2`` equals ``flip``; it is there so that all rounds weigh
-    the four kinds alike.
+    A flip is not random, so ``flip-2`` equals ``flip``; it exists so that every round has all four
+    augmentations.
+
+    >>> versions(RecipeConfig())
+    ('original', 'flip', 'rotate', 'noise', 'deform')
+    >>> versions(RecipeConfig(rounds=2))[5:]
+    ('flip-2', 'rotate-2', 'noise-2', 'deform-2')
     """
     names = ["original", *AUGMENTATIONS] if recipe.rounds else ["original"]
     names += [f"{kind}-{i}" for i in range(2, recipe.rounds + 1) for kind in AUGMENTATIONS]
@@ -78,19 +91,24 @@ def versions(recipe: RecipeConfig) -> tuple[str, ...]:
 
 
 def augmentation_of(version: str) -> str:
-    """What is done to make a version: ``original`` or one of :data:`AUGMENTATIONS`."""
+    """Return the augmentation of a version: ``original`` or one of :data:`AUGMENTATIONS`.
+
+    >>> augmentation_of("rotate-2")
+    'rotate'
+    """
     return version.partition("-")[0]
 
 
 def version_key(recipe: RecipeConfig, version: str, modality: str) -> str:
-    """Fingerprint of exactly those parts of the recipe that a version's voxels depend on.
+    """Return a fingerprint of exactly the parts of the recipe that a version's voxels depend on.
 
-    ``allow_clipping`` is not among them: it decides whether a volume may be, not what it is.
+    ``allow_clipping`` is not among them: it decides whether a volume is accepted, not its voxels.
+    The modality matters for noise alone, which is drawn for each modality.
 
-    Args:
-        recipe: whole.
-        version: one of :func:`versions`.
-        modality: the noise is drawn anew for each.
+    >>> noisier = RecipeConfig(noise_std=0.2)
+    >>> [v for v in versions(noisier)
+    ...  if version_key(noisier, v, "T1") != version_key(RecipeConfig(), v, "T1")]
+    ['noise']
     """
     parts: dict[str, object] = {
         "method": VOLUME_METHOD,
@@ -114,17 +132,14 @@ def version_key(recipe: RecipeConfig, version: str, modality: str) -> str:
     return fingerprint(parts)
 
 
-SLICE_METHOD = 2
-"""Raised whenever the same recipe would give other slices, so that old ones are not kept."""
-
-
 class SliceRecipe(Config):
-    """From scans to slices.
+    """How scans become slices.
 
     All slices through the brain are stored: intensities are normalised over them, and a scan
-    without a mask is segmented whole. Those through the tumour train and are classified. The paper
-    drew its slices by hand on scans of some 5 mm between slices, about 13 slices of each patient;
-    it gives neither their size nor how they were chosen.
+    without a mask is segmented whole. Slices through the tumour are used for training and
+    classification. In the paper (Chen et al. 2020) slices were annotated by hand on scans of about
+    5 mm between slices, about 13 slices of each patient; it states neither their size nor how they
+    were chosen.
     """
 
     shape: tuple[PositiveInt, PositiveInt] = Field(
@@ -134,20 +149,20 @@ class SliceRecipe(Config):
     least_tumour_voxels: int = Field(
         50,
         ge=1,
-        description="of a slice through the tumour, after shrinking; in a scan without a mask the "
-        "predicted one",
+        description="tumour voxels that a slice through the tumour has at least, after shrinking; "
+        "in a scan without a mask of the predicted tumour",
     )
     least_brain_voxels: int = Field(
         500,
         ge=1,
-        description="of a slice through the brain, after shrinking; a slice with any tumour is "
-        "stored with less",
+        description="brain voxels that a slice has at least, after shrinking; slices with any "
+        "tumour are stored with fewer",
     )
     most_slices: int | None = Field(
         None,
         ge=1,
-        description="through a tumour, spread evenly over it, that train and are classified; null "
-        "takes all",
+        description="most slices per tumour for training and classification, spread evenly over "
+        "it; null takes all",
     )
     resample: bool = Field(
         False,

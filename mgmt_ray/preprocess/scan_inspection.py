@@ -1,4 +1,4 @@
-"""All files of a subject at once: what is wrong with them, and what is shown of them."""
+"""Inspection of a subject's files: problems, hashes of the voxels, and previews."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, Problem
 from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
 from mgmt_ray.cohort.scan_checks import check_grid, check_mask, check_values
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.preprocess.axial_slices import SliceSource, slices_of
+from mgmt_ray.preprocess.axial_slices import SliceSource, slices_from_scan
 from mgmt_ray.preprocess.recipe import SLICE_METHOD, RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_preview import View, view_scan
-from mgmt_ray.preprocess.spatial import check_window, count_outside, resample
+from mgmt_ray.preprocess.spatial import check_window, count_outside, resample, whole_window
 from mgmt_ray.preprocess.volume_index import file_state
 
 METHOD = 2
-"""Raised whenever the same files would give another inspection, so that old ones are not kept."""
+"""Increased whenever the same files would give another inspection, so that old ones are redone."""
 
 AnyRecipe: TypeAlias = RecipeConfig | SliceRecipe
-"""What a study makes of its scans."""
+"""The recipe of volumes, or of slices in a study without volumes."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What a damaged file, or one of another version, may raise."""
+"""Errors that reading a damaged inspection, or one of another version, may raise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inspection:
-    """What a subject's files hold.
+    """The result of inspecting a subject's files.
 
     Attributes:
-        subject: id.
-        key: fingerprint of the files' states and of what they were compared with.
-        problems: all of them.
-        hashes: by modality, of the voxels (see ``scan.voxel_hash``).
-        views: of the sound scans.
-        mask_hash: of the mask (see ``scan.mask_hash``); empty where it is not sound.
+        subject: the subject's id.
+        key: fingerprint of the files' states, and of the recipe and labels they are checked with.
+        problems: of all files.
+        hashes: hash of each readable scan's voxels, by modality (see ``scan.voxel_hash``).
+        views: previews of the scans without a problem.
+        mask_hash: hash of the mask (see ``scan.mask_hash``); empty if the mask has a problem.
     """
 
     subject: str
@@ -56,7 +56,7 @@ class Inspection:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether it holds as long as the files stay as they are; a refused reading may not."""
+        """Whether it stays valid while the files are unchanged; a failed read may succeed later."""
         return not any(p.kind in ("unreadable", "no_file") for p in self.problems)
 
 
@@ -66,7 +66,7 @@ def inspection_key(
     mask_labels: Sequence[int],
     slices: SliceRecipe | None = None,
 ) -> str:
-    """What an inspection depends on; nothing is read."""
+    """Return a fingerprint of all that an inspection depends on, without reading a file."""
     files = {**({"mask": subject.mask} if subject.mask else {}), **subject.scans}
     states = {
         name: [str(path), asdict(file_state(path)) if path.exists() else None]
@@ -75,10 +75,10 @@ def inspection_key(
     window: list[Any] = []
     if isinstance(recipe, RecipeConfig):
         window = [recipe.window, recipe.allow_clipping]
-    against = [*window, recipe.resample, list(mask_labels)]
+    settings = [*window, recipe.resample, list(mask_labels)]
     if slices is not None:
-        against += [SLICE_METHOD, slices.model_dump(mode="json"), subject.mask_kind]
-    return fingerprint([METHOD, subject.id, states, against])
+        settings += [SLICE_METHOD, slices.model_dump(mode="json"), subject.mask_kind]
+    return fingerprint([METHOD, subject.id, states, settings])
 
 
 def inspect_subject(
@@ -87,18 +87,18 @@ def inspect_subject(
     mask_labels: Sequence[int],
     slices: SliceRecipe | None = None,
 ) -> Inspection:
-    """Read every file of a subject whole and list all that is wrong.
+    """Read all files of a subject completely and list every problem.
 
     Args:
-        subject: as a reader found it; without a mask its scans are looked at alone.
-        recipe: whose window must hold the tumour; of slices, which are cut around the brain, the
-            whole scan.
-        mask_labels: that a mask may have beside 0.
-        slices: by which slices will be cut too, where the study takes any.
+        subject: without a mask only its scans are checked.
+        recipe: its window must contain the tumour; a slice recipe has no window, since slices are
+            cut around the brain.
+        mask_labels: labels that a mask may have apart from 0.
+        slices: recipe of the slices that will be cut too; None if the study uses volumes only.
     """
     problems: list[Problem] = []
 
-    def note(error: BadScan, path: Path, modality: str = "") -> None:
+    def add_problem(error: BadScan, path: Path, modality: str = "") -> None:
         problems.append(
             Problem(subject.id, error.kind, str(path), error.found, error.remedy, modality)
         )
@@ -109,7 +109,7 @@ def inspect_subject(
         try:
             mask = _read_mask(subject.mask, recipe, mask_labels)
         except BadScan as error:
-            note(error, subject.mask)
+            add_problem(error, subject.mask)
     hashes: dict[str, str] = {}
     views: list[View] = []
     for modality, path in subject.scans.items():
@@ -125,23 +125,30 @@ def inspect_subject(
                 _check_slices(subject, path, scan, mask, slices)
         except BadScan as error:
             if error.path != subject.mask:
-                note(error, path, modality)
+                add_problem(error, path, modality)
             elif not any(p.where == str(error.path) for p in problems):
-                note(error, error.path)  # of the mask: it would be told of every scan
-    of_mask = mask_hash(mask) if mask else ""
-    return Inspection(subject.id, key, tuple(problems), hashes, tuple(views), of_mask)
+                # a problem of the mask, which would otherwise be listed once per scan
+                add_problem(error, error.path)
+    return Inspection(
+        subject.id,
+        key,
+        tuple(problems),
+        hashes,
+        tuple(views),
+        mask_hash(mask) if mask else "",
+    )
 
 
 def write_inspection(inspection: Inspection, folder: Path) -> None:
     """Write ``<subject>.npz`` completely or not at all."""
-    facts = {
+    content = {
         "key": inspection.key,
         "problems": [asdict(problem) for problem in inspection.problems],
         "hashes": inspection.hashes,
         "mask_hash": inspection.mask_hash,
         "views": [[v.modality, v.slice_number, v.low, v.high] for v in inspection.views],
     }
-    arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts, allow_nan=False))}
+    arrays: dict[str, Any] = {"facts": np.array(json.dumps(content, allow_nan=False))}
     for number, view in enumerate(inspection.views):
         arrays |= {
             f"picture{number}": view.picture,
@@ -157,10 +164,10 @@ def write_inspection(inspection: Inspection, folder: Path) -> None:
 
 
 def read_inspection(folder: Path, subject_id: str) -> Inspection | None:
-    """What :func:`write_inspection` wrote; None where there is nothing readable."""
+    """Read what :func:`write_inspection` wrote; None if the file is missing or damaged."""
     try:
         with np.load(_path(folder, subject_id)) as arrays:
-            facts = json.loads(str(arrays["facts"]))
+            content = json.loads(str(arrays["facts"]))
             views = tuple(
                 View(
                     modality,
@@ -171,13 +178,14 @@ def read_inspection(folder: Path, subject_id: str) -> Inspection | None:
                     high,
                     arrays[f"counts{i}"],
                 )
-                for i, (modality, number, low, high) in enumerate(facts["views"])
+                for i, (modality, number, low, high) in enumerate(content["views"])
             )
-            problems = tuple(Problem(**problem) for problem in facts["problems"])
-            key, hashes, of_mask = facts["key"], facts["hashes"], facts["mask_hash"]
+            problems = tuple(Problem(**problem) for problem in content["problems"])
+            key, hashes = content["key"], content["hashes"]
+            hash_of_mask = content["mask_hash"]
     except UNREADABLE:
-        return None  # it is made again
-    return Inspection(subject_id, key, problems, hashes, views, of_mask)
+        return None  # the subject is inspected again
+    return Inspection(subject_id, key, problems, hashes, views, hash_of_mask)
 
 
 def _path(folder: Path, subject_id: str) -> Path:
@@ -187,8 +195,7 @@ def _path(folder: Path, subject_id: str) -> Path:
 def _read_mask(path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
     mask = read_scan(path)
     check_mask(mask, path, labels)
-    depth, height, width = mask.voxels.shape
-    window, allow_clipping = ((0, depth), (0, height), (0, width)), False
+    window, allow_clipping = whole_window(mask.voxels.shape), False
     if isinstance(recipe, RecipeConfig):
         window, allow_clipping = recipe.window, recipe.allow_clipping
     check_window(mask.voxels > 0, window, allow_clipping=allow_clipping, path=path)
@@ -212,14 +219,13 @@ def _on_mask_grid(
     if outside:
         found = f"{outside} tumour voxels of its mask {mask_path.name} lie outside the scan"
         raise BadScan(path, "other_grid", found, VIEW_SCAN)
-    depth, height, width = mask.voxels.shape
-    return resample(scan, mask.grid, ((0, depth), (0, height), (0, width)))
+    return resample(scan, mask.grid, whole_window(mask.voxels.shape))
 
 
 def _check_slices(
     subject: Subject, path: Path, scan: Scan, mask: Scan | None, recipe: SliceRecipe
 ) -> None:
-    """Raise BadScan where no slices can be cut; a predicted mask is none to them."""
+    """Raise BadScan if no slices can be cut, which ignore predicted masks."""
     given = mask if subject.mask_kind == "given" else None
     source = SliceSource(subject.id, path, subject.mask if given else None)
-    slices_of(source, scan, given, recipe)
+    slices_from_scan(source, scan, given, recipe)

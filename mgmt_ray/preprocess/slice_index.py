@@ -1,4 +1,4 @@
-"""The index of a slice store: which subjects' slices belong together, and what they are."""
+"""The index of a slice store: its subjects, and the files and recipe their slices come from."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class SliceRow:
-    """What one subject's file holds.
+    """The description of one subject's slices.
 
     Attributes:
-        id: the subject's.
-        key: what the slices were made from and how; equal keys mean equal slices.
-        checksum: SHA-256 of the voxels and of where they belong.
-        depths: of each slice in the scan.
-        frame: where the slices lie in the scan.
-        annotated: whether there was a mask.
-        image: the scan that was read.
-        mask: the mask that was read; None where there was none.
+        key: fingerprint of scan, mask and recipe; equal keys mean equal slices.
+        checksum: SHA-256 of the voxels and of their position in the scan.
+        depths: depth of each slice in the scan.
+        annotated: whether the subject had a given mask.
+        image: state of the scan that was read.
+        mask: state of the mask that was read; None without a mask.
     """
 
     id: str
@@ -41,7 +39,7 @@ class SliceRow:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SliceRow:
-        """Read back what :func:`dataclasses.asdict` made; KeyError or TypeError if it did not."""
+        """Read back the result of ``asdict``; KeyError or TypeError for other content."""
         frame: dict[str, Any] = {
             name: tuple(entry) if isinstance(entry, list) else entry
             for name, entry in value["frame"].items()
@@ -60,12 +58,11 @@ class SliceRow:
 
 @dataclass(frozen=True, slots=True)
 class SliceIndex:
-    """All slices of one modality.
+    """The index of one modality's slices.
 
     Attributes:
-        modality: of all of them.
         rows: one per subject, sorted by id.
-        recipe: as it was given, for the reader; the rows' keys decide what is up to date.
+        recipe: the slice recipe; whether slices are up to date is decided by the rows' keys.
         target: fingerprint of all subjects and keys.
     """
 
@@ -76,11 +73,11 @@ class SliceIndex:
 
     @property
     def checksum(self) -> str:
-        """Fingerprint of every voxel and of what it belongs to; not of when it was made."""
+        """Fingerprint of all voxels and subjects; independent of time and folder."""
         return fingerprint([self.modality, [[row.id, row.checksum] for row in self.rows]])
 
     def to_json(self) -> dict[str, Any]:
-        """For the index file; :meth:`from_json` reads it back."""
+        """Return the content of the index file; :meth:`from_json` reads it back."""
         return {
             "format": FORMAT,
             "modality": self.modality,
@@ -95,23 +92,23 @@ class SliceIndex:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SliceIndex:
-        """Read back what :meth:`to_json` made; KeyError or TypeError where it did not."""
+        """Read back :meth:`to_json`'s result; KeyError or TypeError for other content."""
         rows = tuple(SliceRow.from_json(row) for row in value["subjects"])
         return cls(value["modality"], rows, value["recipe"], value["target"])
 
 
 def slice_path(folder: Path, modality: str, subject: str, key: str) -> Path:
-    """One subject's file."""
+    """Return the path of one subject's slices."""
     return folder / modality / f"{subject}-{key[:12]}.npz"
 
 
 def slice_index_path(folder: Path, modality: str) -> Path:
-    """The index of a modality's finished slices."""
+    """Return the path of the index of a modality's finished slices."""
     return folder / f"{modality}.json"
 
 
 def read_slice_index(folder: Path, modality: str) -> SliceIndex | None:
-    """The index in place; None where there is none of this format.
+    """Read the index in place; None if there is none of the present format.
 
     Raises:
         MgmtError: the file is not an index.

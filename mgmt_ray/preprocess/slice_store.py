@@ -1,11 +1,11 @@
-"""The slice store: one file per subject and modality, and an index of those that belong together.
+"""The slice store: one file per subject and modality, and an index per modality.
 
 ``FLAIR/S1-<key>.npz`` holds the images (float32) and masks (uint8) [slice, height, width] of one
 subject, which slices are ``of_brain``, the given mask on the scan's own grid (``outline``, bits;
-empty without a mask), and a ``row`` that tells what they are. The key is part of its name, so
-slices by another recipe or from other scans are another file, and a file is complete or not there.
-``FLAIR.json``, the index, is written when all subjects of a modality are there; only then can a
-:class:`SliceStore` be opened. Subjects differ in their number of slices, so there is no one array.
+empty without a mask), and the ``row`` that describes them. The key is part of the file's name, so
+slices by another recipe or from other scans are another file. A file is complete or absent. The
+index, ``FLAIR.json``, is written when all subjects of a modality are complete; only then can a
+:class:`SliceStore` be opened. Subjects differ in their number of slices, hence a file for each.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class SliceStore:
     """The finished slices of one modality, open for reading.
 
     Attributes:
-        rows: by subject what there is, known without reading a voxel.
-        ids: of its subjects, sorted.
-        checksum: of all voxels and what they belong to.
-        recipe: by which they were cut, and by which those through the tumour are chosen.
+        rows: description of each subject's slices, from the index.
+        ids: of the subjects, sorted.
+        checksum: of all voxels and subjects.
+        recipe: that the slices were cut by, and that selects those through the tumour.
 
     Raises:
-        MgmtError: there are none yet.
+        MgmtError: the modality has no finished slices.
     """
 
     def __init__(self, folder: Path, modality: str) -> None:
@@ -58,10 +58,10 @@ class SliceStore:
         self._folder = folder
 
     def load(self, subject_ids: Sequence[str]) -> tuple[SubjectSlices, ...]:
-        """Read subjects' slices into memory, in the order asked for; checksums are compared.
+        """Read subjects' slices into memory, in the given order, and compare their checksums.
 
         Raises:
-            MgmtError: the store lacks a subject, or a file is gone or not what was written.
+            MgmtError: a subject is not in the store, or its file is missing or was changed.
         """
         missing = [subject for subject in subject_ids if subject not in self.rows]
         if missing:
@@ -69,15 +69,15 @@ class SliceStore:
             raise MgmtError(
                 f"{slice_index_path(self._folder, self.modality)}: no subject {', '.join(missing)} "
                 f"among its {len(self.ids)} ({shown}). Run `mgmt-ray prepare STUDY` for the cohort "
-                "that you now have."
+                "that you have now."
             )
         return tuple(self._read(self.rows[subject]) for subject in subject_ids)
 
     def verify(self) -> None:
-        """Read every voxel and compare with the checksums of the index.
+        """Read all slices and compare them with the checksums of the index.
 
         Raises:
-            MgmtError: naming the first file that has changed.
+            MgmtError: a file was changed; the message names the first.
         """
         for row in self.rows.values():
             self._read(row)
@@ -88,22 +88,22 @@ class SliceStore:
             with np.load(path) as file:
                 images, masks, bits = file["images"], file["masks"], file["outline"]
                 of_brain = file["of_brain"]
-            outline = _unpack_bits(bits, row.frame.scan_shape) if row.annotated else None
-        except Exception as error:  # a damaged file makes zipfile and NumPy raise about anything
+            scan_mask = _unpack_bits(bits, row.frame.scan_shape) if row.annotated else None
+        except Exception as error:  # a damaged file makes zipfile and NumPy raise any error
             raise _damaged_file_error(path, row.id) from error
         depths = np.array(row.depths, np.int64)
-        slices = SubjectSlices(row.id, images, masks, depths, row.frame, outline, of_brain)
+        slices = SubjectSlices(row.id, images, masks, depths, row.frame, scan_mask, of_brain)
         if slices_checksum(slices) != row.checksum:
             raise _damaged_file_error(path, row.id)
         return slices
 
 
 def slices_checksum(slices: SubjectSlices) -> str:
-    """SHA-256 (hexadecimal) of all that a subject's slices say, and of whom."""
-    where = [slices.id, slices.depths.tolist(), asdict(slices.frame), slices.annotated]
+    """Return the SHA-256 (hexadecimal) of a subject's id, slices and masks."""
+    position = [slices.id, slices.depths.tolist(), asdict(slices.frame), slices.annotated]
     arrays = (slices.images, slices.masks, _pack_bits(slices.scan_mask), slices.of_brain)
-    kinds = [[str(a.dtype), a.shape] for a in arrays]
-    digest = hashlib.sha256(json.dumps([where, kinds]).encode())
+    types = [[str(array.dtype), array.shape] for array in arrays]
+    digest = hashlib.sha256(json.dumps([position, types]).encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
@@ -113,15 +113,15 @@ def write_slices(path: Path, slices: SubjectSlices, row: SliceRow) -> None:
     """Write a subject's file completely or not at all.
 
     Raises:
-        CannotWrite: the disk is full or forbidden.
+        CannotWrite: the disk is full or not writable.
     """
-    told = np.frombuffer(json.dumps(asdict(row), allow_nan=False).encode(), np.uint8)
+    description = json.dumps(asdict(row), allow_nan=False).encode()
     arrays = {
         "images": slices.images,
         "masks": slices.masks,
         "outline": _pack_bits(slices.scan_mask),
         "of_brain": slices.of_brain,
-        "row": told,
+        "row": np.frombuffer(description, np.uint8),
     }
 
     def write(aside: Path) -> None:
@@ -132,17 +132,17 @@ def write_slices(path: Path, slices: SubjectSlices, row: SliceRow) -> None:
 
 
 def read_row(path: Path) -> SliceRow | None:
-    """What a subject's file holds, without reading its voxels; None where it is not whole."""
+    """Read the description in a subject's file, not its voxels; None if missing or damaged."""
     try:
         with np.load(path) as file:
             return SliceRow.from_json(json.loads(file["row"].tobytes()))
-    except Exception:  # as in SliceStore: what is wrong does not matter, it is made again
+    except Exception:  # as in SliceStore; whatever the damage, the file is rebuilt
         return None
 
 
-def _pack_bits(outline: np.ndarray | None) -> np.ndarray:
-    """A mask's bits in bytes; nothing for none."""
-    return np.zeros(0, np.uint8) if outline is None else np.packbits(outline)
+def _pack_bits(mask: np.ndarray | None) -> np.ndarray:
+    """Pack a mask's bits into bytes; empty without a mask."""
+    return np.zeros(0, np.uint8) if mask is None else np.packbits(mask)
 
 
 def _unpack_bits(bits: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

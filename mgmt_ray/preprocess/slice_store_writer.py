@@ -1,4 +1,4 @@
-"""Writing the slice store: one process puts what tasks elsewhere have made."""
+"""Writing the slice store: what has to be cut, and one process that writes what tasks return."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mgmt_ray.preprocess.slice_index import (
     slice_path,
 )
 from mgmt_ray.preprocess.slice_store import read_row, slices_checksum, write_slices
-from mgmt_ray.preprocess.volume_index import FileState, file_state
+from mgmt_ray.preprocess.volume_index import FileState, subject_file_state
 
 
 @dataclass(frozen=True, slots=True)
 class SliceTask:
-    """One subject's slices of one modality, to be made with ``make_slices``."""
+    """One subject's slices of one modality, to be cut with ``make_slices``."""
 
     modality: str
     source: SliceSource
@@ -34,14 +34,13 @@ class SliceTask:
 
 @dataclass(frozen=True, slots=True)
 class WantedRow:
-    """One subject of a modality.
+    """One subject of a modality, as the index will describe it.
 
     Attributes:
-        source: its files.
-        key: what its slices depend on.
+        key: fingerprint of scan, mask and recipe.
         image: state of the scan.
-        mask: state of the mask, if there is one.
-        finished: the row in place; None if the slices must be made.
+        mask: state of the mask; None without a mask.
+        finished: description of the slices in place; None if they must be cut.
     """
 
     source: SliceSource
@@ -53,12 +52,11 @@ class WantedRow:
 
 @dataclass(frozen=True, slots=True)
 class ModalityPlan:
-    """All subjects of a modality, sorted by id.
+    """All subjects of a modality.
 
     Attributes:
-        modality: of all of them.
-        rows: one per subject.
-        target: fingerprint of subjects and keys: of all that the index will tell.
+        rows: one per subject, sorted by id.
+        target: fingerprint of subjects and keys, that is of the index to be written.
     """
 
     modality: str
@@ -68,13 +66,11 @@ class ModalityPlan:
 
 @dataclass(frozen=True, slots=True)
 class SliceStorePlan:
-    """What stands between a folder and the slices of a cohort and recipe.
+    """The work that brings a folder up to date with a cohort and a recipe.
 
     Attributes:
-        folder: of the store.
-        sources: by modality, as they were asked for.
-        recipe: how.
-        modalities: those that have something missing; none when all is up to date.
+        sources: scans and masks by modality.
+        modalities: those that are incomplete; empty if all is up to date.
     """
 
     folder: Path
@@ -84,7 +80,7 @@ class SliceStorePlan:
 
     @property
     def tasks(self) -> tuple[SliceTask, ...]:
-        """What has to be made; may be none though an index must be written."""
+        """The slices to cut; may be empty though an index must be written."""
         return tuple(
             SliceTask(plan.modality, row.source)
             for plan in self.modalities
@@ -96,20 +92,23 @@ class SliceStorePlan:
 def plan_slice_store(
     folder: Path, sources: Mapping[str, Sequence[SliceSource]], recipe: SliceRecipe
 ) -> SliceStorePlan:
-    """Compare a folder with what a study needs; no scan and no slice is read.
+    """Compare a folder with what a study needs, without reading a scan or a slice.
 
-    A subject's slices are kept if the recipe is as it was, and name, size and modification time of
-    its scan and mask. What an interrupted preparation finished is kept too.
+    A subject's slices are kept if the recipe and the name, size and modification time of its scan
+    and mask are unchanged. What an interrupted preparation finished is kept too.
 
     Args:
-        folder: of the store.
-        sources: by modality the scans of a cohort (see ``slices.slice_sources``).
-        recipe: how.
+        folder: of the store; need not exist.
+        sources: scans and masks by modality (see ``axial_slices.slice_sources``).
+        recipe: how slices are cut.
 
     Raises:
-        MgmtError: no subject has a modality, or a file of the cohort is gone.
+        MgmtError: no subject has a modality, or a file of the cohort is missing.
     """
-    plans = (_plan_modality(folder, modality, of, recipe) for modality, of in sources.items())
+    plans = [
+        _plan_modality(folder, modality, of_modality, recipe)
+        for modality, of_modality in sources.items()
+    ]
     return SliceStorePlan(folder, sources, recipe, tuple(p for p in plans if p is not None))
 
 
@@ -131,26 +130,16 @@ def _plan_modality(
 
 
 def _plan_row(folder: Path, modality: str, source: SliceSource, recipe: SliceRecipe) -> WantedRow:
-    image = _read_state(source.id, modality, source.image)
-    mask = None if source.mask is None else _read_state(source.id, "mask", source.mask)
+    image = subject_file_state(source.id, modality, source.image)
+    mask = None if source.mask is None else subject_file_state(source.id, "mask", source.mask)
     files = [asdict(image), asdict(mask) if mask else None]
     key = fingerprint([FORMAT, SLICE_METHOD, recipe.model_dump(mode="json"), files])
     row = read_row(slice_path(folder, modality, source.id, key))
     return WantedRow(source, key, image, mask, row if row and row.key == key else None)
 
 
-def _read_state(subject: str, what: str, path: Path) -> FileState:
-    try:
-        return file_state(path)
-    except OSError as error:
-        raise MgmtError(
-            f"subject {subject}: {what} {path} cannot be read ({error.strerror}). "
-            "Put the file back, or make the cohort's tables anew with `mgmt-ray cohort STUDY`."
-        ) from error
-
-
 class SliceWriter:
-    """Carries out a plan. Use as a context; put every task's result, in any order.
+    """Carries out a plan, as a context manager. The tasks' results may be put in any order.
 
     ::
 
@@ -159,8 +148,8 @@ class SliceWriter:
             for task in plan.tasks:
                 writer.put(task, make_slices(task.source, recipe))
 
-    A modality's index takes its place as soon as its last subject is there; until then the one
-    before stays valid, with its files. Whatever interrupts, the next plan finds what was put.
+    A modality's index is replaced as soon as its last subject is complete; until then the previous
+    index stays valid, with its files. After an interruption the next plan keeps what was put.
 
     Raises:
         MgmtError: another process prepares slices here, the folder or the cohort's files changed
@@ -179,7 +168,7 @@ class SliceWriter:
             if plan_slice_store(plan.folder, plan.sources, plan.recipe) != plan:
                 raise MgmtError(
                     f"{plan.folder}: the store or the cohort's files changed since the work was "
-                    "planned. Repeat the command."
+                    "planned. Rerun the command."
                 )
             for modality in plan.modalities:
                 finished = (row.finished for row in modality.rows)
@@ -189,10 +178,10 @@ class SliceWriter:
         return self
 
     def put(self, task: SliceTask, slices: SubjectSlices) -> None:
-        """Write what ``make_slices`` gave for one of the plan's tasks.
+        """Write the result of ``make_slices`` for one of the plan's tasks.
 
         Raises:
-            CannotWrite: the disk is full; what was put stays.
+            CannotWrite: the disk is full; what was put before stays.
         """
         modality = next(m for m in self._plan.modalities if m.modality == task.modality)
         wanted = next(row for row in modality.rows if row.source == task.source)
@@ -219,10 +208,10 @@ class SliceWriter:
         trace: TracebackType | None,
     ) -> None:
         self._cleanup.close()
-        lacking = [m.modality for m in self._plan.modalities if not self._is_complete(m)]
-        if lacking and error is None:
+        incomplete = [m.modality for m in self._plan.modalities if not self._is_complete(m)]
+        if incomplete and error is None:
             raise MgmtError(
-                f"{self._plan.folder}: {', '.join(lacking)} still lack subjects. Run "
+                f"{self._plan.folder}: subjects are missing in {', '.join(incomplete)}. Run "
                 "`mgmt-ray prepare STUDY` again: what is finished is kept."
             )
 
@@ -234,14 +223,14 @@ class SliceWriter:
         except OSError as error:
             raise MgmtError(
                 f"{folder}: cannot be written ({error.strerror or error}). Choose another folder "
-                "with --out, or mend its permissions, then repeat the command."
+                "with --out, or change its permissions, then rerun the command."
             ) from error
 
     def _is_complete(self, modality: ModalityPlan) -> bool:
         return len(self._rows.get(modality.modality, {})) == len(modality.rows)
 
     def _commit_if_complete(self, modality: ModalityPlan) -> None:
-        """Put the index in place, then delete the files that it does not name."""
+        """Put the index in place, then delete files of slices that are not in it."""
         if not self._is_complete(modality):
             return
         folder, name = self._plan.folder, modality.modality
@@ -251,6 +240,6 @@ class SliceWriter:
         write_json(slice_index_path(folder, name), index.to_json())
         kept = {slice_path(folder, name, row.id, row.key).name for row in rows}
         for file in (folder / name).iterdir():
-            ours = re.search(r"-[0-9a-f]{12}\.npz(\.[0-9a-f]{8}\.aside)?$", file.name)
-            if ours and file.name not in kept:
+            is_slices = re.search(r"-[0-9a-f]{12}\.npz(\.[0-9a-f]{8}\.aside)?$", file.name)
+            if is_slices and file.name not in kept:
                 file.unlink()

@@ -1,4 +1,4 @@
-"""From a full-size scan to the tumour on the network's grid: crop, shrink, pad.
+"""Spatial operations of the recipe: crop, resample, shrink and pad.
 
 Arrays are [depth, height, width] as SimpleITK gives them. The background is exactly 0 and a boolean
 mask says what is tumour, because a tumour voxel may be 0 too.
@@ -6,6 +6,7 @@ mask says what is tumour, because a tumour voxel may be 0 too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,12 +22,32 @@ Window: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def describe_window(window: Window) -> str:
-    """A window as ``0:140, 39:211, 44:208``."""
+    """Format a window for messages.
+
+    >>> describe_window(((0, 140), (39, 211), (44, 208)))
+    '0:140, 39:211, 44:208'
+    """
     return ", ".join(f"{start}:{stop}" for start, stop in window)
 
 
+def whole_window(shape: Sequence[int]) -> Window:
+    """Return the window that holds a whole scan of [depth, height, width].
+
+    >>> whole_window((24, 32, 28))
+    ((0, 24), (0, 32), (0, 28))
+    """
+    depth, height, width = shape
+    return (0, depth), (0, height), (0, width)
+
+
 def bounding_box(mask: Bool[np.ndarray, "depth height width"]) -> Window | None:
-    """The smallest box that holds the whole mask; None for an empty mask."""
+    """Return the smallest box that holds the whole mask; None for an empty mask.
+
+    >>> mask = np.zeros((5, 6, 7), bool)
+    >>> mask[1:3, 2, 4:7] = True
+    >>> bounding_box(mask)
+    ((1, 3), (2, 3), (4, 7))
+    """
     box = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -40,19 +61,24 @@ def bounding_box(mask: Bool[np.ndarray, "depth height width"]) -> Window | None:
 def crop(
     volume: Shaped[np.ndarray, "depth height width"], window: Window
 ) -> Shaped[np.ndarray, "rows columns layers"]:
-    """The part of a volume inside a window, as a view."""
+    """Return the part of a volume inside a window, as a view."""
     return volume[tuple(slice(start, stop) for start, stop in window)]
 
 
 def resample(scan: Scan, grid: Grid, window: Window) -> Shaped[np.ndarray, "rows columns layers"]:
-    """A scan at the places of another grid, interpolated linearly; 0 where it does not reach.
+    """Interpolate a scan linearly at the voxels of another grid; 0 where it does not reach.
 
     A scan that is on that grid already is not changed.
 
     Args:
-        scan: on a grid of its own, in the same physical space.
-        grid: whose voxels are wanted.
-        window: the wanted part of ``grid``.
+        scan: on its own grid, in the same physical space.
+        grid: of the result.
+        window: the part of ``grid`` to compute.
+
+    >>> scan = Scan(np.arange(8, dtype=np.float32).reshape(1, 2, 4), Grid((1, 2, 4), np.eye(4)))
+    >>> coarse = Grid((1, 2, 2), np.diag([1.0, 1.0, 2.0, 1.0]))
+    >>> resample(scan, coarse, whole_window(coarse.shape)).tolist()
+    [[[0.0, 2.0], [4.0, 6.0]]]
     """
     if not scan.grid.difference(grid):
         return crop(scan.voxels, window)
@@ -68,25 +94,31 @@ def resample(scan: Scan, grid: Grid, window: Window) -> Shaped[np.ndarray, "rows
     return values
 
 
-def count_outside(of_scan: Grid, grid: Grid, mask: Bool[np.ndarray, "depth height width"]) -> int:
-    """How many voxels of a mask on ``grid`` lie where a scan does not reach."""
-    onto_scan = np.linalg.inv(of_scan.affine) @ grid.affine
-    return int(np.count_nonzero(~_is_within_scan(of_scan, onto_scan, np.nonzero(mask))))
+def count_outside(scan_grid: Grid, grid: Grid, mask: Bool[np.ndarray, "depth height width"]) -> int:
+    """Count the voxels of a mask on ``grid`` that lie outside the scan."""
+    onto_scan = np.linalg.inv(scan_grid.affine) @ grid.affine
+    return int(np.count_nonzero(~_is_within_scan(scan_grid, onto_scan, np.nonzero(mask))))
 
 
 def _is_within_scan(
-    of_scan: Grid, onto_scan: Float64[np.ndarray, "4 4"], indices: tuple[np.ndarray, ...]
-) -> Bool[np.ndarray, "*place"]:
-    """Whether places given by their depth, height and width lie in a voxel of the scan."""
+    scan_grid: Grid, onto_scan: Float64[np.ndarray, "4 4"], indices: tuple[np.ndarray, ...]
+) -> Bool[np.ndarray, "*voxel"]:
+    """Return whether voxels, given by their indices on another grid, lie in the scan.
+
+    Args:
+        scan_grid: of the scan.
+        onto_scan: maps indices of the other grid to indices of the scan.
+        indices: along depth, height and width, broadcast against each other.
+    """
     reached = np.array(True)
-    for row, size in zip(onto_scan, of_scan.shape, strict=False):
+    for row, size in zip(onto_scan, scan_grid.shape, strict=False):
         along_axis = sum((f * index for f, index in zip(row[:3], indices, strict=True)), row[3])
         reached = reached & (along_axis >= -0.5) & (along_axis <= size - 0.5)
     return reached
 
 
 def count_clipped(mask: Bool[np.ndarray, "depth height width"], window: Window) -> int:
-    """How many tumour voxels lie outside the window."""
+    """Count the tumour voxels that lie outside the window."""
     return int(np.count_nonzero(mask)) - int(np.count_nonzero(crop(mask, window)))
 
 
@@ -97,7 +129,7 @@ def check_window(
     allow_clipping: bool,
     path: Path,
 ) -> int:
-    """Make sure that a window keeps a tumour.
+    """Check that a window contains a tumour, or a part of it if clipping is allowed.
 
     Args:
         mask: the tumour.
@@ -106,7 +138,7 @@ def check_window(
         path: the mask's file, for the message.
 
     Returns:
-        How many tumour voxels lie outside.
+        The number of tumour voxels outside the window.
 
     Raises:
         BadScan: the window reaches beyond the scan, the mask is empty, or the tumour is clipped.
@@ -138,15 +170,18 @@ def check_window(
 
 
 def tumour_window(box: Window, window: Window, shrink: int) -> Window:
-    """The part of the window worth reading: the tumour's box, grown to whole blocks of the window.
+    """Return the tumour's box within the window, enlarged to whole blocks of the window.
 
     Args:
-        box: where the tumour is, in voxels of the scan; a part of it lies in the window.
+        box: of the tumour, in voxels of the scan; a part of it lies in the window.
         window: what the recipe keeps; its extents are multiples of ``shrink``.
         shrink: voxels per block along each axis.
 
     Returns:
         A window in voxels of the scan whose borders fall on blocks.
+
+    >>> tumour_window(((3, 6), (1, 4), (5, 7)), ((1, 9), (0, 8), (0, 8)), 2)
+    ((3, 7), (0, 4), (4, 8))
     """
     part = []
     for (low, high), (start, stop) in zip(box, window, strict=True):
@@ -160,7 +195,11 @@ def tumour_window(box: Window, window: Window, shrink: int) -> Window:
 def shrink_mask(
     mask: Bool[np.ndarray, "depth height width"], shrink: int
 ) -> Bool[np.ndarray, "rows columns layers"]:
-    """A coarse voxel is tumour if any voxel of its block is: no tumour is lost by shrinking."""
+    """Shrink a mask: a voxel is tumour if any voxel of its block is, so no tumour is lost.
+
+    >>> shrink_mask(np.eye(4, dtype=bool)[None].repeat(2, axis=0), 2).tolist()
+    [[[True, False], [False, True]]]
+    """
     return np.logical_or.reduce(_blocks(mask, shrink), axis=(1, 3, 5))
 
 
@@ -171,8 +210,8 @@ def shrink_volume(
 ) -> Float32[np.ndarray, "rows columns layers"]:
     """Average blocks of ``shrink`` voxels per axis over their tumour voxels only.
 
-    An average over whole blocks would darken the tumour's rim with background, the halo of the
-    reference code.
+    An average over whole blocks would mix background into the tumour's rim, as the reference code
+    of Schmitz et al. 2024 does.
 
     Args:
         volume: intensities; each extent a multiple of ``shrink``.
@@ -181,6 +220,10 @@ def shrink_volume(
 
     Returns:
         The mean over each block's tumour voxels; exactly 0 where a block has none.
+
+    >>> volume = np.array([[[4.0, 8.0], [100.0, 100.0]]] * 2)
+    >>> shrink_volume(volume, volume < 10, 2).tolist()
+    [[[6.0]]]
     """
     inside = _blocks(mask, shrink)
     values = np.where(inside, _blocks(volume, shrink), 0)
@@ -195,14 +238,22 @@ def paste(
     at: tuple[int, int, int],
     shape: tuple[int, int, int],
 ) -> Shaped[np.ndarray, "depth height width"]:
-    """Put a part at a position of an otherwise empty (0 or False) volume."""
+    """Put a part at a position of an otherwise empty (0 or False) volume.
+
+    >>> paste(np.ones((1, 1, 2)), (0, 1, 0), (1, 2, 3)).tolist()
+    [[[0.0, 0.0, 0.0], [1.0, 1.0, 0.0]]]
+    """
     volume = np.zeros(shape, part.dtype)
     volume[tuple(slice(a, a + n) for a, n in zip(at, part.shape, strict=True))] = part
     return volume
 
 
 def padding_before(size: tuple[int, int, int], shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Empty voxels before a centred volume; an odd one goes behind (82 to 86: 2 and 2)."""
+    """Return the empty voxels before a centred volume; an odd one goes behind.
+
+    >>> padding_before((70, 86, 81), (70, 86, 86))
+    (0, 0, 2)
+    """
     depth, height, width = ((want - have) // 2 for have, want in zip(size, shape, strict=True))
     return depth, height, width
 

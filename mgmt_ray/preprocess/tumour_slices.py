@@ -1,4 +1,4 @@
-"""Which of a scan's slices train and are classified: those through the tumour."""
+"""Selection of the slices through the tumour, which are used for training and classification."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 
 
-def rows_through_tumour(
+def slices_through_tumour(
     masks: Shaped[np.ndarray, "slice height width"], recipe: SliceRecipe
-) -> Int64[np.ndarray, " row"]:
-    """The slices with enough tumour, and of these the recipe's number, spread evenly over them.
+) -> Int64[np.ndarray, " selected"]:
+    """Select the slices with enough tumour, at most the recipe's number, spread evenly.
 
     Args:
         masks: of a subject's slices in order; 0 where there is no tumour.
-        recipe: how much is enough, and how many are taken.
+        recipe: its ``least_tumour_voxels`` and ``most_slices`` decide.
 
     Returns:
-        Which of the slices, ascending; none where no slice has enough.
+        Ascending indices of slices; empty if no slice has enough tumour.
+
+    >>> masks = np.ones((10, 8, 8), bool)
+    >>> masks[0] = False
+    >>> slices_through_tumour(masks, SliceRecipe(most_slices=3)).tolist()
+    [2, 5, 8]
     """
     enough = np.flatnonzero(_areas(masks) >= recipe.least_tumour_voxels)
     most = recipe.most_slices
@@ -28,28 +33,33 @@ def rows_through_tumour(
     return enough[((np.arange(most) + 0.5) * len(enough) / most).astype(np.int64)]
 
 
-def rows_through_prediction(
+def slices_through_prediction(
     probabilities: Float[np.ndarray, "slice height width"], recipe: SliceRecipe
-) -> Int64[np.ndarray, " row"]:
-    """The slices through a predicted tumour, of a scan that nobody annotated.
+) -> Int64[np.ndarray, " selected"]:
+    """Select the slices through the predicted tumour of a scan without a mask.
 
-    Nobody is left without a prediction of methylation because a segmentation found little: where
-    no slice has enough tumour, it is the one with the most, and where there is none at all, the one
-    that was thought the likeliest (the largest sum of probabilities).
+    Every subject gets a prediction of methylation, however little tumour was found: if no slice has
+    enough tumour, the slice with the most is selected; if there is no tumour at all, the likeliest
+    slice (the largest sum of probabilities).
 
     Args:
-        probabilities: of tumour, of all of a scan's slices in order.
-        recipe: as of :func:`rows_through_tumour`.
+        probabilities: of tumour, for all slices of a scan in order.
+        recipe: as for :func:`slices_through_tumour`.
 
     Returns:
-        Which of the slices, ascending; at least one.
+        Ascending indices of slices; at least one.
+
+    >>> probabilities = np.full((4, 8, 8), 0.1, np.float32)
+    >>> probabilities[2] = 0.4
+    >>> slices_through_prediction(probabilities, SliceRecipe()).tolist()
+    [2]
     """
     predicted = probabilities >= TUMOUR_THRESHOLD
-    rows = rows_through_tumour(predicted, recipe)
-    if rows.size:
-        return rows
-    likely = probabilities.sum(axis=(1, 2), dtype=np.float64)
-    return np.lexsort((likely, _areas(predicted)))[-1:]
+    selected = slices_through_tumour(predicted, recipe)
+    if selected.size:
+        return selected
+    likelihoods = probabilities.sum(axis=(1, 2), dtype=np.float64)
+    return np.lexsort((likelihoods, _areas(predicted)))[-1:]
 
 
 def _areas(masks: Shaped[np.ndarray, "slice height width"]) -> Int64[np.ndarray, " slice"]:

@@ -1,4 +1,4 @@
-"""What the volume store writes beside an array: who and what lies where, made from what.
+"""The index of a volume store: subjects and versions of an array, and the files they come from.
 
 Per modality the store's folder holds ``T1.npy``, float16 [subject, version, depth, height, width],
 and ``T1.json``, the index. An array under construction is ``T1-<target>.npy.partial`` with its
@@ -26,12 +26,12 @@ DTYPE = np.dtype(np.float16)
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What tells one state of a file from another without reading it.
+    """A file's name, size and time, by which a changed file is noticed without reading it.
 
     Attributes:
-        name: with the two folders above, so that a cohort may move, and no two subjects' files have
-            one name.
-        size: bytes.
+        name: with the two folders above: a cohort may be moved, and the files of two subjects have
+            different names.
+        size: in bytes.
         mtime_ns: time of the last change in ns since 1970.
     """
 
@@ -41,10 +41,10 @@ class FileState:
 
 
 def file_state(path: Path) -> FileState:
-    """The state of a file, or of a folder's files together (a DICOM series).
+    """Return the state of a file, or of a folder's files together (a DICOM series).
 
     Raises:
-        OSError: there is nothing.
+        OSError: the file does not exist or cannot be read.
     """
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     states = [file.stat() for file in files]
@@ -52,18 +52,32 @@ def file_state(path: Path) -> FileState:
     return FileState("/".join(path.parts[-3:]), sum(state.st_size for state in states), newest)
 
 
+def subject_file_state(subject: str, role: str, path: Path) -> FileState:
+    """Return the state of a subject's file; ``role`` is its modality, or "mask".
+
+    Raises:
+        MgmtError: the file does not exist or cannot be read.
+    """
+    try:
+        return file_state(path)
+    except OSError as error:
+        raise MgmtError(
+            f"subject {subject}: {role} {path} cannot be read ({error.strerror}). "
+            "Put the file back, or rebuild the cohort's tables with `mgmt-ray cohort STUDY`."
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One subject's place in an array, with one entry per version.
 
     Attributes:
-        id: the subject's.
-        position: along the array's first axis.
-        keys: what each version was made from and how; equal keys mean equal voxels.
-        parameters: what was drawn for each version.
+        position: index along the array's first axis.
+        keys: fingerprint of scan, mask and recipe per version; equal keys mean equal voxels.
+        parameters: random draws and voxel counts per version.
         checksum: SHA-256 of the row's bytes.
-        image: the scan that was read.
-        mask: the tumour mask that was read.
+        image: state of the scan that was read.
+        mask: state of the mask that was read.
     """
 
     id: str
@@ -76,7 +90,7 @@ class Row:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Row:
-        """Read back what :func:`dataclasses.asdict` made."""
+        """Read back the result of ``asdict``; KeyError or TypeError for other content."""
         return cls(
             id=value["id"],
             position=value["position"],
@@ -90,15 +104,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What an array holds.
+    """The index of one modality's array.
 
     Attributes:
-        modality: of all its volumes.
         versions: names along the array's second axis.
         volume_shape: depth, height, width.
         rows: sorted by id, which is also their order in the array.
-        recipe: as it was given, for the reader; the rows' keys decide what is up to date.
-        target: fingerprint of all subjects, versions and keys (see ``store_plan``).
+        recipe: of the volumes; whether they are up to date is decided by the rows' keys.
+        target: fingerprint of all subjects, versions and keys (see ``volume_store_plan``).
     """
 
     modality: str
@@ -115,12 +128,12 @@ class Index:
 
     @property
     def checksum(self) -> str:
-        """Fingerprint of every voxel and of what it belongs to; not of when it was made."""
+        """Fingerprint of all voxels, subjects and versions; independent of time and folder."""
         rows = [[row.id, row.checksum] for row in self.rows]
         return fingerprint([self.modality, self.versions, self.volume_shape, rows])
 
     def to_json(self) -> dict[str, Any]:
-        """For the index file; :meth:`from_json` reads it back."""
+        """Return the content of the index file; :meth:`from_json` reads it back."""
         return {
             "format": FORMAT,
             "modality": self.modality,
@@ -138,7 +151,7 @@ class Index:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Index:
-        """Read back what :meth:`to_json` made; KeyError or TypeError where it did not."""
+        """Read back :meth:`to_json`'s result; KeyError or TypeError for other content."""
         depth, height, width = value["shape"][2:]
         return cls(
             modality=value["modality"],
@@ -151,7 +164,7 @@ class Index:
 
 
 def array_header(shape: Sequence[int]) -> bytes:
-    """The first bytes of an ``.npy`` file of that shape."""
+    """Return the first bytes of an ``.npy`` file of that shape."""
     header = io.BytesIO()
     description = {"descr": DTYPE.str, "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(header, description)
@@ -159,52 +172,56 @@ def array_header(shape: Sequence[int]) -> bytes:
 
 
 def num_bytes(shape: Sequence[int]) -> int:
-    """Size of an array's file."""
+    """Return the size of an array's file in bytes.
+
+    >>> num_bytes((3, 5, 70, 86, 86))
+    15531728
+    """
     return len(array_header(shape)) + int(np.prod(shape)) * DTYPE.itemsize
 
 
 def array_path(folder: Path, modality: str) -> Path:
-    """The finished array."""
+    """Return the path of the finished array."""
     return folder / f"{modality}.npy"
 
 
 def index_path(folder: Path, modality: str) -> Path:
-    """The finished array's index."""
+    """Return the path of the finished array's index."""
     return folder / f"{modality}.json"
 
 
 def next_index_path(folder: Path, modality: str) -> Path:
-    """The index of an array that is about to replace the present one."""
+    """Return the path of the index of an array that is about to replace the present one."""
     return folder / f"{modality}.json.next"
 
 
 def partial_path(folder: Path, modality: str, target: str) -> Path:
-    """An array under construction."""
+    """Return the path of an array under construction."""
     return folder / f"{modality}-{target[:12]}.npy.partial"
 
 
 def journal_path(folder: Path, modality: str, target: str) -> Path:
-    """Which rows of an array under construction are finished: one JSON object per line."""
+    """Return the path of the list of an unfinished array's finished rows: one JSON row a line."""
     return folder / f"{modality}-{target[:12]}.jsonl"
 
 
 def read_index(folder: Path, modality: str) -> Index | None:
-    """The index that belongs to the array in place; None where there is none.
+    """Read the index of the array in place; None if there is none of the present format.
 
-    An array is replaced by three steps: write the next index, rename the array, rename the index.
-    If the second was done and the third was not, the next index is the valid one.
+    An array is replaced in three steps: write the next index, rename the array, rename the index.
+    After an interruption between the last two, the next index is the valid one.
 
     Raises:
-        MgmtError: the index is not one.
+        MgmtError: the file is not an index.
     """
-    following = _parse(next_index_path(folder, modality))
-    if following and not partial_path(folder, modality, following.target).exists():
-        return following
+    next_index = _parse(next_index_path(folder, modality))
+    if next_index and not partial_path(folder, modality, next_index.target).exists():
+        return next_index
     return _parse(index_path(folder, modality))
 
 
 def row_checksum(volumes: Float16[np.ndarray, "version depth height width"]) -> str:
-    """SHA-256 (hexadecimal) of a row's bytes."""
+    """Return the SHA-256 (hexadecimal) of a row's bytes."""
     return hashlib.sha256(np.ascontiguousarray(volumes).data).hexdigest()
 
 

@@ -23,7 +23,7 @@ class VolumeStore:
     """The finished volumes of one modality, open for reading.
 
     Raises:
-        MgmtError: there are none yet, or the array does not fit its index.
+        MgmtError: the modality has no finished volumes, or the array does not fit its index.
     """
 
     def __init__(self, folder: Path, modality: str) -> None:
@@ -33,10 +33,10 @@ class VolumeStore:
             if index is None:
                 raise MgmtError(f"{self.path}: no volumes yet. Run `mgmt-ray prepare STUDY` first.")
             self._array = _map(self.path, index)
-            again = read_index(folder, modality)
-            if again == index:
+            latest = read_index(folder, modality)
+            if latest == index:
                 break
-            index = again  # a preparation replaced the array between the two readings
+            index = latest  # a preparation replaced the array between the two readings
         self.modality = modality
         self._index = index
         self._rows = {row.id: row for row in index.rows}
@@ -48,10 +48,10 @@ class VolumeStore:
     def load(
         self, subject_ids: Sequence[str], versions: Sequence[str]
     ) -> Float16[np.ndarray, "subject version depth height width"]:
-        """Read volumes into memory, in the order asked for.
+        """Read volumes into memory, in the given order, and compare their checksums.
 
         Raises:
-            MgmtError: the store lacks a subject or a version.
+            MgmtError: a subject or version is not in the store, or a volume was changed.
         """
         self._check_present("subject", subject_ids, self.ids)
         self._check_present("version", versions, self.versions)
@@ -60,21 +60,21 @@ class VolumeStore:
         for target, subject_id in zip(volumes, subject_ids, strict=True):
             row = self._rows[subject_id]
             if row_checksum(self._array[row.position]) != row.checksum:
-                raise self._changed([subject_id])
+                raise self._damaged_error([subject_id])
             target[:] = self._array[row.position][columns]
         return volumes
 
     def parameters(self, subject_id: str, version: str) -> Mapping[str, float | int]:
-        """What was drawn for a volume, for instance ``angle_degrees``."""
+        """Return a volume's random draws and voxel counts, for instance ``angle_degrees``."""
         self._check_present("subject", [subject_id], self.ids)
         self._check_present("version", [version], self.versions)
         return self._rows[subject_id].parameters[self.versions.index(version)]
 
     def verify(self) -> None:
-        """Read every voxel and compare with the checksums of the index.
+        """Read all volumes and compare them with the checksums of the index.
 
         Raises:
-            MgmtError: naming the subjects whose volumes have changed.
+            MgmtError: volumes were changed; the message names their subjects.
         """
         changed = [
             row.id
@@ -82,21 +82,21 @@ class VolumeStore:
             if row_checksum(self._array[row.position]) != row.checksum
         ]
         if changed:
-            raise self._changed(changed)
+            raise self._damaged_error(changed)
 
-    def _changed(self, subject_ids: Sequence[str]) -> MgmtError:
+    def _damaged_error(self, subject_ids: Sequence[str]) -> MgmtError:
         return MgmtError(
             f"{self.path}: the volumes of {', '.join(subject_ids)} are not what was written. "
             "Delete the file and run `mgmt-ray prepare STUDY` again; check the disk."
         )
 
-    def _check_present(self, what: str, wanted: Sequence[str], present: Sequence[str]) -> None:
+    def _check_present(self, kind: str, wanted: Sequence[str], present: Sequence[str]) -> None:
         missing = [name for name in wanted if name not in set(present)]
         if missing:
             shown = ", ".join(present[:6]) + (", ..." if len(present) > 6 else "")
             raise MgmtError(
-                f"{self.path}: no {what} {', '.join(missing)} among its {len(present)} ({shown}). "
-                "Run `mgmt-ray prepare STUDY` for the cohort and recipe that you now have."
+                f"{self.path}: no {kind} {', '.join(missing)} among its {len(present)} ({shown}). "
+                "Run `mgmt-ray prepare STUDY` for the cohort and recipe that you have now."
             )
 
 
@@ -105,7 +105,7 @@ def _map(path: Path, index: Index) -> np.ndarray:
     array = np.load(path, mmap_mode="r") if size == wanted else None
     if array is None or array.shape != index.shape or array.dtype != DTYPE:
         raise MgmtError(
-            f"{path}: {size} bytes where its index tells of {wanted}, so it was cut or replaced. "
+            f"{path}: {size} bytes, but its index says {wanted}, so it was cut or replaced. "
             "Run `mgmt-ray prepare STUDY` again."
         )
     return array

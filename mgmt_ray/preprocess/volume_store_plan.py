@@ -1,4 +1,4 @@
-"""What a preparation has to do: compared with what the folder holds, without reading an array."""
+"""The plan of a preparation: which volumes have to be made, and which are reused."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from mgmt_ray.preprocess.volume_index import (
     FileState,
     Row,
     array_path,
-    file_state,
     journal_path,
     num_bytes,
     partial_path,
     read_index,
+    subject_file_state,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ReusableVolume:
-    """A finished volume that need not be made again.
+    """A finished volume that is copied.
 
     Attributes:
         array: the file that holds it, finished or under construction.
-        row: its subject's row there.
-        version: its position along the row's versions.
+        row: of its subject in that file.
+        version: index along the row's versions.
     """
 
     array: Path
@@ -41,7 +41,7 @@ class ReusableVolume:
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """One subject in an array to be written; per version a slot to copy, or None to make it."""
+    """One subject in an array to be written; per version the volume to copy, or None to make it."""
 
     id: str
     keys: tuple[str, ...]
@@ -55,11 +55,10 @@ class ArrayPlan:
     """An array to be written, because the one in place is missing or differs.
 
     Attributes:
-        modality: of all its volumes.
         versions: names along the second axis.
         volume_shape: depth, height, width.
         rows: sorted by subject.
-        target: fingerprint of subjects, versions and keys: of all that the array will hold.
+        target: fingerprint of subjects, versions and keys, that is of the array to be written.
     """
 
     modality: str
@@ -76,7 +75,7 @@ class ArrayPlan:
 
 @dataclass(frozen=True, slots=True)
 class SubjectTask:
-    """What has to be made for one subject: names of versions by modality, for ``make_volumes``."""
+    """The volumes to make for one subject: names of versions by modality, for ``make_volumes``."""
 
     subject: Subject
     wanted: Mapping[str, tuple[str, ...]]
@@ -84,14 +83,11 @@ class SubjectTask:
 
 @dataclass(frozen=True, slots=True)
 class StorePlan:
-    """What stands between a folder and the volumes of a cohort and recipe.
+    """The work that brings a folder up to date with a cohort and a recipe.
 
     Attributes:
-        folder: of the store.
-        cohort: whose volumes.
-        modalities: all that were asked for.
-        recipe: how.
-        arrays: those that must be written; none when all is up to date.
+        modalities: all of the study.
+        arrays: those that must be written; empty if all is up to date.
     """
 
     folder: Path
@@ -102,12 +98,12 @@ class StorePlan:
 
     @property
     def tasks(self) -> tuple[SubjectTask, ...]:
-        """The subjects that need work, sorted by id; may be none though arrays must be written."""
+        """Subjects with volumes to make, by id; may be empty though arrays must be written."""
         wanted: dict[str, dict[str, tuple[str, ...]]] = {}
         for array in self.arrays:
             for row in array.rows:
                 pairs = zip(array.versions, row.reused, strict=True)
-                missing = tuple(version for version, slot in pairs if slot is None)
+                missing = tuple(version for version, reused in pairs if reused is None)
                 if missing:
                     wanted.setdefault(row.id, {})[array.modality] = missing
         return tuple(SubjectTask(s, wanted[s.id]) for s in self.cohort.subjects if s.id in wanted)
@@ -116,13 +112,14 @@ class StorePlan:
 def plan_store(
     folder: Path, cohort: Cohort, modalities: Sequence[str], recipe: RecipeConfig
 ) -> StorePlan:
-    """Compare a folder with what a study needs; no scan and no array is read.
+    """Compare a folder with what a study needs, without reading a scan or an array.
 
-    A volume is kept if the parts of the recipe that concern it are as they were, and name, size and
-    modification time of its scan and mask. What an interrupted preparation finished is kept too.
+    A volume is reused if the parts of the recipe that concern it and the name, size and
+    modification time of its scan and mask are unchanged. What an interrupted preparation finished
+    is reused too.
 
     Raises:
-        MgmtError: no subject has a modality, or a file of the cohort is gone.
+        MgmtError: no subject has a modality, or a file of the cohort is missing.
     """
     plans = (_plan_array(folder, cohort, modality, recipe) for modality in modalities)
     arrays = tuple(plan for plan in plans if plan is not None)
@@ -130,9 +127,9 @@ def plan_store(
 
 
 def read_journal(path: Path) -> dict[str, Row]:
-    """The finished rows of an array under construction, by subject.
+    """Read the finished rows of an array under construction, by subject.
 
-    The last line may be cut: its row is then made again.
+    If the last line is incomplete, its row is made again.
     """
     rows: dict[str, Row] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -165,15 +162,15 @@ def _plan_array(
     if (
         index
         and index.target == target
-        and all(slot and slot.array == in_place for row in rows for slot in row.reused)
+        and all(volume and volume.array == in_place for row in rows for volume in row.reused)
     ):
         return None
     return ArrayPlan(modality, names, recipe.shape, rows, target)
 
 
 def _key_row(subject: Subject, modality: str, recipe: RecipeConfig) -> RowPlan:
-    image = _file_state(subject, modality, subject.scans[modality])
-    mask = _file_state(subject, "mask", subject.required_mask)
+    image = subject_file_state(subject.id, modality, subject.scans[modality])
+    mask = subject_file_state(subject.id, "mask", subject.required_mask)
     files = [asdict(image), asdict(mask)]
     keys = tuple(
         fingerprint([version_key(recipe, version, modality), files]) for version in versions(recipe)
@@ -181,23 +178,13 @@ def _key_row(subject: Subject, modality: str, recipe: RecipeConfig) -> RowPlan:
     return RowPlan(subject.id, keys, (None,) * len(keys), image, mask)
 
 
-def _file_state(subject: Subject, what: str, path: Path) -> FileState:
-    try:
-        return file_state(path)
-    except OSError as error:
-        raise MgmtError(
-            f"subject {subject.id}: {what} {path} cannot be read ({error.strerror}). "
-            "Put the file back, or make the cohort's tables anew with `mgmt-ray cohort STUDY`."
-        ) from error
-
-
 def _reusable_arrays(folder: Path, plan: ArrayPlan) -> Iterator[tuple[Path, Mapping[str, Row]]]:
-    """Arrays to take finished volumes from: this very one, unfinished; the one in place; others."""
-    own = journal_path(folder, plan.modality, plan.target)
-    others = set(folder.glob(f"{plan.modality}-{'[0-9a-f]' * 12}.jsonl")) - {own}
+    """Yield arrays to copy from: the same one, unfinished; the one in place; other unfinished."""
+    same = journal_path(folder, plan.modality, plan.target)
+    others = set(folder.glob(f"{plan.modality}-{'[0-9a-f]' * 12}.jsonl")) - {same}
     index = read_index(folder, plan.modality)
     in_place = array_path(folder, plan.modality)
-    yield from _unfinished(folder, plan.modality, [own])
+    yield from _unfinished(folder, plan.modality, [same])
     if index and _has_size(in_place, num_bytes(index.shape)):
         yield in_place, {row.id: row for row in index.rows}
     yield from _unfinished(folder, plan.modality, sorted(others))
@@ -219,8 +206,8 @@ def _has_size(path: Path, size: int) -> bool:
 def _plan_reuse(
     row: RowPlan, reusable: Sequence[tuple[Path, Mapping[str, Row]]], recipe: RecipeConfig
 ) -> RowPlan:
-    slots = tuple(_find_reusable(row.id, key, reusable, recipe) for key in row.keys)
-    return RowPlan(row.id, row.keys, slots, row.image, row.mask)
+    volumes = tuple(_find_reusable(row.id, key, reusable, recipe) for key in row.keys)
+    return RowPlan(row.id, row.keys, volumes, row.image, row.mask)
 
 
 def _find_reusable(

@@ -1,4 +1,4 @@
-"""Writing the volume store: one process puts what tasks elsewhere have made."""
+"""Writing the volume store: one process writes what tasks return."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from mgmt_ray.preprocess.volumes import SubjectVolumes
 
 
 class PartialArray:
-    """One modality's array while it is written; exactly one process holds it (see ``lock``).
+    """One modality's array while it is written, under the lock of :class:`StoreWriter`.
 
-    Opening takes over the rows that an interrupted preparation of the same target finished.
+    It starts with the rows that an interrupted preparation of the same target finished.
     """
 
     def __init__(self, folder: Path, plan: ArrayPlan, recipe: Mapping[str, Any]) -> None:
@@ -50,16 +50,16 @@ class PartialArray:
         self._journal_path = journal_path(folder, plan.modality, plan.target)
         self._positions = {row.id: position for position, row in enumerate(plan.rows)}
         self._rows = {
-            row.id: slot.row
+            row.id: volume.row
             for row in plan.rows
-            if (slot := row.reused[0]) is not None and slot.array == self._path
+            if (volume := row.reused[0]) is not None and volume.array == self._path
         }
         self._header = array_header(plan.shape)
         self._row_bytes = int(np.prod(plan.shape[1:])) * DTYPE.itemsize
         self._file = self._open_array()
-        # rewritten, since a line that was cut would spoil the next one
+        # rewritten, since an incomplete line would spoil the next one
         write_text(self._journal_path, "".join(map(_journal_line, self._rows.values())))
-        # unbuffered: what a full disk refused must not be tried again when closing
+        # unbuffered: what did not fit on a full disk must not be written again when closing
         self._journal = self._journal_path.open("ab", buffering=0)
 
     def __contains__(self, subject_id: str) -> bool:
@@ -71,14 +71,15 @@ class PartialArray:
         return len(self._rows) == len(self._plan.rows)
 
     def put(self, subject_id: str, made: SubjectVolumes | None) -> None:
-        """Write one subject's row: what was made, and copies of what need not be made.
+        """Write one subject's row: its new volumes, and copies of the reusable ones.
 
         Args:
-            subject_id: of a row that is not there yet.
-            made: the versions whose slot in the plan is None, in the plan's order.
+            subject_id: of a row that is not written yet.
+            made: the versions that the plan does not reuse, in the plan's order; None if it reuses
+                all.
 
         Raises:
-            MgmtError: a volume that was to be copied is damaged.
+            MgmtError: a volume to be copied is damaged.
             OSError: the disk is full or failed; the rows before stay.
         """
         assert subject_id not in self._rows, f"{subject_id} is written already"
@@ -103,7 +104,7 @@ class PartialArray:
         self._rows[subject_id] = row
 
     def commit(self) -> None:
-        """Put the complete array in the place of the one before, and clear what is left over."""
+        """Replace the previous array by the complete one, and delete leftovers."""
         assert self.is_complete
         folder, modality = self._folder, self._plan.modality
         rows = tuple(self._rows[row.id] for row in self._plan.rows)
@@ -151,40 +152,40 @@ class PartialArray:
         parameters: list[Mapping[str, float | int]] = []
         new = iter(zip(*made, strict=True)) if made is not None else iter(())
         copies: dict[Path, np.ndarray] = {}
-        for target, slot in zip(volumes, plan.reused, strict=True):
-            if slot is None:
+        for target, reused in zip(volumes, plan.reused, strict=True):
+            if reused is None:
                 volume, drawn = next(new)
                 assert volume.shape == target.shape and volume.dtype == DTYPE
                 target[:] = volume
                 parameters.append(drawn)
             else:
-                if slot.array not in copies:
-                    copies[slot.array] = _load_checked_row(slot)
-                target[:] = copies[slot.array][slot.version]
-                parameters.append(slot.row.parameters[slot.version])
-        assert next(new, None) is None, f"{plan.id}: more was made than planned"
+                if reused.array not in copies:
+                    copies[reused.array] = _load_checked_row(reused)
+                target[:] = copies[reused.array][reused.version]
+                parameters.append(reused.row.parameters[reused.version])
+        assert next(new, None) is None, f"{plan.id}: more volumes than planned"
         return volumes, parameters
 
 
 def finish_commit(folder: Path, modality: str) -> None:
-    """Finish the completion that an interruption cut off, or drop its announcement."""
-    announced = next_index_path(folder, modality)
-    if not announced.exists():
+    """Finish a commit that was interrupted, or undo it if the array was not renamed yet."""
+    next_index = next_index_path(folder, modality)
+    if not next_index.exists():
         return
-    target = json.loads(announced.read_text(encoding="utf-8"))["target"]
+    target = json.loads(next_index.read_text(encoding="utf-8"))["target"]
     if partial_path(folder, modality, target).exists():
-        announced.unlink()
+        next_index.unlink()
     else:
-        os.replace(announced, index_path(folder, modality))
+        os.replace(next_index, index_path(folder, modality))
     _sync(folder)
 
 
-def _load_checked_row(slot: ReusableVolume) -> np.ndarray:
-    row: np.ndarray = np.load(slot.array, mmap_mode="r")[slot.row.position]
-    if row_checksum(row) != slot.row.checksum:
+def _load_checked_row(volume: ReusableVolume) -> np.ndarray:
+    row: np.ndarray = np.load(volume.array, mmap_mode="r")[volume.row.position]
+    if row_checksum(row) != volume.row.checksum:
         raise MgmtError(
-            f"{slot.array}: the volumes of {slot.row.id} are not what was written. Delete the file "
-            "and run `mgmt-ray prepare STUDY` again; check the disk."
+            f"{volume.array}: the volumes of {volume.row.id} are not what was written. Delete the "
+            "file and run `mgmt-ray prepare STUDY` again; check the disk."
         )
     return row
 
@@ -194,13 +195,13 @@ def _journal_line(row: Row) -> str:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Claim the space now: a full disk is better met before hours of work than after."""
+    """Reserve the space now: a full disk is better noticed before hours of work than after."""
     try:
         os.posix_fallocate(file, 0, size)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
-        os.ftruncate(file, size)  # this file system cannot claim space
+        os.ftruncate(file, size)  # this file system cannot reserve space
 
 
 def _write_at(file: int, data: np.ndarray, offset: int) -> None:
@@ -211,6 +212,7 @@ def _write_at(file: int, data: np.ndarray, offset: int) -> None:
 
 
 def _sync(folder: Path) -> None:
+    """Make renames in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -219,7 +221,7 @@ def _sync(folder: Path) -> None:
 
 
 class StoreWriter:
-    """Carries out a plan. Use as a context; put every task's result, in any order.
+    """Carries out a plan, as a context manager. The tasks' results may be put in any order.
 
     ::
 
@@ -228,8 +230,8 @@ class StoreWriter:
             for task in plan.tasks:
                 writer.put(task.subject.id, make_volumes(task.subject, task.wanted, recipe))
 
-    A modality's array takes its place as soon as its last row is there; until then the one before
-    stays valid. Whatever interrupts, the next plan finds the rows that were put.
+    A modality's array is replaced as soon as its last row is complete; until then the previous
+    array stays valid. After an interruption the next plan keeps the rows that were put.
 
     Raises:
         MgmtError: another process prepares volumes here, the folder or the cohort's files changed
@@ -249,7 +251,7 @@ class StoreWriter:
             if plan_store(plan.folder, plan.cohort, plan.modalities, plan.recipe) != plan:
                 raise MgmtError(
                     f"{plan.folder}: the store or the cohort's files changed since the work was "
-                    "planned. Repeat the command."
+                    "planned. Rerun the command."
                 )
             for modality in plan.modalities:
                 finish_commit(plan.folder, modality)
@@ -263,10 +265,11 @@ class StoreWriter:
         return self
 
     def put(self, subject_id: str, made: Mapping[str, SubjectVolumes]) -> None:
-        """Write what :func:`make_volumes` gave for one of the plan's tasks.
+        """Write the result of :func:`make_volumes` for one of the plan's tasks.
 
         Raises:
-            MgmtError: the disk is full, or a volume to be copied is damaged; what was put stays.
+            MgmtError: the disk is full, or a volume to be copied is damaged; what was put before
+                stays.
         """
         with self._clear_errors():
             for modality, volumes in made.items():
@@ -281,10 +284,10 @@ class StoreWriter:
         trace: TracebackType | None,
     ) -> None:
         self._cleanup.close()
-        lacking = [name for name, array in self._arrays.items() if not array.is_complete]
-        if lacking and error is None:
+        incomplete = [name for name, array in self._arrays.items() if not array.is_complete]
+        if incomplete and error is None:
             raise MgmtError(
-                f"{self._plan.folder}: {', '.join(lacking)} still lack subjects. Run "
+                f"{self._plan.folder}: subjects are missing in {', '.join(incomplete)}. Run "
                 "`mgmt-ray prepare STUDY` again: what is finished is kept."
             )
 
@@ -305,6 +308,7 @@ class StoreWriter:
             needed = sum(num_bytes(array.shape) for array in self._plan.arrays) / 1e6
             raise MgmtError(
                 f"{self._plan.folder}: cannot be written ({error.strerror or error}). The volumes "
-                f"need {needed:,.0f} MB there beside those in place. Free some space or choose "
-                "another folder with --out, then repeat the command: what is finished is kept."
+                f"need {needed:,.0f} MB there in addition to those in place. Free some space or "
+                "choose another folder with --out, then rerun the command: what is finished is "
+                "kept."
             ) from error

@@ -1,4 +1,4 @@
-"""One subject's volumes, from its files to the arrays that networks read."""
+"""Making one subject's volumes: from its files to the arrays that networks read."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def scale_to_unit(
     mask: Bool[np.ndarray, "depth height width"],
     path: Path,
 ) -> Float32[np.ndarray, "depth height width"]:
-    """Min-max scaling of a masked volume with its background (Schmitz et al. 2024).
+    """Scale a masked volume to [0, 1] by its minimum and maximum (Schmitz et al. 2024).
 
-    The background's zeros count, as in the reference: a positive image is divided by its maximum.
-    Where a map has negative tumour values the minimum is theirs, and the background, which scaling
-    would lift, is set back to 0.
+    The background's zeros count, as in the reference code: a positive image is divided by its
+    maximum. Where a map has negative tumour values, its minimum is negative, and the background,
+    which scaling would raise above 0, is set back to 0.
 
     Args:
         volume: 0 outside the mask.
@@ -49,6 +49,10 @@ def scale_to_unit(
 
     Raises:
         BadScan: the volume is 0 everywhere in the mask, or has a value that is not finite.
+
+    >>> volume = np.array([[[-4.0, 12.0, 0.0]]], np.float32)
+    >>> scale_to_unit(volume, volume != 0, Path("S1_PSR.nii.gz")).tolist()
+    [[[0.0, 1.0, 0.0]]]
     """
     low, high = float(volume.min()), float(volume.max())
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -63,16 +67,16 @@ def scale_to_unit(
 SubjectVolumes: TypeAlias = tuple[
     Float16[np.ndarray, "version depth height width"], list[augment.AugmentationParameters]
 ]
-"""A modality's volumes of one subject, and per version what was drawn for it."""
+"""A modality's volumes of one subject, and the random draws and voxel counts per version."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Tumour:
-    """Where a subject's tumour is, in the scan and on the network's grid.
+    """A subject's tumour, in the scan and on the network's grid.
 
     Attributes:
         part: the window of the scan that is read, on whole blocks.
-        fine: tumour mask within ``part``, voxels of the scan.
+        fine: tumour mask within ``part``, in voxels of the scan.
         position: where ``part`` begins on the network's grid.
         coarse: tumour mask on the network's grid.
         scan: the whole mask as it was read.
@@ -90,7 +94,7 @@ class _Tumour:
 def make_versions(
     subject: Subject, modality: str, recipe: RecipeConfig, which: Sequence[str]
 ) -> SubjectVolumes:
-    """A subject's volumes of one modality (see :func:`make_volumes`)."""
+    """Make a subject's volumes of one modality (see :func:`make_volumes`)."""
     return make_volumes(subject, {modality: which}, recipe)[modality]
 
 
@@ -99,23 +103,23 @@ def make_volumes(
 ) -> dict[str, SubjectVolumes]:
     """Prepare and augment several modalities of a subject; the mask is read once.
 
-    A geometric version is the same movement in every modality; noise is drawn for each. What is
-    made does not depend on what else is made in the same call.
+    A geometric augmentation is the same in every modality; noise is drawn for each modality. A
+    volume does not depend on what else is made in the same call.
 
     Args:
-        subject: its files are read.
+        subject: with a mask.
         wanted: names of versions (see :func:`versions`) by modality.
-        recipe: what is done.
+        recipe: how scans become volumes.
 
     Returns:
-        By modality float16 volumes in [0, 1], exactly 0 outside the tumour, in the order wanted.
-        The drawn parameters also tell the ``seed`` of the version's own stream, ``clipped_voxels``,
-        the tumour voxels of the scan outside the window, and ``tumour_voxels``, those of the
-        version.
+        By modality: float16 volumes in [0, 1], exactly 0 outside the tumour, in the order of
+        ``wanted``, and the parameters of each version: the ``seed`` of its random stream and its
+        draws, ``clipped_voxels`` (tumour voxels of the scan outside the window) and
+        ``tumour_voxels`` (of the version).
 
     Raises:
         MgmtError: a file is damaged or does not fit its mask or the window, the tumour is empty or
-            clipped, a volume has no range, or nothing of a tumour is left after a movement.
+            clipped, a volume is constant, or an augmentation moves the whole tumour off the grid.
     """
     unknown = sorted({v for names in wanted.values() for v in names} - set(versions(recipe)))
     assert not unknown, f"versions {unknown} are not in the recipe"
@@ -181,42 +185,47 @@ def _augment(
     version: str,
     recipe: RecipeConfig,
 ) -> augment.Augmented:
-    made: augment.Augmented
+    augmented: augment.Augmented
     match augmentation_of(version):
         case "original":
             return dict(sources), mask, {}
         case "noise":
             noisy = {}
             for modality, volume in sources.items():
-                own = np.random.default_rng(**_stream_seed(recipe, subject.id, version, modality))
-                noisy[modality], drawn = augment.add_noise(volume, mask, recipe.noise_std, own)
+                random = _random(recipe, subject.id, version, modality)
+                noisy[modality], drawn = augment.add_noise(volume, mask, recipe.noise_std, random)
             return noisy, mask, drawn
         case "flip":
-            made = augment.flip(sources, mask)
+            augmented = augment.flip(sources, mask)
         case "rotate":
-            draws = np.random.default_rng(**_stream_seed(recipe, subject.id, version))
-            made = augment.rotate(sources, mask, draws)
+            augmented = augment.rotate(sources, mask, _random(recipe, subject.id, version))
         case "deform":
-            draws = np.random.default_rng(**_stream_seed(recipe, subject.id, version))
             sigma, points = recipe.deform_sigma_voxels, recipe.deform_points
-            made = augment.deform(sources, mask, sigma, points, draws)
+            random = _random(recipe, subject.id, version)
+            augmented = augment.deform(sources, mask, sigma, points, random)
         case kind:
             raise AssertionError(f"no such augmentation: {kind}")
-    if not made[1].any():
+    if not augmented[1].any():
         raise MgmtError(
             f"{subject.mask}: version {version} moves the whole tumour off the grid. Make "
-            "recipe.shape as high as wide, lower recipe.deform_sigma_voxels, or take another "
+            "recipe.shape as high as wide, lower recipe.deform_sigma_voxels, or use another "
             "recipe.seed."
         )
-    return made
+    return augmented
+
+
+def _random(
+    recipe: RecipeConfig, subject: str, version: str, modality: str = ""
+) -> np.random.Generator:
+    return np.random.default_rng(**_stream_seed(recipe, subject, version, modality))
 
 
 def _stream_seed(
     recipe: RecipeConfig, subject: str, version: str, modality: str = ""
 ) -> dict[str, int]:
-    """Of a version's stream, which noise alone has for each modality; none where nothing is drawn.
+    """Return the ``seed`` of a version's random stream; nothing for the original and flips.
 
-    The names are those of :func:`mgmt_ray.base.stream`.
+    Noise has one stream for each modality, a geometric augmentation one for all modalities.
     """
     match augmentation_of(version):
         case "rotate" | "deform":

@@ -17,7 +17,7 @@ from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.tumour_slices import rows_through_tumour
+from mgmt_ray.preprocess.tumour_slices import slices_through_tumour
 from mgmt_ray.statistics.slice_overlap import hd95
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.mask_overlap import count_overlap, dice
@@ -102,7 +102,7 @@ def measure_scan(
     if slices.scan_mask is None:
         compared = ("dice_slices", "dice_patient", "dice_volume", "hd95_mm")
         return {"num_slices": 0, **voxels, **dict.fromkeys(compared, math.nan)}
-    chosen = rows_through_tumour(slices.masks, recipe)
+    chosen = slices_through_tumour(slices.masks, recipe)
     assert chosen.size, "the slice store has no scan with too small a tumour"
     tumour, truth = predicted[chosen], slices.masks[chosen] > 0
     return {

@@ -16,8 +16,8 @@ from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram, normalise_slices
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
-from mgmt_ray.preprocess.slice_geometry import onto_scan
-from mgmt_ray.preprocess.tumour_slices import rows_through_prediction, rows_through_tumour
+from mgmt_ray.preprocess.slice_geometry import paste_onto_scan
+from mgmt_ray.preprocess.tumour_slices import slices_through_prediction, slices_through_tumour
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
@@ -96,7 +96,7 @@ def mask_on_scan(
     slices: SubjectSlices, predicted: Bool[np.ndarray, "slice height width"]
 ) -> Bool[np.ndarray, "depth rows columns"]:
     """Put a predicted mask on the scan's grid, and remove what lies outside the brain."""
-    return onto_scan(predicted & (slices.images != 0), slices.depths, slices.frame)
+    return paste_onto_scan(predicted & (slices.images != 0), slices.depths, slices.frame)
 
 
 def select_tumour_slices(
@@ -114,11 +114,11 @@ def select_tumour_slices(
     images = fold_segmenter.normalise(slices)
     inputs = images if predictor is fold_segmenter else predictor.normalise(slices)
     if slices.annotated:
-        rows = rows_through_tumour(slices.masks, recipe)
+        rows = slices_through_tumour(slices.masks, recipe)
         tumour = predictor.predict(inputs[rows])
     else:
         scan_tumour = predictor.predict(inputs)
-        rows = rows_through_prediction(scan_tumour, recipe)
+        rows = slices_through_prediction(scan_tumour, recipe)
         tumour = scan_tumour[rows]
     overlap = count_overlap(tumour >= TUMOUR_THRESHOLD, slices.masks[rows] > 0)
     return TumourSlices(images[rows], tumour, slices.depths[rows], overlap, slices.annotated)

@@ -17,7 +17,7 @@ from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_sli
 from mgmt_ray.preprocess.slice_channels import classifier_channels
 from mgmt_ray.preprocess.slice_rotation import ANGLES_DEGREES, rotate_images, rotated_versions
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.tumour_slices import rows_through_tumour
+from mgmt_ray.preprocess.tumour_slices import slices_through_tumour
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.mask_overlap import Overlap
@@ -82,7 +82,7 @@ def segmentation_sets(
     standard = learn_standard((s.id, s.images[s.of_brain]) for s in _iterate_subjects(store, train))
 
     def through_tumour(slices: SubjectSlices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = rows_through_tumour(slices.masks, store.recipe)
+        rows = slices_through_tumour(slices.masks, store.recipe)
         normalised = normalise_slices(slices.images, standard, slices.id, slices.of_brain)
         return normalised[rows], slices.masks[rows], slices.depths[rows]
 

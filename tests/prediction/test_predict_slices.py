@@ -18,7 +18,7 @@ from mgmt_ray.data.prepare_stores import prepare_slices
 from mgmt_ray.pipeline.stages import ensemble
 from mgmt_ray.prediction.external_cohorts import predict_external
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.tumour_slices import rows_through_prediction, rows_through_tumour
+from mgmt_ray.preprocess.tumour_slices import slices_through_prediction, slices_through_tumour
 from mgmt_ray.statistics.slice_overlap import SEGMENTATION_COLUMNS
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import save_weights
@@ -58,7 +58,7 @@ def test_every_scan_of_a_fold_and_the_test_set_is_segmented_whole(finished: Stud
             assert row.dice_volume == pytest.approx(dice(found, slices.scan_mask), abs=1e-12)
             assert row.predicted_voxels == found.sum()
             assert row.segmented_slices == len(slices.depths) > row.num_slices
-            assert row.num_slices == len(rows_through_tumour(slices.masks, store.recipe)) == 2
+            assert row.num_slices == len(slices_through_tumour(slices.masks, store.recipe)) == 2
             assert 0 < row.seconds < 60 and len(str(row.device)) > 3
 
 
@@ -164,7 +164,7 @@ def test_an_annotated_external_cohort_is_classified_by_its_masks(
         assert not tables[name].isna().any(axis=None)
     for (_, subject), rows in tables["slice_predictions"].groupby(["trial", "subject"]):
         (slices,) = store.load((subject,))
-        chosen = rows_through_tumour(slices.masks, store.recipe)
+        chosen = slices_through_tumour(slices.masks, store.recipe)
         assert rows["depth"].tolist() == slices.depths[chosen].tolist()
 
 
@@ -184,9 +184,9 @@ def test_patients_without_masks_are_classified_by_their_folds_predicted_tumour(
         (slices,) = store.load((subject,))
         segmenter = segmenters[trial]
         probability = segmenter.predict(segmenter.normalise(slices))
-        chosen = rows_through_tumour(slices.masks, store.recipe)
+        chosen = slices_through_tumour(slices.masks, store.recipe)
         if subject in bare:
-            chosen = rows_through_prediction(probability, store.recipe)
+            chosen = slices_through_prediction(probability, store.recipe)
         assert rows["depth"].tolist() == slices.depths[chosen].tolist()
         known = rows[["shared_pixels", "tumour_pixels", "dice"]].notna()
         assert known.all(axis=None) if subject not in bare else not known.any(axis=None)

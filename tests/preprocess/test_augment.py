@@ -124,7 +124,7 @@ def test_rotation_takes_values_by_linear_interpolation_inside_the_tumour() -> No
     np.testing.assert_allclose(moved["T1"][core], plain[core], atol=2e-4)
 
 
-def test_noise_is_inside_the_tumour_has_its_deviation_and_stays_in_range() -> None:
+def test_noise_is_inside_the_tumour_has_its_standard_deviation_and_stays_in_range() -> None:
     mask = np.zeros((20, 40, 40), bool)
     mask[5:15, 10:30, 10:30] = True
     volume = np.where(mask, np.float32(0.5), np.float32(0))

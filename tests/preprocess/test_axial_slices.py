@@ -21,7 +21,7 @@ from mgmt_ray.preprocess.axial_slices import (
 )
 from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_slices
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_geometry import onto_scan
+from mgmt_ray.preprocess.slice_geometry import paste_onto_scan
 from tests.preprocess.conftest import ball, write_scan
 from tests.reference.plain_slices import plain_slices
 
@@ -65,23 +65,23 @@ def test_slices_are_those_of_the_plain_implementation(
     assert (made.images.dtype, made.masks.dtype) == (np.float32, np.uint8)
 
 
-def test_slices_hold_the_whole_brain_and_tell_their_spacing() -> None:
+def test_slices_hold_the_whole_brain_and_record_their_spacing() -> None:
     made = cut(brain(), tumour(), shrink=1, shape=(24, 22))
     assert len(made.images) > 3
     for image, depth in zip(made.images, made.depths, strict=True):
-        there = brain()[depth]
-        np.testing.assert_array_equal(np.sort(image[image != 0]), np.sort(there[there != 0]))
+        plane = brain()[depth]
+        np.testing.assert_array_equal(np.sort(image[image != 0]), np.sort(plane[plane != 0]))
     assert made.frame.spacing_mm == (5.0, 1.0, 0.9)
     coarse = cut(brain(), tumour()).frame
     assert coarse.spacing_mm == (5.0, 2.0, 1.8) and coarse.scan_spacing_mm == (5.0, 1.0, 0.9)
 
 
 def test_a_brain_is_centred_wherever_it_lies_in_the_scan() -> None:
-    here = cut(brain(), tumour())
+    centred = cut(brain(), tumour())
     moved = cut(np.roll(brain(), (2, 1), (1, 2)), np.roll(tumour(), (2, 1), (1, 2)))
-    np.testing.assert_array_equal(moved.images, here.images)
-    np.testing.assert_array_equal(moved.masks, here.masks)
-    assert (moved.frame.top, moved.frame.left) == (here.frame.top + 2, here.frame.left + 1)
+    np.testing.assert_array_equal(moved.images, centred.images)
+    np.testing.assert_array_equal(moved.masks, centred.masks)
+    assert (moved.frame.top, moved.frame.left) == (centred.frame.top + 2, centred.frame.left + 1)
 
 
 def test_the_brains_rim_is_not_darkened_and_integers_do_not_overflow() -> None:
@@ -117,7 +117,7 @@ def test_all_slices_with_enough_brain_are_kept() -> None:
 def test_a_mask_changes_neither_images_nor_what_they_are_normalised_to() -> None:
     given, bare = cut(brain(), tumour()), cut(brain(), None)
     assert given.annotated and given.masks.any() and not bare.annotated
-    assert not given.masks.any(axis=(1, 2)).all(), "slices without tumour must be there"
+    assert not given.masks.any(axis=(1, 2)).all(), "no slices without tumour"
     np.testing.assert_array_equal(given.depths, bare.depths)
     standard = learn_standard([("A", cut(brain((5, 9, 12)), None).images)])
     normal = [normalise_slices(made.images, standard, "S7") for made in (given, bare)]
@@ -132,7 +132,7 @@ def test_slices_with_any_tumour_are_kept_however_little_brain_they_show() -> Non
     image[9, 10:14, 8:10] = 5
     made = cut(image, mask, least_brain_voxels=30)
     assert made.depths[-1] == 9 and 0 < np.count_nonzero(made.images[-1]) < 30
-    coarse = onto_scan(made.masks, made.depths, made.frame)
+    coarse = paste_onto_scan(made.masks, made.depths, made.frame)
     assert coarse[9].any(), "a given mask is whole in the slices"
     bare = cut(image, None, least_brain_voxels=30)
     assert made.depths.tolist() == [*bare.depths, 9] and bare.of_brain.all()
@@ -146,46 +146,46 @@ def test_slices_with_any_tumour_are_kept_however_little_brain_they_show() -> Non
     assert (normalise_slices(made.images, standard, "S7")[:-1] != normal[:-1]).any()
 
 
-def test_too_small_a_tumour_is_told_when_slices_are_made() -> None:
+def test_a_tumour_that_is_too_small_is_reported_when_slices_are_cut() -> None:
     most = int(cut(brain(), tumour()).masks.sum(axis=(1, 2)).max())
     assert cut(brain(), tumour(), least_tumour_voxels=most).annotated
-    with pytest.raises(BadScan, match=f"S7 has {most + 1} voxels of tumour") as refused:
+    with pytest.raises(BadScan, match=f"S7 has {most + 1} voxels of tumour") as error:
         cut(brain(), tumour(), least_tumour_voxels=most + 1)
-    assert refused.value.kind == "small_tumour" and "S7_mask.nii.gz" in str(refused.value)
+    assert error.value.kind == "small_tumour" and "S7_mask.nii.gz" in str(error.value)
 
 
-def test_a_tumour_that_slices_would_cut_is_refused_by_the_name_of_its_subject() -> None:
+def test_a_tumour_that_slices_would_cut_is_refused_with_its_subject() -> None:
     mask = tumour()
     mask[3, 0:2, 3] = True
-    with pytest.raises(BadScan) as refused:
+    with pytest.raises(BadScan) as error:
         cut(brain(), mask, shape=(8, 10))
-    assert refused.value.kind == "clipped"
+    assert error.value.kind == "clipped"
     for part in ("S7", f"of the {mask.sum()} tumour", "8×10", "slices.shape", "cohort.exclude"):
-        assert part in str(refused.value)
+        assert part in str(error.value)
 
 
 def test_a_clipped_tumour_is_refused_though_its_slices_would_not_be_chosen() -> None:
     mask = tumour()
     mask[0, 0, 0] = True
-    with pytest.raises(BadScan, match="1 of the") as refused:
+    with pytest.raises(BadScan, match="1 of the") as error:
         cut(brain(), mask, shape=(8, 10))
-    assert refused.value.kind == "clipped"
+    assert error.value.kind == "clipped"
 
 
-def test_brain_that_slices_would_cut_is_refused_where_no_mask_tells_the_tumour() -> None:
+def test_a_brain_that_slices_would_cut_is_refused_without_a_mask() -> None:
     image = np.zeros(SHAPE, np.float32)
     image[:, 2:22, 4:16] = 5
     image[4, 22, 4:16] = 5  # 12 of 2412 voxels, 0.5 %, below the 20 rows that slices hold
     assert not cut(image, None, shape=(10, 10)).annotated
     image[5:7, 22, 4:16] = 5
-    with pytest.raises(BadScan, match=r"1\.5% of the 2436 voxels of subject S7") as refused:
+    with pytest.raises(BadScan, match=r"1\.5% of the 2436 voxels of subject S7") as error:
         cut(image, None, shape=(10, 10))
-    assert refused.value.kind == "clipped" and "S7_FLAIR.nii.gz" in str(refused.value)
-    assert "10×10 voxels of 2×2 each. Enlarge slices.shape" in str(refused.value)
+    assert error.value.kind == "clipped" and "S7_FLAIR.nii.gz" in str(error.value)
+    assert "10×10 voxels of 2×2 each. Enlarge slices.shape" in str(error.value)
     assert cut(image, tumour(), shape=(10, 10)).annotated
 
 
-def test_empty_scans_and_masks_are_refused_by_the_name_of_their_subject() -> None:
+def test_empty_scans_and_masks_are_refused_with_their_subject() -> None:
     with pytest.raises(BadScan, match="S7 is 0 everywhere"):
         cut(np.zeros(SHAPE, np.float32), tumour())
     with pytest.raises(BadScan, match="S7 marks no tumour"):
@@ -215,7 +215,7 @@ def test_slices_put_back_onto_their_scan_lie_where_they_were(
     mask[:, window[0], window[1]] = True
     less = {"least_brain_voxels": 1, "least_tumour_voxels": 1}
     made = cut(image, mask, shape=(height, width), shrink=shrink, **less)
-    back = onto_scan(made.images, made.depths, made.frame)
+    back = paste_onto_scan(made.images, made.depths, made.frame)
     assert back.shape == SHAPE
     if shrink == 1:
         np.testing.assert_array_equal(back[back != 0], image[back != 0])
@@ -227,7 +227,7 @@ def test_slices_put_back_onto_their_scan_lie_where_they_were(
 
 def test_a_mask_put_back_covers_the_tumour_to_within_a_voxel() -> None:
     made = cut(brain(), tumour(), least_tumour_voxels=1)
-    back = onto_scan(made.masks, made.depths, made.frame).astype(bool)
+    back = paste_onto_scan(made.masks, made.depths, made.frame).astype(bool)
     near = np.zeros(SHAPE, bool)
     for row, column in np.ndindex(3, 3):
         near |= np.roll(tumour(), (row - 1, column - 1), (1, 2))
@@ -246,14 +246,14 @@ def test_files_are_read_and_their_grids_compared(make_subject: MakeSubject, tmp_
     (bare,) = slice_sources(cohort, "FLAIR", masks=False)
     assert bare.mask is None and not make_slices(bare, recipe).annotated
     write_scan(source.image, np.ones((24, 32, 26), np.int16))
-    with pytest.raises(BadScan, match="not on the grid") as refused:
+    with pytest.raises(BadScan, match="not on the grid") as error:
         make_slices(source, recipe)
-    assert "recipe.resample" in str(refused.value)
+    assert "recipe.resample" in str(error.value)
     resampled = make_slices(source, recipe.model_copy(update={"resample": True}))
     assert resampled.frame.scan_shape == (24, 32, 28) and set(np.unique(resampled.images)) == {0, 1}
 
 
-def test_a_recipe_is_the_papers_by_default_and_refuses_what_makes_no_sense() -> None:
+def test_the_default_recipe_is_the_papers_and_invalid_ones_are_refused() -> None:
     recipe = SliceRecipe()
     assert (recipe.shape, recipe.shrink, recipe.most_slices) == ((128, 128), 2, None)
     with pytest.raises(MgmtError, match="least_tumor_voxels: unknown key"):

@@ -63,10 +63,10 @@ def test_an_images_own_landmarks_are_moved_to_those_of_the_standard() -> None:
     standard = standard_of("A", "B")
     images = slices_of("new")
     matched = standard.apply(images, images != 0, "new")
-    there = np.percentile(matched[images != 0], PERCENTILES)
+    landmarks = np.percentile(matched[images != 0], PERCENTILES)
     # a percentile between two voxels lies on their line, unless a landmark bends it between them:
     # by less than the gap between neighbours among 360 voxels
-    np.testing.assert_allclose(there, standard.landmarks, atol=0.02)
+    np.testing.assert_allclose(landmarks, standard.landmarks, atol=0.02)
     assert matched[images != 0].min() < 0 and matched[images != 0].max() > 1, "none extrapolated"
 
 
@@ -90,7 +90,7 @@ def test_each_training_subject_weighs_the_same_however_many_slices_it_has() -> N
     np.testing.assert_allclose(both, (mean[0] + mean[1]) / 2, atol=ROUNDING)
 
 
-def test_the_standard_tells_whom_it_was_learnt_from_and_does_not_depend_on_their_order() -> None:
+def test_the_standard_records_its_training_subjects_and_does_not_depend_on_their_order() -> None:
     standard = standard_of("B", "A")
     assert standard.learnt_from == ("A", "B")
     assert standard == standard_of("A", "B") != standard_of("A", "C")
@@ -129,7 +129,7 @@ def test_matching_never_turns_the_order_of_intensities_even_of_few_grey_levels(
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 10_000), num_valued=st.integers(100, 168))
-def test_scores_have_mean_zero_and_deviation_one_over_valued_voxels_alone(
+def test_scores_have_mean_zero_and_standard_deviation_one_over_valued_voxels(
     seed: int, num_valued: int
 ) -> None:
     draws = np.random.default_rng(seed)
@@ -169,19 +169,19 @@ def use_in_matching(images: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("num_valued", "values", "found"),
     [
-        (0, 1.0, "0 voxels have a value"),
-        (99, 1.0, "99 voxels have a value; 100 are needed"),
+        (0, 1.0, "only 0 voxels differ from 0"),
+        (99, 1.0, "only 99 voxels differ from 0; 100 are needed"),
         (100, 0.0, "99th percentile of its intensities are both 7"),
     ],
 )
-def test_tiny_and_constant_images_are_refused_by_the_name_of_their_subject(
+def test_tiny_and_constant_images_are_refused_with_their_subject(
     use: Callable[[np.ndarray], None], num_valued: int, values: float, found: str
 ) -> None:
     images = np.zeros((2, 10, 10), np.float32)
     images.ravel()[:num_valued] = 7 + values * np.arange(num_valued)
-    with pytest.raises(MgmtError, match="subject S7") as refused:
+    with pytest.raises(MgmtError, match="subject S7") as error:
         use(images)
-    assert found in str(refused.value) and "cohort.exclude" in str(refused.value)
+    assert found in str(error.value) and "cohort.exclude" in str(error.value)
 
 
 def test_scores_of_one_intensity_are_refused() -> None:

@@ -9,7 +9,7 @@ from mgmt_ray.preprocess.recipe import RecipeConfig, version_key, versions
 
 
 def changed_keys(**change: Any) -> set[str]:
-    """Which versions of T1 are made anew when the paper's recipe changes in one field."""
+    """The versions of T1 that are made again when one field of the paper's recipe changes."""
     old, new = RecipeConfig(), RecipeConfig(**change)
     return {
         version
@@ -68,6 +68,8 @@ def test_rounds_add_four_versions_each_with_draws_of_their_own() -> None:
         ({"windows": ()}, "windows"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_named(change: dict[str, Any], message: str) -> None:
+def test_inconsistent_recipes_are_refused_with_the_reason(
+    change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         RecipeConfig(**change)

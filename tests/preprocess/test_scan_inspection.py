@@ -33,8 +33,8 @@ def noise(name: str) -> np.ndarray:
     return stream(0, "inspection", name).integers(1, 2000, SHAPE).astype(np.int16)
 
 
-def spoil_scans(subject: Subject) -> dict[str, str]:
-    """Spoil one scan after the other; returns the kind that is to be found by modality."""
+def damage_scans(subject: Subject) -> dict[str, str]:
+    """Damage one scan after the other; return the kind of problem to be found, by modality."""
     whole = {m: path.read_bytes() for m, path in subject.scans.items()}
     path = subject.scans
     path["no file"].unlink()
@@ -75,24 +75,24 @@ def test_every_fault_of_every_scan_is_found_at_once(
 ) -> None:
     names = "sound,no file,empty,truncated,checksum,header,format,series,nan,zeros,flat tumour"
     subject = make_subject("S1", (*names.split(","), "grid", "twin"))
-    wanted = spoil_scans(subject)
-    found = inspect_subject(subject, recipe, LABELS)
-    assert {p.modality: p.kind for p in found.problems} == wanted
-    assert len(found.problems) == len(wanted)
-    for problem in found.problems:
+    wanted = damage_scans(subject)
+    inspection = inspect_subject(subject, recipe, LABELS)
+    assert {p.modality: p.kind for p in inspection.problems} == wanted
+    assert len(inspection.problems) == len(wanted)
+    for problem in inspection.problems:
         assert problem.subject == "S1"
         assert problem.where == str(subject.scans[problem.modality])
         assert problem.found
         assert problem.remedy
-    said = {p.modality: p.found for p in found.problems}
-    assert "3 voxels are NaN or infinite" in said["nan"]
-    assert "the subject's sound" in said["twin"]
-    assert "size 23×32×28 against 24×32×28" in said["grid"]
-    assert "every tumour voxel is 7" in said["flat tumour"]
-    assert [view.modality for view in found.views] == ["sound"]
-    # hashed is whatever could be read and says something
-    assert found.hashes.keys() == {"sound", "flat tumour", "grid", "twin"}
-    assert found.hashes["sound"] == found.hashes["twin"] != EMPTY_HASH
+    messages = {p.modality: p.found for p in inspection.problems}
+    assert "3 voxels are NaN or infinite" in messages["nan"]
+    assert "the subject's sound" in messages["twin"]
+    assert "size 23×32×28 against 24×32×28" in messages["grid"]
+    assert "every tumour voxel is 7" in messages["flat tumour"]
+    assert [view.modality for view in inspection.views] == ["sound"]
+    # all readable scans that are not constant are hashed
+    assert inspection.hashes.keys() == {"sound", "flat tumour", "grid", "twin"}
+    assert inspection.hashes["sound"] == inspection.hashes["twin"] != EMPTY_HASH
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_a_faulty_mask_hides_no_fault_of_a_scan(
     if mask is not None:
         write_scan(subject.mask, mask.astype(np.uint8))
     subject.scans["FLAIR"].write_bytes(b"")
-    found = inspect_subject(subject, recipe, LABELS)
-    assert [(p.kind, p.modality, p.where) for p in found.problems] == [
+    inspection = inspect_subject(subject, recipe, LABELS)
+    assert [(p.kind, p.modality, p.where) for p in inspection.problems] == [
         (kind, "", str(subject.mask)),
         ("empty_file", "FLAIR", str(subject.scans["FLAIR"])),
     ]
-    assert found.hashes.keys() == {"T1"}
-    assert found.views == ()
+    assert inspection.hashes.keys() == {"T1"}
+    assert inspection.views == ()
 
 
 SLICES = SliceRecipe(shape=(16, 16), least_tumour_voxels=20, least_brain_voxels=100)
 
 
 @pytest.mark.parametrize("volumes", [True, False])
-def test_what_cannot_be_sliced_is_found_when_files_are_looked_at(
+def test_inspection_finds_scans_that_cannot_be_sliced(
     make_subject: MakeSubject, recipe: RecipeConfig, volumes: bool
 ) -> None:
     against = recipe if volumes else SLICES
@@ -138,27 +138,27 @@ def test_what_cannot_be_sliced_is_found_when_files_are_looked_at(
     assert (problem.kind, problem.modality) == ("constant", "little")
     assert "no slice of subject S1 has 100 voxels of brain" in problem.found
     write_scan(subject.required_mask, ball(SHAPE, (11, 15, 11), 3).astype(np.uint8))
-    found = inspect_subject(subject, against, LABELS, SLICES).problems
-    assert [(p.kind, p.modality, p.where) for p in found] == [
+    problems = inspect_subject(subject, against, LABELS, SLICES).problems
+    assert [(p.kind, p.modality, p.where) for p in problems] == [
         ("small_tumour", "", str(subject.mask)),
         ("constant", "little", str(subject.scans["little"])),
     ]
     predicted = replace(subject, mask_kind="predicted")
-    found = inspect_subject(predicted, against, LABELS, SLICES).problems
-    assert [p.modality for p in found] == ["little"]
+    problems = inspect_subject(predicted, against, LABELS, SLICES).problems
+    assert [p.modality for p in problems] == ["little"]
     narrow = SLICES.model_copy(update={"shape": (8, 16)})
     bare = inspect_subject(replace(subject, mask=None), against, LABELS, narrow).problems
     assert {(p.kind, p.modality) for p in bare} >= {("clipped", "T1"), ("clipped", "FLAIR")}
 
 
-def test_labels_that_the_study_knows_are_no_fault(
+def test_labels_of_the_study_are_not_a_problem(
     make_subject: MakeSubject, recipe: RecipeConfig
 ) -> None:
     subject = make_subject("S1", mask=TUMOUR * 3)
     assert inspect_subject(subject, recipe, (1, 3)).problems == ()
 
 
-def test_a_clipped_tumour_and_another_grid_are_no_fault_where_the_recipe_says_so(
+def test_a_clipped_tumour_and_another_grid_are_accepted_if_the_recipe_says_so(
     make_subject: MakeSubject, recipe: RecipeConfig
 ) -> None:
     clipped = make_subject("S1", mask=ball(SHAPE, (3, 15, 11), 6))
@@ -167,9 +167,9 @@ def test_a_clipped_tumour_and_another_grid_are_no_fault_where_the_recipe_says_so
     other = make_subject("S2")
     write_scan(other.scans["T1"], noise("T1")[:-1])
     resampling = recipe.model_copy(update={"resample": True})
-    found = inspect_subject(other, resampling, LABELS)
-    assert found.problems == ()
-    assert len(found.views) == 1
+    inspection = inspect_subject(other, resampling, LABELS)
+    assert inspection.problems == ()
+    assert len(inspection.views) == 1
     write_scan(other.scans["T1"], noise("T1")[:15])
     (problem,) = inspect_subject(other, resampling, LABELS).problems
     assert problem.kind == "other_grid"
@@ -233,8 +233,8 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
     key = inspection_key(subject, recipe, LABELS)
     assert key == inspection_key(subject, recipe, LABELS)
     assert key == inspect_subject(subject, recipe, LABELS).key
-    held_out = {"deform_sigma_voxels": 3.0, "noise_std": 0.5, "seed": 7, "rounds": 2}
-    assert key == inspection_key(subject, recipe.model_copy(update=held_out), LABELS)
+    unrelated = {"deform_sigma_voxels": 3.0, "noise_std": 0.5, "seed": 7, "rounds": 2}
+    assert key == inspection_key(subject, recipe.model_copy(update=unrelated), LABELS)
     others = [
         inspection_key(subject, recipe.model_copy(update=change), LABELS)
         for change in (
@@ -255,7 +255,7 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
     assert len({key, *others}) == 10
 
 
-def test_scans_without_a_mask_are_looked_at_alone(
+def test_scans_without_a_mask_are_inspected_alone(
     make_subject: MakeSubject, recipe: RecipeConfig
 ) -> None:
     subject = make_subject("S1", ("T1", "truncated"))

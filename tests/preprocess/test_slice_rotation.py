@@ -39,7 +39,7 @@ def test_the_nine_versions_are_those_of_the_paper_with_the_original_among_them()
 
 
 @pytest.mark.parametrize("angle", [*ANGLES_DEGREES, 77.7, 133.7])
-def test_images_and_masks_turn_as_by_scipy_slice_by_slice(angle: float) -> None:
+def test_images_and_masks_are_rotated_as_by_scipy(angle: float) -> None:
     images, masks = random_images(), random_masks()
     turned, turned_masks = rotate_images(images, angle), rotate_masks(masks, angle)
     assert turned.dtype == np.float32 and turned_masks.dtype == np.uint8
@@ -51,7 +51,7 @@ def test_images_and_masks_turn_as_by_scipy_slice_by_slice(angle: float) -> None:
         np.testing.assert_array_equal(turned_masks[i], nearest)
 
 
-def test_by_no_angle_slices_are_a_copy_that_is_equal_to_the_bit() -> None:
+def test_rotation_by_zero_is_a_copy_equal_to_the_bit() -> None:
     images, masks = random_images(), random_masks()
     images[0, 0, 0] = -0.0
     still, still_masks = rotate_images(images, 0.0), rotate_masks(masks, 0.0)
@@ -69,14 +69,14 @@ def test_a_positive_angle_moves_left_towards_anterior() -> None:
 
 
 @given(angle=angles, part=st.integers(1, SHAPE[0]))
-def test_a_slice_turns_alike_whatever_it_is_turned_with(angle: float, part: int) -> None:
+def test_a_slice_is_rotated_independently_of_the_others(angle: float, part: int) -> None:
     together = rotate_images(random_images(), angle)
     alone = rotate_images(random_images()[part - 1 : part], angle)
     np.testing.assert_array_equal(alone[0], together[part - 1])
 
 
 @given(angle=angles)
-def test_turning_makes_no_new_label_and_no_larger_value(angle: float) -> None:
+def test_rotation_makes_no_new_label_and_no_larger_value(angle: float) -> None:
     assert set(np.unique(rotate_masks(random_masks(), angle))) <= {0, 1}
     images = np.abs(random_images())
     turned = rotate_images(images, angle)

@@ -39,19 +39,19 @@ def test_subjects_come_in_the_order_asked_for(store: SliceStore) -> None:
     assert store.load([]) == ()
 
 
-def test_a_subject_that_is_not_there_is_told_with_those_that_are(store: SliceStore) -> None:
+def test_a_missing_subject_is_reported_with_those_in_the_store(store: SliceStore) -> None:
     with pytest.raises(MgmtError, match=r"no subject S9 among its 3 \(S1, S2, S3\)"):
         store.load(["S1", "S9"])
 
 
-def test_the_index_tells_the_recipe_and_how_many_slices_there_are(
+def test_the_index_holds_the_recipe_and_the_number_of_slices(
     store: SliceStore, tmp_path: Path
 ) -> None:
-    told = json.loads(slice_index_path(tmp_path / "s", "T1").read_text())
-    assert told["num_slices"] == sum(len(slices.images) for slices in store.load(store.ids)) > 0
-    assert told["recipe"] == RECIPE.model_dump(mode="json")
-    assert told["recipe_fingerprint"] == fingerprint(RECIPE.model_dump(mode="json"))
-    assert told["checksum"] == store.checksum
+    content = json.loads(slice_index_path(tmp_path / "s", "T1").read_text())
+    assert content["num_slices"] == sum(len(slices.images) for slices in store.load(store.ids)) > 0
+    assert content["recipe"] == RECIPE.model_dump(mode="json")
+    assert content["recipe_fingerprint"] == fingerprint(RECIPE.model_dump(mode="json"))
+    assert content["checksum"] == store.checksum
     index = read_slice_index(tmp_path / "s", "T1")
     assert index is not None and SliceIndex.from_json(index.to_json()) == index
 
@@ -77,7 +77,7 @@ def test_no_changed_byte_goes_unnoticed(store: SliceStore, tmp_path: Path) -> No
     assert all("slices of S2 are not what was written" in message for message in noticed)
 
 
-def test_damage_within_the_voxels_is_told_by_name(store: SliceStore, tmp_path: Path) -> None:
+def test_damaged_voxels_are_reported_with_their_subject(store: SliceStore, tmp_path: Path) -> None:
     file = file_of(store, tmp_path / "s", "S2")
     content = bytearray(file.read_bytes())
     content[3000] ^= 1
@@ -98,13 +98,13 @@ def test_a_subjects_file_in_the_place_of_anothers_is_noticed(
         store.load(["S2"])
 
 
-def test_a_file_that_is_gone_is_told(store: SliceStore, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(store: SliceStore, tmp_path: Path) -> None:
     file_of(store, tmp_path / "s", "S2").unlink()
     with pytest.raises(MgmtError, match="S2"):
         store.load(["S2"])
 
 
-def test_an_index_that_is_none_is_told(store: SliceStore, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_index_is_reported(store: SliceStore, tmp_path: Path) -> None:
     path = slice_index_path(tmp_path / "s", "T1")
     path.write_text("[]")
     with pytest.raises(MgmtError, match="not an index of slices"):

@@ -40,7 +40,7 @@ def prepare(
     recipe: SliceRecipe = RECIPE,
     stop_after: int = 99,
 ) -> list[str]:
-    """Prepare; raises Interruption in place of the put after the given number. What was made."""
+    """Prepare, and return what was made; raise Interruption after ``stop_after`` puts."""
     plan = plan_slice_store(folder, sources, recipe)
     made = []
     with SliceWriter(plan) as writer:
@@ -156,9 +156,11 @@ def test_a_file_that_was_cut_is_made_again(tmp_path: Path, cohort: Cohort) -> No
     assert_store_is_that_of(cohort, tmp_path / "s", "T1")
 
 
-def test_missing_subjects_are_told_when_no_other_error_is(tmp_path: Path, cohort: Cohort) -> None:
+def test_missing_subjects_are_reported_if_there_is_no_other_error(
+    tmp_path: Path, cohort: Cohort
+) -> None:
     plan = plan_slice_store(tmp_path / "s", both(cohort), RECIPE)
-    with pytest.raises(MgmtError, match="T1, FLAIR still lack subjects"), SliceWriter(plan):
+    with pytest.raises(MgmtError, match="subjects are missing in T1, FLAIR"), SliceWriter(plan):
         pass
 
 
@@ -180,14 +182,14 @@ def test_two_preparations_do_not_meet(tmp_path: Path, cohort: Cohort) -> None:
         pass
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, cohort: Cohort) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path, cohort: Cohort) -> None:
     (tmp_path / "file").write_text("")
     plan = plan_slice_store(tmp_path / "file" / "s", both(cohort), RECIPE)
     with pytest.raises(MgmtError, match="cannot be written"), SliceWriter(plan):
         pass
 
 
-def test_a_modality_of_nobody_and_a_scan_that_is_gone_are_told(
+def test_a_modality_without_subjects_and_a_missing_scan_are_reported(
     tmp_path: Path, cohort: Cohort
 ) -> None:
     with pytest.raises(MgmtError, match="no subject has T2"):

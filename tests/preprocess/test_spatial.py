@@ -105,12 +105,12 @@ WINDOW = ((1, 7), (0, 8), (0, 8))
 def test_clipped_tumour_says_which_how_much_and_what_to_do() -> None:
     mask = np.zeros((8, 8, 8), bool)
     mask[0:4, 2, 3:5] = True
-    with pytest.raises(BadScan) as refused:
+    with pytest.raises(BadScan) as error:
         check_window(mask, WINDOW, allow_clipping=False, path=MASK)
-    said = str(refused.value)
+    message = str(error.value)
     for part in ("S7", "2 of its 8", "0:4, 2:3", "1:7", "recipe.window", "recipe.allow_clipping"):
-        assert part in said
-    assert "\n" not in said and refused.value.kind == "clipped"
+        assert part in message
+    assert "\n" not in message and error.value.kind == "clipped"
     assert check_window(mask, WINDOW, allow_clipping=True, path=MASK) == 2
 
 
@@ -127,13 +127,13 @@ def test_a_window_that_keeps_nothing_or_reaches_too_far_is_never_accepted(
 ) -> None:
     mask = np.zeros((size, 8, 8), bool)
     mask[tumour, 2] = True
-    with pytest.raises(BadScan, match=message) as refused:
+    with pytest.raises(BadScan, match=message) as error:
         check_window(mask, WINDOW, allow_clipping=True, path=MASK)
-    assert refused.value.kind == kind and "allow_clipping" not in str(refused.value)
+    assert error.value.kind == kind and "allow_clipping" not in str(error.value)
 
 
 def tilted(shape: tuple[int, int, int], at: tuple[float, float, float]) -> Grid:
-    """A grid of 1.5 × 0.7 × 0.9 mm, tilted by 0.3 in one plane, that begins at a voxel of its."""
+    """A grid of 1.5 × 0.7 × 0.9 mm, tilted by 0.3 rad, begun at voxel ``at``."""
     c, s = np.cos(0.3), np.sin(0.3)
     affine = np.eye(4)
     affine[:3, :3] = [[0, -0.7 * s, 0.9 * c], [0, 0.7 * c, 0.9 * s], [1.5, 0, 0]]
@@ -149,10 +149,10 @@ def test_a_scan_shifted_by_whole_voxels_is_moved_exactly_and_is_zero_where_it_do
     shift, window = (2, -1, 3), ((1, 6), (0, 7), (2, 8))
     moved = resample(scan, tilted(shape, shift), window)
     expected = np.zeros((5, 7, 6), np.float32)
-    for place_there in np.ndindex(expected.shape):
-        here = tuple(p + w[0] + s for p, w, s in zip(place_there, window, shift, strict=True))
-        if all(0 <= i < n for i, n in zip(here, shape, strict=True)):
-            expected[place_there] = scan.voxels[here]
+    for voxel in np.ndindex(expected.shape):
+        source = tuple(v + w[0] + s for v, w, s in zip(voxel, window, shift, strict=True))
+        if all(0 <= i < n for i, n in zip(source, shape, strict=True)):
+            expected[voxel] = scan.voxels[source]
     assert 0 < np.count_nonzero(expected) < expected.size
     # origins of 100 mm in float64, steps of up to 2000 per voxel: 1e-13 × 2000, then float32
     np.testing.assert_allclose(moved, expected, rtol=1e-6, atol=1e-9)

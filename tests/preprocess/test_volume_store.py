@@ -49,7 +49,7 @@ def test_missing_subjects_and_versions_are_named(folder: Path) -> None:
         store.load(["S1"], ["original", "flip-2"])
 
 
-def test_a_store_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_store_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match=r"no volumes yet. Run `mgmt-ray prepare"):
         VolumeStore(tmp_path, "T1")
 
@@ -82,7 +82,7 @@ def test_one_changed_bit_is_found_and_its_subject_named(folder: Path) -> None:
 def test_an_array_of_another_size_is_refused(folder: Path, change: int) -> None:
     data = (folder / "T1.npy").read_bytes()
     (folder / "T1.npy").write_bytes(data[:change] if change < 0 else data + b"00")
-    with pytest.raises(MgmtError, match=f"{len(data) + change} bytes where its index tells"):
+    with pytest.raises(MgmtError, match=f"{len(data) + change} bytes, but its index says"):
         VolumeStore(folder, "T1")
 
 
@@ -93,13 +93,13 @@ def test_an_array_of_another_shape_and_equal_size_is_refused(folder: Path) -> No
         VolumeStore(folder, "T1")
 
 
-def test_an_index_that_is_none_is_refused(folder: Path) -> None:
+def test_a_file_that_is_not_an_index_is_refused(folder: Path) -> None:
     (folder / "T1.json").write_text("{")
     with pytest.raises(MgmtError, match=r"T1.json: not an index of volumes"):
         VolumeStore(folder, "T1")
 
 
-def test_the_index_tells_a_stranger_what_the_array_is(folder: Path, recipe: RecipeConfig) -> None:
+def test_the_index_describes_the_array(folder: Path, recipe: RecipeConfig) -> None:
     index = json.loads((folder / "T1.json").read_text(encoding="utf-8"))
     assert index["axes"] == "subject, version, depth, height, width"
     assert index["shape"] == [3, 5, 10, 12, 14] and index["dtype"] == "float16"

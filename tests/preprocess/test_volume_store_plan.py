@@ -152,7 +152,9 @@ def test_a_tumour_that_was_allowed_to_be_clipped_is_not_kept_once_it_is_not(
     assert {subject for subject, _ in work(plan_store(tmp_path, cohort, BOTH, recipe))} == {"S2"}
 
 
-def test_a_cut_array_is_made_anew(tmp_path: Path, cohort: Cohort, recipe: RecipeConfig) -> None:
+def test_a_truncated_array_is_made_again(
+    tmp_path: Path, cohort: Cohort, recipe: RecipeConfig
+) -> None:
     prepare(tmp_path, cohort, recipe)
     os.truncate(tmp_path / "T1.npy", 1000)
     assert {m for _, m in work(plan_store(tmp_path, cohort, BOTH, recipe))} == {"T1"}
@@ -160,7 +162,7 @@ def test_a_cut_array_is_made_anew(tmp_path: Path, cohort: Cohort, recipe: Recipe
     assert_store_is_that_of(cohort, tmp_path, recipe)
 
 
-def test_what_the_cohort_lacks_is_named(
+def test_missing_modalities_and_files_are_named(
     tmp_path: Path, cohort: Cohort, recipe: RecipeConfig
 ) -> None:
     with pytest.raises(MgmtError, match="no subject has T2"):

@@ -30,7 +30,7 @@ class Interruption(Exception):
 
 
 def prepare(folder: Path, cohort: Cohort, recipe: RecipeConfig, stop_after: int = 99) -> list[str]:
-    """Prepare T1; raises Interruption in place of the put after the given number. Who was made."""
+    """Prepare T1, and return the subjects; raise Interruption after ``stop_after`` puts."""
     plan = plan_store(folder, cohort, ("T1",), recipe)
     made = []
     with StoreWriter(plan) as writer:
@@ -177,7 +177,7 @@ def test_a_writer_left_without_all_subjects_says_so(
     writer = StoreWriter(plan).__enter__()
     for task in plan.tasks[:2]:
         writer.put(task.subject.id, make_volumes(task.subject, task.wanted, recipe))
-    with pytest.raises(MgmtError, match="T1 still lack subjects"):
+    with pytest.raises(MgmtError, match="subjects are missing in T1"):
         writer.__exit__(None, None, None)
     VolumeStore(tmp_path / "v", "FLAIR").verify()  # only S1 and S2 have FLAIR
 

@@ -210,7 +210,7 @@ def test_a_truncated_scan_is_refused(make_subject: MakeSubject, recipe: RecipeCo
 
 
 def with_margin(subject: Subject, margin: tuple[int, int, int], folder: Path) -> Subject:
-    """The subject whose T1 has more (or fewer) planes before its first, in the same place."""
+    """The subject with more (or fewer) planes before its T1's first, at the same position."""
     image = SimpleITK.ReadImage(str(subject.scans["T1"]))
     voxels = SimpleITK.GetArrayFromImage(image)
     voxels = voxels[tuple(slice(max(0, -m), None) for m in margin)]
@@ -227,9 +227,9 @@ def test_a_scan_on_another_grid_is_refused_or_resampled_to_the_same_volumes(
 ) -> None:
     subject = make_subject()
     elsewhere = with_margin(subject, (2, 3, 1), tmp_path)
-    with pytest.raises(BadScan, match="is not on the grid of its mask") as refused:
+    with pytest.raises(BadScan, match="is not on the grid of its mask") as error:
         make_versions(elsewhere, "T1", recipe, ["original"])
-    assert refused.value.kind == "other_grid"
+    assert error.value.kind == "other_grid"
     resampling = recipe.model_copy(update={"resample": True})
     names = versions(recipe)
     made, drawn = make_versions(elsewhere, "T1", resampling, names)
@@ -289,6 +289,6 @@ def test_the_background_counts_for_the_range_of_a_negative_map() -> None:
     [((0, 0, 0), "constant"), ((1, np.nan, 0), "not_finite"), ((1, np.inf, 0), "not_finite")],
 )
 def test_a_volume_without_a_range_is_refused_by_name(values: tuple[float, ...], kind: str) -> None:
-    with pytest.raises(BadScan, match="S1_T1") as refused:
+    with pytest.raises(BadScan, match="S1_T1") as error:
         scale_to_unit(volume(*values), MASK, T1)
-    assert refused.value.kind == kind
+    assert error.value.kind == kind
