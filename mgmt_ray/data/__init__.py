@@ -1,1 +1,1 @@
-"""Looking at a cohort's files, and bringing its volumes and slices up to date."""
+"""Inspecting a cohort's files, and preparing its volumes and slices."""

@@ -1,4 +1,4 @@
-"""Looking at every file of a cohort: one task per subject, and nothing is looked at twice."""
+"""Inspecting all files of a cohort: one task per subject; unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mgmt_ray.preprocess.scan_inspection import (
 
 @dataclass(frozen=True, slots=True)
 class _InspectionSettings:
-    """What files are compared with."""
+    """What the files are checked against."""
 
     recipe: AnyRecipe
     mask_labels: tuple[int, ...]
@@ -36,45 +36,45 @@ def inspect_cohort(
     mask_labels: tuple[int, ...],
     folder: Path,
     resources: Resources,
-    step: ProgressCallback,
+    progress: ProgressCallback,
     slices: SliceRecipe | None = None,
 ) -> dict[str, Inspection]:
     """Inspect every subject whose files have changed since they were last inspected.
 
     Args:
-        subjects: as a reader found them.
-        recipe: whose window must hold the tumours, if it has one.
-        mask_labels: that a mask may have beside 0.
-        folder: keeps the inspections.
+        subjects: those without a mask have only their scans inspected.
+        recipe: its window, if it has one, must contain the tumours.
+        mask_labels: labels that a mask may have apart from 0.
+        folder: of the inspections, which are read and written here.
         resources: with backend "ray", Ray must be connected.
-        step: is given subjects done and their number.
-        slices: by which slices will be cut too, where the study takes any.
+        progress: receives the number of inspected subjects and their total.
+        slices: recipe of the slices that will be cut too; None if the study uses volumes only.
 
     Returns:
-        By subject id, in the order given.
+        The inspections by subject id, in the order of ``subjects``.
 
     Raises:
         MgmtError: the folder cannot be written.
     """
-    found: dict[str, Inspection] = {}
+    inspections: dict[str, Inspection] = {}
     for subject in subjects:
-        kept = read_inspection(folder, subject.id)
+        cached = read_inspection(folder, subject.id)
         if (
-            kept
-            and kept.is_cacheable
-            and kept.key == inspection_key(subject, recipe, mask_labels, slices)
+            cached
+            and cached.is_cacheable
+            and cached.key == inspection_key(subject, recipe, mask_labels, slices)
         ):
-            found[subject.id] = kept
-    waiting = [subject for subject in subjects if subject.id not in found]
-    against = _InspectionSettings(recipe, mask_labels, slices)
+            inspections[subject.id] = cached
+    pending = [subject for subject in subjects if subject.id not in inspections]
+    settings = _InspectionSettings(recipe, mask_labels, slices)
     for done, (subject, inspection) in enumerate(
-        parallel_map(_inspect, waiting, against, resources), start=1
+        parallel_map(_inspect, pending, settings, resources), start=1
     ):
         write_inspection(inspection, folder)
-        found[subject.id] = inspection
-        step(done, len(waiting))
-    return {subject.id: found[subject.id] for subject in subjects}
+        inspections[subject.id] = inspection
+        progress(done, len(pending))
+    return {subject.id: inspections[subject.id] for subject in subjects}
 
 
-def _inspect(subject: Subject, against: _InspectionSettings) -> Inspection:
-    return inspect_subject(subject, against.recipe, against.mask_labels, against.slices)
+def _inspect(subject: Subject, settings: _InspectionSettings) -> Inspection:
+    return inspect_subject(subject, settings.recipe, settings.mask_labels, settings.slices)

@@ -1,4 +1,4 @@
-"""Making volumes and slices: a Ray task per subject computes, this process alone writes."""
+"""Preparing volumes and slices: a task per subject computes them, this process writes them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from mgmt_ray.study.study_config import StudyConfig
 
 
 class UnusableFiles(MgmtError):
-    """Files of some subjects cannot be used; what was made of the others is kept.
+    """Files of some subjects cannot be used; the other subjects are prepared.
 
     Attributes:
-        faults: by subject, in words.
+        faults: message by subject id.
     """
 
     def __init__(self, faults: Mapping[str, str]) -> None:
@@ -44,27 +44,33 @@ def prepare_stores(
     augmented: bool = False,
     verify: bool = False,
 ) -> None:
-    """Bring the stores that a study's networks read of a cohort up to date, and say so.
+    """Bring a cohort's stores that a study's networks read up to date, and log the result.
 
     Args:
-        name: what the lines begin with.
-        cohort: the study's own, or of subjects that are only predicted.
-        study: its networks, recipes and modalities.
+        name: what log lines begin with.
+        cohort: the study's own, or one of subjects that are only predicted.
+        study: its networks, recipes and modalities decide.
         folder: of the cohort's stores.
         resources: with backend "ray", Ray must be connected.
-        augmented: whether volumes are augmented, as those that train are.
-        verify: as of :func:`prepare_cohort`.
+        augmented: whether volumes are augmented, as training needs them.
+        verify: see :func:`prepare_cohort`.
 
     Raises:
-        UnusableFiles: of some subjects, once all others are done.
+        UnusableFiles: files of some subjects cannot be used; the others are prepared.
     """
-    some = tuple(m for m in study.modalities if augmented or m in cohort.modalities)
+    modalities = tuple(m for m in study.modalities if augmented or m in cohort.modalities)
     recipe = study.recipe if augmented else study.recipe.model_copy(update={"rounds": 0})
     if study.takes_volumes:
-        prepare_cohort(name, cohort, some, recipe, folder.volumes, resources, verify=verify)
+        prepare_cohort(name, cohort, modalities, recipe, folder.volumes, resources, verify=verify)
     if study.takes_slices:
         prepare_slices(
-            f"{name} slices", cohort, some, study.slices, folder.slices, resources, verify=verify
+            f"{name} slices",
+            cohort,
+            modalities,
+            study.slices,
+            folder.slices,
+            resources,
+            verify=verify,
         )
 
 
@@ -78,29 +84,29 @@ def prepare_cohort(
     *,
     verify: bool,
 ) -> None:
-    """Bring a volume store up to date, and say so.
+    """Bring a volume store up to date, and log the result.
 
     Args:
-        name: what the lines begin with.
-        cohort: whose volumes.
-        modalities: of the volumes.
-        recipe: how.
+        name: what log lines begin with.
+        cohort: of subjects with masks.
+        modalities: to prepare.
+        recipe: how scans become volumes.
         folder: of the store.
         resources: with backend "ray", Ray must be connected.
-        verify: whether every voxel is read again and compared with its checksum. Who loads a
-            subject's volumes compares these anyway.
+        verify: whether all volumes are read again and compared with their checksums; loading a
+            subject's volumes compares theirs anyway.
 
     Raises:
-        MgmtError: as :func:`prepare_volumes`, or volumes are not what was written.
+        MgmtError: as :func:`prepare_volumes`, or volumes were changed after they were written.
     """
-    with show_progress(name) as step:
-        made = prepare_volumes(cohort, modalities, recipe, folder, resources, step)
-    log(f"{name}: {made} subjects made anew" if made else f"{name}: up to date")
+    with show_progress(name) as progress:
+        prepared = prepare_volumes(cohort, modalities, recipe, folder, resources, progress)
+    log(f"{name}: {prepared} subjects prepared" if prepared else f"{name}: up to date")
     if verify:
-        with show_progress(f"{name}: verify volumes") as step:
+        with show_progress(f"{name}: verify volumes") as progress:
             for done, modality in enumerate(modalities, start=1):
                 VolumeStore(folder, modality).verify()
-                step(done, len(modalities))
+                progress(done, len(modalities))
 
 
 def prepare_volumes(
@@ -109,24 +115,39 @@ def prepare_volumes(
     recipe: RecipeConfig,
     folder: Path,
     resources: Resources,
-    step: ProgressCallback,
+    progress: ProgressCallback,
 ) -> int:
-    """Bring the volume store up to date.
+    """Bring a volume store up to date.
 
     Args:
-        cohort: whose volumes.
-        modalities: of the volumes.
-        recipe: how.
+        cohort: of subjects with masks.
+        modalities: to prepare.
+        recipe: how scans become volumes.
         folder: of the store.
         resources: with backend "ray", Ray must be connected.
-        step: is given subjects done and their number.
+        progress: receives the number of prepared subjects and their total.
 
     Returns:
-        How many subjects had something to be made.
+        The number of subjects whose volumes were missing or out of date.
 
     Raises:
-        UnusableFiles: of some subjects, once all others are done.
-        CannotWrite: a full disk.
+        UnusableFiles: files of some subjects cannot be used; the others are prepared.
+        CannotWrite: the disk is full.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+    >>> from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+    >>> temporary = TemporaryDirectory()
+    >>> root = Path(temporary.name)
+    >>> synthesize(SyntheticConfig(subjects=2, grid=(16, 16, 16), modalities=("T1",)), root)
+    >>> found = read_upenn(UpennConfig(reader="upenn", root=root, modalities=("T1",)))
+    >>> recipe = RecipeConfig(window=((0, 16), (0, 16), (0, 16)), shape=(8, 8, 8))
+    >>> prepare_volumes(Cohort(found.subjects), ("T1",), recipe, root / "volumes",
+    ...                 Resources(backend="in-process"), lambda done, total: None)
+    2
+    >>> store = VolumeStore(root / "volumes", "T1")
+    >>> store.load(store.ids, ["original", "flip"]).shape
+    (2, 2, 8, 8, 8)
     """
     plan = plan_store(folder, cohort, modalities, recipe)
     tasks = plan.tasks
@@ -141,7 +162,7 @@ def prepare_volumes(
                 faults[task.subject.id] = str(made)
             else:
                 yield task.subject.id, made
-            step(done, len(tasks))
+            progress(done, len(tasks))
 
     with StoreWriter(plan) as writer:
         for subject_id, made in results():
@@ -161,36 +182,36 @@ def prepare_slices(
     *,
     verify: bool,
 ) -> None:
-    """Bring a slice store up to date, and say so; arguments as of :func:`prepare_cohort`.
+    """Bring a slice store up to date, and log the result; arguments as :func:`prepare_cohort`.
 
     Raises:
-        UnusableFiles: of some subjects, once all others are done.
-        CannotWrite: a full disk.
+        UnusableFiles: files of some subjects cannot be used; the others are prepared.
+        CannotWrite: the disk is full.
     """
     plan = plan_slice_store(folder, {m: slice_sources(cohort, m) for m in modalities}, recipe)
     faults: dict[str, str] = {}
     if plan.modalities:
-        with show_progress(name) as step, SliceWriter(plan) as writer:
+        with show_progress(name) as progress, SliceWriter(plan) as writer:
             made = parallel_map(_slice_scan, plan.tasks, recipe, resources)
             for done, (task, slices) in enumerate(made, start=1):
                 if isinstance(slices, MgmtError):
                     faults[task.source.id] = f"{task.modality}: {slices}"
                 else:
                     writer.put(task, slices)
-                step(done, len(plan.tasks))
+                progress(done, len(plan.tasks))
             if faults:
                 raise UnusableFiles(faults)
-    number = len(plan.tasks)
-    log(f"{name}: {number} scans sliced anew" if number else f"{name}: up to date")
+    num_scans = len(plan.tasks)
+    log(f"{name}: {num_scans} scans sliced" if num_scans else f"{name}: up to date")
     if verify:
-        with show_progress(f"{name}: verify slices") as step:
+        with show_progress(f"{name}: verify slices") as progress:
             for done, modality in enumerate(modalities, start=1):
                 SliceStore(folder, modality).verify()
-                step(done, len(modalities))
+                progress(done, len(modalities))
 
 
 def _slice_scan(task: SliceTask, recipe: SliceRecipe) -> SubjectSlices | MgmtError:
-    """A scan's slices, or what is wrong with its files."""
+    """Cut a scan's slices, or return what is wrong with its files."""
     try:
         return make_slices(task.source, recipe)
     except MgmtError as error:
@@ -200,7 +221,7 @@ def _slice_scan(task: SliceTask, recipe: SliceRecipe) -> SubjectSlices | MgmtErr
 def _prepare_subject(
     task: SubjectTask, recipe: RecipeConfig
 ) -> dict[str, SubjectVolumes] | MgmtError:
-    """A subject's volumes, or what is wrong with its files: one bad file stops no other."""
+    """Make a subject's volumes, or return what is wrong with its files: the others go on."""
     try:
         return make_volumes(task.subject, task.wanted, recipe)
     except MgmtError as error:

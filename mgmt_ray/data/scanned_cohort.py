@@ -1,4 +1,4 @@
-"""One data set as it was found: who is there, what their files hold, and who is in the cohort."""
+"""A data set with the inspections of its files, and the selection of its cohort."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ from mgmt_ray.study.study_config import StudyConfig
 
 @dataclass(frozen=True, slots=True)
 class ScannedCohort:
-    """One data set.
+    """A data set that was read and inspected.
 
     Attributes:
-        name: of the cohort; empty for the study's own.
-        config: of its reader.
-        folder: of its tables.
-        reader_result: what the reader found.
-        inspections: of each subject's files, by id.
-        crosswalk: rows of ids of one person.
-        selection: who is in, who is out and why.
+        name: of an external cohort; empty for the study's own.
+        folder: of the cohort's tables and inspections.
+        reader_result: all subjects of the data set, and its problems.
+        inspections: of all subjects' files, by id.
+        crosswalk: each row has the ids of one person.
+        selection: the cohort, and the exclusions with their reasons.
     """
 
     name: str
@@ -50,13 +49,16 @@ class ScannedCohort:
 
     @property
     def persons(self) -> list[PersonRef]:
-        """Everybody found, also who is out."""
+        """All persons of the data set, excluded ones too."""
         return list_persons(self.reader_result, self.name)
 
     @property
     def scan_hashes(self) -> dict[SubjectKey, dict[str, str]]:
         """Hashes of the scans' voxels, by subject and modality."""
-        return {(self.name, s): dict(seen.hashes) for s, seen in self.inspections.items()}
+        return {
+            (self.name, subject): dict(inspection.hashes)
+            for subject, inspection in self.inspections.items()
+        }
 
     def reselect(
         self,
@@ -64,12 +66,12 @@ class ScannedCohort:
         inspections: Mapping[str, Inspection],
         problems: Sequence[Problem],
     ) -> ScannedCohort:
-        """The same with other masks.
+        """Select the cohort again, after masks were predicted.
 
         Args:
-            result: with them.
-            inspections: of every subject's files.
-            problems: that are neither of the reading nor of a file.
+            result: with the new masks.
+            inspections: of all subjects' files.
+            problems: further ones, neither of the reader nor of a file.
         """
         selection = _select(self.name, self.config, result, inspections, self.crosswalk, problems)
         return replace(self, reader_result=result, inspections=inspections, selection=selection)
@@ -78,53 +80,61 @@ class ScannedCohort:
 def list_subjects(
     name: str, config: CohortConfig, study: StudyConfig, folder: StudyFolder, resources: Resources
 ) -> ScannedCohort:
-    """Read a data set and look at every file; a subject whose mask is missing has scans alone.
+    """Read a data set and inspect all files; of a subject without a mask only the scans.
 
     Args:
-        name: of the cohort; empty for the study's own.
-        config: of its reader.
-        study: whose recipe the files must suit.
-        folder: keeps what was seen of them.
+        name: of an external cohort; empty for the study's own.
+        config: of the data set's reader.
+        study: its recipes are what the files are checked against.
+        folder: of the cohort's inspections.
         resources: with backend "ray", Ray must be connected.
 
     Raises:
-        MgmtError: the data set cannot be read, or no scan suits the recipe.
+        MgmtError: the data set cannot be read, or all scans are too small for the recipe.
     """
     result = read_data_set(config)
     recipe = study.recipe if study.takes_volumes else study.slices
     with_mask = [s for s in result.subjects if s.mask is not None]
-    without = [s for s in result.subjects if s.mask is None]
-    seen: dict[str, Inspection] = {}
-    with show_progress(f"check {name}" if name else "check files") as step:
+    without_mask = [s for s in result.subjects if s.mask is None]
+    slices = study.slices if study.takes_slices else None
+    inspections: dict[str, Inspection] = {}
+    with show_progress(f"check {name}" if name else "check files") as progress:
 
-        def counted(done: int, total: int) -> None:
-            step(len(seen) + done, len(seen) + total)
+        def count(done: int, total: int) -> None:
+            progress(len(inspections) + done, len(inspections) + total)
 
-        # apart from what is seen of them with their predicted mask, so that both are kept
-        for subjects, kept in ((without, folder.masks / "scans"), (with_mask, folder.inspections)):
-            labels, slices = config.mask_labels, study.slices if study.takes_slices else None
-            seen |= inspect_cohort(subjects, recipe, labels, kept, resources, counted, slices)
-    check_scan_sizes(seen, study)
+        # in another folder than the inspections with their predicted mask, so that both are kept
+        groups = ((without_mask, folder.masks / "scans"), (with_mask, folder.inspections))
+        for subjects, cache in groups:
+            inspections |= inspect_cohort(
+                subjects, recipe, config.mask_labels, cache, resources, count, slices
+            )
+    check_scan_sizes(inspections, study)
     crosswalk = read_crosswalk(config.crosswalk)
-    selection = _select(name, config, result, seen, crosswalk)
-    return ScannedCohort(name, config, folder, result, seen, crosswalk, selection)
+    selection = _select(name, config, result, inspections, crosswalk)
+    return ScannedCohort(name, config, folder, result, inspections, crosswalk, selection)
 
 
-def check_scan_sizes(seen: Mapping[str, Inspection], study: StudyConfig) -> None:
-    """Raise MgmtError, once, where every scan is too small for the recipe's window."""
-    small = [p for one in seen.values() for p in one.problems if p.kind == "small_scan"]
-    if small and len({p.subject for p in small}) == len(seen):
+def check_scan_sizes(inspections: Mapping[str, Inspection], study: StudyConfig) -> None:
+    """Raise MgmtError if all scans are too small for the recipe's window."""
+    small = [
+        problem
+        for inspection in inspections.values()
+        for problem in inspection.problems
+        if problem.kind == "small_scan"
+    ]
+    if small and len({problem.subject for problem in small}) == len(inspections):
         raise MgmtError(
-            f"recipe.window: {small[0].found}, and so for all {len(seen)} subjects. Fit "
-            "recipe.window to your scans, and recipe.shape (window extents divided by "
+            f"recipe.window: {small[0].found}; the same holds for all {len(inspections)} subjects. "
+            "Fit recipe.window to your scans, and recipe.shape (window extents divided by "
             f"recipe.shrink = {study.recipe.shrink}, or more)."
         )
 
 
 def shared_voxel_pairs(cohorts: Sequence[ScannedCohort]) -> list[tuple[SubjectKey, SubjectKey]]:
-    """Pairs of subjects, in whatever cohort, that share a scan."""
-    images = {key: own for found in cohorts for key, own in found.scan_hashes.items()}
-    return [pair[:2] for pair in find_shared_voxels(images)]
+    """Return pairs of subjects, of the same or different cohorts, that share a scan."""
+    hashes = {key: value for cohort in cohorts for key, value in cohort.scan_hashes.items()}
+    return [pair[:2] for pair in find_shared_voxels(hashes)]
 
 
 def _select(
@@ -133,13 +143,16 @@ def _select(
     result: ReaderResult,
     inspections: Mapping[str, Inspection],
     crosswalk: Crosswalk,
-    more: Sequence[Problem] = (),
+    further_problems: Sequence[Problem] = (),
 ) -> CohortSelection:
-    hashes = {subject: {**seen.hashes, **_mask_hash(seen)} for subject, seen in inspections.items()}
-    problems = [problem for seen in inspections.values() for problem in seen.problems]
+    hashes = {
+        subject: {**inspection.hashes, **_mask_hash(inspection)}
+        for subject, inspection in inspections.items()
+    }
+    problems = [problem for inspection in inspections.values() for problem in inspection.problems]
     key = f"external.{name}" if name else "cohort"
-    return select_subjects(result, config, [*problems, *more], hashes, crosswalk, key)
+    return select_subjects(result, config, [*problems, *further_problems], hashes, crosswalk, key)
 
 
-def _mask_hash(seen: Inspection) -> dict[str, str]:
-    return {MASK: seen.mask_hash} if seen.mask_hash else {}
+def _mask_hash(inspection: Inspection) -> dict[str, str]:
+    return {MASK: inspection.mask_hash} if inspection.mask_hash else {}
