@@ -1,1 +1,1 @@
-"""Tumour masks that networks predict, for subjects that have none or to compare with given ones."""
+"""Predicted tumour masks: for subjects without a mask, and to compare with given masks."""

@@ -1,4 +1,4 @@
-"""Whom the models of this study or the segmentations of another know, under whatever name."""
+"""Contamination: persons that a study's models or segmentations were trained or chosen on."""
 
 from __future__ import annotations
 
@@ -23,61 +23,69 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 
 OTHER_STUDY = "the segmentation's study"
-"""Stands for a cohort's name; no study can give it."""
+"""Cohort name of the segmentations' study in keys; no study can have it."""
 
 THIS_STUDY = ""
-"""The study's own cohort."""
+"""Cohort name of the study's own cohort."""
 
 
 def contamination_reason(
     folder: StudyFolder,
     cohort: Cohort,
     members: Sequence[Trial],
-    people: Sequence[PersonRef],
-    images: Mapping[SubjectKey, Mapping[str, str]],
+    persons: Sequence[PersonRef],
+    hashes: Mapping[SubjectKey, Mapping[str, str]],
     crosswalk: Crosswalk = (),
 ) -> dict[SubjectKey, str]:
-    """Why a finished study's models may know some of the people, by cohort and subject.
+    """Return why a finished study's models must not predict some persons, by cohort and subject.
 
-    They may know the whole cohort, and whom a model that one started from was trained or chosen on.
-    Who is the same person is as of :func:`segmenter_exposure`, but that of the latter persons names
-    alone are known, not scans.
+    These are the persons of the study's whole cohort, and those that a model which one of its
+    models started from was trained or chosen on. Persons are matched as in
+    :func:`segmenter_exposure`; of the latter only names are known, not scans.
 
     Args:
         folder: of the finished study.
         cohort: of that study.
         members: its models.
-        people: who are not of its cohort as far as their reader knows.
-        images: hashes of their scans' voxels, by modality.
-        crosswalk: rows of ids of one person.
+        persons: that are to be predicted.
+        hashes: of their scans' voxels, by modality.
+        crosswalk: each row has the ids of one person.
 
     Raises:
-        MgmtError: what the study saw of its scans is lost.
+        MgmtError: inspections of the study's scans are missing.
     """
-    told = (folder.read_trial(trial.id)["persons"] for trial in members)
-    seen = {name for persons in told for role in ("trained", "chosen") for name in persons[role]}
-    here = _study_persons(THIS_STUDY, cohort, seen)
-    pairs = [
-        pair[:2]
-        for pair in find_shared_voxels({**images, **kept_images(THIS_STUDY, cohort, folder)})
-    ]
-    person = find_persons([*people, *here], crosswalk, [*pairs, *find_shared_names(people, here)])
-    before = "is {}, on whom a model that ours started from was trained or chosen"
-    own = "is {} of the study's own cohort, whom its models may know"
+    used = (folder.read_trial(trial.id)["persons"] for trial in members)
+    exposed = {name for roles in used for role in ("trained", "chosen") for name in roles[role]}
+    own = _study_persons(THIS_STUDY, cohort, exposed)
+    all_hashes = {**hashes, **cached_scan_hashes(THIS_STUDY, cohort, folder)}
+    pairs = [pair[:2] for pair in find_shared_voxels(all_hashes)]
+    identity = find_persons([*persons, *own], crosswalk, [*pairs, *find_shared_names(persons, own)])
+    in_cohort = "is {} of the study's own cohort, which its models may have been trained on"
+    in_source = (
+        "is {}, and a model that this study's models started from was trained or chosen on this "
+        "person"
+    )
     ids = {s.id for s in cohort.subjects}
-    # of one person the cohort's own name is told
-    inner = sorted(here, key=lambda one: one.id in ids)
-    why = {person[one.key]: (own if one.id in ids else before).format(one.id) for one in inner}
-    return {one.key: why[person[one.key]] for one in people if person[one.key] in why}
+    # cohort subjects last: of several names of one person the cohort's own is reported
+    ordered = sorted(own, key=lambda person: person.id in ids)
+    reasons = {
+        identity[person.key]: (in_cohort if person.id in ids else in_source).format(person.id)
+        for person in ordered
+    }
+    return {
+        person.key: reasons[identity[person.key]]
+        for person in persons
+        if identity[person.key] in reasons
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class SegmenterExposure:
-    """What a study's segmentations know of a person, by their ids.
+    """The segmentations of a study that a person may, or must not, be segmented by.
 
     Attributes:
-        eligible: those that know nothing.
-        trained: those that learnt from a scan.
+        eligible: ids of those that were neither trained nor chosen on the person.
+        trained: ids of those that were trained on a scan of the person.
     """
 
     eligible: tuple[str, ...]
@@ -86,93 +94,98 @@ class SegmenterExposure:
 
 def segmenter_exposure(
     segmentations: Segmentations,
-    people: Sequence[PersonRef],
-    images: Mapping[SubjectKey, Mapping[str, str]],
+    persons: Sequence[PersonRef],
+    hashes: Mapping[SubjectKey, Mapping[str, str]],
     crosswalk: Crosswalk = (),
 ) -> dict[SubjectKey, SegmenterExposure]:
-    """Which segmentations know each person, by cohort and subject.
+    """Find the segmentations that were trained or chosen on each person, by cohort and subject.
 
-    Known are the persons that a segmentation trained on, and those by whose given masks its epoch
-    was chosen: of each fold that a person does not validate, cross-fitted networks leave one. The
-    same person are all who have an id or a person's name in common, whatever cohort they are from,
-    who are connected by a crosswalk of either study, or who share a scan's voxels.
+    A segmentation is trained on its training subjects and chosen by the given masks of others (the
+    subjects that its epoch was selected on). For each fold in which a person is not a validation
+    subject, one cross-fitted network remains that is neither. Subjects are the same person if they
+    have an id or a person's name in common, whatever their cohort, if a crosswalk of either study
+    connects them, or if they share a scan's voxels.
 
     Args:
         segmentations: of another study.
-        people: whom they may be asked to outline, and everybody who may connect these.
-        images: hashes of their scans' voxels, by modality.
-        crosswalk: rows of ids of one person.
+        persons: to be segmented, and all others that may connect these.
+        hashes: of their scans' voxels, by modality.
+        crosswalk: each row has the ids of one person.
 
     Raises:
-        MgmtError: what the other study saw of its scans is lost.
+        MgmtError: inspections of the other study's scans are missing.
     """
     cohort, metadata = segmentations.cohort, segmentations.metadata
-    there = _study_persons(
-        OTHER_STUDY, cohort, {n for told in metadata.values() for n in _exposed_persons(told)}
-    )
-    there_images = kept_images(OTHER_STUDY, cohort, segmentations.folder)
+    exposed_names = {name: _exposed_persons(trial) for name, trial in metadata.items()}
+    training_names = {name: _training_persons(trial) for name, trial in metadata.items()}
+    others = _study_persons(OTHER_STUDY, cohort, set().union(*exposed_names.values()))
+    other_hashes = cached_scan_hashes(OTHER_STUDY, cohort, segmentations.folder)
     rows = [*segmentations.crosswalk, *crosswalk]
-    pairs = [pair[:2] for pair in find_shared_voxels({**images, **there_images})]
-    person = find_persons([*people, *there], rows, [*pairs, *find_shared_names(people, there)])
+    pairs = [pair[:2] for pair in find_shared_voxels({**hashes, **other_hashes})]
+    shared_names = find_shared_names(persons, others)
+    identity = find_persons([*persons, *others], rows, [*pairs, *shared_names])
 
-    def persons(names: set[str]) -> set[str]:
-        return {person[one.key] for one in there if {one.id, one.person} & names}
+    def identities(names: set[str]) -> set[str]:
+        return {identity[person.key] for person in others if {person.id, person.person} & names}
 
-    seen = {network: persons(_exposed_persons(told)) for network, told in metadata.items()}
-    trained = {network: persons(_training_persons(told)) for network, told in metadata.items()}
+    exposed = {network: identities(names) for network, names in exposed_names.items()}
+    trained = {network: identities(names) for network, names in training_names.items()}
     return {
-        one.key: SegmenterExposure(
-            tuple(n for n, some in seen.items() if person[one.key] not in some),
-            tuple(n for n, some in trained.items() if person[one.key] in some),
+        person.key: SegmenterExposure(
+            tuple(n for n, known in exposed.items() if identity[person.key] not in known),
+            tuple(n for n, known in trained.items() if identity[person.key] in known),
         )
-        for one in people
+        for person in persons
     }
 
 
-def _study_persons(place: str, cohort: Cohort, seen: Iterable[str]) -> list[PersonRef]:
-    """Everybody of a study, also those seen whom its cohort does not name any more."""
-    known = [PersonRef(place, s.id, s.person) for s in cohort.subjects]
-    names = {name for one in known for name in (one.id, one.person)}
-    return [*known, *(PersonRef(place, name, name) for name in sorted({*seen} - names))]
+def _study_persons(
+    cohort_name: str, cohort: Cohort, exposed_names: Iterable[str]
+) -> list[PersonRef]:
+    """Return all persons of a study, and those its models used who are not in its cohort now."""
+    in_cohort = [PersonRef(cohort_name, s.id, s.person) for s in cohort.subjects]
+    names = {name for person in in_cohort for name in (person.id, person.person)}
+    further = sorted({*exposed_names} - names)
+    return [*in_cohort, *(PersonRef(cohort_name, name, name) for name in further)]
 
 
 def _training_persons(metadata: Mapping[str, Any]) -> set[str]:
-    """Persons and ids whose scans a segmentation learnt from."""
+    """Return persons and ids whose scans a segmentation was trained on."""
     return {*metadata["persons"]["trained"], *metadata["standard_histogram"]["learnt_from"]}
 
 
 def _exposed_persons(metadata: Mapping[str, Any]) -> set[str]:
-    """The same, and the persons by whom its epoch was chosen."""
+    """Return the training persons, and the persons that the epoch was chosen on."""
     return {*_training_persons(metadata), *metadata["persons"]["chosen"]}
 
 
-def kept_images(
-    place: str, cohort: Cohort, folder: StudyFolder
+def cached_scan_hashes(
+    cohort_name: str, cohort: Cohort, folder: StudyFolder
 ) -> dict[SubjectKey, Mapping[str, str]]:
-    """Hashes of a study's scans as it saw them, by subject and modality.
+    """Read the hashes of a study's scans from its inspections, by subject and modality.
 
     Args:
-        place: stands for the study in keys.
+        cohort_name: of the study's cohort in the keys of the result.
         cohort: of the study.
         folder: of the study.
 
     Raises:
-        MgmtError: what it saw is lost.
+        MgmtError: inspections are missing or damaged.
     """
-    found: dict[SubjectKey, Mapping[str, str]] = {}
-    lost: list[str] = []
+    hashes: dict[SubjectKey, Mapping[str, str]] = {}
+    missing: list[str] = []
+    # subjects without a given mask are first inspected without any
+    folders = (folder.inspections, folder.masks / "scans")
     for subject in cohort.subjects:
-        # scans without a given mask are seen first without any
-        places = (folder.inspections, folder.masks / "scans")
-        seen = next(filter(None, (read_inspection(p, subject.id) for p in places)), None)
-        if seen is None:
-            lost.append(subject.id)
+        inspections = (read_inspection(path, subject.id) for path in folders)
+        inspection = next(filter(None, inspections), None)
+        if inspection is None:
+            missing.append(subject.id)
         else:
-            found[place, subject.id] = seen.hashes
-    if lost:
+            hashes[cohort_name, subject.id] = inspection.hashes
+    if missing:
         raise MgmtError(
-            f"{folder.inspections}: nothing of {shorten_list(lost)}, so copies of scans that "
-            "trained "
-            "cannot be told. Repeat `mgmt-ray cohort` of that study."
+            f"{folder.inspections}: no inspection of {shorten_list(missing)}, so copies of "
+            "training scans cannot be recognised. Rerun `mgmt-ray cohort` for that study."
         )
-    return found
+    return hashes

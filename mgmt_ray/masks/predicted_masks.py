@@ -23,15 +23,10 @@ from mgmt_ray.study.study_config import MaskSource, StudyConfig
 from mgmt_ray.study.trial import Trial
 
 TRAINED_ON_FILE = "trained.json"
-"""Beside a cohort's masks: the segmentations that trained on each subject's person, by subject."""
-
-_CROSS_FIT = (
-    "Run that study with networks.{network}.cross_fitted: true, so that of every fold which does "
-    "not validate a person one network is left. Or: "
-)
+"""In the folder of the masks: ids of the segmentations trained on each subject, by subject."""
 
 PREDICTED_LABELS = (1,)
-"""Of a predicted mask, beside 0: networks tell tumour from all else."""
+"""Labels of a predicted mask apart from 0: networks segment the tumour as a whole."""
 
 
 def predict_masks(
@@ -40,48 +35,50 @@ def predict_masks(
     segmentations: Segmentations,
     resources: Resources,
 ) -> list[ScannedCohort]:
-    """Give a predicted mask to every subject that is in and has none.
+    """Predict a mask for every selected subject that has none.
 
     Args:
-        cohorts: the study's own and external ones, without problems that are not covered.
-        study: whose recipe the masks must suit.
-        segmentations: which predict.
+        cohorts: the study's own and external ones, without unresolved problems.
+        study: its recipe is what the masks are checked against.
+        segmentations: predict the masks; of each subject those not trained or chosen on it.
         resources: with backend "ray", Ray must be connected.
 
     Returns:
-        The same cohorts; what is wrong with a predicted mask is among their problems.
+        The same cohorts with masks; problems of predicted masks are among their problems.
 
     Raises:
-        MgmtError: all segmentations know somebody, or scans cannot be segmented.
+        MgmtError: all segmentations were trained or chosen on a subject, or a scan cannot be
+            segmented.
     """
-    lacking = [[s for s in found.selection.cohort.subjects if not s.mask] for found in cohorts]
-    if not any(lacking):
+    without_mask = [
+        [s for s in scanned.selection.cohort.subjects if not s.mask] for scanned in cohorts
+    ]
+    if not any(without_mask):
         return list(cohorts)
-    knowing = segmenter_exposure(segmentations, *_all_persons(cohorts))
-    eligible = {key: known.eligible for key, known in knowing.items()}
-    _check_eligible(
-        [(found.name, s.id) for found, some in zip(cohorts, lacking, strict=True) for s in some],
-        eligible,
-        segmentations,
-    )
-    for found in cohorts:
-        own = {s.id: knowing[found.name, s.id].trained for s in found.reader_result.subjects}
-        write_json(found.folder.masks / TRAINED_ON_FILE, own)
+    exposure = segmenter_exposure(segmentations, *_all_persons(cohorts))
+    eligible = {key: segmenters.eligible for key, segmenters in exposure.items()}
+    pairs = list(zip(cohorts, without_mask, strict=True))
+    keys = [(scanned.name, s.id) for scanned, subjects in pairs for s in subjects]
+    _check_eligible(keys, eligible, segmentations)
+    for scanned in cohorts:
+        subjects = scanned.reader_result.subjects
+        trained_on = {s.id: exposure[scanned.name, s.id].trained for s in subjects}
+        write_json(scanned.folder.masks / TRAINED_ON_FILE, trained_on)
     return [
-        _add_predicted_masks(found, some, eligible, segmentations, study, resources)
-        if some
-        else found
-        for found, some in zip(cohorts, lacking, strict=True)
+        _add_predicted_masks(scanned, subjects, eligible, segmentations, study, resources)
+        if subjects
+        else scanned
+        for scanned, subjects in pairs
     ]
 
 
 def _all_persons(
     cohorts: Sequence[ScannedCohort],
 ) -> tuple[list[PersonRef], dict[SubjectKey, dict[str, str]], Crosswalk]:
-    """All people of some cohorts, their scans' hashes, and the crosswalks' rows."""
-    people = [known for found in cohorts for known in found.persons]
-    images = {key: own for found in cohorts for key, own in found.scan_hashes.items()}
-    return people, images, tuple(row for found in cohorts for row in found.crosswalk)
+    """Return all persons of several cohorts, their scans' hashes, and the crosswalks' rows."""
+    persons = [person for scanned in cohorts for person in scanned.persons]
+    hashes = {key: value for scanned in cohorts for key, value in scanned.scan_hashes.items()}
+    return persons, hashes, tuple(row for scanned in cohorts for row in scanned.crosswalk)
 
 
 def segment_subjects(
@@ -92,28 +89,32 @@ def segment_subjects(
     folder: Path,
     resources: Resources,
 ) -> dict[str, PredictedMask | MgmtError]:
-    """Predicted masks of subjects of a cohort, brought up to date; or what is wrong with a scan.
+    """Bring the predicted masks of a cohort's subjects up to date, and log the result.
 
     Args:
-        name: what the printed lines begin with.
-        subjects: each with the scan that is segmented.
-        eligible: ids of the segmentations that may outline each.
-        segmentations: among which these are.
+        name: what log lines begin with.
+        subjects: with scans of the segmented modality.
+        eligible: ids of the segmentations that may segment each subject, by subject.
+        segmentations: all that ``eligible`` names.
         folder: of the masks.
         resources: with backend "ray", Ray must be connected.
+
+    Returns:
+        By subject: the mask, or why its scan cannot be segmented.
     """
-    scans = [MaskRequest(s.id, s.scans[segmentations.modality], eligible[s.id]) for s in subjects]
-    made = 0
-    with show_progress(name) as step:
+    modality = segmentations.modality
+    requests = [MaskRequest(s.id, s.scans[modality], eligible[s.id]) for s in subjects]
+    predicted = 0
+    with show_progress(name) as progress:
 
         def count(done: int, total: int) -> None:
-            nonlocal made
-            made = total
-            step(done, total)
+            nonlocal predicted
+            predicted = total
+            progress(done, total)
 
-        done = segment_scans(scans, segmentations, folder, resources, count)
-    log(f"{name}: {made} predicted anew" if made else f"{name}: up to date")
-    return done
+        masks = segment_scans(requests, segmentations, folder, resources, count)
+    log(f"{name}: {predicted} masks predicted" if predicted else f"{name}: up to date")
+    return masks
 
 
 def segment_with_members(
@@ -123,11 +124,11 @@ def segment_with_members(
     folder: Path,
     resources: Resources,
 ) -> None:
-    """Leave the tumours that members of slices find, the mean of their segmentations.
+    """Write the masks that a finished study's slice networks predict, averaged over its members.
 
     Args:
-        members: of a finished study; those of volumes are passed over.
-        subjects: whose tumours to find.
+        members: of the study; networks of volumes are skipped.
+        subjects: to segment, as far as they have the modality.
         study: of the members.
         folder: gets a folder NETWORK_MODALITY of masks for each network and modality.
         resources: with backend "ray", Ray must be connected.
@@ -138,58 +139,59 @@ def segment_with_members(
     for (network, modality), networks in needed.items():
         source = MaskSource(study=study.root, network=network, modality=modality)
         segmentations = load_segmentations(source, [modality])
-        some = [s for s in subjects if modality in s.scans]
-        eligible = {s.id: tuple(networks) for s in some}
+        scanned = [s for s in subjects if modality in s.scans]
+        eligible = {s.id: tuple(networks) for s in scanned}
         name = f"{network}_{modality}"
-        done = segment_subjects(
-            f"masks {name}", some, eligible, segmentations, folder / name, resources
+        masks = segment_subjects(
+            f"masks {name}", scanned, eligible, segmentations, folder / name, resources
         )
-        for subject, told in done.items():
-            if isinstance(told, MgmtError):
-                log(f"{subject}: no mask: {told}")
+        for subject_id, mask in masks.items():
+            if isinstance(mask, MgmtError):
+                log(f"{subject_id}: no mask: {mask}")
 
 
 def _add_predicted_masks(
-    found: ScannedCohort,
-    lacking: Sequence[Subject],
+    scanned: ScannedCohort,
+    without_mask: Sequence[Subject],
     eligible: Mapping[SubjectKey, tuple[str, ...]],
     segmentations: Segmentations,
     study: StudyConfig,
     resources: Resources,
 ) -> ScannedCohort:
-    """A cohort whose subjects have masks, looked at like given ones."""
+    """Predict the masks of a cohort's subjects, and inspect them like given masks."""
     modality = segmentations.modality
-    scanned = [s for s in lacking if modality in s.scans]
-    problems = [_missing_scan_problem(s, modality) for s in lacking if modality not in s.scans]
-    name = f"masks {found.name}" if found.name else "masks"
-    own = {s.id: eligible[found.name, s.id] for s in scanned}
-    done = segment_subjects(name, scanned, own, segmentations, found.folder.masks, resources)
-    faults = [f"subject {s}: {told}" for s, told in done.items() if isinstance(told, MgmtError)]
+    segmentable = [s for s in without_mask if modality in s.scans]
+    problems = [_missing_scan_problem(s, modality) for s in without_mask if modality not in s.scans]
+    name = f"masks {scanned.name}" if scanned.name else "masks"
+    networks = {s.id: eligible[scanned.name, s.id] for s in segmentable}
+    folder = scanned.folder.masks
+    results = segment_subjects(name, segmentable, networks, segmentations, folder, resources)
+    faults = [f"subject {s}: {mask}" for s, mask in results.items() if isinstance(mask, MgmtError)]
     if faults:
         raise MgmtError("\n".join(faults))
-    outlined = {s: told for s, told in done.items() if isinstance(told, PredictedMask)}
+    masks = {s: mask for s, mask in results.items() if isinstance(mask, PredictedMask)}
     problems += [
-        _empty_mask_problem(s, modality) for s in scanned if not outlined[s.id].tumour_voxels
+        _empty_mask_problem(s, modality) for s in segmentable if not masks[s.id].tumour_voxels
     ]
-    whole = {name for name, told in outlined.items() if told.tumour_voxels}
+    with_tumour = {s for s, mask in masks.items() if mask.tumour_voxels}
     subjects = tuple(
-        replace(s, mask=mask_path(found.folder.masks, s.id), mask_kind="predicted")
-        if s.id in whole
+        replace(s, mask=mask_path(folder, s.id), mask_kind="predicted")
+        if s.id in with_tumour
         else s
-        for s in found.reader_result.subjects
+        for s in scanned.reader_result.subjects
     )
-    with show_progress(f"check {name}") as step:
-        seen = inspect_cohort(
-            [s for s in subjects if s.id in whole],
+    with show_progress(f"check {name}") as progress:
+        inspections = inspect_cohort(
+            [s for s in subjects if s.id in with_tumour],
             study.recipe,
             PREDICTED_LABELS,
-            found.folder.inspections,
+            scanned.folder.inspections,
             resources,
-            step,
+            progress,
         )
-    check_scan_sizes(seen, study)
-    result = replace(found.reader_result, subjects=subjects)
-    return found.reselect(result, {**found.inspections, **seen}, problems)
+    check_scan_sizes(inspections, study)
+    result = replace(scanned.reader_result, subjects=subjects)
+    return scanned.reselect(result, {**scanned.inspections, **inspections}, problems)
 
 
 def _check_eligible(
@@ -198,14 +200,18 @@ def _check_eligible(
     segmentations: Segmentations,
 ) -> None:
     names = [f"{subject} of {cohort}" if cohort else subject for cohort, subject in keys]
-    known = [name for key, name in zip(keys, names, strict=True) if not eligible[key]]
-    if known:
+    ineligible = [name for key, name in zip(keys, names, strict=True) if not eligible[key]]
+    if ineligible:
         cross_fitted = any(trial.inner_fold is not None for trial in segmentations.trials.values())
+        cross_fit = (
+            f" Or run that study with networks.{segmentations.network}.cross_fitted: true, so that "
+            "some of its networks are trained without each subject."
+        )
         raise MgmtError(
             f"mask_source.study: every segmentation of {segmentations.folder.root} was trained or "
-            f"chosen on {shorten_list(known)}, so none may predict that mask. "
-            + ("" if cross_fitted else _CROSS_FIT.format(network=segmentations.network))
-            + "Leave them out with cohort.exclude, give them a mask, or name another study."
+            f"chosen on {shorten_list(ineligible)}, so none may predict their masks. "
+            "Exclude them with cohort.exclude, give them a mask, or name another study."
+            + ("" if cross_fitted else cross_fit)
         )
 
 

@@ -1,4 +1,4 @@
-"""The finished slices study whose segmentations predict masks."""
+"""Loading the finished slices study whose segmentations predict masks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mgmt_ray.study.study_config import MaskSource, SlicePipelineConfig, StudyCo
 from mgmt_ray.study.trial import Trial
 
 DEFAULT_MODALITY = "FLAIR"
+"""Modality to segment if the study does not name one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,10 @@ class Segmentations:
 
     Attributes:
         folder: of their study.
-        network: its name there.
-        modality: that they segment.
+        network: its name in that study.
         recipe: of their slices.
         trials: by id, in the plan's order.
-        metadata: their ``trial.json``, by id.
+        metadata: content of their ``trial.json``, by id.
         cohort: of their study.
         crosswalk: of their study.
     """
@@ -46,33 +46,36 @@ class Segmentations:
 
     @property
     def checksums(self) -> dict[str, str]:
-        """Of the weights, by trial."""
+        """SHA-256 of the weights, by trial."""
         return {name: metadata["weights_sha256"] for name, metadata in self.metadata.items()}
 
 
 def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segmentations:
-    """The segmentations that a study names, which must all be finished.
+    """Load the segmentations that a study names as the source of its masks.
 
     Args:
-        source: as the study names it.
-        modalities: that the study reads.
+        source: the finished study, its network and the modality to segment.
+        modalities: of the study that uses the masks; the segmented one must be among them.
 
     Raises:
-        MgmtError: no such study, none with such a network or modality, or it is not finished.
+        MgmtError: the study does not exist, has no such network or modality, is not finished, or
+            all its segmentations diverged.
     """
     folder = StudyFolder(source.study)
     path = folder.study_file
     if not path.is_file():
         raise MgmtError(
-            f"mask_source.study: {source.study} is no study's folder (no study.yaml). Give the "
-            "folder of a finished slices study, which its --out named."
+            f"mask_source.study: {source.study} is not a study folder (it has no study.yaml). Give "
+            "the folder of a finished slices study (its --out)."
         )
     study = load_study(path)
     network = _network(source, study)
     modality = _modality(source, study, modalities)
     trials = _finished_trials(folder, study, network, modality)
     metadata = {name: folder.read_trial(name) for name in trials}
-    trained = {name: told for name, told in metadata.items() if told["weights_sha256"] is not None}
+    trained = {
+        name: trial for name, trial in metadata.items() if trial["weights_sha256"] is not None
+    }
     if not trained:
         raise MgmtError(
             f"mask_source.study: every segmentation of {modality} in {source.study} diverged. "
@@ -93,8 +96,8 @@ def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
 def _finished_trials(
     folder: StudyFolder, study: StudyConfig, network: str, modality: str
 ) -> dict[str, Trial]:
-    """All segmentations that a study plans of a modality, by id, if they are finished."""
-    remedy = f"Finish it with `mgmt-ray run` of its study file and --out {folder.root}."
+    """Return all segmentations of a modality that a study plans, by id; they must be finished."""
+    remedy = f"Finish that study with `mgmt-ray run` (its study file, --out {folder.root})."
     if not folder.splits.is_file():
         raise MgmtError(f"mask_source.study: {folder.root} has no splits yet. {remedy}")
     plan = make_plan(study, read_splits(folder.splits))
@@ -103,7 +106,7 @@ def _finished_trials(
     if missing:
         raise MgmtError(
             f"mask_source.study: {len(missing)} of {len(trials)} segmentations of {modality} in "
-            f"{folder.root} are not finished, like {missing[0]}. {remedy}"
+            f"{folder.root} are not finished, for example {missing[0]}. {remedy}"
         )
     return trials
 
@@ -117,17 +120,18 @@ def _network(source: MaskSource, study: StudyConfig) -> str:
         )
     if source.network is None and len(names) > 1:
         raise MgmtError(
-            f"mask_source.network: {source.study} has several ({', '.join(names)}). Name one."
+            f"mask_source.network: {source.study} has several networks of kind slices "
+            f"({', '.join(names)}). Name one."
         )
     if source.network is not None and source.network not in names:
         raise MgmtError(
-            f"mask_source.network: {source.network} is no network of kind slices of "
-            f"{source.study}, which has {', '.join(names)}."
+            f"mask_source.network: {source.network} is not a network of kind slices of "
+            f"{source.study}, which has {', '.join(names)}. Name one of these."
         )
     return source.network or names[0]
 
 
-def _modality(source: MaskSource, study: StudyConfig, read_here: Sequence[str]) -> str:
+def _modality(source: MaskSource, study: StudyConfig, modalities: Sequence[str]) -> str:
     segmented = [channels[0] for channels in study.model_inputs]
     default = DEFAULT_MODALITY if DEFAULT_MODALITY in segmented else segmented[0]
     modality = source.modality or default
@@ -136,10 +140,10 @@ def _modality(source: MaskSource, study: StudyConfig, read_here: Sequence[str]) 
             f"mask_source.modality: {source.study} segments {', '.join(segmented)}, not "
             f"{modality}. Name one of them."
         )
-    if modality not in read_here:
+    if modality not in modalities:
         raise MgmtError(
             f"mask_source.modality: {source.study} segments {modality}, which this study does not "
-            f"read. Add {modality} to cohort.modalities, or name another mask_source.modality."
+            f"use. Add {modality} to cohort.modalities, or name another mask_source.modality."
         )
     return modality
 

@@ -48,7 +48,7 @@ def copied_slices(outlined: Outlined, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bare_root(outlined: Outlined, tmp_path: Path) -> Path:
-    """The cohort as if nobody had outlined a tumour."""
+    """The cohort without given masks."""
     shutil.copytree(outlined.root, tmp_path / "bare")
     for folder in ("automated_segm", "images_segm"):
         shutil.rmtree(tmp_path / "bare" / "NIfTI-files" / folder)
@@ -60,18 +60,18 @@ def segmentations_of(context: StudyContext) -> Segmentations:
     return load_segmentations(context.study.mask_source, context.study.modalities)
 
 
-def known_to(slices: Path, *roles: str) -> dict[str, set[str]]:
-    """Persons by segmentation, as its own record says: of some roles, or of both."""
-    told = {
+def exposed_persons(slices: Path, *roles: str) -> dict[str, set[str]]:
+    """Persons that each segmentation was trained or chosen on, by its own record."""
+    records = {
         path.parent.name: json.loads(path.read_text())["persons"]
         for path in slices.glob("*/chen-segmentation*/trial.json")
     }
-    every = roles or ("trained", "chosen")
-    return {name: {p for role in every for p in persons[role]} for name, persons in told.items()}
+    roles = roles or ("trained", "chosen")
+    return {name: {p for role in roles for p in persons[role]} for name, persons in records.items()}
 
 
 def change_bias(slices: Path, trial: str, by: float) -> None:
-    """Change the last bias of a segmentation, as if it had been trained so."""
+    """Change the last bias of a segmentation, and its recorded checksum."""
     folder = slices / "trials" / trial
     weights = load_file(folder / "weights.safetensors")
     weights["decoder.last.bias"] += by
@@ -81,29 +81,34 @@ def change_bias(slices: Path, trial: str, by: float) -> None:
     (folder / "trial.json").write_text(json.dumps(metadata))
 
 
-def test_a_network_that_knows_a_person_never_predicts_that_persons_mask(
+def test_a_network_never_predicts_the_mask_of_a_person_it_was_trained_or_chosen_on(
     outlined: Outlined, make_joined_job: MakeJob
 ) -> None:
     context = make_joined_job()
     cohort = select(context).cohort
-    known = known_to(outlined.slices)
+    known = exposed_persons(outlined.slices)
     source = segmentations_of(context)
     networks = {n: load_segmenter(t, source.folder, "cpu") for n, t in source.trials.items()}
     numbers = set()
     for subject in cohort.subjects:
         scan = read_scan(subject.scans["FLAIR"])
-        own = SliceSource(subject.id, subject.scans["FLAIR"], None)
-        slices = cut_slices(own, scan.voxels, None, scan.grid.spacing_mm, source.recipe)
-        unaware = [networks[n] for n in networks if subject.person not in known[n]]
-        numbers.add(len(unaware))
-        assert (read_scan(subject.required_mask).voxels == segment_scan(unaware, slices)).all()
-        aware = [networks[n] for n in networks if subject.person in known[n]]
-        if aware:
-            other = segment_scan([*unaware, *aware], slices)
+        request = SliceSource(subject.id, subject.scans["FLAIR"], None)
+        slices = cut_slices(request, scan.voxels, None, scan.grid.spacing_mm, source.recipe)
+        eligible_networks = [networks[n] for n in networks if subject.person not in known[n]]
+        numbers.add(len(eligible_networks))
+        assert (
+            read_scan(subject.required_mask).voxels == segment_scan(eligible_networks, slices)
+        ).all()
+        exposed = [networks[n] for n in networks if subject.person in known[n]]
+        if exposed:
+            other = segment_scan([*eligible_networks, *exposed], slices)
             assert (read_scan(subject.required_mask).voxels != other).any()
-    # of two folds one that a person validated, and one that left it out; all of who was tested
+    # one where the person was a validation subject of the other fold; all six for test subjects
     assert numbers == {1, 6}
-    chosen, trained = known_to(outlined.slices, "chosen"), known_to(outlined.slices, "trained")
+    chosen, trained = (
+        exposed_persons(outlined.slices, "chosen"),
+        exposed_persons(outlined.slices, "trained"),
+    )
     assert any(chosen[n] - trained[n] for n in chosen)
 
 
@@ -117,17 +122,17 @@ def test_copies_under_other_names_are_the_same_persons(
     config = TableConfig(
         reader="table", root=tmp_path / "copy", modalities=("FLAIR",), mask="predicted"
     )
-    found = list_subjects("", config, context.study, context.folder, context.resources)
-    knowing = segmenter_exposure(source, found.persons, found.images)
-    known = known_to(outlined.slices)
+    scanned = list_subjects("", config, context.study, context.folder, context.resources)
+    exposure = segmenter_exposure(source, scanned.persons, scanned.scan_hashes)
+    known = exposed_persons(outlined.slices)
     for subject in subjects:
-        unaware = {n for n, persons in known.items() if subject.person not in persons}
-        assert {*knowing["", new[subject.id]].eligible} == unaware
+        eligible_networks = {n for n, persons in known.items() if subject.person not in persons}
+        assert {*exposure["", new[subject.id]].eligible} == eligible_networks
 
 
 @pytest.mark.parametrize("role", ["trained", "chosen"])
 @pytest.mark.parametrize("how", ["id", "person", "crosswalk", "nothing"])
-def test_names_and_crosswalks_tell_persons_where_voxels_do_not(
+def test_names_and_crosswalks_identify_persons_without_shared_voxels(
     how: str, role: str, make_joined_job: MakeJob
 ) -> None:
     source = segmentations_of(make_joined_job())
@@ -140,20 +145,20 @@ def test_names_and_crosswalks_tell_persons_where_voxels_do_not(
 
 
 @pytest.mark.parametrize("role", ["trained", "chosen"])
-def test_somebody_whom_every_network_knows_is_an_error(
+def test_a_person_that_all_networks_were_trained_or_chosen_on_is_an_error(
     role: str, copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
-    person = sorted(known_to(copied_slices).popitem()[1])[0]
+    person = sorted(exposed_persons(copied_slices).popitem()[1])[0]
     for path in copied_slices.glob("*/chen-segmentation*/trial.json"):
         metadata = json.loads(path.read_text())
         metadata["persons"][role] = sorted({*metadata["persons"][role], person})
         path.write_text(json.dumps(metadata))
-    told = f"was trained or chosen on {person}_11, so none may predict that mask. Leave them out"
-    with pytest.raises(MgmtError, match=told):
+    message = f"was trained or chosen on {person}_11, so none may predict their masks. Exclude them"
+    with pytest.raises(MgmtError, match=message):
         select(make_joined_job(slices=copied_slices))
 
 
-def test_without_cross_fitted_networks_only_test_subjects_of_the_same_cohort_can_be_outlined(
+def test_without_cross_fitted_networks_only_test_subjects_of_the_same_cohort_can_be_segmented(
     copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
     path = copied_slices / "study.yaml"
@@ -161,26 +166,26 @@ def test_without_cross_fitted_networks_only_test_subjects_of_the_same_cohort_can
     assert "cross_fitted: true" in text
     text = text.replace("cross_fitted: true", "cross_fitted: false").replace("parts: 2", "parts: 3")
     path.write_text(text)
-    known = set().union(*known_to(copied_slices).values())
+    known = set().union(*exposed_persons(copied_slices).values())
     with pytest.raises(
-        MgmtError, match=r"Run that study with networks\.chen\.cross_fitted: true"
+        MgmtError, match=r"Or run that study with networks\.chen\.cross_fitted: true"
     ) as e:
         select(make_joined_job(slices=copied_slices))
     assert f"and {len(known) - 5} more, so none may" in str(e.value)
 
 
-def test_who_trained_the_networks_is_kept_beside_the_masks(
+def test_the_training_persons_of_the_networks_are_written_with_the_masks(
     outlined: Outlined, make_joined_job: MakeJob
 ) -> None:
     context = make_joined_job()
     cohort = select(context).cohort
-    told = json.loads((context.folder.masks / "trained.json").read_text())
-    trained = known_to(outlined.slices, "trained")
-    assert {s: {*names} for s, names in told.items()} == {
+    written = json.loads((context.folder.masks / "trained.json").read_text())
+    trained = exposed_persons(outlined.slices, "trained")
+    assert {s: {*names} for s, names in written.items()} == {
         s.id: {n for n in trained if s.person in trained[n]} for s in cohort.subjects
     }
     index = json.loads((context.folder.masks / "masks.json").read_text())["subjects"]
-    assert not any({*index[s]["networks"]} & {*told[s]} for s in told)
+    assert not any({*index[s]["networks"]} & {*written[s]} for s in written)
 
 
 def test_given_masks_change_nothing_in_a_study_of_predicted_ones(
@@ -198,7 +203,7 @@ def test_given_masks_change_nothing_in_a_study_of_predicted_ones(
     assert splits[0] == splits[1]
 
 
-def test_masks_move_nobody_from_one_side_of_a_split_to_another(make_joined_job: MakeJob) -> None:
+def test_the_kind_of_mask_does_not_change_the_splits(make_joined_job: MakeJob) -> None:
     made = {}
     for mask in ("given", "predicted"):
         context = make_joined_job(out=mask, mask=mask)
@@ -208,7 +213,7 @@ def test_masks_move_nobody_from_one_side_of_a_split_to_another(make_joined_job: 
     assert made["given"][0] != made["predicted"][0]
 
 
-def test_masks_that_are_there_are_kept_and_others_made(make_joined_job: MakeJob) -> None:
+def test_valid_masks_are_kept_and_the_others_are_predicted(make_joined_job: MakeJob) -> None:
     context = make_joined_job()
     select(context)
     files = sorted(context.folder.masks.glob("*.nii.gz"))
@@ -230,7 +235,7 @@ def test_masks_that_are_there_are_kept_and_others_made(make_joined_job: MakeJob)
     assert all(path.stat().st_mtime_ns != before[path][1] for path in (damaged, lost, unknown))
 
 
-def test_only_missing_masks_are_predicted_where_that_is_asked(
+def test_only_missing_masks_are_predicted_on_request(
     outlined: Outlined, tmp_path: Path, make_joined_job: MakeJob
 ) -> None:
     root = tmp_path / "some"
@@ -247,13 +252,15 @@ def test_only_missing_masks_are_predicted_where_that_is_asked(
 def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
     copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
-    """The network of one fold finds nothing, so whom it alone may outline has no tumour."""
-    known = known_to(copied_slices)
-    everybody = set().union(*known.values())
-    by = {p: [n for n, persons in known.items() if p not in persons] for p in everybody}
-    blind = next(names[0] for names in by.values() if len(names) == 1)
+    """The network of one fold finds nothing: subjects only it may segment have no tumour."""
+    known = exposed_persons(copied_slices)
+    eligible = {
+        person: [n for n, persons in known.items() if person not in persons]
+        for person in set().union(*known.values())
+    }
+    blind = next(names[0] for names in eligible.values() if len(names) == 1)
     change_bias(copied_slices, blind, -1000)
-    alone = sorted(f"{person}_11" for person, names in by.items() if names == [blind])
+    alone = sorted(f"{person}_11" for person, names in eligible.items() if names == [blind])
     context = make_joined_job(slices=copied_slices)
     with pytest.raises(MgmtError, match="empty_predicted_mask") as error:
         select(context)
@@ -269,7 +276,7 @@ def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
 def test_a_predicted_tumour_outside_the_window_is_a_problem(
     copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
-    for trial in known_to(copied_slices):
+    for trial in exposed_persons(copied_slices):
         change_bias(copied_slices, trial, 1000)
     context = make_joined_job(slices=copied_slices)
     narrow = context.study.recipe.model_copy(update={"window": ((0, 24), (12, 36), (12, 36))})
@@ -278,17 +285,17 @@ def test_a_predicted_tumour_outside_the_window_is_a_problem(
         select(StudyContext(study, context.folder, context.resources))
 
 
-def test_changed_weights_predict_nothing(copied_slices: Path, make_joined_job: MakeJob) -> None:
-    one, other, *_ = sorted(copied_slices.glob("*/chen-segmentation*/weights.safetensors"))
-    one.write_bytes(other.read_bytes())
+def test_changed_weights_are_refused(copied_slices: Path, make_joined_job: MakeJob) -> None:
+    first, other, *_ = sorted(copied_slices.glob("*/chen-segmentation*/weights.safetensors"))
+    first.write_bytes(other.read_bytes())
     with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json"):
         select(make_joined_job(slices=copied_slices))
 
 
-def test_a_scan_that_cannot_be_segmented_stops_no_other(
+def test_a_scan_that_cannot_be_segmented_does_not_stop_the_others(
     outlined: Outlined, tmp_path: Path, make_joined_job: MakeJob
 ) -> None:
-    """One with voxels half as large as any that trained, one with brain beyond the slices."""
+    """One scan has voxels half as large as in training, one has brain beyond the slices."""
     context = make_joined_job()
     source = segmentations_of(context)
     subjects = read_data_set(context.study.cohort).subjects
@@ -301,22 +308,23 @@ def test_a_scan_that_cannot_be_segmented_stops_no_other(
     beyond.SetSpacing((1.0, 1.0, 1.0))
     wide = tmp_path / "wide.nii.gz"
     SimpleITK.WriteImage(beyond, str(wide))
-    by = tuple(source.trials)[:1]
-    scans = [MaskRequest(n, p, by) for n, p in (("fine", fine), ("wide", wide), ("sound", sound))]
-    done = segment_scans(
-        scans, source, tmp_path / "masks", context.resources, lambda done, total: None
+    network = tuple(source.trials)[:1]
+    paths = {"fine": fine, "wide": wide, "sound": sound}
+    requests = [MaskRequest(name, path, network) for name, path in paths.items()]
+    masks = segment_scans(
+        requests, source, tmp_path / "masks", context.resources, lambda done, total: None
     )
-    assert isinstance(done["sound"], Mask)
-    assert "0.5 mm in plane, and the segmentations were trained on 1 mm" in str(done["fine"])
-    assert "Resample it to 1 mm, or leave" in str(done["fine"])
-    assert "that are not 0 lie outside its slices of 32×32 voxels" in str(done["wide"])
+    assert isinstance(masks["sound"], Mask)
+    assert "0.5 mm in plane, and the segmentations were trained on 1 mm" in str(masks["fine"])
+    assert "Resample it to 1 mm, or leave" in str(masks["fine"])
+    assert "that are not 0 lie outside its slices of 32×32 voxels" in str(masks["wide"])
     assert [p.name for p in (tmp_path / "masks").glob("*.nii.gz")] == ["sound.nii.gz"]
 
 
-def test_a_study_that_cannot_outline_is_refused_in_one_line(
+def test_a_study_that_cannot_segment_is_refused_in_one_line(
     copied_slices: Path, tmp_path: Path, make_joined_job: MakeJob
 ) -> None:
-    def said(**changed: object) -> str:
+    def message_of(**changed: object) -> str:
         context = make_joined_job(slices=copied_slices)
         source = context.study.mask_source.model_copy(update=changed)
         study = context.study.model_copy(update={"mask_source": source})
@@ -325,33 +333,34 @@ def test_a_study_that_cannot_outline_is_refused_in_one_line(
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "is no study's folder" in said(study=tmp_path / "nothing")
-    assert "no network of kind slices" in said(network="resnet")
-    assert "segments FLAIR, not T1" in said(modality="T1")
+    assert "is not a study folder" in message_of(study=tmp_path / "nothing")
+    assert "is not a network of kind slices" in message_of(network="resnet")
+    assert "segments FLAIR, not T1" in message_of(modality="T1")
     trial = sorted(copied_slices.glob("*/chen-segmentation*"))[0]
     shutil.rmtree(trial)
-    text = said()
-    assert "1 of 6 segmentations" in text and trial.name in text and "mgmt-ray run" in text
+    message = message_of()
+    for part in ("1 of 6 segmentations", trial.name, "mgmt-ray run"):
+        assert part in message
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 def test_ray_predicts_the_same_masks(make_joined_job: MakeJob) -> None:
-    here = make_joined_job(out="here")
-    there = replace(make_joined_job(out="there"), resources=Resources(backend="ray"))
-    for context in (here, there):
+    local = make_joined_job(out="local")
+    on_ray = replace(make_joined_job(out="ray"), resources=Resources(backend="ray"))
+    for context in (local, on_ray):
         select(context)
-    names = sorted(path.name for path in here.folder.masks.glob("*.nii.gz"))
+    names = sorted(path.name for path in local.folder.masks.glob("*.nii.gz"))
     assert len(names) == 14
     for name in names:
-        one, other = (context.folder.masks / name for context in (here, there))
-        assert one.read_bytes() == other.read_bytes()
+        masks = [(context.folder.masks / name).read_bytes() for context in (local, on_ray)]
+        assert masks[0] == masks[1]
 
 
 def test_an_external_cohort_gets_masks_of_its_own(make_joined_job: MakeJob, tmp_path: Path) -> None:
-    nobody_else = {"indeterminate": 0, "not_available": 0, "without_scans": 0}
+    labelled_only = {"indeterminate": 0, "not_available": 0, "without_scans": 0}
     others = SyntheticConfig(
-        subjects=4, grid=(24, 48, 48), modalities=("FLAIR",), seed=5, **nobody_else
+        subjects=4, grid=(24, 48, 48), modalities=("FLAIR",), seed=5, **labelled_only
     )
     synthesize(others, tmp_path / "others")
     config = UpennConfig(reader="upenn", root=tmp_path / "others", modalities=("FLAIR",))
@@ -363,9 +372,9 @@ def test_an_external_cohort_gets_masks_of_its_own(make_joined_job: MakeJob, tmp_
     study = context.study.model_copy(update={"external": {"there": external}})
     selected = select(replace(context, study=study))
     assert {s.mask_kind for s in selected.cohort.subjects} == {"given"}
-    there = selected.external["there"].subjects
-    assert [s.id for s in there] == sorted(new.values())
-    for subject in there:
+    subjects = selected.external["there"].subjects
+    assert [s.id for s in subjects] == sorted(new.values())
+    for subject in subjects:
         assert subject.mask == context.folder.external("there").masks / f"{subject.id}.nii.gz"
         assert subject.given_mask is not None
         assert read_scan(subject.mask).voxels.any()

@@ -20,7 +20,7 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.scan_writer import write_mask
 from mgmt_ray.trials.context import StudyContext, TrialInputs
-from tests.masks.test_predicted_masks import known_to
+from tests.masks.test_predicted_masks import exposed_persons
 
 if TYPE_CHECKING:
     from tests.studies import Outlined
@@ -87,7 +87,7 @@ def test_test_subjects_are_predicted_with_their_other_mask_and_that_is_logged(
 def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
     joined: dict[str, StudyContext], outlined: Outlined
 ) -> None:
-    known = known_to(outlined.slices)
+    known = exposed_persons(outlined.slices)
     context = joined["given"]
     _, inputs = finished(context)
     entries = json.loads((context.folder.masks / "masks.json").read_text())["subjects"]

@@ -29,7 +29,7 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import StudyContext
-from tests.masks.test_predicted_masks import known_to
+from tests.masks.test_predicted_masks import exposed_persons
 from tests.prediction.test_predict_slices import silence
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def test_no_patient_is_predicted_where_copies_of_the_studys_scans_cannot_be_reco
     absent, damaged = (s.id for s in load_existing(context)[0].cohort.subjects[:2])
     (context.folder.inspections / f"{absent}.npz").unlink()
     (context.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
-    message = f"nothing of {absent}, {damaged}, so copies of scans that trained cannot be told"
+    message = f"no inspection of {absent}, {damaged}, so copies of training scans cannot be"
     with pytest.raises(MgmtError, match=message):
         predict_new(context, patients(masks=True), tmp_path / "predictions.csv")
     assert not (tmp_path / "predictions.csv").exists()
@@ -272,7 +272,7 @@ def test_a_person_known_to_a_models_initial_weights_is_not_predicted(
     path.write_text(json.dumps(metadata))
     predict_new(context, patients(masks=True), tmp_path / "predictions.csv")
     table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False).set_index("subject")
-    assert table.loc["P3", "problem"].startswith("is P3, on whom a model that ours started from")
+    assert table.loc["P3", "problem"].startswith("is P3, and a model that this study's models")
     assert {*table.drop("P3")["problem"]} == {""}
 
 
@@ -294,7 +294,7 @@ def test_an_id_or_a_persons_name_of_the_cohort_is_known(
 def test_segmentations_trained_on_a_patient_do_not_segment_that_patient(
     outlined: Outlined, joined_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
-    known = known_to(outlined.slices)
+    known = exposed_persons(outlined.slices)
     by = {p: {n for n in known if p in known[n]} for p in set().union(*known.values())}
     person = min(p for p, names in by.items() if len(names) < len(known))
     context = joined_job(tmp_path / "without", mask="given", exclude=[f"{person}_11"])
