@@ -1,1 +1,1 @@
-"""Synthetic cohorts, in which the truth is known."""
+"""Synthetic cohorts with a known relation between scans and label, and writers of masks."""

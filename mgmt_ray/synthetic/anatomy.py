@@ -1,4 +1,4 @@
-"""The brain that synthetic tumours are put into: a phantom, or a scan of a healthy head."""
+"""The healthy brain that synthetic tumours grow in: a phantom, or a scan."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.synthetic.random_fields import smoothed_noise
 
 UPENN_GRID = (155, 240, 240)
+"""Depth, height, width of UPENN-GBM's scans in voxels of 1 mm."""
+
 PAPER_WINDOW = ((0, 140), (39, 211), (44, 208))
 """Voxels of the UPENN-GBM grid that Schmitz et al. 2024 keep: depth, height, width."""
 
@@ -24,7 +26,7 @@ BORDER = 2
 """Voxels at the border of the grid that stay free of tumour."""
 
 CSF, GRAY, WHITE = 0.0, 0.5, 1.0
-"""Where a tissue lies on the scale of :attr:`Anatomy.tissue`."""
+"""Values of the tissues in :attr:`Anatomy.tissue`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Anatomy:
         grid: extents of the scan in voxels of 1 mm: depth, height, width.
         box: where the arrays lie in the grid.
         tissue: 0 cerebrospinal fluid, 0.5 grey matter, 1 white matter, and mixtures between them.
-        brain: what is not background.
-        clearance_mm: distance to the nearest voxel where no tumour may be; 0 there.
+        brain: mask of the brain.
+        clearance_mm: distance to the nearest voxel where no tumour may grow; 0 in these.
     """
 
     grid: tuple[int, int, int]
@@ -47,11 +49,15 @@ class Anatomy:
 
 
 def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
-    """An ellipsoidal brain with folds, a fissure between its halves, and ventricles.
+    """Make an ellipsoidal brain with folds, a fissure between its halves, and ventricles.
 
     Args:
         grid: depth, height, width in voxels of 1 mm; the brain fills it.
-        random: draws the folds.
+        random: source of the folds.
+
+    >>> anatomy = phantom((24, 28, 26), np.random.default_rng(0))
+    >>> anatomy.brain.shape == anatomy.tissue.shape, bool(anatomy.brain.any())
+    (True, True)
     """
     half_axes = np.array(BRAIN_MM) / 2 * _fitting_scale(BRAIN_MM, grid)
     centre = (np.array(grid) - 1) / 2
@@ -81,25 +87,27 @@ def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
 
 
 def anatomy_from_scan(path: Path, grid: tuple[int, int, int]) -> Anatomy:
-    """A healthy brain from a file, scaled to fill the grid.
+    """Read a healthy brain from a file, and scale it to fill the grid.
 
     Args:
         path: a skull-stripped T1-weighted scan (background 0), of any format that SimpleITK reads.
         grid: depth, height, width in voxels of 1 mm.
 
     Raises:
-        MgmtError: the file cannot be read, or shows no brain on a background of 0.
+        MgmtError: the file cannot be read, or contains no brain on a background of 0.
     """
     scan = _read_anatomy(path)
     values = SimpleITK.GetArrayFromImage(scan)
     if not (values > 0).any() or (values > 0).all():
-        raise MgmtError(f"{path}: shows no brain on a background of 0. Give a skull-stripped scan.")
+        raise MgmtError(
+            f"{path}: contains no brain on a background of 0. Give a skull-stripped scan."
+        )
     inside = ndimage.binary_fill_holes(_largest_part(values > 0))
     # CSF is the darkest and white matter the brightest tissue of a T1-weighted brain.
     low, middle, high = np.percentile(values[inside], [2, 40, 85])
     if not low < middle < high:
         raise MgmtError(
-            f"{path}: its brain has too few grey values to tell tissues apart. "
+            f"{path}: its brain has too few grey values to separate tissues. "
             "Give a skull-stripped T1-weighted scan."
         )
     tissue = np.interp(values, [low, middle, high], [CSF, GRAY, WHITE])
@@ -107,7 +115,7 @@ def anatomy_from_scan(path: Path, grid: tuple[int, int, int]) -> Anatomy:
     share = _resampled(inside, scan, inside, grid)
     brain = share > 0.5
     box = _as_box(ndimage.find_objects(brain.astype(np.uint8))[0])
-    # Divided by the share of brain, or the background would darken the rim.
+    # divided by the share of brain: otherwise the background would darken the rim
     tissue = np.clip(sampled[box] / np.maximum(share[box], 0.5), CSF, WHITE)
     return Anatomy(grid, box, tissue, brain[box], _clearance_mm(brain[box], box, grid))
 
@@ -121,7 +129,7 @@ def _read_anatomy(path: Path) -> SimpleITK.Image:
         reason = str(error).strip().splitlines()[-1].strip()
         raise MgmtError(
             f"{path}: cannot be read as an image ({reason}). Give a skull-stripped T1-weighted "
-            "scan as NIfTI, NRRD or MetaImage, or leave the anatomy out for a phantom."
+            "scan as NIfTI, NRRD or MetaImage, or omit the anatomy to use a phantom."
         ) from error
     raise MgmtError(f"{path}: is not 3-D. Give one skull-stripped T1-weighted volume.")
 
@@ -132,18 +140,18 @@ def _resampled(
     inside: Bool[np.ndarray, "d h w"],
     grid: tuple[int, int, int],
 ) -> Float32[np.ndarray, "depth height width"]:
-    """Values of the scan's voxels on the grid, the brain centred and scaled alike on all axes."""
+    """Resample a scan's values to the grid, the brain centred and scaled alike on all axes."""
     image = SimpleITK.GetImageFromArray(values.astype(np.float32))
     image.CopyInformation(scan)
-    found = ndimage.find_objects(inside.astype(np.uint8))[0]
-    first = np.array([axis.start for axis in reversed(found)])
-    last = np.array([axis.stop - 1 for axis in reversed(found)])
+    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    first = np.array([axis.start for axis in reversed(box)])
+    last = np.array([axis.stop - 1 for axis in reversed(box)])
     extent_mm = (last - first + 1) * np.array(scan.GetSpacing())
-    step_mm = 1 / _fitting_scale(tuple(extent_mm[::-1].tolist()), grid)
+    spacing_mm = 1 / _fitting_scale(tuple(extent_mm[::-1].tolist()), grid)
     size = np.array(grid[::-1])
     middle_mm = scan.TransformContinuousIndexToPhysicalPoint(((first + last) / 2).tolist())
     direction = np.array(scan.GetDirection()).reshape(3, 3)
-    origin = np.array(middle_mm) - direction @ ((size - 1) / 2 * step_mm)
+    origin = np.array(middle_mm) - direction @ ((size - 1) / 2 * spacing_mm)
     return SimpleITK.GetArrayFromImage(
         SimpleITK.Resample(
             image,
@@ -151,7 +159,7 @@ def _resampled(
             SimpleITK.Transform(),
             SimpleITK.sitkLinear,
             origin.tolist(),
-            [step_mm] * 3,
+            [spacing_mm] * 3,
             scan.GetDirection(),
             0.0,
         )
@@ -164,7 +172,7 @@ def _largest_part(mask: Bool[np.ndarray, "d h w"]) -> Bool[np.ndarray, "d h w"]:
 
 
 def _fitting_scale(extent_mm: tuple[float, ...], grid: tuple[int, int, int]) -> float:
-    """The scale at which a brain fills the grid but for a margin."""
+    """Return the scale, in voxels per mm, at which a brain fills the grid up to a margin."""
     return min(0.92 * n / mm for n, mm in zip(grid, extent_mm, strict=True))
 
 
@@ -180,9 +188,9 @@ def _clearance_mm(
         for (start, stop), n in zip(window, grid, strict=True)
     )
     allowed[tuple(inner)] = True
-    # A frame of nothing, so that the brain's own box ends the room too.
-    framed = np.pad(brain & allowed[box], 1)
-    distance = ndimage.distance_transform_edt(framed)
+    # padded with background, so that the edges of the brain's own box are borders too
+    padded = np.pad(brain & allowed[box], 1)
+    distance = ndimage.distance_transform_edt(padded)
     return distance[1:-1, 1:-1, 1:-1].astype(np.float32)
 
 

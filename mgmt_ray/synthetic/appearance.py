@@ -1,4 +1,4 @@
-"""How tissues and tumours look in each modality."""
+"""Intensities of tissues and tumours in each modality."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mgmt_ray.synthetic.tumour import Tumour
 
 @dataclass(frozen=True, slots=True)
 class ValueEncoding:
-    """How a modality's files hold values.
+    """How a modality's files store values.
 
     Attributes:
-        step: files hold multiples of it.
-        low: least value inside the brain.
+        step: values are multiples of it.
+        low: smallest value inside the brain.
         high: largest value.
         pixel: type of the file's numbers.
-        negative: part of the voxels that a map's fit left negative.
+        negative: fraction of the voxels that are negative, as a map's failed fits are.
     """
 
     step: float
@@ -42,8 +42,8 @@ class Appearance:
         edema: swollen tissue around the tumour.
         enhancing: the active rim.
         necrosis: the dead core.
-        noise: deviation of the texture inside a tumour without planted signal.
-        encoding: of the files.
+        noise: standard deviation of the texture inside a tumour without planted signal.
+        encoding: of the modality's files.
     """
 
     csf: float
@@ -77,19 +77,19 @@ APPEARANCE = {
     "PH": Appearance(60.0, 420.0, 240.0, 340.0, 450.0, 310.0, 45.0, PERFUSION),
     "PSR": Appearance(60.0, 92.0, 96.0, 88.0, 78.0, 70.0, 5.0, RECOVERY_PERCENT),
 }
-"""Plausible, not measured: contrasts go the right way and nothing more is claimed."""
+"""Plausible, not measured: only the direction of the contrasts is realistic."""
 
 BIAS = 0.04
-"""Deviation of the receive coil's slow shading, relative."""
+"""Relative standard deviation of the receive coil's slow shading."""
 
 TISSUE_NOISE = 0.35
-"""Deviation of the noise of all tissue, in units of :attr:`Appearance.noise`."""
+"""Standard deviation of the noise in all tissue, in units of :attr:`Appearance.noise`."""
 
 
 def render_healthy_brain(
     modality: str, anatomy: Anatomy
 ) -> Float32[np.ndarray, "depth height width"]:
-    """A healthy brain in one modality, without noise."""
+    """Return the intensities of a healthy brain in one modality, without noise."""
     look = APPEARANCE[modality]
     values = np.interp(anatomy.tissue, [CSF, GRAY, WHITE], [look.csf, look.gray, look.white])
     return values.astype(np.float32)
@@ -103,21 +103,32 @@ def render(
     texture: Float32[np.ndarray, "rows columns layers"],
     random: np.random.Generator,
 ) -> Shaped[np.ndarray, "z y x"]:
-    """A scan of one subject on the whole grid.
+    """Render a scan of one subject on the whole grid.
 
     Args:
-        modality: tells contrast and units.
+        modality: decides contrast and units.
         anatomy: the healthy brain.
-        base: what :func:`render_healthy_brain` gives for it.
+        base: result of :func:`render_healthy_brain` for it.
         tumour: replaces tissue.
         texture: inside the tumour, on its box, in units of :attr:`Appearance.noise`.
-        random: draws shading and noise, from the same numbers whatever the texture.
+        random: source of shading and noise, which do not depend on the texture.
 
     Returns:
-        Depth, height, width; 0 outside the brain.
+        Intensities in the units of the modality's files; 0 outside the brain.
+
+    >>> from mgmt_ray.synthetic.anatomy import phantom
+    >>> from mgmt_ray.synthetic.tumour import grow_tumour
+    >>> random = np.random.default_rng(0)
+    >>> anatomy = phantom((16, 16, 16), random)
+    >>> tumour = grow_tumour(anatomy, random)
+    >>> base = render_healthy_brain("T1", anatomy)
+    >>> texture = np.zeros(tumour.labels.shape, np.float32)
+    >>> scan = render("T1", anatomy, base, tumour, texture, random)
+    >>> scan.shape, scan.dtype
+    ((16, 16, 16), dtype('int16'))
     """
     look = APPEARANCE[modality]
-    numbers = look.encoding
+    encoding = look.encoding
     shading = smoothed_noise(base.shape, max(1.0, 0.3 * min(anatomy.grid)), random)
     values = base * (np.float32(random.normal(1, 0.05)) + np.float32(BIAS) * shading)
     _blend(values[tumour.box], tumour.edema * np.float32(0.85), look.edema)
@@ -126,12 +137,12 @@ def render(
     grain = random.standard_normal(base.shape, dtype=np.float32)
     values += np.float32(TISSUE_NOISE * look.noise) * grain
     values[tumour.box] += np.float32(look.noise) * texture
-    if numbers.negative:
-        failed = random.random(base.shape, dtype=np.float32) < numbers.negative
+    if encoding.negative:
+        failed = random.random(base.shape, dtype=np.float32) < encoding.negative
         values[failed] *= -1
-    step = np.float32(numbers.step)
-    values = np.rint(np.clip(values, numbers.low, numbers.high) / step) * step
-    scan = np.zeros(anatomy.grid, numbers.pixel)
+    step = np.float32(encoding.step)
+    values = np.rint(np.clip(values, encoding.low, encoding.high) / step) * step
+    scan = np.zeros(anatomy.grid, encoding.pixel)
     scan[anatomy.box] = np.where(anatomy.brain, values, 0)
     return scan
 

@@ -1,7 +1,7 @@
-"""A synthetic cohort in the layout of UPENN-GBM, in which the truth is known.
+"""A synthetic cohort in the layout of UPENN-GBM, with a known relation between scans and label.
 
-What tells the label is the grain of the tumour's texture, and only in the modalities of
-``signal``; nothing else of a subject depends on its label.
+Only the grain of the tumour's texture depends on the label, and only in the modalities of
+``signal``; nothing else of a subject does.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from mgmt_ray.synthetic.patient import SyntheticPatient, clinical_table, is_writ
 TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
 IMAGES = "NIfTI-files"
 SMALLEST_GRID = 16
+"""Least voxels of a scan along each axis."""
 
 
 class SyntheticConfig(Config):
-    """How many subjects with which scans, and what tells their label."""
+    """The subjects, their scans, and the signal of their label."""
 
     subjects: int = Field(100, ge=1, description="subjects with an MGMT label, scans and a mask")
     grid: tuple[int, int, int] = Field(
@@ -41,13 +42,15 @@ class SyntheticConfig(Config):
     )
     signal: dict[str, float] = Field(
         {},
-        description="amplitude of the label's texture by modality, in deviations of the texture "
-        "that every tumour has; up to about 3 stays clear of the values' limits",
+        description="amplitude of the label's texture by modality, in standard deviations of the "
+        "texture that every tumour has; above about 3 values are clipped",
     )
-    methylated_fraction: float = Field(0.42, ge=0, le=1, description="of the labelled subjects")
-    without_dti: float = Field(0.17, ge=0, le=1, description="fraction of subjects lacking DTI")
+    methylated_fraction: float = Field(
+        0.42, ge=0, le=1, description="fraction of the labelled subjects that are methylated"
+    )
+    without_dti: float = Field(0.17, ge=0, le=1, description="fraction of subjects without DTI")
     without_dsc: float = Field(
-        0.28, ge=0, le=1, description="fraction lacking DSC, those that lack DTI among them"
+        0.28, ge=0, le=1, description="fraction without DSC, including those without DTI"
     )
     modalities: tuple[str, ...] = Field(MODALITIES, description="scans that are written")
     follow_ups: float = Field(
@@ -59,13 +62,13 @@ class SyntheticConfig(Config):
     corrected_masks: float = Field(
         0.24, ge=0, le=1, description="fraction with a mask corrected by hand"
     )
-    indeterminate: int = Field(2, ge=0, description="more subjects, with MGMT Indeterminate")
-    not_available: int = Field(2, ge=0, description="more subjects, with MGMT Not Available")
-    without_scans: int = Field(2, ge=0, description="more subjects, with a label and no scans")
+    indeterminate: int = Field(2, ge=0, description="further subjects, with MGMT Indeterminate")
+    not_available: int = Field(2, ge=0, description="further subjects, with MGMT Not Available")
+    without_scans: int = Field(2, ge=0, description="further subjects, with a label and no scans")
     anatomy: Path | None = Field(
-        None, description="skull-stripped T1-weighted scan to put tumours into; none: a phantom"
+        None, description="skull-stripped T1-weighted scan to put tumours into; null uses a phantom"
     )
-    seed: int = Field(0, description="of every draw")
+    seed: int = Field(0, description="random seed of the cohort")
 
     @model_validator(mode="after")
     def _check_values(self) -> SyntheticConfig:
@@ -73,34 +76,43 @@ class SyntheticConfig(Config):
         absent = [m for m in self.signal if m not in self.modalities]
         if absent:
             raise ValueError(
-                f"signal in {', '.join(absent)}, which is not written; "
-                f"written are {', '.join(self.modalities)}"
+                f"signal in {', '.join(absent)}, which is not among the modalities "
+                f"({', '.join(self.modalities)})"
             )
         if any(amplitude < 0 for amplitude in self.signal.values()):
-            raise ValueError("a signal's amplitude is at least 0")
+            raise ValueError("a signal's amplitude must be at least 0")
         if min(self.grid) < SMALLEST_GRID:
-            raise ValueError(f"grid {self.grid}: no tumour fits below {SMALLEST_GRID} voxels")
+            raise ValueError(f"grid {self.grid}: must be at least {SMALLEST_GRID} voxels per axis")
         if self.without_dsc < self.without_dti:
-            raise ValueError("without_dsc is at least without_dti: who has DSC has DTI too")
+            raise ValueError(
+                "without_dsc must be at least without_dti: subjects with DSC have DTI too"
+            )
         return self
 
 
 def synthesize(
     config: SyntheticConfig, folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write the cohort: images, masks, clinical table, and ``planted.json`` with the truth.
+    """Write the cohort: images, masks, clinical table, and ``planted.json`` with the signal.
 
-    The same config gives the same voxels. A cohort that was interrupted is completed, a finished
-    one is left as it is. The table comes last, so that half a cohort cannot be read.
+    The same config gives the same files. An interrupted cohort is completed, a finished one is left
+    unchanged. The table is written last, so that half a cohort cannot be read.
 
     Args:
-        config: what to write.
+        config: subjects, scans and signal.
         folder: gets ``NIfTI-files/``, the table and ``planted.json``.
-        progress: is given the subjects done and their number.
+        progress: receives the number of written subjects and their total.
 
     Raises:
         MgmtError: the folder holds another cohort, a file cannot be written, or the anatomy cannot
             be used.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> temporary = TemporaryDirectory()
+    >>> config = SyntheticConfig(subjects=1, grid=(16, 16, 16), modalities=("T1",))
+    >>> synthesize(config, Path(temporary.name))
+    >>> sorted(path.name for path in Path(temporary.name).iterdir())
+    ['NIfTI-files', 'UPENN-GBM_clinical_info_v2.1.csv', 'planted.json']
     """
     if config.anatomy is None:
         anatomy = phantom(config.grid, stream(config.seed, "anatomy"))
@@ -119,10 +131,14 @@ def synthesize(
 
 
 def plan_patients(config: SyntheticConfig) -> list[SyntheticPatient]:
-    """Who is in the cohort, sorted by id.
+    """Return the patients of the cohort, sorted by id.
 
-    Every property has a stream of its own, so only ``mgmt`` and ``methylated`` change with the
+    Every property has its own random stream, so only ``mgmt`` and ``methylated`` change with the
     methylated fraction.
+
+    >>> config = SyntheticConfig(subjects=10, methylated_fraction=0.4, without_scans=0)
+    >>> [patient.mgmt for patient in plan_patients(config)].count("Methylated")
+    4
     """
     num_more = config.indeterminate + config.not_available + config.without_scans
     numbers = stream(config.seed, "ids").permutation(config.subjects + num_more)
@@ -134,7 +150,7 @@ def plan_patients(config: SyntheticConfig) -> list[SyntheticPatient]:
 
 def _labelled_patients(config: SyntheticConfig, ids: list[str]) -> list[SyntheticPatient]:
     methylated = _sample_ids(config, "label", config.methylated_fraction)
-    lacking = {
+    without = {
         "DTI": _sample_ids(config, "groups", config.without_dti),
         "DSC": _sample_ids(config, "groups", config.without_dsc),
     }
@@ -146,9 +162,9 @@ def _labelled_patients(config: SyntheticConfig, ids: list[str]) -> list[Syntheti
             id=name,
             mgmt="Methylated" if i in methylated else "Unmethylated",
             methylated=i in methylated,
-            groups=_groups(config) - {group for group, who in lacking.items() if i in who},
+            groups=_groups(config) - {name for name, members in without.items() if i in members},
             follow_up=i in follow_ups,
-            raw_dsc=i in raw_dsc and i not in lacking["DSC"],
+            raw_dsc=i in raw_dsc and i not in without["DSC"],
             corrected=i in corrected,
         )
         for i, name in enumerate(ids)
@@ -156,7 +172,7 @@ def _labelled_patients(config: SyntheticConfig, ids: list[str]) -> list[Syntheti
 
 
 def _unusable_patients(config: SyntheticConfig, ids: list[str]) -> list[SyntheticPatient]:
-    """Those that a study of labels and scans cannot use."""
+    """Return the patients without a usable label, or without scans."""
     random = stream(config.seed, "hidden labels")
     statuses = [
         *["Indeterminate"] * config.indeterminate,
@@ -177,13 +193,13 @@ def _groups(config: SyntheticConfig) -> frozenset[str]:
 
 
 def _sample_ids(config: SyntheticConfig, purpose: str, fraction: float) -> set[int]:
-    """That fraction of the labelled subjects; a larger fraction contains a smaller one."""
+    """Sample a fraction of the labelled subjects; larger fractions contain smaller ones."""
     order = stream(config.seed, purpose).permutation(config.subjects)
     return set(order[: round(fraction * config.subjects)].tolist())
 
 
 def _claim_folder(config: SyntheticConfig, folder: Path) -> None:
-    """Say in ``planted.json`` whose folder this is, or find that it is another's."""
+    """Write ``planted.json``; raise MgmtError if the folder holds another cohort."""
     settings = config.model_dump(mode="json")
     if config.anatomy is not None:
         settings["anatomy"] = file_checksum(config.anatomy)
@@ -194,14 +210,14 @@ def _claim_folder(config: SyntheticConfig, folder: Path) -> None:
         "grid": list(config.grid),
         "settings": fingerprint(settings),
     }
-    note = folder / "planted.json"
-    if note.is_file():
-        mine = json.loads(note.read_text(encoding="utf-8")) == planted
+    path = folder / "planted.json"
+    if path.is_file():
+        same = json.loads(path.read_text(encoding="utf-8")) == planted
     else:
-        mine = not (folder / IMAGES).exists()
-    if not mine:
+        same = not (folder / IMAGES).exists()
+    if not same:
         raise MgmtError(
             f"{folder}: holds a cohort of other settings. "
             "Choose another folder, or delete this one."
         )
-    write_json(note, planted)
+    write_json(path, planted)

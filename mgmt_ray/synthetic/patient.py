@@ -1,4 +1,4 @@
-"""One synthetic patient: its scans, its masks and its rows of the clinical table."""
+"""Writing one synthetic patient: scans, masks and rows of the clinical table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mgmt_ray.synthetic.scan_writer import write_scan
 from mgmt_ray.synthetic.tumour import EDEMA, Tumour, grow_tumour
 
 Bases: TypeAlias = Mapping[str, Float32[np.ndarray, "depth height width"]]
-"""The healthy brain by modality, for those that are written."""
+"""The healthy brain's intensities, by modality to be written."""
 
 COLUMNS = (
     "ID",
@@ -38,24 +38,24 @@ COLUMNS = (
     "GTR_over90percent",
     "PsP_TP_score",
 )
-"""Of the clinical table's version 2.1, by name."""
+"""Columns of the clinical table, version 2.1."""
 
 RAW_DSC_SHAPE = (6, 8, 12, 12)
-"""Time, depth, height, width: a real series is large, and only its name matters here."""
+"""Time, depth, height, width; far smaller than a real series, of which only the name matters."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticPatient:
-    """What is written of one person.
+    """A patient of the cohort.
 
     Attributes:
-        id: of the baseline session, like ``UPENN-GBM-00001_11``.
-        mgmt: the table's word.
+        id: of the baseline session, for example ``UPENN-GBM-00001_11``.
+        mgmt: entry of the clinical table.
         methylated: which of the two textures the tumour has where a signal is planted.
-        groups: modality groups that were scanned; none: a row of the table and no scans.
+        groups: scanned modality groups; empty for a patient in the table without scans.
         follow_up: whether there is a later session.
-        raw_dsc: whether the raw DSC series lies beside its maps.
-        corrected: whether the mask was corrected by hand.
+        raw_dsc: whether the raw DSC series is there in addition to its maps.
+        corrected: whether there is a manually corrected mask.
     """
 
     id: str
@@ -68,12 +68,12 @@ class SyntheticPatient:
 
     @property
     def follow_up_id(self) -> str:
-        """Of the later session."""
+        """The id of the later session."""
         return self.id.removesuffix("_11") + "_21"
 
 
 def is_written(patient: SyntheticPatient, images: Path) -> bool:
-    """Whether all of a patient's files are there: the automatic mask is written last."""
+    """Return whether all of a patient's files exist: the automatic mask is written last."""
     return automatic_mask(images, patient.id).exists()
 
 
@@ -87,15 +87,15 @@ def write_patient(
 ) -> None:
     """Write one patient's images.
 
-    The streams are named after the seed, the patient's id and the modality, so no scan depends on
-    what else is written.
+    Random streams depend on the seed, the patient's id and the modality only, so no scan depends
+    on what else is written.
 
     Args:
-        patient: whose.
+        patient: to write.
         images: the folder ``NIfTI-files``.
         anatomy: the healthy brain.
-        bases: its looks in the wanted modalities.
-        signal: amplitude of the label's texture by modality; 0 where not named.
+        bases: its intensities, by modality to write.
+        signal: amplitude of the label's texture by modality; 0 for modalities that are not named.
         seed: of the cohort.
 
     Raises:
@@ -121,9 +121,13 @@ def write_patient(
 
 
 def clinical_table(patients: Sequence[SyntheticPatient], seed: int) -> str:
-    """The clinical table (version 2.1) as CSV; a follow-up session has a row of its own.
+    """Return the clinical table (version 2.1) as CSV; a follow-up session has its own row.
 
-    Whatever a row says beside MGMT is independent of it.
+    All columns other than MGMT are independent of it.
+
+    >>> patient = SyntheticPatient("UPENN-GBM-00001_11", "Methylated", True, frozenset({"Struct"}))
+    >>> clinical_table([patient], seed=0).splitlines()[0][:32]
+    'ID,Gender,Age_at_scan_years,Surv'
     """
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="Not Available", lineterminator="\n")
@@ -148,13 +152,13 @@ def clinical_table(patients: Sequence[SyntheticPatient], seed: int) -> str:
 
 
 def _copy_follow_up(patient: SyntheticPatient, images: Path, scanned: Sequence[str]) -> None:
-    """A later session that repeats the baseline's scans: who mistakes it for a subject leaks."""
+    """Write a later session with the baseline's scans: using it as a subject would be leakage."""
     structural = [m for m in scanned if modality_group(m) == "Struct"]
     for modality in structural or scanned:
         source = images / scan_file(patient.id, modality)
 
-        def copy(aside: Path, source: Path = source) -> None:
-            shutil.copyfile(source, aside)
+        def copy(target: Path, source: Path = source) -> None:
+            shutil.copyfile(source, target)
 
         write_atomically(images / scan_file(patient.follow_up_id, modality), copy)
 
@@ -180,6 +184,6 @@ def _on_grid(tumour: Tumour, anatomy: Anatomy) -> UInt8[np.ndarray, "depth heigh
 def _with_less_edema(
     mask: UInt8[np.ndarray, "depth height width"], random: np.random.Generator
 ) -> UInt8[np.ndarray, "depth height width"]:
-    """What an automatic segmentation might have found."""
-    overlooked = smoothed_noise(mask.shape, 4.0, random) > 0.7
-    return np.where((mask == EDEMA) & overlooked, np.uint8(0), mask)
+    """Return a mask as an automatic segmentation might find it: without a part of the edema."""
+    missed = smoothed_noise(mask.shape, 4.0, random) > 0.7
+    return np.where((mask == EDEMA) & missed, np.uint8(0), mask)

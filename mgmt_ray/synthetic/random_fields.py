@@ -1,4 +1,4 @@
-"""Random fields: the stuff of phantom brains, tumour shapes and planted textures."""
+"""Random fields, from which phantom brains, tumour shapes and textures are made."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ from jaxtyping import Bool, Float32
 
 COARSE_MM = 5.0
 FINE_MM = 1.0
-"""Smoothness (deviation of the Gaussian) of the two textures.
+"""Smoothness (standard deviation of the Gaussian kernel) of the two textures.
 
-Both survive averaging over 2×2×2 voxels: white noise would lose its deviation there, and the
-textures would differ in strength, not in grain.
+Both survive averaging over 2×2×2 voxels: white noise would become weaker there, and the textures
+would differ in strength, not in grain.
 """
 
 
 def smoothed_noise(
     shape: tuple[int, ...], sigma: float, random: np.random.Generator
 ) -> Float32[np.ndarray, "depth height width"]:
-    """Gaussian noise with mean 0 and deviation 1 at each voxel, smoothed by a Gaussian kernel.
+    """Draw Gaussian noise, smoothed by a Gaussian kernel; mean 0 and variance 1 at each voxel.
 
-    A lattice of independent numbers, one per ``sigma``, is spread by the kernel along each axis. A
-    lattice as fine as the kernel is wide makes the field stationary to 1e-4 of its variance, and
-    the cost falls with the cube of ``sigma``.
+    Independent numbers on a lattice of spacing ``sigma`` are convolved with the kernel along each
+    axis. This spacing makes the field stationary to 1e-4 of its variance, and the cost decreases
+    with the cube of ``sigma``.
 
     Args:
         shape: of the field in voxels.
-        sigma: deviation of the kernel in voxels, at least 1.
-        random: the stream to draw from.
+        sigma: standard deviation of the kernel in voxels, at least 1.
+        random: source of the noise.
+
+    >>> field = smoothed_noise((40, 40, 40), 2.0, np.random.default_rng(0))
+    >>> field.shape, bool(0.9 < field.std() < 1.1)
+    ((40, 40, 40), True)
     """
     kernels = []
     for extent in shape:
@@ -43,10 +47,10 @@ def smoothed_noise(
 def plain_texture(
     tumour: Bool[np.ndarray, "depth height width"], random: np.random.Generator
 ) -> Float32[np.ndarray, "depth height width"]:
-    """Coarse and fine noise in a random mixture: what a tumour looks like whatever its label.
+    """Draw a texture that does not depend on the label: coarse and fine noise, randomly mixed.
 
     Returns:
-        Mean 0 and deviation 1 inside the tumour, 0 outside.
+        Mean 0 and standard deviation 1 inside the tumour, 0 outside.
     """
     share = np.float32(random.uniform())
     coarse = smoothed_noise(tumour.shape, COARSE_MM, random)
@@ -57,10 +61,10 @@ def plain_texture(
 def label_texture(
     tumour: Bool[np.ndarray, "depth height width"], methylated: bool, random: np.random.Generator
 ) -> Float32[np.ndarray, "depth height width"]:
-    """The planted sign: coarse noise in methylated tumours, fine noise in the others.
+    """Draw the label's texture: coarse noise in methylated tumours, fine noise in the others.
 
     Returns:
-        Mean 0 and deviation 1 inside the tumour, 0 outside; only the grain tells the label.
+        Mean 0 and standard deviation 1 inside the tumour, 0 outside, for either label.
     """
     sigma = COARSE_MM if methylated else FINE_MM
     return standardise(smoothed_noise(tumour.shape, sigma, random), tumour)
@@ -69,7 +73,7 @@ def label_texture(
 def standardise(
     field: Float32[np.ndarray, "depth height width"], tumour: Bool[np.ndarray, "depth height width"]
 ) -> Float32[np.ndarray, "depth height width"]:
-    """A field with mean 0 and deviation 1 inside the tumour, and 0 outside."""
+    """Scale a field to mean 0 and standard deviation 1 inside the tumour, and set 0 outside."""
     inside = field[tumour].astype(np.float64)
     scaled = (field - np.float32(inside.mean())) / np.float32(inside.std())
     return np.where(tumour, scaled, np.float32(0))
@@ -81,16 +85,21 @@ def tumour_texture(
     amplitude: float,
     random: np.random.Generator,
 ) -> Float32[np.ndarray, "depth height width"]:
-    """Plain texture, with the label's texture on top where a signal is planted.
+    """Draw a tumour's texture: the plain one, plus the label's if a signal is planted.
 
     Args:
-        tumour: where the texture is.
-        methylated: without effect at amplitude 0, down to the last bit.
-        amplitude: deviation of the label's texture in units of the plain one's.
-        random: the stream to draw from.
+        tumour: mask of the tumour.
+        methylated: the label; no bit of the result depends on it at amplitude 0.
+        amplitude: of the label's texture, in standard deviations of the plain one.
+        random: source of the noise.
 
     Returns:
-        Mean 0 and deviation (1 + amplitude²)^1/2 inside the tumour for either label, 0 outside.
+        Mean 0 and standard deviation (1 + amplitude²)^1/2 inside the tumour, 0 outside.
+
+    >>> tumour = np.ones((12, 12, 12), bool)
+    >>> texture = tumour_texture(tumour, True, 2.0, np.random.default_rng(0))
+    >>> round(float(texture.std()), 3)
+    2.236
     """
     plain = plain_texture(tumour, random)
     if amplitude == 0:

@@ -1,4 +1,4 @@
-"""Writing images as the public cohort's files look, and masks on a scan's grid."""
+"""Writing scans like those of UPENN-GBM, masks on a scan's grid, and copies of files."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def write_scan(voxels: Shaped[np.ndarray, "*series depth height width"], path: P
 
     Args:
         voxels: depth, height, width, or a series of such volumes along the first axis.
-        path: ends in ``.nii.gz``; complete or not there.
+        path: ends in ``.nii.gz``; written completely or not at all.
 
     Raises:
-        MgmtError: it cannot be written.
+        MgmtError: the file cannot be written.
     """
     image = SimpleITK.GetImageFromArray(voxels, isVector=False)
     height = voxels.shape[-2]
     image.SetOrigin((0.0, 1.0 - height, *[0.0] * (voxels.ndim - 2)))
 
     def write(aside: Path) -> None:
-        # SimpleITK compresses only what is named so.
+        # SimpleITK compresses only files of this suffix
         packed = aside.with_name(f"{aside.name}.nii.gz")
         writer = SimpleITK.ImageFileWriter()
         writer.SetFileName(str(packed))
@@ -51,10 +51,10 @@ def write_scan(voxels: Shaped[np.ndarray, "*series depth height width"], path: P
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Put a file under another name, without taking space where the disk can share it.
+    """Copy a file, as a hard link where the file system allows it.
 
     Raises:
-        MgmtError: it cannot be written.
+        MgmtError: the copy cannot be written.
     """
 
     def copy(aside: Path) -> None:
@@ -67,15 +67,15 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def write_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, path: Path) -> None:
-    """Write a tumour mask (1 tumour, 0 all else) on the grid of the scan that it is of.
+    """Write a tumour mask (1 tumour, 0 all else) on the grid of its scan.
 
-    Its axes are in the order and direction of the scan's file where that is NIfTI, so that viewers
-    and programs that look at voxels alone find it in place. Equal masks are equal files.
+    Its axes have the order and direction of the scan's file if that is NIfTI, so that it also fits
+    for programs that ignore orientation. Equal masks give equal files.
 
     Args:
-        mask: as :func:`mgmt_ray.cohort.scan.read_scan` orders axes.
+        mask: with axes ordered as :func:`mgmt_ray.cohort.scan.read_scan` does.
         scan: file or DICOM series.
-        path: ends in ``.nii.gz``; complete or not there.
+        path: ends in ``.nii.gz``; written completely or not at all.
 
     Raises:
         BadScan: the scan cannot be read.

@@ -1,4 +1,4 @@
-"""A cohort as a plain table with files beside it, synthetic or of any reader's subjects."""
+"""Writing a cohort as a plain table with files: synthetic, or of any reader's subjects."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.scan_writer import copy_file
 
 TABLE = "cohort.csv"
-WORDS = (("unmethylated", "Methylated"), ("0", "1"), ("Negative", "positive"))
-"""Ways to write the labels 0 and 1, which take turns."""
+LABEL_WORDS = (("unmethylated", "Methylated"), ("0", "1"), ("Negative", "positive"))
+"""Ways to write the labels 0 and 1, used in turn."""
 
 SITES = ("Augsburg", "Basel", "Łódź, north")
 
@@ -26,12 +26,19 @@ def synthesize_as_table(
     """Write the subjects of :func:`mgmt_ray.synthetic.generate.synthesize` as a plain table.
 
     Args:
-        config: what to write.
+        config: subjects, scans and signal.
         folder: gets ``cohort.csv``, ``images/`` and ``planted.json``.
-        progress: is given the subjects done and their number.
+        progress: receives the number of written subjects and their total.
 
     Raises:
-        MgmtError: what ``synthesize`` raises, or a file cannot be written.
+        MgmtError: as :func:`mgmt_ray.synthetic.generate.synthesize`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> temporary = TemporaryDirectory()
+    >>> config = SyntheticConfig(subjects=1, grid=(16, 16, 16), modalities=("T1",))
+    >>> synthesize_as_table(config, Path(temporary.name))
+    >>> sorted(path.name for path in Path(temporary.name).iterdir())
+    ['cohort.csv', 'images', 'planted.json']
     """
     upenn = folder / ".upenn"
     synthesize(config, upenn, progress)
@@ -44,18 +51,18 @@ def synthesize_as_table(
 def write_table_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> dict[str, str]:
     """Write subjects' files under new names, and ``cohort.csv``.
 
-    Covariates are the source's, and a ``site`` that is drawn and empty in every fourth row. Cells
-    are empty where a subject lacks a scan or a covariate. Subjects that are one person in the
-    source are one in the copy, under a new name. The last row is a patient with the first subject's
-    files and an unknown label.
+    Covariates are the source's, and a random ``site`` that is empty in every fourth row. The cells
+    of a scan or covariate that a subject does not have are empty. Subjects that are one person in
+    the source are one in the copy, under a new name. The last row is a patient with the first
+    subject's files and an unknown label.
 
     Args:
-        subjects: with any scans; the folder of a DICOM series is named where it is, not copied.
+        subjects: with any scans; a DICOM series is referred to where it is, not copied.
         folder: gets the table and ``images/``.
         seed: of names and sites.
 
     Returns:
-        The new id by old id.
+        The new ids by old id.
 
     Raises:
         MgmtError: a file cannot be written.
@@ -65,16 +72,16 @@ def write_table_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> di
     new = {s.id: f"case_{number:04d}" for s, number in zip(subjects, numbers, strict=False)}
     persons = sorted({s.person for s in subjects})
     modalities = list(dict.fromkeys(m for s in subjects for m in s.scans))
-    taken = {*FIXED_COLUMNS, *modalities, "site"}
-    covariates = sorted({name for s in subjects for name in s.covariates} - taken)
+    reserved = {*FIXED_COLUMNS, *modalities, "site"}
+    covariates = sorted({name for s in subjects for name in s.covariates} - reserved)
     rows = [["subject", "label", *modalities, "mask", "person", *covariates, "site"]]
     for turn, subject in enumerate(subjects):
         files = _write_files(subject, folder, new[subject.id], modalities)
-        word = WORDS[turn % len(WORDS)][subject.label]
+        word = LABEL_WORDS[turn % len(LABEL_WORDS)][subject.label]
         person = f"person {1 + persons.index(subject.person)}"
-        known = [subject.covariates.get(name, "") for name in covariates]
+        values = [subject.covariates.get(name, "") for name in covariates]
         site = "" if turn % 4 == 3 else SITES[random.integers(len(SITES))]
-        rows.append([new[subject.id], word, *files, person, *known, site])
+        rows.append([new[subject.id], word, *files, person, *values, site])
     if subjects:
         name = f"case_{numbers[-1]:04d}"
         files = _write_files(subjects[0], folder, name, modalities)
@@ -84,14 +91,14 @@ def write_table_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> di
 
 
 def _write_files(subject: Subject, folder: Path, name: str, modalities: Sequence[str]) -> list[str]:
-    """Cells of the scans and the mask, from the folder."""
+    """Copy a subject's files; return the cells of its scans and mask, relative to the folder."""
     cells = []
-    for what in (*modalities, "mask"):
-        source = subject.mask if what == "mask" else subject.scans.get(what)
+    for column in (*modalities, "mask"):
+        source = subject.mask if column == "mask" else subject.scans.get(column)
         if source is None or source.is_dir():
             cells.append(str(source.absolute()) if source else "")
             continue
-        path = Path("images", name, f"{what}.nii.gz")
+        path = Path("images", name, f"{column}.nii.gz")
         copy_file(source, folder / path)
         cells.append(path.as_posix())
     return cells

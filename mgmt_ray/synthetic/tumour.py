@@ -1,4 +1,4 @@
-"""Synthetic glioblastomas: where they grow and what shape they take."""
+"""Synthetic glioblastomas: their place in the brain, and their compartments."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from mgmt_ray.synthetic.anatomy import UPENN_GRID, WHITE, Anatomy
 from mgmt_ray.synthetic.random_fields import smoothed_noise
 
 NECROSIS, EDEMA, ENHANCING = 1, 2, 4
+"""Labels of a mask."""
+
 CORE_RADIUS_MM = (8.0, 25.0)
 EDEMA_MARGIN_MM = (5.0, 15.0)
-"""Ranges at the grid of UPENN-GBM; smaller grids have smaller tumours."""
+"""Ranges on the grid of UPENN-GBM; smaller grids have smaller tumours."""
 
 LOWEST_CENTRE = 0.4
-"""Part of the brain's depth below which no tumour begins: brain stem and cerebellum."""
+"""Fraction of the brain's depth below which no tumour has its centre (brain stem, cerebellum)."""
 
 LEAST_RADIUS, LEAST_MARGIN = 2.5, 2.0
-"""In voxels: below these a compartment may vanish."""
+"""In voxels; below these a compartment may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,9 @@ class Tumour:
     Attributes:
         box: where the arrays lie in the arrays of the :class:`Anatomy`.
         labels: 1 necrosis, 2 edema, 4 enhancing, 0 none.
-        edema: how far tissue looks like edema, 0 to 1.
-        core: how far tissue looks like tumour core, 0 to 1.
-        necrosis: how far the core looks necrotic, 0 to 1.
+        edema: share of edema in each voxel, 0 to 1.
+        core: share of tumour core in each voxel, 0 to 1.
+        necrosis: share of necrosis in each voxel, 0 to 1.
     """
 
     box: tuple[slice, slice, slice]
@@ -43,38 +45,46 @@ class Tumour:
 
 
 def grow_tumour(anatomy: Anatomy, random: np.random.Generator) -> Tumour:
-    """A necrotic centre in an enhancing rim, and edema around it that follows the white matter.
+    """Grow a tumour: necrosis in an enhancing rim, and edema that follows the white matter.
 
-    The tumour stays where ``anatomy.clearance_mm`` is above 0: inside the brain, and the paper's
-    window on the grid of UPENN-GBM.
+    The tumour stays where ``anatomy.clearance_mm`` is above 0: inside the brain, and on the grid of
+    UPENN-GBM inside the window of Schmitz et al. 2024.
+
+    >>> from mgmt_ray.synthetic.anatomy import phantom
+    >>> anatomy = phantom((24, 28, 26), np.random.default_rng(0))
+    >>> np.unique(grow_tumour(anatomy, np.random.default_rng(1)).labels).tolist()
+    [0, 1, 2, 4]
     """
     scale = min(1.0, min(n / full for n, full in zip(anatomy.grid, UPENN_GRID, strict=True)))
-    scale **= 0.5  # less than in proportion: the texture of a small tumour cannot be told
+    scale **= 0.5  # less than in proportion: the texture of a small tumour has too few voxels
     radius = max(LEAST_RADIUS, scale * random.uniform(*CORE_RADIUS_MM))
     margin = max(LEAST_MARGIN, scale * random.uniform(*EDEMA_MARGIN_MM))
     radius = min(radius, float(anatomy.clearance_mm.max()) / 0.75)
-    centre = _centre(anatomy, 0.75 * radius, random)
+    centre = _draw_centre(anatomy, 0.75 * radius, random)
     reach = int(np.ceil(1.65 * radius + 1.6 * margin)) + 2
     box = tuple(
         slice(max(0, c - reach), min(n, c + reach + 1))
         for c, n in zip(centre, anatomy.tissue.shape, strict=True)
     )
     depth, height, width = box
-    return _shape(anatomy, (depth, height, width), centre, radius, margin, random)
+    return _draw_shape(anatomy, (depth, height, width), centre, radius, margin, random)
 
 
-def _centre(anatomy: Anatomy, room_mm: float, random: np.random.Generator) -> tuple[int, int, int]:
-    room = anatomy.clearance_mm.copy()
-    room[: int(LOWEST_CENTRE * room.shape[0])] = 0
-    roomy = room >= min(room_mm, float(room.max()))
-    in_white_matter = roomy & (anatomy.tissue > 0.7 * WHITE)
-    candidates = np.flatnonzero(in_white_matter if in_white_matter.any() else roomy)
-    chosen = candidates[random.integers(candidates.size)]
-    depth, height, width = np.unravel_index(chosen, roomy.shape)
+def _draw_centre(
+    anatomy: Anatomy, clearance_mm: float, random: np.random.Generator
+) -> tuple[int, int, int]:
+    """Draw a centre with that clearance if there is any, in white matter if possible."""
+    clearance = anatomy.clearance_mm.copy()
+    clearance[: int(LOWEST_CENTRE * clearance.shape[0])] = 0
+    suitable = clearance >= min(clearance_mm, float(clearance.max()))
+    in_white_matter = suitable & (anatomy.tissue > 0.7 * WHITE)
+    candidates = np.flatnonzero(in_white_matter if in_white_matter.any() else suitable)
+    centre = candidates[random.integers(candidates.size)]
+    depth, height, width = np.unravel_index(centre, suitable.shape)
     return int(depth), int(height), int(width)
 
 
-def _shape(
+def _draw_shape(
     anatomy: Anatomy,
     box: tuple[slice, slice, slice],
     centre: tuple[int, int, int],
@@ -98,20 +108,20 @@ def _shape(
     gray = 1 - np.clip(2 * ndimage.gaussian_filter(anatomy.tissue[box], 1.0) - 1, 0, 1)
     edema_mm = core_mm + margin * (0.35 * fingers + 0.8 * gray)
 
-    room = anatomy.clearance_mm[box] > 0
+    allowed = anatomy.clearance_mm[box] > 0
     rim = radius - core_mm
     inner = np.minimum(necrotic_radius - necrosis_mm, rim - 1)
     outer = np.maximum(radius + margin - edema_mm, rim + 1)
-    core = room & (rim > 0)
+    core = allowed & (rim > 0)
     labels = np.zeros(size, np.uint8)
-    labels[room & ((outer > 0) | ndimage.binary_dilation(core))] = EDEMA
+    labels[allowed & ((outer > 0) | ndimage.binary_dilation(core))] = EDEMA
     labels[core] = ENHANCING
     labels[ndimage.binary_erosion(core) & (inner > 0)] = NECROSIS
     labels[tuple(c - b.start for c, b in zip(centre, box, strict=True))] = NECROSIS
-    edema, tissue, dead = (_soft(inside_mm) * room for inside_mm in (outer, rim, inner))
-    return Tumour(box, labels, edema=edema, core=tissue, necrosis=dead)
+    edema, core_share, necrosis = (_soft(inside_mm) * allowed for inside_mm in (outer, rim, inner))
+    return Tumour(box, labels, edema=edema, core=core_share, necrosis=necrosis)
 
 
 def _soft(inside_mm: Float32[np.ndarray, "d h w"]) -> Float32[np.ndarray, "d h w"]:
-    """From 0 to 1 across a border, within about 2 mm."""
+    """Return the share of a compartment: rises from 0 to 1 across its border, within 2 mm."""
     return 1 / (1 + np.exp(-np.clip(inside_mm, -8, 8) / np.float32(0.5)))

@@ -75,12 +75,12 @@ def test_a_scan_of_any_format_becomes_the_brain(tmp_path: Path, suffix: str) -> 
     assert first > 1.5 * last
 
 
-def test_files_that_show_no_brain_are_refused(tmp_path: Path) -> None:
+def test_files_without_a_brain_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match=r"nothing\.nii\.gz: cannot be read"):
         anatomy_from_scan(tmp_path / "nothing.nii.gz", (24, 24, 24))
     for values, says in (
-        (np.ones((8, 8, 8)), "shows no brain on a background of 0"),
-        (np.zeros((8, 8, 8)), "shows no brain on a background of 0"),
+        (np.ones((8, 8, 8)), "contains no brain on a background of 0"),
+        (np.zeros((8, 8, 8)), "contains no brain on a background of 0"),
         (np.pad(np.ones((6, 6, 6)), 2), "too few grey values"),
         (np.ones((2, 8, 8, 8)), "is not 3-D"),
     ):

@@ -31,7 +31,7 @@ def voxels(path: Path) -> np.ndarray:
 
 
 def only(config: SyntheticConfig, **changes: object) -> SyntheticConfig:
-    """Labelled subjects with all scans and nobody else, changed as said."""
+    """Only labelled subjects with all scans, with further changes."""
     plain = {
         "without_dti": 0,
         "without_dsc": 0,
@@ -126,7 +126,9 @@ def test_without_signal_no_voxel_depends_on_the_label(
     assert len(with_signal) >= 6
 
 
-def test_the_labels_texture_survives_halving_and_the_mean_tells_nothing(tmp_path: Path) -> None:
+def test_the_labels_texture_survives_halving_and_the_mean_does_not_depend_on_it(
+    tmp_path: Path,
+) -> None:
     config = SyntheticConfig(
         subjects=40,
         grid=(44, 52, 52),
@@ -236,11 +238,11 @@ def test_tumours_are_put_into_a_given_anatomy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"signal": {"T1c": 1.0}}, "signal in T1c, which is not written"),
+        ({"signal": {"T1c": 1.0}}, "signal in T1c, which is not among the modalities"),
         ({"signal": {"PH": -1.0}}, "at least 0"),
         ({"modalities": ("PHH",)}, "no modality PHH; there are"),
-        ({"grid": (10, 20, 20)}, "no tumour fits below 16 voxels"),
-        ({"without_dti": 0.5, "without_dsc": 0.4}, "who has DSC has DTI too"),
+        ({"grid": (10, 20, 20)}, "must be at least 16 voxels"),
+        ({"without_dti": 0.5, "without_dsc": 0.4}, "subjects with DSC have DTI too"),
         ({"subject": 3}, "Extra inputs are not permitted"),
     ],
 )

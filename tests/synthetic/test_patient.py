@@ -16,7 +16,7 @@ def voxels(path: Path) -> np.ndarray:
     return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
 
 
-def test_all_files_bear_the_public_names(tmp_path: Path) -> None:
+def test_all_files_have_the_public_names(tmp_path: Path) -> None:
     config = SyntheticConfig(
         subjects=1,
         grid=(16, 16, 16),
@@ -46,7 +46,7 @@ def test_all_files_bear_the_public_names(tmp_path: Path) -> None:
     assert raw.GetDimension() == 4
 
 
-def test_corrected_masks_lie_beside_automatic_ones_that_overlook_edema(small_cohort: Path) -> None:
+def test_corrected_masks_exist_with_automatic_ones_that_miss_edema(small_cohort: Path) -> None:
     images = small_cohort / "NIfTI-files"
     corrected = sorted((images / "images_segm").iterdir())
     assert len(corrected) == 5

@@ -27,7 +27,7 @@ def test_smoothed_noise_has_the_correlation_of_its_kernel(sigma: float) -> None:
 
 
 @pytest.mark.parametrize("methylated", [True, False])
-def test_both_textures_have_the_same_mean_and_deviation(methylated: bool) -> None:
+def test_both_textures_have_the_same_mean_and_standard_deviation(methylated: bool) -> None:
     tumour = a_ball()
     texture = tumour_texture(tumour, methylated, 2.0, stream(1, "texture"))
     # Single precision over 5 000 voxels.
