@@ -1,4 +1,4 @@
-"""Subjects written in the layout of BraTS21, with all that a reader must not stumble over."""
+"""Writing subjects in the layout of BraTS21, with the irregularities that a reader must handle."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def write_brats21_copy(
     The faulty cases have an empty FLAIR scan. With DICOM the masks lie in ``masks/``.
 
     Args:
-        subjects: with the four structural scans, in NIfTI; for DICOM of whole numbers.
+        subjects: with the four structural scans as NIfTI; integers if written as DICOM.
         folder: gets the images and ``train_labels.csv``.
         seed: of the new ids.
         images: "nifti" or "dicom".
 
     Returns:
-        The new id, five digits, by the old one.
+        The new ids, five digits, by the old ones.
     """
     drawn = stream(seed, "BraTS21 ids").permutation(HIGHEST_ID + 1)
     free = [name for name in (f"{number:05d}" for number in drawn) if name not in FAULTY]
@@ -77,7 +77,7 @@ def _write_case(
 
 
 def _faulty(source: Subject, folder: Path, step: int) -> Subject:
-    """Other voxels than the source's, for who lets the faulty cases in meets no copies."""
+    """Return a subject with other voxels, so that included faulty cases are not duplicates."""
     scans: Mapping[str, Path] = {m: folder / f"{m}.nii.gz" for m in STRUCTURAL}
     for modality, path in scans.items():
         write_inverted_contrast(source.scans[modality], path, 0 if modality == "FLAIR" else step)
@@ -91,7 +91,7 @@ def _remove(folder: Path) -> None:
 
 
 def _as_image(scan: Scan) -> SimpleITK.Image:
-    """The scan as the 16-bit numbers that scanners write."""
+    """Return the scan as 16-bit integers, as scanners write them."""
     numbers = scan.voxels.astype(np.int16)
     assert np.array_equal(numbers, scan.voxels), "fractions, or too large for 16 bits"
     image = SimpleITK.GetImageFromArray(numbers)

@@ -1,4 +1,4 @@
-"""A synthetic cohort in the layout of any reader."""
+"""Writing a synthetic cohort in the layout of any reader."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from tests.layouts.tcga import write_tcga_copy
 from tests.layouts.ucsf import write_ucsf_copy
 
 Layout: TypeAlias = Literal["upenn", "brats21", "brats21-dicom", "ucsf", "tcga", "table"]
-"""Public data sets by their readers' names; ``brats21-dicom`` are the series of its second task."""
+"""Data sets by their readers' names; ``brats21-dicom`` has the DICOM series of its second task."""
 
 
 def write_cohort(layout: Layout, config: SyntheticConfig, folder: Path) -> None:
-    """Write a cohort's subjects as a data set holds them.
+    """Write a synthetic cohort in the layout of a data set, with its irregularities.
 
-    Beside them is what real ones hold and a reader must not stumble over: cases without a label,
-    follow-ups, other statuses, more files. Voxels and labels are the same in every layout, and age
-    and sex where it has a place for them.
+    These are cases without a label, follow-ups, other statuses and further files. Voxels and labels
+    are the same in every layout, and age and sex in those that have them.
 
     Args:
         layout: all but "upenn" and "table" need exactly the structural modalities.
         config: of the subjects.
-        folder: made if needed; also gets ``planted.json``.
+        folder: created if needed; also gets ``planted.json``.
     """
     if layout == "upenn":
         synthesize(config, folder)

@@ -1,4 +1,4 @@
-"""Writing a volume as scanners do: a DICOM series in a folder."""
+"""Writing a volume as a DICOM series, as scanners do."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def write_series(image: SimpleITK.Image, folder: Path, patient: str, description
 
     Args:
         image: 3-D; 16-bit signed integers are what scanners write.
-        folder: gets ``Image-1.dcm`` and so on; made if needed.
+        folder: gets ``Image-1.dcm`` and so on; created if needed.
         patient: the patient's id.
-        description: of the series, like ``FLAIR``; together with the patient it makes the UIDs.
+        description: of the series, like ``FLAIR``; UIDs are derived from it and the patient.
     """
     common = _tags_of_series(image, patient, description)
     writer = SimpleITK.ImageFileWriter()
@@ -29,12 +29,12 @@ def write_series(image: SimpleITK.Image, folder: Path, patient: str, description
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(image.GetDepth()):
         part = image[:, :, i]
-        own = {
+        of_slice = {
             "0008|0018": f"{common[SERIES_UID]}.{i + 1}",
             "0020|0013": str(i + 1),
             POSITION: _multi_value(image.TransformIndexToPhysicalPoint((0, 0, i))),
         }
-        for key, value in (common | own).items():
+        for key, value in (common | of_slice).items():
             part.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"Image-{i + 1}.dcm"))
         with quiet_itk():
@@ -68,5 +68,5 @@ def _multi_value(values: Sequence[float]) -> str:
 
 
 def _uid(*parts: str) -> str:
-    """A UID made from a number of 128 bits (DICOM PS3.5, annex B.2)."""
+    """Return a UID derived from a 128-bit number (DICOM PS3.5, annex B.2)."""
     return f"2.25.{int(fingerprint(parts)[:32], 16)}"

@@ -1,4 +1,4 @@
-"""Scans made from others, for copies of data sets in which more was scanned than in the source."""
+"""Making further scans from others, for data sets with more modalities than the source."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mgmt_ray.base import write_atomically
 from mgmt_ray.cohort.scan import RAS_TO_LPS, read_scan
 
 FROM_DEPTH_FIRST = np.eye(4)[[2, 1, 0, 3]]
-"""Exchanges depth and width, for NIfTI counts width first."""
+"""Swaps depth and width, since NIfTI has width first."""
 
 
 def write_inverted_contrast(source: Path, target: Path, step: int = 1) -> None:
-    """Write a scan with bright and dark exchanged, on the same grid and with the same background.
+    """Write a scan with inverted contrast, on the same grid and with the same background.
 
     Args:
         source: a scan without negative values.
-        target: ends in ``.nii.gz``; complete or not there.
-        step: at least 1, the least new value; another step gives other voxels. 0 makes every voxel
-            0, as in the faulty cases of BraTS21.
+        target: ends in ``.nii.gz``; written completely or not at all.
+        step: the smallest new value, at least 1; different steps give different voxels. 0 makes
+            every voxel 0, as in the faulty cases of BraTS21.
     """
     scan = read_scan(source)
     inverted = scan.voxels.max() + step - scan.voxels

@@ -21,8 +21,7 @@ HM27 = "HumanMethylation27"
 CENTRES = ("02", "06", "08", "12", "14", "19", "27", "76")
 OTHER_PROBES = ("cg00000292", "cg12434586", "cg12981138", "cg26299084")
 BETAS = {1: (0.2, 0.8), 0: (0.01, 0.06)}
-"""Range of both probes' betas by label; the cut-off of MGMT-STP27 lies at .088 where both are
-equal."""
+"""Range of both probes' betas by label; MGMT-STP27's threshold is 0.088 if both are equal."""
 
 STRANGERS = 3
 """Patients with methylation data and no scans."""
@@ -34,10 +33,10 @@ def write_tcga_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> dic
     HumanMethylation27 and 450 each have two thirds of the subjects, one third is in both. Betas are
     drawn by label so that MGMT-STP27 gives every subject its label. The median rule halves a
     cohort whatever the truth: it gives all but ``|methylated - unmethylated| / 2`` subjects theirs.
-    There is also what a reader must not stumble over: masks corrected by hand beside automatic
-    ones (every second subject), a later date and a patient without methylation data (both with the
-    first subject's files), normal and recurrent samples of the opposite label, a patient with two
-    primary samples, a value that is not there, other probes, and patients without scans.
+    There are also irregularities that a reader must handle: masks corrected by hand in addition to
+    automatic ones (every second subject), a later date and a patient without methylation data (both
+    with the first subject's files), normal and recurrent samples of the opposite label, a patient
+    with two primary samples, a missing value, other probes, and patients without scans.
 
     Args:
         subjects: each with the four structural scans and a mask, as files.
@@ -45,7 +44,7 @@ def write_tcga_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> dic
         seed: of names, dates and betas.
 
     Returns:
-        The new id by old id.
+        The new ids by old id.
     """
     random = stream(seed, "tcga copy")
     names = _names(len(subjects) + 1 + STRANGERS, random)
@@ -67,7 +66,7 @@ def _write_tables(
     strangers: Sequence[str],
     random: np.random.Generator,
 ) -> None:
-    """Both arrays' betas; barcodes are as long as GDC's in one table, as Xena's in the other."""
+    """Write both arrays' betas, with barcodes as long as GDC's in one, as Xena's in the other."""
     end = "A-11D-A368-05"
     in_450 = [i for i in range(len(patients)) if i % 3 != 0]
     in_27 = [i for i in range(len(patients)) if i % 3 != 1]
@@ -103,8 +102,8 @@ def _write_session(
     files[MASKS["automatic"]] = subject.required_mask
     if corrected:
         files[MASKS["corrected"]] = subject.required_mask
-    for what, source in files.items():
-        copy_file(source, folder / IMAGES / patient / session_file(patient, date, what))
+    for name, source in files.items():
+        copy_file(source, folder / IMAGES / patient / session_file(patient, date, name))
 
 
 def _matrix(
@@ -113,7 +112,7 @@ def _matrix(
     random: np.random.Generator,
     not_measured: Sequence[int] = (),
 ) -> str:
-    """Probes by samples; the samples of ``not_measured`` lack the second probe."""
+    """Format probes by samples; the samples ``not_measured`` have no value of the second probe."""
     lines = [[corner, *(barcode for barcode, _ in samples)]]
     for probe in sorted((*PROBES, *OTHER_PROBES)):
         spans = [BETAS[label] if probe in PROBES else (0.0, 1.0) for _, label in samples]

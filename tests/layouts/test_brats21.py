@@ -89,7 +89,7 @@ def test_ids_follow_from_the_seed_alone(sources: tuple[Subject, ...], tmp_path: 
     assert read_brats21(config(tmp_path / "a")).problems == ()
 
 
-def test_the_faulty_cases_can_be_let_in(sources: tuple[Subject, ...], tmp_path: Path) -> None:
+def test_the_faulty_cases_can_be_included(sources: tuple[Subject, ...], tmp_path: Path) -> None:
     write_brats21_copy(sources, tmp_path, seed=1)
     reading = read_brats21(config(tmp_path, faulty=[]))
     faulty = [subject for subject in reading.subjects if subject.id in FAULTY]

@@ -1,4 +1,4 @@
-"""Subjects written in the layout of UCSF-PDGM v5, with all that a reader must not stumble over."""
+"""Writing subjects in the layout of UCSF-PDGM v5, with its irregularities."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = (
     "BraTS21 Segmentation Cohort",
     "BraTS21 MGMT Cohort",
 )
-"""Of the table's version 5, in its order."""
+"""Columns of the table's version 5, in its order."""
 
 HIGHEST_ID = 541
 MADE_FROM = {"SWI": "T1", "DWI": "T2", "ADC": "FLAIR", "ASL": "T1GD"}
@@ -42,7 +42,7 @@ OTHERS = (
     ("positive", "2"),
     ("negative", "3"),
 )
-"""Status and WHO grade of those whom a study of glioblastoma cannot use."""
+"""Status and WHO grade of patients that a study of glioblastoma cannot use."""
 
 
 def write_ucsf_copy(
@@ -53,17 +53,17 @@ def write_ucsf_copy(
 ) -> dict[str, str]:
     """Write a copy of UCSF-PDGM with these subjects, two follow-ups, and others of ``OTHERS``.
 
-    Three quarters of the subjects have SWI, DWI, ADC and ASL, each a structural scan in another
+    Three quarters of the subjects have SWI, DWI, ADC and ASL, each a structural scan with inverted
     contrast.
 
     Args:
         subjects: with the four structural scans.
         folder: gets ``UCSF-PDGM-v5/`` and the table.
-        seed: of the new ids and of who has more than structural scans.
-        brats21_ids: five digits by old id, of those who are in BraTS21 too.
+        seed: of the new ids and of the selection for further scans.
+        brats21_ids: five digits by old id, of subjects that are in BraTS21 too.
 
     Returns:
-        The new id, like ``UCSF-PDGM-0004``, by the old one.
+        The new ids, like ``UCSF-PDGM-0004``, by the old ones.
     """
     random = stream(seed, "UCSF-PDGM ids")
     highest = max(HIGHEST_ID, len(subjects) + len(OTHERS))
@@ -106,7 +106,7 @@ def _write_scans(source: Subject, name: str, images: Path, more: bool) -> None:
 def _write_others(
     sources: Sequence[Subject], names: Sequence[str], images: Path
 ) -> list[dict[str, str]]:
-    """Other voxels than the sources', for who lets other grades in meets no copies."""
+    """Write patients of other grades with other voxels, so that they are not duplicates."""
     rows = []
     others = zip(cycle(sources), names, OTHERS, strict=False)
     # a step of 1 makes what MADE_FROM names
@@ -123,7 +123,7 @@ def _write_others(
 def _write_follow_ups(
     sources: Sequence[Subject], ids: Mapping[str, str], images: Path
 ) -> list[dict[str, str]]:
-    """The first subjects again, days later; the last of them has no row."""
+    """Write follow-ups of the first two subjects; the second has no row in the table."""
     rows = []
     for day, source in enumerate(sources[:2], start=1):
         name = f"{ids[source.id]}_FU{day:03d}d"
@@ -137,9 +137,11 @@ def _row(
     source: Subject, name: str, status: str, grade: str, brats21_id: str = ""
 ) -> dict[str, str]:
     number = name.removeprefix("UCSF-PDGM-")
-    known = {COVARIATES[c]: source.covariates.get(c, "unknown") for c in ("age", "sex", "idh1")}
+    covariates = {
+        COVARIATES[c]: source.covariates.get(c, "unknown") for c in ("age", "sex", "idh1")
+    }
     in_brats21 = "Training" if brats21_id else ""
-    return known | {
+    return covariates | {
         # as the real table: three digits, but four for a follow-up
         "ID": f"UCSF-PDGM-{number if '_' in number else f'{int(number):03d}'}",
         GRADE: grade,
