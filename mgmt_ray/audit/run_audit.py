@@ -38,7 +38,7 @@ def run_audit(context: StudyContext, seed: int = 0) -> tuple[Check, ...]:
     """Run every check, print a line each, and write ``audit.json`` in the study's folder.
 
     The study's own files are not changed. The audit's trainings are in ``audit/``, which may be
-    deleted; an interrupted audit continues there. With backend "ray", Ray must be connected.
+    deleted; an interrupted audit continues there.
 
     Args:
         context: a study that is at least prepared.

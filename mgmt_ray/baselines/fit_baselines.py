@@ -87,7 +87,7 @@ def fit_baselines(
 ) -> list[FittedBaseline]:
     """Fit one model per name, outer split and fold, on the other folds.
 
-    No test subject is used. With backend "ray", Ray must be connected.
+    No test subject is used.
 
     Args:
         baselines: models and their input values.

@@ -81,8 +81,6 @@ def measure_tumours(
 ) -> dict[str, TumourMeasurement]:
     """Measure every subject whose files have changed since it was last measured.
 
-    With backend "ray", Ray must be connected.
-
     Args:
         cohort: subjects with masks.
         options: what is measured.

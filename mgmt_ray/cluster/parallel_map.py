@@ -27,8 +27,6 @@ def parallel_map(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield ``(item, function(item, shared))`` as the calls finish, in any order.
 
-    With backend "ray", Ray must be connected.
-
     Args:
         function: must be importable: defined at the top level of a module.
         items: one task each.

@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # the command line must not load what runs trials
 class Resources:
     """Resources of each trial; they change results by rounding only.
 
-    A batch is a list of trials that one worker group runs one after another.
+    A batch is a list of trials that one worker group runs one after another. Whoever is given
+    resources with backend "ray" needs a connection to it (see ``connect_ray``).
 
     Attributes:
         backend: how trials run: Ray Tune over Ray Train, or one after another in this process

@@ -46,7 +46,6 @@ def inspect_cohort(
         recipe: its window, if it has one, must contain the tumours.
         mask_labels: labels that a mask may have apart from 0.
         folder: of the inspections, which are read and written here.
-        resources: with backend "ray", Ray must be connected.
         progress: receives the number of inspected subjects and their total.
         slices: recipe of the slices that will be cut too; None if the study uses volumes only.
 

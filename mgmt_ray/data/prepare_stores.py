@@ -51,7 +51,6 @@ def prepare_stores(
         cohort: the study's own, or one of subjects that are only predicted.
         study: its networks, recipes and modalities decide.
         folder: of the cohort's stores.
-        resources: with backend "ray", Ray must be connected.
         augmented: whether volumes are augmented, as training needs them.
         verify: see :func:`prepare_cohort`.
 
@@ -92,7 +91,6 @@ def prepare_cohort(
         modalities: to prepare.
         recipe: how scans become volumes.
         folder: of the store.
-        resources: with backend "ray", Ray must be connected.
         verify: whether all volumes are read again and compared with their checksums; loading a
             subject's volumes compares theirs anyway.
 
@@ -124,7 +122,6 @@ def prepare_volumes(
         modalities: to prepare.
         recipe: how scans become volumes.
         folder: of the store.
-        resources: with backend "ray", Ray must be connected.
         progress: receives the number of prepared subjects and their total.
 
     Returns:

@@ -87,7 +87,6 @@ def list_subjects(
         config: of the data set's reader.
         study: its recipes are what the files are checked against.
         folder: of the cohort's inspections.
-        resources: with backend "ray", Ray must be connected.
 
     Raises:
         MgmtError: the data set cannot be read, or all scans are too small for the recipe.

@@ -49,7 +49,6 @@ def alternate_masks(
         inputs: cohort, splits and folder of the study.
         study: on given or predicted masks.
         source: the study whose segmentations predict masks.
-        resources: with backend "ray", Ray must be connected.
 
     Raises:
         MgmtError: the segmentations cannot be read, or inspections of scans are missing.
@@ -129,7 +128,6 @@ def mask_agreement(
     Args:
         alternate: subjects with their alternate mask.
         cohort: the study's, with the masks that it uses.
-        resources: with backend "ray", Ray must be connected.
     """
     of_study = {s.id: s.required_mask for s in cohort.subjects}
     pairs = {s.id: (of_study[s.id], s.required_mask) for s in alternate.subjects}

@@ -166,8 +166,6 @@ def cached_scan_hashes(
 
     Args:
         cohort_name: of the study's cohort in the keys of the result.
-        cohort: of the study.
-        folder: of the study.
 
     Raises:
         MgmtError: inspections are missing or damaged.

@@ -84,7 +84,6 @@ def segment_scans(
         requests: scans with the networks that segment them.
         segmentations: all networks that the requests name.
         folder: of the masks ``SUBJECT.nii.gz`` and their index.
-        resources: with backend "ray", Ray must be connected.
         progress: receives the number of segmented scans and their total, if there are any.
 
     Returns:

@@ -41,7 +41,6 @@ def predict_masks(
         cohorts: the study's own and external ones, without unresolved problems.
         study: its recipe is what the masks are checked against.
         segmentations: predict the masks; of each subject those not trained or chosen on it.
-        resources: with backend "ray", Ray must be connected.
 
     Returns:
         The same cohorts with masks; problems of predicted masks are among their problems.
@@ -97,7 +96,6 @@ def segment_subjects(
         eligible: ids of the segmentations that may segment each subject, by subject.
         segmentations: all that ``eligible`` names.
         folder: of the masks.
-        resources: with backend "ray", Ray must be connected.
 
     Returns:
         By subject: the mask, or why its scan cannot be segmented.
@@ -131,7 +129,6 @@ def segment_with_members(
         subjects: to segment, as far as they have the modality.
         study: of the members.
         folder: gets a folder NETWORK_MODALITY of masks for each network and modality.
-        resources: with backend "ray", Ray must be connected.
     """
     needed: dict[tuple[str, str], dict[str, None]] = {}
     for trial in (t for t in members if t.takes_slices):

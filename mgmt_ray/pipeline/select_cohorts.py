@@ -38,7 +38,7 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, resources: Resources
     """Read the data sets, check every file, predict masks, and write subjects and exclusions.
 
     Writes cohort.csv, exclusions.csv, problems.csv and predicted masks into the study's folder, and
-    those of external cohorts below it. With backend "ray", Ray must be connected.
+    those of external cohorts below it.
 
     Raises:
         MgmtError: lists all problems that the study's rules do not cover, a line each. Then

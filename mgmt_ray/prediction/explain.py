@@ -47,8 +47,7 @@ def explain_subjects(
     """Draw the saliency maps of each network, one figure per subject and modality.
 
     A map is the mean over the members that predicted the subject in the ensembles (folds, repeats
-    and splits). The access to the test set is logged before anything is read. With backend "ray",
-    Ray must be connected.
+    and splits). The access to the test set is logged before anything is read.
 
     Args:
         subjects: ids of test subjects; if empty, those of :func:`confident_subjects`.

@@ -102,7 +102,7 @@ def predict_external(
     """Predict an external cohort with the members of all splits, and write its tables.
 
     Each member predicts the subjects that have its modalities; their volumes or slices must be
-    prepared. With backend "ray", Ray must be connected.
+    prepared.
 
     Args:
         name: the external cohort's key; its tables go to ``external/NAME/ensembles``.

@@ -51,7 +51,7 @@ def measure_mask_effect(
     The members are those of the results, which must exist. In a study on given masks, the other
     masks are predicted by segmentations that were not trained on that person; in a study on
     predicted masks, the given ones are used where there are any. A study without ``mask_source``
-    or without 3-D networks gets no table. With backend "ray", Ray must be connected.
+    or without 3-D networks gets no table.
 
     Raises:
         MgmtError: the segmentations cannot be read, or the inspections of the scans are lost.

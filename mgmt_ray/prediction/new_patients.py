@@ -172,7 +172,7 @@ def predict_patients(
     """Predict the patients of a folder, and write a table with their probabilities.
 
     Masks, volumes, slices, and the tumours that slice models find are kept in a folder next to the
-    table, ``FILE_files``. With backend "ray", Ray must be connected.
+    table, ``FILE_files``.
 
     Args:
         context: a finished study.

@@ -39,7 +39,7 @@ def predict_members(
 ) -> MemberPredictions:
     """Predict with every member, and return the predictions in the order of the tasks.
 
-    The access to the subjects must have been logged. With backend "ray", Ray must be connected.
+    The access to the subjects must have been logged.
 
     Args:
         tasks: members, each with the subjects that it predicts.

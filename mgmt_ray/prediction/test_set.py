@@ -91,7 +91,7 @@ def run_ensemble(
     """Choose members on validation, predict the test set with them, and write the tables.
 
     A member predicts only the test subjects of the split that it was trained in. Baseline models
-    are fitted before the test set is read. With backend "ray", Ray must be connected.
+    are fitted before the test set is read.
 
     Args:
         trials: all trials of the study.

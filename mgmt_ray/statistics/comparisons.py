@@ -270,7 +270,6 @@ def permuted_labels(
 
     Args:
         labels: 1 methylated, 0 unmethylated.
-        seed: the study's.
         num_permutations: number of rows.
     """
     rows = np.tile(labels.astype(float), (num_permutations, 1))

@@ -65,7 +65,6 @@ def bootstrap_weights(
 
     Args:
         labels: 1 methylated, 0 unmethylated.
-        seed: the study's.
         num_resamples: number of rows.
         stratified: whether each resample has as many methylated as the sample.
 

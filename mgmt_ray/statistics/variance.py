@@ -94,7 +94,6 @@ def simulated_aucs(
         labels: 1 methylated, 0 unmethylated.
         probabilities: means, in [0, 1].
         std: standard deviation of each probability.
-        seed: the study's.
         num_simulations: number of AUCs.
 
     Example:

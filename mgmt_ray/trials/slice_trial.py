@@ -51,7 +51,6 @@ def load_slices(
 
     Args:
         trial: of either stage; the trials that it needs are finished.
-        folder: of the study.
         cohort: subjects of the study.
         fold_ids: training and validation ids of the trial's fold.
         label: by subject, 1 methylated, 0 unmethylated.

@@ -67,7 +67,6 @@ def load_sets(
 
     Args:
         trial: of ``split``; the trials that it needs are finished.
-        folder: of the study.
         cohort: subjects of the study.
         split: with the trial's fold.
         device: in torch's notation.

@@ -40,8 +40,6 @@ def finish_trial(
 
     Args:
         trial: the trained one.
-        folder: of the study.
-        split: of the trial.
         history: of the finished training.
         tables: returns the trial's tables, given the checksum of its weights.
         metadata: further entries of ``trial.json``.
