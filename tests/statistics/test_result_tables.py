@@ -64,7 +64,7 @@ def validation_members(members: pd.DataFrame) -> pd.DataFrame:
 def evaluated(out: Path, members: pd.DataFrame) -> pd.DataFrame:
     write_table(members, out / "ensembles" / "member_predictions.csv")
     write_table(validation_members(members), out / "ensembles" / "validation_members.csv")
-    trials = members[["trial"]].drop_duplicates().assign(seed=0)
+    trials = members[["trial"]].drop_duplicates().assign(repeat=0)
     write_table(trials, out / "ensembles" / "members.csv")
     labels = members.groupby("subject")["label"].first()
     subjects = [Subject(s, int(label), {}, Path("mask.nii.gz")) for s, label in labels.items()]

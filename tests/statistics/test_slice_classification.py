@@ -67,8 +67,8 @@ def row_of(table: pd.DataFrame, **where: object) -> Mapping[Any, Any]:
 
 def scores(labels: Sequence[int], probabilities: Sequence[float]) -> dict[str, float]:
     once = np.ones((1, len(labels)), dtype=np.int64)
-    scores = classification_scores(np.array(labels), np.array(probabilities), once)
-    return {name: float(values[0]) for name, values in scores.items()}
+    values_by_metric = classification_scores(np.array(labels), np.array(probabilities), once)
+    return {name: float(values[0]) for name, values in values_by_metric.items()}
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -98,9 +98,9 @@ def test_what_is_not_defined_is_no_number() -> None:
 
 def test_drawing_a_patient_twice_is_having_its_slices_twice() -> None:
     labels, probabilities = np.array([1, 1, 0]), np.array([0.9, 0.2, 0.6])
-    scores = classification_scores(labels, probabilities, np.array([[2, 2, 1]]))
+    resampled = classification_scores(labels, probabilities, np.array([[2, 2, 1]]))
     twice = scores([1, 1, 1, 1, 0], [0.9, 0.2, 0.9, 0.2, 0.6])
-    assert {name: float(v[0]) for name, v in scores.items()} == pytest.approx(twice)
+    assert {name: float(v[0]) for name, v in resampled.items()} == pytest.approx(twice)
 
 
 def test_a_patient_has_the_mean_over_its_slices() -> None:
