@@ -1,1 +1,1 @@
-"""Measurements that a person runs; none is part of the test-suite."""
+"""Benchmarks, run by hand; not part of the test suite."""

@@ -1,4 +1,4 @@
-"""What a device does and has: operations, seconds, memory."""
+"""Measure a device: operations per second, seconds of calls, memory."""
 
 from __future__ import annotations
 
@@ -20,70 +20,70 @@ FULL_WIDTH, FULL_SHAPE = 64, (70, 86, 86)
 """Channels of the paper's stems; depth, height, width of its volumes."""
 
 SMALL_SHAPE = (24, 32, 32)
-"""A volume that a CPU gets through."""
+"""Size of a volume for measurements on a CPU."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """Seconds of a call: by the clock on the wall, and of this process's processor."""
+class Timing:
+    """Seconds of a call: wall time, and CPU time of this process."""
 
     wall_s: float
     process_s: float
 
 
-def timed(run: Callable[[], T], device: str) -> tuple[T, Spent]:
-    """Run once; the device has done all that it was given before, and what it was given here."""
+def timed(run: Callable[[], T], device: str) -> tuple[T, Timing]:
+    """Run once and time it; the device is synchronised before and after."""
     wait(device)
     wall, process = time.perf_counter(), time.process_time()
     result = run()
     wait(device)
-    return result, Spent(time.perf_counter() - wall, time.process_time() - process)
+    return result, Timing(time.perf_counter() - wall, time.process_time() - process)
 
 
-def in_turns(runs: Sequence[Callable[[], T]], number: int, device: str) -> list[tuple[T, Spent]]:
-    """One round: each run once, in the given order in even rounds and in reverse in odd ones.
+def in_turns(runs: Sequence[Callable[[], T]], number: int, device: str) -> list[tuple[T, Timing]]:
+    """Time each run once, in the given order in even rounds and in reverse order in odd ones.
 
-    Whoever comes second finds the machine as the first has left it: warm, or hot.
+    The second run finds the machine as the first left it: with warm caches, or throttled.
     """
     order = range(len(runs)) if number % 2 == 0 else range(len(runs) - 1, -1, -1)
     found = {index: timed(runs[index], device) for index in order}
     return [found[index] for index in range(len(runs))]
 
 
-def wall_ratio(plain: Sequence[Spent], ours: Sequence[Spent]) -> float:
-    """Plain seconds over ours by the clock on the wall, median over rounds."""
+def wall_ratio(plain: Sequence[Timing], ours: Sequence[Timing]) -> float:
+    """Return plain over our wall time, median over rounds."""
     pairs = zip(plain, ours, strict=True)
     return round(statistics.median(p.wall_s / o.wall_s for p, o in pairs), 2)
 
 
-def process_ratio(plain: Sequence[Spent], ours: Sequence[Spent]) -> float:
-    """The same by processor time, which others' work disturbs less."""
+def process_ratio(plain: Sequence[Timing], ours: Sequence[Timing]) -> float:
+    """Return plain over our CPU time, which other load disturbs less, median over rounds."""
     pairs = zip(plain, ours, strict=True)
     return round(statistics.median(p.process_s / o.process_s for p, o in pairs), 2)
 
 
-def median_s(spent: Sequence[Spent]) -> float:
-    """By the clock on the wall."""
-    return statistics.median(s.wall_s for s in spent)
+def median_s(timings: Sequence[Timing]) -> float:
+    """Return the median wall time."""
+    return statistics.median(s.wall_s for s in timings)
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
 def fp32_numbers(device: str) -> str:
-    """In which numbers float32 convolutions compute there: "fp32" or "tf32"."""
+    """Return the number format of float32 convolutions on the device: "fp32" or "tf32"."""
     tensor_cores = device.startswith("cuda") and torch.backends.cudnn.allow_tf32
     return "tf32" if tensor_cores else "fp32"
 
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """Float32 convolutions compute in float32 within."""
+    """Disable TF32 in convolutions during the ``with`` block."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -93,9 +93,9 @@ def without_tf32() -> Iterator[None]:
 
 
 def matrix_rate(device: str, precision: Precision) -> float:
-    """Operations per second of a large matrix product; the best of some, undisturbed.
+    """Return the operations per second of a large matrix product, the best of seven.
 
-    A float32 product computes in the numbers of the float32 convolutions that it is compared with.
+    A float32 product uses the same number format (fp32 or tf32) as float32 convolutions.
     """
     size = 8192 if device.startswith("cuda") else 1536
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -110,9 +110,9 @@ def matrix_rate(device: str, precision: Precision) -> float:
 
 
 def count_operations(run: Callable[[], object]) -> float:
-    """Floating-point operations of convolutions and matrix products, padding included.
+    """Count floating-point operations of convolutions and matrix products, including padding.
 
-    On the meta device nothing is computed for it.
+    Nothing is computed on the meta device.
     """
     with FlopCounterMode(display=False) as counter:
         run()
@@ -120,16 +120,16 @@ def count_operations(run: Callable[[], object]) -> float:
 
 
 def step_operations(network: nn.Module, batch: int, shape: tuple[int, int, int]) -> float:
-    """Of a training step; the network on the meta device, in training mode."""
+    """Count operations of a training step; the network is on the meta device, in training mode."""
     with torch.device("meta"):
         volumes, noise = torch.empty(batch, 1, *shape), torch.empty(batch, 16, 2)
         return count_operations(lambda: network(volumes, noise).sum().backward())
 
 
 def peak_mb(device: str) -> float:
-    """Most memory so far, 10⁶ bytes: on a GPU what PyTorch had there, else what the process had.
+    """Return the peak memory so far in 10⁶ bytes: PyTorch's on a GPU, otherwise the process's.
 
-    getrusage would not do: its figure begins with that of the process's parent.
+    getrusage is no alternative: its figure includes that of the parent process.
     """
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e6

@@ -1,4 +1,4 @@
-"""How much fewer Sobol draws err than independent ones: ``python -m benchmarks.draws``."""
+"""Error of Sobol draws against independent draws: ``python -m benchmarks.draws``."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RouteTable:
-    """One subject under every route.
+    """One subject's predictions under every route.
 
     Attributes:
         subject: its id.
         probability: of methylation [route]; a route's number has the first block as lowest bit.
-        mean: of it over the policy, exactly.
-        variance: of it under the policy, exactly.
-        tuned: probability to tune each block [block].
+        mean: exact mean of the probability over the policy.
+        variance: exact variance of the probability over the policy.
+        tuned: probability of tuning each block [block].
     """
 
     subject: str
@@ -72,7 +72,7 @@ class RouteTable:
     tuned: Tensor
 
     def errors(self, kind: DrawKind, draws: int, replicates: int) -> Tensor:
-        """Errors [replicate] of the mean over so many draws."""
+        """Return the errors [replicate] of the mean over a number of draws."""
         num_blocks = len(self.tuned)
         probability = self.tuned.expand(replicates, num_blocks)
         seeds = [stream_seed(number, "draws", self.subject) for number in range(replicates)]
@@ -83,7 +83,7 @@ class RouteTable:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Of the mean probability of one subject.
+    """Errors of the mean probability of one subject.
 
     Attributes:
         independent: squared, expected from 100 independent draws: their variance / 100.
@@ -124,7 +124,7 @@ def main(options: Options) -> None:
 
 @torch.no_grad()
 def measure(network: SpotTune, data: VolumeSet, replicates: int) -> list[Errors]:
-    """Errors of each subject: every route is evaluated once, and all draws are looked up."""
+    """Measure the errors of each subject: evaluate every route once, and look up all draws."""
     volumes = data.volumes.float()
     found = []
     tuned_probability = network.tuned_probability(volumes)
@@ -157,23 +157,23 @@ def route_table(network: SpotTune, subject: str, volume: Tensor, tuned: Tensor) 
 
 
 def ratio(networks: list[list[Errors]], draws: int) -> float:
-    """Squared error of 100 independent draws over that of so many Sobol draws, all subjects."""
+    """Return the squared error of 100 independent draws over that of Sobol draws, all subjects."""
     errors = [e for network in networks for e in network]
     return sum(e.independent for e in errors) / sum(e.sobol[draws] for e in errors)
 
 
 def bias_over_chance(errors: list[Errors]) -> float:
-    """Root mean square of the Sobol draws' mean errors over that of their standard errors."""
+    """Return the RMS of the Sobol draws' mean errors over the RMS of their standard errors."""
     return float((sum(e.bias**2 for e in errors) / sum(e.bias_error**2 for e in errors)) ** 0.5)
 
 
 def root_mean_square(errors: list[Errors]) -> float:
-    """Error of the mean over 100 independent draws."""
+    """Return the RMS error of the mean over 100 independent draws."""
     return float(np.mean([e.independent for e in errors]) ** 0.5)
 
 
 def standard_error(networks: list[list[Errors]], draws: int) -> float | None:
-    """Of :func:`ratio`, by leaving out each network in turn (jackknife)."""
+    """Return the standard error of :func:`ratio` by the jackknife over networks."""
     number = len(networks)
     if number < 2:
         return None

@@ -1,4 +1,4 @@
-"""A SpotTune network of the paper's depth, and its draws evaluated one by one."""
+"""A SpotTune network of the paper's depth, and the evaluation of its draws one by one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mgmt_ray.nets.spottune import SpotTune
 
 @torch.no_grad()
 def make_network(width: int, device: str = "cpu") -> SpotTune:
-    """ResNet-50 with a ResNet-10 agent, in evaluation mode, as if trained.
+    """Return a ResNet-50 with a ResNet-10 agent, in evaluation mode, similar to a trained one.
 
-    Tuned blocks have moved away from the frozen ones, and no BatchNorm leaves its input as it is.
+    Tuned blocks differ from the frozen ones, and no BatchNorm is the identity.
     """
     torch.manual_seed(0)
     with torch.device(device):
@@ -31,7 +31,7 @@ def make_network(width: int, device: str = "cpu") -> SpotTune:
 
 
 def naive_logits(network: SpotTune, volumes: Tensor, routes: Tensor) -> Tensor:
-    """Every draw by itself, as the network trains: agent, stem and both branches of each block.
+    """Evaluate each draw separately, as in training: agent, stem, both branches of each block.
 
     Args:
         network: in evaluation mode.
@@ -45,5 +45,5 @@ def naive_logits(network: SpotTune, volumes: Tensor, routes: Tensor) -> Tensor:
 
 
 def steering_noise(route: Tensor) -> Tensor:
-    """Noise [subject, block, 2] that outweighs any agent, so that ``route`` is its policy."""
+    """Return noise [subject, block, 2] that outweighs any agent, so that ``route`` is drawn."""
     return torch.stack([torch.zeros_like(route), (2 * route - 1) * 1e6], dim=-1)

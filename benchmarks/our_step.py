@@ -22,13 +22,13 @@ NUM_BATCHES, NUM_BLOCKS = 2, 16
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is measured.
+    """A measured configuration.
 
     Attributes:
-        device: as torch names it.
+        device: "cpu" or "cuda".
         width: channels of the stems.
         shape: depth, height, width of a volume.
-        config: of ours; its batch size is everybody's.
+        config: of our training; all trainings have its batch size.
     """
 
     device: str
@@ -38,7 +38,7 @@ class Case:
 
 
 class OurTraining:
-    """A network that takes a step at a time."""
+    """The package's training, one step at a time."""
 
     def __init__(self, network: Network, config: TrainingConfig, data: VolumeSet) -> None:
         self.config, self.data = config, data
@@ -49,12 +49,12 @@ class OurTraining:
         self.draw = self.task.noise(0, 1)
 
     def step(self) -> None:
-        """Some batch, and noise of its own."""
+        """Train on a random batch with random noise."""
         rows = self.random.permutation(len(self.data))[: self.config.batch_size]
         self.learn(self.data.select(rows), self.draw(len(rows)))
 
     def learn(self, batch: VolumeSet, noise: Noise) -> Tensor:
-        """A step on this batch; its logits and labels [row, 2] before the step."""
+        """Train on a batch; return its logits and labels [row, 2] before the step."""
         return train_step(
             self.network,
             self.optimizer,
@@ -67,7 +67,7 @@ class OurTraining:
 
 
 def spottune(case: Case, device: str | None = None) -> SpotTune:
-    """In training mode, with gradients where training needs them; the same weights each time."""
+    """Return a SpotTune network in training mode; the weights are the same in each call."""
     device = device or case.device
     network = make_network(case.width, "meta" if device == "meta" else "cpu")
     network.temperature = case.config.temperature

@@ -1,8 +1,8 @@
-"""Segmenting slices as one writes it first: each read, normalised, turned and predicted alone.
+"""A straightforward segmentation of slices: each is read, normalised, rotated and predicted alone.
 
-It shares the network's module with the package, so that weights are the same, and nothing else:
-histogram matching, rotation, loss, dropout and the loop are written anew, straight from Chen et al.
-2020 (sec. 2.2 and 2.3).
+Only the network's module is shared with the package, so that the weights are the same. Histogram
+matching, rotation, loss, dropout and the loop are independent implementations of Chen et al. 2020
+(sec. 2.2 and 2.3).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ANGLES = (-20, -15, -10, -5, 0, 5, 10, 15, 20)
 
 
 class ScanFiles:
-    """Scans on disk, a file of all slices each, which are normalised whenever one is read."""
+    """Scans on disk, one file each; a scan is normalised whenever one of its slices is read."""
 
     def __init__(self, folder: Path, scans: list[np.ndarray], masks: list[np.ndarray]) -> None:
         self.folder, self.lengths = folder, [len(scan) for scan in scans]
@@ -38,7 +38,7 @@ class ScanFiles:
         self.standard = np.mean(landmarks, axis=0)
 
     def slice(self, number: int, depth: int) -> tuple[np.ndarray, np.ndarray]:
-        """A normalised slice and its mask; the histogram is that of the whole scan."""
+        """Return a normalised slice and its mask; the histogram is that of the whole scan."""
         scan = np.load(self.folder / f"{number}.npy")
         mask = np.load(self.folder / f"{number}_mask.npy")
         valued = scan != 0
@@ -53,7 +53,7 @@ class ScanFiles:
 
 
 class TurnedSlices(Dataset[tuple[Tensor, Tensor]]):
-    """A slice of a scan in one of nine rotations, made when it is asked for."""
+    """All slices in nine rotations, computed on access."""
 
     def __init__(self, files: ScanFiles) -> None:
         self.files = files
@@ -79,10 +79,10 @@ class TurnedSlices(Dataset[tuple[Tensor, Tensor]]):
 def plain_loss(
     network: SegmentationNetwork, images: Tensor, masks: Tensor, noise: Tensor, keep: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss of a batch, eq. 1 with the weight penalty, and its mean Dice coefficient."""
-    said = network(images, noise, keep)
-    rebuilt = said.reconstruction
-    truth, probability = masks.float(), torch.sigmoid(said.logits)
+    """Return a batch's mean loss (eq. 1 with the weight penalty) and mean Dice coefficient."""
+    output = network(images, noise, keep)
+    rebuilt = output.reconstruction
+    truth, probability = masks.float(), torch.sigmoid(output.logits)
     shared = (truth * probability).sum((1, 2))
     dice = 2 * shared / ((truth**2).sum((1, 2)) + (probability**2).sum((1, 2)) + 1e-8)
     l2 = ((rebuilt.images - images) ** 2).mean((1, 2))
@@ -91,7 +91,7 @@ def plain_loss(
     penalised = (network.decoder.penalised, network.reconstructor.decoder.penalised)
     penalty = 1e-3 * sum((layer.weight**2).sum() for layer in penalised)
     loss = (1 - dice + 0.1 * l2 + 0.1 * divergence).mean() + penalty
-    found = said.logits >= 0
+    found = output.logits >= 0
     both = (found & (masks > 0)).sum((1, 2))
     return loss, (2 * both / (found.sum((1, 2)) + masks.sum((1, 2)) + 1e-8)).mean()
 
@@ -102,7 +102,7 @@ class PlainTraining:
     def __init__(
         self, network: SegmentationNetwork, files: ScanFiles, batch: int, rate: float, device: str
     ) -> None:
-        self.network, self.device, self.said = network.train(), device, io.StringIO()
+        self.network, self.device, self.screen = network.train(), device, io.StringIO()
         self.optimizer = torch.optim.Adam(network.parameters(), lr=rate)
         self.loader = DataLoader(TurnedSlices(files), batch, shuffle=True, drop_last=True)
         self.batches = self._forever()
@@ -123,28 +123,28 @@ class PlainTraining:
         loss, dice = plain_loss(self.network, images, masks, noise, keep)
         loss.backward()
         self.optimizer.step()
-        print(f"loss {loss.item():.4f} dice {dice.item():.4f}", file=self.said)
+        print(f"loss {loss.item():.4f} dice {dice.item():.4f}", file=self.screen)
 
 
 @torch.no_grad()
 def predict_plainly(
     network: SegmentationNetwork, files: ScanFiles, number: int, device: str
 ) -> np.ndarray:
-    """Probabilities [slice, height, width] of a scan, a slice at a time.
+    """Return the probabilities [slice, height, width] of a scan, predicted slice by slice.
 
-    The network is asked as in training: with its reconstruction.
+    The reconstruction is computed too, as in training.
     """
     network.eval()
     found = []
     for depth in range(files.lengths[number]):
         image = torch.from_numpy(files.slice(number, depth)[0]).unsqueeze(0).to(device)
-        said = network(image, torch.zeros(1, 128, device=device))
-        found.append(torch.sigmoid(said.logits)[0].cpu().numpy())
+        output = network(image, torch.zeros(1, 128, device=device))
+        found.append(torch.sigmoid(output.logits)[0].cpu().numpy())
     return np.stack(found)
 
 
 @torch.no_grad()
 def forward_one_by_one(network: SegmentationNetwork, images: Tensor) -> Tensor:
-    """Probabilities of slices that are there already, a slice at a time, without reconstruction."""
+    """Return the probabilities of normalised slices, predicted one by one, no reconstruction."""
     network.eval()
     return torch.cat([torch.sigmoid(network(image.unsqueeze(0)).logits) for image in images])

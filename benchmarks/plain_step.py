@@ -1,6 +1,6 @@
-"""A SpotTune training step as one writes it first: eager float32, files read sample by sample.
+"""A straightforward SpotTune training step: eager float32, files read sample by sample.
 
-Independent of ``mgmt_ray.nets`` and ``mgmt_ray.training``; it takes their weights to be compared.
+It is independent of ``mgmt_ray.nets`` and ``mgmt_ray.training``, but can load their weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STRIDES, DILATIONS = (1, 2, 1, 1), (1, 1, 2, 4)
 
 
 class PlainBlock(nn.Module):
-    """Convolutions of the given kernels, each with BatchNorm, beside a shortcut."""
+    """A residual block: convolutions of the given kernel sizes, each with BatchNorm."""
 
     def __init__(
         self, inputs: int, width: int, outputs: int, kernels: tuple[int, ...], stride: int, dil: int
@@ -57,7 +57,7 @@ class PlainBlock(nn.Module):
         return torch.relu(x + residual)
 
     def parts(self) -> dict[str, nn.Module]:
-        """Its layers under the names that they have in a block of ours."""
+        """Return its layers by their names in our blocks."""
         named: dict[str, nn.Module] = {}
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             named |= {f"conv{i + 1}": convolution, f"bn{i + 1}": norm}
@@ -101,7 +101,7 @@ class PlainAgent(nn.Module):
 
 
 class PlainSpotTune(nn.Module):
-    """Both branches of every block, mixed by a policy that is given."""
+    """Frozen and tuned branches of every block, mixed by a given policy."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -149,10 +149,10 @@ class VolumeFiles(Dataset[tuple[Tensor, Tensor]]):
 
 
 class PlainTraining:
-    """Network, agent, an optimiser for each, a loader, and metrics printed at every step."""
+    """A network, an agent, an optimiser for each, a loader, and metrics printed at every step."""
 
     bf16 = False
-    """PyTorch's own autocast; never while it is timed."""
+    """Whether PyTorch's autocast is used; never in timed steps."""
 
     def __init__(
         self, width: int, files: VolumeFiles, batch: int, temperature: float, device: str
@@ -171,7 +171,7 @@ class PlainTraining:
         self.screen = io.StringIO()
 
     def parts(self) -> dict[str, nn.Module]:
-        """Its layers under the names that they have in a SpotTune network of ours."""
+        """Return its layers by their names in our SpotTune network."""
         network, agent = self.network, self.agent
         named: dict[str, nn.Module] = {"fc": network.linear, "agent.fc": agent.linear}
         for prefix, stem in (("", network.stem), ("agent.", agent.stem)):
@@ -185,12 +185,12 @@ class PlainTraining:
         return named
 
     def take(self, state: Mapping[str, Tensor]) -> None:
-        """Weights of a SpotTune network of ours."""
+        """Load the weights of our SpotTune network."""
         for prefix, layer in self.parts().items():
             layer.load_state_dict(_part(state, f"{prefix}."))
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What is trained, under the names of a SpotTune network of ours."""
+        """Return the trained parameters by their names in our SpotTune network."""
         return {
             f"{prefix}.{name}": parameter
             for prefix, layer in self.parts().items()
@@ -204,7 +204,7 @@ class PlainTraining:
             return self.network(volumes, policy).float()
 
     def step(self) -> None:
-        """The next batch of the loader."""
+        """Train on the next batch of the loader."""
         try:
             volumes, labels = next(self.batches)
         except StopIteration:
@@ -217,7 +217,7 @@ class PlainTraining:
         self.learn(volumes, labels, noise)
 
     def learn(self, volumes: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-        """A step on this batch; its logits [row, 1] before the step."""
+        """Train on a batch; return its logits [row, 1] before the step."""
         predicted = self.logits(volumes, noise)
         loss = nn.functional.binary_cross_entropy_with_logits(predicted, labels)
         right = ((predicted > 0).float() == labels).float().mean()

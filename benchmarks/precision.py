@@ -1,4 +1,4 @@
-"""Whether bfloat16 learns as well as float32: ``python -m benchmarks.precision``."""
+"""AUC after training in bfloat16 and in float32: ``python -m benchmarks.precision``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 import tyro
 from scipy import stats
 
-from benchmarks.device import Spent, in_turns, wall_ratio
+from benchmarks.device import Timing, in_turns, wall_ratio
 from benchmarks.volumes import Shape, textured_volumes
 from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.training.dataset import VolumeSet
@@ -33,7 +33,7 @@ class Options:
         seeds: trainings in each precision, 2 at least; a seed has data and draws of its own
         subjects: that train, and as many that validate
         epochs: of each training
-        signal: amplitude of the label's texture, in deviations of the texture that all have
+        signal: amplitude of the label's texture, in standard deviations of the common texture
         source_steps: of the task whose weights all networks start from
         shape: depth, height, width of a volume
         device: as torch names it
@@ -51,7 +51,7 @@ class Options:
 def main(options: Options) -> None:
     torch.set_num_threads(1)
     auc: dict[Precision, list[float]] = {p: [] for p in PRECISIONS}
-    spent: dict[Precision, list[Spent]] = {p: [] for p in PRECISIONS}
+    timings: dict[Precision, list[Timing]] = {p: [] for p in PRECISIONS}
     source = SourceTaskConfig(shape=options.shape, steps=options.source_steps)
     with tempfile.TemporaryDirectory(prefix="mgmt-ray-benchmark-") as scratch:
         checkpoint = Path(scratch) / "source.pth"
@@ -63,9 +63,9 @@ def main(options: Options) -> None:
                 PRECISIONS, in_turns(runs, seed, options.device), strict=True
             ):
                 auc[p].append(found)
-                spent[p].append(seconds)
+                timings[p].append(seconds)
             print(seed, {p: round(values[-1], 3) for p, values in auc.items()}, flush=True)
-    print(json.dumps(summary(options, auc, spent)))
+    print(json.dumps(summary(options, auc, timings)))
 
 
 def make_set(options: Options, seed: int, part: str) -> VolumeSet:
@@ -81,7 +81,7 @@ def trained_auc(
     checkpoint: Path,
     options: Options,
 ) -> float:
-    """Validation AUC after the last epoch."""
+    """Train, and return the validation AUC after the last epoch."""
     config = TrainingConfig(
         epochs=options.epochs,
         batch_size=6,
@@ -97,14 +97,14 @@ def trained_auc(
 
 
 def summary(
-    options: Options, auc: dict[Precision, list[float]], spent: dict[Precision, list[Spent]]
+    options: Options, auc: dict[Precision, list[float]], timings: dict[Precision, list[Timing]]
 ) -> dict[str, object]:
     gaps = [half - full for full, half in zip(auc["fp32"], auc["bf16"], strict=True)]
     mean = statistics.mean(gaps)
     reach = half_width(gaps)
     return {
         "name": "precision",
-        "ratio": wall_ratio(spent["fp32"], spent["bf16"]),
+        "ratio": wall_ratio(timings["fp32"], timings["bf16"]),
         "difference": round(max(abs(gap) for gap in gaps), 4),
         "paired_difference": round(mean, 4),
         "paired_interval": [round(mean - reach, 4), round(mean + reach, 4)],
@@ -121,7 +121,7 @@ def summary(
 
 
 def half_width(gaps: list[float]) -> float:
-    """Of the 95 % interval of the mean difference by Student's t, one difference per seed."""
+    """Return half the width of the 95 % t-interval of the mean difference over seeds."""
     standard_error = statistics.stdev(gaps) / len(gaps) ** 0.5
     return float(stats.t.ppf(0.975, len(gaps) - 1)) * standard_error
 

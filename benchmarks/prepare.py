@@ -1,4 +1,4 @@
-"""How fast volumes are prepared: ``python -m benchmarks.prepare`` (see README.md)."""
+"""Speed of preparing volumes: ``python -m benchmarks.prepare`` (see README.md)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One subject both ways: seconds, and the largest difference of a voxel."""
+    """Seconds of both implementations for one subject, and the largest difference of a voxel."""
 
     ours_s: float
     plain_s: float
@@ -58,7 +58,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ThroughRay:
-    """All subjects through Ray and the store: seconds in all, and a worker's peak memory."""
+    """Preparation of all subjects through Ray and the store: seconds, peak memory of a worker."""
 
     seconds: float
     worker_peak_mb: float
@@ -82,7 +82,7 @@ def main(options: Options) -> None:
 
 
 def find_subjects(options: Options, scratch: Path) -> list[Subject]:
-    """The first subjects that have all modalities, from a copy or synthesised."""
+    """Return the first subjects that have all modalities, from a copy or synthesised."""
     root = options.data or scratch / "cohort"
     if options.data is None:
         started = time.perf_counter()
@@ -99,9 +99,9 @@ def find_subjects(options: Options, scratch: Path) -> list[Subject]:
 
 
 def recipe_for(grid: tuple[int, int, int]) -> RecipeConfig:
-    """The paper's recipe, or one that keeps the whole of a smaller grid.
+    """Return the paper's recipe, or for a smaller grid one that keeps all of it.
 
-    A real tumour that the paper's window clips costs no less to prepare.
+    A real tumour that the paper's window clips takes as long to prepare.
     """
     if grid == UPENN_GRID:
         return RecipeConfig(allow_clipping=True)
@@ -114,7 +114,7 @@ def recipe_for(grid: tuple[int, int, int]) -> RecipeConfig:
 
 
 def compare(subject: Subject, recipe: RecipeConfig) -> Comparison:
-    """All modalities and versions of a subject by the package and, right after it, plainly."""
+    """Prepare all modalities and versions of a subject with the package, then plainly."""
     names = versions(recipe)
     started = time.perf_counter()
     made = make_volumes(subject, dict.fromkeys(MODALITIES, names), recipe)
@@ -130,7 +130,7 @@ def compare(subject: Subject, recipe: RecipeConfig) -> Comparison:
 
 
 def prepare_on_ray(cohort: Cohort, recipe: RecipeConfig, scratch: Path) -> ThroughRay:
-    """As ``mgmt-ray prepare`` does it; the start of the workers counts, that of Ray does not."""
+    """Prepare as ``mgmt-ray prepare`` does; includes the start of workers, but not of Ray."""
     resources = Resources()
     with connect_ray("local", cpus=CORES):
         started = time.perf_counter()
@@ -138,7 +138,7 @@ def prepare_on_ray(cohort: Cohort, recipe: RecipeConfig, scratch: Path) -> Throu
             cohort, MODALITIES, recipe, scratch / "volumes", resources, lambda done, total: None
         )
         seconds = time.perf_counter() - started
-        # Ray gives these tasks to the workers that are there
+        # Ray runs these tasks on the existing workers
         peaks = dict(
             peak for _, peak in parallel_map(worker_peak, range(2 * CORES), None, resources)
         )
@@ -146,7 +146,7 @@ def prepare_on_ray(cohort: Cohort, recipe: RecipeConfig, scratch: Path) -> Throu
 
 
 def worker_peak(_task: int, _shared: None) -> tuple[int, float]:
-    """This worker's pid and the largest resident memory it ever had, in MB."""
+    """Return this worker's process id and its peak resident memory in MB."""
     time.sleep(0.2)
     return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
@@ -154,7 +154,7 @@ def worker_peak(_task: int, _shared: None) -> tuple[int, float]:
 def summary(
     options: Options, comparisons: list[Comparison], through_ray: ThroughRay
 ) -> dict[str, object]:
-    """What is printed at the end.
+    """Return what is printed at the end.
 
     Returns:
         ``ratio``: median of plain over ours; ``ours_s`` and ``plain_s``: median seconds of a

@@ -1,4 +1,4 @@
-"""Import a checkout of the paper's public code as it is, without what it needs and we do not."""
+"""Import a checkout of the paper's public code, without the packages that only it needs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NOT_NEEDED = (
     "MedicalNet.models",
     f"{PACKAGE}.data_prep",
 )
-"""What its files import on top and no measured line uses."""
+"""Modules that its files import, and that no measured line uses."""
 
 
 class NothingThere(ModuleType):
-    """A module of which every name can be imported and none can be used."""
+    """A module from which every name can be imported, but not used."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -49,7 +49,7 @@ def load_public_code(checkout: Path, file: str) -> ModuleType:
     path = checkout / "pytorch" / f"{file}.py"
     if not path.is_file():
         raise MgmtError(
-            f"{path}: no such file. Give a checkout of LabAIRT/SpotTune_MGMT_prediction "
+            f"{path}: no such file. Use a checkout of LabAIRT/SpotTune_MGMT_prediction "
             "with --reference."
         )
     package = ModuleType(PACKAGE)

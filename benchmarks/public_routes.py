@@ -1,4 +1,4 @@
-"""The paper's public evaluation beside ours, with the same weights and the same routes."""
+"""The paper's public evaluation against ours, with the same weights and routes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.device import FULL_WIDTH, Spent, in_turns, median_s, wall_ratio
+from benchmarks.device import FULL_WIDTH, Timing, in_turns, median_s, wall_ratio
 from benchmarks.naive_routes import make_network, steering_noise
 from benchmarks.public_code import load_public_code
 from mgmt_ray.nets.policy import draw_policies
@@ -27,7 +27,7 @@ PROBABILITY = 0.5
 
 
 def compare_with_public_code(checkout: Path) -> dict[str, object]:
-    """Time per draw of both on small volumes at the paper's width, and how far results agree.
+    """Compare time per draw and probabilities on small volumes at the paper's width.
 
     Returns:
         ``ratio``: the public time per draw over ours, median over rounds; ``difference``: largest
@@ -44,38 +44,38 @@ def compare_with_public_code(checkout: Path) -> dict[str, object]:
     routes = draw_policies(probability, NUM_DRAWS, "independent", range(NUM_SUBJECTS))
     few = routes[:PUBLIC_DRAWS]
     runs = [partial(public_probabilities, public, few), partial(ours_at, network, volumes, routes)]
-    spent: tuple[list[Spent], list[Spent]] = ([], [])
+    timings: tuple[list[Timing], list[Timing]] = ([], [])
     for number in range(ROUNDS):
         (predicted, theirs), (ours, own) = in_turns(runs, number, "cpu")
-        spent[0].append(Spent(theirs.wall_s / PUBLIC_DRAWS, theirs.process_s / PUBLIC_DRAWS))
-        spent[1].append(Spent(own.wall_s / NUM_DRAWS, own.process_s / NUM_DRAWS))
+        timings[0].append(Timing(theirs.wall_s / PUBLIC_DRAWS, theirs.process_s / PUBLIC_DRAWS))
+        timings[1].append(Timing(own.wall_s / NUM_DRAWS, own.process_s / NUM_DRAWS))
     faulty = torch.sigmoid(route_logits(with_public_faults(network), volumes, few))
     return {
-        "ratio": wall_ratio(*spent),
+        "ratio": wall_ratio(*timings),
         "difference": float((predicted - faulty).abs().max()),
         "difference_by_faults": float((predicted - ours[:PUBLIC_DRAWS]).abs().max()),
-        "public_s_per_draw": round(median_s(spent[0]), 4),
-        "ours_s_per_draw": round(median_s(spent[1]), 4),
+        "public_s_per_draw": round(median_s(timings[0]), 4),
+        "ours_s_per_draw": round(median_s(timings[1]), 4),
         "tuned_probability": PROBABILITY,
     }
 
 
 def ours_at(network: SpotTune, volumes: Tensor, routes: Tensor) -> Tensor:
-    """Probabilities [draw, subject]; the agent runs for its time."""
+    """Return probabilities [draw, subject]; the agent runs so that its time is included."""
     network.tuned_probability(volumes)
     return torch.sigmoid(route_logits(network, volumes, routes))
 
 
 def public_probabilities(runner: Any, routes: Tensor) -> Tensor:
-    """The same by the public code."""
+    """Return probabilities [draw, subject] of the public code."""
     return torch.stack([public_probability(runner, route) for route in routes])
 
 
 def public_runner(run_model: ModuleType, network: SpotTune, volumes: Tensor) -> Any:
-    """The public evaluation with our weights.
+    """Return the public evaluation with our weights.
 
-    Its constructor asks for metrics and log files, and its noise for a CUDA device; so the object
-    is filled by hand, and :func:`public_probability` gives the noise.
+    Its constructor needs metrics and log files, and its noise a CUDA device; so the attributes are
+    set here, and :func:`public_probability` provides the noise.
     """
     runner = object.__new__(run_model.RunModel)
     runner.model = run_model.resnet_spottune(num_classes=1, in_channels=1)
@@ -90,7 +90,7 @@ def public_runner(run_model: ModuleType, network: SpotTune, volumes: Tensor) -> 
 
 
 def public_probability(runner: Any, route: Tensor) -> Tensor:
-    """Probabilities [subject] of one of its passes under a given route [subject, block]."""
+    """Return probabilities [subject] of the public code for a given route [subject, block]."""
     runner.sample_gumbel = lambda _shape: steering_noise(route)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress
         results, _ = runner.predict("test")
@@ -98,7 +98,7 @@ def public_probability(runner: Any, route: Tensor) -> Tensor:
 
 
 def public_state(network: SpotTune) -> dict[str, Tensor]:
-    """Our weights under the public network's names."""
+    """Return our weights under the public network's names."""
     state = {
         key.replace("fc.", "classify."): value
         for key, value in network.state_dict().items()
@@ -117,7 +117,7 @@ def public_state(network: SpotTune) -> dict[str, Tensor]:
 
 
 def with_public_faults(network: SpotTune) -> SpotTune:
-    """A copy that computes what the public network does, by faults that docs/papers.md lists."""
+    """Return a copy with the public network's faults, which docs/papers.md lists."""
     faulty = copy.deepcopy(network)
     for block in faulty.blocks:
         for branch in (block.frozen, block.tuned):

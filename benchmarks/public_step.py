@@ -1,4 +1,4 @@
-"""The paper's public training step beside ours, with the same weights."""
+"""The paper's public training step against ours, with the same weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.device import (
     FULL_SHAPE,
     FULL_WIDTH,
     SMALL_SHAPE,
-    Spent,
+    Timing,
     in_turns,
     median_s,
     wall_ratio,
@@ -38,7 +38,7 @@ ROUNDS = 4
 
 
 class NoMetric:
-    """Stands where the public code has torchmetrics; costs nothing, which favours that code."""
+    """Replaces torchmetrics in the public code; takes no time, which favours that code."""
 
     def __call__(self, *_values: Tensor) -> Tensor:
         return torch.zeros(())
@@ -56,9 +56,9 @@ class NoWriter:
 
 
 def compare_with_public_step(checkout: Path, device: str) -> dict[str, object]:
-    """One step of both at the paper's width, its volumes on a GPU and small ones on a CPU.
+    """Compare one step at the paper's width; full-size volumes on a GPU, small ones on a CPU.
 
-    The public trainer runs as it is, with its data set and loader, on files in its layout.
+    The public trainer runs unchanged, with its data set and loader, on files in its layout.
 
     Returns:
         ``ratio``: its time over ours (bf16, compiled on a GPU), median over rounds;
@@ -76,13 +76,13 @@ def compare_with_public_step(checkout: Path, device: str) -> dict[str, object]:
         public = public_trainer(run_model, network, loader, device)
         difference = logit_difference(public, network, torch.from_numpy(volumes).to(device).float())
         ours = OurTraining(network, config, resident(volumes, labels, device))
-        spent: tuple[list[Spent], list[Spent]] = ([], [])
+        timings: tuple[list[Timing], list[Timing]] = ([], [])
         runs: list[Callable[[], None]] = [partial(public_epoch, public), ours.step]
         for number in range(-1, ROUNDS):  # the first round warms up
-            for own, (_, seconds) in zip(spent, in_turns(runs, number, device), strict=True):
+            for own, (_, seconds) in zip(timings, in_turns(runs, number, device), strict=True):
                 own.append(seconds)
-            print(*(f"{own[-1].wall_s:.3f} s" for own in spent), flush=True)
-    theirs, own = (seconds[1:] for seconds in spent)
+            print(*(f"{own[-1].wall_s:.3f} s" for own in timings), flush=True)
+    theirs, own = (seconds[1:] for seconds in timings)
     return {
         "ratio": wall_ratio(theirs, own),
         "difference": difference,
@@ -94,7 +94,7 @@ def compare_with_public_step(checkout: Path, device: str) -> dict[str, object]:
 
 
 def public_loader(run_model: ModuleType, volumes: np.ndarray, folder: Path) -> Any:
-    """Its data set on files of its own layout, in its loader."""
+    """Return the public code's loader of its data set, on files in its layout."""
     names = [f"UPENN-GBM-{i:05}_11" for i in range(len(volumes))]
     for name, volume in zip(names, volumes, strict=True):
         np.save(folder / f"{name}_T2.npy", volume.astype(np.float64))
@@ -106,7 +106,7 @@ def public_loader(run_model: ModuleType, volumes: np.ndarray, folder: Path) -> A
 
 
 def public_trainer(run_model: ModuleType, network: SpotTune, loader: Any, device: str) -> Any:
-    """Its trainer with our weights; its constructor asks for log files and metrics."""
+    """Return the public trainer with our weights; its constructor needs log files and metrics."""
     runner = object.__new__(run_model.RunModel)
     runner.model = run_model.resnet_spottune(num_classes=1, in_channels=1).to(device)
     runner.model.load_state_dict(public_state(network))
@@ -130,7 +130,7 @@ def public_trainer(run_model: ModuleType, network: SpotTune, loader: Any, device
 
 
 def public_epoch(runner: Any) -> None:
-    """One epoch, of one batch."""
+    """Train one epoch of one batch."""
     with contextlib.redirect_stdout(io.StringIO()):  # its progress
         runner.train()
 

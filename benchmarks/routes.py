@@ -1,4 +1,4 @@
-"""How much the route trie saves over drawing one by one: ``python -m benchmarks.routes``."""
+"""Speed of the route trie against draws one by one: ``python -m benchmarks.routes``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.device import (
     FULL_SHAPE,
     FULL_WIDTH,
-    Spent,
+    Timing,
     count_operations,
     in_turns,
     median_s,
@@ -59,11 +59,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One distribution of the policies' probabilities.
+    """Results for one distribution of the policies' probabilities.
 
     Attributes:
-        ratio: naive time over ours by the clock on the wall, median over rounds.
-        process_ratio: the same by processor time, which others' work disturbs less.
+        ratio: naive over our wall time, median over rounds.
+        process_ratio: the same by CPU time, which other load disturbs less.
         operations_ratio: operations of the naive loop over ours, of what was measured.
         full_size_operations_ratio: the same for a batch of the paper's size, counted, not run; or
             None.
@@ -97,7 +97,7 @@ def main(options: Options) -> None:
 
 
 def tuned_probabilities(subjects: int) -> dict[str, Tensor]:
-    """How probable each subject's policy is to tune each block [subject, block], by name."""
+    """Return probabilities of tuning each block [subject, block], by name."""
     shape = (subjects, 16)
     torch.manual_seed(1)
     beta = torch.distributions.Beta(0.5, 0.5).sample(shape)
@@ -110,7 +110,7 @@ def tuned_probabilities(subjects: int) -> dict[str, Tensor]:
 
 
 def draw(probability: Tensor, num_draws: int, seed: int = 0) -> Tensor:
-    """Routes [draw, subject, block]."""
+    """Draw routes [draw, subject, block]."""
     seeds = [stream_seed(seed, "routes", subject) for subject in range(len(probability))]
     return draw_policies(probability, num_draws, "independent", seeds)
 
@@ -118,7 +118,7 @@ def draw(probability: Tensor, num_draws: int, seed: int = 0) -> Tensor:
 def shared_logits(
     network: SpotTune, volumes: Tensor, probability: Tensor, num_draws: int, seed: int = 0
 ) -> Tensor:
-    """As ``training.evaluate.predict``, but for the probabilities: the agent runs for its time."""
+    """Evaluate as ``training.evaluate.predict`` does; the agent runs to include its time."""
     network.tuned_probability(volumes)
     return route_logits(network, volumes, draw(probability, num_draws, seed))
 
@@ -126,35 +126,35 @@ def shared_logits(
 def measure(
     network: SpotTune, volumes: Tensor, probability: Tensor, name: str, options: Options
 ) -> Case:
-    spent: tuple[list[Spent], list[Spent]] = ([], [])
+    timings: tuple[list[Timing], list[Timing]] = ([], [])
     difference = 0.0
     for number in range(options.rounds):
-        # New routes each time: a batch of a new size costs torch the choice of its kernels.
+        # new routes each time: batches of new sizes make torch select kernels
         routes = draw(probability, options.draws, number)
         runs = [
             partial(naive_logits, network, volumes, routes),
             partial(shared_logits, network, volumes, probability, options.draws, number),
         ]
         (plain, naive_s), (logits, ours_s) = in_turns(runs, number, options.device)
-        spent[0].append(naive_s)
-        spent[1].append(ours_s)
+        timings[0].append(naive_s)
+        timings[1].append(ours_s)
         gap = (torch.sigmoid(logits) - torch.sigmoid(plain)).abs().max()
         difference = max(difference, float(gap))
     return Case(
-        ratio=wall_ratio(*spent),
-        process_ratio=process_ratio(*spent),
+        ratio=wall_ratio(*timings),
+        process_ratio=process_ratio(*timings),
         operations_ratio=operations_ratio(network, volumes, probability, options.draws),
         full_size_operations_ratio=full_size_ratio(name) if options.full_size else None,
         difference=difference,
-        naive_s=round(median_s(spent[0]), 3),
-        ours_s=round(median_s(spent[1]), 3),
+        naive_s=round(median_s(timings[0]), 3),
+        ours_s=round(median_s(timings[1]), 3),
     )
 
 
 def operations_ratio(
     network: SpotTune, volumes: Tensor, probability: Tensor, num_draws: int
 ) -> float:
-    """Operations of the naive loop over those of the trie."""
+    """Return the operations of the naive loop over those of the trie."""
     one_route = torch.zeros(1, *probability.shape, device=volumes.device)
     ours = count_operations(partial(shared_logits, network, volumes, probability, num_draws, 0))
     one_draw = count_operations(partial(naive_logits, network, volumes, one_route))
@@ -162,14 +162,14 @@ def operations_ratio(
 
 
 def full_size_ratio(name: str) -> float:
-    """The same for a batch of the paper's size; nothing is computed."""
+    """Return the same for a batch of the paper's size, counted on the meta device."""
     network = make_network(FULL_WIDTH, "meta")
     volumes = torch.empty(FULL_SUBJECTS, 1, *FULL_SHAPE, device="meta")
     return operations_ratio(network, volumes, tuned_probabilities(FULL_SUBJECTS)[name], FULL_DRAWS)
 
 
 def difference_in_double(network: SpotTune, volumes: Tensor) -> float:
-    """Largest difference of a logit in float64, where only the order of sums is left."""
+    """Return the largest difference of a logit in float64, due to the order of sums."""
     double = copy.deepcopy(network).double()
     probability = tuned_probabilities(len(volumes))["0.5"]
     logits = shared_logits(double, volumes.double(), probability, DOUBLE_DRAWS)

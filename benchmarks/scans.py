@@ -1,4 +1,4 @@
-"""Scans to measure slices on: noise of a brain's size with a bright ball in it."""
+"""Synthetic scans for benchmarks of slices: noise in an ellipsoid with a bright ball."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mgmt_ray.training.dataset import VolumeSet
 def make_scans(
     length: int, shape: tuple[int, int], number: int = 2
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Scans [slice, height, width] in float32, and masks of their balls."""
+    """Return scans [slice, height, width] in float32, and masks of their balls."""
     height, width = shape
     z, y, x = np.indices((length, height, width))
     middle = (length / 2, height / 2, width / 2)
@@ -36,7 +36,7 @@ def make_scans(
 
 
 def training_rows(scans: list[np.ndarray], masks: list[np.ndarray], device: str) -> VolumeSet:
-    """All slices in nine rotations on the device, as a trial holds them."""
+    """Return all slices in nine rotations on the device, as a trial does."""
     standard = learn_standard((str(i), scan) for i, scan in enumerate(scans))
     images, labels = [], []
     for number, (scan, mask) in enumerate(zip(scans, masks, strict=True)):
@@ -50,7 +50,7 @@ def training_rows(scans: list[np.ndarray], masks: list[np.ndarray], device: str)
 
 
 def subject_slices(scan: np.ndarray, mask: np.ndarray) -> SubjectSlices:
-    """As the store gives them."""
+    """Return slices as the slice store does."""
     depth, height, width = scan.shape
     frame = Frame((depth, height, width), 0, 0, 1, (1.0, 1.0, 1.0))
     return SubjectSlices("0", scan, mask, np.arange(depth), frame, mask > 0, np.ones(depth, bool))

@@ -1,4 +1,4 @@
-"""Training and predicting slices against one slice at a time: ``python -m benchmarks.slices``."""
+"""Speed of training and predicting slices in batches: ``python -m benchmarks.slices``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 import tyro
 
 from benchmarks.device import (
-    Spent,
+    Timing,
     count_operations,
     in_turns,
     matrix_rate,
@@ -64,7 +64,7 @@ class Options:
     rounds: int = 5
 
 
-Spending = tuple[list[Spent], ...]
+Spending = tuple[list[Timing], ...]
 
 
 def main(options: Options) -> None:
@@ -73,7 +73,7 @@ def main(options: Options) -> None:
 
 
 def measure(options: Options) -> dict[str, object]:
-    """Both trainings and both predictions, in turns."""
+    """Time both trainings and both predictions, alternately."""
     scans, masks = make_scans(options.slices, options.shape)
     with tempfile.TemporaryDirectory() as folder:
         files = ScanFiles(Path(folder), scans, masks)
@@ -97,7 +97,7 @@ def measure(options: Options) -> dict[str, object]:
 def measure_training(
     options: Options, files: ScanFiles, scans: list[np.ndarray], masks: list[np.ndarray]
 ) -> dict[str, float]:
-    """Steps of both in turns; what ours does once per training is told apart."""
+    """Time steps of both alternately; our preparation once per training is timed separately."""
     data, once = timed(partial(training_rows, scans, masks, options.device), options.device)
     config = SegmentationTraining(batch_size=options.batch, precision=options.precision)
     plain = PlainTraining(
@@ -105,26 +105,26 @@ def measure_training(
     )
     ours = OurTraining(make_network(options), config, data)
     difference = step_difference(options, ours, plain)
-    spent: Spending = ([], [])
+    timings: Spending = ([], [])
     for number in range(-1, options.rounds):
         both = in_turns(
             (partial(many, plain.step, options), partial(many, ours.step, options)),
             number,
             options.device,
         )
-        for own, (_, seconds) in zip(spent, both, strict=True):
+        for own, (_, seconds) in zip(timings, both, strict=True):
             own.extend([seconds] if number >= 0 else [])  # the first round warms up
     seen = options.steps * options.batch
     operations = count_operations(ours.step) / options.batch
     floor = matrix_rate_of(options.device) / operations
     item = [timed(partial(plain.loader.dataset.__getitem__, i), "cpu")[1] for i in range(9)]
     return {
-        "ratio": wall_ratio(*spent),
-        "process_ratio": process_ratio(*spent),
+        "ratio": wall_ratio(*timings),
+        "process_ratio": process_ratio(*timings),
         "difference": difference,
         "input_difference": input_difference(plain.loader.dataset, data),
-        "slices_per_second": round(seen / busy_s(spent[1], options.device), 2),
-        "plain_slices_per_second": round(seen / busy_s(spent[0], options.device), 2),
+        "slices_per_second": round(seen / busy_s(timings[1], options.device), 2),
+        "plain_slices_per_second": round(seen / busy_s(timings[0], options.device), 2),
         "gflop_per_slice": round(operations / 1e9, 3),
         "floor_slices_per_second": round(floor, 2),
         "plain_input_ms": round(1e3 * busy_s(item, "cpu"), 2),
@@ -135,7 +135,7 @@ def measure_training(
 def measure_inference(
     options: Options, files: ScanFiles, scans: list[np.ndarray], masks: list[np.ndarray]
 ) -> dict[str, float]:
-    """A scan segmented by both in turns, and where the time must go."""
+    """Time the segmentation of a scan by both alternately, and the lower bound of the time."""
     network = make_network(options).eval().requires_grad_(False)
     standard = learn_standard((str(i), scan) for i, scan in enumerate(scans))
     segmenter = Segmenter(network, standard, options.precision)
@@ -147,28 +147,28 @@ def measure_inference(
         partial(forward_one_by_one, network, normal),
         partial(segmenter.predict, normal.cpu().numpy()),
     )
-    spent: Spending = ([], [], [], [])
+    timings: Spending = ([], [], [], [])
     rates, difference = [], 0.0
     for number in range(-1, options.rounds):
         rates.append(matrix_rate_of(options.device))
         found = in_turns(runs, number, options.device)
         difference = max(difference, float(np.abs(found[0][0] - found[1][0]).max()))
-        for own, (_, seconds) in zip(spent, found, strict=True):
+        for own, (_, seconds) in zip(timings, found, strict=True):
             own.extend([seconds] if number >= 0 else [])
     operations = count_operations(lambda: network(normal[:1]))
     rate = max(rates)
     plain, ours, one_by_one, batched = (
-        1e3 * busy_s(own, options.device) / options.slices for own in spent
+        1e3 * busy_s(own, options.device) / options.slices for own in timings
     )
     fractions = {
         name: round(operations / (ms / 1e3) / rate, 3)
         for name, ms in (("one_by_one", one_by_one), ("ours", batched))
     }
     return {
-        "ratio": wall_ratio(spent[0], spent[1]),
-        "process_ratio": process_ratio(spent[0], spent[1]),
-        "forward_ratio": wall_ratio(spent[2], spent[3]),
-        "forward_process_ratio": process_ratio(spent[2], spent[3]),
+        "ratio": wall_ratio(timings[0], timings[1]),
+        "process_ratio": process_ratio(timings[0], timings[1]),
+        "forward_ratio": wall_ratio(timings[2], timings[3]),
+        "forward_process_ratio": process_ratio(timings[2], timings[3]),
         "difference": difference,
         "ms_per_slice": round(ours, 2),
         "plain_ms_per_slice": round(plain, 2),
@@ -183,14 +183,14 @@ def measure_inference(
     }
 
 
-def busy_s(spent: list[Spent], device: str) -> float:
-    """Median by processor time, which others' work disturbs less; by the wall on a GPU."""
+def busy_s(timings: list[Timing], device: str) -> float:
+    """Return the median CPU time, which other load disturbs less; wall time on a GPU."""
     on_gpu = device.startswith("cuda")
-    return median(s.wall_s if on_gpu else s.process_s for s in spent)
+    return median(s.wall_s if on_gpu else s.process_s for s in timings)
 
 
 def matrix_rate_of(device: str) -> float:
-    """Operations per second of a large float32 matrix product, timed as all else here."""
+    """Return the operations per second of a float32 matrix product, timed as :func:`busy_s`."""
     if device.startswith("cuda"):
         return matrix_rate(device, "fp32")
     a, b = (torch.rand(1536, 1536) for _ in range(2))
@@ -198,7 +198,7 @@ def matrix_rate_of(device: str) -> float:
 
 
 def make_network(options: Options) -> SegmentationNetwork:
-    """The same weights each time."""
+    """Return a network; the weights are the same in each call."""
     torch.manual_seed(0)
     return SegmentationNetwork(options.width, options.shape).to(options.device)
 
@@ -213,10 +213,10 @@ def segment(segmenter: Segmenter, slices: SubjectSlices) -> np.ndarray:
 
 
 def step_difference(options: Options, ours: OurTraining, plain: PlainTraining) -> float:
-    """Length of the difference of one step's gradients over their length, all as one vector.
+    """Return the norm of the difference of one step's gradients over their norm, as one vector.
 
-    Both start from the same weights, and go on from there. By tensor there would be nothing to
-    compare with where a gradient is 0, as that of a bias before a GroupNorm of one channel.
+    Both have the same weights before the step. Single tensors are not compared, since some
+    gradients are 0, as that of a bias before a GroupNorm of one channel.
     """
     batch = ours.data.select(np.arange(options.batch))
     noise, keep = ours.draw(options.batch)
@@ -231,7 +231,7 @@ def step_difference(options: Options, ours: OurTraining, plain: PlainTraining) -
 
 
 def input_difference(plain: TurnedSlices, ours: VolumeSet) -> float:
-    """Of training slices; ours are kept in float16."""
+    """Return the largest difference of a pixel of training slices; ours are in float16."""
     rows = range(0, len(plain), max(1, len(plain) // 20))
     return max(float((plain[row][0] - ours.volumes[row].cpu().float()).abs().max()) for row in rows)
 

@@ -1,4 +1,4 @@
-"""Statistics and report of a study of the paper's shape: ``python -m benchmarks.statistics``."""
+"""Time of statistics and report at the paper's size: ``python -m benchmarks.statistics``."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def main(options: Options) -> None:
 
 
 def measure(options: Options) -> dict[str, object]:
-    """Seconds on a folder as the report's tests make it, with predictions drawn at random."""
-    # only here: it brings pytest
+    """Time both on a synthetic study folder with random predictions."""
+    # imported here because it needs pytest
     from tests.report.conftest import write_study
 
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def measure(options: Options) -> dict[str, object]:
         metrics = read_table(out / "ensembles" / "metrics.csv", "")
         members = read_table(out / "ensembles" / "members.csv", "")
     statistics_s, report_s = median_s(tables), median_s(reports) if reports else 0.0
-    process_s = sum(spent.process_s for spent in [*tables, *reports]) / options.rounds
+    process_s = sum(timings.process_s for timings in [*tables, *reports]) / options.rounds
     return {
         "name": "statistics",
         "seconds": round(statistics_s + report_s, 2),

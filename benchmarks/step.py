@@ -1,4 +1,4 @@
-"""One SpotTune training step, ours and a plain one: ``python -m benchmarks.step``."""
+"""Speed of a SpotTune training step against a plain one: ``python -m benchmarks.step``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.device import (
     FULL_SHAPE,
     FULL_WIDTH,
     SMALL_SHAPE,
-    Spent,
+    Timing,
     fp32_numbers,
     in_turns,
     matrix_rate,
@@ -76,10 +76,10 @@ def main(options: Options) -> None:
         files = VolumeFiles(Path(scratch), volumes, labels)
         difference = step_differences(case, partial(make_plain, case, files), data)
         print("differences", difference, flush=True)
-        spent = measure(case, options, make_plain(case, files), data)
+        timings = measure(case, options, make_plain(case, files), data)
         peak = {w: peak_of(w, case, scratch) for w in ("plain", "ours")} if options.memory else None
     public = compare_with_public_step(options.reference, case.device) if options.reference else None
-    print(json.dumps(summary(case, spent, difference, peak, public)))
+    print(json.dumps(summary(case, timings, difference, peak, public)))
 
 
 def resolve(options: Options) -> Case:
@@ -107,19 +107,19 @@ def make_plain(case: Case, files: VolumeFiles) -> PlainTraining:
 
 def measure(
     case: Case, options: Options, plain: PlainTraining, data: VolumeSet
-) -> tuple[list[Spent], list[Spent]]:
-    """Per step of the plain training and of ours, round by round."""
+) -> tuple[list[Timing], list[Timing]]:
+    """Return times per step of the plain training and of ours, by round."""
     ours = OurTraining(spottune(case), case.config, data)
     steps = options.steps or (20 if case.device.startswith("cuda") else 1)
     runs = [partial(repeat, training.step, steps) for training in (plain, ours)]
     for training in (plain, ours):
-        repeat(training.step, 2)  # warm, and compiled
-    spent: tuple[list[Spent], list[Spent]] = ([], [])
+        repeat(training.step, 2)  # warm up and compile
+    timings: tuple[list[Timing], list[Timing]] = ([], [])
     for number in range(options.rounds):
-        for own, (_, whole) in zip(spent, in_turns(runs, number, case.device), strict=True):
-            own.append(Spent(whole.wall_s / steps, whole.process_s / steps))
-        print(*(f"{own[-1].wall_s:.4f} s" for own in spent), flush=True)
-    return spent
+        for own, (_, whole) in zip(timings, in_turns(runs, number, case.device), strict=True):
+            own.append(Timing(whole.wall_s / steps, whole.process_s / steps))
+        print(*(f"{own[-1].wall_s:.4f} s" for own in timings), flush=True)
+    return timings
 
 
 def repeat(step: Callable[[], None], times: int) -> None:
@@ -128,9 +128,9 @@ def repeat(step: Callable[[], None], times: int) -> None:
 
 
 def peak_of(which: str, case: Case, scratch: str) -> float:
-    """Most memory (10⁶ bytes) of three steps in a process of their own.
+    """Return the peak memory (10⁶ bytes) of three steps in a new process.
 
-    On a GPU what PyTorch allocated there; on a CPU what the process had, less what it has before.
+    On a GPU, what PyTorch allocated; on a CPU, the increase of the process's peak.
     """
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(partial(_peak_of, which, case, scratch))
@@ -153,19 +153,19 @@ def _peak_of(which: str, case: Case, scratch: str) -> float:
 
 def summary(
     case: Case,
-    spent: tuple[list[Spent], list[Spent]],
+    timings: tuple[list[Timing], list[Timing]],
     difference: dict[str, dict[str, float]],
     peak: dict[str, float] | None,
     public: dict[str, object] | None,
 ) -> dict[str, object]:
-    plain_s, ours_s = (median_s(own) for own in spent)
+    plain_s, ours_s = (median_s(own) for own in timings)
     operations = step_operations(spottune(case, "meta"), case.config.batch_size, case.shape)
     rates = {p: matrix_rate(case.device, p) for p in ("fp32", "bf16")}
     precision = case.config.precision
     return {
         "name": "step",
-        "ratio": wall_ratio(*spent),
-        "process_ratio": process_ratio(*spent),
+        "ratio": wall_ratio(*timings),
+        "process_ratio": process_ratio(*timings),
         "difference": difference["fp32"]["gradient"],
         **{f"{name}_difference": found for name, found in difference.items()},
         "plain_steps_per_s": float(f"{1 / plain_s:.4g}"),

@@ -1,4 +1,4 @@
-"""How far one whole step of ours is from a plain one: loss, gradients, change of the weights."""
+"""Differences of our training step from a plain one: loss, gradients, change of weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mgmt_ray.training.training_config import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one step.
+    """Result of one step.
 
     Attributes:
-        loss: before it.
+        loss: before the step.
         gradient: by parameter.
         change: of each parameter.
     """
@@ -35,12 +35,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of two steps.
+    """Difference of two steps.
 
     Attributes:
         loss: absolute.
         gradient: largest, relative to the largest gradient of its tensor.
-        gradient_norm: length of the difference of all gradients over the length of the plain ones.
+        gradient_norm: norm of the difference of all gradients over the norm of the plain ones.
         change: largest, relative to the largest change of its tensor. Adam's first step moves a
             weight by its rate in the direction of its gradient's sign, however small that is: a
             gradient near 0 of another sign gives 2.
@@ -57,19 +57,19 @@ class Difference:
 def step_differences(
     case: Case, make_plain: Callable[[], PlainTraining], data: VolumeSet
 ) -> dict[str, dict[str, float]]:
-    """One step of both from the same weights on the same batch with the same noise.
+    """Compare one step of both from the same weights on the same batch with the same noise.
 
     Convolutions of the plain step, and of ours in float32, compute in float32 and not in TF32.
 
     Args:
-        case: its config is what is measured.
-        make_plain: gives a plain training with the weights of :func:`spottune`.
-        data: on the device; its first batch is taken.
+        case: has the measured configuration.
+        make_plain: returns a plain training with the weights of :func:`spottune`.
+        data: on the device; its first batch is used.
 
     Returns:
-        By configuration, what :class:`Difference` says: "fp32" is not compiled; "bf16" (or
+        Values of :class:`Difference` by configuration: "fp32" is not compiled; "bf16" (or
         "compiled_fp32") is the measured configuration; "plain_bf16" is the plain step under
-        PyTorch's autocast, to tell what bfloat16 does from what we do.
+        PyTorch's autocast, to separate the effect of bfloat16 from ours.
     """
     eager = case.config.model_copy(update={"precision": "fp32", "compile": False})
     measured = "bf16" if case.config.precision == "bf16" else "compiled_fp32"
@@ -131,7 +131,7 @@ def difference(ours: Result, plain: Result) -> Difference:
 
 
 def largest(ours: dict[str, Tensor], plain: dict[str, Tensor]) -> float:
-    """Largest difference of an element over the largest element of its tensor.
+    """Return the largest difference of an element over the largest element of its tensor.
 
     A tuned branch that no subject of the batch chose has no gradient in either.
     """
@@ -144,7 +144,7 @@ def largest(ours: dict[str, Tensor], plain: dict[str, Tensor]) -> float:
 
 
 def of_norms(ours: dict[str, Tensor], plain: dict[str, Tensor]) -> float:
-    """Length of the difference of all elements over the length of the plain ones."""
+    """Return the norm of the difference of all elements over the norm of the plain ones."""
     apart = sum(float((ours[n] - p).double().square().sum()) for n, p in plain.items())
     whole = sum(float(p.double().square().sum()) for p in plain.values())
     return (apart / whole) ** 0.5

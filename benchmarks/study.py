@@ -1,4 +1,4 @@
-"""How long the paper's 165 trainings take on some GPUs: ``python -m benchmarks.study``."""
+"""Estimated time of the paper's 165 trainings on GPUs: ``python -m benchmarks.study``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FOLDS, VERSIONS, METHYLATED = 5, 5, 121 / 291
 
 @dataclass(frozen=True)
 class Options:
-    """Predict the wall time of the 165 trainings from seconds that are given or measured now.
+    """Estimate the wall time of the 165 trainings from given or measured durations.
 
-    What is not given is measured: at full size on a GPU; small on a CPU, and scaled by the number
-    of operations, which is a guess. What is not measured either is guessed, and the result says so.
+    Durations that are not given are measured: at full size on a GPU; on a CPU at a small size,
+    scaled by the number of operations. The others are guesses, which the result marks as such.
 
     Attributes:
         step_json: output of ``benchmarks.step``, for the steps of SpotTune and the plain one
@@ -64,7 +64,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Of the parts of a training; see :class:`Options`."""
+    """Seconds of the parts of a training; see :class:`Options`."""
 
     spottune_step: float
     random_step: float
@@ -110,7 +110,7 @@ def summary(options: Options, seconds: Seconds, known: dict[str, Known]) -> dict
 def trainings(
     options: Options, seconds: Seconds, slowdown: float = 1.0, cached: bool = True
 ) -> list[float]:
-    """Seconds of each of the 165 trainings, without their start.
+    """Return the seconds of each of the 165 trainings, without their start.
 
     Args:
         options: of the trainings.
@@ -134,9 +134,9 @@ def trainings(
 
 
 def plain_wall_s(options: Options, seconds: Seconds) -> float | None:
-    """Trial after trial on one GPU, with plain steps and nothing kept; None without a plain step.
+    """Return the seconds of all trials on one GPU with plain steps; None without a plain step.
 
-    The network from scratch is taken to be as much slower as SpotTune.
+    Frozen features are not cached, and the network from scratch is slowed down as SpotTune is.
     """
     if seconds.plain_step is None:
         return None
@@ -147,9 +147,9 @@ def plain_wall_s(options: Options, seconds: Seconds) -> float | None:
 
 
 def wall_s(trials: list[float], options: Options, start_s: float, gpus: int, share: int) -> float:
-    """Seconds until the last trial ends, the longest begun first.
+    """Return the seconds until the last trial ends, if the longest trials start first.
 
-    One trial keeps a GPU busy for a part of the time; several take turns, until it is always busy.
+    One trial keeps a GPU busy for part of the time; trials that share it fill the gaps.
     """
     slower = max(1.0, share * options.busy)
     free = [0.0] * (gpus * share)

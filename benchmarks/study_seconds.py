@@ -1,4 +1,4 @@
-"""The seconds of which a study is made: given, measured by ``benchmarks.step``, or measured now."""
+"""Durations of a study's parts: given, measured by ``benchmarks.step``, or measured here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GUESSED_HEAD_STEP_S, GUESSED_START_S = 0.001, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One duration and where it is from."""
+    """A duration and its source."""
 
     seconds: float
     source: str
@@ -43,7 +43,7 @@ MEASURED = (
     "forward_s",
     "spottune_validation_s",
 )
-"""What :func:`measure` measures; :class:`benchmarks.study.Options` says what each is."""
+"""Durations that :func:`measure` measures; see :class:`benchmarks.study.Options`."""
 
 
 def find_seconds(
@@ -53,7 +53,7 @@ def find_seconds(
     batch: int,
     precision: Precision,
 ) -> dict[str, Known]:
-    """Every duration by its name; ``plain_step_s`` is left out where nothing tells it.
+    """Return all durations by name; ``plain_step_s`` only if it is given or in the JSON.
 
     Args:
         given: by name, as flags; None where not.
@@ -63,7 +63,7 @@ def find_seconds(
         precision: of ours.
 
     Raises:
-        MgmtError: the output is no such output, or one of another batch or precision.
+        MgmtError: the JSON is not of ``benchmarks.step``, or of another batch or precision.
     """
     known = {name: Known(s, "given") for name, s in given.items() if s is not None}
     if step_json is not None:
@@ -76,12 +76,12 @@ def find_seconds(
 
 
 def read_step(path: Path, batch: int, precision: Precision) -> dict[str, Known]:
-    """The two steps that ``benchmarks.step`` has measured; its JSON is the last line."""
+    """Read the two steps measured by ``benchmarks.step``; its JSON is the last line."""
     found = last_json(path)
     for name, wanted in (("name", "step"), ("batch", batch), ("precision", precision)):
         if found.get(name) != wanted:
             raise MgmtError(
-                f"{path}: its {name} is {found.get(name)}, not {wanted}. Give the output of "
+                f"{path}: its {name} is {found.get(name)}, not {wanted}. Use the output of "
                 f"`python -m benchmarks.step --batch {batch} --precision {precision}`."
             )
     source, scale = f"{path.name}, {found['device']}", 1.0
@@ -100,14 +100,14 @@ def last_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text().splitlines()[-1])
     except (OSError, IndexError, ValueError) as error:
         raise MgmtError(
-            f"{path}: its last line is no JSON ({error}). Keep the output of "
-            "`python -m benchmarks.step` in a file and give that."
+            f"{path}: its last line is not JSON ({error}). Write the output of "
+            "`python -m benchmarks.step` to a file and use that."
         ) from error
     return found if isinstance(found, dict) else {}
 
 
 def measure(device: str | None, batch: int, precision: Precision) -> dict[str, Known]:
-    """At full size on a GPU; small on a CPU, and scaled by operations, which says little."""
+    """Measure at full size on a GPU; on a CPU at a small size, roughly scaled by operations."""
     torch.set_num_threads(1)
     case = resolve(StepOptions(device=device, batch=batch, precision=precision))
     data = resident(*random_volumes(NUM_BATCHES * batch, case.shape), case.device)
@@ -141,10 +141,10 @@ def full_operations(case: Case, make: Callable[[Case, str], nn.Module]) -> float
 
 
 def operations(case: Case, make: Callable[[Case, str], nn.Module]) -> float:
-    """Of a training step of the network that ``make`` makes."""
+    """Count the operations of a training step of the network that ``make`` returns."""
     return step_operations(make(case, "meta"), case.config.batch_size, case.shape)
 
 
 def call_s(run: Callable[[], object], device: str) -> float:
-    """Median of three calls after two that warm up and compile."""
+    """Return the median seconds of three calls, after two that warm up and compile."""
     return median([timed(run, device)[1].wall_s for _ in range(5)][2:])

@@ -1,4 +1,4 @@
-"""SpotTune networks that have learnt to tell textures, for measurements on trained networks."""
+"""SpotTune networks trained to classify textures, for measurements on trained networks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_check
 from mgmt_ray.training.training_config import TrainingConfig
 
 RATES = ((1e-3, 1e-3), (3e-4, 1e-3), (3e-4, 3e-4))
-"""Learning rates of network and agent; the networks take them in turn.
+"""Learning rates of network and agent, used by the networks in turn.
 
-From policies that end near certainty to policies that hardly leave one half.
+The resulting policies range from nearly certain ones to some that stay near one half.
 """
 
 VALIDATION_SUBJECTS = 20
 SIGNAL = 4.0
-"""Amplitude of the label's texture, in deviations of the texture that all tumours have."""
+"""Amplitude of the label's texture, in standard deviations of the texture of all tumours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Recipe:
 
 
 def write_source_weights(recipe: Recipe, path: Path) -> None:
-    """The weights that all networks start from."""
+    """Write the weights that all networks start from."""
     source = SourceTaskConfig(
         depth=recipe.depth, width=recipe.width, shape=recipe.shape, steps=recipe.source_steps
     )
@@ -59,7 +59,7 @@ def write_source_weights(recipe: Recipe, path: Path) -> None:
 
 
 def train_spottune(recipe: Recipe, number: int, weights: Path) -> tuple[SpotTune, VolumeSet]:
-    """Train the network of this number; its rates, volumes and draws follow from that.
+    """Train the network of a number, which determines its rates, volumes and draws.
 
     Returns:
         The network in evaluation mode, and subjects that it was not trained on.
@@ -99,7 +99,7 @@ def training_config(recipe: Recipe, number: int) -> TrainingConfig:
 
 @torch.no_grad()
 def describe(network: SpotTune, data: VolumeSet, config: TrainingConfig, number: int) -> None:
-    """Print how well a network tells textures, and how certain its policies are."""
+    """Print a network's validation AUC, and how certain its policies are."""
     network.eval()
     found = predict(
         network, data, num_draws=100, kind="independent", seed=42, precision=config.precision

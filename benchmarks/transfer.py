@@ -1,4 +1,4 @@
-"""How much running a frozen network once saves: ``python -m benchmarks.transfer``."""
+"""Speed of running a frozen network only once: ``python -m benchmarks.transfer``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import tyro
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.device import SMALL_SHAPE, Spent, in_turns, median_s
+from benchmarks.device import SMALL_SHAPE, Timing, in_turns, median_s
 from benchmarks.volumes import Shape, random_volumes, resident
 from mgmt_ray.base import stream
 from mgmt_ray.nets.resnet3d import ResNet3d
@@ -51,16 +51,16 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both ways, epoch by epoch in turns.
+    """Times of both trainings, whose epochs alternate.
 
     Attributes:
-        plain: of each epoch.
-        ours: of each epoch; the first includes the frozen part.
+        plain: by epoch.
+        ours: by epoch; the first includes the frozen part.
         difference: largest of any trained weight and of any epoch's validation probability.
     """
 
-    plain: list[Spent]
-    ours: list[Spent]
+    plain: list[Timing]
+    ours: list[Timing]
     difference: float
 
     @property
@@ -95,7 +95,7 @@ def main(options: Options) -> None:
 
 
 def compare(options: Options, trained_blocks: int, epochs: int) -> Comparison:
-    """Train the same network twice on the same data, an epoch of each in turns."""
+    """Train the same network twice on the same data, with alternating epochs."""
     config = TrainingConfig(
         epochs=epochs, batch_size=options.batch, learning_rate=1e-3, schedule="constant"
     )
@@ -107,28 +107,28 @@ def compare(options: Options, trained_blocks: int, epochs: int) -> Comparison:
     ours = fit(state, training, validation, config, SEED)
     network = make_network(options, trained_blocks)
     plain = train_plainly(network, training, validation, config)
-    spent: tuple[list[Spent], list[Spent]] = ([], [])
+    timings: tuple[list[Timing], list[Timing]] = ([], [])
     probabilities = (partial(next, plain), lambda: next(ours).predictions.probability)
     difference = 0.0
     for number in range(epochs):
         both = in_turns(probabilities, number, options.device)
-        for own, (_, seconds) in zip(spent, both, strict=True):
+        for own, (_, seconds) in zip(timings, both, strict=True):
             own.append(seconds)
         (expected, _), (found, _) = both
         difference = max(difference, float(np.abs(found - expected).max()))
         if number in (0, 1, epochs - 1):
             print(f"{trained_blocks} blocks trained, epoch {number + 1}:", end=" ")
-            print(*(f"{own[-1].wall_s:.4f} s" for own in spent), flush=True)
+            print(*(f"{own[-1].wall_s:.4f} s" for own in timings), flush=True)
     weights = state.network.state_dict()
     for name, value in network.state_dict().items():
         difference = max(difference, float((weights[name] - value).abs().max()))
-    return Comparison(*spent, difference)
+    return Comparison(*timings, difference)
 
 
 def train_plainly(
     network: PlainNetwork, training: VolumeSet, validation: VolumeSet, config: TrainingConfig
 ) -> Iterator[np.ndarray]:
-    """The whole network on every volume of every epoch; yields validation probabilities."""
+    """Run the whole network on every volume of every epoch; yield validation probabilities."""
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate)
     for epoch in range(1, config.epochs + 1):

@@ -1,4 +1,4 @@
-"""Volumes to measure on: noise, and lesions whose texture tells the label."""
+"""Synthetic volumes for benchmarks: noise, and balls whose texture depends on the label."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Shape = tuple[int, int, int]
 
 
 def random_volumes(number: int, shape: Shape, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Volumes [row, 1, depth, height, width] in float16, and labels in turn."""
+    """Return volumes [row, 1, depth, height, width] in float16, and alternating labels."""
     random = np.random.default_rng(seed)
     volumes = random.random((number, 1, *shape), dtype=np.float32).astype(np.float16)
     return volumes, np.arange(number) % 2
 
 
 def resident(volumes: np.ndarray, labels: np.ndarray, device: str) -> VolumeSet:
-    """Volumes that stay on the device."""
+    """Return volumes that stay on the device."""
     names = [str(i) for i in range(len(labels))]
     return volume_set([volumes], labels.tolist(), names, device)
 
@@ -27,14 +27,14 @@ def resident(volumes: np.ndarray, labels: np.ndarray, device: str) -> VolumeSet:
 def textured_volumes(
     number: int, shape: Shape, purpose: str, seed: int, signal: float, device: str = "cpu"
 ) -> VolumeSet:
-    """Balls whose texture is coarse in methylated and fine in unmethylated subjects.
+    """Return balls whose texture is coarse in methylated and fine in unmethylated subjects.
 
     Args:
         number: of subjects.
         shape: depth, height, width of a volume.
         purpose: part of the subjects' names and of the name of their stream.
         seed: of the stream.
-        signal: amplitude of the label's texture, in deviations of the texture that all have.
+        signal: amplitude of the label's texture, in standard deviations of the common texture.
         device: as torch names it.
     """
     random = stream(seed, "draws", purpose)
