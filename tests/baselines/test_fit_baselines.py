@@ -99,7 +99,7 @@ def test_baseline_models_are_members_of_a_study(make: Callable[..., StudyContext
     for (name, outer, fold), rows in test.groupby(["network", "outer_fold", "fold"]):
         split = splits[outer]
         assert sorted(rows["subject"]) == list(split.test)
-        held = validation.query("network == @name and outer == @outer and fold == @fold")
+        held = validation.query("network == @name and outer_fold == @outer and fold == @fold")
         assert sorted(held["subject"]) == list(split.folds[fold])
         for table, what in ((rows, "test"), (held, "validation")):
             assert set(table["split"]) == {what}
