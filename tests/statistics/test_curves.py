@@ -66,13 +66,13 @@ def test_the_table_has_treat_all_and_the_calibrated_probabilities(
     assert tuple(table.columns) == DECISION_COLUMNS
     assert len(table) == 2 * 76
     assert (table["threshold"].min(), table["threshold"].max()) == (0.05, 0.8)
-    rows = recalibrated.probabilities[recalibrated.probabilities["network"] == "random"]
+    predicted = recalibrated.probabilities[recalibrated.probabilities["network"] == "random"]
     expected = net_benefit(
-        rows["label"].to_numpy(), rows["temperature scaled"].to_numpy(), THRESHOLDS
+        predicted["label"].to_numpy(), predicted["temperature scaled"].to_numpy(), THRESHOLDS
     )
     rows = table[table["network"] == "random"]
     np.testing.assert_array_equal(rows["net_benefit"], expected)
-    share = rows["label"].mean()
+    share = predicted["label"].mean()
     np.testing.assert_allclose(
         rows["treat_all"], share - (1 - share) * THRESHOLDS / (1 - THRESHOLDS), atol=1e-12
     )
