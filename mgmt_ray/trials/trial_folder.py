@@ -188,7 +188,7 @@ def covariate_scaling(network: AnyNetwork) -> dict[str, Any]:
     if head is None:
         return {}
     values = zip(head.covariates, head.mean.tolist(), head.std.tolist(), strict=True)
-    return {"covariates": {name: {"mean": m, "probability_std": d} for name, m, d in values}}
+    return {"covariates": {name: {"mean": m, "std": d} for name, m, d in values}}
 
 
 def _number(value: float) -> float | None:
