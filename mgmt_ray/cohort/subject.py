@@ -61,7 +61,8 @@ class Subject:
         covariates: other columns of the cohort's table (age in years, sex, IDH1, ...), as text.
         person: equal for all subjects that are one human being, in any cohort; the id if not given.
         score: measured methylation from which the label follows by a cut-off that is fitted on
-            training subjects (see ``splits.resolve_labels``); None where the label is given.
+            training subjects (see :func:`~mgmt_ray.splits.split.resolve_labels`); None where the
+            label is given.
         given_mask: the data set's own mask where a predicted one is used instead.
 
     >>> subject = Subject("P1", 1, {"FLAIR": Path("flair.nii.gz")}, Path("mask.nii.gz"))

@@ -100,7 +100,7 @@ def baselines_table(results: StudyResults) -> Table | None:
     for label in METRIC_LABELS.values():
         header += [label, f"paper's\n{label}"]
     caption = "Baselines, on the same test subjects as the networks"
-    table = Table("comparison_models", caption, (*header, "AUC against\nchance"), tuple(rows))
+    table = Table("baselines", caption, (*header, "AUC against\nchance"), tuple(rows))
     return drop_empty_paper_columns(table) if has_only_slice_networks(results) else table
 
 

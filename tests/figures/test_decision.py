@@ -48,7 +48,7 @@ def test_the_panels_show_all_that_does_good_on_one_scale(decision: pd.DataFrame)
     assert axes[0].get_ylim()[0] < 0
 
 
-def test_without_comparison_models_there_is_no_panel_for_them(decision: pd.DataFrame) -> None:
+def test_without_baselines_there_is_no_panel_for_them(decision: pd.DataFrame) -> None:
     figure = decision_figure(decision[decision["ensemble"] == "best overall"])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["best overall"]
 

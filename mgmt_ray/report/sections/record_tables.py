@@ -52,14 +52,14 @@ def diverged_table(results: StudyResults) -> Table | None:
 def provenance_table(results: StudyResults) -> Table:
     """Return commit, seeds, hashes and checksums of the study."""
     recorded = {k: cell_text(v) for k, v in results.provenance.items() if k != "versions"}
-    seeds = sorted(set(results.members["repeat"]))
+    repeats = sorted(set(results.members["repeat"]))
     rows = [
         *recorded.items(),
         ("study's seed", cell_text(results.seed)),
         ("split's seed", str(results.splits[0].seed)),
         ("split's hash", ", ".join(split.hash for split in results.splits)),
         ("cohort's hash", results.cohort.hash),
-        ("repetitions (seed numbers)", ", ".join(map(str, seeds))),
+        ("repeats", ", ".join(map(str, repeats))),
     ]
     for stored in ("volumes", "slices"):
         if checksums := _checksums(results, f"{stored}_checksum"):
@@ -272,7 +272,7 @@ def members_table(results: StudyResults) -> Table:
         "Modality",
         "Split",
         "Fold",
-        "Seed",
+        "Repeat",
         "Hyper-parameters",
         "Rule",
         "Epoch",
