@@ -29,7 +29,7 @@ lint: setup ## style, types and the rooms' import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-format: setup ## let ruff mend what it can
+format: setup ## let ruff fix what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
