@@ -26,7 +26,7 @@ from mgmt_ray.study.baseline_config import BaselineName, ForestConfig
 from mgmt_ray.study.held_out_set import HeldOutSet
 
 MODEL_COLUMNS = (
-    "comparison",
+    "baseline",
     "outer_fold",
     "fold",
     "trial",
@@ -138,7 +138,7 @@ def describe_baselines(fitted: Sequence[FittedBaseline]) -> pd.DataFrame:
     """Return a row per model with :data:`MODEL_COLUMNS`; ``fitted`` is JSON text."""
     rows = [
         {
-            "comparison": baseline.task.name,
+            "baseline": baseline.task.name,
             "outer_fold": baseline.task.outer_fold,
             "fold": baseline.task.fold,
             "trial": baseline.task.trial,

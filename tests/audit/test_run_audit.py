@@ -210,7 +210,7 @@ def test_a_column_that_is_in_neither_study_is_not_called_equal(clean: Case, tmp_
 def test_baseline_models_and_thresholds_that_differ_are_named(clean: Case, tmp_path: Path) -> None:
     first, second = copied_variants(clean, tmp_path)
     models = pd.read_csv(second.ensembles / "baselines.csv", dtype=str)
-    models.loc[0, "comparison"] = "age_sex"
+    models.loc[0, "baseline"] = "age_sex"
     models.to_csv(second.ensembles / "baselines.csv", index=False)
     points = pd.read_csv(second.ensembles / "operating_points.csv")
     points["sen"] = 0.123  # of test subjects: may differ

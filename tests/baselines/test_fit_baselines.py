@@ -119,7 +119,7 @@ def test_baseline_models_are_members_of_a_study(make: Callable[..., StudyContext
         assert (set(rows["probability"]) == {model["prior"]}) == (name == "prevalence")
     metrics = pd.read_csv(context.folder.ensembles / "metrics.csv")
     assert set(metrics["network"]) == {"random", *NAMES}
-    fitted = json.loads(models.query("comparison == 'age_sex'").iloc[0]["fitted"])
+    fitted = json.loads(models.query("baseline == 'age_sex'").iloc[0]["fitted"])
     assert fitted["columns"]["age"]["num_filled"] == 0
 
 
