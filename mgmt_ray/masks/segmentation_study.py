@@ -68,6 +68,7 @@ def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
             f"mask_source.study: {source.study} is not a study folder (it has no study.yaml). Give "
             "the folder of a finished slices study (its --out)."
         )
+    folder.check_version()
     study = load_study(path)
     network = _network(source, study)
     modality = _modality(source, study, modalities)

@@ -1,1 +1,1 @@
-"""From scans to the volumes that networks read: pure array steps and the volume store."""
+"""From scans to the volumes and slices that networks read: array steps, and their stores."""

@@ -180,7 +180,7 @@ class StudyFolder:
         Raises:
             MgmtError: the folder cannot be written, is in use, or is of an earlier version.
         """
-        self._check_version()
+        self.check_version()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -190,7 +190,7 @@ class StudyFolder:
             ) from error
         return folder_lock(self.root / "study.lock")
 
-    def _check_version(self) -> None:
+    def check_version(self) -> None:
         """Check that no earlier version wrote the folder, with other keys."""
         study = self.study_file.read_text(encoding="utf-8") if self.study_file.is_file() else ""
         if any(line.startswith(f"{OLD_BASELINES_KEY}:") for line in study.splitlines()):

@@ -303,6 +303,7 @@ def _trial_params(trial: Trial) -> dict[str, str]:
         "modality": trial.modality,
         "outer_fold": str(trial.outer_fold),
         "fold": str(trial.fold),
+        "repeat": str(trial.repeat),
     }
     if trial.takes_slices:
         params["stage"] = "classification" if trial.is_classifier else "segmentation"

@@ -80,8 +80,8 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
         metadata["persons"]["trained"], metadata["persons"]["chosen"], metadata["weights_sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(
-            f"{folder}/trial.json: does not record the persons that the trial was trained on, so "
-            "no trial can start from it. Train that trial again in its study."
+            f"{folder}/trial.json: does not record the persons that the trial was trained on, or "
+            "is of an earlier version, so no trial can start from it. Train that trial again."
         ) from error
     if file_checksum(folder / WEIGHTS) != metadata["weights_sha256"]:
         raise MgmtError(
