@@ -101,7 +101,23 @@ def baselines_table(results: StudyResults) -> Table | None:
         header += [label, f"paper's\n{label}"]
     caption = "Baselines, on the same test subjects as the networks"
     table = Table("baselines", caption, (*header, "AUC against\nchance"), tuple(rows))
-    return drop_empty_paper_columns(table) if has_only_slice_networks(results) else table
+    compared = "radiomics_forest" in results.baselines and not has_only_slice_networks(results)
+    return table if compared else drop_empty_paper_columns(table)
+
+
+BASELINE_DESCRIPTIONS = {
+    "radiomics_forest": "a random forest on six radiomic features",
+    "age_sex": "logistic regression on age and sex",
+    "tumour_volume": "logistic regression on the logarithm of the tumour’s volume",
+    "prevalence": "the share of methylated training subjects, the same for a split’s subjects",
+}
+"""What each baseline is, in the report's words."""
+
+
+def baselines_sentence(results: StudyResults) -> str:
+    """Say what the study's baselines are; empty if it has none."""
+    described = [BASELINE_DESCRIPTIONS[name] for name in results.baselines]
+    return f"Baselines: {'; '.join(described)}." if described else ""
 
 
 def prevalence_note(results: StudyResults) -> str:

@@ -184,3 +184,15 @@ def test_an_external_cohort_has_a_table_of_what_its_scans_allow(nested_study: Pa
     )
     assert table.rows[0][-1] == "above 0.5,\nalso after Holm"
     assert all(len(row) == len(table.header) for row in table.rows)
+
+
+def test_only_baselines_of_the_study_are_described(whole_study: Path) -> None:
+    results = read_study_results(whole_study)
+    everything = tables.baselines_sentence(results)
+    assert "random forest" in everything and "age and sex" in everything
+    without = results.metrics[results.metrics["network"] != "radiomics_forest"]
+    fewer = replace(results, metrics=without)
+    assert "random forest" not in tables.baselines_sentence(fewer)
+    assert "age and sex" in tables.baselines_sentence(fewer)
+    table = tables.baselines_table(fewer)
+    assert table is not None and not any("paper" in heading for heading in table.header)

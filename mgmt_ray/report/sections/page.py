@@ -188,6 +188,8 @@ def _results_section(results: StudyResults) -> Section:
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
         "baselines": tables.baselines_table(results),
+        "baselines_sentence": tables.baselines_sentence(results),
+        "has_forest": "radiomics_forest" in results.baselines,
         "prevalence": tables.prevalence_note(results),
         "chance": tables.chance_table(results),
         "other_published": (
