@@ -196,7 +196,7 @@ def test_a_diverged_trial_is_reported_and_never_chosen(
     assert set(members["trial"]) == {t.id for t in trials} - {t.id for t in wild}
     assert f"trial {wild[0].id} diverged" in capsys.readouterr().out
     page = (context.folder.root / "report.html").read_text()
-    assert "Trainings that diverged" in page and wild[0].id in page
+    assert "Diverged trainings" in page and wild[0].id in page
     client = MlflowClient(local_store(context.folder))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     status = {r.data.tags.get("mgmt_ray.trial"): r.info.status for r in runs}
@@ -217,7 +217,7 @@ def test_the_test_set_is_not_accessed_where_all_trials_diverged(
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     context = make_job(networks=networks, training=training)
     with pytest.raises(
-        MgmtError, match=r"random PH, random FLAIR: .* Lower training.learning_rate"
+        MgmtError, match=r"random PH, random FLAIR: .* Lower the study's training.learning_rate"
     ):
         bring_up_to_date(context)
     assert not context.folder.test_openings.exists()
