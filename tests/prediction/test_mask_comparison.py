@@ -102,9 +102,9 @@ def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
 
 def test_the_report_tells_what_predicted_masks_do(joined: dict[str, StudyContext]) -> None:
     text = report(joined["given"]).read_text(encoding="utf-8")
-    assert "What predicted masks do to the results" in text
+    assert "Effect of predicted masks on the results" in text
     assert "what a site without annotators would get" in text
-    assert "The test set was opened" not in text
+    assert "The test set was accessed" not in text
 
 
 def test_predicted_masks_that_equal_the_given_ones_have_no_effect(
