@@ -56,7 +56,7 @@ def test_the_help_comes_without_loading_anything_heavy() -> None:
         (["synthesize", "x", "--signal", "FLAIR"], "--signal FLAIR: is not MODALITY:AMPLITUDE"),
         (["synthesize", "x", "--signal", "FOO:1"], "synthesize: signal in FOO"),
         (["synthesize", "x", "--without-dti", "0.5", "--without-dsc", "0.1"], "without_dsc"),
-        (["synthesize", "x", "--grid", "4", "4", "4"], "no tumour fits"),
+        (["synthesize", "x", "--grid", "4", "4", "4"], "at least 16 voxels per axis"),
     ],
 )
 def test_a_wrong_input_gives_one_line_and_exit_code_2(

@@ -240,7 +240,7 @@ def test_tumours_are_put_into_a_given_anatomy(tmp_path: Path) -> None:
     [
         ({"signal": {"T1c": 1.0}}, "signal in T1c, which is not among the modalities"),
         ({"signal": {"PH": -1.0}}, "at least 0"),
-        ({"modalities": ("PHH",)}, "no modality PHH; there are"),
+        ({"modalities": ("PHH",)}, "no modality PHH; available: ap-rCBV"),
         ({"grid": (10, 20, 20)}, "must be at least 16 voxels"),
         ({"without_dti": 0.5, "without_dsc": 0.4}, "subjects with DSC have DTI too"),
         ({"subject": 3}, "Extra inputs are not permitted"),
