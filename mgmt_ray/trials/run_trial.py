@@ -70,11 +70,8 @@ def run_trial(
     if inputs.folder.is_finished(trial.id):
         return
     world, started = world or World(), time.perf_counter()
-    split, initial, history = (
-        inputs.splits[trial.outer_fold],
-        find_initial_weights(trial),
-        TrainingHistory(),
-    )
+    split, state_file = inputs.splits[trial.outer_fold], _state_file(trial, inputs)
+    initial, history = find_initial_weights(trial), TrainingHistory()
     metadata: dict[str, Any] = {}
     outcome: Callable[[str], Tables] | Diverged
     with raise_oom_with_hint(*oom_hint(trial, inputs.folder.volumes, device, "trains")):
@@ -85,12 +82,11 @@ def run_trial(
                 training_sizes(network, sets.training) | covariate_scaling(network) | sets.metadata
             )
             state = TrainingState(network, trial.training_config)
-            history = resume_training(state, _state_file(trial, inputs), files)
+            history = resume_training(state, state_file, files)
             data, config = (sets.training, sets.validation), trial.training_config
             for epoch in fit(state, *data, config, trial.seed, world):
                 history.add(trial, epoch, network)
                 if world.rank == 0:
-                    state_file = _state_file(trial, inputs)
                     _save_progress(state, history, state_file, files, inputs.state_seconds)
                 if report:
                     report(history.rows[-1])
