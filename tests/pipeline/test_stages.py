@@ -111,7 +111,12 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
         assert f"{stage}: up to date" in printed
 
     here = make_job("in-process", out="here")
-    bring_up_to_date(here)
+    selected = select(here)
+    splits, trials = plan_study(here, selected)
+    prepare(here, selected)
+    inputs = here.inputs(selected.cohort, splits)
+    train(here, trials, inputs)
+    ensemble(here, trials, inputs, {})
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
         here_text = (here.folder.ensembles / name).read_text(encoding="utf-8")
         assert here_text == (context.folder.ensembles / name).read_text(encoding="utf-8"), name
