@@ -62,8 +62,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  echo "setup: $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); \
 	fi; \
 	echo "setup: installing torch (the largest part)"; \
-	$(BIN)/python -m pip install -qq -c constraints.txt torch; \
+	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt torch; \
 	echo "setup: installing Ray, MLflow, MONAI and the rest, elasticdeform from source"; \
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'; \
+	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'; \
 	touch $@; \
 	echo "setup: done"
