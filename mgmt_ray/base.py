@@ -193,7 +193,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all (see :func:`write_atomically`)."""
+    """Write a text file completely or not at all (see :func:`write_atomically`).
+
+    A file that has the text already is left as it is, with the time of its last change.
+    """
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")

@@ -144,6 +144,8 @@ class Run:
     """Run the study: prepare, train, evaluate and report whatever is missing or out of date."""
 
     study: Positional[StudyFile]
+    svg: bool = False
+    """write the report's figures as SVG too"""
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
     machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
@@ -154,7 +156,7 @@ class Run:
 
         context = study_context(self.study, self.files, self.machine)
         with context.folder.lock(), connect_ray(self.machine.ray_address):
-            bring_up_to_date(context)
+            bring_up_to_date(context, self.svg)
 
 
 @dataclass(frozen=True)
@@ -247,9 +249,11 @@ class Predict:
 
 @dataclass(frozen=True)
 class Report:
-    """Write report.html from the study's tables."""
+    """Write report.html from the study's tables, unless it is up to date."""
 
     study: Positional[StudyFile]
+    svg: bool = False
+    """write the figures as SVG too; without it, figures that are redrawn are PNG alone"""
     files: OmitArgPrefixes[Files] = field(default_factory=Files)
 
     def run(self) -> None:
@@ -260,7 +264,7 @@ class Report:
         files = replace(self.files, data=self.files.data or Path())  # the data set is not read
         context = study_context(self.study, files, Machine())
         with context.folder.lock():
-            log(f"report: {report(context)}")
+            log(f"report: {report(context, self.svg)}")
 
 
 @dataclass(frozen=True)

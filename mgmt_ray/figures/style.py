@@ -1,23 +1,20 @@
-"""Shared style of all figures: names, colours, sizes, grids of panels, legends, and saving."""
+"""Shared style of all figures: names, colours, sizes, grids of panels and legends."""
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from textwrap import wrap
 from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from PIL import Image
 
-from mgmt_ray.base import MgmtError, write_atomically
+from mgmt_ray.base import MgmtError
 from mgmt_ray.statistics.intervals import read_interval
 
 LineStyle: TypeAlias = str | tuple[int, tuple[int, ...]]
@@ -242,60 +239,3 @@ def _style_axes(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(REFERENCE_COLOUR)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG of 150 dpi and an SVG with the same stem; equal figures give equal bytes.
-
-    Each is written atomically.
-
-    Args:
-        figure: to be saved.
-        path: of the PNG.
-    """
-
-    def write(temporary: Path) -> None:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-
-    write_atomically(path, write)
-    _save_svg(figure, path)
-
-
-def save_compact_figure(figure: Figure, path: Path) -> None:
-    """Write like :func:`save_figure`, in 64 colours: a quarter of the size for scans and lines."""
-
-    def write(temporary: Path) -> None:
-        full_colour = io.BytesIO()
-        figure.savefig(full_colour, format="png", dpi=DPI)
-        image = Image.open(full_colour).convert("RGB")
-        # median cut, Pillow's default, would use all colours for greys
-        reduced = image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        reduced.save(temporary, format="png", optimize=True, dpi=(DPI, DPI))
-
-    write_atomically(path, write)
-    _save_svg(figure, path)
-
-
-def _save_svg(figure: Figure, png: Path) -> None:
-    def write(temporary: Path) -> None:
-        # keep the PNG's layout: computing it again takes seconds
-        figure.set_layout_engine("none")
-        # without a salt the ids are random, and without metadata the date is today's
-        with rc_context({"svg.hashsalt": "mgmt_ray"}):
-            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-
-    write_atomically(png.with_suffix(".svg"), write)
-
-
-def delete_other_figures(folder: Path, pattern: str, drawn: Collection[Path]) -> None:
-    """Delete figures of an earlier run that were not drawn again.
-
-    Args:
-        folder: searched for figures.
-        pattern: glob of the PNGs' names; the SVG of each is deleted too.
-        drawn: PNGs to keep.
-    """
-    for path in folder.glob(pattern):
-        if path not in drawn:
-            path.unlink()
-            path.with_suffix(".svg").unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +27,12 @@ def provenance(study: StudyConfig, resources: Resources, started: datetime) -> d
         "workers_per_trial": resources.workers,
         "versions": {name: _version(name) for name in PACKAGES},
     }
+
+
+def differs_from(path: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a record differs from the one in a file in more than its start."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return bool({**earlier, "started": record["started"]} != record)
 
 
 def _version(package: str) -> str:

@@ -15,13 +15,13 @@ from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.data.prepare_stores import prepare_stores
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.pipeline.printing import show_diverged, show_results
-from mgmt_ray.pipeline.provenance import provenance
+from mgmt_ray.pipeline.provenance import differs_from, provenance
 from mgmt_ray.pipeline.select_cohorts import StudyCohorts, select_cohorts, show_cohorts
 from mgmt_ray.prediction.external_cohorts import check_external, predict_external
 from mgmt_ray.prediction.mask_comparison import measure_mask_effect
 from mgmt_ray.prediction.new_patients import predict_patients
 from mgmt_ray.prediction.test_set import run_ensemble
-from mgmt_ray.report.html import write_report
+from mgmt_ray.report.html import REPORT, update_report
 from mgmt_ray.report.sections.cohort_section import write_cohort_figures
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, write_splits
@@ -198,27 +198,40 @@ def predict_new(context: StudyContext, scans: Path, to: Path) -> None:
     predict_patients(context, context.inputs(selected.cohort, splits), trials, scans, to)
 
 
-def report(context: StudyContext) -> Path:
-    """Write the report from the files in the study's folder; return its path."""
-    return write_report(context.folder.root)
+def report(context: StudyContext, svg: bool = False) -> Path:
+    """Bring the report up to date with the files in the study's folder; return its path.
+
+    Args:
+        context: has the study's folder.
+        svg: whether to write the figures as SVG too.
+    """
+    if not update_report(context.folder.root, svg):
+        log("report: up to date")
+    return context.folder.root / REPORT
 
 
-def bring_up_to_date(context: StudyContext) -> None:
-    """Run all stages, from the cohort to the report; each does only what is missing or outdated."""
+def bring_up_to_date(context: StudyContext, svg: bool = False) -> None:
+    """Run all stages, from the cohort to the report; each does only what is missing or outdated.
+
+    Args:
+        context: the study, its folder and resources.
+        svg: whether to write the report's figures as SVG too.
+    """
     started = datetime.now(UTC)
     selected = select(context)
     show_cohorts(context.study, selected)
     splits, trials = plan_study(context, selected)
     check_networks(context.study, trials, context.inputs(selected.cohort, splits))
-    record = provenance(context.study, context.resources, started)
-    write_json(context.folder.provenance, record)
     unfinished = any(not context.folder.is_finished(t.id) for t in trials)
+    record = provenance(context.study, context.resources, started)
+    if unfinished or differs_from(context.folder.provenance, record):
+        write_json(context.folder.provenance, record)
     with _tracking(context, trials):
         prepare(context, selected, verify=unfinished)
         inputs = context.inputs(selected.cohort, splits)
         train(context, trials, inputs)
         ensemble(context, trials, inputs, selected.external)
-        path = report(context)
+        path = report(context, svg)
     show_results(context.study, context.folder)
     log(f"report: {path}")
     if context.tracking_uri is None:

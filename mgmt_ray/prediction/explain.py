@@ -14,7 +14,7 @@ from mgmt_ray.cluster.parallel_map import parallel_map_in_order
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.figures.attribution_overlay import Explanation, NetworkSaliency, overlay_figure
-from mgmt_ray.figures.style import delete_other_figures, save_figure
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.prediction.access_log import log_access
 from mgmt_ray.prediction.predict_members import load_held_out, load_member
 from mgmt_ray.prediction.saliency import Method, saliency_map
@@ -78,17 +78,17 @@ def explain_subjects(
     _check_names("--modalities", "modality of a model", chosen, existing)
     metadata = {"purpose": EXPLAIN, "num_subjects": len(ids), "subjects": list(ids)}
     log_access(inputs.folder, metadata | members.log_entry)
-    figures = inputs.folder.root / "figures"
+    figures = FigureFolder(inputs.folder.root / "figures")
     paths: list[Path] = []
     for done, modality in enumerate(chosen, start=1):
         for explanation in explain_modality(
             modality, method, ids, members, inputs, resources, predictions
         ):
-            path = figures / f"explain_{explanation.subject}_{modality}.png"
-            save_figure(overlay_figure(explanation), path)
+            name = f"explain_{explanation.subject}_{modality}"
+            path = figures.save(overlay_figure(explanation), name)
             paths.append(path)
         progress(done, len(chosen))
-    delete_other_figures(figures, "explain_*.png", paths)
+    figures.delete_others("explain_*.png", paths)
     return paths
 
 

@@ -12,15 +12,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mgmt_ray.base import write_text
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.checklist import checklist_csv
 from mgmt_ray.report.html_table import table_csv
 from mgmt_ray.report.model_card import card_markdown, model_card
+from mgmt_ray.report.report_record import is_up_to_date, sources, write_record
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.sections.page import TABLES, all_sections, shown_tables, write_tables
 from mgmt_ray.report.study_facts import study_statements
 from mgmt_ray.report.study_results import read_study_results
 
 TEMPLATES = Path(__file__).parent
+REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +34,43 @@ class Inline:
     hash: str
 
 
-def write_report(out: Path) -> Path:
+def update_report(out: Path, svg: bool = False) -> bool:
+    """Write the report unless nothing that it shows has changed; return whether it was written.
+
+    See :func:`write_report`.
+    """
+    if is_up_to_date(out, svg):
+        return False
+    write_report(out, svg)
+    return True
+
+
+def write_report(out: Path, svg: bool = False) -> Path:
     """Write ``report.html`` of a finished study and its files, and return the page's path.
 
-    The files: ``figures/*.png`` and ``*.svg``, ``tables/*.csv`` and ``*.tex``, ``checklist.csv``
-    and ``model_card.md``. The page has its figures embedded and loads nothing from elsewhere.
+    The files: ``figures/*.png``, ``tables/*.csv`` and ``*.tex``, ``checklist.csv``,
+    ``model_card.md``, and the record of what they were made from. The page has its figures embedded
+    and loads nothing from elsewhere.
+
+    Args:
+        out: the study's folder.
+        svg: whether to write the figures as SVG too; without it, older SVGs are deleted.
 
     Raises:
         MgmtError: a stage has not run yet, or one of its files is damaged; the error names the
             command to run.
     """
+    drawn_from = sources(out)
     results = read_study_results(out)
     statements = study_statements(results)
     card = model_card(results, statements)
-    sections = all_sections(out, results, statements, card)
+    sections = all_sections(out, results, statements, card, FigureFolder(out / "figures", svg))
     write_tables(out / TABLES, shown_tables(sections))
     write_text(out / "checklist.csv", table_csv(checklist_csv(statements)))
     write_text(out / "model_card.md", card_markdown(results.name, card))
-    path = out / "report.html"
+    path = out / REPORT
     write_text(path, render_page(results.name, sections))
+    write_record(out, drawn_from, svg)
     return path
 
 

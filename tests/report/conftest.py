@@ -13,6 +13,7 @@ import pytest
 
 from mgmt_ray.base import fingerprint, stream, write_json, write_text
 from mgmt_ray.cohort.cohort import write_cohort
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.html import write_report
 from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.selection.epoch_choice import EpochScore, choose_epoch
@@ -247,3 +248,9 @@ def nested_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split_config=SplitConfig(outer_folds=2),
         external=("elsewhere",),
     )
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> FigureFolder:
+    """Where a test's figures are saved."""
+    return FigureFolder(tmp_path / "figures")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mgmt_ray.cohort.inclusion import Finding, write_findings
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.scan_inspection import (
     Inspection,
@@ -30,6 +32,7 @@ from mgmt_ray.preprocess.volumes import make_volumes
 from mgmt_ray.report.html import render_page, write_report
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.sections.cohort_section import (
+    ScanReport,
     examples,
     preview_scans,
     read_scans,
@@ -45,6 +48,14 @@ RECIPE = RecipeConfig(
     window=((0, 24), (0, 24), (0, 24)), shape=(12, 12, 12), deform_sigma_voxels=1.0
 )
 SCRIPT = "<script>alert(1)</script>"
+
+
+def scans_of(out: Path, cohort: Cohort, modalities: Sequence[str]) -> ScanReport:
+    return read_scans(out, cohort, modalities, FigureFolder(out / "figures"))
+
+
+def draw_versions(out: Path, cohort: Cohort, recipe: RecipeConfig) -> None:
+    versions_pictures(out, cohort, MODALITIES, recipe, FigureFolder(out / "figures"))
 
 
 @pytest.fixture(scope="module")
@@ -105,47 +116,47 @@ def test_the_command_draws_every_modality_before_volumes_are_prepared(
 
 
 def test_prepared_volumes_are_shown_if_they_are_of_this_recipe(out: Path, cohort: Cohort) -> None:
-    versions_pictures(out, cohort, MODALITIES, RECIPE)
+    draw_versions(out, cohort, RECIPE)
     made = pixels(out)
     prepare(out, cohort, RECIPE)
     away = [replace(s, scans=dict.fromkeys(s.scans, Path("gone"))) for s in cohort.subjects]
     moved = Cohort(tuple(away), cohort.exclusions)
-    versions_pictures(out, moved, MODALITIES, RECIPE)
+    draw_versions(out, moved, RECIPE)
     stored = pixels(out)
     assert made.keys() == stored.keys() == {"cohort_versions_PH", "cohort_versions_FLAIR"}
     for name, picture in made.items():
         np.testing.assert_array_equal(picture, stored[name])
     other = RECIPE.model_copy(update={"seed": 1})
     with pytest.raises(MgmtError, match="gone"):
-        versions_pictures(out, moved, MODALITIES, other)
-    versions_pictures(out, cohort, MODALITIES, other)
+        draw_versions(out, moved, other)
+    draw_versions(out, cohort, other)
     assert (pixels(out)["cohort_versions_PH"] != made["cohort_versions_PH"]).any()
 
 
 def test_a_report_shows_prepared_volumes_and_never_reads_a_scan(out: Path, cohort: Cohort) -> None:
-    assert [f.path.stem for f in read_scans(out, cohort, MODALITIES).figures] == [
+    assert [f.path.stem for f in scans_of(out, cohort, MODALITIES).figures] == [
         "cohort_intensities",
         "cohort_contact_PH",
         "cohort_contact_FLAIR",
     ]
     prepare(out, cohort, RECIPE)
-    scans = read_scans(out, cohort, MODALITIES)
+    scans = scans_of(out, cohort, MODALITIES)
     versions = scans.figures[-1]
     assert versions.path.stem == "cohort_versions_FLAIR"
     assert "original, flip, rotate, noise, deform" in versions.alt
     # an array that was deleted to save space is no reason to have no report
     for modality in MODALITIES:
         array_path(out / "volumes", modality).unlink()
-    assert len(read_scans(out, cohort, MODALITIES).figures) == 3
+    assert len(scans_of(out, cohort, MODALITIES).figures) == 3
 
 
 def test_external_volumes_without_augmentations_are_shown_alone(out: Path, cohort: Cohort) -> None:
     plain = RECIPE.model_copy(update={"rounds": 0})
     prepare(out, cohort, plain)
-    assert "Versions original of" in read_scans(out, cohort, MODALITIES).figures[-1].alt
+    assert "Versions original of" in scans_of(out, cohort, MODALITIES).figures[-1].alt
     twice = RECIPE.model_copy(update={"rounds": 2})
     prepare(out, cohort, twice)
-    assert "noise, deform of" in read_scans(out, cohort, MODALITIES).figures[-1].alt
+    assert "noise, deform of" in scans_of(out, cohort, MODALITIES).figures[-1].alt
 
 
 def test_a_contact_sheet_names_missing_scans_and_why(out: Path) -> None:
@@ -182,7 +193,7 @@ def test_a_contact_sheet_names_missing_scans_and_why(out: Path) -> None:
     previews = preview_scans(out, cohort, ("P", "T", "V"))
     assert [s.fault for s in previews["T"]] == ["", "other grid", "missing modality"]
     assert [s.subject for s in previews["P"]] == ["A", "B", "E"]
-    sheets = [f for f in read_scans(out, cohort, ("P", "T", "V")).figures if f.is_contact_sheet]
+    sheets = [f for f in scans_of(out, cohort, ("P", "T", "V")).figures if f.is_contact_sheet]
     assert "Without a picture: E (empty mask)." in sheets[0].alt
     assert "Without a picture: B (other grid), D (missing modality)." in sheets[1].alt
 
@@ -192,7 +203,7 @@ def test_a_scan_of_another_scale_is_in_the_table_of_unusual_ones(out: Path) -> N
     for i, subject in enumerate(subjects):
         view = fake_view("P", 100.0 if i == 4 else 1.0)
         write_inspection(Inspection(subject.id, "", (), {"P": "1"}, (view,)), out / "inspections")
-    scans = read_scans(out, Cohort(tuple(subjects)), ("P",))
+    scans = scans_of(out, Cohort(tuple(subjects)), ("P",))
     assert scans.outliers is not None
     (row,) = scans.outliers.rows
     assert row[:2] == ("S4", "P")
@@ -204,12 +215,11 @@ def test_figures_of_a_modality_dropped_since_are_deleted(out: Path, cohort: Coho
     write_cohort_figures(out, cohort, RECIPE, MODALITIES)
     (out / "figures" / "roc.png").write_bytes(b"another's")
     paths = write_cohort_figures(out, cohort, RECIPE, ("FLAIR",))
-    drawn = {*paths, *(path.with_suffix(".svg") for path in paths)}
-    assert {*(out / "figures").iterdir()} == {*drawn, out / "figures" / "roc.png"}
+    assert {*(out / "figures").iterdir()} == {*paths, out / "figures" / "roc.png"}
     assert not any("PH" in path.name for path in paths)
     prepare(out, cohort, RECIPE)
-    read_scans(out, cohort, MODALITIES)
-    shown = read_scans(out, cohort, ("PH",)).figures
+    scans_of(out, cohort, MODALITIES)
+    shown = scans_of(out, cohort, ("PH",)).figures
     names = {path.stem for path in (out / "figures").glob("cohort_*")}
     assert names == {figure.path.stem for figure in shown}
 
@@ -222,7 +232,7 @@ def test_no_picture_shows_a_label_that_a_split_has_yet_to_fit(out: Path, cohort:
     first, *others = [s.id for s in mixed.subjects]
     assert labels == {first: mixed.subjects[0].label} | dict.fromkeys(others, "fitted")
     prepare(out, cohort, RECIPE)
-    alt = read_scans(out, Cohort(tuple(scored)), MODALITIES).figures[-1].alt
+    alt = scans_of(out, Cohort(tuple(scored)), MODALITIES).figures[-1].alt
     assert alt.count("(labelled by each split)") == 3
     assert "methylated" not in alt
 
@@ -237,16 +247,14 @@ def test_no_label_is_shown_before_the_test_set_is_accessed(out: Path, cohort: Co
     )
     assert drawn(cohort) == drawn(alternate)
     assert {s.label for s in preview_scans(out, cohort, ("FLAIR",))["FLAIR"]} <= {"hidden", None}
-    texts = [
-        text for f in read_scans(out, cohort, ("FLAIR",)).figures for text in (f.caption, f.alt)
-    ]
+    texts = [text for f in scans_of(out, cohort, ("FLAIR",)).figures for text in (f.caption, f.alt)]
     assert not any("methylated" in text for text in texts)
     assert "labels are hidden until the test set has been opened" in texts[0]
     open_test_set(out)
     opened = drawn(cohort)
     assert {s.label for s in preview_scans(out, cohort, ("FLAIR",))["FLAIR"]} == {0, 1}
     assert all(picture != opened[name] for name, picture in drawn(alternate).items())
-    assert "the mean of each label" in read_scans(out, cohort, ("FLAIR",)).figures[0].caption
+    assert "the mean of each label" in scans_of(out, cohort, ("FLAIR",)).figures[0].caption
 
 
 @pytest.fixture
@@ -258,7 +266,7 @@ def reported(small_study: Path, tmp_path: Path) -> Path:
 
 def scans_page(out: Path) -> str:
     """A page of the section alone."""
-    scans = read_scans(out, read_cohort(out), ("T1",))
+    scans = scans_of(out, read_cohort(out), ("T1",))
     return render_page("x", [Section("cohort", "Scans", {"scans": scans})])
 
 

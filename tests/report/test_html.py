@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import write_text
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.html import render_code, render_page, write_report
 from mgmt_ray.report.sections.comparisons_section import comparisons_section
 from mgmt_ray.report.sections.curves_section import training_pictures
@@ -102,7 +103,7 @@ def test_training_curves_of_a_network_dropped_since_are_deleted(
     small_study: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "training_dropped.png").write_bytes(b"old")
-    training_pictures(read_study_results(small_study), tmp_path)
+    training_pictures(read_study_results(small_study), FigureFolder(tmp_path))
     assert [path.stem for path in tmp_path.glob("training_*.png")] == ["training_random"]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report import ensemble_tables
 from mgmt_ray.report.sections import calibration_sections, routing_section, variance_sections
 from mgmt_ray.report.study_results import StudyResults, read_study_results
@@ -21,16 +22,16 @@ def results(whole_study: Path) -> StudyResults:
 
 
 def test_without_its_file_a_section_is_one_line_with_the_command(
-    results: StudyResults, tmp_path: Path
+    results: StudyResults, tmp_path: Path, figures: FigureFolder
 ) -> None:
     bare = replace(results, tables={})
     sections = [
         calibration_sections.operating_section(bare),
-        calibration_sections.calibration_section(bare, tmp_path),
-        calibration_sections.decision_section(bare, tmp_path),
-        variance_sections.variance_section(bare, tmp_path),
-        variance_sections.subgroups_section(bare, tmp_path),
-        routing_section.routing_section(bare, tmp_path),
+        calibration_sections.calibration_section(bare, figures),
+        calibration_sections.decision_section(bare, figures),
+        variance_sections.variance_section(bare, figures),
+        variance_sections.subgroups_section(bare, figures),
+        routing_section.routing_section(bare, figures),
     ]
     for section in sections:
         assert "mgmt-ray ensemble STUDY" in section.missing
@@ -112,15 +113,15 @@ def test_the_routing_table_has_classes_and_folds(results: StudyResults) -> None:
     assert row[:4] == ("SpotTune", "PH", "5", f"{tuned.to_numpy().mean():.3f}")
 
 
-def test_a_study_without_an_agent_says_so(results: StudyResults, tmp_path: Path) -> None:
+def test_a_study_without_an_agent_says_so(results: StudyResults, figures: FigureFolder) -> None:
     none = replace(results, tables={"policies": results.tables["policies"].head(0)})
     kinds = {"networks": {"ours": {"kind": "random"}, "theirs": {"kind": "transfer"}}}
     without = replace(results, tables={}, config=kinds)
     for study in (none, without):
-        reason = routing_section.routing_section(study, tmp_path).missing
+        reason = routing_section.routing_section(study, figures).missing
         assert reason == "No network of this study has an agent."
     kinds["networks"]["ours"]["kind"] = "spottune"
-    assert "policies.csv" in routing_section.routing_section(without, tmp_path).missing
+    assert "policies.csv" in routing_section.routing_section(without, figures).missing
 
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path, results: StudyResults) -> None:

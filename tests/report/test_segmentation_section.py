@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.sections.segmentation_section import (
     empty_prediction_sentence,
     examples_picture,
@@ -77,11 +78,11 @@ def test_worst_median_and_best_are_found_by_dice_alone() -> None:
 
 
 def test_the_section_shows_every_test_patient_and_three_of_each_modality(
-    sliced_study: Path, sliced_results: StudyResults, tmp_path: Path
+    sliced_study: Path, sliced_results: StudyResults, tmp_path: Path, figures: FigureFolder
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(sliced_study, out)
-    (section,) = segmentation_sections(out, sliced_results)
+    (section,) = segmentation_sections(out, sliced_results, figures)
     pictures = {picture.path.name: picture for picture in section.content["figures"]}
     assert {*pictures} == {
         "dice_chen.png",
@@ -96,7 +97,9 @@ def test_the_section_shows_every_test_patient_and_three_of_each_modality(
         assert words in pictures["segmented_chen.png"].alt
 
 
-def test_a_patient_without_a_kept_slice_is_an_error(sliced_study: Path, tmp_path: Path) -> None:
+def test_a_patient_without_a_kept_slice_is_an_error(
+    sliced_study: Path, tmp_path: Path, figures: FigureFolder
+) -> None:
     path = tmp_path / "ensembles" / "segmentation_examples.npz"
     path.parent.mkdir()
     with np.load(sliced_study / "ensembles" / path.name) as kept:
@@ -104,21 +107,21 @@ def test_a_patient_without_a_kept_slice_is_an_error(sliced_study: Path, tmp_path
     segmentations = read_segmentations(sliced_study)
     assert segmentations is not None
     patients = patient_overlap(segmentations)
-    assert examples_picture(tmp_path, "chen", patients) == []
+    assert examples_picture(tmp_path, "chen", patients, figures) == []
     np.savez(path, **few)
     with pytest.raises(MgmtError, match="no FLAIR slice of"):
-        examples_picture(tmp_path, "chen", patients)
+        examples_picture(tmp_path, "chen", patients, figures)
     path.write_bytes(b"nothing")
     with pytest.raises(MgmtError, match="not readable"):
-        examples_picture(tmp_path, "chen", patients)
+        examples_picture(tmp_path, "chen", patients, figures)
 
 
 def test_a_study_that_was_not_segmented_says_what_makes_it_and_others_have_no_section(
-    sliced_results: StudyResults, small_study: Path, tmp_path: Path
+    sliced_results: StudyResults, small_study: Path, tmp_path: Path, figures: FigureFolder
 ) -> None:
-    (section,) = segmentation_sections(tmp_path, replace(sliced_results, tables={}))
+    (section,) = segmentation_sections(tmp_path, replace(sliced_results, tables={}), figures)
     assert section.missing.startswith("No ensembles/segmentations.csv yet")
-    assert segmentation_sections(small_study, read_study_results(small_study)) == []
+    assert segmentation_sections(small_study, read_study_results(small_study), figures) == []
 
 
 def test_a_segmentation_of_another_split_is_refused(sliced_study: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.html import write_report
 from mgmt_ray.report.sections.external_section import external_cohorts
 from mgmt_ray.report.sections.slices_section import (
@@ -72,11 +73,11 @@ def test_the_source_of_training_masks_is_described(*, cross_fitted: bool) -> Non
 
 
 def test_a_study_without_slices_has_no_such_section(
-    sliced_results: StudyResults, small_study: Path, tmp_path: Path
+    sliced_results: StudyResults, small_study: Path, tmp_path: Path, figures: FigureFolder
 ) -> None:
-    (section,) = slices_sections(tmp_path, replace(sliced_results, tables={}))
+    (section,) = slices_sections(tmp_path, replace(sliced_results, tables={}), figures)
     assert section.missing.startswith("No ensembles/slice_classification.csv yet")
-    assert slices_sections(small_study, read_study_results(small_study)) == []
+    assert slices_sections(small_study, read_study_results(small_study), figures) == []
 
 
 def test_a_report_of_slices_alone_says_nothing_that_holds_of_volumes_only(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.html import render_page
 from mgmt_ray.report.sections.page import all_sections
 from mgmt_ray.report.sections.subjects_section import (
@@ -137,7 +138,7 @@ def test_several_splits_have_rows_of_their_own(nested_study: Path) -> None:
 
 def test_pooled_splits_change_what_the_page_says(nested_study: Path, tmp_path: Path) -> None:
     results = read_study_results(nested_study)
-    sections = all_sections(tmp_path, results, {}, ())
+    sections = all_sections(tmp_path, results, {}, (), FigureFolder(tmp_path))
     page = render_page("x", sections)
     assert page.count("The test subjects of 2 splits are pooled") == 3
     assert "Characteristics by split and partition (6 rows)" in page

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 
 from mgmt_ray.figures.calibration_plots import decision_figure, reliability_figure
-from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
+from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, leading_rows, merge_baselines
 from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
@@ -18,7 +18,7 @@ IN_THE_LARGE = "intercept_at_slope_1"
 _POINTS = {"0.5": "0.5", "validation": "chosen on validation", "prior": "prior corrected"}
 
 
-def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
+def reliability_pictures(results: StudyResults, figures: FigureFolder) -> list[Picture]:
     """Draw reliability diagrams of ensembles chosen on validation and of baselines.
 
     The study needs a calibration table; without a reliability table the list is empty.
@@ -31,8 +31,8 @@ def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
     predictions = merge_baselines(results.predictions, baselines)
     pictures = []
     for name in leading_panels(results, reliability):
-        path = figures / f"reliability_{slug(name)}.png"
-        save_figure(reliability_figure(reliability, calibration, predictions, name), path)
+        figure = reliability_figure(reliability, calibration, predictions, name)
+        path = figures.save(figure, f"reliability_{slug(name)}")
         slopes = "; ".join(
             f"{network_label(row['network'])} {row['version']} {number(row['slope'], 2)}"
             for row in calibration[calibration["ensemble"] == name].to_dict("records")
@@ -46,16 +46,15 @@ def reliability_pictures(results: StudyResults, figures: Path) -> list[Picture]:
                 f"Reliability diagrams of {name}. Calibration slopes: {slopes}.",
             )
         )
-    delete_other_figures(figures, "reliability_*.png", {picture.path for picture in pictures})
+    figures.delete_others("reliability_*.png", {picture.path for picture in pictures})
     return pictures
 
 
-def decision_pictures(results: StudyResults, figures: Path) -> list[Picture]:
+def decision_pictures(results: StudyResults, figures: FigureFolder) -> list[Picture]:
     """Draw decision curves of the ensembles chosen on validation."""
     decision = results.tables["decision"]
     names = [n for n in leading_panels(results, decision) if n != BASELINE_PANEL]
-    path = figures / "decision.png"
-    save_figure(decision_figure(decision, names), path)
+    path = figures.save(decision_figure(decision, names), "decision")
     shown = decision[decision["ensemble"].isin(names)]
     best = shown.assign(gain=shown["net_benefit"] - shown["treat_all"].clip(lower=0))
     gains = "; ".join(
@@ -87,7 +86,7 @@ def operating_section(results: StudyResults) -> Section:
     return Section(anchor, title, {"first": first, "others": others})
 
 
-def calibration_section(results: StudyResults, figures: Path) -> Section:
+def calibration_section(results: StudyResults, figures: FigureFolder) -> Section:
     """Return the section on calibration: as predicted, prior corrected, temperature scaled."""
     anchor, title = "calibration", "Calibration"
     table = results.tables.get("calibration")
@@ -98,7 +97,7 @@ def calibration_section(results: StudyResults, figures: Path) -> Section:
     return Section(anchor, title, {"first": first, "others": others, "figures": pictures})
 
 
-def decision_section(results: StudyResults, figures: Path) -> Section:
+def decision_section(results: StudyResults, figures: FigureFolder) -> Section:
     """Return the section on net benefit over thresholds."""
     anchor, title = "decision", "Decision curves"
     table = results.tables.get("decision")

@@ -13,14 +13,12 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import Subject, group_modalities
 from mgmt_ray.figures.augmentation_grid import AugmentedSubject, versions_figure
 from mgmt_ray.figures.contact_sheet import ScanPreview, contact_sheet
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.intensity_histogram import find_outliers, intensity_figure
 from mgmt_ray.figures.style import (
     LABEL_NAMES,
     LABELS_HIDDEN,
     Label,
-    delete_other_figures,
-    save_compact_figure,
-    save_figure,
 )
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.scan_inspection import Inspection, read_inspection
@@ -37,11 +35,13 @@ NUM_EXAMPLES = 3
 
 
 def versions_pictures(
-    out: Path, cohort: Cohort, modalities: Sequence[str], recipe: RecipeConfig | None
+    out: Path,
+    cohort: Cohort,
+    modalities: Sequence[str],
+    recipe: RecipeConfig | None,
+    figures: FigureFolder,
 ) -> list[Picture]:
     """Draw the versions of a few subjects' volumes, of one modality of each group.
-
-    Writes ``figures/cohort_versions_*.png`` in the study's folder ``out``.
 
     Args:
         recipe: volumes come from the store if it has them by this recipe, else they are computed.
@@ -57,8 +57,7 @@ def versions_pictures(
         rows = _augmented_subjects(out, subjects, modality, recipe)
         if not rows:
             continue
-        path = out / "figures" / f"cohort_versions_{modality}.png"
-        save_figure(versions_figure(modality, rows), path)
+        path = figures.save(versions_figure(modality, rows), f"cohort_versions_{modality}")
         names = ", ".join(rows[0].names)
         shown_subjects = ", ".join(f"{row.subject} ({LABEL_NAMES[row.label]})" for row in rows)
         pictures.append(
@@ -171,10 +170,13 @@ def write_cohort_figures(
         MgmtError: a file cannot be written, or a scan is no longer readable.
     """
     previews = preview_scans(out, cohort, modalities)
-    return [picture.path for picture in _draw(out, cohort, modalities, previews, recipe)]
+    figures = FigureFolder(out / "figures")
+    return [p.path for p in _draw(out, cohort, modalities, previews, recipe, figures)]
 
 
-def read_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> ScanReport:
+def read_scans(
+    out: Path, cohort: Cohort, modalities: Sequence[str], figures: FigureFolder
+) -> ScanReport:
     """Read problems and inspections of a study, and redraw the cohort's figures.
 
     Augmentations are shown from the prepared volumes alone: no scan is read.
@@ -184,12 +186,12 @@ def read_scans(out: Path, cohort: Cohort, modalities: Sequence[str]) -> ScanRepo
     """
     problems = read_problems(StudyFolder(out).problems)
     previews = preview_scans(out, cohort, modalities)
-    figures = _draw(out, cohort, modalities, previews, None)
+    pictures = _draw(out, cohort, modalities, previews, None, figures)
     if previews:
         sentence = "Every scan was read completely; the figures show previews of them."
     else:
         sentence = "No previews of the scans were kept. `mgmt-ray cohort STUDY` makes them."
-    return ScanReport(problems, sentence, _outlier_table(previews), figures)
+    return ScanReport(problems, sentence, _outlier_table(previews), pictures)
 
 
 def preview_scans(
@@ -230,12 +232,13 @@ def _draw(
     modalities: Sequence[str],
     previews: Mapping[str, Sequence[ScanPreview]],
     recipe: RecipeConfig | None,
+    figures: FigureFolder,
 ) -> tuple[Picture, ...]:
     pictures = (
-        *_scan_pictures(out, previews),
-        *versions_pictures(out, cohort, modalities, recipe),
+        *_scan_pictures(previews, figures),
+        *versions_pictures(out, cohort, modalities, recipe, figures),
     )
-    delete_other_figures(out / "figures", "cohort_*.png", {p.path for p in pictures})
+    figures.delete_others("cohort_*.png", {p.path for p in pictures})
     return pictures
 
 
@@ -261,18 +264,19 @@ def _fault(inspection: Inspection, modality: str) -> str:
     return kinds[0] if kinds else ""
 
 
-def _scan_pictures(out: Path, previews: Mapping[str, Sequence[ScanPreview]]) -> list[Picture]:
+def _scan_pictures(
+    previews: Mapping[str, Sequence[ScanPreview]], figures: FigureFolder
+) -> list[Picture]:
     if not previews:
         return []
-    path = out / "figures" / "cohort_intensities.png"
-    save_compact_figure(intensity_figure(previews), path)
+    path = figures.save(intensity_figure(previews), "cohort_intensities", compact=True)
     outliers = [o for modality, scans in previews.items() for o in find_outliers(modality, scans)]
     num_shown = {m: sum(s.view is not None for s in scans) for m, scans in previews.items()}
     numbers = ", ".join(f"{modality} {number}" for modality, number in num_shown.items())
     unusual = ", ".join(f"{o.subject} {o.modality}" for o in outliers)
     is_hidden = any(scan.label == "hidden" for scans in previews.values() for scan in scans)
     means = f"the mean of all ({LABELS_HIDDEN})" if is_hidden else "the mean of each label"
-    figures = [
+    pictures = [
         Picture(
             path,
             f"Intensities in the tumour: a thin line per subject, and {means}. Means and axes are "
@@ -282,10 +286,10 @@ def _scan_pictures(out: Path, previews: Mapping[str, Sequence[ScanPreview]]) -> 
         )
     ]
     for modality, scans in previews.items():
-        path = out / "figures" / f"cohort_contact_{modality}.png"
-        save_compact_figure(contact_sheet(modality, scans), path)
+        sheet = contact_sheet(modality, scans)
+        path = figures.save(sheet, f"cohort_contact_{modality}", compact=True)
         faults = [f"{scan.subject} ({scan.fault})" for scan in scans if scan.view is None]
-        figures.append(
+        pictures.append(
             Picture(
                 path,
                 f"{modality}: each subject's axial slice with the most tumour, which is outlined. "
@@ -295,7 +299,7 @@ def _scan_pictures(out: Path, previews: Mapping[str, Sequence[ScanPreview]]) -> 
                 is_contact_sheet=True,
             )
         )
-    return figures
+    return pictures
 
 
 def _outlier_table(previews: Mapping[str, Sequence[ScanPreview]]) -> Table | None:

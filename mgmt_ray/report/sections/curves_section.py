@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.roc_and_pr import precision_recall_figure, roc_figure
-from mgmt_ray.figures.style import (
-    delete_other_figures,
-    network_label,
-    save_compact_figure,
-    save_figure,
-)
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.training_curves import training_figure
 from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, merge_baselines
 from mgmt_ray.report.section import Picture, Section
@@ -20,7 +14,7 @@ from mgmt_ray.report.sections.choices_section import chosen_by_network
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
 
 
-def curves_section(results: StudyResults, figures: Path) -> Section:
+def curves_section(results: StudyResults, figures: FigureFolder) -> Section:
     """Return the section with figures 2 to 5 of Schmitz et al. 2024 for this study."""
     predictions, metrics = results.predictions, results.metrics
     is_network = metrics["network"].isin(results.networks)
@@ -64,13 +58,14 @@ def _roc_and_pr(
     predictions: pd.DataFrame,
     metrics: pd.DataFrame,
     names: tuple[str, ...],
-    figures: Path,
+    figures: FigureFolder,
     suffix: str,
     details: dict[tuple[str, str], str] | None = None,
 ) -> list[Picture]:
-    roc, recall = (figures / f"{name}{suffix}.png" for name in ("roc", "precision_recall"))
-    save_figure(roc_figure(predictions, metrics, names, details), roc)
-    save_figure(precision_recall_figure(predictions, metrics, names, details), recall)
+    roc, recall = (
+        figures.save(draw(predictions, metrics, names, details), f"{name}{suffix}")
+        for name, draw in (("roc", roc_figure), ("precision_recall", precision_recall_figure))
+    )
     models = "of ensembles chosen on validation and of baselines, " if suffix else ""
     networks = ", ".join(network_label(str(n)) for n in dict.fromkeys(metrics["network"]))
     return [
@@ -96,12 +91,12 @@ def _values(metrics: pd.DataFrame, names: tuple[str, ...], metric: str) -> str:
     )
 
 
-def training_pictures(results: StudyResults, figures: Path) -> list[Picture]:
+def training_pictures(results: StudyResults, figures: FigureFolder) -> list[Picture]:
     """Draw training curves of each network; delete those of networks dropped since."""
     pictures = []
     for network, members in results.members.groupby("network", sort=False):
-        path = figures / f"training_{network}.png"
-        save_compact_figure(training_figure(results.epochs, results.members, str(network)), path)
+        figure = training_figure(results.epochs, results.members, str(network))
+        path = figures.save(figure, f"training_{network}", compact=True)
         label = network_label(str(network))
         pictures.append(
             Picture(
@@ -111,7 +106,7 @@ def training_pictures(results: StudyResults, figures: Path) -> list[Picture]:
                 f"validation fold. {_overfitting_note(results.epochs, members)}",
             )
         )
-    delete_other_figures(figures, "training_*.png", {picture.path for picture in pictures})
+    figures.delete_others("training_*.png", {picture.path for picture in pictures})
     return pictures
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mgmt_ray.base import write_text
 from mgmt_ray.baselines.radiomic_features import BIN_WIDTH
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.style import network_label
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.cautions import pooled_splits
@@ -52,7 +53,7 @@ def files_section(sections: Sequence[Section]) -> Section:
         for t in shown_tables(sections)
     ]
     rows += [
-        (f"figures/{p.path.name}", f"figures/{p.path.stem}.svg", p.caption)
+        (f"figures/{p.path.name}", _svg_cell(p.path), p.caption)
         for p in find_all(Picture, [s.content for s in sections])
     ]
     rows += [
@@ -63,8 +64,15 @@ def files_section(sections: Sequence[Section]) -> Section:
     return Section(
         "files",
         "Files of this report",
-        {"list": Table("files", "Tables and figures of this report", header, tuple(rows), True)},
+        {
+            "list": Table("files", "Tables and figures of this report", header, tuple(rows), True),
+            "svg": any(row[1].endswith(".svg") for row in rows),
+        },
     )
+
+
+def _svg_cell(png: Path) -> str:
+    return f"figures/{png.stem}.svg" if png.with_suffix(".svg").exists() else DASH
 
 
 def shown_tables(sections: Sequence[Section]) -> list[Table]:
@@ -90,14 +98,17 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
 
 
 def all_sections(
-    out: Path, results: StudyResults, statements: dict[str, Statement], card: tuple[CardPart, ...]
+    out: Path,
+    results: StudyResults,
+    statements: dict[str, Statement],
+    card: tuple[CardPart, ...],
+    figures: FigureFolder,
 ) -> list[Section]:
-    """Return all sections of a study's report, and save their figures in ``out/figures``.
+    """Return all sections of a study's report, and save their figures.
 
     Raises:
         MgmtError: a file of the study is damaged; the error names the command that rewrites it.
     """
-    figures = out / "figures"
     sections = [
         Section(
             "summary",
@@ -107,10 +118,10 @@ def all_sections(
         audit_section(results),
         *planted_sections(results),
         _subjects_section(results),
-        _cohort_section(out, results),
+        _cohort_section(out, results, figures),
         _results_section(results),
-        *segmentation_sections(out, results),
-        *slices_sections(out, results),
+        *segmentation_sections(out, results, figures),
+        *slices_sections(out, results, figures),
         *masks_sections(out, results),
         *_external_sections(out, results),
         *_prediction_sections(results, figures),
@@ -123,12 +134,12 @@ def all_sections(
     return [*sections, files_section(sections)]
 
 
-def _cohort_section(out: Path, results: StudyResults) -> Section:
-    scans = read_scans(out, results.cohort, results.cohort.modalities)
+def _cohort_section(out: Path, results: StudyResults, figures: FigureFolder) -> Section:
+    scans = read_scans(out, results.cohort, results.cohort.modalities, figures)
     return Section("cohort", "Scans", {"scans": scans})
 
 
-def _prediction_sections(results: StudyResults, figures: Path) -> list[Section]:
+def _prediction_sections(results: StudyResults, figures: FigureFolder) -> list[Section]:
     """Return the sections on the test predictions, beyond the metrics."""
     return [
         choices_section(results),
@@ -217,7 +228,7 @@ def _external_sections(out: Path, results: StudyResults) -> list[Section]:
     return [Section("external", "External cohorts", content)]
 
 
-def _training_section(results: StudyResults, figures: Path) -> Section:
+def _training_section(results: StudyResults, figures: FigureFolder) -> Section:
     content = {
         "settings": settings_table(results),
         "covariates": covariates_sentence(results),

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.policy_plots import (
     policy_classes_figure,
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.figures.style import network_label, save_compact_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.statistics.policy_summary import class_means, policy_stability
 
 
-def routing_section(results: StudyResults, figures: Path) -> Section:
+def routing_section(results: StudyResults, figures: FigureFolder) -> Section:
     """Return the section on the blocks the agent tunes, by subject, class and fold."""
     anchor, title = "routing", "Routing by the agent"
     policies = results.tables.get("policies")
@@ -50,8 +50,7 @@ def routing_section(results: StudyResults, figures: Path) -> Section:
     }
     pictures = []
     for name, (draw, caption, alt) in figure_texts.items():
-        path = figures / f"{name}.png"
-        save_compact_figure(draw(policies), path)
+        path = figures.save(draw(policies), name, compact=True)
         pictures.append(Picture(path, caption, alt))
     return Section(anchor, title, {"agreement": table, "figures": pictures})
 

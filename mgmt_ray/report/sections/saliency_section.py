@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.section import Picture, Section
 from mgmt_ray.report.study_results import (
     StudyResults,
@@ -16,7 +17,7 @@ from mgmt_ray.report.study_results import (
 PREFIX = "explain_"
 
 
-def saliency_section(results: StudyResults, figures: Path) -> Section:
+def saliency_section(results: StudyResults, figures: FigureFolder) -> Section:
     """Return the section of the saliency maps in the folder of figures, by test subject."""
     anchor, title = "saliency", "Saliency maps"
     if has_only_slice_networks(results):
@@ -24,7 +25,7 @@ def saliency_section(results: StudyResults, figures: Path) -> Section:
         return Section(anchor, title, missing=reason)
     by_subject: dict[str, list[Picture]] = {}
     for modality in results.inputs:
-        for path in sorted(figures.glob(f"{PREFIX}*_{modality}.png")):
+        for path in sorted(figures.path.glob(f"{PREFIX}*_{modality}.png")):
             subject = path.stem.removeprefix(PREFIX).removesuffix(f"_{modality}")
             by_subject.setdefault(subject, []).append(_saliency_picture(path, subject, modality))
     if not by_subject:

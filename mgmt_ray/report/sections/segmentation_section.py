@@ -11,13 +11,9 @@ import numpy as np
 import pandas as pd
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.segmentation_plots import SegmentedSlice, dice_figure, segmented_figure
-from mgmt_ray.figures.style import (
-    delete_other_figures,
-    network_label,
-    save_compact_figure,
-    save_figure,
-)
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.training_curves import SEGMENTATION_CURVES, training_figure
 from mgmt_ray.report.html_table import (
     DASH,
@@ -79,7 +75,9 @@ def shown_patients(patients: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(chosen, ignore_index=True)
 
 
-def examples_picture(out: Path, network: str, patients: pd.DataFrame) -> list[Picture]:
+def examples_picture(
+    out: Path, network: str, patients: pd.DataFrame, figures: FigureFolder
+) -> list[Picture]:
     """Draw given and predicted masks of :func:`shown_patients`; empty if no slices were kept.
 
     Args:
@@ -93,8 +91,8 @@ def examples_picture(out: Path, network: str, patients: pd.DataFrame) -> list[Pi
         return []
     shown = shown_patients(patients)
     slices = _slices(path, network, shown)
-    figure = out / "figures" / f"segmented_{network}.png"
-    save_compact_figure(segmented_figure(slices, columns=len(SHOWN)), figure)
+    figure = segmented_figure(slices, columns=len(SHOWN))
+    path = figures.save(figure, f"segmented_{network}", compact=True)
     texts = "; ".join(f"{item.title}: {' '.join(item.caption.split())}" for item in slices)
     label = network_label(network)
     caption = (
@@ -105,7 +103,7 @@ def examples_picture(out: Path, network: str, patients: pd.DataFrame) -> list[Pi
         "over the models' own masks."
     )
     alt = f"Slices with the outlines of given and predicted tumours. {texts}."
-    return [Picture(figure, caption, alt)]
+    return [Picture(path, caption, alt)]
 
 
 def _slices(path: Path, network: str, shown: pd.DataFrame) -> list[SegmentedSlice]:
@@ -143,7 +141,9 @@ def _slices(path: Path, network: str, shown: pd.DataFrame) -> list[SegmentedSlic
     return slices
 
 
-def segmentation_training_pictures(out: Path, segmentations: pd.DataFrame) -> list[Picture]:
+def segmentation_training_pictures(
+    out: Path, segmentations: pd.DataFrame, figures: FigureFolder
+) -> list[Picture]:
     """Draw loss and Dice over epochs of the folds' segmentation networks, for each network.
 
     Args:
@@ -168,8 +168,7 @@ def segmentation_training_pictures(out: Path, segmentations: pd.DataFrame) -> li
             for trial in trials["trial"]
         ]
         figure = training_figure(pd.concat(tables), members, str(network), SEGMENTATION_CURVES)
-        path = out / "figures" / f"segmentation_training_{network}.png"
-        save_compact_figure(figure, path)
+        path = figures.save(figure, f"segmentation_training_{network}", compact=True)
         label = network_label(str(network))
         caption = f"{label}: loss and Dice per slice of every fold's segmentation, by modality."
         alt = f"Training curves of {len(trials)} segmentations of {label}."
@@ -177,7 +176,7 @@ def segmentation_training_pictures(out: Path, segmentations: pd.DataFrame) -> li
     return pictures
 
 
-def segmentation_sections(out: Path, results: StudyResults) -> list[Section]:
+def segmentation_sections(out: Path, results: StudyResults, figures: FigureFolder) -> list[Section]:
     """Return the section with tables 2 and 3 and figures 3 and 4 of Chen et al. 2020.
 
     It is omitted if no network takes slices.
@@ -195,7 +194,7 @@ def segmentation_sections(out: Path, results: StudyResults) -> list[Section]:
         "overlap": overlap_table(overlap),
         "seconds": seconds_table(seconds),
         "empty": empty_prediction_sentence(overlap),
-        "figures": _pictures(out, results, segmentations),
+        "figures": _pictures(out, segmentations, figures),
         "several": len(results.splits) > 1,
         "citation": CHEN_CITATION,
         "device": CHEN_DEVICE,
@@ -320,19 +319,17 @@ def two_line_cell(published: MeanStd | None) -> str:
     return DASH if published is None else str(published).replace(" ±", "\n±")
 
 
-def _pictures(out: Path, results: StudyResults, segmentations: pd.DataFrame) -> list[Picture]:
+def _pictures(out: Path, segmentations: pd.DataFrame, figures: FigureFolder) -> list[Picture]:
     """Draw the figures of each network; delete those of networks dropped since."""
-    figures = out / "figures"
     patients = patient_overlap(segmentations)
     pictures = []
     for network, group in patients.groupby("network", sort=False):
-        path = figures / f"dice_{network}.png"
-        save_figure(dice_figure(group), path)
+        path = figures.save(dice_figure(group), f"dice_{network}")
         pictures.append(Picture(path, *_dice_texts(str(network), group)))
-        pictures += examples_picture(out, str(network), group)
-    pictures += segmentation_training_pictures(out, segmentations)
+        pictures += examples_picture(out, str(network), group, figures)
+    pictures += segmentation_training_pictures(out, segmentations, figures)
     for pattern in ("dice_*.png", "segmented_*.png", "segmentation_training_*.png"):
-        delete_other_figures(figures, pattern, {picture.path for picture in pictures})
+        figures.delete_others(pattern, {picture.path for picture in pictures})
     return pictures
 
 

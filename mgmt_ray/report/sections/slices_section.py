@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.roc_and_pr import slice_roc_figure
-from mgmt_ray.figures.style import delete_other_figures, network_label, save_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.sections.segmentation_section import PHASE_LABELS, model_name
@@ -29,7 +30,7 @@ from mgmt_ray.statistics.slice_scores import LEVELS, SLICE_METRICS
 ANCHOR, TITLE = "slices", "Slices"
 
 
-def slices_sections(out: Path, results: StudyResults) -> list[Section]:
+def slices_sections(out: Path, results: StudyResults, figures: FigureFolder) -> list[Section]:
     """Return the section with table 4 and figures 5 and 6 of Chen et al. 2020.
 
     It is omitted if no network takes slices.
@@ -51,7 +52,7 @@ def slices_sections(out: Path, results: StudyResults) -> list[Section]:
         "best": best_table(best),
         "masks": mask_sentences(networks),
         "undefined": undefined_sentence(scores),
-        "figures": _pictures(slices, best, out / "figures"),
+        "figures": _pictures(slices, best, figures),
         "citation": CHEN_CITATION,
     }
     return [Section(ANCHOR, TITLE, content)]
@@ -202,12 +203,12 @@ def _cell(row: Mapping[Hashable, Any], metric: str) -> str:
     return "\n".join([value + std, *interval, *note])
 
 
-def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: Path) -> list[Picture]:
+def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: FigureFolder) -> list[Picture]:
     """Draw a figure of each network; delete those of networks dropped since."""
     pictures = []
     for network, rows in best.groupby("network", sort=False):
-        path = figures / f"slice_roc_{network}.png"
-        save_figure(slice_roc_figure(slices[slices["network"] == network], rows), path)
+        figure = slice_roc_figure(slices[slices["network"] == network], rows)
+        path = figures.save(figure, f"slice_roc_{network}")
         label = network_label(str(network))
         areas = "; ".join(
             f"{row['modality']} by {row['level']} {PHASE_LABELS[row['phase']]} {row['auc']:.3f}"
@@ -220,5 +221,5 @@ def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: Path) -> list[P
             "other models on the same test patients."
         )
         pictures.append(Picture(path, caption, f"ROC curves of {label}. Areas: {areas}."))
-    delete_other_figures(figures, "slice_roc_*.png", {picture.path for picture in pictures})
+    figures.delete_others("slice_roc_*.png", {picture.path for picture in pictures})
     return pictures

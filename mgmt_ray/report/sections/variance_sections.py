@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
+from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.interval_plots import subgroups_figure, variance_figure
-from mgmt_ray.figures.style import network_label, save_figure
+from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.ensemble_tables import leading_rows
 from mgmt_ray.report.html_table import DASH, Table, number, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults
 
 
-def variance_section(results: StudyResults, figures: Path) -> Section:
+def variance_section(results: StudyResults, figures: FigureFolder) -> Section:
     """Return the section on the AUC's standard deviation by draws, folds, seeds and subjects."""
     anchor, title = "variance", "Sources of variance"
     table = results.tables.get("variance")
     if table is None or table.empty:
         return missing_section(anchor, title, "ensembles/variance.csv")
-    path = figures / "variance.png"
-    save_figure(variance_figure(table), path)
+    path = figures.save(variance_figure(table), "variance")
     shown = variance_table(table)
     alt = "; ".join(f"{row[1]} {row[0]}: {', '.join(row[2:])}" for row in shown.rows)
     caption = "Standard deviation of the AUC on the test set by source."
@@ -53,7 +51,7 @@ def variance_table(variance: pd.DataFrame) -> Table:
     return Table("variance", caption, header, tuple(rows))
 
 
-def subgroups_section(results: StudyResults, figures: Path) -> Section:
+def subgroups_section(results: StudyResults, figures: FigureFolder) -> Section:
     """Return the section with results by sex, age band and IDH."""
     anchor, title = "subgroups", "Subgroups"
     table = results.tables.get("subgroups")
@@ -65,8 +63,7 @@ def subgroups_section(results: StudyResults, figures: Path) -> Section:
         )
         return Section(anchor, title, missing=reason)
     shown = table[leading_rows(table, results.baselines, results.main_ensembles)]
-    path = figures / "subgroups.png"
-    save_figure(subgroups_figure(shown), path)
+    path = figures.save(subgroups_figure(shown), "subgroups")
     subgroups = subgroups_table(shown)
     aucs = "; ".join(f"{r[0]} {r[1]} {r[3]} {' '.join(r[5].split())}" for r in subgroups.rows)
     picture = Picture(path, "AUC by subgroup.", f"AUC by subgroup and model: {aucs}.")

@@ -1,0 +1,72 @@
+"""The record of the files that a report was drawn from: whether it is still up to date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mgmt_ray.base import fingerprint, write_json
+
+RECORD = "report.json"
+READ = (
+    *("study.yaml", "cohort.csv", "exclusions.csv", "problems.csv", "splits.json", "planted.json"),
+    *("audit.json", "provenance.json", "ensembles/*", "trials/*/trial.json", "trials/*/*.csv"),
+    *("inspections/**/*", "volumes/**/*", "masks/*.json", "mask_effect/*.csv"),
+    *("external/*/*.csv", "external/*/ensembles/*", "figures/explain_*.png"),
+)
+"""Patterns of all files that a report is drawn from, below the study's folder."""
+WRITTEN = ("report.html", "model_card.md", "checklist.csv", "tables/*", "figures/*")
+"""Patterns of the files that it consists of."""
+PACKAGE = Path(__file__).parents[1]
+
+
+def sources(out: Path) -> str:
+    """Return the fingerprint of all files that a report of this folder is drawn from.
+
+    That includes the package's own. Size and time of the last change stand for a file's content.
+    """
+    code = {name: s for name, s in _states(PACKAGE, ("**/*",)).items() if "__pycache__" not in name}
+    return fingerprint([_states(out, READ), code])
+
+
+def is_up_to_date(out: Path, svg: bool) -> bool:
+    """Return whether the report's files are as they were written, from the files that are there.
+
+    Args:
+        out: the study's folder.
+        svg: whether figures are wanted as SVG; there may be SVGs that are not wanted.
+    """
+    try:
+        record: Mapping[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    written = _states(out, WRITTEN)
+    return (
+        record["sources"] == sources(out)
+        and all(written.get(name) == state for name, state in record["written"].items())
+        and (record["svg"] or not svg)
+    )
+
+
+def write_record(out: Path, drawn_from: str, svg: bool) -> None:
+    """Record the report's files, as they are now.
+
+    Args:
+        out: the study's folder.
+        drawn_from: its :func:`sources` before they were read.
+        svg: whether all figures were written as SVG too.
+    """
+    record = {"sources": drawn_from, "svg": svg, "written": _states(out, WRITTEN)}
+    write_json(out / RECORD, record)
+
+
+def _states(folder: Path, patterns: Sequence[str]) -> dict[str, list[int]]:
+    """Return size and time of the last change of all files of these patterns."""
+    states = {}
+    for path in (path for pattern in patterns for path in folder.glob(pattern)):
+        if path.is_file():
+            stat = path.stat()
+            states[path.relative_to(folder).as_posix()] = [stat.st_size, stat.st_mtime_ns]
+    return states
