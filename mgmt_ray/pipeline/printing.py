@@ -41,32 +41,29 @@ def show_plan(
             after = f", after stage {level}: classifiers use its masks" if level else ""
             log(f"stage {level + 1} of {len(levels)}: {len(of_level)} trials{after}")
         for trial in of_level:
-            outcome = "diverged" if folder.has_diverged(trial.id) else "finished"
-            state = outcome if folder.is_finished(trial.id) else "to do"
-            log(f"{state:<8}  {trial.id}")
+            log(f"{folder.outcome(trial.id).status:<8}  {trial.id}")
     log(f"{len(trials)} trials, {finished} finished")
 
 
 def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:
     """Print a line for each trial that diverged, and for each segmentation that finds no tumour."""
     for trial in trials:
-        if not trial.is_classifier and _finds_no_tumour(folder, trial):
+        outcome = folder.outcome(trial.id)
+        if not trial.is_classifier and outcome.status == "finished" and _is_empty(folder, trial):
             log(
                 f"trial {trial.id} finds no tumour in any validation slice, so classifiers get "
                 "empty masks from it. Lower its segmentation's learning rate, or train it longer."
             )
-        if folder.has_diverged(trial.id):
-            message = folder.read_trial(trial.id)["message"]
+        if outcome.diverged:
             log(
-                f"trial {trial.id} diverged, so its hyperparameters are not chosen: {message} "
+                f"trial {trial.id} diverged, so its hyperparameters are not chosen: "
+                f"{outcome.message} "
                 "Or delete its folder to train it again."
             )
 
 
-def _finds_no_tumour(folder: StudyFolder, trial: Trial) -> bool:
-    """Return whether a segmentation finished with a Dice of 0 in every validation slice."""
-    if not folder.is_finished(trial.id) or folder.has_diverged(trial.id):
-        return False
+def _is_empty(folder: StudyFolder, trial: Trial) -> bool:
+    """Return whether a finished segmentation has a Dice of 0 in every validation slice."""
     slices = pd.read_csv(folder.trial(trial.id) / "slice_validation.csv")
     return bool((slices["dice"] == 0).all())
 

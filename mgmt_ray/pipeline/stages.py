@@ -153,10 +153,10 @@ def train(context: StudyContext, trials: Sequence[Trial], inputs: TrialInputs) -
     with show_progress("trials") as progress, watch_trials(trials, context.folder, progress):
         run_trials(pending, inputs, context.resources)
     show_diverged(context.folder, trials)
-    failures = {t.id: context.folder.read_failure(t.id) for t in trials}
-    failed = {name: message for name, message in failures.items() if message}
-    for name, message in failed.items():
-        log(f"trial {name} ended without a result: {message}")
+    outcomes = {t.id: context.folder.outcome(t.id) for t in trials}
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.failed}
+    for name, outcome in failed.items():
+        log(f"trial {name} ended without a result: {outcome.message}")
     num_unfinished = sum(not context.folder.is_finished(t.id) for t in trials)
     if num_unfinished:
         raise MgmtError(

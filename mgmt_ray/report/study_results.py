@@ -228,7 +228,7 @@ def _read_epochs(folder: StudyFolder, names: list[str]) -> pd.DataFrame:
 
 def _read_diverged(folder: StudyFolder) -> tuple[Mapping[str, Any], ...]:
     names = sorted(path.parent.name for path in folder.trials.glob("*/trial.json"))
-    return tuple(folder.read_trial(name) for name in names if folder.has_diverged(name))
+    return tuple(folder.read_trial(name) for name in names if folder.outcome(name).diverged)
 
 
 def slice_networks(results: StudyResults) -> dict[str, Mapping[str, Any]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import CannotWrite, MgmtError, folder_lock
+from mgmt_ray.base import CannotWrite, MgmtError, folder_lock, write_json
+from mgmt_ray.study.outcome import Outcome
 
 EXPLAIN = "explain"
 """Purpose of a test-set access for saliency maps: it changes no result, but shows test subjects."""
@@ -150,10 +151,6 @@ class StudyFolder:
         """Return the folder of a trial that is not complete."""
         return self.trials / ".partial" / trial_id
 
-    def failure(self, trial_id: str) -> Path:
-        """Return the file with the error of a failed trial."""
-        return self.trials / ".failed" / f"{trial_id}.json"
-
     def is_finished(self, trial_id: str) -> bool:
         """Return whether a trial is complete; its folder is moved into place as a whole."""
         return (self.trial(trial_id) / "trial.json").is_file()
@@ -165,14 +162,26 @@ class StudyFolder:
         )
         return content
 
-    def has_diverged(self, trial_id: str) -> bool:
-        """Return whether a trial is complete without weights: its loss became NaN or infinite."""
-        return self.is_finished(trial_id) and self.read_trial(trial_id).get("status") == "diverged"
+    def outcome(self, trial_id: str) -> Outcome:
+        """Return how a trial ended, or how far it is."""
+        if self.is_finished(trial_id):
+            trial = self.read_trial(trial_id)
+            return Outcome(trial["status"], trial.get("message", ""))
+        failure = self._failure(trial_id)
+        if failure.is_file():
+            return Outcome(**{"status": "failed"} | json.loads(failure.read_text(encoding="utf-8")))
+        return Outcome("stopped" if self.partial_trial(trial_id).is_dir() else "to do")
 
-    def read_failure(self, trial_id: str) -> str | None:
-        """Return the error message of a failed trial; None if it did not fail."""
-        path = self.failure(trial_id)
-        return json.loads(path.read_text(encoding="utf-8"))["message"] if path.is_file() else None
+    def record_failure(self, trial_id: str, outcome: Outcome) -> None:
+        """Write why a trial ended without a result."""
+        write_json(self._failure(trial_id), asdict(outcome))
+
+    def forget_failure(self, trial_id: str) -> None:
+        """Delete the record of a trial that is run again."""
+        self._failure(trial_id).unlink(missing_ok=True)
+
+    def _failure(self, trial_id: str) -> Path:
+        return self.trials / ".failed" / f"{trial_id}.json"
 
     def lock(self) -> AbstractContextManager[None]:
         """Lock this study against changes by other processes (see ``base.folder_lock``).

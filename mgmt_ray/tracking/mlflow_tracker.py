@@ -159,7 +159,7 @@ class _MlflowCopy:
             if rows is not None:
                 self._copy_epochs(trial, rows)
             if finished:
-                diverged = self._folder.has_diverged(trial.id)
+                diverged = self._folder.outcome(trial.id).diverged
                 (self._copy_divergence if diverged else self._copy_result)(trial)
                 self._complete.add(trial.id)
 
@@ -168,7 +168,7 @@ class _MlflowCopy:
         self.update()
         for trial in self._trials:
             if trial.id in self._runs and trial.id not in self._complete:
-                failed = self._folder.failure(trial.id).exists()
+                failed = self._folder.outcome(trial.id).failed
                 self._client.set_terminated(self._runs[trial.id], "FAILED" if failed else "KILLED")
         for run in self._interrupted - {self._parent, *self._runs.values()}:
             self._client.set_terminated(run, "KILLED")  # of trials that the study no longer has

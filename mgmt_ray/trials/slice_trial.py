@@ -68,7 +68,7 @@ def load_slices(
             store, exclude_inner_fold(trial, train, cohort), validation, device
         )
     for need in trial.needs:
-        if folder.has_diverged(need.id):
+        if folder.outcome(need.id).diverged:
             raise Diverged(f"there are no masks, as the segmentation {need.id} diverged.", epoch=1)
     fold_segmenter, *cross_fitted = (load_segmenter(need, folder, device) for need in trial.needs)
     _check_mask_leakage(trial, folder, train, cohort)

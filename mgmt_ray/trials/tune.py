@@ -14,10 +14,11 @@ from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from mgmt_ray.base import MgmtError, write_json
+from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources, group_into_batches, max_concurrent_batches
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.outcome import Outcome
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.distributed import World
 from mgmt_ray.trials.context import TrialInputs
@@ -34,7 +35,7 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs, resources: Resource
     cluster must exist.
     """
     for trial in trials:
-        inputs.folder.failure(trial.id).unlink(missing_ok=True)
+        inputs.folder.forget_failure(trial.id)
     for level in sorted({trial.dependency_level for trial in trials}):
         ready = [t for t in trials if t.dependency_level == level and _needs_finished(t, inputs)]
         if resources.backend == "ray" and ready:
@@ -51,7 +52,7 @@ def _needs_finished(trial: Trial, inputs: TrialInputs) -> bool:
     missing = [need.id for need in trial.needs if not inputs.folder.is_finished(need.id)]
     if missing:
         message = f"it needs {', '.join(missing)}, not finished. Rerun the study."
-        write_json(inputs.folder.failure(trial.id), {"message": message})
+        inputs.folder.record_failure(trial.id, Outcome("failed", message))
     return not missing
 
 
@@ -87,7 +88,7 @@ def _record_user_errors(trial: Trial, inputs: TrialInputs, world: World) -> Iter
         yield
     except MgmtError as error:
         if world.rank == 0:
-            write_json(inputs.folder.failure(trial.id), {"message": str(error)})
+            inputs.folder.record_failure(trial.id, Outcome("failed", str(error)))
         if world.size > 1:
             raise  # the other workers may not have failed, and would wait for this one
 
@@ -163,10 +164,9 @@ def _run_worker(config: dict[str, Any]) -> None:
 
 def _record_failure(trial: Trial, inputs: TrialInputs, error: str) -> None:
     """Record the last line of Ray's error for a trial whose workers died too often."""
-    if inputs.folder.is_finished(trial.id) or inputs.folder.failure(trial.id).exists():
+    outcome = inputs.folder.outcome(trial.id)
+    if outcome.failed or inputs.folder.is_finished(trial.id):
         return
     last_line = error.strip().splitlines()[-1] if error.strip() else "no message"
-    write_json(
-        inputs.folder.failure(trial.id),
-        {"message": f"its workers died ({last_line}). Rerun the study, which continues the trial."},
-    )
+    message = f"its workers died ({last_line}). Rerun the study, which continues the trial."
+    inputs.folder.record_failure(trial.id, Outcome("lost", message))

@@ -196,7 +196,7 @@ def test_a_diverged_trial_is_reported_and_never_chosen(
     _, trials = plan_study(context, select(context))
     wild = [t for t in trials if t.hyperparameters["learning_rate"] > 1]
     assert len(wild) == len(trials) / 2 == 4
-    assert all(context.folder.has_diverged(t.id) for t in wild)
+    assert all(context.folder.outcome(t.id).diverged for t in wild)
     members = pd.read_csv(context.folder.ensembles / "members.csv")
     assert set(members["trial"]) == {t.id for t in trials} - {t.id for t in wild}
     assert f"trial {wild[0].id} diverged" in capsys.readouterr().out

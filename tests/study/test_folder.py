@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.outcome import Outcome
 
 
 def test_a_study_is_worked_on_by_one_process(tmp_path: Path) -> None:
@@ -42,6 +43,18 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     with StudyFolder(tmp_path).lock():
         assert json.loads((tmp_path / "study.lock").read_text(encoding="utf-8"))["pid"] > 0
     assert not (tmp_path / "study.lock").exists()
+
+
+def test_a_trial_is_complete_before_it_is_failed_or_stopped(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    assert folder.outcome("a") == Outcome("to do")
+    folder.partial_trial("a").mkdir(parents=True)
+    assert folder.outcome("a") == Outcome("stopped")
+    folder.record_failure("a", Outcome("lost", "its workers died."))
+    assert folder.outcome("a") == Outcome("lost", "its workers died.")
+    write_json(folder.trial("a") / "trial.json", {"status": "diverged", "message": "NaN."})
+    assert folder.outcome("a") == Outcome("diverged", "NaN.")
+    folder.forget_failure("b")
 
 
 def test_a_folder_of_an_earlier_version_is_told_in_one_line(tmp_path: Path) -> None:

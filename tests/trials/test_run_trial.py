@@ -147,7 +147,7 @@ def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_a
     epochs = pd.read_csv(folder / "epochs.csv")
     assert epochs["epoch"].tolist() == [1, 2]
     assert epochs["train_loss"].notna().all()
-    assert inputs.folder.is_finished(trial.id) and inputs.folder.has_diverged(trial.id)
+    assert inputs.folder.outcome(trial.id).diverged
     before = (folder / "trial.json").stat().st_mtime_ns
     run_trial(trial, inputs, "cpu")
     assert (folder / "trial.json").stat().st_mtime_ns == before

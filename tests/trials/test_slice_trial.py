@@ -21,6 +21,7 @@ from mgmt_ray.pipeline.stages import (
     select,
     train,
 )
+from mgmt_ray.study.outcome import Outcome
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.run_trial import run_trial
 from tests.slice_studies import make_job, planned
@@ -220,12 +221,11 @@ def test_a_classifier_waits_for_its_segmentations(copied: StudyContext) -> None:
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MgmtError, match="2 of 8 trials are not finished"):
         train(copied, trials, inputs)
-    assert "are not what was written" in (copied.folder.read_failure(segmentation.id) or "")
-    assert segmentation.id in (copied.folder.read_failure(classifier.id) or "")
+    assert "are not what was written" in copied.folder.outcome(segmentation.id).message
+    assert segmentation.id in copied.folder.outcome(classifier.id).message
     file.write_bytes(whole)
     train(copied, trials, inputs)
-    assert copied.folder.is_finished(classifier.id)
-    assert copied.folder.read_failure(classifier.id) is None
+    assert copied.folder.outcome(classifier.id) == Outcome("finished")
 
 
 def test_test_subjects_are_not_read_before_the_ensemble(copied: StudyContext) -> None:
