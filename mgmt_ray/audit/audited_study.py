@@ -21,6 +21,7 @@ from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, resolve_labels
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.trials.context import StudyContext
+from mgmt_ray.trials.pipelines import pipelines_of
 
 Outcome: TypeAlias = Literal["passed", "failed", "warning", "not done"]
 
@@ -88,7 +89,7 @@ class AuditContext:
     @property
     def trains_on_slices(self) -> bool:
         """Whether the audit trains a network of slices, because none takes volumes."""
-        return not self.study.takes_volumes
+        return "volumes" not in self.study.pipelines
 
     @cached_property
     def work_folder(self) -> Path:
@@ -204,9 +205,7 @@ def open_audit(context: StudyContext, seed: int) -> AuditContext:
 
 def _open_store(context: StudyContext, modality: str) -> VolumeStore | SliceStore:
     """Open the store that the audit's trainings read."""
-    if context.study.takes_volumes:
-        return VolumeStore(context.folder.volumes, modality)
-    return SliceStore(context.folder.slices, modality)
+    return pipelines_of(context.study)[0].open_store(context.folder, modality)
 
 
 def permute_labels(cohort: Cohort, random: np.random.Generator) -> Cohort:

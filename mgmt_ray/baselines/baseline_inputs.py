@@ -71,8 +71,7 @@ def prepare_baselines(
     measured: Mapping[str, TumourMeasurement] = {}
     forest = "radiomics_forest" in study.baselines
     if forest or "tumour_volume" in study.baselines:
-        recipe = study.recipe if study.takes_volumes else study.slices
-        options = MeasurementOptions(features=forest, resample=recipe.resample)
+        options = MeasurementOptions(features=forest, resample=study.recipes[0].resample)
         with show_progress("radiomics") as progress:
             measured = measure_tumours(cohort, options, folder.radiomics, resources, progress)
     values = {name: _values(name, cohort, measured) for name in study.baselines}

@@ -19,7 +19,6 @@ from mgmt_ray.preprocess.volume_store_plan import SubjectTask, plan_store
 from mgmt_ray.preprocess.volume_store_writer import StoreWriter
 from mgmt_ray.preprocess.volumes import SubjectVolumes, make_volumes
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.study_config import StudyConfig
 
 
 class UnusableFiles(MgmtError):
@@ -34,51 +33,12 @@ class UnusableFiles(MgmtError):
         self.faults = dict(faults)
 
 
-def prepare_stores(
-    name: str,
-    cohort: Cohort,
-    study: StudyConfig,
-    folder: StudyFolder,
-    resources: Resources,
-    *,
-    augmented: bool = False,
-    verify: bool = False,
-) -> None:
-    """Bring a cohort's stores that a study's networks read up to date, and log the result.
-
-    Args:
-        name: what log lines begin with.
-        cohort: the study's own, or one of subjects that are only predicted.
-        study: its networks, recipes and modalities decide.
-        folder: of the cohort's stores.
-        augmented: whether volumes are augmented, as training needs them.
-        verify: see :func:`prepare_cohort`.
-
-    Raises:
-        UnusableFiles: files of some subjects cannot be used; the others are prepared.
-    """
-    modalities = tuple(m for m in study.modalities if augmented or m in cohort.modalities)
-    recipe = study.recipe if augmented else study.recipe.model_copy(update={"rounds": 0})
-    if study.takes_volumes:
-        prepare_cohort(name, cohort, modalities, recipe, folder.volumes, resources, verify=verify)
-    if study.takes_slices:
-        prepare_slices(
-            f"{name} slices",
-            cohort,
-            modalities,
-            study.slices,
-            folder.slices,
-            resources,
-            verify=verify,
-        )
-
-
 def prepare_cohort(
     name: str,
     cohort: Cohort,
     modalities: tuple[str, ...],
     recipe: RecipeConfig,
-    folder: Path,
+    folder: StudyFolder,
     resources: Resources,
     *,
     verify: bool,
@@ -90,7 +50,7 @@ def prepare_cohort(
         cohort: of subjects with masks.
         modalities: to prepare.
         recipe: how scans become volumes.
-        folder: of the store.
+        folder: that holds the store.
         verify: whether all volumes are read again and compared with their checksums; loading a
             subject's volumes compares theirs anyway.
 
@@ -98,12 +58,13 @@ def prepare_cohort(
         MgmtError: as :func:`prepare_volumes`, or volumes were changed after they were written.
     """
     with show_progress(name) as progress:
-        prepared = prepare_volumes(cohort, modalities, recipe, folder, resources, progress)
+        volumes = folder.volumes
+        prepared = prepare_volumes(cohort, modalities, recipe, volumes, resources, progress)
     log(f"{name}: {prepared} subjects prepared" if prepared else f"{name}: up to date")
     if verify:
         with show_progress(f"{name}: verify volumes") as progress:
             for done, modality in enumerate(modalities, start=1):
-                VolumeStore(folder, modality).verify()
+                VolumeStore(folder.volumes, modality).verify()
                 progress(done, len(modalities))
 
 
@@ -174,7 +135,7 @@ def prepare_slices(
     cohort: Cohort,
     modalities: tuple[str, ...],
     recipe: SliceRecipe,
-    folder: Path,
+    folder: StudyFolder,
     resources: Resources,
     *,
     verify: bool,
@@ -185,7 +146,10 @@ def prepare_slices(
         UnusableFiles: files of some subjects cannot be used; the others are prepared.
         CannotWrite: the disk is full.
     """
-    plan = plan_slice_store(folder, {m: slice_sources(cohort, m) for m in modalities}, recipe)
+    name = f"{name} slices"
+    plan = plan_slice_store(
+        folder.slices, {m: slice_sources(cohort, m) for m in modalities}, recipe
+    )
     faults: dict[str, str] = {}
     if plan.modalities:
         with show_progress(name) as progress, SliceWriter(plan) as writer:
@@ -203,7 +167,7 @@ def prepare_slices(
     if verify:
         with show_progress(f"{name}: verify slices") as progress:
             for done, modality in enumerate(modalities, start=1):
-                SliceStore(folder, modality).verify()
+                SliceStore(folder.slices, modality).verify()
                 progress(done, len(modalities))
 
 

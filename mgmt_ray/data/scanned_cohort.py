@@ -92,10 +92,9 @@ def list_subjects(
         MgmtError: the data set cannot be read, or all scans are too small for the recipe.
     """
     result = read_data_set(config)
-    recipe = study.recipe if study.takes_volumes else study.slices
     with_mask = [s for s in result.subjects if s.mask is not None]
     without_mask = [s for s in result.subjects if s.mask is None]
-    slices = study.slices if study.takes_slices else None
+    slices = study.slices if "slices" in study.pipelines else None
     inspections: dict[str, Inspection] = {}
     with show_progress(f"check {name}" if name else "check files") as progress:
 
@@ -106,7 +105,7 @@ def list_subjects(
         groups = ((without_mask, folder.masks / "scans"), (with_mask, folder.inspections))
         for subjects, cache in groups:
             inspections |= inspect_cohort(
-                subjects, recipe, config.mask_labels, cache, resources, count, slices
+                subjects, study.recipes[0], config.mask_labels, cache, resources, count, slices
             )
     check_scan_sizes(inspections, study)
     crosswalk = read_crosswalk(config.crosswalk)

@@ -125,13 +125,13 @@ def segment_with_members(
     """Write the masks that a finished study's slice networks predict, averaged over its members.
 
     Args:
-        members: of the study; networks of volumes are skipped.
+        members: of the study; those without a segmentation are skipped.
         subjects: to segment, as far as they have the modality.
         study: of the members.
         folder: gets a folder NETWORK_MODALITY of masks for each network and modality.
     """
     needed: dict[tuple[str, str], dict[str, None]] = {}
-    for trial in (t for t in members if t.takes_slices):
+    for trial in (t for t in members if t.needs):
         needed.setdefault((trial.network, trial.modality), {})[trial.needs[0].id] = None
     for (network, modality), networks in needed.items():
         source = MaskSource(study=study.root, network=network, modality=modality)

@@ -14,7 +14,7 @@ from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.splits.split import read_splits
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import make_plan
-from mgmt_ray.study.study_config import MaskSource, SlicePipelineConfig, StudyConfig, load_study
+from mgmt_ray.study.study_config import MaskSource, StudyConfig, load_study
 from mgmt_ray.study.trial import Trial
 
 DEFAULT_MODALITY = "FLAIR"
@@ -113,7 +113,7 @@ def _finished_trials(
 
 
 def _network(source: MaskSource, study: StudyConfig) -> str:
-    names = [n for n, config in study.networks.items() if isinstance(config, SlicePipelineConfig)]
+    names = [n for n, config in study.networks.items() if config.kind == "slices"]
     if not names:
         raise MgmtError(
             f"mask_source.study: {source.study} has no network of kind slices. Give the folder of "

@@ -79,8 +79,7 @@ def _scan_data_sets(
     study: StudyConfig, folder: StudyFolder, resources: Resources
 ) -> list[ScannedCohort]:
     """Scan the study's own data set and the external ones, and predict missing masks."""
-    # networks of kind "slices" need no masks: their own segmentations find the tumour
-    source = study.mask_source if study.takes_volumes else None
+    source = study.mask_source
     segmentations = load_segmentations(source, study.modalities) if source else None
     configs = {
         name: _restrict_modalities(name, config, study) for name, config in study.external.items()

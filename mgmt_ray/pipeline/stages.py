@@ -12,7 +12,6 @@ from mgmt_ray.baselines.baseline_inputs import check_baselines, prepare_baseline
 from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.covariates import read_covariates
-from mgmt_ray.data.prepare_stores import prepare_stores
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.pipeline.printing import show_diverged, show_results
 from mgmt_ray.pipeline.provenance import differs_from, provenance
@@ -30,6 +29,7 @@ from mgmt_ray.study.study_config import StudyConfig, load_study, write_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
 from mgmt_ray.trials.context import StudyContext, TrialInputs
+from mgmt_ray.trials.pipelines import prepare_stores
 from mgmt_ray.trials.run_trial import checkpoint_checksum, input_checksums
 from mgmt_ray.trials.tune import run_trials, watch_trials
 from mgmt_ray.trials.warm_start import (
@@ -83,7 +83,7 @@ def select(context: StudyContext) -> StudyCohorts:
 def plot_cohort(context: StudyContext, selected: StudyCohorts) -> None:
     """Draw contact sheets, intensity histograms, and augmentations of a few subjects."""
     root, study = context.folder.root, context.study
-    recipe = study.recipe if study.takes_volumes else None
+    recipe = study.recipe if "volumes" in study.pipelines else None
     for path in write_cohort_figures(root, selected.cohort, recipe, study.modalities):
         log(f"figure: {path}")
 

@@ -65,7 +65,7 @@ def explain_subjects(
         MgmtError: there are no results, they belong to other models, or a test subject or modality
             does not exist.
     """
-    existing = list(dict.fromkeys(t.modality for t in trials if not t.takes_slices))
+    existing = list(dict.fromkeys(t.modality for t in trials if t.pipeline == "volumes"))
     if not existing:
         raise MgmtError(
             "explain: computes saliency maps of 3-D networks, and this study has none. The part "
@@ -162,7 +162,7 @@ def explain_modality(
         resources: backend, and CPUs and GPUs per member.
         predictions: of the ensembles, whose probabilities are shown.
     """
-    trials = [t for t in members.trials if t.modality == modality and not t.takes_slices]
+    trials = [t for t in members.trials if t.modality == modality and t.pipeline == "volumes"]
     tasks = [
         (trial, held_out)
         for trial in trials

@@ -19,8 +19,6 @@ from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated
 from mgmt_ray.prediction.prediction_files import write_slice_predictions
 from mgmt_ray.prediction.test_set import Members, check_weights, select_members
-from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import shorten_list, write_table
 from mgmt_ray.statistics.result_tables import TABLES_VERSION, evaluate_ensembles
@@ -29,8 +27,8 @@ from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
+from mgmt_ray.trials.pipelines import pipeline_of, unfit_scans
 from mgmt_ray.trials.run_trial import covariates_checksum
-from mgmt_ray.trials.voxel_size import voxel_size_problems
 from mgmt_ray.trials.warm_start import check_external_leakage
 
 
@@ -150,25 +148,25 @@ def _result_key(
     folder: StudyFolder,
     evaluation: EvaluationConfig,
 ) -> ResultKey:
-    channels = {(c, trial.takes_slices) for trial, _ in tasks for c in trial.channels}
-    volumes = {c: VolumeStore(folder.volumes, c).checksum for c, slices in channels if not slices}
-    slices = {c: SliceStore(folder.slices, c).checksum for c, slices in channels if slices}
+    stored: dict[str, dict[str, str]] = {"volumes": {}}
+    for trial, _ in tasks:
+        checksums = stored.setdefault(trial.pipeline, {})
+        for channel in trial.channels:
+            checksums[channel] = pipeline_of(trial).open_store(folder, channel).checksum
     covariates = {name for trial, _ in tasks for name in trial.network_config.covariates}
     dependencies = members.dependencies | {
         "evaluation": evaluation.model_dump(mode="json"),
         "cohort": external.hash,
-        "volumes": volumes,
         "covariates": covariates_checksum(external, sorted(covariates)),
+        **stored,
     }
-    if slices:
-        dependencies["slices"] = slices
     return ResultKey(fingerprint(dependencies), fingerprint({"version": TABLES_VERSION}))
 
 
 def _check_voxel_sizes(
     name: str, tasks: Sequence[tuple[Trial, HeldOutSet]], inputs: TrialInputs
 ) -> None:
-    problems = voxel_size_problems(tasks, inputs.folder)
+    problems = unfit_scans(tasks, inputs.folder)
     if problems:
         first_problem = next(iter(problems.values()))
         raise MgmtError(

@@ -35,6 +35,7 @@ from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import TrialInputs
+from mgmt_ray.trials.pipelines import pipeline_of
 
 PREDICTIONS = "member_predictions.csv"
 
@@ -57,7 +58,7 @@ def measure_mask_effect(
         MgmtError: the segmentations cannot be read, or the inspections of the scans are lost.
     """
     folder, effect_folder = inputs.folder, inputs.folder.mask_effect
-    if study.mask_source is None or not study.takes_volumes:
+    if study.mask_source is None:
         _delete_table(folder)
         return
     alternate = alternate_masks(inputs, study, study.mask_source, resources)
@@ -98,10 +99,9 @@ def _delete_table(folder: StudyFolder) -> None:
 
 def _volume_members(members: Members) -> Members:
     """Return the members that take volumes, which masks crop."""
-    takes_volumes = [not trial.takes_slices for trial in members.trials]
-    rows = [i for i, takes in enumerate(takes_volumes) if takes]
+    rows = [i for i, t in enumerate(members.trials) if pipeline_of(t).needs_masks]
     return Members(
-        members.table[takes_volumes].reset_index(drop=True),
+        members.table.iloc[rows].reset_index(drop=True),
         tuple(members.trials[i] for i in rows),
         tuple(members.files[i] for i in rows),
     )

@@ -16,7 +16,7 @@ from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, read_cross
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.unlabelled import read_patients
 from mgmt_ray.data.inspect_files import inspect_cohort
-from mgmt_ray.data.prepare_stores import UnusableFiles, prepare_stores
+from mgmt_ray.data.prepare_stores import UnusableFiles
 from mgmt_ray.masks.contamination import contamination_reason, segmenter_exposure
 from mgmt_ray.masks.mask_files import mask_path
 from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_subjects, segment_with_members
@@ -33,7 +33,7 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import StudyContext, TrialInputs
-from mgmt_ray.trials.voxel_size import voxel_size_problems
+from mgmt_ray.trials.pipelines import pipelines_of, prepare_stores, unfit_scans
 
 PATIENT_COLUMNS = (
     *("subject", "network", "ensemble", "probability", "num_members"),
@@ -189,7 +189,7 @@ def predict_patients(
     members = select_members(trials, inputs)
     check_weights(members, inputs)
     channels = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
-    source = context.study.mask_source if context.study.takes_volumes else None
+    source = context.study.mask_source
     segmentations = load_segmentations(source, context.study.modalities) if source else None
     modalities = dict.fromkeys([*channels, *([segmentations.modality] if segmentations else [])])
     result = read_patients(scans, list(modalities))
@@ -205,7 +205,7 @@ def predict_patients(
         )
         for (_, name), reason in contaminated.items():  # the models were trained or chosen on them
             patients.drop(name, reason)
-        if context.study.takes_volumes:
+        if any(pipeline.needs_masks for pipeline in pipelines_of(context.study)):
             _predict_masks(patients, context, files, segmentations, hashes, crosswalk)
         _prepare(patients, context, files)
         tasks = _member_tasks(patients, members.trials, files, context.folder)
@@ -230,7 +230,6 @@ def _inspect_scans(
 ) -> dict[SubjectKey, Mapping[str, str]]:
     """Check all scans and the given masks that are used; return the hashes of the scans' voxels."""
     study = context.study
-    recipe = study.recipe if study.takes_volumes else study.slices
     if study.cohort.mask == "predicted":
         given = [s for s in patients.subjects.values() if s.mask]
         if given:
@@ -239,9 +238,9 @@ def _inspect_scans(
     with show_progress("check patients") as progress:
         subjects = list(patients.subjects.values())
         labels, folder = study.cohort.mask_labels, files.root / "scans"
-        slices = study.slices if study.takes_slices else None
+        slices = study.slices if "slices" in study.pipelines else None
         inspections = inspect_cohort(
-            subjects, recipe, labels, folder, context.resources, progress, slices
+            subjects, study.recipes[0], labels, folder, context.resources, progress, slices
         )
     patients.drop_faulty(inspections)
     return {(PATIENTS, name): inspections[name].hashes for name in patients.subjects}
@@ -312,7 +311,7 @@ def _member_tasks(
 ) -> list[tuple[Trial, HeldOutSet]]:
     """Return each member with its patients; drop those whose scans no member can take."""
     tasks = member_tasks(members, patients.cohort, files)
-    for name, problem in voxel_size_problems(tasks, study).items():
+    for name, problem in unfit_scans(tasks, study).items():
         patients.drop(name, problem)
     tasks = member_tasks(members, patients.cohort, files)
     for name in list(patients.subjects):

@@ -27,7 +27,7 @@ from mgmt_ray.training.precision import set_precision
 from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.memory_estimate import oom_hint
-from mgmt_ray.trials.trial_data import load_volumes
+from mgmt_ray.trials.volumes_pipeline import load_volumes
 
 
 def predict_members(
@@ -83,7 +83,7 @@ def _predict(
     torch.set_num_threads(resources.threads)
     device, precision = resources.device, trial.training_config.precision
     with raise_oom_with_hint(*oom_hint(trial, held_out.folder.volumes, device, "predicts with")):
-        if trial.takes_slices:
+        if trial.pipeline == "slices":
             return predict_slices(trial, held_out, inputs, device)
         data = load_held_out(held_out, trial, device)
         network = load_member(trial, inputs).to(device)

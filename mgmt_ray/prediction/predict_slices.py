@@ -19,7 +19,7 @@ from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.segmentation_quality import measure_scans
 from mgmt_ray.trials.segmenter import load_segmenter
 from mgmt_ray.trials.slice_data import open_slices, slices_to_classify
-from mgmt_ray.trials.slice_trial import average_by_patient, classified_slices
+from mgmt_ray.trials.slices_pipeline import average_by_patient, classified_slices
 
 
 def predict_slices(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -81,17 +81,25 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 MIN_SIDE = 2 * MIN_FACTOR
 """The sides of slices are multiples of this number of pixels."""
 
-REPLACEMENT_HINTS = {
-    "training": "networks of kind slices use networks.NAME.segmentation and "
-    "networks.NAME.classification",
-    "recipe": "networks of kind slices use the section slices",
-    "evaluation": "networks of kind slices have no policy to draw from",
-    "mask_source": "networks of kind slices segment tumours themselves",
-}
-"""Sections without effect on networks of slices, and what applies instead."""
-
-
 StudyNetwork = Annotated[NetworkConfig | SlicePipelineConfig, Field(discriminator="kind")]
+
+PipelineName: TypeAlias = Literal["volumes", "slices"]
+"""What networks are trained on; each has an implementation in :mod:`mgmt_ray.trials.pipelines`."""
+
+
+SECTIONS_OF_PIPELINES: dict[str, tuple[PipelineName, str]] = {
+    "training": (
+        "volumes",
+        " (networks of kind slices use networks.NAME.segmentation and "
+        "networks.NAME.classification)",
+    ),
+    "sweep": ("volumes", ""),
+    "recipe": ("volumes", " (networks of kind slices use the section slices)"),
+    "evaluation": ("volumes", " (networks of kind slices have no policy to draw from)"),
+    "mask_source": ("volumes", " (networks of kind slices segment tumours themselves)"),
+    "slices": ("slices", ""),
+}
+"""Sections that apply to one pipeline only, and what applies to the other."""
 
 
 class SweepConfig(Config):
@@ -155,7 +163,7 @@ class StudyConfig(Config):
 
     @model_validator(mode="after")
     def _check_slices(self) -> StudyConfig:
-        if not self.takes_slices:
+        if "slices" not in self.pipelines:
             return self
         if any(len(channels) > 1 for channels in self.inputs):
             raise ValueError(
@@ -174,40 +182,31 @@ class StudyConfig(Config):
                 "which may cut it. Raise slices.shrink until the brain fits into sides of at most "
                 f"{SIDE}"
             )
-        if not self.takes_volumes and any(self.sweep.model_dump().values()):
-            raise ValueError("sweep: has no effect on networks of kind slices; remove it")
         return self
 
     @model_validator(mode="after")
     def _check_sections_used(self) -> StudyConfig:
         """Accept defaults: the study file that is written next to the results has all of them."""
-        changed = {
-            name
-            for name in (*REPLACEMENT_HINTS, "slices")
-            if getattr(self, name) != type(self).model_fields[name].default
-        }
-        for name, hint in REPLACEMENT_HINTS.items():
-            if name in changed and not self.takes_volumes:
+        for name, (pipeline, hint) in SECTIONS_OF_PIPELINES.items():
+            if pipeline in self.pipelines:
+                continue
+            if getattr(self, name) != type(self).model_fields[name].default:
+                kind = "of kind slices" if pipeline == "slices" else "of volumes"
                 raise ValueError(
-                    f"{name}: is for networks of volumes, and this study has none ({hint}). "
-                    "Remove it"
+                    f"{name}: is for networks {kind}, and this study has none{hint}. Remove it"
                 )
-        if "slices" in changed and not self.takes_slices:
-            raise ValueError(
-                "slices: is for networks of kind slices, and this study has none. Remove it"
-            )
         return self
 
     @model_validator(mode="after")
     def _check_mask_source(self) -> StudyConfig:
         cohorts = {"cohort": self.cohort} | {f"external.{n}": c for n, c in self.external.items()}
         predicted = {name: c.mask for name, c in cohorts.items() if c.mask != "given"}
-        if "cohort" in predicted and self.takes_slices:
+        if "cohort" in predicted and "slices" in self.pipelines:
             raise ValueError(
                 f"cohort.mask: {self.cohort.mask}, but networks of kind slices train on given "
                 "masks. Write given, or put that network into its own study"
             )
-        if predicted and self.takes_volumes and self.mask_source is None:
+        if predicted and "volumes" in self.pipelines and self.mask_source is None:
             name, mask = next(iter(predicted.items()))
             raise ValueError(
                 f"{name}.mask: {mask}, but mask_source is missing. Give the folder of a finished "
@@ -246,14 +245,16 @@ class StudyConfig(Config):
         return self
 
     @property
-    def takes_slices(self) -> bool:
-        """Whether any network takes slices."""
-        return any(isinstance(n, SlicePipelineConfig) for n in self.networks.values())
+    def pipelines(self) -> tuple[PipelineName, ...]:
+        """What its networks are trained on."""
+        kinds = {network.kind for network in self.networks.values()}
+        volumes: tuple[PipelineName, ...] = ("volumes",) if kinds - {"slices"} else ()
+        return (*volumes, "slices") if "slices" in kinds else volumes
 
     @property
-    def takes_volumes(self) -> bool:
-        """Whether any network takes volumes."""
-        return any(isinstance(n, NetworkConfig) for n in self.networks.values())
+    def recipes(self) -> tuple[RecipeConfig | SliceRecipe, ...]:
+        """The recipes of its pipelines, in their order."""
+        return tuple(self.recipe if n == "volumes" else self.slices for n in self.pipelines)
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mgmt_ray.nets.build import AnyNetworkConfig, NetworkConfig, SegmentationConfig
+from mgmt_ray.study.study_config import PipelineName
 from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
 
@@ -65,9 +66,9 @@ class Trial:
         return 1 if self.needs else 0
 
     @property
-    def takes_slices(self) -> bool:
-        """Whether the trial trains on slices."""
-        return not isinstance(self.network_config, NetworkConfig)
+    def pipeline(self) -> PipelineName:
+        """What the trial is trained on."""
+        return "volumes" if isinstance(self.network_config, NetworkConfig) else "slices"
 
     @property
     def is_classifier(self) -> bool:

@@ -305,7 +305,7 @@ def _trial_params(trial: Trial) -> dict[str, str]:
         "fold": str(trial.fold),
         "repeat": str(trial.repeat),
     }
-    if trial.takes_slices:
+    if trial.needs or not trial.is_classifier:  # of several stages
         params["stage"] = "classification" if trial.is_classifier else "segmentation"
         params["part_left_out"] = "none" if trial.inner_fold is None else str(trial.inner_fold)
     return params | _flatten(settings)

@@ -14,9 +14,6 @@ from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_network
-from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.dataset import VolumeSet
@@ -25,8 +22,9 @@ from mgmt_ray.training.loop import Diverged, TrainingState, fit
 from mgmt_ray.training.out_of_memory import raise_oom_with_hint
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.memory_estimate import oom_hint
+from mgmt_ray.trials.pipelines import pipeline_of
 from mgmt_ray.trials.resume import TrainingHistory, resume_training, save_training
-from mgmt_ray.trials.trial_data import load_sets
+from mgmt_ray.trials.trial_data import fold_subjects
 from mgmt_ray.trials.trial_folder import (
     Tables,
     covariate_scaling,
@@ -76,7 +74,7 @@ def run_trial(
     outcome: Callable[[str], Tables] | Diverged
     with raise_oom_with_hint(*oom_hint(trial, inputs.folder.volumes, device, "trains")):
         try:
-            sets = load_sets(trial, inputs.folder, inputs.cohort, split, device)
+            sets = pipeline_of(trial).load_sets(trial, inputs, fold_subjects(trial, inputs), device)
             network = _initial_network(trial, inputs, initial, sets.training).to(device)
             metadata = (
                 training_sizes(network, sets.training) | covariate_scaling(network) | sets.metadata
@@ -90,13 +88,14 @@ def run_trial(
                     _save_progress(state, history, state_file, files, inputs.state_seconds)
                 if report:
                     report(history.rows[-1])
-            outcome = partial(sets.tables, trial, history, network)
+            outcome = partial(sets.tables, history, network)
         except Diverged as error:
             outcome = error
         if world.rank == 0:
             metadata |= files | {"persons": subjects_seen(trial, split, inputs.cohort, initial)}
             metadata |= {"seconds": round(time.perf_counter() - started, 3)}
             metadata |= {"started_from": str(initial.folder)} if initial else {}
+            metadata |= pipeline_of(trial).describe(trial)
             if isinstance(outcome, Diverged):
                 finish_diverged(trial, inputs.folder, split, history, outcome, metadata)
             else:
@@ -130,7 +129,7 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     """
     checkpoint = checkpoint_checksum(trial, inputs)
     files: dict[str, Any] = {
-        **_store_checksums(trial, inputs.folder),
+        **pipeline_of(trial).input_checksums(trial, inputs.folder),
         "checkpoint_checksum": checkpoint,
     }
     if trial.network_config.covariates:
@@ -147,7 +146,7 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         # a deleted segmentation may be retrained to the same bits: it is compared afterwards
         deleted = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
         kept = {n: c for n, c in metadata.get("segmentations", {}).items() if n not in deleted}
-        recorded = metadata | ({"segmentations": kept} if trial.takes_slices else {})
+        recorded = metadata | {"segmentations": kept}
         changed = [name for name, value in files.items() if recorded.get(name) != value]
         if changed:
             raise MgmtError(
@@ -156,18 +155,6 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
                 "trial's folder to train it again."
             )
     return files
-
-
-def _store_checksums(trial: Trial, folder: StudyFolder) -> dict[str, Any]:
-    """Return checksums of volumes; or of slices and the finished segmentations' weights."""
-    if not trial.takes_slices:
-        stores = {c: VolumeStore(folder.volumes, c).checksum for c in trial.channels}
-        return {"volumes_checksum": stores}
-    finished = (need.id for need in trial.needs if folder.is_finished(need.id))
-    return {
-        "slices_checksum": {c: SliceStore(folder.slices, c).checksum for c in trial.channels},
-        "segmentations": {name: folder.read_trial(name)["weights_sha256"] for name in finished},
-    }
 
 
 def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:

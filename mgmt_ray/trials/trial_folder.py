@@ -14,14 +14,12 @@ import numpy as np
 
 from mgmt_ray.base import file_checksum, write_csv, write_json
 from mgmt_ray.nets.build import AnyNetwork
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import WEIGHTS, StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged
-from mgmt_ray.training.training_config import AnyTraining, SegmentationTraining
 from mgmt_ray.trials.resume import TrainingHistory
 
 Tables: TypeAlias = dict[str, list[dict[str, Any]]]
@@ -66,32 +64,6 @@ def finish_trial(
     _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
 
 
-def validation_rows(
-    trial: Trial, history: TrainingHistory, validation: VolumeSet, checksum: str, prior: float
-) -> Tables:
-    """Return ``validation.csv``, the predictions of a trial for its validation subjects."""
-    labels = validation.labels.int().tolist()
-    predictions = [
-        {
-            "subject": subject,
-            "split": "validation",
-            "outer_fold": trial.outer_fold,
-            "fold": trial.fold,
-            "network": trial.network,
-            "modality": trial.modality,
-            "trial": trial.id,
-            "probability": history.columns["probability"][row],
-            "probability_std": history.columns["probability_std"][row],
-            "label": labels[row],
-            "weights_sha256": checksum,
-            "prior": prior,
-        }
-        for row, subject in enumerate(validation.subjects)
-    ]
-    assert tuple(predictions[0]) == PREDICTION_COLUMNS
-    return {"validation.csv": predictions}
-
-
 def finish_diverged(
     trial: Trial,
     folder: StudyFolder,
@@ -127,7 +99,7 @@ def _commit_trial(trial: Trial, folder: StudyFolder, description: dict[str, Any]
 
 
 def _description(trial: Trial, split: Split) -> dict[str, Any]:
-    description = {
+    return {
         "id": trial.id,
         "name": trial.name,
         "network": trial.network,
@@ -146,30 +118,6 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
             **{name: version(name) for name in ("mgmt-ray", "torch", "numpy")},
         },
     }
-    if trial.takes_slices:
-        needs = [need.id for need in trial.needs]
-        description |= {"stage": trial.dependency_level, "part": trial.inner_fold, "needs": needs}
-    return description
-
-
-def prior(training: VolumeSet, config: AnyTraining) -> float:
-    """Return the share of methylated rows that a training presents to its network, in [0, 1].
-
-    It is 0.5 where the config weights the classes equally.
-
-    Args:
-        training: rows after pruning. The share counts rows, not subjects: a patient with a large
-            tumour has more slices than others.
-        config: of a classifier.
-
-    >>> import torch
-    >>> from mgmt_ray.training.training_config import TrainingConfig
-    >>> data = VolumeSet(torch.zeros(4, 1), torch.tensor([1.0, 0, 0, 0]), ("a", "b", "c", "d"))
-    >>> prior(data, TrainingConfig(balance="none")), prior(data, TrainingConfig(balance="weight"))
-    (0.25, 0.5)
-    """
-    assert not isinstance(config, SegmentationTraining), "a segmentation has no classes"
-    return 0.5 if config.balance == "weight" else training.labels.double().mean().item()
 
 
 def training_sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:

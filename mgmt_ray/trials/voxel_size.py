@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mgmt_ray.preprocess.slice_geometry import Frame
-from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.held_out_set import HeldOutSet
-from mgmt_ray.study.trial import Trial
 
 MIN_RATIO, MAX_RATIO = 0.8, 1.25
 """Allowed ratio of a voxel's side to the smallest and to the largest side in training."""
@@ -50,26 +46,3 @@ def voxel_size_problem(frame: Frame, metadata: Mapping[str, Any]) -> str:
         f"its voxels are {height:.3g}×{width:.3g} mm in plane, and the segmentations were trained "
         f"on {trained} mm. Resample it to {trained} mm"
     )
-
-
-def voxel_size_problems(
-    tasks: Sequence[tuple[Trial, HeldOutSet]], folder: StudyFolder
-) -> dict[str, str]:
-    """Check the voxels of held-out scans whose tumour ensemble members would predict.
-
-    Args:
-        tasks: members and their held-out sets; of prepared slices only the index is read.
-        folder: of the members' study.
-
-    Returns:
-        By subject with a problem: its modality and :func:`voxel_size_problem`.
-    """
-    problems: dict[str, str] = {}
-    for trial, held_out in (task for task in tasks if task[0].takes_slices):
-        metadata = folder.read_trial(trial.needs[0].id)
-        rows = SliceStore(held_out.folder.slices, trial.channels[0]).rows
-        for subject in held_out.label:
-            problem = voxel_size_problem(rows[subject].frame, metadata)
-            if problem:
-                problems.setdefault(subject, f"{trial.modality}: {problem}")
-    return problems

@@ -19,7 +19,7 @@ from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import WEIGHTS
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.slice_trial import exclude_inner_fold
+from mgmt_ray.trials.slices_pipeline import exclude_inner_fold
 
 ARCHITECTURE = ("kind", "depth", "width", "agent_depth", "agent_width", "covariates")
 """Keys of a network's configuration that must be equal in both trials."""

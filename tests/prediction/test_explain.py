@@ -24,8 +24,8 @@ from mgmt_ray.prediction.saliency import saliency_map
 from mgmt_ray.prediction.test_set import run_ensemble, select_members
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import StudyContext, TrialInputs
-from mgmt_ray.trials.trial_data import load_volumes
 from mgmt_ray.trials.tune import run_trials
+from mgmt_ray.trials.volumes_pipeline import load_volumes
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
 NETWORKS = {

@@ -20,7 +20,6 @@ from mgmt_ray.cohort.datasets import read_data_set
 from mgmt_ray.cohort.persons import PersonRef
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.upenn import UpennConfig
-from mgmt_ray.data.prepare_stores import prepare_stores
 from mgmt_ray.masks.contamination import contamination_reason
 from mgmt_ray.pipeline.stages import load_existing, plan_study, predict_new, prepare, select, train
 from mgmt_ray.prediction.external_cohorts import predict_external
@@ -29,6 +28,7 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import StudyContext
+from mgmt_ray.trials.pipelines import prepare_stores
 from tests.masks.test_predicted_masks import exposed_persons
 from tests.prediction.test_predict_slices import silence
 

@@ -120,7 +120,7 @@ def evaluate(copied: StudyContext) -> Evaluate:
             cohort,
             ("FLAIR",),
             study.slices,
-            folder.slices,
+            folder,
             copied.resources,
             verify=True,
         )

@@ -231,7 +231,7 @@ def test_a_classifiers_own_settings_leave_its_segmentations_as_they_are() -> Non
 def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> None:
     random = {"random": {"kind": "random"}}
     both = make_study(networks={**random, "chen": {"kind": "slices"}})
-    assert both.takes_slices and both.takes_volumes
+    assert both.pipelines == ("volumes", "slices")
     alone = make_plan(make_study(), (SPLIT,)) + make_plan(make_study(networks=random), (SPLIT,))
     assert {t.id for t in make_plan(both, (SPLIT,))} == {t.id for t in alone}
     recipe = make_plan(make_study(slices={"shrink": 1}), (SPLIT,))
@@ -244,7 +244,7 @@ def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> No
         ({"inputs": [["FLAIR", "T1GD"]]}, "takes one modality at a time"),
         ({"slices": {"shape": [100, 128]}}, "multiples of 16"),
         ({"slices": {"shape": [128, 144]}}, r"crops 128 × 128 around .* Raise slices\.shrink"),
-        ({"sweep": {"learning_rate": [1e-3]}}, "no effect on networks of kind slices"),
+        ({"sweep": {"learning_rate": [1e-3]}}, "sweep: is for networks of volumes"),
         ({"networks": {"chen": {"kind": "slices", "depth": 10}}}, "depth"),
         ({"networks": {"chen": {"kind": "slice"}}}, "kind"),
     ],

@@ -6,7 +6,7 @@ import torch
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import prepare_training_rows
 from mgmt_ray.training.training_config import TrainingConfig
-from mgmt_ray.trials.trial_folder import prior
+from mgmt_ray.trials.trial_data import prior
 
 
 @pytest.mark.parametrize(("balance", "share"), [("none", 0.4), ("weight", 0.5), ("prune", 0.5)])

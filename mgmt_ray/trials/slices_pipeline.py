@@ -1,4 +1,4 @@
-"""A trial of the two-stage pipeline on slices: its training data, and the tables it writes."""
+"""Slices in two stages (Chen et al. 2020): what their trials train on and write."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ import pandas as pd
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.data.prepare_stores import prepare_slices
 from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
+from mgmt_ray.preprocess.recipe import SliceRecipe
+from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.splits.draw import make_inner_folds
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import HeldOutSet
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged
 from mgmt_ray.training.make_task import make_task
+from mgmt_ray.trials.context import TrialInputs
+from mgmt_ray.trials.resume import TrainingHistory
 from mgmt_ray.trials.segmentation_quality import measure_scans
 from mgmt_ray.trials.segmenter import Segmenter, load_segmenter
 from mgmt_ray.trials.slice_data import (
@@ -28,7 +35,9 @@ from mgmt_ray.trials.slice_data import (
     open_slices,
     segmentation_sets,
 )
+from mgmt_ray.trials.trial_data import FoldSubjects, TrialSets, prior
 from mgmt_ray.trials.trial_folder import Tables
+from mgmt_ray.trials.voxel_size import voxel_size_problem
 
 
 def exclude_inner_fold(trial: Trial, train: Sequence[str], cohort: Cohort) -> tuple[str, ...]:
@@ -39,44 +48,75 @@ def exclude_inner_fold(trial: Trial, train: Sequence[str], cohort: Cohort) -> tu
     return tuple(subject for subject in train if subject not in left_out)
 
 
-def load_slices(
-    trial: Trial,
-    folder: StudyFolder,
-    cohort: Cohort,
-    fold_ids: tuple[Sequence[str], Sequence[str]],
-    label: Mapping[str, int],
-    device: str,
+class SlicesPipeline:
+    """See :class:`mgmt_ray.trials.pipelines.Pipeline`."""
+
+    needs_masks = False  # its own segmentations find the tumours of held-out subjects
+    prepare = staticmethod(prepare_slices)
+
+    def recipe(self, study: StudyConfig, *, augmented: bool) -> SliceRecipe:
+        return study.slices
+
+    def open_store(self, folder: StudyFolder, modality: str) -> SliceStore:
+        return SliceStore(folder.slices, modality)
+
+    def input_checksums(self, trial: Trial, folder: StudyFolder) -> dict[str, Any]:
+        finished = (need.id for need in trial.needs if folder.is_finished(need.id))
+        return {
+            "slices_checksum": {c: self.open_store(folder, c).checksum for c in trial.channels},
+            "segmentations": {name: folder.read_trial(name)["weights_sha256"] for name in finished},
+        }
+
+    def describe(self, trial: Trial) -> dict[str, Any]:
+        needs = [need.id for need in trial.needs]
+        return {"stage": trial.dependency_level, "part": trial.inner_fold, "needs": needs}
+
+    def load_sets(
+        self, trial: Trial, inputs: TrialInputs, fold: FoldSubjects, device: str
+    ) -> TrialSets:
+        if isinstance(trial.network_config, SegmentationConfig):
+            store = open_slices(inputs.folder.slices, trial)
+            training = exclude_inner_fold(trial, fold.training, inputs.cohort)
+            sets = segmentation_sets(store, training, fold.validation, device)
+            share, metadata = None, sets.metadata
+        else:
+            sets = _classification_sets(trial, inputs, fold, device)
+            share = prior(sets.training, trial.training_config)
+            metadata = sets.metadata | {"prior": share}
+
+        def tables(history: TrainingHistory, network: AnyNetwork, checksum: str) -> Tables:
+            network.load_state_dict(network.state_dict() | history.weights)
+            return _tables(trial, sets, history.columns, network, share, checksum)
+
+        return TrialSets(sets.training, sets.validation, metadata, tables)
+
+    def unfit_scans(
+        self, trial: Trial, held_out: HeldOutSet, folder: StudyFolder
+    ) -> dict[str, str]:
+        metadata = folder.read_trial(trial.needs[0].id)
+        rows = open_slices(held_out.folder.slices, trial).rows
+        problems = {s: voxel_size_problem(rows[s].frame, metadata) for s in held_out.label}
+        return {s: f"{trial.modality}: {problem}" for s, problem in problems.items() if problem}
+
+
+def _classification_sets(
+    trial: Trial, inputs: TrialInputs, fold: FoldSubjects, device: str
 ) -> SliceSets:
-    """Load a trial's training and validation slices.
-
-    Args:
-        trial: of either stage; the trials that it needs are finished.
-        cohort: subjects of the study.
-        fold_ids: training and validation ids of the trial's fold.
-        label: by subject, 1 methylated, 0 unmethylated.
-        device: in torch's notation.
-
-    Raises:
-        Diverged: a segmentation that the trial needs diverged.
-        MgmtError: a segmentation's weights were changed, or it was trained on persons whose masks
-            it would predict.
-    """
-    train, validation = fold_ids
-    store = open_slices(folder.slices, trial)
-    if isinstance(trial.network_config, SegmentationConfig):
-        return segmentation_sets(
-            store, exclude_inner_fold(trial, train, cohort), validation, device
-        )
+    """Load a classifier's slices with the tumours that its segmentations predict."""
+    folder, cohort, train = inputs.folder, inputs.cohort, fold.training
     for need in trial.needs:
         if folder.outcome(need.id).diverged:
             raise Diverged(f"there are no masks, as the segmentation {need.id} diverged.", epoch=1)
     fold_segmenter, *cross_fitted = (load_segmenter(need, folder, device) for need in trial.needs)
     _check_mask_leakage(trial, folder, train, cohort)
     by_subject = _segmenter_by_subject(trial, train, cohort, fold_segmenter, cross_fitted)
-    return classification_sets(store, by_subject, validation, fold_segmenter, label, device)
+    store = open_slices(folder.slices, trial)
+    return classification_sets(
+        store, by_subject, fold.validation, fold_segmenter, fold.label, device
+    )
 
 
-def slice_tables(
+def _tables(
     trial: Trial,
     sets: SliceSets,
     columns: Mapping[str, list[float]],
@@ -95,7 +135,7 @@ def slice_tables(
         sets: that the trial was trained with.
         columns: the selected epoch's predictions of the validation slices, by name.
         network: with the weights of that epoch.
-        prior: share of methylated training rows (see ``trial_folder.prior``); None for a
+        prior: share of methylated training rows (see ``trial_data.prior``); None for a
             segmentation.
         checksum: of the weights.
     """

@@ -1,0 +1,129 @@
+"""Volumes (Schmitz et al. 2024): what their trials train on and write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mgmt_ray.cohort.covariates import read_covariates
+from mgmt_ray.data.prepare_stores import prepare_cohort
+from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.preprocess.recipe import RecipeConfig
+from mgmt_ray.preprocess.volume_store import VolumeStore
+from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.held_out_set import HeldOutSet
+from mgmt_ray.study.study_config import StudyConfig
+from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.dataset import VolumeSet, volume_set
+from mgmt_ray.training.loop import prepare_training_rows
+from mgmt_ray.training.training_config import TrainingConfig
+from mgmt_ray.trials.context import TrialInputs
+from mgmt_ray.trials.resume import TrainingHistory
+from mgmt_ray.trials.trial_data import FoldSubjects, TrialSets, prior
+from mgmt_ray.trials.trial_folder import Tables
+
+
+class VolumesPipeline:
+    """See :class:`mgmt_ray.trials.pipelines.Pipeline`."""
+
+    needs_masks = True
+    prepare = staticmethod(prepare_cohort)
+
+    def recipe(self, study: StudyConfig, *, augmented: bool) -> RecipeConfig:
+        return study.recipe if augmented else study.recipe.model_copy(update={"rounds": 0})
+
+    def open_store(self, folder: StudyFolder, modality: str) -> VolumeStore:
+        return VolumeStore(folder.volumes, modality)
+
+    def input_checksums(self, trial: Trial, folder: StudyFolder) -> dict[str, Any]:
+        return {
+            "volumes_checksum": {c: self.open_store(folder, c).checksum for c in trial.channels}
+        }
+
+    def describe(self, trial: Trial) -> dict[str, Any]:
+        return {}
+
+    def load_sets(
+        self, trial: Trial, inputs: TrialInputs, fold: FoldSubjects, device: str
+    ) -> TrialSets:
+        names = trial.network_config.covariates
+        covariates = read_covariates(inputs.cohort.subjects, names) if names else None
+        load = partial(
+            load_volumes,
+            inputs.folder.volumes,
+            trial.channels,
+            fold.label,
+            device=device,
+            covariates=covariates,
+        )
+        training = load(ids=fold.training, augmented=True)
+        assert isinstance(trial.training_config, TrainingConfig)
+        training = prepare_training_rows(training, trial.training_config, trial.seed)
+        validation = load(ids=fold.validation)
+        share = prior(training, trial.training_config)
+
+        def tables(history: TrainingHistory, network: AnyNetwork, checksum: str) -> Tables:
+            return {"validation.csv": _validation_rows(trial, history, validation, checksum, share)}
+
+        return TrialSets(training, validation, {"prior": share}, tables)
+
+    def unfit_scans(
+        self, trial: Trial, held_out: HeldOutSet, folder: StudyFolder
+    ) -> dict[str, str]:
+        return {}
+
+
+def load_volumes(
+    folder: Path,
+    channels: tuple[str, ...],
+    label: Mapping[str, int],
+    ids: tuple[str, ...],
+    device: str,
+    *,
+    augmented: bool = False,
+    covariates: Mapping[str, Sequence[float]] | None = None,
+) -> VolumeSet:
+    """Load volumes of subjects onto a device, without or with all their augmentations.
+
+    Args:
+        folder: of the volume store.
+        channels: modalities, in the order of the input channels.
+        label: by subject, 1 methylated, 0 unmethylated.
+        ids: subjects to load.
+        device: in torch's notation.
+        augmented: whether to load all versions of a volume, or the original alone.
+        covariates: by subject, for a network that takes any.
+    """
+    stores = [VolumeStore(folder, channel) for channel in channels]
+    versions = stores[0].versions if augmented else stores[0].versions[:1]
+    arrays = [store.load(ids, versions) for store in stores]
+    values = None if covariates is None else [covariates[s] for s in ids]
+    return volume_set(arrays, [label[s] for s in ids], ids, device, values)
+
+
+def _validation_rows(
+    trial: Trial, history: TrainingHistory, validation: VolumeSet, checksum: str, prior: float
+) -> list[dict[str, Any]]:
+    labels = validation.labels.int().tolist()
+    rows = [
+        {
+            "subject": subject,
+            "split": "validation",
+            "outer_fold": trial.outer_fold,
+            "fold": trial.fold,
+            "network": trial.network,
+            "modality": trial.modality,
+            "trial": trial.id,
+            "probability": history.columns["probability"][row],
+            "probability_std": history.columns["probability_std"][row],
+            "label": labels[row],
+            "weights_sha256": checksum,
+            "prior": prior,
+        }
+        for row, subject in enumerate(validation.subjects)
+    ]
+    assert tuple(rows[0]) == PREDICTION_COLUMNS
+    return rows
