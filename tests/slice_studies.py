@@ -73,5 +73,5 @@ def copied(finished: StudyContext, tmp_path: Path) -> StudyContext:
 
 def planned(context: StudyContext) -> tuple[TrialInputs, list[Trial]]:
     selected = select(context)
-    splits, trials = plan_study(context, selected)
-    return context.inputs(selected.cohort, splits), trials
+    inputs, trials = plan_study(context, selected)
+    return inputs, trials

@@ -156,9 +156,9 @@ def _run_segmentation_study(folder: Path) -> None:
         Resources(backend="in-process"),
     )
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    train(context, trials, context.inputs(selected.cohort, splits))
+    train(trials, inputs)
 
 
 @pytest.fixture(scope="session")
@@ -210,8 +210,7 @@ def _run_joined_studies(joined_job: Callable[..., StudyContext], folder: Path) -
     for mask in MASKS:
         context = joined_job(folder / mask, mask=mask)
         selected = select(context)
-        splits, trials = plan_study(context, selected)
+        inputs, trials = plan_study(context, selected)
         prepare(context, selected)
-        inputs = context.inputs(selected.cohort, splits)
-        train(context, trials, inputs)
-        ensemble(context, trials, inputs, {})
+        train(trials, inputs)
+        ensemble(trials, inputs, {})

@@ -76,8 +76,8 @@ def run_sub_study(
     trials = make_plan(study, splits)
     inputs = context.inputs(cohort, splits)
     log(f"audit: {name}, {len(trials)} trials of {audit.cheapest_network}")
-    train(context, trials, inputs)
-    ensemble(context, trials, inputs, {})
+    train(trials, inputs)
+    ensemble(trials, inputs, {})
     return folder, trials
 
 

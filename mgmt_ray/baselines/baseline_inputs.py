@@ -14,13 +14,11 @@ from mgmt_ray.baselines.tumour_measurements import (
     measure_tumours,
 )
 from mgmt_ray.cluster.progress import show_progress
-from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.splits.split import Split, resolve_labels
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
-from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.study_config import StudyConfig
+from mgmt_ray.trials.context import StudyContext
 
 COVARIATES: tuple[Covariate, ...] = ("age", "sex")
 
@@ -60,20 +58,21 @@ class Baselines:
 NO_BASELINES = Baselines()
 
 
-def prepare_baselines(
-    study: StudyConfig, cohort: Cohort, folder: StudyFolder, resources: Resources
-) -> Baselines:
+def prepare_baselines(context: StudyContext, cohort: Cohort) -> Baselines:
     """Return the study's baseline models with their input values; measure missing ones.
 
     Raises:
         MgmtError: a scan, a mask or the cohort's table cannot be used.
     """
+    study = context.study
     measured: Mapping[str, TumourMeasurement] = {}
     forest = "radiomics_forest" in study.baselines
     if forest or "tumour_volume" in study.baselines:
         options = MeasurementOptions(features=forest, resample=study.recipes[0].resample)
         with show_progress("radiomics") as progress:
-            measured = measure_tumours(cohort, options, folder.radiomics, resources, progress)
+            measured = measure_tumours(
+                cohort, options, context.folder.radiomics, context.resources, progress
+            )
     values = {name: _values(name, cohort, measured) for name in study.baselines}
     return Baselines(study.baselines, study.forest, study.seed, values)
 

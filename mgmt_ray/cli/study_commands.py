@@ -135,8 +135,7 @@ class Plan:
         with context.folder.lock(), connect_ray(self.machine.ray_address):
             selected = select(context)
             show_cohorts(context.study, selected)
-            plan = plan_study(context, selected)
-            show_plan(context.study, context.folder, selected.cohort, *plan)
+            show_plan(*plan_study(context, selected))
 
 
 @dataclass(frozen=True)
@@ -175,8 +174,8 @@ class Ensemble:
 
         context = study_context(self.study, self.files, self.machine)
         with context.folder.lock(), connect_ray(self.machine.ray_address):
-            selected, splits, trials = load_existing(context)
-            ensemble(context, trials, context.inputs(selected.cohort, splits), selected.external)
+            inputs, trials, external = load_existing(context)
+            ensemble(trials, inputs, external)
             show_results(context.study, context.folder)
 
 
@@ -210,8 +209,7 @@ class Explain:
             connect_ray(self.machine.ray_address),
             show_progress("explain") as step,
         ):
-            selected, splits, trials = load_existing(context)
-            inputs = context.inputs(selected.cohort, splits)
+            inputs, trials, _ = load_existing(context)
             for path in explain_subjects(
                 self.subjects, self.modalities, self.method, trials, inputs, context.resources, step
             ):

@@ -22,7 +22,7 @@ from mgmt_ray.masks.mask_files import mask_path
 from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_subjects
 from mgmt_ray.masks.segmentation_study import load_segmentations
 from mgmt_ray.preprocess.spatial import resample, whole_window
-from mgmt_ray.study.study_config import MaskSource, StudyConfig
+from mgmt_ray.study.study_config import MaskSource
 from mgmt_ray.training.mask_overlap import dice
 from mgmt_ray.trials.context import TrialInputs
 
@@ -40,19 +40,17 @@ class AlternateMasks:
     reasons: Mapping[str, str]
 
 
-def alternate_masks(
-    inputs: TrialInputs, study: StudyConfig, source: MaskSource, resources: Resources
-) -> AlternateMasks:
+def alternate_masks(inputs: TrialInputs, source: MaskSource) -> AlternateMasks:
     """Find or predict the alternate masks of all test subjects, and inspect them.
 
     Args:
-        inputs: cohort, splits and folder of the study.
-        study: on given or predicted masks.
+        inputs: of a study on given or predicted masks.
         source: the study whose segmentations predict masks.
 
     Raises:
         MgmtError: the segmentations cannot be read, or inspections of scans are missing.
     """
+    study, resources = inputs.study, inputs.resources
     tested = {subject for split in inputs.splits for subject in split.test}
     subjects = [s for s in inputs.cohort.subjects if s.id in tested]
     reasons: dict[str, str] = {}
@@ -64,7 +62,7 @@ def alternate_masks(
             alternates[subject.id] = replace(subject, mask=subject.given_mask, mask_kind="given")
     given = [s for s in subjects if s.mask_kind == "given"]
     if given:
-        predicted = _predict_masks(given, inputs, study, source, resources, reasons)
+        predicted = _predict_masks(given, inputs, source, reasons)
         alternates |= {s.id: s for s in predicted}
     usable = []
     for kind, labels in (("given", study.cohort.mask_labels), ("predicted", PREDICTED_LABELS)):
@@ -84,16 +82,14 @@ def alternate_masks(
 def _predict_masks(
     subjects: Sequence[Subject],
     inputs: TrialInputs,
-    study: StudyConfig,
     source: MaskSource,
-    resources: Resources,
     reasons: dict[str, str],
 ) -> list[Subject]:
     """Return the subjects in whom a tumour was found, with its mask; add reasons of the others."""
-    segmentations = load_segmentations(source, study.modalities)
+    segmentations = load_segmentations(source, inputs.study.modalities)
     persons = [PersonRef(THIS_STUDY, s.id, s.person) for s in inputs.cohort.subjects]
     hashes = cached_scan_hashes(THIS_STUDY, inputs.cohort, inputs.folder)
-    crosswalk = read_crosswalk(study.cohort.crosswalk)
+    crosswalk = read_crosswalk(inputs.study.cohort.crosswalk)
     exposure = segmenter_exposure(segmentations, persons, hashes, crosswalk)
     eligible = {s.id: exposure[THIS_STUDY, s.id].eligible for s in subjects}
     for subject in subjects:
@@ -104,7 +100,7 @@ def _predict_masks(
     segmentable = [s for s in subjects if s.id not in reasons]
     folder = inputs.folder.masks
     masks = segment_subjects(
-        "masks of test subjects", segmentable, eligible, segmentations, folder, resources
+        "masks of test subjects", segmentable, eligible, segmentations, folder, inputs.resources
     )
     for subject_id, mask in masks.items():
         if isinstance(mask, MgmtError):

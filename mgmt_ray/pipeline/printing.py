@@ -8,32 +8,28 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mgmt_ray.cluster.progress import log
-from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.report.terminal import summary
 from mgmt_ray.selection.ensembles import group_ensembles
-from mgmt_ray.splits.split import Split
 from mgmt_ray.statistics.planted_signal import planted_verdict
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
+from mgmt_ray.trials.context import TrialInputs
 
 
-def show_plan(
-    study: StudyConfig,
-    folder: StudyFolder,
-    cohort: Cohort,
-    splits: Sequence[Split],
-    trials: Sequence[Trial],
-) -> None:
+def show_plan(inputs: TrialInputs, trials: Sequence[Trial]) -> None:
     """Print each split's size and every trial with its state, in the order they run in."""
-    with_modality = {m: [s.id for s in cohort.subjects if m in s.scans] for m in study.modalities}
-    for split in splits:
+    with_modality = {
+        m: [s.id for s in inputs.cohort.subjects if m in s.scans] for m in inputs.study.modalities
+    }
+    for split in inputs.splits:
         numbers = f"test {len(split.test)}, training {len(split.training)}"
-        name = f"split {split.outer_fold}: " if len(splits) > 1 else ""
+        name = f"split {split.outer_fold}: " if len(inputs.splits) > 1 else ""
         log(f"{name}{numbers}, left out {len(split.left_out)}")
         for modality, ids in with_modality.items():
             log(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
-    finished = sum(folder.is_finished(t.id) for t in trials)
+    outcomes = {t.id: inputs.folder.outcome(t.id) for t in trials}
+    finished = sum(outcome.is_final for outcome in outcomes.values())
     levels = sorted({trial.dependency_level for trial in trials})
     for level in levels:
         of_level = [trial for trial in trials if trial.dependency_level == level]
@@ -41,7 +37,7 @@ def show_plan(
             after = f", after stage {level}: classifiers use its masks" if level else ""
             log(f"stage {level + 1} of {len(levels)}: {len(of_level)} trials{after}")
         for trial in of_level:
-            log(f"{folder.outcome(trial.id).status:<8}  {trial.id}")
+            log(f"{outcomes[trial.id].status:<8}  {trial.id}")
     log(f"{len(trials)} trials, {finished} finished")
 
 

@@ -39,25 +39,24 @@ from mgmt_ray.trials.warm_start import (
 )
 
 
-def check_networks(study: StudyConfig, trials: Sequence[Trial], inputs: TrialInputs) -> None:
+def check_networks(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Check that all networks can be built and that no initial weights know a held-out subject.
 
     Args:
-        study: has the networks and the checkpoint.
         trials: all trials of the study.
-        inputs: the study's folder, cohort and splits; volumes need not be prepared.
+        inputs: of the study; volumes need not be prepared.
 
     Raises:
         MgmtError: there is no checkpoint, it does not fit a network, or a trial's initial weights
             are missing, belong to another network, or were trained or chosen on a subject that the
             trial is validated or tested on.
     """
-    _check_checkpoint_exists(study)
+    _check_checkpoint_exists(inputs.study)
     unfinished = [t for t in trials if not inputs.folder.is_finished(t.id)]
     # networks of one configuration differ only in their number of channels
     distinct = {(t.network, t.dependency_level, len(t.channels)): t for t in unfinished}
     for trial in distinct.values():
-        build_network(trial.network_config, len(trial.channels), 1.0, study.checkpoint)
+        build_network(trial.network_config, len(trial.channels), 1.0, inputs.checkpoint)
     for trial in trials:
         weights = find_initial_weights(trial)
         if weights:
@@ -103,7 +102,7 @@ def prepare(context: StudyContext, selected: StudyCohorts, *, verify: bool = Tru
     for name, cohort in selected.external.items():
         folder = context.folder.external(name)
         prepare_stores(f"prepare {name}", cohort, study, folder, resources, verify=verify)
-    prepare_baselines(study, selected.cohort, context.folder, resources)
+    prepare_baselines(context, selected.cohort)
 
 
 def split_cohort(context: StudyContext, cohort: Cohort) -> tuple[Split, ...]:
@@ -114,10 +113,8 @@ def split_cohort(context: StudyContext, cohort: Cohort) -> tuple[Split, ...]:
     return splits
 
 
-def plan_study(
-    context: StudyContext, selected: StudyCohorts
-) -> tuple[tuple[Split, ...], list[Trial]]:
-    """Return splits and trials, and write the splits; all checks before volumes are prepared.
+def plan_study(context: StudyContext, selected: StudyCohorts) -> tuple[TrialInputs, list[Trial]]:
+    """Draw and write the splits, and plan the trials; all checks before volumes are prepared.
 
     Raises:
         MgmtError: an external cohort or a baseline model cannot be evaluated, a covariate cannot be
@@ -133,31 +130,32 @@ def plan_study(
     trials = make_plan(context.study, splits)
     for name, external in selected.external.items():
         check_external_leakage(name, external, trials)
-    return splits, trials
+    return context.inputs(selected.cohort, splits), trials
 
 
-def train(context: StudyContext, trials: Sequence[Trial], inputs: TrialInputs) -> None:
+def train(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Run the trials that are not finished.
 
     Raises:
         MgmtError: trials ended without a result or were trained from other files, or the run was
             interrupted.
     """
+    folder = inputs.folder
     for trial in trials:
         input_checksums(trial, inputs)
-    pending = [t for t in trials if not context.folder.is_finished(t.id)]
+    pending = [t for t in trials if not folder.is_finished(t.id)]
     if not pending:
         log(f"trials: up to date ({len(trials)} finished)")
-        show_diverged(context.folder, trials)
+        show_diverged(folder, trials)
         return
-    with show_progress("trials") as progress, watch_trials(trials, context.folder, progress):
-        run_trials(pending, inputs, context.resources)
-    show_diverged(context.folder, trials)
-    outcomes = {t.id: context.folder.outcome(t.id) for t in trials}
+    with show_progress("trials") as progress, watch_trials(trials, folder, progress):
+        run_trials(pending, inputs)
+    show_diverged(folder, trials)
+    outcomes = {t.id: folder.outcome(t.id) for t in trials}
     failed = {name: outcome for name, outcome in outcomes.items() if outcome.failed}
     for name, outcome in failed.items():
         log(f"trial {name} ended without a result: {outcome.message}")
-    num_unfinished = sum(not context.folder.is_finished(t.id) for t in trials)
+    num_unfinished = sum(not folder.is_finished(t.id) for t in trials)
     if num_unfinished:
         raise MgmtError(
             f"{num_unfinished} of {len(trials)} trials are not finished ({len(failed)} failed, see "
@@ -167,18 +165,13 @@ def train(context: StudyContext, trials: Sequence[Trial], inputs: TrialInputs) -
         input_checksums(trial, inputs)  # a segmentation that it needs may have been retrained
 
 
-def ensemble(
-    context: StudyContext,
-    trials: Sequence[Trial],
-    inputs: TrialInputs,
-    external: Mapping[str, Cohort],
-) -> None:
+def ensemble(trials: Sequence[Trial], inputs: TrialInputs, external: Mapping[str, Cohort]) -> None:
     """Predict the test set and the external cohorts with the chosen models; write the results.
 
     If the study has a ``mask_source``, test subjects are also predicted with their other mask.
     """
-    study, resources = context.study, context.resources
-    baselines = prepare_baselines(study, inputs.cohort, context.folder, resources)
+    study, resources = inputs.study, inputs.resources
+    baselines = prepare_baselines(inputs, inputs.cohort)
     with show_progress("ensemble") as progress:
         if not run_ensemble(trials, inputs, study.evaluation, resources, progress, baselines):
             log("ensemble: up to date")
@@ -189,13 +182,13 @@ def ensemble(
                 name, cohort, trials, inputs, study.evaluation, resources, progress
             ):
                 log(f"predict {name}: up to date")
-    write_study(study, context.folder.evaluated_study)
+    write_study(study, inputs.folder.evaluated_study)
 
 
 def predict_new(context: StudyContext, scans: Path, to: Path) -> None:
     """Predict the patients of a folder with the finished models: see :func:`predict_patients`."""
-    selected, splits, trials = load_existing(context)
-    predict_patients(context, context.inputs(selected.cohort, splits), trials, scans, to)
+    inputs, trials, _ = load_existing(context)
+    predict_patients(context, inputs, trials, scans, to)
 
 
 def report(context: StudyContext, svg: bool = False) -> Path:
@@ -220,17 +213,16 @@ def bring_up_to_date(context: StudyContext, svg: bool = False) -> None:
     started = datetime.now(UTC)
     selected = select(context)
     show_cohorts(context.study, selected)
-    splits, trials = plan_study(context, selected)
-    check_networks(context.study, trials, context.inputs(selected.cohort, splits))
+    inputs, trials = plan_study(context, selected)
+    check_networks(trials, inputs)
     unfinished = any(not context.folder.is_finished(t.id) for t in trials)
     record = provenance(context.study, context.resources, started)
     if unfinished or differs_from(context.folder.provenance, record):
         write_json(context.folder.provenance, record)
     with _tracking(context, trials):
         prepare(context, selected, verify=unfinished)
-        inputs = context.inputs(selected.cohort, splits)
-        train(context, trials, inputs)
-        ensemble(context, trials, inputs, selected.external)
+        train(trials, inputs)
+        ensemble(trials, inputs, selected.external)
         path = report(context, svg)
     show_results(context.study, context.folder)
     log(f"report: {path}")
@@ -239,8 +231,10 @@ def bring_up_to_date(context: StudyContext, svg: bool = False) -> None:
         log("        then open http://localhost:5000/#/experiments/1/runs; + shows the trials")
 
 
-def load_existing(context: StudyContext) -> tuple[StudyCohorts, tuple[Split, ...], list[Trial]]:
-    """Read the cohorts and splits that an earlier run wrote; return them with the trials.
+def load_existing(
+    context: StudyContext,
+) -> tuple[TrialInputs, list[Trial], dict[str, Cohort]]:
+    """Read what an earlier run wrote; return also the trials, and the external cohorts by name.
 
     Raises:
         MgmtError: there was no earlier run, or the study has changed since.
@@ -264,7 +258,7 @@ def load_existing(context: StudyContext) -> tuple[StudyCohorts, tuple[Split, ...
             "Run `mgmt-ray run STUDY`, or use the study file that the folder was created with."
         )
     _check_mask_settings(context)
-    return StudyCohorts(cohort, external), splits, make_plan(context.study, splits)
+    return context.inputs(cohort, splits), make_plan(context.study, splits), external
 
 
 def _check_mask_settings(context: StudyContext) -> None:

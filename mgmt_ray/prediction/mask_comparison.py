@@ -61,7 +61,7 @@ def measure_mask_effect(
     if study.mask_source is None:
         _delete_table(folder)
         return
-    alternate = alternate_masks(inputs, study, study.mask_source, resources)
+    alternate = alternate_masks(inputs, study.mask_source)
     if not alternate.subjects:
         _delete_table(folder)
         write_csv(effect_folder.root / SUBJECTS, _subject_rows(alternate, {}))

@@ -26,6 +26,11 @@ class Outcome:
         return self.status == "diverged"
 
     @property
+    def is_final(self) -> bool:
+        """Whether the training is complete, with or without weights."""
+        return self.status in ("finished", "diverged")
+
+    @property
     def failed(self) -> bool:
         """Whether the training ended without a result, and must be run again."""
         return self.status in ("failed", "lost")

@@ -1,4 +1,4 @@
-"""What all stages of a study share: its settings, files, resources, and the inputs of trials."""
+"""What the stages of a study share: its settings, files and resources; then cohort and splits."""
 
 from __future__ import annotations
 
@@ -16,25 +16,6 @@ STATE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class TrialInputs:
-    """What all trials of a study read besides their settings.
-
-    Attributes:
-        folder: of the study.
-        cohort: subjects of the study.
-        splits: indexed by a trial's number of the outer split.
-        checkpoint: MedicalNet's ``.pth`` file; None if no network needs it.
-        state_seconds: least time between two saved states of a training.
-    """
-
-    folder: StudyFolder
-    cohort: Cohort
-    splits: tuple[Split, ...]
-    checkpoint: Path | None
-    state_seconds: float = STATE_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
 class StudyContext:
     """A study, its folder, and the resources that its stages run on."""
 
@@ -44,6 +25,28 @@ class StudyContext:
     tracking_uri: str | None = None
 
     def inputs(self, cohort: Cohort, splits: tuple[Split, ...]) -> TrialInputs:
-        """Return the inputs of the study's trials, with an absolute folder for Ray's workers."""
+        """Return what the study's trials read, with an absolute folder for Ray's workers."""
         root = StudyFolder(self.folder.root.absolute())
-        return TrialInputs(root, cohort, splits, self.study.checkpoint)
+        return TrialInputs(
+            self.study, root, self.resources, self.tracking_uri, cohort=cohort, splits=splits
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialInputs(StudyContext):
+    """A study with all that its trials and members read.
+
+    Attributes:
+        cohort: subjects of the study.
+        splits: indexed by a trial's number of the outer split.
+        state_seconds: least time between two saved states of a training.
+    """
+
+    cohort: Cohort
+    splits: tuple[Split, ...]
+    state_seconds: float = STATE_SECONDS
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """MedicalNet's ``.pth`` file; None if no network needs it."""
+        return self.study.checkpoint

@@ -16,7 +16,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.progress import ProgressCallback
-from mgmt_ray.cluster.resources import Resources, group_into_batches, max_concurrent_batches
+from mgmt_ray.cluster.resources import group_into_batches, max_concurrent_batches
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.outcome import Outcome
 from mgmt_ray.study.trial import Trial
@@ -28,18 +28,19 @@ DRIVER_MEMORY = 2**20
 """Bytes that Tune reserves for a driver, as it requires at least one resource."""
 
 
-def run_trials(trials: Sequence[Trial], inputs: TrialInputs, resources: Resources) -> None:
+def run_trials(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Train unfinished trials; for a trial without a result the reason is written to a file.
 
     Trials that need others' weights start when those are finished. With Ray, a connection to a
     cluster must exist.
     """
+    resources = inputs.resources
     for trial in trials:
         inputs.folder.forget_failure(trial.id)
     for level in sorted({trial.dependency_level for trial in trials}):
         ready = [t for t in trials if t.dependency_level == level and _needs_finished(t, inputs)]
         if resources.backend == "ray" and ready:
-            _run_on_ray(ready, inputs, resources)
+            _run_on_ray(ready, inputs)
             continue
         torch.set_num_threads(resources.threads)
         for trial in ready:
@@ -93,15 +94,16 @@ def _record_user_errors(trial: Trial, inputs: TrialInputs, world: World) -> Iter
             raise  # the other workers may not have failed, and would wait for this one
 
 
-def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, resources: Resources) -> None:
+def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Run each batch of trials in turn on a Ray Train worker group, inside a Tune trial."""
+    resources = inputs.resources
     plan = group_into_batches(trials, resources.trials_per_batch)
     storage = str(inputs.folder.root.absolute() / "ray")
     shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; the trials' folders count
 
     def drive(config: dict[str, Any]) -> None:
         name = config["batch"]
-        _trainer(name, plan[name], inputs, resources, storage).fit()
+        _trainer(name, plan[name], inputs, storage).fit()
 
     # A driver only waits for its workers: a share of a core would be missing for them.
     tuner = tune.Tuner(
@@ -126,13 +128,12 @@ def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs, resources: Resourc
                 _record_failure(trial, inputs, str(result.error))
 
 
-def _trainer(
-    name: str, trials: Sequence[Trial], inputs: TrialInputs, resources: Resources, storage: str
-) -> TorchTrainer:
+def _trainer(name: str, trials: Sequence[Trial], inputs: TrialInputs, storage: str) -> TorchTrainer:
     """Return a Ray Train worker group for one batch of trials."""
+    resources = inputs.resources
     return TorchTrainer(
         _run_worker,
-        train_loop_config={"trials": list(trials), "inputs": inputs, "resources": resources},
+        train_loop_config={"trials": list(trials), "inputs": inputs},
         scaling_config=train.ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpus > 0,
@@ -151,8 +152,8 @@ def _trainer(
 
 def _run_worker(config: dict[str, Any]) -> None:
     """Run a batch of trials as one worker of a Ray Train worker group."""
-    resources: Resources = config["resources"]
     inputs: TrialInputs = config["inputs"]
+    resources = inputs.resources
     context = train.get_context()
     torch.set_num_threads(resources.threads)
     device = str(train.torch.get_device()) if resources.gpus else "cpu"

@@ -123,9 +123,9 @@ def test_a_plan_is_listed_in_the_order_of_its_stages(
     context: StudyContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     capsys.readouterr()
-    show_plan(context.study, context.folder, selected.cohort, splits, trials)
+    show_plan(inputs, trials)
     lines = capsys.readouterr().out.splitlines()
     first, second = (i for i, line in enumerate(lines) if line.startswith("stage "))
     # two networks, two folds: of one 1 segmentation, of the other 1 + 3 for cross-fitted masks
@@ -142,8 +142,7 @@ def test_figures_of_the_cohort_need_no_window_of_volumes(context: StudyContext) 
 
 
 def test_explain_says_what_it_takes(context: StudyContext) -> None:
-    splits, trials = plan_study(context, select(context))
-    inputs = context.inputs(select(context).cohort, splits)
+    inputs, trials = plan_study(context, select(context))
 
     def step(done: int, number: int) -> None:
         raise AssertionError("nothing is drawn")

@@ -97,10 +97,9 @@ def finish(context: StudyContext) -> None:
     """Run all stages of a study but its report."""
     selected = select(context)
     prepare(context, selected)
-    splits, trials = plan_study(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
-    train(context, trials, inputs)
-    ensemble(context, trials, inputs, {})
+    inputs, trials = plan_study(context, selected)
+    train(trials, inputs)
+    ensemble(trials, inputs, {})
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +407,8 @@ def leaky(
     )
     made = case(folder / "cohort", file, "out")
     selected = select(made.context)
-    (split,), _ = plan_study(made.context, selected)
+    inputs, _ = plan_study(made.context, selected)
+    (split,) = inputs.splits
     by_id = {s.id: s for s in selected.cohort.subjects}
     for subject in selected.cohort.subjects:
         colour(subject)

@@ -61,20 +61,19 @@ def make(
 def evaluated(context: StudyContext) -> None:
     """Run the study up to its result tables."""
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
-    train(context, trials, inputs)
-    ensemble(context, trials, inputs, {})
+    train(trials, inputs)
+    ensemble(trials, inputs, {})
 
 
 def gathered(context: StudyContext) -> tuple[Baselines, Cohort, tuple[Split, ...]]:
     selected = select(context)
-    splits, _ = plan_study(context, selected)
+    inputs, _ = plan_study(context, selected)
     return (
-        prepare_baselines(context.study, selected.cohort, context.folder, HERE),
+        prepare_baselines(context, selected.cohort),
         selected.cohort,
-        splits,
+        inputs.splits,
     )
 
 
@@ -134,9 +133,9 @@ def test_a_study_of_slices_brings_scans_onto_masks_as_its_slices_are(
     cohort = Cohort((replace(first, scans=first.scans | {"T1": moved}),))
     context = make(**chen)
     with pytest.raises(MgmtError, match="is not on the grid of its mask"):
-        prepare_baselines(context.study, cohort, context.folder, HERE)
+        prepare_baselines(context, cohort)
     context = make(**chen, slices={"resample": True})
-    gathered = prepare_baselines(context.study, cohort, context.folder, HERE)
+    gathered = prepare_baselines(context, cohort)
     assert [*gathered.values["radiomics_forest"]] == [first.id]
 
 
@@ -200,10 +199,9 @@ def test_models_are_fitted_before_test_set_access(
 ) -> None:
     context = make(baselines=["age_sex"])
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
-    train(context, trials, inputs)
+    train(trials, inputs)
     nothing = {s.id: (float("nan"), float("nan")) for s in selected.cohort.subjects}
     unfit = Baselines(("age_sex",), values={"age_sex": nothing})
     with pytest.raises(AssertionError, match="a column without any value"):
@@ -230,7 +228,8 @@ def test_a_covariate_without_values_ends_the_study_before_any_work(
 def test_the_forest_leaves_out_subjects_without_a_scan(make: Callable[..., StudyContext]) -> None:
     context = make(baselines=["radiomics_forest", "prevalence"])
     selected = select(context)
-    (split,), _ = plan_study(context, selected)
+    inputs, _ = plan_study(context, selected)
+    (split,) = inputs.splits
     incomplete = split.folds[0][0]
     part = Cohort(
         tuple(
@@ -238,7 +237,7 @@ def test_the_forest_leaves_out_subjects_without_a_scan(make: Callable[..., Study
             for s in selected.cohort.subjects
         )
     )
-    baselines = prepare_baselines(context.study, part, context.folder, HERE)
+    baselines = prepare_baselines(context, part)
     assert set(baselines.values["prevalence"]) - set(baselines.values["radiomics_forest"]) == {
         incomplete
     }

@@ -196,7 +196,7 @@ def test_given_masks_change_nothing_in_a_study_of_predicted_ones(
         context = make_joined_job(root=root, out=out)
         selected = select(context)
         assert {s.mask_kind for s in selected.cohort.subjects} == {"predicted"}
-        splits.append(plan_study(context, selected)[0])
+        splits.append(plan_study(context, selected)[0].splits)
         prepare(context, selected)
         stores.append(VolumeStore(context.folder.volumes, "FLAIR").checksum)
     assert stores[0] == stores[1]
@@ -208,7 +208,7 @@ def test_the_kind_of_mask_does_not_change_the_splits(make_joined_job: MakeJob) -
     for mask in ("given", "predicted"):
         context = make_joined_job(out=mask, mask=mask)
         selected = select(context)
-        made[mask] = (selected.cohort.hash, plan_study(context, selected)[0])
+        made[mask] = (selected.cohort.hash, plan_study(context, selected)[0].splits)
     assert made["given"][1] == made["predicted"][1]
     assert made["given"][0] != made["predicted"][0]
 

@@ -84,7 +84,8 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     context = make_job("ray", out="on_ray")
     bring_up_to_date(context)
     root = context.folder.root
-    (split,), trials = plan_study(context, select(context))
+    inputs, trials = plan_study(context, select(context))
+    (split,) = inputs.splits
     assert len(trials) == 3 * 2 * 2
     for trial in trials:
         check_trial(root / "trials" / trial.id, set(split.test))
@@ -112,11 +113,10 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
 
     here = make_job("in-process", out="here")
     selected = select(here)
-    splits, trials = plan_study(here, selected)
     prepare(here, selected)
-    inputs = here.inputs(selected.cohort, splits)
-    train(here, trials, inputs)
-    ensemble(here, trials, inputs, {})
+    inputs, trials = plan_study(here, selected)
+    train(trials, inputs)
+    ensemble(trials, inputs, {})
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
         here_text = (here.folder.ensembles / name).read_text(encoding="utf-8")
         assert here_text == (context.folder.ensembles / name).read_text(encoding="utf-8"), name
@@ -338,22 +338,21 @@ def test_the_test_set_is_not_accessed_for_incomplete_trials(
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     context = make_job(networks=networks)
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
     if fault == "missing":
-        train(context, trials[:-1], inputs)
+        train(trials[:-1], inputs)
         with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished.*mgmt-ray run"):
-            ensemble(context, trials, inputs, {})
+            ensemble(trials, inputs, {})
         assert not context.folder.test_openings.exists()
     else:
-        train(context, trials, inputs)
+        train(trials, inputs)
         weights = context.folder.trial(trials[0].id) / "weights.safetensors"
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
         with pytest.raises(MgmtError, match="its checksum is not the one"):
-            ensemble(context, trials, inputs, {})
+            ensemble(trials, inputs, {})
 
 
 def test_a_lost_table_is_rebuilt(make_job: Callable[..., StudyContext]) -> None:
@@ -393,15 +392,15 @@ def test_other_pretrained_weights_are_an_error_before_test_set_access(
 ) -> None:
     context = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
-    train(context, trials, inputs)
+    train(trials, inputs)
     weights = SourceTaskConfig(depth=10, width=4, steps=0, shape=(10, 12, 12), seed=5)
     write_source_task_checkpoint(weights, tmp_path / "other.pth")
-    other = replace(inputs, checkpoint=tmp_path / "other.pth")
+    study = context.study.model_copy(update={"checkpoint": tmp_path / "other.pth"})
+    other = replace(inputs, study=study)
     with pytest.raises(MgmtError, match=r"checkpoint_checksum differ"):
-        ensemble(context, trials, other, {})
+        ensemble(trials, other, {})
     assert not context.folder.test_openings.exists()
 
 
@@ -410,7 +409,8 @@ def test_a_damaged_store_is_an_error_before_any_trial_and_not_read_after_the_las
 ) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
     selected = select(context)
-    (split,), _ = plan_study(context, selected)
+    inputs, _ = plan_study(context, selected)
+    (split,) = inputs.splits
     prepare(context, selected)
     clean = VolumeStore(context.folder.volumes, "FLAIR").path.read_bytes()
     trained_on = split.training[0]
@@ -442,12 +442,13 @@ def test_trials_never_read_the_test_subjects(make_job: Callable[..., StudyContex
     for out in ("clean", "spoilt"):
         context = make_job(networks=networks, out=out)
         selected = select(context)
-        (split,), trials = plan_study(context, selected)
+        inputs, trials = plan_study(context, selected)
+        (split,) = inputs.splits
         prepare(context, selected)
         if out == "spoilt":
             for modality in context.study.modalities:
                 spoil(context, modality, split.test)
-        train(context, trials, context.inputs(selected.cohort, (split,)))
+        train(trials, inputs)
         tables.append(
             [
                 (context.folder.trial(t.id) / "validation.csv").read_text(encoding="utf-8")

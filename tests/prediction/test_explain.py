@@ -48,10 +48,9 @@ def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained
         training = {"epochs": 1, "learning_rate": 0.005, "validation_draws": 2}
         context = make_job(**({"networks": NETWORKS, "training": training} | sections))
         selected = select(context)
-        splits, trials = plan_study(context, selected)
+        inputs, trials = plan_study(context, selected)
         prepare(context, selected)
-        inputs = context.inputs(selected.cohort, splits)
-        run_trials(trials, inputs, context.resources)
+        run_trials(trials, inputs)
         run_ensemble(trials, inputs, context.study.evaluation, context.resources, no_progress)
         return context, inputs, trials
 

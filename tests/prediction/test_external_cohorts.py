@@ -34,10 +34,9 @@ def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained
     def make(**sections: object) -> Trained:
         context = make_job(networks=SMALL, **sections)
         selected = select(context)
-        splits, trials = plan_study(context, selected)
+        inputs, trials = plan_study(context, selected)
         prepare(context, selected)
-        inputs = context.inputs(selected.cohort, splits)
-        run_trials(trials, inputs, context.resources)
+        run_trials(trials, inputs)
         return context, inputs, trials
 
     return make

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def finished(context: StudyContext) -> tuple[list[Trial], TrialInputs]:
-    selected, splits, trials = load_existing(context)
-    return trials, context.inputs(selected.cohort, splits)
+    inputs, trials, _ = load_existing(context)
+    return trials, inputs
 
 
 def purposes(folder: StudyFolder) -> list[str]:
@@ -78,7 +78,7 @@ def test_test_subjects_are_predicted_with_their_other_mask_and_that_is_logged(
     assert (other["probability"] != results["probability"]).all()
     assert table["median_dice"].between(0.2, 0.99).all()
     assert purposes(folder) == ["ensembles", "mask effect"]
-    ensemble(context, trials, inputs, {})
+    ensemble(trials, inputs, {})
     printed = capsys.readouterr().out
     assert "ensemble: up to date" in printed and "mask effect: up to date" in printed
     assert len(purposes(folder)) == 2
@@ -114,7 +114,7 @@ def test_predicted_masks_that_equal_the_given_ones_have_no_effect(
     before = pd.read_csv(context.folder.ensembles / "mask_effect.csv")
     assert (before["mean_absolute_change"] > 0).all()
     predict_what_was_given(context.folder)
-    ensemble(context, *finished(context), {})
+    ensemble(*finished(context), {})
     table = pd.read_csv(context.folder.ensembles / "mask_effect.csv")
     assert (table["auc_given"] == before["auc_given"]).all()
     for name in ("difference", "difference_low", "difference_high", "mean_absolute_change"):
@@ -132,7 +132,7 @@ def test_a_subject_without_another_mask_is_left_out_with_the_reason(
     table = pd.read_csv(cohort, dtype=str, keep_default_na=False)
     table.loc[table["subject"] == gone, "given_mask"] = ""
     table.to_csv(cohort, index=False)
-    ensemble(context, *finished(context), {})
+    ensemble(*finished(context), {})
     effect = pd.read_csv(context.folder.ensembles / "mask_effect.csv")
     assert {*effect["num_subjects"]} == {len(inputs.splits[0].test) - 1}
     reasons = pd.read_csv(context.folder.mask_effect.root / "subjects.csv").set_index("subject")
@@ -144,10 +144,10 @@ def test_a_study_that_names_no_segmentation_any_more_keeps_no_table(
 ) -> None:
     context = copied("given")
     context = replace(context, study=context.study.model_copy(update={"mask_source": None}))
-    ensemble(context, *finished(context), {})
+    ensemble(*finished(context), {})
     assert not (context.folder.ensembles / "mask_effect.csv").exists()
     capsys.readouterr()
-    ensemble(context, *finished(context), {})
+    ensemble(*finished(context), {})
     assert "ensemble: up to date" in capsys.readouterr().out
     assert purposes(context.folder) == ["ensembles", "mask effect"]
 
@@ -158,7 +158,7 @@ def test_a_changed_effect_is_made_again(copied: Callable[[str], StudyContext]) -
     path = context.folder.mask_effect_table
     before = pd.read_csv(path)
     before.assign(auc_predicted=0.99).to_csv(path, index=False)
-    ensemble(context, trials, inputs, {})
+    ensemble(trials, inputs, {})
     pd.testing.assert_frame_equal(pd.read_csv(path), before)
     assert purposes(context.folder) == [
         "ensembles",

@@ -111,13 +111,12 @@ def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort
     context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
     predict_new(context, patients(masks=True), tmp_path / "predictions.csv")
     config = UpennConfig(reader="upenn", root=strangers, modalities=("FLAIR",))
-    selected, splits, trials = load_existing(context)
+    inputs, trials, _ = load_existing(context)
     # other persons, though both cohorts count them from 1
     subjects = tuple(replace(s, person=f"X-{s.person}") for s in read_data_set(config).subjects)
     cohort = Cohort(subjects)
     there = context.folder.external("strangers")
     prepare_stores("strangers", cohort, context.study, there, context.resources)
-    inputs = context.inputs(selected.cohort, splits)
     settings = (
         trials,
         inputs,
@@ -150,7 +149,7 @@ def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
     assert {*table["problem"]} == {*table["note"]} == {""}
     (source,) = (tmp_path / "predictions_files" / "masks").glob("*/masks.json")
     assert source.parent.name == "chen_FLAIR"
-    _, _, trials = load_existing(context)
+    _, trials, _ = load_existing(context)
     own = {t.needs[0].id for t in trials if t.needs}
     for number in range(5):
         mask = read_scan(source.parent / f"P{number}.nii.gz")
@@ -167,7 +166,7 @@ def test_a_patient_in_whom_a_slices_study_finds_no_tumour_has_a_note(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     context = sliced_copy(outlined, tmp_path)
-    _, _, trials = load_existing(context)
+    _, trials, _ = load_existing(context)
     silence(context, trials)
     predict_new(context, patients(masks=False), tmp_path / "predictions.csv")
     table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
@@ -266,7 +265,7 @@ def test_a_person_known_to_a_models_initial_weights_is_not_predicted(
 ) -> None:
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
     context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
-    path = context.folder.trial(load_existing(context)[2][-1].id) / "trial.json"
+    path = context.folder.trial(load_existing(context)[1][-1].id) / "trial.json"
     metadata = json.loads(path.read_text())
     metadata["persons"][role].append("P3")
     path.write_text(json.dumps(metadata))
@@ -299,9 +298,9 @@ def test_segmentations_trained_on_a_patient_do_not_segment_that_patient(
     person = min(p for p, names in by.items() if len(names) < len(known))
     context = joined_job(tmp_path / "without", mask="given", exclude=[f"{person}_11"])
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    train(context, trials, context.inputs(selected.cohort, splits))
+    train(trials, inputs)
     subjects = {s.id: s for s in read_data_set(context.study.cohort).subjects}
     scan = subjects[f"{person}_11"].scans["FLAIR"]
     lay_scan(scan, tmp_path / "scans" / "copy", change=0)

@@ -93,13 +93,13 @@ def test_examples_that_are_not_what_was_written_are_made_again(
     inputs, trials = planned(copied)
     path = copied.folder.ensembles / "segmentation_examples.npz"
     whole = path.read_bytes()
-    ensemble(copied, trials, inputs, {})
+    ensemble(trials, inputs, {})
     assert "ensemble: up to date" in capsys.readouterr().out
     if fault == "gone":
         path.unlink()
     else:
         path.write_bytes(whole[:-1])
-    ensemble(copied, trials, inputs, {})
+    ensemble(trials, inputs, {})
     assert "up to date" not in capsys.readouterr().out
     assert path.read_bytes() == whole
     assert len(copied.folder.test_openings.read_text(encoding="utf-8").splitlines()) == 2

@@ -31,9 +31,9 @@ class Stopped(Exception):
 def prepared(make_job: Callable[..., StudyContext]) -> tuple[StudyContext, TrialInputs, Trial]:
     context = make_job(networks=NETWORKS, training=TRAINING)
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    return context, context.inputs(selected.cohort, splits), trials[0]
+    return context, inputs, trials[0]
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
@@ -227,11 +227,11 @@ def test_a_trial_tells_the_prior_that_it_was_trained_with(
 ) -> None:
     context = make_job(networks=NETWORKS, training=TRAINING | {"epochs": 1, "balance": "none"})
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    run_trial(trials[0], context.inputs(selected.cohort, splits), "cpu")
+    run_trial(trials[0], inputs, "cpu")
     label = {s.id: s.label for s in selected.cohort.subjects}
-    trained, _ = splits[0].fold(trials[0].fold, set(label))
+    trained, _ = inputs.splits[0].fold(trials[0].fold, set(label))
     share = sum(label[s] for s in trained) / len(trained)
     assert context.folder.read_trial(trials[0].id)["prior"] == pytest.approx(share)
     validation = pd.read_csv(context.folder.trial(trials[0].id) / "validation.csv")

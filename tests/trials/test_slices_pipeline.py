@@ -154,7 +154,7 @@ def test_a_deleted_segmentation_comes_back_and_its_classifier_stays(copied: Stud
     folder = copied.folder.trial(classifier.id)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(copied.folder.trial(classifier.needs[1].id))
-    train(copied, trials, inputs)
+    train(trials, inputs)
     assert copied.folder.is_finished(classifier.needs[1].id)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -171,7 +171,7 @@ def test_a_classifier_of_another_segmentation_than_the_one_that_came_back_is_ref
         metadata["segmentations"][name] = str(number)
     path.write_text(json.dumps(metadata))
     with pytest.raises(MgmtError, match=r"other files \(segmentations differ\)"):
-        train(copied, trials, inputs)
+        train(trials, inputs)
     assert all(copied.folder.is_finished(need.id) for need in classifier.needs)
 
 
@@ -220,11 +220,11 @@ def test_a_classifier_waits_for_its_segmentations(copied: StudyContext) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MgmtError, match="2 of 8 trials are not finished"):
-        train(copied, trials, inputs)
+        train(trials, inputs)
     assert "are not what was written" in copied.folder.outcome(segmentation.id).message
     assert segmentation.id in copied.folder.outcome(classifier.id).message
     file.write_bytes(whole)
-    train(copied, trials, inputs)
+    train(trials, inputs)
     assert copied.folder.outcome(classifier.id) == Outcome("finished")
 
 
@@ -239,7 +239,7 @@ def test_test_subjects_are_not_read_before_the_ensemble(copied: StudyContext) ->
         run_trial(trial, inputs, "cpu")
     shutil.rmtree(copied.folder.ensembles)
     with pytest.raises(MgmtError, match="are not what was written"):
-        ensemble(copied, trials, inputs, {})
+        ensemble(trials, inputs, {})
 
 
 def test_a_segmentation_that_was_changed_is_not_predicted_with(copied: StudyContext) -> None:
@@ -249,7 +249,7 @@ def test_a_segmentation_that_was_changed_is_not_predicted_with(copied: StudyCont
     fold_weights.write_bytes(other.read_bytes())
     shutil.rmtree(copied.folder.ensembles)
     with pytest.raises(MgmtError, match=r"its checksum is not the one in trial\.json"):
-        ensemble(copied, trials, inputs, {})
+        ensemble(trials, inputs, {})
 
 
 def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: StudyContext) -> None:
@@ -269,9 +269,8 @@ def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: StudyConte
 def test_masks_of_the_folds_own_network_are_a_choice(cohort_root: Path, tmp_path: Path) -> None:
     context = make_job(cohort_root, tmp_path / "own", cross_fitted=False, parts=3)
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
     segmentation, classifier = trials[:2]
     for trial in (segmentation, classifier):
         run_trial(trial, inputs, "cpu")
@@ -285,9 +284,9 @@ def test_ray_trains_both_stages_to_the_same_bits(
 ) -> None:
     context = make_ray_job()
     selected = select(context)
-    splits, trials = plan_study(context, selected)
+    inputs, trials = plan_study(context, selected)
     prepare(context, selected)
-    train(context, trials, context.inputs(selected.cohort, splits))
+    train(trials, inputs)
     for trial in trials:
         results = [
             folder.read_trial(trial.id)["weights_sha256"]

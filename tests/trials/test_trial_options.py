@@ -87,9 +87,8 @@ def test_a_trial_of_other_ages_is_not_taken_for_finished(
     network = {"kind": "transfer", **SMALL, "covariates": ["age"]}
     context = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
     selected = select(context)
-    splits, (trial, *_) = plan_study(context, selected)
+    inputs, (trial, *_) = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
     run_trial(trial, inputs, "cpu")
     older = tuple(
         replace(s, covariates={**s.covariates, "age": str(number)})
@@ -105,10 +104,9 @@ def test_nothing_is_learnt_from_the_age_of_those_who_do_not_train(
     network = {"kind": "transfer", **SMALL, "covariates": ["age", "sex"]}
     context = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
     selected = select(context)
-    splits, (trial, *_) = plan_study(context, selected)
+    inputs, (trial, *_) = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
-    training = set(splits[0].training) - set(splits[0].folds[trial.fold])
+    training = set(inputs.splits[0].training) - set(inputs.splits[0].folds[trial.fold])
     learnt = []
     for age in ("20", "", "80"):
         changed = tuple(
@@ -129,11 +127,10 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., StudyCo
     network = {"kind": "random", **SMALL, "covariates": ["sex", "age"]}
     context = make_job(networks={"random": network}, inputs=[["FLAIR"]], training=TRAINING)
     selected = select(context)
-    splits, (trial, *_) = plan_study(context, selected)
+    inputs, (trial, *_) = plan_study(context, selected)
     prepare(context, selected)
-    inputs = context.inputs(selected.cohort, splits)
     run_trial(trial, inputs, "cpu")
-    label = {s.id: s.label for s in selected.cohort.subjects if s.id in splits[0].test}
+    label = {s.id: s.label for s in selected.cohort.subjects if s.id in inputs.splits[0].test}
     older = tuple(label)[1]
     aged = tuple(
         replace(s, covariates={**s.covariates, "age": "99"}) if s.id == older else s
@@ -175,8 +172,8 @@ def test_every_option_is_repeatable_to_the_bit(make_job: Callable[..., StudyCont
             training=TRAINING | {"balance": "weight", "monitor": "m", "patience": 0},
         )
         selected = select(context)
-        splits, trials = plan_study(context, selected)
+        inputs, trials = plan_study(context, selected)
         prepare(context, selected)
-        train(context, trials[:1], context.inputs(selected.cohort, splits))
+        train(trials[:1], inputs)
         checksums.append(context.folder.read_trial(trials[0].id)["weights_sha256"])
     assert checksums[0] == checksums[1]

@@ -32,9 +32,9 @@ def plan(make_job: Callable[..., StudyContext]) -> Callable[..., tuple[TrialInpu
     ) -> tuple[TrialInputs, list[Trial]]:
         context = make_job(networks={name: SMALL | network}, inputs=[["FLAIR"]], training=training)
         selected = select(context)
-        splits, trials = plan_study(context, selected)
+        inputs, trials = plan_study(context, selected)
         prepare(context, selected)
-        return context.inputs(selected.cohort, splits), trials
+        return inputs, trials
 
     return plan
 
