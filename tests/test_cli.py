@@ -86,13 +86,17 @@ def test_an_address_without_an_answer_is_reported_at_once(
     assert "--address 127.0.0.1:9: no answer" in capsys.readouterr().err
 
 
-def test_an_out_folder_that_is_a_file_is_told(
+def test_an_out_folder_that_is_a_file_is_told_and_one_without_data_is_not_left_empty(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     study = tmp_path / "study.yaml"
     study.write_text(
         "name: x\ncohort: {reader: upenn, modalities: [PH]}\nnetworks: {random: {kind: random}}\n"
     )
+    where = ["--data", str(tmp_path / "absent"), "--out", str(tmp_path / "out")]
+    assert leave(["plan", str(study), *where, "--backend", "in-process"]) == 2
+    assert "absent" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
     assert leave(["plan", str(study), "--data", str(tmp_path), "--out", str(study)]) == 2
     assert "cannot be created or written" in capsys.readouterr().err
 

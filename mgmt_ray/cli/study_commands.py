@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -56,134 +58,125 @@ class Machine:
         return self.address if self.resources.backend == "ray" else None
 
 
-def study_context(study_file: Path, files: Files, machine: Machine) -> StudyContext:
-    """Load a study file, and return the study with its folder and resources.
-
-    Raises:
-        MgmtError: the study file does not exist or is not valid.
-    """
-    from mgmt_ray.study.folder import StudyFolder
-    from mgmt_ray.study.study_config import load_study
-    from mgmt_ray.trials.context import StudyContext
-
-    study = load_study(study_file, files.data, files.checkpoint)
-    out = files.out or Path(f"{study.name}_study")
-    return StudyContext(study, StudyFolder(out.absolute()), machine.resources, machine.tracking)
-
-
-@dataclass(frozen=True)
-class SelectCohort:
-    """Select the study's subjects: check every file, list all problems, print the exclusions."""
+@dataclass(frozen=True, kw_only=True)
+class StudyCommand:
+    """A verb that works on the files of a study."""
 
     study: Positional[StudyFile]
+    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+
+    def context(self, machine: Machine, *, needs_data: bool = True) -> StudyContext:
+        """Load the study file, and return the study with its folder and resources.
+
+        Args:
+            machine: has the resources.
+            needs_data: whether the data set is read, whose folder must then be known.
+
+        Raises:
+            MgmtError: the study file does not exist or is not valid.
+        """
+        from mgmt_ray.study.folder import StudyFolder
+        from mgmt_ray.study.study_config import load_study
+        from mgmt_ray.trials.context import StudyContext
+
+        data = self.files.data or (None if needs_data else Path())
+        study = load_study(self.study, data, self.files.checkpoint)
+        out = self.files.out or Path(f"{study.name}_study")
+        return StudyContext(study, StudyFolder(out.absolute()), machine.resources, machine.tracking)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterCommand(StudyCommand):
+    """A verb that works on a study with Ray."""
+
+    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    @contextmanager
+    def locked_study(self) -> Iterator[StudyContext]:
+        """Lock the study's folder and connect to Ray while the block runs."""
+        from mgmt_ray.cluster.connection import connect_ray
+
+        context = self.context(self.machine)
+        with context.folder.lock(), connect_ray(self.machine.ray_address):
+            yield context
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectCohort(ClusterCommand):
+    """Select the study's subjects: check every file, list all problems, print the exclusions."""
+
     figures: bool = False
     """also draw contact sheets, intensity histograms and augmentations"""
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Read and check the data set."""
-        from mgmt_ray.cluster.connection import connect_ray
-        from mgmt_ray.pipeline.select_cohorts import show_cohorts
         from mgmt_ray.pipeline.stages import plot_cohort, select
 
-        context = study_context(self.study, self.files, self.machine)
-        with context.folder.lock(), connect_ray(self.machine.ray_address):
+        with self.locked_study() as context:
             selected = select(context)
-            show_cohorts(context.study, selected)
             if self.figures:
                 plot_cohort(context, selected)
 
 
-@dataclass(frozen=True)
-class Prepare:
+@dataclass(frozen=True, kw_only=True)
+class Prepare(ClusterCommand):
     """Prepare the volumes or slices that are missing or out of date."""
-
-    study: Positional[StudyFile]
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Bring the cohort and its stores up to date."""
-        from mgmt_ray.cluster.connection import connect_ray
-        from mgmt_ray.pipeline.select_cohorts import show_cohorts
         from mgmt_ray.pipeline.stages import prepare, select
 
-        context = study_context(self.study, self.files, self.machine)
-        with context.folder.lock(), connect_ray(self.machine.ray_address):
-            selected = select(context)
-            show_cohorts(context.study, selected)
-            prepare(context, selected)
+        with self.locked_study() as context:
+            prepare(context, select(context))
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class Plan(ClusterCommand):
     """List the study's trials and which of them are finished; write splits.json."""
-
-    study: Positional[StudyFile]
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
-        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.printing import show_plan
-        from mgmt_ray.pipeline.select_cohorts import show_cohorts
         from mgmt_ray.pipeline.stages import plan_study, select
 
-        context = study_context(self.study, self.files, self.machine)
-        with context.folder.lock(), connect_ray(self.machine.ray_address):
-            selected = select(context)
-            show_cohorts(context.study, selected)
-            show_plan(*plan_study(context, selected))
+        with self.locked_study() as context:
+            show_plan(*plan_study(context, select(context)))
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, kw_only=True)
+class Run(ClusterCommand):
     """Run the study: prepare, train, evaluate and report whatever is missing or out of date."""
 
-    study: Positional[StudyFile]
     svg: bool = False
     """write the report's figures as SVG too"""
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Run all stages; rerun the command to continue after an interruption."""
-        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.stages import bring_up_to_date
 
-        context = study_context(self.study, self.files, self.machine)
-        with context.folder.lock(), connect_ray(self.machine.ray_address):
+        with self.locked_study() as context:
             bring_up_to_date(context, self.svg)
 
 
-@dataclass(frozen=True)
-class Ensemble:
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(ClusterCommand):
     """Evaluate the models chosen on validation on the test set, and write the result tables."""
-
-    study: Positional[StudyFile]
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Needs every trial of the study."""
-        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.printing import show_results
         from mgmt_ray.pipeline.stages import ensemble, load_existing
 
-        context = study_context(self.study, self.files, self.machine)
-        with context.folder.lock(), connect_ray(self.machine.ray_address):
+        with self.locked_study() as context:
             inputs, trials, external = load_existing(context)
             ensemble(trials, inputs, external)
             show_results(context.study, context.folder)
 
 
-@dataclass(frozen=True)
-class Explain:
+@dataclass(frozen=True, kw_only=True)
+class Explain(ClusterCommand):
     """Draw saliency maps of the networks for a few test subjects."""
 
-    study: Positional[StudyFile]
     subjects: Annotated[tuple[str, ...], arg(metavar="ID")] = ()
     """test subjects, one per flag (default: the two most confident correct and the two most
     confident incorrect predictions of the best ensemble)"""
@@ -193,22 +186,14 @@ class Explain:
     """occlusion: the change of the prediction without a part of the tumour, about a hundred
     evaluations per model and subject; grad-cam: one evaluation, but coarse, and mostly outside the
     tumour"""
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Needs volumes, weights and the result tables."""
-        from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.cluster.progress import log, show_progress
         from mgmt_ray.pipeline.stages import load_existing
         from mgmt_ray.prediction.explain import explain_subjects
 
-        context = study_context(self.study, self.files, self.machine)
-        with (
-            context.folder.lock(),
-            connect_ray(self.machine.ray_address),
-            show_progress("explain") as step,
-        ):
+        with self.locked_study() as context, show_progress("explain") as step:
             inputs, trials, _ = load_existing(context)
             for path in explain_subjects(
                 self.subjects, self.modalities, self.method, trials, inputs, context.resources, step
@@ -216,21 +201,18 @@ class Explain:
                 log(str(path))
 
 
-@dataclass(frozen=True)
-class Predict:
+@dataclass(frozen=True, kw_only=True)
+class Predict(ClusterCommand):
     """Predict new patients with the finished models, from scans without labels.
 
     Missing masks are predicted if the study has a mask_source. Nothing is fitted or measured. For
     research only, not for diagnosis.
     """
 
-    study: Positional[StudyFile]
     scans: Annotated[Path, arg(metavar="DIR")]
     """contains folders PATIENT with MODALITY.nii.gz (and mask.nii.gz), or a cohort.csv"""
     to: Annotated[Path, arg(metavar="FILE")]
     """CSV to write: each patient's probability by ensemble; masks go to FILE_files/ next to it"""
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Needs a finished study."""
@@ -239,52 +221,43 @@ class Predict:
         from mgmt_ray.prediction.new_patients import check_overwrite
 
         check_overwrite(self.to)
-        files = replace(self.files, data=self.files.data or Path())  # the data set is not read
-        context = study_context(self.study, files, self.machine)
+        context = self.context(self.machine, needs_data=False)
         with connect_ray(self.machine.ray_address):
             predict_new(context, self.scans, self.to)
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, kw_only=True)
+class Report(StudyCommand):
     """Write report.html from the study's tables, unless it is up to date."""
 
-    study: Positional[StudyFile]
     svg: bool = False
     """write the figures as SVG too; without it, figures that are redrawn are PNG alone"""
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
 
     def run(self) -> None:
         """Needs the result tables."""
         from mgmt_ray.cluster.progress import log
         from mgmt_ray.pipeline.stages import report
 
-        files = replace(self.files, data=self.files.data or Path())  # the data set is not read
-        context = study_context(self.study, files, Machine())
+        context = self.context(Machine(), needs_data=False)
         with context.folder.lock():
             log(f"report: {report(context, self.svg)}")
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, kw_only=True)
+class Audit(ClusterCommand):
     """Leakage and sanity checks: permuted labels, a planted signal, test-set isolation, duplicates.
 
     Exits with 1 if a check failed.
     """
 
-    study: Positional[StudyFile]
     seed: int = 0
     """seed of the audit's random numbers"""
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> None:
         """Needs a prepared study, which is not changed."""
         from mgmt_ray.audit.run_audit import run_audit
-        from mgmt_ray.cluster.connection import connect_ray
 
-        context = study_context(self.study, self.files, self.machine)
-        with context.folder.lock(), connect_ray(self.machine.ray_address):
+        with self.locked_study() as context:
             checks = run_audit(context, self.seed)
         if any(check.outcome == "failed" for check in checks):
             sys.exit(1)

@@ -75,8 +75,10 @@ def _check_checkpoint_exists(study: StudyConfig) -> None:
 
 
 def select(context: StudyContext) -> StudyCohorts:
-    """Read the data sets, check every file, and write the subjects and the exclusions."""
-    return select_cohorts(context.study, context.folder, context.resources)
+    """Read the data sets, check every file, and write and print the subjects and exclusions."""
+    selected = select_cohorts(context.study, context.folder, context.resources)
+    show_cohorts(context.study, selected)
+    return selected
 
 
 def plot_cohort(context: StudyContext, selected: StudyCohorts) -> None:
@@ -212,7 +214,6 @@ def bring_up_to_date(context: StudyContext, svg: bool = False) -> None:
     """
     started = datetime.now(UTC)
     selected = select(context)
-    show_cohorts(context.study, selected)
     inputs, trials = plan_study(context, selected)
     check_networks(trials, inputs)
     unfinished = any(not context.folder.is_finished(t.id) for t in trials)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -183,13 +183,17 @@ class StudyFolder:
     def _failure(self, trial_id: str) -> Path:
         return self.trials / ".failed" / f"{trial_id}.json"
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Lock this study against changes by other processes (see ``base.folder_lock``).
+
+        A folder that is made for it and stays empty, as the data set is missing, is deleted.
 
         Raises:
             MgmtError: the folder cannot be written, is in use, or is of an earlier version.
         """
         self.check_version()
+        is_new = not self.root.exists()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -197,7 +201,13 @@ class StudyFolder:
                 f"--out {self.root}: cannot be created or written ({error.strerror}). "
                 "Choose another folder."
             ) from error
-        return folder_lock(self.root / "study.lock")
+        try:
+            with folder_lock(self.root / "study.lock"):
+                yield
+        finally:
+            if is_new:
+                with suppress(OSError):  # it has content
+                    self.root.rmdir()
 
     def check_version(self) -> None:
         """Check that no earlier version wrote the folder, with other keys."""
