@@ -41,8 +41,6 @@ class Synthesize:
     """fraction of subjects without DTI"""
     without_dsc: float = 0.28
     """fraction of subjects without DSC (includes all without DTI)"""
-    anatomy: Annotated[Path | None, arg(metavar="FILE")] = None
-    """skull-stripped scan that gets the tumours (default: a phantom)"""
     seed: int = 0
     """seed of all random numbers"""
     checkpoint_depth: Literal[10, 18, 34, 50, 101] = 10
@@ -66,7 +64,6 @@ class Synthesize:
                 "signal": dict(_amplitude(text) for text in self.signal),
                 "without_dti": self.without_dti,
                 "without_dsc": self.without_dsc,
-                "anatomy": self.anatomy,
                 "seed": self.seed,
             }
             | ({"modalities": self.modalities} if self.modalities else {}),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import ray
 
 from mgmt_ray.cluster.connection import fetch
-from mgmt_ray.cluster.resources import Resources
+from mgmt_ray.cluster.resources import MAX_FAILURES, Resources
 
 PENDING_PER_CPU = 2
 """Tasks submitted per core at a time: the results of more would fill the object store."""
@@ -31,7 +31,7 @@ def parallel_map(
         function: must be importable: defined at the top level of a module.
         items: one task each.
         shared: second argument of every call; sent to Ray's object store once.
-        resources: backend, and how often a failed task is retried.
+        resources: its backend is used.
         cpus: CPU cores per call.
         gpus: GPUs per call; may be a fraction.
 
@@ -44,9 +44,7 @@ def parallel_map(
         for item in items:
             yield item, function(item, shared)
         return
-    remote = ray.remote(function).options(
-        num_cpus=cpus, num_gpus=gpus, max_retries=resources.max_failures
-    )
+    remote = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_FAILURES)
     shared_reference = ray.put(shared)
     limit = PENDING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     pending = list(reversed(items))
@@ -76,7 +74,7 @@ def parallel_map_in_order(
         function: must be importable: defined at the top level of a module.
         items: one task each; no object may occur twice.
         shared: second argument of every call.
-        resources: backend, and how often a failed task is retried.
+        resources: its backend is used.
         progress: called after each item with (items done, items in total).
         cpus: CPU cores per call.
         gpus: GPUs per call; may be a fraction.

@@ -12,6 +12,10 @@ if TYPE_CHECKING:  # the command line must not load what runs trials
     from mgmt_ray.study.trial import Trial
 
 
+MAX_FAILURES = 2
+"""How often a task or a batch of trials is retried after a worker died."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Resources of each trial; they change results by rounding only.
@@ -24,29 +28,18 @@ class Resources:
         workers: worker processes per trial, which share each minibatch
         cpus: CPU cores per worker
         gpus: GPUs per worker; a fraction shares a card among trials, 0 trains on the CPU
-        max_concurrent: batches of trials at a time; 0 for as many as the cluster holds
         trials_per_batch: trials that one worker group runs in turn; more than one saves start-up
             time when trials take seconds
-        max_failures: how often a batch of trials is retried after a worker or driver died
     """
 
     backend: Literal["ray", "in-process"] = "ray"
     workers: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
-    max_concurrent: int = 0
     trials_per_batch: int = 1
-    max_failures: int = 2
 
     def __post_init__(self) -> None:
-        minima = {
-            "workers": 1,
-            "max_concurrent": 0,
-            "trials_per_batch": 1,
-            "max_failures": 0,
-            "gpus": 0,
-        }
-        for name, minimum in minima.items():
+        for name, minimum in (("workers", 1), ("trials_per_batch", 1), ("gpus", 0)):
             if getattr(self, name) < minimum:
                 flag = name.replace("_", "-")
                 raise MgmtError(f"--{flag} {getattr(self, name)}: must be at least {minimum}.")
@@ -97,4 +90,4 @@ def max_concurrent_batches(resources: Resources, cluster_resources: Mapping[str,
             f"one trial needs {needed['CPU']:g} CPU and {needed['GPU']:g} GPU, the cluster has "
             f"{available}. Lower --workers, --cpus or --gpus, or use a larger cluster."
         )
-    return min(number, resources.max_concurrent) if resources.max_concurrent else number
+    return number

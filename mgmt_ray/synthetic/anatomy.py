@@ -1,16 +1,13 @@
-"""The healthy brain that synthetic tumours grow in: a phantom, or a scan."""
+"""The healthy brain that synthetic tumours grow in: a phantom."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import SimpleITK
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32
 from scipy import ndimage
 
-from mgmt_ray.base import MgmtError
 from mgmt_ray.synthetic.random_fields import smoothed_noise
 
 UPENN_GRID = (155, 240, 240)
@@ -84,91 +81,6 @@ def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
     tissue = ndimage.gaussian_filter(tissue.astype(np.float32), 0.7)
     brain = radius < 1
     return Anatomy(grid, _as_box(box), tissue, brain, _clearance_mm(brain, _as_box(box), grid))
-
-
-def anatomy_from_scan(path: Path, grid: tuple[int, int, int]) -> Anatomy:
-    """Read a healthy brain from a file, and scale it to fill the grid.
-
-    Args:
-        path: a skull-stripped T1-weighted scan (background 0), of any format that SimpleITK reads.
-        grid: depth, height, width in voxels of 1 mm.
-
-    Raises:
-        MgmtError: the file cannot be read, or contains no brain on a background of 0.
-    """
-    scan = _read_anatomy(path)
-    values = SimpleITK.GetArrayFromImage(scan)
-    if not (values > 0).any() or (values > 0).all():
-        raise MgmtError(
-            f"{path}: contains no brain on a background of 0. Give a skull-stripped scan."
-        )
-    inside = ndimage.binary_fill_holes(_largest_part(values > 0))
-    # CSF is the darkest and white matter the brightest tissue of a T1-weighted brain.
-    low, middle, high = np.percentile(values[inside], [2, 40, 85])
-    if not low < middle < high:
-        raise MgmtError(
-            f"{path}: its brain has too few grey values to separate tissues. "
-            "Give a skull-stripped T1-weighted scan."
-        )
-    tissue = np.interp(values, [low, middle, high], [CSF, GRAY, WHITE])
-    sampled = _resampled(tissue * inside, scan, inside, grid)
-    share = _resampled(inside, scan, inside, grid)
-    brain = share > 0.5
-    box = _as_box(ndimage.find_objects(brain.astype(np.uint8))[0])
-    # divided by the share of brain: otherwise the background would darken the rim
-    tissue = np.clip(sampled[box] / np.maximum(share[box], 0.5), CSF, WHITE)
-    return Anatomy(grid, box, tissue, brain[box], _clearance_mm(brain[box], box, grid))
-
-
-def _read_anatomy(path: Path) -> SimpleITK.Image:
-    try:
-        scan = SimpleITK.ReadImage(str(path), SimpleITK.sitkFloat32)
-        if scan.GetDimension() == 3:
-            return SimpleITK.DICOMOrient(scan, "LPS")
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise MgmtError(
-            f"{path}: cannot be read as an image ({reason}). Give a skull-stripped T1-weighted "
-            "scan as NIfTI, NRRD or MetaImage, or omit the anatomy to use a phantom."
-        ) from error
-    raise MgmtError(f"{path}: is not 3-D. Give one skull-stripped T1-weighted volume.")
-
-
-def _resampled(
-    values: Shaped[np.ndarray, "d h w"],
-    scan: SimpleITK.Image,
-    inside: Bool[np.ndarray, "d h w"],
-    grid: tuple[int, int, int],
-) -> Float32[np.ndarray, "depth height width"]:
-    """Resample a scan's values to the grid, the brain centred and scaled alike on all axes."""
-    image = SimpleITK.GetImageFromArray(values.astype(np.float32))
-    image.CopyInformation(scan)
-    box = ndimage.find_objects(inside.astype(np.uint8))[0]
-    first = np.array([axis.start for axis in reversed(box)])
-    last = np.array([axis.stop - 1 for axis in reversed(box)])
-    extent_mm = (last - first + 1) * np.array(scan.GetSpacing())
-    spacing_mm = 1 / _fitting_scale(tuple(extent_mm[::-1].tolist()), grid)
-    size = np.array(grid[::-1])
-    middle_mm = scan.TransformContinuousIndexToPhysicalPoint(((first + last) / 2).tolist())
-    direction = np.array(scan.GetDirection()).reshape(3, 3)
-    origin = np.array(middle_mm) - direction @ ((size - 1) / 2 * spacing_mm)
-    return SimpleITK.GetArrayFromImage(
-        SimpleITK.Resample(
-            image,
-            size.tolist(),
-            SimpleITK.Transform(),
-            SimpleITK.sitkLinear,
-            origin.tolist(),
-            [spacing_mm] * 3,
-            scan.GetDirection(),
-            0.0,
-        )
-    )
-
-
-def _largest_part(mask: Bool[np.ndarray, "d h w"]) -> Bool[np.ndarray, "d h w"]:
-    parts, _ = ndimage.label(mask)
-    return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
 
 
 def _fitting_scale(extent_mm: tuple[float, ...], grid: tuple[int, int, int]) -> float:

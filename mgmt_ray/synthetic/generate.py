@@ -15,7 +15,6 @@ from pydantic import Field, model_validator
 from mgmt_ray.base import (
     Config,
     MgmtError,
-    file_checksum,
     fingerprint,
     stream,
     write_json,
@@ -23,7 +22,7 @@ from mgmt_ray.base import (
 )
 from mgmt_ray.cohort.reader import check_modalities
 from mgmt_ray.cohort.subject import MODALITIES, modality_group
-from mgmt_ray.synthetic.anatomy import UPENN_GRID, anatomy_from_scan, phantom
+from mgmt_ray.synthetic.anatomy import UPENN_GRID, phantom
 from mgmt_ray.synthetic.appearance import render_healthy_brain
 from mgmt_ray.synthetic.patient import SyntheticPatient, clinical_table, is_written, write_patient
 
@@ -65,9 +64,6 @@ class SyntheticConfig(Config):
     indeterminate: int = Field(2, ge=0, description="further subjects, with MGMT Indeterminate")
     not_available: int = Field(2, ge=0, description="further subjects, with MGMT Not Available")
     without_scans: int = Field(2, ge=0, description="further subjects, with a label and no scans")
-    anatomy: Path | None = Field(
-        None, description="skull-stripped T1-weighted scan to put tumours into; null uses a phantom"
-    )
     seed: int = Field(0, description="random seed of the cohort")
 
     @model_validator(mode="after")
@@ -104,8 +100,7 @@ def synthesize(
         progress: receives the number of written subjects and their total.
 
     Raises:
-        MgmtError: the folder holds another cohort, a file cannot be written, or the anatomy cannot
-            be used.
+        MgmtError: the folder holds another cohort, or a file cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> temporary = TemporaryDirectory()
@@ -114,10 +109,7 @@ def synthesize(
     >>> sorted(path.name for path in Path(temporary.name).iterdir())
     ['NIfTI-files', 'UPENN-GBM_clinical_info_v2.1.csv', 'planted.json']
     """
-    if config.anatomy is None:
-        anatomy = phantom(config.grid, stream(config.seed, "anatomy"))
-    else:
-        anatomy = anatomy_from_scan(config.anatomy, config.grid)
+    anatomy = phantom(config.grid, stream(config.seed, "anatomy"))
     _claim_folder(config, folder)
     bases = {m: render_healthy_brain(m, anatomy) for m in config.modalities}
     patients = plan_patients(config)
@@ -200,15 +192,12 @@ def _sample_ids(config: SyntheticConfig, purpose: str, fraction: float) -> set[i
 
 def _claim_folder(config: SyntheticConfig, folder: Path) -> None:
     """Write ``planted.json``; raise MgmtError if the folder holds another cohort."""
-    settings = config.model_dump(mode="json")
-    if config.anatomy is not None:
-        settings["anatomy"] = file_checksum(config.anatomy)
     planted = {
         "signal": config.signal,
         "subjects": config.subjects,
         "seed": config.seed,
         "grid": list(config.grid),
-        "settings": fingerprint(settings),
+        "settings": fingerprint(config.model_dump(mode="json")),
     }
     path = folder / "planted.json"
     if path.is_file():

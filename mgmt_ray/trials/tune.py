@@ -16,7 +16,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.progress import ProgressCallback
-from mgmt_ray.cluster.resources import group_into_batches, max_concurrent_batches
+from mgmt_ray.cluster.resources import (
+    MAX_FAILURES,
+    group_into_batches,
+    max_concurrent_batches,
+)
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.outcome import Outcome
 from mgmt_ray.study.trial import Trial
@@ -145,7 +149,7 @@ def _trainer(name: str, trials: Sequence[Trial], inputs: TrialInputs, storage: s
             name=name,
             storage_path=storage,
             callbacks=[TuneReportCallback()],
-            failure_config=train.FailureConfig(max_failures=resources.max_failures),
+            failure_config=train.FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
 

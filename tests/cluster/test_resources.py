@@ -35,7 +35,6 @@ def test_batches_hold_every_trial_once(trials: list[Trial], size: int) -> None:
         (Resources(workers=2), {"CPU": 7}, 3),
         (Resources(gpus=0.25), {"CPU": 64, "GPU": 4}, 16),
         (Resources(gpus=0.1, cpus=0.1), {"CPU": 64, "GPU": 1}, 10),
-        (Resources(max_concurrent=2), {"CPU": 8}, 2),
     ],
 )
 def test_as_many_batches_run_at_a_time_as_fit(
