@@ -11,12 +11,11 @@ import pytest
 import yaml
 
 from mgmt_ray.cluster.resources import Resources
-from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select
+from mgmt_ray.pipeline.stages import bring_up_to_date
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
-from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.generate import SyntheticConfig
-from mgmt_ray.trials.context import StudyContext, TrialInputs
+from mgmt_ray.trials.context import StudyContext
 from tests.layouts.cohorts import write_cohort
 
 STUDY = {
@@ -69,9 +68,3 @@ def finished(cohort_root: Path, made_once: Callable[..., Path]) -> StudyContext:
 def copied(finished: StudyContext, tmp_path: Path) -> StudyContext:
     shutil.copytree(finished.folder.root, tmp_path / "copy")
     return replace(finished, folder=StudyFolder(tmp_path / "copy"))
-
-
-def planned(context: StudyContext) -> tuple[TrialInputs, list[Trial]]:
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    return inputs, trials

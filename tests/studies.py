@@ -10,12 +10,12 @@ import yaml
 from mgmt_ray.cluster.connection import connect_ray
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.pipeline.demo import synthesize_with_weights
-from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.training.pretrain import SourceTaskConfig
 from mgmt_ray.trials.context import StudyContext
+from tests.run_stages import evaluated, trained
 from tests.slice_studies import cohort_root, copied, finished
 
 __all__ = ["cohort_root", "copied", "finished"]  # fixtures
@@ -155,10 +155,7 @@ def _run_segmentation_study(folder: Path) -> None:
         StudyFolder(folder / "slices"),
         Resources(backend="in-process"),
     )
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    prepare(context, selected)
-    train(trials, inputs)
+    trained(context)
 
 
 @pytest.fixture(scope="session")
@@ -209,8 +206,4 @@ def joined(
 def _run_joined_studies(joined_job: Callable[..., StudyContext], folder: Path) -> None:
     for mask in MASKS:
         context = joined_job(folder / mask, mask=mask)
-        selected = select(context)
-        inputs, trials = plan_study(context, selected)
-        prepare(context, selected)
-        train(trials, inputs)
-        ensemble(trials, inputs, {})
+        evaluated(context)

@@ -16,7 +16,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.pipeline.printing import show_plan
-from mgmt_ray.pipeline.stages import plan_study, plot_cohort, prepare, select
+from mgmt_ray.pipeline.stages import plot_cohort, prepare, select
 from mgmt_ray.prediction.explain import explain_subjects
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.study.folder import StudyFolder
@@ -24,6 +24,7 @@ from mgmt_ray.study.study_config import load_study, write_study
 from mgmt_ray.synthetic.generate import SyntheticConfig
 from mgmt_ray.trials.context import StudyContext
 from tests.layouts.cohorts import write_cohort
+from tests.run_stages import planned
 
 STUDY = {
     "name": "slices",
@@ -122,8 +123,7 @@ def test_copies_differ_in_whom_they_are_to_differ(context: StudyContext) -> None
 def test_a_plan_is_listed_in_the_order_of_its_stages(
     context: StudyContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
+    inputs, trials = planned(context)
     capsys.readouterr()
     show_plan(inputs, trials)
     lines = capsys.readouterr().out.splitlines()
@@ -142,7 +142,7 @@ def test_figures_of_the_cohort_need_no_window_of_volumes(context: StudyContext) 
 
 
 def test_explain_says_what_it_takes(context: StudyContext) -> None:
-    inputs, trials = plan_study(context, select(context))
+    inputs, trials = planned(context)
 
     def step(done: int, number: int) -> None:
         raise AssertionError("nothing is drawn")

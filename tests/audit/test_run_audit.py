@@ -28,7 +28,6 @@ from mgmt_ray.cli import main
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.study.folder import EXPLAIN, StudyFolder
 from mgmt_ray.study.plan import make_plan
@@ -36,6 +35,7 @@ from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import StudyContext
+from tests.run_stages import evaluated, planned
 
 CHECKS = (
     "test-set accesses",
@@ -89,17 +89,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory, write_small_study: Callable[
     networks = {"wide": RANDOM | {"width": 6}, "random": RANDOM}
     file = write_small_study(folder / "study.yaml", networks=networks, training=TRAINING)
     made = case(folder / "cohort", file, "out")
-    finish(made.context)
+    evaluated(made.context)
     return made
-
-
-def finish(context: StudyContext) -> None:
-    """Run all stages of a study but its report."""
-    selected = select(context)
-    prepare(context, selected)
-    inputs, trials = plan_study(context, selected)
-    train(trials, inputs)
-    ensemble(trials, inputs, {})
 
 
 @pytest.fixture(scope="module")
@@ -406,16 +397,15 @@ def leaky(
         training=TRAINING,
     )
     made = case(folder / "cohort", file, "out")
-    selected = select(made.context)
-    inputs, _ = plan_study(made.context, selected)
+    inputs, _ = planned(made.context)
     (split,) = inputs.splits
-    by_id = {s.id: s for s in selected.cohort.subjects}
-    for subject in selected.cohort.subjects:
+    by_id = {s.id: s for s in inputs.cohort.subjects}
+    for subject in inputs.cohort.subjects:
         colour(subject)
     pairs = tuple(zip(split.test[:2], split.training[:2], strict=True))
     for (tested, trained), mirrored in zip(pairs, (False, True), strict=True):
         copy_subject(by_id[trained], by_id[tested], mirrored)
-    finish(made.context)
+    evaluated(made.context)
     return Leaky(made, pairs)
 
 

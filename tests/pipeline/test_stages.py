@@ -18,7 +18,6 @@ from mgmt_ray.pipeline.stages import (
     bring_up_to_date,
     ensemble,
     load_existing,
-    plan_study,
     prepare,
     select,
     train,
@@ -30,6 +29,7 @@ from mgmt_ray.synthetic.table_layout import write_table_copy
 from mgmt_ray.tracking.mlflow_tracker import local_store
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
 from mgmt_ray.trials.context import StudyContext
+from tests.run_stages import evaluated, planned, prepared, trained
 
 EPOCH_COLUMNS = {
     "epoch",
@@ -84,7 +84,7 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     context = make_job("ray", out="on_ray")
     bring_up_to_date(context)
     root = context.folder.root
-    inputs, trials = plan_study(context, select(context))
+    inputs, trials = planned(context)
     (split,) = inputs.splits
     assert len(trials) == 3 * 2 * 2
     for trial in trials:
@@ -112,11 +112,7 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
         assert f"{stage}: up to date" in printed
 
     here = make_job("in-process", out="here")
-    selected = select(here)
-    prepare(here, selected)
-    inputs, trials = plan_study(here, selected)
-    train(trials, inputs)
-    ensemble(trials, inputs, {})
+    evaluated(here)
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
         here_text = (here.folder.ensembles / name).read_text(encoding="utf-8")
         assert here_text == (context.folder.ensembles / name).read_text(encoding="utf-8"), name
@@ -180,7 +176,7 @@ def test_swept_values_are_chosen_on_validation(make_job: Callable[..., StudyCont
     context = make_job(networks=networks, sweep={"learning_rate": [0.01, 1e-9]})
     bring_up_to_date(context)
     members = pd.read_csv(context.folder.ensembles / "members.csv")
-    _, trials = plan_study(context, select(context))
+    _, trials = planned(context)
     assert len(trials) == 2 * 2 * 2
     assert len(members) == 2 * 2
     for _, rows in members.groupby("modality"):
@@ -193,7 +189,7 @@ def test_a_diverged_trial_is_reported_and_never_chosen(
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     context = make_job(networks=networks, sweep={"learning_rate": [1e30, 0.005]})
     bring_up_to_date(context)
-    _, trials = plan_study(context, select(context))
+    _, trials = planned(context)
     wild = [t for t in trials if t.hyperparameters["learning_rate"] > 1]
     assert len(wild) == len(trials) / 2 == 4
     assert all(context.folder.outcome(t.id).diverged for t in wild)
@@ -243,7 +239,7 @@ def test_an_error_of_one_trial_is_reported_and_does_not_stop_the_others(
     make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    _, trials = plan_study(context, select(context))
+    _, trials = planned(context)
     in_the_way = context.folder.partial_trial(trials[1].id)
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the trial's folder should be")
@@ -337,9 +333,7 @@ def test_the_test_set_is_not_accessed_for_incomplete_trials(
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     context = make_job(networks=networks)
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    prepare(context, selected)
+    inputs, trials = prepared(context)
     if fault == "missing":
         train(trials[:-1], inputs)
         with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished.*mgmt-ray run"):
@@ -391,10 +385,7 @@ def test_other_pretrained_weights_are_an_error_before_test_set_access(
     make_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
     context = make_job(networks={"transfer": {"kind": "transfer", "depth": 10, "width": 4}})
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    prepare(context, selected)
-    train(trials, inputs)
+    inputs, trials = trained(context)
     weights = SourceTaskConfig(depth=10, width=4, steps=0, shape=(10, 12, 12), seed=5)
     write_source_task_checkpoint(weights, tmp_path / "other.pth")
     study = context.study.model_copy(update={"checkpoint": tmp_path / "other.pth"})
@@ -408,10 +399,8 @@ def test_a_damaged_store_is_an_error_before_any_trial_and_not_read_after_the_las
     make_job: Callable[..., StudyContext],
 ) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    selected = select(context)
-    inputs, _ = plan_study(context, selected)
+    inputs, _ = prepared(context)
     (split,) = inputs.splits
-    prepare(context, selected)
     clean = VolumeStore(context.folder.volumes, "FLAIR").path.read_bytes()
     trained_on = split.training[0]
     spoil(context, "FLAIR", (trained_on,))
@@ -424,13 +413,13 @@ def test_a_damaged_store_is_an_error_before_any_trial_and_not_read_after_the_las
     spoil(context, "FLAIR", (trained_on,))
     bring_up_to_date(context)  # nothing is trained, so 20 GB need not be read
     with pytest.raises(MgmtError, match=rf"the volumes of {trained_on} are not what was written"):
-        prepare(context, selected)
+        prepare(context, select(context))
 
 
 def test_tables_of_another_split_are_not_continued(make_job: Callable[..., StudyContext]) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     context = make_job(networks=networks)
-    plan_study(context, select(context))
+    planned(context)
     changed = make_job(networks=networks, split={"folds": 2, "seed": 9})
     with pytest.raises(MgmtError, match="not the split of the present study"):
         load_existing(changed)
@@ -441,10 +430,8 @@ def test_trials_never_read_the_test_subjects(make_job: Callable[..., StudyContex
     tables = []
     for out in ("clean", "spoilt"):
         context = make_job(networks=networks, out=out)
-        selected = select(context)
-        inputs, trials = plan_study(context, selected)
+        inputs, trials = prepared(context)
         (split,) = inputs.splits
-        prepare(context, selected)
         if out == "spoilt":
             for modality in context.study.modalities:
                 spoil(context, modality, split.test)

@@ -25,7 +25,7 @@ from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.mask_overlap import dice
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.segmenter import load_segmenter, segment_scan, select_tumour_slices
-from tests.slice_studies import planned
+from tests.run_stages import planned
 
 
 def whole_segmentations(trials: list[Trial]) -> list[Trial]:

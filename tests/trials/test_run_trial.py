@@ -12,12 +12,12 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.pipeline.stages import plan_study, prepare, select
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.run_trial import run_trial
+from tests.run_stages import prepared
 
 NETWORKS = {"spottune": {"kind": "spottune", "depth": 10, "width": 4, "agent_width": 2}}
 TRAINING = {"epochs": 4, "batch_size": 12, "learning_rate": 0.01, "validation_draws": 4}
@@ -28,19 +28,17 @@ class Stopped(Exception):
 
 
 @pytest.fixture
-def prepared(make_job: Callable[..., StudyContext]) -> tuple[StudyContext, TrialInputs, Trial]:
+def first_trial(make_job: Callable[..., StudyContext]) -> tuple[StudyContext, TrialInputs, Trial]:
     context = make_job(networks=NETWORKS, training=TRAINING)
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    prepare(context, selected)
+    inputs, trials = prepared(context)
     return context, inputs, trials[0]
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
-    prepared: tuple[StudyContext, TrialInputs, Trial], stop: int
+    first_trial: tuple[StudyContext, TrialInputs, Trial], stop: int
 ) -> None:
-    context, inputs, trial = prepared
+    context, inputs, trial = first_trial
     run_trial(trial, inputs, "cpu")
     other = replace(inputs, folder=StudyFolder(context.folder.root / "other"), state_seconds=0.0)
     (context.folder.root / "other").mkdir()
@@ -70,9 +68,9 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
 
 
 def test_a_state_that_lacks_a_part_is_not_continued(
-    prepared: tuple[StudyContext, TrialInputs, Trial],
+    first_trial: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
-    _, inputs, trial = prepared
+    _, inputs, trial = first_trial
 
     def cut(row: dict[str, float]) -> None:
         raise Stopped
@@ -89,9 +87,9 @@ def test_a_state_that_lacks_a_part_is_not_continued(
 
 
 def test_a_finished_trial_is_not_run_again(
-    prepared: tuple[StudyContext, TrialInputs, Trial],
+    first_trial: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
-    _, inputs, trial = prepared
+    _, inputs, trial = first_trial
     run_trial(trial, inputs, "cpu")
     before = (inputs.folder.trial(trial.id) / "trial.json").stat().st_mtime_ns
 
@@ -103,10 +101,10 @@ def test_a_finished_trial_is_not_run_again(
 
 
 def test_the_kept_weights_are_those_of_the_chosen_epoch(
-    prepared: tuple[StudyContext, TrialInputs, Trial],
+    first_trial: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
     """A training that ends at the chosen epoch has the same weights, by either rule."""
-    _, inputs, trial = prepared
+    _, inputs, trial = first_trial
     run_trial(trial, inputs, "cpu")
     chosen = inputs.folder.read_trial(trial.id)["selection"]["epoch"]
     config = trial.training_config.model_copy(update={"epochs": chosen})
@@ -118,9 +116,9 @@ def test_the_kept_weights_are_those_of_the_chosen_epoch(
 
 
 def test_a_diverged_trial_leaves_its_good_epochs_and_no_weights_and_is_not_run_again(
-    prepared: tuple[StudyContext, TrialInputs, Trial],
+    first_trial: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
-    _, inputs, trial = prepared
+    _, inputs, trial = first_trial
     cut_after_two = replace(inputs, state_seconds=0.0)
 
     def cut(row: dict[str, float]) -> None:
@@ -158,6 +156,7 @@ import pickle, resource, sys
 from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.trials.run_trial import run_trial
+from tests.run_stages import prepared
 
 inputs, trial = pickle.loads(Path(sys.argv[1]).read_bytes())
 pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -171,9 +170,9 @@ except MgmtError as error:
 
 
 def test_a_trial_that_wants_too_much_memory_says_what_to_make_smaller(
-    prepared: tuple[StudyContext, TrialInputs, Trial], tmp_path: Path
+    first_trial: tuple[StudyContext, TrialInputs, Trial], tmp_path: Path
 ) -> None:
-    _, inputs, trial = prepared
+    _, inputs, trial = first_trial
     wide = trial.network_config.model_copy(update={"kind": "random", "width": 1024})
     content = pickle.dumps((inputs, replace(trial, network_config=wide)))
     (tmp_path / "trial.pickle").write_bytes(content)
@@ -193,9 +192,9 @@ def test_a_trial_that_wants_too_much_memory_says_what_to_make_smaller(
 
 
 def test_a_person_on_two_sides_is_never_trained_on(
-    prepared: tuple[StudyContext, TrialInputs, Trial],
+    first_trial: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
-    _, inputs, trial = prepared
+    _, inputs, trial = first_trial
     tested, trained = inputs.splits[0].test[0], inputs.splits[0].training[0]
     subjects = tuple(
         replace(s, person="P-1") if s.id in (tested, trained) else s for s in inputs.cohort.subjects
@@ -206,9 +205,9 @@ def test_a_person_on_two_sides_is_never_trained_on(
 
 
 def test_a_trial_learns_the_labels_of_its_own_split(
-    prepared: tuple[StudyContext, TrialInputs, Trial],
+    first_trial: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
-    _, inputs, trial = prepared
+    _, inputs, trial = first_trial
     # scores that turn every label round: above the cut-off are those who were unmethylated
     subjects = tuple(
         replace(s, score=0.1 if s.label else 0.9, label=1) for s in inputs.cohort.subjects
@@ -226,11 +225,9 @@ def test_a_trial_tells_the_prior_that_it_was_trained_with(
     make_job: Callable[..., StudyContext],
 ) -> None:
     context = make_job(networks=NETWORKS, training=TRAINING | {"epochs": 1, "balance": "none"})
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    prepare(context, selected)
+    inputs, trials = prepared(context)
     run_trial(trials[0], inputs, "cpu")
-    label = {s.id: s.label for s in selected.cohort.subjects}
+    label = {s.id: s.label for s in inputs.cohort.subjects}
     trained, _ = inputs.splits[0].fold(trials[0].fold, set(label))
     share = sum(label[s] for s in trained) / len(trained)
     assert context.folder.read_trial(trials[0].id)["prior"] == pytest.approx(share)

@@ -16,15 +16,14 @@ from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.pipeline.stages import (
     bring_up_to_date,
     ensemble,
-    plan_study,
-    prepare,
     select,
     train,
 )
 from mgmt_ray.study.outcome import Outcome
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.run_trial import run_trial
-from tests.slice_studies import make_job, planned
+from tests.run_stages import planned, prepared, trained
+from tests.slice_studies import make_job
 
 
 class Stopped(Exception):
@@ -268,9 +267,7 @@ def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: StudyConte
 
 def test_masks_of_the_folds_own_network_are_a_choice(cohort_root: Path, tmp_path: Path) -> None:
     context = make_job(cohort_root, tmp_path / "own", cross_fitted=False, parts=3)
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    prepare(context, selected)
+    inputs, trials = prepared(context)
     segmentation, classifier = trials[:2]
     for trial in (segmentation, classifier):
         run_trial(trial, inputs, "cpu")
@@ -283,10 +280,7 @@ def test_ray_trains_both_stages_to_the_same_bits(
     finished: StudyContext, make_ray_job: Callable[[], StudyContext]
 ) -> None:
     context = make_ray_job()
-    selected = select(context)
-    inputs, trials = plan_study(context, selected)
-    prepare(context, selected)
-    train(trials, inputs)
+    _, trials = trained(context)
     for trial in trials:
         results = [
             folder.read_trial(trial.id)["weights_sha256"]

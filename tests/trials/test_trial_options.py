@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
-from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, prepare, select, train
+from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select, train
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.splits.split import read_splits
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.run_trial import run_trial
+from tests.run_stages import prepared
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
 TRAINING = {
@@ -86,13 +87,11 @@ def test_a_trial_of_other_ages_is_not_taken_for_finished(
 ) -> None:
     network = {"kind": "transfer", **SMALL, "covariates": ["age"]}
     context = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
-    selected = select(context)
-    inputs, (trial, *_) = plan_study(context, selected)
-    prepare(context, selected)
+    inputs, (trial, *_) = prepared(context)
     run_trial(trial, inputs, "cpu")
     older = tuple(
         replace(s, covariates={**s.covariates, "age": str(number)})
-        for number, s in enumerate(selected.cohort.subjects, 30)
+        for number, s in enumerate(inputs.cohort.subjects, 30)
     )
     with pytest.raises(MgmtError, match=r"other files \(covariates_checksum differ"):
         run_trial(trial, replace(inputs, cohort=Cohort(older)), "cpu")
@@ -103,15 +102,13 @@ def test_nothing_is_learnt_from_the_age_of_those_who_do_not_train(
 ) -> None:
     network = {"kind": "transfer", **SMALL, "covariates": ["age", "sex"]}
     context = make_job(networks={"transfer": network}, inputs=[["FLAIR"]], training=TRAINING)
-    selected = select(context)
-    inputs, (trial, *_) = plan_study(context, selected)
-    prepare(context, selected)
+    inputs, (trial, *_) = prepared(context)
     training = set(inputs.splits[0].training) - set(inputs.splits[0].folds[trial.fold])
     learnt = []
     for age in ("20", "", "80"):
         changed = tuple(
             s if s.id in training else replace(s, covariates={"age": age, "sex": "F"})
-            for s in selected.cohort.subjects
+            for s in inputs.cohort.subjects
         )
         other = replace(trial, hash=f"{age:0>10}", name=f"age{age}")
         run_trial(other, replace(inputs, cohort=Cohort(changed)), "cpu")
@@ -126,15 +123,13 @@ def test_nothing_is_learnt_from_the_age_of_those_who_do_not_train(
 def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., StudyContext]) -> None:
     network = {"kind": "random", **SMALL, "covariates": ["sex", "age"]}
     context = make_job(networks={"random": network}, inputs=[["FLAIR"]], training=TRAINING)
-    selected = select(context)
-    inputs, (trial, *_) = plan_study(context, selected)
-    prepare(context, selected)
+    inputs, (trial, *_) = prepared(context)
     run_trial(trial, inputs, "cpu")
-    label = {s.id: s.label for s in selected.cohort.subjects if s.id in inputs.splits[0].test}
+    label = {s.id: s.label for s in inputs.cohort.subjects if s.id in inputs.splits[0].test}
     older = tuple(label)[1]
     aged = tuple(
         replace(s, covariates={**s.covariates, "age": "99"}) if s.id == older else s
-        for s in selected.cohort.subjects
+        for s in inputs.cohort.subjects
     )
     first, second = (
         predict_members(
@@ -144,7 +139,7 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., StudyCo
             context.resources,
             lambda done, number: None,
         )
-        for cohort in (selected.cohort, Cohort(aged))
+        for cohort in (inputs.cohort, Cohort(aged))
     )
     changed = first.table["probability"] != second.table["probability"]
     assert first.table.loc[changed, "subject"].tolist() == [older]
@@ -171,9 +166,7 @@ def test_every_option_is_repeatable_to_the_bit(make_job: Callable[..., StudyCont
             inputs=[["FLAIR"]],
             training=TRAINING | {"balance": "weight", "monitor": "m", "patience": 0},
         )
-        selected = select(context)
-        inputs, trials = plan_study(context, selected)
-        prepare(context, selected)
+        inputs, trials = prepared(context)
         train(trials[:1], inputs)
         checksums.append(context.folder.read_trial(trials[0].id)["weights_sha256"])
     assert checksums[0] == checksums[1]

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from mgmt_ray.base import MgmtError, file_checksum, write_json
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.pipeline.stages import plan_study, prepare, select
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.run_trial import input_checksums, run_trial
 from mgmt_ray.trials.warm_start import check_external_leakage, find_initial_weights
+from tests.run_stages import prepared
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
 TRAINING = {"epochs": 1, "batch_size": 12, "learning_rate": 0.005, "validation_draws": 2}
@@ -31,9 +31,7 @@ def plan(make_job: Callable[..., StudyContext]) -> Callable[..., tuple[TrialInpu
         network: dict[str, Any], training: dict[str, Any] = TRAINING, name: str = "net"
     ) -> tuple[TrialInputs, list[Trial]]:
         context = make_job(networks={name: SMALL | network}, inputs=[["FLAIR"]], training=training)
-        selected = select(context)
-        inputs, trials = plan_study(context, selected)
-        prepare(context, selected)
+        inputs, trials = prepared(context)
         return inputs, trials
 
     return plan
