@@ -17,8 +17,7 @@ from benchmarks.volumes import Shape
 from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.policy import DrawKind, draw_policies
 from mgmt_ray.nets.resnet3d import Depth
-from mgmt_ray.nets.route_trie import route_logits
-from mgmt_ray.nets.spottune import SpotTune
+from mgmt_ray.nets.spottune import SpotTune, route_logits
 from mgmt_ray.training.dataset import VolumeSet
 
 INDEPENDENT_DRAWS = 100

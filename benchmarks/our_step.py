@@ -8,11 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.naive_routes import make_network
-from mgmt_ray.nets.build import Network
+from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.loop import TrainingState, train_step
-from mgmt_ray.training.make_task import make_task
+from mgmt_ray.training.loop import TrainingState, make_task, train_step
 from mgmt_ray.training.precision import compile_network
 from mgmt_ray.training.task import Noise
 from mgmt_ray.training.training_config import TrainingConfig
@@ -40,7 +39,7 @@ class Case:
 class OurTraining:
     """The package's training, one step at a time."""
 
-    def __init__(self, network: Network, config: TrainingConfig, data: VolumeSet) -> None:
+    def __init__(self, network: VolumeNetwork, config: TrainingConfig, data: VolumeSet) -> None:
         self.config, self.data = config, data
         self.optimizer = TrainingState(network, config).optimizer
         self.network = compile_network(network, config, data.volumes.device).train()

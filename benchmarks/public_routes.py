@@ -18,8 +18,7 @@ from benchmarks.naive_routes import make_network, steering_noise
 from benchmarks.public_code import load_public_code
 from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.nets.resnet3d import ARCHITECTURES
-from mgmt_ray.nets.route_trie import route_logits
-from mgmt_ray.nets.spottune import SpotTune
+from mgmt_ray.nets.spottune import SpotTune, route_logits
 
 SHAPE = (20, 24, 24)
 NUM_SUBJECTS, NUM_DRAWS, PUBLIC_DRAWS, ROUNDS = 2, 100, 5, 4

@@ -26,8 +26,7 @@ from benchmarks.naive_routes import make_network, naive_logits
 from benchmarks.public_routes import compare_with_public_code
 from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.policy import draw_policies
-from mgmt_ray.nets.route_trie import route_logits
-from mgmt_ray.nets.spottune import SpotTune
+from mgmt_ray.nets.spottune import SpotTune, route_logits
 
 FULL_SUBJECTS, FULL_DRAWS, DOUBLE_DRAWS = 12, 100, 10
 

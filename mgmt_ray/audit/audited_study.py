@@ -13,7 +13,8 @@ import numpy as np
 
 from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
-from mgmt_ray.nets.build import NetworkConfig, build_volume_network
+from mgmt_ray.nets.build import build_network
+from mgmt_ray.nets.network import AnyNetworkConfig
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
@@ -137,7 +138,7 @@ class AuditContext:
         trainable = {
             name: config
             for name, config in study.networks.items()
-            if isinstance(config, NetworkConfig) and (has_checkpoint or not config.pretrained)
+            if config.kind != "slices" and (has_checkpoint or not config.pretrained)
         }
         if not trainable:
             raise NoTrainableNetwork
@@ -252,6 +253,6 @@ def permuted_label_rows(audit: AuditContext, ids: tuple[str, ...], number: int) 
     return permuted[:, [column[person[i]] for i in ids]]
 
 
-def _num_trained_parameters(config: NetworkConfig, study: StudyConfig) -> int:
-    network = build_volume_network(config, 1, study.training.temperature, study.checkpoint)
+def _num_trained_parameters(config: AnyNetworkConfig, study: StudyConfig) -> int:
+    network = build_network(config, 1, study.training.temperature, study.checkpoint)
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

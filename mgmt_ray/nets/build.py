@@ -11,18 +11,17 @@ from mgmt_ray.base import Config, InputPath, MgmtError
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.medicalnet import inflate_stem, load_medicalnet
 from mgmt_ray.nets.myronenko import SegmentationNetwork
+from mgmt_ray.nets.network import AnyNetworkConfig, Network, VolumeNetwork
 from mgmt_ray.nets.resnet3d import ARCHITECTURES, Depth, ResNet3d
 from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.nets.slice_classifier import SliceClassifier
 from mgmt_ray.nets.spottune import SpotTune
 
-Network = SpotTune | PlainNetwork
-SliceNetwork = SegmentationNetwork | SliceClassifier
-AnyNetwork = Network | SliceNetwork
-
 
 class NetworkConfig(Config):
-    """One of the compared networks (Schmitz et al. 2024, sec. 2.3)."""
+    """A residual network (Schmitz et al. 2024, sec. 2.3)."""
+
+    no_saliency: ClassVar[None] = None
 
     kind: Literal["spottune", "random", "transfer"]
     depth: Depth = Field(50, description="layers of the residual network")
@@ -68,7 +67,6 @@ class NetworkConfig(Config):
 
     @property
     def description(self) -> str:
-        """What the network is, in words for the report and the model card."""
         resnet = f"ResNet-{self.depth} in 3-D"
         match self.kind:
             case "spottune":
@@ -82,9 +80,15 @@ class NetworkConfig(Config):
                 return f"pretrained {resnet}, trained in its classifier{blocks}"
 
 
+VolumeNetworkConfig: TypeAlias = NetworkConfig
+"""The networks of volumes that a study can name, told apart by ``kind``."""
+
+
 class SegmentationConfig(Config):
     """The network that segments slices (Chen et al. 2020, sec. 2.3)."""
 
+    description: ClassVar[str] = "segmentation"
+    no_saliency: ClassVar[str] = "it predicts no methylation"
     pretrained: ClassVar[bool] = False
     covariates: ClassVar[tuple[Covariate, ...]] = ()
     start_from: ClassVar[None] = None
@@ -97,6 +101,11 @@ class SegmentationConfig(Config):
 class SliceClassifierConfig(Config):
     """The network that classifies slices (Chen et al. 2020, sec. 2.4); it has no options."""
 
+    description: ClassVar[str] = "slice classifier"
+    no_saliency: ClassVar[str] = (
+        "the part of a slice that it uses, the predicted tumour, is drawn in report.html"
+    )
+    width: ClassVar[None] = None
     pretrained: ClassVar[bool] = False
     covariates: ClassVar[tuple[Covariate, ...]] = ()
     start_from: ClassVar[None] = None
@@ -104,14 +113,10 @@ class SliceClassifierConfig(Config):
     kind: Literal["slice_classifier"] = "slice_classifier"
 
 
-AnyNetworkConfig: TypeAlias = NetworkConfig | SegmentationConfig | SliceClassifierConfig
-"""The configuration of any network that a trial can train."""
-
-
 def build_network(
     config: AnyNetworkConfig, channels: int, temperature: float, checkpoint: Path | None
-) -> AnyNetwork:
-    """Build a network of volumes or slices; arguments as of :func:`build_volume_network`.
+) -> Network:
+    """Build any network; arguments as of :func:`build_volume_network`.
 
     >>> build_network(SliceClassifierConfig(), channels=1, temperature=1.0, checkpoint=None).fc2
     FullLinear(in_features=12, out_features=2, bias=True)
@@ -123,12 +128,14 @@ def build_network(
             return SliceClassifier()
         case NetworkConfig():
             return build_volume_network(config, channels, temperature, checkpoint)
+        case _:
+            raise NotImplementedError(config.kind)
 
 
 def build_volume_network(
     config: NetworkConfig, channels: int, temperature: float, checkpoint: Path | None
-) -> Network:
-    """Build a network of volumes; its random weights come from torch's global generator.
+) -> VolumeNetwork:
+    """Build a residual network; its random weights come from torch's global generator.
 
     Args:
         config: kind and size of the network.

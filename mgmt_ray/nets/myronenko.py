@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mgmt_ray.nets.network import Network
 from mgmt_ray.nets.resnet3d import FullLinear
 
 NUM_BLOCKS = (1, 2, 2, 4)
@@ -257,7 +258,7 @@ class Reconstructor(nn.Module):
         return Reconstruction(images, mean, log_variance)
 
 
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(Network):
     """Segments the tumour in a slice; a second branch, for training only, rebuilds the slice.
 
     Args:
@@ -317,10 +318,6 @@ class SegmentationNetwork(nn.Module):
         if self.reconstructor is not None:
             kernels.append(self.reconstructor.decoder.penalised.weight)
         return kernels
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return all parameters under "network"."""
-        return {"network": list(self.parameters())}
 
 
 def _initialise(module: nn.Module) -> None:

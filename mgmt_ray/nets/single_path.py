@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.head import add_covariates, classify_pooled, make_covariate_head
+from mgmt_ray.nets.network import Route, VolumeNetwork
 from mgmt_ray.nets.resnet3d import ResNet3d, pool
 
 
-class PlainNetwork(nn.Module):
+class PlainNetwork(VolumeNetwork):
     """A residual network of which the last blocks and the classifier, or everything, are trained.
 
     Args:
@@ -27,8 +30,6 @@ class PlainNetwork(nn.Module):
     >>> [len(network.frozen), len(network.trained_blocks)]  # stem: a convolution and a BatchNorm
     [4, 2]
     """
-
-    num_routed_blocks = 0
 
     def __init__(
         self,
@@ -70,15 +71,13 @@ class PlainNetwork(nn.Module):
         keep: Float[Tensor, "batch features"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Return logits of methylation.
-
-        Args:
-            volumes: in [0, 1].
-            noise: ignored, as there is no policy.
-            keep: see :func:`mgmt_ray.nets.head.dropout_mask`; None while evaluating.
-            covariates: if the network takes any; NaN where not known.
-        """
         return self.forward_trained(self.frozen_features(volumes), keep, covariates)
+
+    def split_frozen(self) -> tuple[Callable[[Tensor], Tensor], VolumeNetwork] | None:
+        return (self.frozen_features, TrainedTail(self)) if self.frozen else None
+
+    def fixed_route(self, volume: Float[Tensor, "1 channels depth height width"]) -> Route:
+        return Route(self.resnet.stem, self.resnet.blocks, self.resnet.fc)
 
     def frozen_features(
         self, volumes: Float[Tensor, "batch channels depth height width"]
@@ -96,7 +95,7 @@ class PlainNetwork(nn.Module):
     def forward_trained(
         self,
         x: Float[Tensor, "batch ..."],
-        keep: Float[Tensor, "batch feature"] | None = None,
+        keep: Float[Tensor, "batch features"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
         """Return logits from :meth:`frozen_features`; other arguments as of :meth:`forward`."""
@@ -106,12 +105,8 @@ class PlainNetwork(nn.Module):
         logits = classify_pooled(self.resnet.fc, pooled, keep)
         return add_covariates(logits, self.covariate_head, covariates)
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained parameters under "network"."""
-        return {"network": [p for p in self.parameters() if p.requires_grad]}
 
-
-class TrainedTail(nn.Module):
+class TrainedTail(VolumeNetwork):
     """The trained part of a network, which shares the network's parameters.
 
     Its input is the frozen part's output (:meth:`PlainNetwork.frozen_features`).
@@ -128,8 +123,7 @@ class TrainedTail(nn.Module):
         self,
         x: Float[Tensor, "batch ..."],
         noise: Float[Tensor, "batch block 2"] | None = None,
-        keep: Float[Tensor, "batch feature"] | None = None,
+        keep: Float[Tensor, "batch features"] | None = None,
         covariates: Float[Tensor, "batch covariate"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Return logits; arguments as of :meth:`PlainNetwork.forward_trained`."""
         return self.forward_trained(x, keep, covariates)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mgmt_ray.nets.network import Network
 from mgmt_ray.nets.resnet3d import FullLinear
 
 SIDE = 128
@@ -23,7 +24,7 @@ LEAK = 0.3
 CLASSES = ("unmethylated", "methylated")
 
 
-class SliceClassifier(nn.Module):
+class SliceClassifier(Network):
     """Two 3×3 convolutions without padding and two linear layers.
 
     Each convolution is followed by LeakyReLU, BatchNorm and max-pooling of 4 × 4, in this order.
@@ -60,10 +61,6 @@ class SliceClassifier(nn.Module):
         x = self.fc1(x.flatten(1).to(self.fc1.weight.dtype))
         logits: Tensor = self.fc2(x.relu())
         return logits
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return all parameters under "network"."""
-        return {"network": list(self.parameters())}
 
 
 def _leaky(x: Tensor) -> Tensor:

@@ -65,12 +65,18 @@ def explain_subjects(
         MgmtError: there are no results, they belong to other models, or a test subject or modality
             does not exist.
     """
-    existing = list(dict.fromkeys(t.modality for t in trials if t.pipeline == "volumes"))
-    if not existing:
+    explained = [trial for trial in trials if not trial.network_config.no_saliency]
+    if not explained:
+        reasons = {
+            f"{t.network}, a {t.network_config.description}: {t.network_config.no_saliency}"
+            for t in trials
+            if t.is_classifier
+        }
         raise MgmtError(
-            "explain: computes saliency maps of 3-D networks, and this study has none. The part "
-            "of a slice that its networks use, the predicted tumour, is drawn in report.html."
+            "explain: draws saliency maps of networks whose blocks can be followed, and this study "
+            f"has none ({'; '.join(sorted(reasons))})."
         )
+    existing = list(dict.fromkeys(trial.modality for trial in explained))
     predictions = read_table(inputs.folder.ensembles / "predictions.csv", _COMMAND)
     members = _evaluated_members(trials, inputs)
     ids = _chosen_subjects(subjects, predictions, inputs)
@@ -162,7 +168,9 @@ def explain_modality(
         resources: backend, and CPUs and GPUs per member.
         predictions: of the ensembles, whose probabilities are shown.
     """
-    trials = [t for t in members.trials if t.modality == modality and t.pipeline == "volumes"]
+    trials = [
+        t for t in members.trials if t.modality == modality and not t.network_config.no_saliency
+    ]
     tasks = [
         (trial, held_out)
         for trial in trials

@@ -13,7 +13,8 @@ from mgmt_ray.base import stream_seed
 from mgmt_ray.cluster.parallel_map import parallel_map_in_order
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.covariates import read_covariates
-from mgmt_ray.nets.build import Network, NetworkConfig, build_volume_network
+from mgmt_ray.nets.build import build_network
+from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.prediction.predict_slices import predict_slices
 from mgmt_ray.prediction.prediction_files import MemberPredictions, join_predictions
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
@@ -55,12 +56,12 @@ def predict_members(
     )
 
 
-def load_member(trial: Trial, inputs: TrialInputs) -> Network:
-    """Return the 3-D network of a finished trial with its weights, on the CPU."""
+def load_member(trial: Trial, inputs: TrialInputs) -> VolumeNetwork:
+    """Return the network of a finished trial on volumes with its weights, on the CPU."""
     config = trial.network_config
-    assert isinstance(config, NetworkConfig), "slice classifiers are loaded in predict_slices"
     checkpoint = inputs.checkpoint if config.pretrained else None
-    network = build_volume_network(config, len(trial.channels), trial.temperature, checkpoint)
+    network = build_network(config, len(trial.channels), trial.temperature, checkpoint)
+    assert isinstance(network, VolumeNetwork)
     load_weights(network, inputs.folder.weights(trial.id))
     return network
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any, Literal
 
@@ -11,11 +10,9 @@ import torch
 from monai.visualize.class_activation_maps import GradCAM
 from torch import Tensor, nn
 
-from mgmt_ray.nets.build import Network
 from mgmt_ray.nets.head import classify_pooled
+from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.nets.resnet3d import pool
-from mgmt_ray.nets.single_path import PlainNetwork
-from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.evaluate import ROWS_PER_BATCH
 
 Method = Literal["occlusion", "grad-cam"]
@@ -36,9 +33,9 @@ class FixedRoute(nn.Module):
         volume: [1, channel, depth, height, width], determines the policy.
     """
 
-    def __init__(self, network: Network, volume: Tensor) -> None:
+    def __init__(self, network: VolumeNetwork, volume: Tensor) -> None:
         super().__init__()
-        self.stem, blocks, self.fc = _fixed_route(network, volume)
+        self.stem, blocks, self.fc = network.fixed_route(volume)
         self.route = nn.ModuleList(blocks)
         self.features = nn.Identity()  # a name for the last block's output, whichever branch ran
 
@@ -51,27 +48,7 @@ class FixedRoute(nn.Module):
         return torch.stack([-logits, logits], dim=1)
 
 
-def _fixed_route(
-    network: Network, volume: Tensor
-) -> tuple[Callable[[Tensor], Tensor], list[nn.Module], nn.Linear]:
-    """What a volume passes before the blocks, the blocks in turn, and the classifier behind them.
-
-    The last block's output is averaged over positions before the classifier.
-    """
-    match network:
-        case PlainNetwork():
-            return network.resnet.stem, network.resnet.blocks, network.resnet.fc
-        case SpotTune():
-            with torch.no_grad():
-                (tuned,) = network.tuned_probability(volume) > 0.5
-            blocks = [
-                block.tuned if chosen else block.frozen
-                for block, chosen in zip(network.blocks, tuned.tolist(), strict=True)
-            ]
-            return network.stem, blocks, network.fc
-
-
-def saliency_map(network: Network, volume: Tensor, method: Method) -> np.ndarray:
+def saliency_map(network: VolumeNetwork, volume: Tensor, method: Method) -> np.ndarray:
     """Return a map of the evidence for methylated (above 0) and unmethylated (below 0).
 
     Args:
@@ -101,7 +78,7 @@ def saliency_map(network: Network, volume: Tensor, method: Method) -> np.ndarray
 
 
 @torch.no_grad()
-def occlusion(network: Network, volume: Tensor) -> Tensor:
+def occlusion(network: VolumeNetwork, volume: Tensor) -> Tensor:
     """Return how much of the logit is lost when a cube of the tumour is set to background.
 
     Occlusion sensitivity (Zeiler and Fergus 2014, sec. 4.2), with background (0) instead of grey,
@@ -141,7 +118,7 @@ def _cubes(tumour: Tensor) -> list[tuple[slice, slice, slice]]:
     ]
 
 
-def grad_cam(network: Network, volume: Tensor) -> Tensor:
+def grad_cam(network: VolumeNetwork, volume: Tensor) -> Tensor:
     """Compute signed Grad-CAM on the last block (Selvaraju et al. 2017, eq. 1, 2 without ReLU).
 
     The map of unmethylated is subtracted from that of methylated. Only the mean and a linear layer

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from mgmt_ray.cohort.cohort import exclusion_flow
 from mgmt_ray.figures.style import network_label
-from mgmt_ray.nets.build import NetworkConfig
+from mgmt_ray.nets.build import VolumeNetworkConfig
 from mgmt_ray.report.paper_settings import slice_statements, used_covariates
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
@@ -192,8 +194,9 @@ def _model_statements(results: StudyResults) -> dict[str, Statement]:
 
 
 def _networks(results: StudyResults) -> str:
+    config: TypeAdapter[VolumeNetworkConfig] = TypeAdapter(VolumeNetworkConfig)
     return "; ".join(
-        f"{network_label(name)}: {NetworkConfig.model_validate(network).description}"
+        f"{network_label(name)}: {config.validate_python(network).description}"
         for name, network in (results.config.get("networks") or {}).items()
         if network and name not in slice_networks(results)
     )

@@ -8,12 +8,8 @@ from itertools import product
 from typing import Any
 
 from mgmt_ray.base import fingerprint, stream_seed
-from mgmt_ray.nets.build import (
-    AnyNetworkConfig,
-    NetworkConfig,
-    SegmentationConfig,
-    SliceClassifierConfig,
-)
+from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig, VolumeNetworkConfig
+from mgmt_ray.nets.network import AnyNetworkConfig
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.study_config import SlicePipelineConfig, StudyConfig
 from mgmt_ray.study.trial import InnerFolds, Trial
@@ -158,7 +154,9 @@ def _combinations(study: StudyConfig, network: str) -> Iterator[dict[str, float]
         yield dict(zip(swept, combination, strict=True))
 
 
-def _determined_by(network: NetworkConfig, training: TrainingConfig) -> dict[str, dict[str, Any]]:
+def _determined_by(
+    network: VolumeNetworkConfig, training: TrainingConfig
+) -> dict[str, dict[str, Any]]:
     """Return the parts of both configurations that affect a result."""
     network_keys = network.model_dump(mode="json")
     training_keys = training.model_dump(mode="json")

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.cohort.datasets import CohortConfig
-from mgmt_ray.nets.build import NetworkConfig
+from mgmt_ray.nets.build import VolumeNetworkConfig
 from mgmt_ray.nets.myronenko import MIN_FACTOR
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
@@ -81,7 +81,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 MIN_SIDE = 2 * MIN_FACTOR
 """The sides of slices are multiples of this number of pixels."""
 
-StudyNetwork = Annotated[NetworkConfig | SlicePipelineConfig, Field(discriminator="kind")]
+StudyNetwork = Annotated[VolumeNetworkConfig | SlicePipelineConfig, Field(discriminator="kind")]
 
 PipelineName: TypeAlias = Literal["volumes", "slices"]
 """What networks are trained on; each has an implementation in :mod:`mgmt_ray.trials.pipelines`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mgmt_ray.nets.build import AnyNetworkConfig, NetworkConfig, SegmentationConfig
+from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig
+from mgmt_ray.nets.network import AnyNetworkConfig
 from mgmt_ray.study.study_config import PipelineName
 from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
@@ -68,7 +69,8 @@ class Trial:
     @property
     def pipeline(self) -> PipelineName:
         """What the trial is trained on."""
-        return "volumes" if isinstance(self.network_config, NetworkConfig) else "slices"
+        of_slices = isinstance(self.network_config, SegmentationConfig | SliceClassifierConfig)
+        return "slices" if of_slices else "volumes"
 
     @property
     def is_classifier(self) -> bool:

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mgmt_ray.base import MgmtError, first_line, write_atomically
-from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.nets.network import Network
 
 
-def trained_weights(network: AnyNetwork) -> dict[str, Tensor]:
+def trained_weights(network: Network) -> dict[str, Tensor]:
     """Copy, on the network's device, the parameters and BatchNorm statistics that training changes.
 
     Frozen ones are the pretrained checkpoint's and are not stored a second time.
@@ -33,7 +33,7 @@ def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     write_atomically(path, lambda aside: aside.write_bytes(save(tensors)))
 
 
-def load_weights(network: AnyNetwork, path: Path, partial: bool = False) -> None:
+def load_weights(network: Network, path: Path, partial: bool = False) -> None:
     """Load a trial's weights into a network of the same configuration, in place.
 
     Args:
@@ -90,7 +90,7 @@ def load_state(path: Path) -> dict[str, Any]:
     return content
 
 
-def _frozen_names(network: AnyNetwork) -> set[str]:
+def _frozen_names(network: Network) -> set[str]:
     """Return the names of the parameters and buffers that training never changes."""
     was_training = network.training
     network.train()

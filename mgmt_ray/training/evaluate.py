@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mgmt_ray.base import stream_seed
-from mgmt_ray.nets.build import Network
-from mgmt_ray.nets.head import add_covariates
+from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.nets.policy import DrawKind, draw_policies
-from mgmt_ray.nets.route_trie import route_logits
-from mgmt_ray.nets.single_path import TrainedTail
-from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.task import parameter_dtype
@@ -49,7 +45,7 @@ class Predictions:
 
 @torch.no_grad()
 def predict(
-    network: Network | TrainedTail,
+    network: VolumeNetwork,
     data: VolumeSet,
     *,
     num_draws: int,
@@ -61,8 +57,8 @@ def predict(
     """Predict methylation; the network's mode (training or evaluation) is restored afterwards.
 
     Args:
-        network: on the device of ``data``; or its trained tail, with ``data`` holding the outputs
-            of its frozen part.
+        network: on the device of ``data``; or the trained part of one, for the outputs of its
+            frozen part.
         data: one row per subject.
         num_draws: policies per subject, for SpotTune.
         kind: how policies are drawn.
@@ -90,7 +86,10 @@ def predict(
     for rows in even_batches(np.arange(len(data)), batch_size):
         part = data.select(rows)
         with autocast(data.volumes.device, precision):
-            logits, policy = _draw_logits(network, part, num_draws, kind, seed)
+            volumes = part.inputs(parameter_dtype(network))
+            seeds = [stream_seed(seed, "policy", subject) for subject in part.subjects]
+            draw = partial(draw_policies, num_draws=num_draws, kind=kind, seeds=seeds)
+            logits, policy = network.draw_logits(volumes, part.covariates, draw)
         drawn = torch.sigmoid(logits).double()
         means.append(drawn.mean(dim=0))
         stds.append(drawn.std(dim=0, correction=0))
@@ -107,19 +106,3 @@ def predict(
         np.where(torch.cat(infinite).cpu().numpy(), np.inf, -np.log(likelihood)),
         torch.cat(tuned).cpu().numpy() if tuned else None,
     )
-
-
-def _draw_logits(
-    network: Network | TrainedTail, data: VolumeSet, num_draws: int, kind: DrawKind, seed: int
-) -> tuple[Tensor, Tensor | None]:
-    """Return logits [draw, row], and the agent's probability of tuning [row, block].
-
-    A network without a policy gives one draw, and None.
-    """
-    volumes = data.inputs(parameter_dtype(network))
-    if not isinstance(network, SpotTune):
-        return network(volumes, covariates=data.covariates).unsqueeze(0), None
-    seeds = [stream_seed(seed, "policy", subject) for subject in data.subjects]
-    tuned = network.tuned_probability(volumes)
-    logits = route_logits(network, volumes, draw_policies(tuned, num_draws, kind, seeds))
-    return add_covariates(logits, network.covariate_head, data.covariates), tuned

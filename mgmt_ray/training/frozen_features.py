@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mgmt_ray.nets.build import AnyNetwork
-from mgmt_ray.nets.single_path import PlainNetwork, TrainedTail
+from mgmt_ray.nets.network import Network
 from mgmt_ray.training.dataset import VolumeSet, even_batches
 from mgmt_ray.training.evaluate import ROWS_PER_BATCH
 from mgmt_ray.training.precision import CHANNELS_LAST, autocast
@@ -25,12 +25,12 @@ Pooled features of the paper's trainings take 5 MB; the input of ResNet-50's las
 
 
 def cache_frozen_features(
-    network: AnyNetwork,
+    network: Network,
     training: VolumeSet,
     validation: VolumeSet,
     batch_size: int,
     precision: Precision,
-) -> tuple[AnyNetwork | TrainedTail, VolumeSet, VolumeSet]:
+) -> tuple[Network, VolumeSet, VolumeSet]:
     """Replace a network by its trained part, and volumes by the outputs of its frozen part.
 
     Augmentations are fixed and a frozen part's BatchNorm is in evaluation mode, so its output for a
@@ -40,7 +40,7 @@ def cache_frozen_features(
     are those of training and of :func:`~mgmt_ray.training.evaluate.predict`.
 
     Args:
-        network: only a :class:`~mgmt_ray.nets.single_path.PlainNetwork` can have a frozen part.
+        network: any.
         training: volumes.
         validation: volumes.
         batch_size: of training.
@@ -50,30 +50,36 @@ def cache_frozen_features(
         The trained part and both sets with outputs of the frozen part; network and sets unchanged
         if nothing is frozen or the outputs exceed :data:`MAX_CACHED_BYTES`.
     """
-    if not isinstance(network, PlainNetwork) or not network.frozen:
+    parts = network.split_frozen()
+    if parts is None:
         return network, training, validation
+    frozen, trained = parts
     network.train()  # leaves the frozen part in evaluation mode
-    first = _outputs(network, training.select(np.arange(1)), 1, precision)
+    dtype = parameter_dtype(network)
+    first = _outputs(frozen, dtype, training.select(np.arange(1)), 1, precision)
     num_rows = len(training) + len(validation)
     if num_rows * first.numel() * first.element_size() > MAX_CACHED_BYTES:
         return network, training, validation
     return (
-        TrainedTail(network),
-        replace(training, volumes=_outputs(network, training, batch_size, precision)),
-        replace(validation, volumes=_outputs(network, validation, ROWS_PER_BATCH, precision)),
+        trained,
+        replace(training, volumes=_outputs(frozen, dtype, training, batch_size, precision)),
+        replace(validation, volumes=_outputs(frozen, dtype, validation, ROWS_PER_BATCH, precision)),
     )
 
 
 @torch.no_grad()
 def _outputs(
-    network: PlainNetwork, data: VolumeSet, batch_size: int, precision: Precision
+    frozen: Callable[[Tensor], Tensor],
+    dtype: torch.dtype,
+    data: VolumeSet,
+    batch_size: int,
+    precision: Precision,
 ) -> Tensor:
     """Compute the frozen part's outputs [row, ...] for all rows."""
-    dtype = parameter_dtype(network)
     outputs: Tensor | None = None
     for rows in even_batches(np.arange(len(data)), batch_size):
         with autocast(data.volumes.device, precision):
-            output = network.frozen_features(data.select(rows).inputs(dtype))
+            output = frozen(data.select(rows).inputs(dtype))
         if outputs is None:
             # in the output's memory layout, as batch statistics are summed in the order of memory
             channels_last = output.dim() == 5 and output.is_contiguous(memory_format=CHANNELS_LAST)

@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.base import MgmtError, stream, stream_seed
-from mgmt_ray.nets.build import AnyNetwork
-from mgmt_ray.training.classification_task import SliceScores
+from mgmt_ray.nets.myronenko import SegmentationNetwork
+from mgmt_ray.nets.network import Network, VolumeNetwork
+from mgmt_ray.training.classification_task import ClassificationTask, SliceScores
 from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.frozen_features import cache_frozen_features
-from mgmt_ray.training.make_task import make_task
 from mgmt_ray.training.precision import (
     check_bf16_kernels,
     compile_network,
@@ -27,8 +27,29 @@ from mgmt_ray.training.precision import (
     set_precision,
 )
 from mgmt_ray.training.schedule import end_epoch, is_stable, make_scheduler
+from mgmt_ray.training.segmentation_task import SegmentationTask
 from mgmt_ray.training.task import EpochPredictions, EpochScores, Noise, Task
-from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
+from mgmt_ray.training.training_config import (
+    AnyTraining,
+    ClassificationTraining,
+    SegmentationTraining,
+    TrainingConfig,
+)
+from mgmt_ray.training.volume_task import VolumeTask, class_weights
+
+
+def make_task(network: Network, training: VolumeSet, config: AnyTraining) -> Task:
+    """Return what a config trains a network for; class weights are those of the training rows."""
+    if isinstance(config, SegmentationTraining):
+        assert isinstance(network, SegmentationNetwork)
+        return SegmentationTask(network, config)
+    weights = class_weights(training.labels) if config.balance == "weight" else None
+    match config:
+        case ClassificationTraining():
+            return ClassificationTask(config, weights)
+        case TrainingConfig():
+            assert isinstance(network, VolumeNetwork)
+            return VolumeTask(network, config, weights)
 
 
 def train_step(
@@ -100,7 +121,7 @@ class Epoch:
 class TrainingState:
     """A network with its optimiser and schedule: all that continuing a training needs."""
 
-    def __init__(self, network: AnyNetwork, config: AnyTraining) -> None:
+    def __init__(self, network: Network, config: AnyTraining) -> None:
         rates = config.learning_rates
         set_precision(network, config.precision)
         on_gpu = next(network.parameters()).is_cuda

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mgmt_ray.nets.build import Network
 from mgmt_ray.nets.head import dropout_mask
+from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.nets.policy import gumbel_noise
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import Predictions, predict
@@ -57,7 +57,7 @@ class VolumeTask:
         weights: per class (unmethylated, methylated); None counts every row once.
     """
 
-    network: Network
+    network: VolumeNetwork
     config: TrainingConfig
     weights: Float[Tensor, "2"] | None
 

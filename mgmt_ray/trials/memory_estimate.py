@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from mgmt_ray.nets.build import NetworkConfig, SegmentationConfig
+from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.study.trial import Trial
@@ -29,22 +29,21 @@ def oom_hint(
     """
     network, training = trial.network_config, trial.training_config
     trains = action == "trains"
-    if isinstance(network, NetworkConfig):
-        shape = VolumeStore(volumes, trial.channels[0]).volume_shape
-        volume = " × ".join(map(str, (len(trial.channels), *shape)))
-        batch = f"{training.batch_size if trains else ROWS_PER_BATCH} volumes of {volume}"
-        kind = f"{network.description}, width {network.width}"
-        settings = "training"
-    elif isinstance(network, SegmentationConfig):
-        number = slices_per_batch(network.shape, torch.device(device))
-        height, width = network.shape
-        batch = f"{training.batch_size if trains else number} slices of {height} × {width}"
-        kind = f"segmentation, width {network.width}"
-        settings = f"networks.{trial.network}.segmentation"
-    else:
-        batch = f"{training.batch_size if trains else SLICES_PER_BATCH} slices of {SIDE} × {SIDE}"
-        kind = "slice classifier"
-        settings = f"networks.{trial.network}.classification"
+    match network:
+        case SegmentationConfig():
+            number = slices_per_batch(network.shape, torch.device(device))
+            rows = "slices"
+            shape: tuple[int, ...] = network.shape
+            settings = f"networks.{trial.network}.segmentation"
+        case SliceClassifierConfig():
+            number, shape, rows = SLICES_PER_BATCH, (SIDE, SIDE), "slices"
+            settings = f"networks.{trial.network}.classification"
+        case _:
+            number, rows, settings = ROWS_PER_BATCH, "volumes", "training"
+            shape = (len(trial.channels), *VolumeStore(volumes, trial.channels[0]).volume_shape)
+    batch = f"{training.batch_size if trains else number} {rows} of {' × '.join(map(str, shape))}"
+    width = f", width {network.width}" if network.width else ""
+    kind = network.description + width
     description = (
         f"trial {trial.id} {action} {trial.network} ({kind}) on {device}, in batches of {batch}"
     )

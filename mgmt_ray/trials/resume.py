@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig, SliceClassifierConfig
+from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig
+from mgmt_ray.nets.network import Network
 from mgmt_ray.selection.epoch_choice import EpochChoice, EpochScore, choose_best, choose_epoch
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
@@ -37,7 +38,7 @@ class TrainingHistory:
     columns: dict[str, list[float]] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
 
-    def add(self, trial: Trial, epoch: Epoch, network: AnyNetwork) -> None:
+    def add(self, trial: Trial, epoch: Epoch, network: Network) -> None:
         """Append an epoch; keep its weights if the selection rule now prefers it."""
         self.rows.append(_epoch_row(epoch))
         self.choice = _select_epoch(trial, self.rows)

@@ -13,7 +13,8 @@ import torch
 from mgmt_ray.base import MgmtError, file_checksum, fingerprint, stream_seed
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
-from mgmt_ray.nets.build import AnyNetwork, SliceNetwork, build_network
+from mgmt_ray.nets.build import build_network
+from mgmt_ray.nets.network import Network
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.dataset import VolumeSet
@@ -178,7 +179,7 @@ def _checksum_once(path: Path) -> str | None:
 
 def _initial_network(
     trial: Trial, inputs: TrialInputs, initial: InitialWeights | None, training: VolumeSet
-) -> AnyNetwork:
+) -> Network:
     """Build the network with its initial weights, and scale age by its training subjects."""
     config = trial.network_config
     torch.manual_seed(stream_seed(trial.seed, "initial weights"))
@@ -186,8 +187,7 @@ def _initial_network(
     network = build_network(config, len(trial.channels), trial.temperature, checkpoint)
     if initial:
         load_weights(network, initial.weights, partial=True)
-    if config.covariates and not isinstance(network, SliceNetwork):
-        assert network.covariate_head is not None
+    if network.covariate_head:
         assert training.covariates is not None
         rows = {subject: row for row, subject in enumerate(training.subjects)}  # one per subject
         network.covariate_head.fit_scaling(training.covariates[[*rows.values()]].cpu())

@@ -10,8 +10,9 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.data.prepare_stores import prepare_slices
-from mgmt_ray.nets.build import AnyNetwork, SegmentationConfig
+from mgmt_ray.nets.build import SegmentationConfig
 from mgmt_ray.nets.myronenko import SegmentationNetwork
+from mgmt_ray.nets.network import Network
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
@@ -22,8 +23,7 @@ from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
-from mgmt_ray.training.loop import Diverged
-from mgmt_ray.training.make_task import make_task
+from mgmt_ray.training.loop import Diverged, make_task
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.resume import TrainingHistory
 from mgmt_ray.trials.segmentation_quality import measure_scans
@@ -84,7 +84,7 @@ class SlicesPipeline:
             share = prior(sets.training, trial.training_config)
             metadata = sets.metadata | {"prior": share}
 
-        def tables(history: TrainingHistory, network: AnyNetwork, checksum: str) -> Tables:
+        def tables(history: TrainingHistory, network: Network, checksum: str) -> Tables:
             network.load_state_dict(network.state_dict() | history.weights)
             return _tables(trial, sets, history.columns, network, share, checksum)
 
@@ -120,7 +120,7 @@ def _tables(
     trial: Trial,
     sets: SliceSets,
     columns: Mapping[str, list[float]],
-    network: AnyNetwork,
+    network: Network,
     prior: float | None,
     checksum: str,
 ) -> Tables:

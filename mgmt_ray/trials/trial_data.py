@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.nets.network import Network
 from mgmt_ray.splits.split import check_group_leakage, resolve_labels
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
@@ -47,7 +47,7 @@ class TrialSets:
     training: VolumeSet
     validation: VolumeSet
     metadata: dict[str, Any]
-    tables: Callable[[TrainingHistory, AnyNetwork, str], Tables]
+    tables: Callable[[TrainingHistory, Network, str], Tables]
 
 
 def fold_subjects(trial: Trial, inputs: TrialInputs) -> FoldSubjects:

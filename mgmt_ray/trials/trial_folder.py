@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mgmt_ray.base import file_checksum, write_csv, write_json
-from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.nets.network import Network
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import WEIGHTS, StudyFolder
 from mgmt_ray.study.trial import Trial
@@ -120,7 +120,7 @@ def _description(trial: Trial, split: Split) -> dict[str, Any]:
     }
 
 
-def training_sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
+def training_sizes(network: Network, training: VolumeSet) -> dict[str, Any]:
     """Return numbers of parameters, subjects and volumes of a training."""
     return {
         "num_parameters": sum(p.numel() for p in network.parameters()),
@@ -130,9 +130,9 @@ def training_sizes(network: AnyNetwork, training: VolumeSet) -> dict[str, Any]:
     }
 
 
-def covariate_scaling(network: AnyNetwork) -> dict[str, Any]:
+def covariate_scaling(network: Network) -> dict[str, Any]:
     """Return mean and standard deviation by which each covariate is scaled; 0 and 1 for sex."""
-    head = getattr(network, "covariate_head", None)
+    head = network.covariate_head
     if head is None:
         return {}
     values = zip(head.covariates, head.mean.tolist(), head.std.tolist(), strict=True)

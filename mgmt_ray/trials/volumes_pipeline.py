@@ -9,7 +9,7 @@ from typing import Any
 
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.data.prepare_stores import prepare_cohort
-from mgmt_ray.nets.build import AnyNetwork
+from mgmt_ray.nets.network import Network
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
@@ -65,7 +65,7 @@ class VolumesPipeline:
         validation = load(ids=fold.validation)
         share = prior(training, trial.training_config)
 
-        def tables(history: TrainingHistory, network: AnyNetwork, checksum: str) -> Tables:
+        def tables(history: TrainingHistory, network: Network, checksum: str) -> Tables:
             return {"validation.csv": _validation_rows(trial, history, validation, checksum, share)}
 
         return TrialSets(training, validation, {"prior": share}, tables)

@@ -147,7 +147,9 @@ def test_explain_says_what_it_takes(context: StudyContext) -> None:
     def step(done: int, number: int) -> None:
         raise AssertionError("nothing is drawn")
 
-    with pytest.raises(MgmtError, match="this study has none"):
+    with pytest.raises(
+        MgmtError, match=r"has none \(.*a slice classifier: the part of a slice .* report.html\)"
+    ):
         explain_subjects(
             (), (), "occlusion", trials, inputs, context.resources, lambda done, all_: None
         )

@@ -10,8 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from mgmt_ray.nets.policy import draw_policies
 from mgmt_ray.nets.resnet3d import ResNet3d
-from mgmt_ray.nets.route_trie import route_logits
-from mgmt_ray.nets.spottune import SpotTune
+from mgmt_ray.nets.spottune import SpotTune, route_logits
 
 EVERYTHING = 2**40
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mgmt_ray.nets.build import Network, NetworkConfig, build_volume_network
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.nets.medicalnet import write_medicalnet
+from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.prediction.saliency import (
@@ -28,7 +29,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make(kind: str, weights: Path, channels: int = 1) -> Network:
+def make(kind: str, weights: Path, channels: int = 1) -> VolumeNetwork:
     torch.manual_seed(12)
     network = build_volume_network(
         NetworkConfig(kind=kind, depth=10, width=4, agent_width=2), channels, 1.0, weights

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mgmt_ray.nets.build import Network, NetworkConfig, build_volume_network
+from mgmt_ray.nets.build import NetworkConfig, build_volume_network
 from mgmt_ray.nets.medicalnet import write_medicalnet
+from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.nets.resnet3d import ResNet3d
 from mgmt_ray.training.dataset import VolumeSet, volume_set
 
@@ -24,7 +25,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_network(weights: Path):
-    def make(kind: str, **settings: int) -> Network:
+    def make(kind: str, **settings: int) -> VolumeNetwork:
         torch.manual_seed(12)
         config = NetworkConfig(kind=kind, depth=10, width=4, agent_width=2, **settings)
         return build_volume_network(config, 1, 1.0, weights)

@@ -9,15 +9,14 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
-from mgmt_ray.nets.build import SliceNetwork
 from mgmt_ray.nets.myronenko import SegmentationNetwork
+from mgmt_ray.nets.network import Network
 from mgmt_ray.nets.slice_classifier import SIDE, SliceClassifier
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.training.checkpoint import load_state, save_state
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
-from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, train_step
-from mgmt_ray.training.make_task import make_task
+from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, make_task, train_step
 from mgmt_ray.training.mask_overlap import count_overlap
 from mgmt_ray.training.schedule import is_stable
 from mgmt_ray.training.segmentation_task import predict_tumour
@@ -33,7 +32,7 @@ CLASSIFICATION = ClassificationTraining(epochs=4, batch_size=4, learning_rate=1e
 CONFIGS = {"segmentation": SEGMENTATION, "classification": CLASSIFICATION}
 
 
-def make_network(kind: str) -> SliceNetwork:
+def make_network(kind: str) -> Network:
     torch.manual_seed(12)
     return SegmentationNetwork(8, (16, 16)) if kind == "segmentation" else SliceClassifier()
 
@@ -162,7 +161,7 @@ def test_the_penalty_is_added_once_whatever_the_number_of_rows_and_workers() -> 
         assert torch.equal(mine.grad, theirs.grad), name
 
 
-def train_worker(rank: int, place: str, kind: str, network: SliceNetwork, folder: Path) -> None:
+def train_worker(rank: int, place: str, kind: str, network: Network, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
     config: AnyTraining = CONFIGS[kind]
