@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from mgmt_ray.baselines.random_forest import grow_forest
 from mgmt_ray.cluster.parallel_map import parallel_map
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.selection.predictions import prediction_rows
 from mgmt_ray.splits.split import Split, resolve_labels
 from mgmt_ray.study.baseline_config import BaselineName, ForestConfig
 from mgmt_ray.study.held_out_set import HeldOutSet
@@ -180,24 +179,20 @@ def _fit(task: BaselineTask, threads: int) -> BaselineModel:
 def _predict(
     fitted: FittedBaseline, baselines: Baselines, split: str, label: Mapping[str, int]
 ) -> pd.DataFrame:
-    """Predict the subjects that have a label; see ``selection.predictions`` for the columns."""
+    """Predict the subjects that have a label."""
     task, ids = fitted.task, list(label)
     values = _value_matrix(baselines.values[task.name], ids)
-    columns: dict[str, Any] = {
-        "subject": ids,
-        "split": split,
+    model = {
         "outer_fold": task.outer_fold,
         "fold": task.fold,
         "network": task.name,
         "modality": task.name,
         "trial": task.trial,
-        "probability": fitted.model.predict(values) if ids else [],
-        "probability_std": 0.0,
-        "label": list(label.values()),
         "weights_sha256": fitted.model.checksum,
         "prior": task.prior,
     }
-    return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
+    probability = fitted.model.predict(values) if ids else np.empty(0)
+    return prediction_rows(model, split, ids, probability, list(label.values()))
 
 
 def _value_matrix(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.parallel_map import parallel_map
 from mgmt_ray.cluster.progress import show_progress
 from mgmt_ray.cluster.resources import Resources
@@ -18,8 +17,7 @@ from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.masks.contamination import THIS_STUDY, cached_scan_hashes, segmenter_exposure
-from mgmt_ray.masks.mask_files import mask_path
-from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_subjects
+from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_eligible
 from mgmt_ray.masks.segmentation_study import load_segmentations
 from mgmt_ray.preprocess.spatial import resample, whole_window
 from mgmt_ray.study.study_config import MaskSource
@@ -62,8 +60,16 @@ def alternate_masks(inputs: TrialInputs, source: MaskSource) -> AlternateMasks:
             alternates[subject.id] = replace(subject, mask=subject.given_mask, mask_kind="given")
     given = [s for s in subjects if s.mask_kind == "given"]
     if given:
-        predicted = _predict_masks(given, inputs, source, reasons)
+        segmentations = load_segmentations(source, study.modalities)
+        persons = [PersonRef(THIS_STUDY, s.id, s.person) for s in inputs.cohort.subjects]
+        hashes = cached_scan_hashes(THIS_STUDY, inputs.cohort, inputs.folder)
+        crosswalk = read_crosswalk(study.cohort.crosswalk)
+        exposure = segmenter_exposure(segmentations, persons, hashes, crosswalk)
+        eligible = {s.id: exposure[THIS_STUDY, s.id].eligible for s in given}
+        settings = (eligible, segmentations, inputs.folder.masks, resources)
+        predicted, without = segment_eligible("masks of test subjects", given, *settings)
         alternates |= {s.id: s for s in predicted}
+        reasons |= without
     usable = []
     for kind, labels in (("given", study.cohort.mask_labels), ("predicted", PREDICTED_LABELS)):
         of_kind = [s for s in alternates.values() if s.mask_kind == kind]
@@ -77,41 +83,6 @@ def alternate_masks(inputs: TrialInputs, source: MaskSource) -> AlternateMasks:
             else:
                 usable.append(subject)
     return AlternateMasks(tuple(sorted(usable, key=lambda s: s.id)), reasons)
-
-
-def _predict_masks(
-    subjects: Sequence[Subject],
-    inputs: TrialInputs,
-    source: MaskSource,
-    reasons: dict[str, str],
-) -> list[Subject]:
-    """Return the subjects in whom a tumour was found, with its mask; add reasons of the others."""
-    segmentations = load_segmentations(source, inputs.study.modalities)
-    persons = [PersonRef(THIS_STUDY, s.id, s.person) for s in inputs.cohort.subjects]
-    hashes = cached_scan_hashes(THIS_STUDY, inputs.cohort, inputs.folder)
-    crosswalk = read_crosswalk(inputs.study.cohort.crosswalk)
-    exposure = segmenter_exposure(segmentations, persons, hashes, crosswalk)
-    eligible = {s.id: exposure[THIS_STUDY, s.id].eligible for s in subjects}
-    for subject in subjects:
-        if segmentations.modality not in subject.scans:
-            reasons[subject.id] = f"no {segmentations.modality} to predict a mask from"
-        elif not eligible[subject.id]:
-            reasons[subject.id] = "every segmentation was trained or chosen on this person"
-    segmentable = [s for s in subjects if s.id not in reasons]
-    folder = inputs.folder.masks
-    masks = segment_subjects(
-        "masks of test subjects", segmentable, eligible, segmentations, folder, inputs.resources
-    )
-    for subject_id, mask in masks.items():
-        if isinstance(mask, MgmtError):
-            reasons[subject_id] = str(mask)
-        elif not mask.tumour_voxels:
-            reasons[subject_id] = "the segmentations find no tumour"
-    return [
-        replace(s, mask=mask_path(folder, s.id), mask_kind="predicted")
-        for s in segmentable
-        if s.id not in reasons
-    ]
 
 
 def mask_agreement(

@@ -115,6 +115,41 @@ def segment_subjects(
     return masks
 
 
+def segment_eligible(
+    name: str,
+    subjects: Sequence[Subject],
+    eligible: Mapping[str, tuple[str, ...]],
+    segmentations: Segmentations,
+    folder: Path,
+    resources: Resources,
+) -> tuple[list[Subject], dict[str, str]]:
+    """Predict masks as far as possible; arguments as of :func:`segment_subjects`.
+
+    Returns:
+        The subjects in whom a tumour was found, with its mask; why the others have none, by id.
+    """
+    modality = segmentations.modality
+    reasons: dict[str, str] = {}
+    for subject in subjects:
+        if modality not in subject.scans:
+            reasons[subject.id] = f"no {modality} to predict a mask from"
+        elif not eligible[subject.id]:
+            reasons[subject.id] = "every segmentation was trained or chosen on this person"
+    segmentable = [s for s in subjects if s.id not in reasons]
+    masks = segment_subjects(name, segmentable, eligible, segmentations, folder, resources)
+    for subject_id, mask in masks.items():
+        if isinstance(mask, MgmtError):
+            reasons[subject_id] = str(mask)
+        elif not mask.tumour_voxels:
+            reasons[subject_id] = f"the segmentations find no tumour in the {modality}"
+    segmented = [
+        replace(s, mask=mask_path(folder, s.id), mask_kind="predicted")
+        for s in segmentable
+        if s.id not in reasons
+    ]
+    return segmented, reasons
+
+
 def segment_with_members(
     members: Sequence[Trial],
     subjects: Sequence[Subject],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mgmt_ray.base import file_checksum, write_json
+from mgmt_ray.base import file_checksum, fingerprint, write_json
 from mgmt_ray.prediction.prediction_files import EXAMPLES
 from mgmt_ray.study.folder import StudyFolder
 
@@ -26,14 +26,26 @@ PREDICTION_FILES = (
 """Tables written when members predict; all other tables of results are computed from these."""
 
 
-def log_access(folder: StudyFolder, metadata: Mapping[str, Any]) -> None:
-    """Append a line to the test-set access log; to be called before labels are read.
+def log_access(
+    folder: StudyFolder, purpose: str, subjects: Mapping[str, Any], members: Iterable[str]
+) -> None:
+    """Append a line to the test-set access log; to be called before subjects are read.
 
     The line is on disk when this returns, so that no access goes unlogged.
+
+    Args:
+        subjects: entries that say which subjects are accessed.
     """
+    names = sorted(members)
     path = folder.test_openings
     path.parent.mkdir(parents=True, exist_ok=True)
-    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **metadata}
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "purpose": purpose,
+        **subjects,
+        "num_members": len(names),
+        "members": fingerprint(names),
+    }
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(entry) + "\n")
         log.flush()

@@ -16,15 +16,19 @@ from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.figures.attribution_overlay import Explanation, NetworkSaliency, overlay_figure
 from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.prediction.access_log import log_access
-from mgmt_ray.prediction.predict_members import load_held_out, load_member
+from mgmt_ray.prediction.evaluation import (
+    Members,
+    Task,
+    check_members,
+    select_members,
+    sets_by_split,
+)
+from mgmt_ray.prediction.predict_volumes import load_held_out, load_member
 from mgmt_ray.prediction.saliency import Method, saliency_map
-from mgmt_ray.prediction.test_set import Members, check_weights, select_members
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.predictions import read_predictions, read_table, shorten_list
-from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.study.folder import EXPLAIN
-from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.metrics import THRESHOLD
 from mgmt_ray.trials.context import TrialInputs
@@ -53,10 +57,6 @@ def explain_subjects(
         subjects: ids of test subjects; if empty, those of :func:`confident_subjects`.
         modalities: models' inputs; if empty, all.
         method: occlusion or Grad-CAM, see :mod:`mgmt_ray.prediction.saliency`.
-        trials: all trials of the study.
-        inputs: the study's folder, cohort and splits.
-        resources: backend, and CPUs and GPUs per member.
-        progress: called with (modalities done, modalities in total).
 
     Returns:
         Paths ``figures/explain_SUBJECT_MODALITY.png``; figures of an earlier call are deleted.
@@ -82,8 +82,8 @@ def explain_subjects(
     ids = _chosen_subjects(subjects, predictions, inputs)
     chosen = list(dict.fromkeys(modalities)) or existing
     _check_names("--modalities", "modality of a model", chosen, existing)
-    metadata = {"purpose": EXPLAIN, "num_subjects": len(ids), "subjects": list(ids)}
-    log_access(inputs.folder, metadata | members.log_entry)
+    accessed = {"num_subjects": len(ids), "subjects": list(ids)}
+    log_access(inputs.folder, EXPLAIN, accessed, members.table["trial"])
     figures = FigureFolder(inputs.folder.root / "figures")
     paths: list[Path] = []
     for done, modality in enumerate(chosen, start=1):
@@ -103,10 +103,6 @@ def confident_subjects(predictions: pd.DataFrame, best: pd.DataFrame) -> tuple[s
 
     Taken from the network whose best overall ensemble has the highest mean criterion M on
     validation.
-
-    Args:
-        predictions: of ensembles, a row per subject (predictions.csv).
-        best: the ensembles chosen on validation (best_ensembles.csv).
 
     Returns:
         Ids, correct predictions first; fewer than two of a kind where there are fewer.
@@ -158,29 +154,19 @@ def explain_modality(
     """Return each subject's volumes and saliency maps for one modality, in the order of ids.
 
     The access to the test set must have been logged. One modality at a time limits the memory.
-
-    Args:
-        modality: the models' input.
-        method: occlusion or Grad-CAM.
-        ids: test subjects.
-        members: models of all inputs.
-        inputs: the study's folder, cohort and splits.
-        resources: backend, and CPUs and GPUs per member.
-        predictions: of the ensembles, whose probabilities are shown.
     """
-    trials = [
-        t for t in members.trials if t.modality == modality and not t.network_config.no_saliency
-    ]
+    held_out = sets_by_split(inputs, inputs.folder, inputs.cohort, ids)
     tasks = [
-        (trial, held_out)
-        for trial in trials
-        if (held_out := _held_out_set(trial, ids, inputs)).label
+        (trial, held_out[trial.outer_fold])
+        for trial in members.trials
+        if trial.modality == modality and not trial.network_config.no_saliency
+        if held_out[trial.outer_fold].label
     ]
     shared, cpus, gpus = (method, inputs, resources), resources.cpus, resources.gpus
     maps = parallel_map_in_order(
         _saliency_maps, tasks, shared, resources, lambda *_: None, cpus, gpus
     )
-    label = {s: value for _, held_out in reversed(tasks) for s, value in held_out.label.items()}
+    label = {s: value for _, tested in reversed(tasks) for s, value in tested.label.items()}
     of_modality = predictions[predictions["ensemble"] == modality]
     probability = of_modality.set_index(["network", "subject"])["probability"]
     explanations = []
@@ -195,23 +181,15 @@ def explain_modality(
             )
             for network, of_network in maps_by_network.items()
         }
-        channels = {c: _original_volume(c, subject, inputs) for c in trials[0].channels}
+        channels = {c: _original_volume(c, subject, inputs) for c in tasks[0][0].channels}
         explanations.append(
             Explanation(subject, label[subject], modality, method, channels, saliency)
         )
     return explanations
 
 
-def _held_out_set(trial: Trial, ids: tuple[str, ...], inputs: TrialInputs) -> HeldOutSet:
-    """Return those of the subjects that are in the test set of a member's split."""
-    split = inputs.splits[trial.outer_fold]
-    label = resolve_labels(split, inputs.cohort)
-    test_label = {subject: label[subject] for subject in ids if subject in split.test}
-    return HeldOutSet("test", inputs.folder, test_label, inputs.cohort)
-
-
 def _saliency_maps(
-    task: tuple[Trial, HeldOutSet], shared: tuple[Method, TrialInputs, Resources]
+    task: Task, shared: tuple[Method, TrialInputs, Resources]
 ) -> dict[str, np.ndarray]:
     """Return one member's saliency maps by subject."""
     trial, held_out = task
@@ -242,7 +220,7 @@ def _evaluated_members(trials: Sequence[Trial], inputs: TrialInputs) -> Members:
             f"{path}: has no predictions of {shorten_list(missing)}, so it belongs to other "
             f"models. Run `{_COMMAND}` first."
         )
-    check_weights(members, inputs)
+    check_members(members, inputs.folder)
     return members
 
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from mgmt_ray.base import MgmtError, fingerprint
+import pandas as pd
+
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.prediction.access_log import (
-    ResultKey,
-    invalidate_results,
-    is_evaluated,
-    log_access,
-    mark_results,
-)
-from mgmt_ray.prediction.predict_members import predict_members
-from mgmt_ray.prediction.predict_slices import log_unannotated
-from mgmt_ray.prediction.prediction_files import write_slice_predictions
-from mgmt_ray.prediction.test_set import Members, check_weights, select_members
+from mgmt_ray.prediction.evaluation import Target, Task, evaluate, select_members
+from mgmt_ray.prediction.prediction_files import write_predictions
 from mgmt_ray.selection.ensembles import group_ensembles
-from mgmt_ray.selection.predictions import shorten_list, write_table
-from mgmt_ray.statistics.result_tables import TABLES_VERSION, evaluate_ensembles
+from mgmt_ray.selection.predictions import shorten_list
+from mgmt_ray.statistics.result_tables import evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
@@ -39,8 +35,6 @@ def check_external(
 
     Args:
         name: the external cohort's key in the study file.
-        external: the external cohort.
-        cohort: the study's own cohort.
         inputs: channels of each model.
 
     Raises:
@@ -95,7 +89,7 @@ def predict_external(
     inputs: TrialInputs,
     evaluation: EvaluationConfig,
     resources: Resources,
-    progress: Callable[[int, int], None],
+    progress: ProgressCallback,
 ) -> bool:
     """Predict an external cohort with the members of all splits, and write its tables.
 
@@ -104,12 +98,6 @@ def predict_external(
 
     Args:
         name: the external cohort's key; its tables go to ``external/NAME/ensembles``.
-        external: the external cohort.
-        trials: all trials of the study.
-        inputs: the study's folder, cohort and splits.
-        evaluation: how often SpotTune's policy is drawn.
-        resources: backend, and CPUs and GPUs per member.
-        progress: called with (members done, members in total).
 
     Returns:
         False if the tables were up to date and nothing was done.
@@ -125,47 +113,35 @@ def predict_external(
     members = select_members(trials, inputs)
     tasks = member_tasks(members.trials, external, folder)
     _check_voxel_sizes(name, tasks, inputs)
-    key = _result_key(members, external, tasks, folder, evaluation)
-    if is_evaluated(folder, key):
-        return False
-    invalidate_results(folder)
-    check_weights(members, inputs)
-    subjects = {"num_subjects": len(external.subjects), "cohort_hash": external.hash}
-    log_access(folder, {"purpose": f"external {name}", **subjects, **members.log_entry})
-    predicted = predict_members(tasks, inputs, evaluation, resources, progress)
-    write_table(predicted.table, folder.ensembles / "member_predictions.csv")
-    write_slice_predictions(predicted, folder)
-    log_unannotated(predicted.slices, folder)
-    evaluate_ensembles(folder.root, "external", list(dict.fromkeys(members.table["modality"])))
-    mark_results(folder, key)
-    return True
+    modalities = list(dict.fromkeys(members.table["modality"]))
+    target = Target(
+        f"external {name}",
+        {"num_subjects": len(external.subjects), "cohort_hash": external.hash},
+        tasks,
+        folder,
+        members.result_key(evaluation, _dependencies(external, tasks, folder)),
+        lambda predicted: write_predictions(replace(predicted, policies=pd.DataFrame()), folder),
+        lambda: evaluate_ensembles(folder.root, "external", modalities),
+    )
+    return evaluate(target, folder, members, inputs, evaluation, resources, progress)
 
 
-def _result_key(
-    members: Members,
-    external: Cohort,
-    tasks: Sequence[tuple[Trial, HeldOutSet]],
-    folder: StudyFolder,
-    evaluation: EvaluationConfig,
-) -> ResultKey:
+def _dependencies(external: Cohort, tasks: Sequence[Task], folder: StudyFolder) -> dict[str, Any]:
+    """Return what the predictions of an external cohort depend on, besides the members."""
     stored: dict[str, dict[str, str]] = {"volumes": {}}
     for trial, _ in tasks:
         checksums = stored.setdefault(trial.pipeline, {})
         for channel in trial.channels:
             checksums[channel] = pipeline_of(trial).open_store(folder, channel).checksum
     covariates = {name for trial, _ in tasks for name in trial.network_config.covariates}
-    dependencies = members.dependencies | {
-        "evaluation": evaluation.model_dump(mode="json"),
+    return {
         "cohort": external.hash,
         "covariates": covariates_checksum(external, sorted(covariates)),
         **stored,
     }
-    return ResultKey(fingerprint(dependencies), fingerprint({"version": TABLES_VERSION}))
 
 
-def _check_voxel_sizes(
-    name: str, tasks: Sequence[tuple[Trial, HeldOutSet]], inputs: TrialInputs
-) -> None:
+def _check_voxel_sizes(name: str, tasks: Sequence[Task], inputs: TrialInputs) -> None:
     problems = unfit_scans(tasks, inputs.folder)
     if problems:
         first_problem = next(iter(problems.values()))
@@ -175,9 +151,7 @@ def _check_voxel_sizes(
         )
 
 
-def member_tasks(
-    members: Sequence[Trial], external: Cohort, folder: StudyFolder
-) -> list[tuple[Trial, HeldOutSet]]:
+def member_tasks(members: Sequence[Trial], external: Cohort, folder: StudyFolder) -> list[Task]:
     """Return each member with the subjects that have its modalities; none without subjects."""
     tasks = []
     for trial in members:

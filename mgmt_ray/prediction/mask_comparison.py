@@ -4,34 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 import pandas as pd
 
-from mgmt_ray.base import fingerprint, write_csv
-from mgmt_ray.cluster.progress import ProgressCallback, log, show_progress
+from mgmt_ray.base import write_csv
+from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.masks.alternate_masks import AlternateMasks, alternate_masks, mask_agreement
-from mgmt_ray.prediction.access_log import (
-    ResultKey,
-    invalidate_results,
-    is_evaluated,
-    is_predicted,
-    log_access,
-    mark_results,
-    refresh_result_mark,
+from mgmt_ray.prediction.access_log import refresh_result_mark
+from mgmt_ray.prediction.evaluation import (
+    Members,
+    Target,
+    evaluate,
+    select_members,
+    sets_by_split,
 )
-from mgmt_ray.prediction.predict_members import predict_members
-from mgmt_ray.prediction.test_set import Members, check_weights, select_members
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import read_predictions, write_table
-from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.statistics.mask_effect import mask_effect_table
-from mgmt_ray.statistics.result_tables import TABLES_VERSION
 from mgmt_ray.study.folder import MASK_EFFECT, StudyFolder
-from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import TrialInputs
@@ -69,25 +64,37 @@ def measure_mask_effect(
         return
     members = _volume_members(select_members(trials, inputs))
     cohort = _prepare(alternate, members, inputs, study, resources)
-    key = _result_key(members, alternate, cohort, study, effect_folder)
-    if is_evaluated(effect_folder, key) and folder.mask_effect_table.is_file():
-        log("mask effect: up to date")
-        return
-    if not is_predicted(effect_folder, key):
-        invalidate_results(effect_folder)
-        with show_progress("mask effect") as progress:
-            predicted = _predict(members, cohort, inputs, study, resources, progress)
-        write_table(predicted, effect_folder.ensembles / PREDICTIONS)
-    agreement = mask_agreement(alternate, inputs.cohort, resources)
-    write_csv(effect_folder.root / SUBJECTS, _subject_rows(alternate, agreement))
-    predicted = read_predictions(effect_folder.ensembles / PREDICTIONS)
-    write_table(_compare(predicted, agreement, inputs), folder.mask_effect_table)
-    log(
-        f"mask effect: {len(agreement)} test subjects with both masks, median Dice "
-        f"{median(agreement.values()):.3f}; AUC by mask is in {folder.mask_effect_table}"
+    predictions = effect_folder.ensembles / PREDICTIONS
+    held_out = sets_by_split(inputs, effect_folder, cohort)
+
+    def compare() -> None:
+        agreement = mask_agreement(alternate, inputs.cohort, resources)
+        write_csv(effect_folder.root / SUBJECTS, _subject_rows(alternate, agreement))
+        table = _compare(read_predictions(predictions), agreement, inputs)
+        write_table(table, folder.mask_effect_table)
+        refresh_result_mark(folder)
+        log(
+            f"mask effect: {len(agreement)} test subjects with both masks, median Dice "
+            f"{median(agreement.values()):.3f}; AUC by mask is in {folder.mask_effect_table}"
+        )
+
+    target = Target(
+        MASK_EFFECT,
+        {
+            "num_subjects": len(cohort.subjects),
+            "split_hashes": [split.hash for split in inputs.splits],
+        },
+        [(trial, held_out[trial.outer_fold]) for trial in members.trials],
+        effect_folder,
+        members.result_key(study.evaluation, _dependencies(members, alternate, cohort, inputs)),
+        lambda predicted: write_table(predicted.table, predictions),
+        compare,
+        (folder.mask_effect_table,),
     )
-    mark_results(effect_folder, key)
-    refresh_result_mark(folder)
+    with show_progress("mask effect") as progress:
+        settings = (study.evaluation, resources, progress)
+        if not evaluate(target, folder, members, inputs, *settings):
+            log("mask effect: up to date")
 
 
 def _delete_table(folder: StudyFolder) -> None:
@@ -131,43 +138,17 @@ def _prepare(
     return cohort
 
 
-def _result_key(
-    members: Members,
-    alternate: AlternateMasks,
-    cohort: Cohort,
-    study: StudyConfig,
-    effect_folder: StudyFolder,
-) -> ResultKey:
+def _dependencies(
+    members: Members, alternate: AlternateMasks, cohort: Cohort, inputs: TrialInputs
+) -> dict[str, Any]:
+    """Return what the predictions with other masks depend on, besides the members."""
     channels = sorted({channel for trial in members.trials for channel in trial.channels})
-    dependencies = members.dependencies | {
+    volumes = inputs.folder.mask_effect.volumes
+    return {
         "cohort": cohort.hash,
-        "volumes": {c: VolumeStore(effect_folder.volumes, c).checksum for c in channels},
+        "volumes": {c: VolumeStore(volumes, c).checksum for c in channels},
         "reasons": dict(alternate.reasons),
-        "evaluation": study.evaluation.model_dump(mode="json"),
     }
-    return ResultKey(fingerprint(dependencies), fingerprint({"version": TABLES_VERSION}))
-
-
-def _predict(
-    members: Members,
-    cohort: Cohort,
-    inputs: TrialInputs,
-    study: StudyConfig,
-    resources: Resources,
-    progress: ProgressCallback,
-) -> pd.DataFrame:
-    """Log the access, then predict the test subjects of each member's split."""
-    check_weights(members, inputs)
-    number = {"num_subjects": len(cohort.subjects)}
-    hashes = {"split_hashes": [split.hash for split in inputs.splits]}
-    log_access(inputs.folder, {"purpose": MASK_EFFECT, **number, **hashes, **members.log_entry})
-    held_out = []
-    for split in inputs.splits:
-        label = resolve_labels(split, inputs.cohort)
-        test = {subject: label[subject] for subject in split.test}
-        held_out.append(HeldOutSet("test", inputs.folder.mask_effect, test, cohort))
-    tasks = [(trial, held_out[trial.outer_fold]) for trial in members.trials]
-    return predict_members(tasks, inputs, study.evaluation, resources, progress).table
 
 
 def _compare(

@@ -18,19 +18,17 @@ from mgmt_ray.cohort.unlabelled import read_patients
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.data.prepare_stores import UnusableFiles
 from mgmt_ray.masks.contamination import contamination_reason, segmenter_exposure
-from mgmt_ray.masks.mask_files import mask_path
-from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_subjects, segment_with_members
+from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_eligible, segment_with_members
 from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations
+from mgmt_ray.prediction.evaluation import Task, check_members, select_members
 from mgmt_ray.prediction.external_cohorts import member_tasks
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated, rows_without_tumour
 from mgmt_ray.prediction.prediction_files import MemberPredictions
-from mgmt_ray.prediction.test_set import check_weights, select_members
 from mgmt_ray.preprocess.scan_inspection import Inspection
 from mgmt_ray.selection.ensembles import ensemble, group_ensembles
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.pipelines import pipelines_of, prepare_stores, unfit_scans
@@ -67,10 +65,8 @@ def patient_table(
     """Return a table with :data:`PATIENT_COLUMNS` of all patients, sorted by id.
 
     Args:
-        predicted: the members' predictions.
         subjects: the predicted patients, by id.
         problems: why other patients are not predicted, by id.
-        files: holds the patients' slices, if there are any.
     """
     groups = group_ensembles(list(dict.fromkeys(predicted.table["modality"])))
     without_tumour = rows_without_tumour(predicted.slices, files)
@@ -175,9 +171,6 @@ def predict_patients(
     table, ``FILE_files``.
 
     Args:
-        context: a finished study.
-        inputs: the study's folder, cohort and splits.
-        trials: all trials of the study.
         scans: folder of the patients (see :mod:`mgmt_ray.cohort.unlabelled`).
         to: CSV file that gets :data:`PATIENT_COLUMNS`.
 
@@ -187,7 +180,7 @@ def predict_patients(
             among others is logged and listed in the table.
     """
     members = select_members(trials, inputs)
-    check_weights(members, inputs)
+    check_members(members, inputs.folder)
     channels = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
     source = context.study.mask_source
     segmentations = load_segmentations(source, context.study.modalities) if source else None
@@ -266,26 +259,11 @@ def _predict_masks(
     kept_hashes = {key: scans for key, scans in hashes.items() if key[1] in patients.subjects}
     exposure = segmenter_exposure(segmentations, patients.persons, kept_hashes, crosswalk)
     eligible = {s.id: exposure[PATIENTS, s.id].eligible for s in without_mask}
-    modality = segmentations.modality
-    for subject in without_mask:
-        if modality not in subject.scans:
-            patients.drop(subject.id, f"no tumour mask, and no {modality} to predict one from")
-        elif not eligible[subject.id]:
-            patients.drop(subject.id, "every segmentation was trained or chosen on this person")
-    to_segment = [s for s in without_mask if s.id in patients.subjects]
-    results = segment_subjects(
-        "masks", to_segment, eligible, segmentations, files.masks, context.resources
+    segmented, reasons = segment_eligible(
+        "masks", without_mask, eligible, segmentations, files.masks, context.resources
     )
-    for name, result in results.items():
-        if isinstance(result, MgmtError):
-            patients.drop(name, str(result))
-        elif not result.tumour_voxels:
-            patients.drop(name, f"the segmentations find no tumour in the {modality}")
-    segmented = [
-        replace(s, mask=mask_path(files.masks, s.id), mask_kind="predicted")
-        for s in to_segment
-        if s.id in patients.subjects
-    ]
+    for name, reason in reasons.items():
+        patients.drop(name, f"no tumour mask, and {reason}")
     patients.subjects |= {s.id: s for s in segmented}
     with show_progress("check masks") as progress:
         labels, folder = PREDICTED_LABELS, files.inspections
@@ -308,7 +286,7 @@ def _prepare(patients: _Patients, context: StudyContext, files: StudyFolder) -> 
 
 def _member_tasks(
     patients: _Patients, members: Sequence[Trial], files: StudyFolder, study: StudyFolder
-) -> list[tuple[Trial, HeldOutSet]]:
+) -> list[Task]:
     """Return each member with its patients; drop those whose scans no member can take."""
     tasks = member_tasks(members, patients.cohort, files)
     for name, problem in unfit_scans(tasks, study).items():

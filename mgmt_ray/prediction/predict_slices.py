@@ -15,6 +15,7 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.classification_task import classify
 from mgmt_ray.training.precision import set_precision
+from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.segmentation_quality import measure_scans
 from mgmt_ray.trials.segmenter import load_segmenter
@@ -23,7 +24,11 @@ from mgmt_ray.trials.slices_pipeline import average_by_patient, classified_slice
 
 
 def predict_slices(
-    trial: Trial, held_out: HeldOutSet, inputs: TrialInputs, device: str
+    trial: Trial,
+    held_out: HeldOutSet,
+    inputs: TrialInputs,
+    evaluation: EvaluationConfig,
+    device: str,
 ) -> MemberPredictions:
     """Predict with a slice classifier, and measure how well its segmentation finds the tumours.
 
@@ -50,12 +55,7 @@ def predict_slices(
 
 
 def log_unannotated(slices: pd.DataFrame, folder: StudyFolder) -> None:
-    """Log which subjects' slices were chosen by a predicted tumour, and whose was too small.
-
-    Args:
-        slices: the members' predictions per slice; may be empty.
-        folder: holds the store of these slices.
-    """
+    """Log which subjects' slices were chosen by a predicted tumour, and whose was too small."""
     if slices.empty or not slices["dice"].isna().any():
         return
     ids = slices.loc[slices["dice"].isna(), "subject"].unique()
@@ -75,12 +75,7 @@ def log_unannotated(slices: pd.DataFrame, folder: StudyFolder) -> None:
 
 
 def rows_without_tumour(slices: pd.DataFrame, folder: StudyFolder) -> pd.DataFrame:
-    """Return the rows, one per model, of scans without a mask in which the model finds no tumour.
-
-    Args:
-        slices: the members' predictions per slice; may be empty.
-        folder: holds the store of these slices.
-    """
+    """Return the rows, one per model, of scans without a mask in which it finds no tumour."""
     if slices.empty:
         return slices
     is_small = slices["predicted_pixels"] < _min_tumour_voxels(slices, folder)

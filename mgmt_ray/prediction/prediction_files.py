@@ -49,15 +49,19 @@ def join_predictions(by_member: Sequence[MemberPredictions]) -> MemberPrediction
     return MemberPredictions(table, policies, slices, segmentations, examples)
 
 
-def write_policies(policies: pd.DataFrame, folder: StudyFolder) -> None:
-    """Write policies.csv next to the predictions, or delete an earlier one if there are none."""
-    _write_or_delete(policies, folder.ensembles / "policies.csv")
-
-
-def write_slice_predictions(predicted: MemberPredictions, folder: StudyFolder) -> None:
-    """Write slice_predictions.csv, segmentations.csv and their examples, or delete earlier ones."""
-    _write_or_delete(predicted.slices, folder.ensembles / "slice_predictions.csv")
-    _write_or_delete(predicted.segmentations, folder.ensembles / "segmentations.csv")
+def write_predictions(predicted: MemberPredictions, folder: StudyFolder) -> None:
+    """Write the tables and examples that are not empty, and delete earlier ones of the others."""
+    tables = {
+        "member_predictions.csv": predicted.table,
+        "policies.csv": predicted.policies,
+        "slice_predictions.csv": predicted.slices,
+        "segmentations.csv": predicted.segmentations,
+    }
+    for name, table in tables.items():
+        if table.empty:
+            (folder.ensembles / name).unlink(missing_ok=True)
+        else:
+            write_table(table, folder.ensembles / name)
     path = folder.ensembles / EXAMPLES
     if not predicted.examples:
         path.unlink(missing_ok=True)
@@ -69,10 +73,3 @@ def write_slice_predictions(predicted: MemberPredictions, folder: StudyFolder) -
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     write_atomically(path, write)
-
-
-def _write_or_delete(table: pd.DataFrame, path: Path) -> None:
-    if table.empty:
-        path.unlink(missing_ok=True)
-    else:
-        write_table(table, path)

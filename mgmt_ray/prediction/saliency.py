@@ -86,7 +86,6 @@ def occlusion(network: VolumeNetwork, volume: Tensor) -> Tensor:
     :data:`PARTS_PER_SIDE` along its longest side.
 
     Args:
-        network: in evaluation mode.
         volume: [1, channel, depth, height, width], in float32, background 0 in all channels.
 
     Returns:
@@ -127,7 +126,6 @@ def grad_cam(network: VolumeNetwork, volume: Tensor) -> Tensor:
     field covers most of the volume: part of its evidence may come from elsewhere.
 
     Args:
-        network: in evaluation mode; its gradients are overwritten.
         volume: [1, channel, depth, height, width], in float32.
 
     Returns:

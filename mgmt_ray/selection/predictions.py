@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -32,6 +34,29 @@ of one draw (0 for networks without policies); ``label`` 1 for methylated; ``spl
 ``weights_sha256`` the checksum of the model's weights; ``prior`` the share of methylated in its
 training data, strictly between 0 and 1: 0.5 where classes were balanced by pruning or weighting.
 """
+
+
+def prediction_rows(
+    model: Mapping[str, Any],
+    split: str,
+    subjects: Sequence[str],
+    probability: Sequence[float] | np.ndarray,
+    label: Sequence[int],
+    std: Sequence[float] | np.ndarray | float = 0.0,
+) -> pd.DataFrame:
+    """Return one model's prediction table, with :data:`PREDICTION_COLUMNS`.
+
+    Args:
+        model: the columns that are the same in all rows: its outer_fold, fold, network, modality,
+            trial, weights_sha256 and prior.
+        split: "validation", "test" or "external".
+        subjects: ids, in the order of all other values.
+        label: 1 for methylated.
+        std: ``probability_std``.
+    """
+    rows = {"subject": subjects, "probability": probability, "probability_std": std, "label": label}
+    return pd.DataFrame({**model, "split": split, **rows}, columns=list(PREDICTION_COLUMNS))
+
 
 _NUMBERS = ("outer_fold", "fold", "probability", "probability_std", "label", "prior")
 _NAMES = ("subject", "network", "modality", "trial")
@@ -67,10 +92,6 @@ TEXT_COLUMNS = frozenset(
 def read_table(path: Path, command: str) -> pd.DataFrame:
     """Read a CSV table of a study; ids, names and checksums stay text, numbers stay exact.
 
-    Args:
-        path: the file.
-        command: the command that writes it, for the error message.
-
     Raises:
         MgmtError: the file does not exist or is not a table.
     """
@@ -98,7 +119,6 @@ def read_complete_table(
     Args:
         path: ``OUT/ensembles/NAME.csv``, of a study or an external cohort.
         columns: required; those not in :data:`TEXT_COLUMNS` must hold numbers.
-        command: the command that writes it, for the error message.
 
     Raises:
         MgmtError: the file does not exist, a column is missing, or a number is text.
@@ -147,7 +167,6 @@ def check_predictions(table: pd.DataFrame, where: str) -> None:
 
     Args:
         table: the columns of :data:`PREDICTION_COLUMNS`.
-        where: file or origin, for the error message.
 
     Raises:
         MgmtError: a column is missing or unknown, the table is empty, a number is missing or text,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import CannotWrite, MgmtError, folder_lock, write_json
+from mgmt_ray.base import CannotWrite, MgmtError, file_checksum, folder_lock, write_json
 from mgmt_ray.study.outcome import Outcome
 
 EXPLAIN = "explain"
@@ -43,6 +43,28 @@ def openings_by_purpose(
         if purpose != MASK_EFFECT:
             (for_saliency if purpose == EXPLAIN else of_results).append(opening)
     return of_results, for_saliency
+
+
+def check_weights(trial: Path) -> Path:
+    """Return the file of a finished trial's weights, which must be those that its training wrote.
+
+    Others may have been trained on subjects that must be unknown to them.
+
+    Args:
+        trial: the trial's folder.
+
+    Raises:
+        MgmtError: the file is missing or was changed.
+    """
+    path = trial / WEIGHTS
+    metadata = json.loads((trial / "trial.json").read_text(encoding="utf-8"))
+    if not path.is_file() or file_checksum(path) != metadata["weights_sha256"]:
+        raise MgmtError(
+            f"{path}: its checksum is not the one in trial.json, so it was changed or lost, and "
+            "may have been trained on other persons than recorded. Delete that trial's folder and "
+            "rerun its study."
+        )
+    return path
 
 
 @dataclass(frozen=True, slots=True)

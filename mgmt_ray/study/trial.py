@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig
 from mgmt_ray.nets.network import AnyNetworkConfig
@@ -87,6 +88,17 @@ class Trial:
     def modality(self) -> str:
         """Name of the input: its modality, or its channels joined with "+"."""
         return "+".join(self.channels)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Columns that identify the trial in tables of predictions."""
+        return {
+            "outer_fold": self.outer_fold,
+            "fold": self.fold,
+            "network": self.network,
+            "modality": self.modality,
+            "trial": self.id,
+        }
 
     @property
     def id(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from mgmt_ray.base import MgmtError, file_checksum
+from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.build import SegmentationConfig
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
@@ -18,7 +18,7 @@ from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_geometry import paste_onto_scan
 from mgmt_ray.preprocess.tumour_slices import slices_through_prediction, slices_through_tumour
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import StudyFolder, check_weights
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.mask_overlap import Overlap, count_overlap
@@ -140,13 +140,7 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
     config = trial.network_config
     assert isinstance(config, SegmentationConfig)
     network = SegmentationNetwork(config.width, config.shape)
-    path = folder.weights(trial.id)
-    if not path.is_file() or file_checksum(path) != metadata["weights_sha256"]:
-        raise MgmtError(
-            f"{path}: its checksum is not the one in trial.json, so it was changed or lost. "
-            "Delete that trial's folder and rerun its study."
-        )
-    load_weights(network, path)
+    load_weights(network, check_weights(folder.trial(trial.id)))
     network.to(device).requires_grad_(False).eval()
     precision = trial.training_config.precision
     set_precision(network, precision)

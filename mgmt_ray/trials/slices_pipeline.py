@@ -16,7 +16,7 @@ from mgmt_ray.nets.network import Network
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.selection.predictions import prediction_rows
 from mgmt_ray.splits.draw import make_inner_folds
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import HeldOutSet
@@ -36,7 +36,7 @@ from mgmt_ray.trials.slice_data import (
     segmentation_sets,
 )
 from mgmt_ray.trials.trial_data import FoldSubjects, TrialSets, prior
-from mgmt_ray.trials.trial_folder import Tables
+from mgmt_ray.trials.trial_folder import Tables, table_rows
 from mgmt_ray.trials.voxel_size import voxel_size_problem
 
 
@@ -158,7 +158,7 @@ def _tables(
     if prior is not None:
         patients = average_by_patient(trial, tables["slice_validation.csv"], checksum, prior)
         tables["validation.csv"] = patients
-    return {name: _rows(table) for name, table in tables.items()}
+    return {name: table_rows(table) for name, table in tables.items()}
 
 
 def _segmented_scans(trial: Trial, sets: SliceSets, network: SegmentationNetwork) -> pd.DataFrame:
@@ -203,11 +203,7 @@ def slice_table(trial: Trial, split: str, subjects: Sequence[str], rows: SliceRo
         "subject": subjects,
         "depth": rows.depths.tolist(),
         "split": split,
-        "outer_fold": trial.outer_fold,
-        "fold": trial.fold,
-        "network": trial.network,
-        "modality": trial.modality,
-        "trial": trial.id,
+        **trial.identity,
     }
     return pd.DataFrame(columns)
 
@@ -221,24 +217,10 @@ def average_by_patient(
     trial: Trial, slices: pd.DataFrame, checksum: str, prior: float
 ) -> pd.DataFrame:
     """Average probabilities over each patient's slices; patients in the order of the slices."""
-    patients = slices.groupby("subject", sort=False).agg(
-        {"split": "first", "probability": "mean", "label": "first"}
-    )
-    table = patients.reset_index().assign(
-        outer_fold=trial.outer_fold,
-        fold=trial.fold,
-        network=trial.network,
-        modality=trial.modality,
-        trial=trial.id,
-        probability_std=0.0,
-        weights_sha256=checksum,
-        prior=prior,
-    )
-    return table[list(PREDICTION_COLUMNS)]
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    patients = slices.groupby("subject", sort=False).agg({"probability": "mean", "label": "first"})
+    model = trial.identity | {"weights_sha256": checksum, "prior": prior}
+    columns = (patients[name].tolist() for name in ("probability", "label"))
+    return prediction_rows(model, slices["split"].iloc[0], patients.index.tolist(), *columns)
 
 
 def _inner_folds(trial: Trial, train: Sequence[str], cohort: Cohort) -> tuple[tuple[str, ...], ...]:

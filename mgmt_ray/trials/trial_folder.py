@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from mgmt_ray.base import file_checksum, write_csv, write_json
 from mgmt_ray.nets.network import Network
@@ -62,6 +63,11 @@ def finish_trial(
         "weights_sha256": checksum,
     }
     _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
+
+
+def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows, for :data:`Tables`."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def finish_diverged(

@@ -12,7 +12,7 @@ from mgmt_ray.data.prepare_stores import prepare_cohort
 from mgmt_ray.nets.network import Network
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
+from mgmt_ray.selection.predictions import prediction_rows
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.study_config import StudyConfig
@@ -23,7 +23,7 @@ from mgmt_ray.training.training_config import TrainingConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.resume import TrainingHistory
 from mgmt_ray.trials.trial_data import FoldSubjects, TrialSets, prior
-from mgmt_ray.trials.trial_folder import Tables
+from mgmt_ray.trials.trial_folder import Tables, table_rows
 
 
 class VolumesPipeline:
@@ -66,7 +66,15 @@ class VolumesPipeline:
         share = prior(training, trial.training_config)
 
         def tables(history: TrainingHistory, network: Network, checksum: str) -> Tables:
-            return {"validation.csv": _validation_rows(trial, history, validation, checksum, share)}
+            table = prediction_rows(
+                trial.identity | {"weights_sha256": checksum, "prior": share},
+                "validation",
+                validation.subjects,
+                history.columns["probability"],
+                validation.labels.int().tolist(),
+                history.columns["probability_std"],
+            )
+            return {"validation.csv": table_rows(table)}
 
         return TrialSets(training, validation, {"prior": share}, tables)
 
@@ -102,28 +110,3 @@ def load_volumes(
     arrays = [store.load(ids, versions) for store in stores]
     values = None if covariates is None else [covariates[s] for s in ids]
     return volume_set(arrays, [label[s] for s in ids], ids, device, values)
-
-
-def _validation_rows(
-    trial: Trial, history: TrainingHistory, validation: VolumeSet, checksum: str, prior: float
-) -> list[dict[str, Any]]:
-    labels = validation.labels.int().tolist()
-    rows = [
-        {
-            "subject": subject,
-            "split": "validation",
-            "outer_fold": trial.outer_fold,
-            "fold": trial.fold,
-            "network": trial.network,
-            "modality": trial.modality,
-            "trial": trial.id,
-            "probability": history.columns["probability"][row],
-            "probability_std": history.columns["probability_std"][row],
-            "label": labels[row],
-            "weights_sha256": checksum,
-            "prior": prior,
-        }
-        for row, subject in enumerate(validation.subjects)
-    ]
-    assert tuple(rows[0]) == PREDICTION_COLUMNS
-    return rows

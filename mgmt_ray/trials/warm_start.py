@@ -13,11 +13,11 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import MgmtError, file_checksum
+from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.folder import WEIGHTS
+from mgmt_ray.study.folder import WEIGHTS, check_weights
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.slices_pipeline import exclude_inner_fold
 
@@ -83,11 +83,7 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
             f"{folder}/trial.json: does not record the persons that the trial was trained on, or "
             "is of an earlier version, so no trial can start from it. Train that trial again."
         ) from error
-    if file_checksum(folder / WEIGHTS) != metadata["weights_sha256"]:
-        raise MgmtError(
-            f"{folder / WEIGHTS}: its checksum is not the one in trial.json, so these weights may "
-            "have been trained on other persons than recorded. Train that trial again in its study."
-        )
+    check_weights(folder)
     return metadata
 
 

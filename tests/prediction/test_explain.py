@@ -13,19 +13,17 @@ import torch
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cli import main
-from mgmt_ray.pipeline.stages import plan_study, prepare, select
+from mgmt_ray.prediction.evaluation import select_members
 from mgmt_ray.prediction.explain import (
     confident_subjects,
     explain_modality,
     explain_subjects,
 )
-from mgmt_ray.prediction.predict_members import load_member
+from mgmt_ray.prediction.predict_volumes import load_member
 from mgmt_ray.prediction.saliency import saliency_map
-from mgmt_ray.prediction.test_set import run_ensemble, select_members
-from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import StudyContext, TrialInputs
-from mgmt_ray.trials.tune import run_trials
+from mgmt_ray.prediction.test_set import run_ensemble
 from mgmt_ray.trials.volumes_pipeline import load_volumes
+from tests.prediction.conftest import Trained
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
 NETWORKS = {
@@ -33,26 +31,21 @@ NETWORKS = {
     "random": {"kind": "random", **SMALL},
 }
 
-Trained = tuple[StudyContext, TrialInputs, list[Trial]]
-
 
 def no_progress(done: int, total: int) -> None:
     pass
 
 
 @pytest.fixture
-def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained]:
+def make_evaluated(make_trained: Callable[..., Trained]) -> Callable[..., Trained]:
     """A study that was evaluated on its test set."""
 
     def make(**sections: object) -> Trained:
         training = {"epochs": 1, "learning_rate": 0.005, "validation_draws": 2}
-        context = make_job(**({"networks": NETWORKS, "training": training} | sections))
-        selected = select(context)
-        inputs, trials = plan_study(context, selected)
-        prepare(context, selected)
-        run_trials(trials, inputs)
+        trained = make_trained(**({"networks": NETWORKS, "training": training} | sections))
+        context, inputs, trials = trained
         run_ensemble(trials, inputs, context.study.evaluation, context.resources, no_progress)
-        return context, inputs, trials
+        return trained
 
     return make
 
@@ -72,9 +65,9 @@ def access_log(trained: Trained) -> list[dict[str, object]]:
 
 
 def test_policies_are_the_agents_probabilities_for_each_test_subject(
-    make_trained: Callable[..., Trained],
+    make_evaluated: Callable[..., Trained],
 ) -> None:
-    context, inputs, trials = make_trained(inputs=[["PH"]])
+    context, inputs, trials = make_evaluated(inputs=[["PH"]])
     policies = pd.read_csv(context.folder.ensembles / "policies.csv")
     blocks = [f"block_{n}" for n in range(1, 5)]
     keys = ["trial", "network", "modality", "outer_fold", "fold", "repeat", "subject", "label"]
@@ -95,9 +88,11 @@ def test_policies_are_the_agents_probabilities_for_each_test_subject(
 
 
 def test_a_study_without_agents_has_no_policies_and_keeps_no_old_ones(
-    make_trained: Callable[..., Trained],
+    make_evaluated: Callable[..., Trained],
 ) -> None:
-    context, inputs, trials = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    context, inputs, trials = make_evaluated(
+        networks={"random": NETWORKS["random"]}, inputs=[["PH"]]
+    )
     path = context.folder.ensembles / "policies.csv"
     assert not path.exists()
     path.write_text("of,another,study\n", encoding="utf-8")
@@ -108,9 +103,9 @@ def test_a_study_without_agents_has_no_policies_and_keeps_no_old_ones(
 
 
 def test_chosen_subjects_are_drawn_and_the_access_is_logged_with_its_purpose(
-    make_trained: Callable[..., Trained],
+    make_evaluated: Callable[..., Trained],
 ) -> None:
-    trained = make_trained(networks={"random": NETWORKS["random"]})
+    trained = make_evaluated(networks={"random": NETWORKS["random"]})
     context, inputs, trials = trained
     figures = context.folder.root / "figures"
     first, second, *_ = inputs.splits[0].test
@@ -139,9 +134,9 @@ def test_chosen_subjects_are_drawn_and_the_access_is_logged_with_its_purpose(
 
 
 def test_a_subject_outside_the_test_set_is_an_error_before_any_access(
-    make_trained: Callable[..., Trained],
+    make_evaluated: Callable[..., Trained],
 ) -> None:
-    trained = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    trained = make_evaluated(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
     inputs = trained[1]
     learner = inputs.splits[0].training[0]
     with pytest.raises(MgmtError, match=f"--subjects {learner}, nobody: no test subject .*among"):
@@ -152,12 +147,12 @@ def test_a_subject_outside_the_test_set_is_an_error_before_any_access(
 
 
 def test_the_command_names_a_wrong_subject_in_one_line(
-    make_trained: Callable[..., Trained],
+    make_evaluated: Callable[..., Trained],
     data: Any,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    context, inputs, _ = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    context, inputs, _ = make_evaluated(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
     command = ["explain", str(tmp_path / "study.yaml"), "--out", str(context.folder.root)]
     command += ["--data", str(data.root), "--checkpoint", str(data.checkpoint)]
     command += ["--backend", "in-process"]
@@ -175,9 +170,9 @@ def test_the_command_names_a_wrong_subject_in_one_line(
 
 
 def test_models_whose_results_are_not_there_are_not_explained(
-    make_trained: Callable[..., Trained],
+    make_evaluated: Callable[..., Trained],
 ) -> None:
-    trained = make_trained(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
+    trained = make_evaluated(networks={"random": NETWORKS["random"]}, inputs=[["PH"]])
     context, inputs, _ = trained
     path = context.folder.ensembles / "member_predictions.csv"
     table = pd.read_csv(path, dtype={"weights_sha256": str})
@@ -190,9 +185,9 @@ def test_models_whose_results_are_not_there_are_not_explained(
 
 
 def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
-    make_trained: Callable[..., Trained],
+    make_evaluated: Callable[..., Trained],
 ) -> None:
-    context, inputs, trials = make_trained(
+    context, inputs, trials = make_evaluated(
         networks={"random": NETWORKS["random"]},
         inputs=[["PH"]],
         split={"folds": 2, "outer_folds": 2},

@@ -12,34 +12,17 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.datasets import read_data_set
 from mgmt_ray.data.prepare_stores import prepare_volumes
-from mgmt_ray.pipeline.stages import plan_study, prepare, select
 from mgmt_ray.prediction.external_cohorts import check_external, predict_external
 from mgmt_ray.prediction.test_set import run_ensemble
-from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import StudyContext, TrialInputs
-from mgmt_ray.trials.tune import run_trials
+from mgmt_ray.trials.context import StudyContext
+from tests.prediction.conftest import Trained
 
 SMALL = {"random": {"kind": "random", "depth": 10, "width": 4}}
 NESTED = {"folds": 2, "outer_folds": 2}
 
-Trained = tuple[StudyContext, TrialInputs, list[Trial]]
-
 
 def no_progress(done: int, total: int) -> None:
     pass
-
-
-@pytest.fixture
-def make_trained(make_job: Callable[..., StudyContext]) -> Callable[..., Trained]:
-    def make(**sections: object) -> Trained:
-        context = make_job(networks=SMALL, **sections)
-        selected = select(context)
-        inputs, trials = plan_study(context, selected)
-        prepare(context, selected)
-        run_trials(trials, inputs)
-        return context, inputs, trials
-
-    return make
 
 
 def elsewhere(context: StudyContext, without_ph: int = 5) -> Cohort:
@@ -73,7 +56,7 @@ def evaluate(
 def test_an_external_cohort_is_predicted_by_all_members_and_changes_nothing_else(
     make_trained: Callable[..., Trained],
 ) -> None:
-    trained = make_trained(split=NESTED)
+    trained = make_trained(networks=SMALL, split=NESTED)
     context, inputs, _ = trained
     ensembles, external_folder = (
         context.folder.ensembles,
@@ -120,7 +103,7 @@ def test_an_external_cohort_is_predicted_by_all_members_and_changes_nothing_else
 def test_a_changed_external_cohort_causes_no_test_set_access(
     make_trained: Callable[..., Trained],
 ) -> None:
-    trained = make_trained(split={"folds": 2})
+    trained = make_trained(networks=SMALL, split={"folds": 2})
     context = trained[0]
     external = elsewhere(context)
     assert evaluate(trained, external) == (True, True)
@@ -140,7 +123,7 @@ def test_a_changed_external_cohort_causes_no_test_set_access(
 def test_a_cohort_without_dsc_gets_the_structural_ensembles(
     make_trained: Callable[..., Trained],
 ) -> None:
-    trained = make_trained(split={"folds": 2})
+    trained = make_trained(networks=SMALL, split={"folds": 2})
     evaluate(trained, elsewhere(trained[0], without_ph=1000))
     external_folder = trained[0].folder.external("elsewhere").ensembles
     assert pd.read_csv(external_folder / "metrics.csv")["ensemble"].tolist() == ["Struct", "FLAIR"]
@@ -149,7 +132,7 @@ def test_a_cohort_without_dsc_gets_the_structural_ensembles(
 def test_a_member_knows_and_predicts_the_subjects_of_its_own_split_only(
     make_trained: Callable[..., Trained],
 ) -> None:
-    trained = make_trained(split={"folds": 2, "repeats": 2})
+    trained = make_trained(networks=SMALL, split={"folds": 2, "repeats": 2})
     context, inputs, trials = trained
     evaluate(trained, None)
     members = pd.read_csv(context.folder.ensembles / "member_predictions.csv")
@@ -170,7 +153,7 @@ def test_a_member_knows_and_predicts_the_subjects_of_its_own_split_only(
 def test_a_person_on_two_sides_of_a_split_prevents_test_set_access(
     make_trained: Callable[..., Trained],
 ) -> None:
-    context, inputs, trials = make_trained(split={"folds": 2})
+    context, inputs, trials = make_trained(networks=SMALL, split={"folds": 2})
     both = (inputs.splits[0].test[0], inputs.splits[0].training[0])
     leaking = Cohort(
         tuple(replace(s, person="P" if s.id in both else "") for s in inputs.cohort.subjects)
