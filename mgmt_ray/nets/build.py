@@ -138,8 +138,6 @@ def build_volume_network(
     """Build a residual network; its random weights come from torch's global generator.
 
     Args:
-        config: kind and size of the network.
-        channels: input channels.
         temperature: τ of SpotTune's Gumbel-softmax relaxation; other networks ignore it.
         checkpoint: MedicalNet's ``.pth`` file; not read for a network that starts from scratch.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
@@ -9,10 +11,16 @@ from torch import Generator, Tensor, nn
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.covariates import Covariate
 
+Pooled: TypeAlias = Float[Tensor, "batch features"]
+"""Features averaged over all positions of a volume, or factors of them."""
 
-def dropout_mask(
-    batch: int, num_features: int, rate: float, random: Generator
-) -> Float[Tensor, "batch features"]:
+Covariates: TypeAlias = Float[Tensor, "batch covariate"]
+"""Age in years, sex as -0.5 or +0.5; NaN where not known."""
+
+Logits: TypeAlias = Float[Tensor, " batch"]
+
+
+def dropout_mask(batch: int, num_features: int, rate: float, random: Generator) -> Pooled:
     """Draw factors of the pooled features: 0 where dropped, 1/(1 - rate) where kept.
 
     Srivastava et al. 2014, scaled while training so that evaluation needs no change. Drawn on the
@@ -20,9 +28,7 @@ def dropout_mask(
 
     Args:
         batch: rows of the global batch; each worker uses the factors of its rows.
-        num_features: of the pooled features.
         rate: probability to drop a feature, in [0, 1).
-        random: the trial's random stream.
 
     >>> mask = dropout_mask(4, 256, rate=0.2, random=Generator().manual_seed(0))
     >>> mask.shape, mask.unique().tolist()
@@ -89,7 +95,7 @@ class CovariateHead(nn.Module):
                 # all of the same age: nothing to scale by
                 self.std[column] = std if std > 0 else 1.0
 
-    def forward(self, values: Float[Tensor, "batch covariate"]) -> Float[Tensor, " batch"]:
+    def forward(self, values: Covariates) -> Logits:
         """Return the covariates' part of the logits.
 
         Args:
@@ -99,16 +105,10 @@ class CovariateHead(nn.Module):
         return (scaled * self.weight).sum(dim=1)
 
 
-def classify_pooled(
-    linear: nn.Linear,
-    pooled: Float[Tensor, "batch features"],
-    keep: Float[Tensor, "batch features"] | None,
-) -> Float[Tensor, " batch"]:
+def classify_pooled(linear: nn.Linear, pooled: Pooled, keep: Pooled | None) -> Logits:
     """Return the image's part of the logits.
 
     Args:
-        linear: with one output.
-        pooled: globally averaged features.
         keep: see :func:`dropout_mask`; None drops nothing.
     """
     if keep is not None:
@@ -120,7 +120,7 @@ def classify_pooled(
 def add_covariates(
     logits: Float[Tensor, "*draw batch"],
     head: CovariateHead | None,
-    covariates: Float[Tensor, "batch covariate"] | None,
+    covariates: Covariates | None,
 ) -> Float[Tensor, "*draw batch"]:
     """Add the covariates' part to the image's part of the logits; without a head, nothing."""
     if head is None:

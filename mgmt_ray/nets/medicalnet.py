@@ -28,10 +28,6 @@ def load_medicalnet(resnet: ResNet3d, path: Path) -> None:
     A stem of several channels gets the single-channel kernel repeated and divided by their number
     (weight inflation, Zhang et al. 2022), so that equal channels give the single channel's output.
 
-    Args:
-        resnet: changed in place.
-        path: the ``.pth`` file.
-
     Raises:
         CheckpointMismatch: the file is not such a checkpoint, or a key is missing, unused, or of
             another shape; the message names up to three of each.

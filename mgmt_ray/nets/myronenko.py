@@ -17,7 +17,7 @@ the segmentation path except for the layers without weights. Where the sources d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -45,6 +45,10 @@ MIN_FACTOR = 2 ** (len(NUM_BLOCKS) - 1)
 """Sides of slices must be multiples of this, with the reconstruction of twice this."""
 
 
+Maps: TypeAlias = Float[Tensor, "batch channels height width"]
+OutputMaps: TypeAlias = Float[Tensor, "batch out_channels height width"]
+
+
 class NormalisedRelu(nn.GroupNorm):
     """GroupNorm and ReLU, in the precision of the input.
 
@@ -55,9 +59,7 @@ class NormalisedRelu(nn.GroupNorm):
     def __init__(self, channels: int) -> None:
         super().__init__(NUM_GROUPS, channels)
 
-    def forward(
-        self, x: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def forward(self, x: Maps) -> Maps:
         """Normalise and rectify."""
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         with _without_autocast(x):
@@ -79,9 +81,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, width, 1)
 
-    def forward(
-        self, x: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch out_channels height width"]:
+    def forward(self, x: Maps) -> OutputMaps:
         """Return features of the input's height and width."""
         y = self.conv1(self.norm1(x))
         return self.conv2(self.norm2(y)) + self.shortcut(x)
@@ -136,7 +136,6 @@ class Decoder(nn.Module):
         """Return one value per pixel, at 8 times the input's resolution.
 
         Args:
-            x: the deepest features.
             skips: features added after each doubling, the coarsest first; may be empty.
             keep: factors of the output layer's channels; None drops nothing.
         """
@@ -153,17 +152,13 @@ class Decoder(nn.Module):
 class FullConv2d(nn.Conv2d):
     """A convolution that computes at least in float32 under autocast, for pixels' logits."""
 
-    def forward(
-        self, x: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch out_channels height width"]:
+    def forward(self, x: Maps) -> OutputMaps:
         """Compute ``nn.Conv2d`` outside autocast, at least in float32."""
         with _without_autocast(x):
             return super().forward(at_least_float32(x))
 
 
-def upsample(
-    x: Float[Tensor, "batch channels height width"],
-) -> Float[Tensor, "batch channels out_height out_width"]:
+def upsample(x: Maps) -> Float[Tensor, "batch channels out_height out_width"]:
     """Double the resolution by bilinear interpolation.
 
     >>> upsample(torch.zeros(1, 4, 8, 6)).shape
@@ -220,7 +215,6 @@ class Reconstructor(nn.Module):
     """The variational autoencoder's branch (Myronenko 2018, table 1, from VD on).
 
     Args:
-        width: of the network.
         shape: height and width of the slices, multiples of 16.
     """
 

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.cohort.covariates import Covariate
-from mgmt_ray.nets.head import CovariateHead
+from mgmt_ray.nets.head import CovariateHead, Covariates, Logits, Pooled
+from mgmt_ray.nets.resnet3d import Volumes
 
 
 @runtime_checkable
@@ -111,11 +112,11 @@ class VolumeNetwork(Network):
 
     def forward(
         self,
-        volumes: Float[Tensor, "batch channels depth height width"],
+        volumes: Volumes,
         noise: Float[Tensor, "batch block 2"] | None = None,
-        keep: Float[Tensor, "batch features"] | None = None,
-        covariates: Float[Tensor, "batch covariate"] | None = None,
-    ) -> Float[Tensor, " batch"]:
+        keep: Pooled | None = None,
+        covariates: Covariates | None = None,
+    ) -> Logits:
         """Return logits of methylation.
 
         Args:
@@ -130,7 +131,7 @@ class VolumeNetwork(Network):
     def draw_logits(
         self,
         volumes: Float[Tensor, "batch ..."],
-        covariates: Float[Tensor, "batch covariate"] | None,
+        covariates: Covariates | None,
         draw: DrawPolicies,
     ) -> tuple[Float[Tensor, "draw batch"], Float[Tensor, "batch block"] | None]:
         """Return logits under many policies, and the probabilities of tuning.

@@ -17,8 +17,6 @@ def gumbel_noise(batch: int, num_blocks: int, noise: Generator) -> Float[Tensor,
 
     Args:
         batch: subjects in the global batch; each worker uses its rows.
-        num_blocks: routed blocks of the network.
-        noise: the trial's random stream.
 
     >>> gumbel_noise(12, num_blocks=16, noise=Generator().manual_seed(0)).shape
     torch.Size([12, 16, 2])
@@ -68,7 +66,6 @@ def draw_policies(
 
     Args:
         tuned_probability: in [0, 1], per subject and block.
-        num_draws: policies per subject.
         kind: "independent" as in Schmitz et al. 2024; "sobol" for Sobol points with a random linear
             scramble and shift (Matoušek 1998), one per subject: unbiased, with a smaller error of
             the mean. Best with a power of 2.

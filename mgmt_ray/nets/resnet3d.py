@@ -8,11 +8,17 @@ its faults). MedicalNet's segmentation head is left out.
 from __future__ import annotations
 
 from itertools import chain
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Volumes: TypeAlias = Float[Tensor, "batch channels depth height width"]
+"""Volumes, or the input of a block."""
+
+Outputs: TypeAlias = Float[Tensor, "batch out_channels out_depth out_height out_width"]
+"""A block's output."""
 
 Depth = Literal[10, 18, 34, 50, 101]
 
@@ -33,9 +39,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm3d(width)
         self.downsample = _shortcut(inputs, width, stride, projects)
 
-    def forward(
-        self, x: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
+    def forward(self, x: Volumes) -> Outputs:
         """Return the block's output after its last ReLU."""
         y = torch.relu(self.bn1(self.conv1(x)))
         return torch.relu(self.bn2(self.conv2(y)) + self.downsample(x))
@@ -56,9 +60,7 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm3d(width * self.expansion)
         self.downsample = _shortcut(inputs, width * self.expansion, stride, projects)
 
-    def forward(
-        self, x: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
+    def forward(self, x: Volumes) -> Outputs:
         """Return the block's output after its last ReLU."""
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
@@ -78,9 +80,7 @@ class PaddedShortcut(nn.Module):
         self.stride = stride
         self.new_channels = new_channels
 
-    def forward(
-        self, x: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
+    def forward(self, x: Volumes) -> Outputs:
         """Subsample the voxels and append channels of zeros."""
         kept = x[:, :, :: self.stride, :: self.stride, :: self.stride]
         return nn.functional.pad(kept, (0, 0, 0, 0, 0, 0, 0, self.new_channels))
@@ -103,9 +103,7 @@ class ResNet3d(nn.Module):
     """A MedicalNet residual network with one linear layer on the pooled features.
 
     Args:
-        depth: 10, 18, 34, 50 or 101 layers.
         width: channels of the stem and of the first stage; 64 in the papers.
-        channels: input channels.
         outputs: values per subject.
 
     >>> network = ResNet3d(10, width=4, channels=1, outputs=3)
@@ -139,15 +137,11 @@ class ResNet3d(nn.Module):
         stages = (self.get_submodule(f"layer{stage}") for stage in (1, 2, 3, 4))
         return list(chain.from_iterable(stage.children() for stage in stages))
 
-    def stem(
-        self, volumes: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
+    def stem(self, volumes: Volumes) -> Outputs:
         """Return the first block's input."""
         return run_stem(self.conv1, self.bn1, volumes)
 
-    def forward(
-        self, volumes: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch outputs"]:
+    def forward(self, volumes: Volumes) -> Float[Tensor, "batch outputs"]:
         """Return unbounded outputs (logits) per subject."""
         x = self.stem(volumes)
         for block in self.blocks:
@@ -156,11 +150,7 @@ class ResNet3d(nn.Module):
         return output
 
 
-def run_stem(
-    convolution: nn.Conv3d,
-    norm: nn.BatchNorm3d,
-    volumes: Float[Tensor, "batch channels depth height width"],
-) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
+def run_stem(convolution: nn.Conv3d, norm: nn.BatchNorm3d, volumes: Volumes) -> Outputs:
     """Apply a 7³ convolution, BatchNorm, ReLU and 3³ max-pool; both sizes have stride 2."""
     x = torch.relu(norm(convolution(volumes)))
     # on CPUs autocast pools in float32, and all that follows would compute in float32 too

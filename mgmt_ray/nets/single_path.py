@@ -8,9 +8,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.cohort.covariates import Covariate
-from mgmt_ray.nets.head import add_covariates, classify_pooled, make_covariate_head
+from mgmt_ray.nets.head import (
+    Covariates,
+    Logits,
+    Pooled,
+    add_covariates,
+    classify_pooled,
+    make_covariate_head,
+)
 from mgmt_ray.nets.network import Route, VolumeNetwork
-from mgmt_ray.nets.resnet3d import ResNet3d, pool
+from mgmt_ray.nets.resnet3d import ResNet3d, Volumes, pool
 
 
 class PlainNetwork(VolumeNetwork):
@@ -66,11 +73,11 @@ class PlainNetwork(VolumeNetwork):
 
     def forward(
         self,
-        volumes: Float[Tensor, "batch channels depth height width"],
+        volumes: Volumes,
         noise: Float[Tensor, "batch block 2"] | None = None,
-        keep: Float[Tensor, "batch features"] | None = None,
-        covariates: Float[Tensor, "batch covariate"] | None = None,
-    ) -> Float[Tensor, " batch"]:
+        keep: Pooled | None = None,
+        covariates: Covariates | None = None,
+    ) -> Logits:
         return self.forward_trained(self.frozen_features(volumes), keep, covariates)
 
     def split_frozen(self) -> tuple[Callable[[Tensor], Tensor], VolumeNetwork] | None:
@@ -79,9 +86,7 @@ class PlainNetwork(VolumeNetwork):
     def fixed_route(self, volume: Float[Tensor, "1 channels depth height width"]) -> Route:
         return Route(self.resnet.stem, self.resnet.blocks, self.resnet.fc)
 
-    def frozen_features(
-        self, volumes: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch ..."]:
+    def frozen_features(self, volumes: Volumes) -> Float[Tensor, "batch ..."]:
         """Return the frozen part's output, which is the same in every epoch.
 
         Returns:
@@ -95,9 +100,9 @@ class PlainNetwork(VolumeNetwork):
     def forward_trained(
         self,
         x: Float[Tensor, "batch ..."],
-        keep: Float[Tensor, "batch features"] | None = None,
-        covariates: Float[Tensor, "batch covariate"] | None = None,
-    ) -> Float[Tensor, " batch"]:
+        keep: Pooled | None = None,
+        covariates: Covariates | None = None,
+    ) -> Logits:
         """Return logits from :meth:`frozen_features`; other arguments as of :meth:`forward`."""
         for block in self.trained_blocks:
             x = block(x)
@@ -123,7 +128,7 @@ class TrainedTail(VolumeNetwork):
         self,
         x: Float[Tensor, "batch ..."],
         noise: Float[Tensor, "batch block 2"] | None = None,
-        keep: Float[Tensor, "batch features"] | None = None,
-        covariates: Float[Tensor, "batch covariate"] | None = None,
-    ) -> Float[Tensor, " batch"]:
+        keep: Pooled | None = None,
+        covariates: Covariates | None = None,
+    ) -> Logits:
         return self.forward_trained(x, keep, covariates)

@@ -11,10 +11,17 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from mgmt_ray.cohort.covariates import Covariate
-from mgmt_ray.nets.head import add_covariates, classify_pooled, make_covariate_head
+from mgmt_ray.nets.head import (
+    Covariates,
+    Logits,
+    Pooled,
+    add_covariates,
+    classify_pooled,
+    make_covariate_head,
+)
 from mgmt_ray.nets.network import DrawPolicies, Route, VolumeNetwork
 from mgmt_ray.nets.policy import sample_policy
-from mgmt_ray.nets.resnet3d import ResNet3d, pool, run_stem
+from mgmt_ray.nets.resnet3d import Outputs, ResNet3d, Volumes, pool, run_stem
 
 
 class RoutedBlock(nn.Module):
@@ -35,25 +42,16 @@ class RoutedBlock(nn.Module):
         self.frozen.eval()  # requires_grad does not stop BatchNorm's running averages
         return self
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch channels depth height width"],
-        tuned: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch out_channels out_depth out_height out_width"]:
+    def forward(self, x: Volumes, tuned: Float[Tensor, " batch"]) -> Outputs:
         """Mix the branches by eq. 1 of Schmitz et al. 2024; each contains its shortcut.
 
         Args:
-            x: the block's input.
             tuned: 1.0 takes the tuned branch, 0.0 the pretrained one.
         """
         return mix(tuned, self.tuned(x), self.frozen(x))
 
 
-def mix(
-    policy: Float[Tensor, " batch"],
-    tuned: Float[Tensor, "batch channels depth height width"],
-    frozen: Float[Tensor, "batch channels depth height width"],
-) -> Float[Tensor, "batch channels depth height width"]:
+def mix(policy: Float[Tensor, " batch"], tuned: Volumes, frozen: Volumes) -> Volumes:
     """Return policy·tuned + (1 − policy)·frozen, in the precision of the two."""
     mixed: Tensor = _Mix.apply(policy, tuned, frozen)  # type: ignore[no-untyped-call]
     return mixed
@@ -128,9 +126,7 @@ class SpotTune(VolumeNetwork):
         """The routed blocks, the one after the stem first."""
         return [cast(RoutedBlock, block) for block in self.routed]
 
-    def stem(
-        self, volumes: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch stem_channels stem_depth stem_height stem_width"]:
+    def stem(self, volumes: Volumes) -> Outputs:
         """Return the pretrained stem's output."""
         return run_stem(self.conv1, self.bn1, volumes)
 
@@ -140,26 +136,22 @@ class SpotTune(VolumeNetwork):
         self.bn1.eval()
         return self
 
-    def policy_logits(
-        self, volumes: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch block 2"]:
+    def policy_logits(self, volumes: Volumes) -> Float[Tensor, "batch block 2"]:
         """Return the agent's log-odds per subject and block: [..., 0] frozen, [..., 1] tuned."""
         logits: Tensor = self.agent(volumes)
         return logits.view(-1, self.num_routed_blocks, 2)
 
-    def tuned_probability(
-        self, volumes: Float[Tensor, "batch channels depth height width"]
-    ) -> Float[Tensor, "batch block"]:
+    def tuned_probability(self, volumes: Volumes) -> Float[Tensor, "batch block"]:
         """Return the probability that a subject's policy tunes a block, in [0, 1]."""
         return torch.softmax(self.policy_logits(volumes), dim=-1)[..., 1]
 
     def forward(
         self,
-        volumes: Float[Tensor, "batch channels depth height width"],
+        volumes: Volumes,
         noise: Float[Tensor, "batch block 2"] | None = None,
-        keep: Float[Tensor, "batch features"] | None = None,
-        covariates: Float[Tensor, "batch covariate"] | None = None,
-    ) -> Float[Tensor, " batch"]:
+        keep: Pooled | None = None,
+        covariates: Covariates | None = None,
+    ) -> Logits:
         assert noise is not None, "a policy is drawn"
         policy = sample_policy(self.policy_logits(volumes), self.temperature, noise)
         x = self.stem(volumes)
@@ -170,7 +162,7 @@ class SpotTune(VolumeNetwork):
     def draw_logits(
         self,
         volumes: Float[Tensor, "batch ..."],
-        covariates: Float[Tensor, "batch covariate"] | None,
+        covariates: Covariates | None,
         draw: DrawPolicies,
     ) -> tuple[Float[Tensor, "draw batch"], Float[Tensor, "batch block"] | None]:
         tuned = self.tuned_probability(volumes)
@@ -189,8 +181,8 @@ class SpotTune(VolumeNetwork):
     def classify(
         self,
         features: Float[Tensor, "batch features depth height width"],
-        keep: Float[Tensor, "batch features"] | None = None,
-    ) -> Float[Tensor, " batch"]:
+        keep: Pooled | None = None,
+    ) -> Logits:
         """Return the image's part of the logits, from the last block's output."""
         return classify_pooled(self.fc, pool(features), keep)
 
@@ -204,7 +196,7 @@ class SpotTune(VolumeNetwork):
 
 def route_logits(
     network: SpotTune,
-    volumes: Float[Tensor, "batch channels depth height width"],
+    volumes: Volumes,
     routes: Float[Tensor, "draw batch block"],
     max_input_bytes: int = 2**29,
 ) -> Float[Tensor, "draw batch"]:
@@ -221,7 +213,6 @@ def route_logits(
 
     Args:
         network: in evaluation mode.
-        volumes: in [0, 1].
         routes: 1.0 where a draw tunes a block.
         max_input_bytes: size of the inputs that pass a block together, at least one subject's; the
             total is several times as large.

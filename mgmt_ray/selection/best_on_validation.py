@@ -39,7 +39,6 @@ class ValidationScore:
         sen: sensitivity, in [0, 1]; NaN without a methylated subject.
         spe: specificity, in [0, 1]; NaN without an unmethylated one.
         auc: in [0, 1]; NaN where one of the classes is missing.
-        num_subjects: number of subjects.
 
     Example:
         >>> a, b = ValidationScore(0.6, 0.6, 0.7, 80), ValidationScore(0.9, 0.4, 0.8, 80)
@@ -223,11 +222,6 @@ def add_chosen_ensembles(
     members: pd.DataFrame, groups: Mapping[str, tuple[str, ...]], choices: Choices
 ) -> pd.DataFrame:
     """Average members into ensembles, including those chosen on validation.
-
-    Args:
-        members: a prediction table; all of the members, or a part.
-        groups: modalities by ensemble.
-        choices: of the whole study.
 
     Returns:
         :data:`.ensembles.SPLIT_COLUMNS`; per network groups, chosen ensembles, single modalities.

@@ -268,10 +268,6 @@ def average_modalities(
 ) -> pd.DataFrame:
     """Average modalities into ensembles, each for the subjects that have all of its modalities.
 
-    Args:
-        models: by network and outer split.
-        ensembles: by network and name.
-
     Returns:
         :data:`SPLIT_COLUMNS`; ensembles without subjects are omitted.
     """
@@ -306,9 +302,6 @@ def _average(models: SingleModels, modalities: list[str]) -> pd.DataFrame:
 
 def mean_over_splits(predictions: pd.DataFrame) -> pd.DataFrame:
     """Average each subject over the outer splits that predict it.
-
-    Args:
-        predictions: :data:`SPLIT_COLUMNS`.
 
     Returns:
         :data:`ENSEMBLE_COLUMNS`; the ensembles in the order given, their subjects sorted.

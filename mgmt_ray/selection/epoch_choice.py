@@ -36,8 +36,6 @@ class EpochChoice:
         rule: "best_m" when an epoch qualified, "last_epoch" when none did; for slices "lowest_loss"
             of a segmentation, "best_accuracy" of a classifier.
         m: the kept epoch's criterion, in [0, 1]; NaN where sen or spe is.
-        sen: the kept epoch's sensitivity.
-        spe: the kept epoch's specificity.
     """
 
     epoch: int
@@ -78,13 +76,7 @@ def choose_epoch(history: Sequence[EpochScore]) -> EpochChoice:
 
 
 def choose_best(history: Sequence[EpochScore], values: Sequence[float], rule: Rule) -> EpochChoice:
-    """Return the epoch with the highest value, the earliest on a tie.
-
-    Args:
-        history: at least one epoch.
-        values: one per epoch, computed on the validation fold.
-        rule: the rule that the values implement.
-    """
+    """Return the epoch with the highest value, the earliest on a tie."""
     best = max(zip(values, history, strict=True), key=lambda pair: (pair[0], -pair[1].epoch))
     return _choice(best[1], rule)
 

@@ -37,8 +37,6 @@ def load_weights(network: Network, path: Path, partial: bool = False) -> None:
     """Load a trial's weights into a network of the same configuration, in place.
 
     Args:
-        network: as :func:`mgmt_ray.nets.build.build_network` returned it for the trial.
-        path: safetensors file that :func:`save_weights` wrote.
         partial: whether the network may train more parameters than the file has.
 
     Raises:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mgmt_ray.training.dataset import VolumeSet, even_batches
-from mgmt_ray.training.evaluate import Predictions
+from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.evaluate import Predictions, evaluation_batches
 from mgmt_ray.training.metrics import THRESHOLD, criterion_m, score
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import slice_cross_entropy
@@ -29,10 +29,6 @@ class SliceScores:
     Attributes:
         loss: mean cross-entropy in nats.
         accuracy: share of slices on their label's side of the threshold.
-        auc: area under the ROC curve.
-        ap: average precision.
-        sen: sensitivity at the threshold.
-        spe: specificity at the threshold.
     """
 
     loss: float
@@ -53,7 +49,6 @@ class ClassificationTask:
     """A :class:`~mgmt_ray.training.task.Task` without noise.
 
     Attributes:
-        config: the training's settings.
         weights: per class (unmethylated, methylated); None counts every slice once.
     """
 
@@ -98,15 +93,11 @@ def classify(network: nn.Module, data: VolumeSet, precision: Precision) -> Float
     >>> classify(SliceClassifier(), data, "fp32").shape
     torch.Size([5, 3])
     """
-    was_training = network.training
-    network.eval()
     parts = [torch.empty(0, 3, dtype=torch.float64)]
-    for rows in even_batches(np.arange(len(data)), SLICES_PER_BATCH) if len(data) else ():
-        part = data.select(rows)
+    for part in evaluation_batches(network, data, SLICES_PER_BATCH):
         with autocast(data.volumes.device, precision):
             logits = network(part.inputs(parameter_dtype(network)))
         parts.append(_values(logits, part).double().cpu())
-    network.train(was_training)
     return torch.cat(parts)
 
 

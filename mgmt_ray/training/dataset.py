@@ -60,8 +60,6 @@ def volume_set(
     Args:
         channels: one array [subject, version, depth, height, width] per input channel.
         labels: per subject, 1 methylated, 0 unmethylated.
-        subjects: ids.
-        device: in torch's notation, for instance "cpu" or "cuda:0".
         covariates: values per subject, for a network that takes any.
 
     Returns:
@@ -98,7 +96,6 @@ def balanced_rows(labels: np.ndarray, random: np.random.Generator) -> np.ndarray
 
     Args:
         labels: [row], 0 or 1.
-        random: the trial's random stream for pruning.
 
     Returns:
         Sorted row numbers, as many methylated as unmethylated.

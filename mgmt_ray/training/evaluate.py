@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from torch import nn
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.network import VolumeNetwork
@@ -43,6 +45,15 @@ class Predictions:
         return {"probability": self.probability.tolist(), "probability_std": self.std.tolist()}
 
 
+def evaluation_batches(network: nn.Module, data: VolumeSet, max_size: int) -> Iterator[VolumeSet]:
+    """Yield the rows in batches with the network in evaluation mode, then restore its mode."""
+    was_training = network.training
+    network.eval()
+    for rows in even_batches(np.arange(len(data)), max_size) if len(data) else ():
+        yield data.select(rows)
+    network.train(was_training)
+
+
 @torch.no_grad()
 def predict(
     network: VolumeNetwork,
@@ -61,10 +72,7 @@ def predict(
             frozen part.
         data: one row per subject.
         num_draws: policies per subject, for SpotTune.
-        kind: how policies are drawn.
         seed: of the policies; each subject has a separate stream, derived from its id.
-        precision: that the network was trained in.
-        batch_size: rows per forward pass.
 
     Returns:
         Predictions in the order of the rows; the loss is infinite where a logit is.
@@ -80,11 +88,8 @@ def predict(
     """
     if not len(data):
         return Predictions(np.empty(0), np.empty(0), np.empty(0))
-    was_training = network.training
-    network.eval()
     means, stds, infinite, tuned = [], [], [], []
-    for rows in even_batches(np.arange(len(data)), batch_size):
-        part = data.select(rows)
+    for part in evaluation_batches(network, data, batch_size):
         with autocast(data.volumes.device, precision):
             volumes = part.inputs(parameter_dtype(network))
             seeds = [stream_seed(seed, "policy", subject) for subject in part.subjects]
@@ -96,7 +101,6 @@ def predict(
         infinite.append(torch.isinf(logits).any(dim=0))
         if policy is not None:
             tuned.append(policy.double())
-    network.train(was_training)
     mean = torch.cat(means).cpu().numpy()
     label = data.labels.cpu().numpy()
     likelihood = np.where(label > 0, mean, 1 - mean).clip(1e-12, 1.0)

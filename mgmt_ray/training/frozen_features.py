@@ -39,13 +39,6 @@ def cache_frozen_features(
     CPUs that holds among batches of 2 to 15 rows, and among larger ones; therefore the sizes here
     are those of training and of :func:`~mgmt_ray.training.evaluate.predict`.
 
-    Args:
-        network: any.
-        training: volumes.
-        validation: volumes.
-        batch_size: of training.
-        precision: of training.
-
     Returns:
         The trained part and both sets with outputs of the frozen part; network and sets unchanged
         if nothing is frozen or the outputs exceed :data:`MAX_CACHED_BYTES`.

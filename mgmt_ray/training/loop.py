@@ -65,11 +65,6 @@ def train_step(
     """Update a network's parameters by one batch, without waiting for the device.
 
     Args:
-        network: in training mode.
-        optimizer: of the network's parameters.
-        batch: on the network's device.
-        task: defines the loss.
-        noise: of the batch's rows.
         num_rows: rows of the global batch.
         num_workers: workers that share the global batch and average their gradients.
 
@@ -101,12 +96,8 @@ class Epoch:
     """Results of one pass over the training rows.
 
     Attributes:
-        number: from 1.
         train: scores of the training rows, under one draw of noise each and the weights at their
             step.
-        validation: scores of the validation fold.
-        learning_rates: of this epoch, by parameter group.
-        seconds: wall time.
         predictions: of the validation fold, in its order.
     """
 
@@ -194,8 +185,6 @@ def fit(
         state: changed in place; between epochs it can be saved.
         training: see :func:`prepare_training_rows`; the whole set on every worker.
         validation: one row per subject (or its slices), never augmented.
-        config: of the same kind of network as the state's.
-        seed: of the trial's random streams.
         world: the workers that share each batch; None trains with one worker.
 
     Raises:

@@ -8,6 +8,7 @@ operation. The plain metric of a sample has one row of ones (:func:`unit_weights
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
@@ -22,16 +23,25 @@ SPECIFICITY_WEIGHT = 0.4
 METRIC_LABELS: dict[str, str] = {"auc": "AUC", "ap": "AP", "sen": "SEN", "spe": "SPE"}
 
 
+Labels: TypeAlias = Integer[np.ndarray, " subject"]
+"""1 methylated, 0 unmethylated."""
+
+Probabilities: TypeAlias = Float[np.ndarray, " subject"]
+"""Of methylation."""
+
+Weights: TypeAlias = Integer[np.ndarray, "resample subject"]
+"""Number of times that each subject was drawn, in each resample."""
+
+Metrics: TypeAlias = Float[np.ndarray, " resample"]
+"""One value per resample."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Scores of a set of subjects or volumes; NaN where a class is missing.
 
     Attributes:
         loss: mean binary cross-entropy in nats.
-        auc: area under the ROC curve.
-        ap: average precision.
-        sen: sensitivity at the threshold.
-        spe: specificity at the threshold.
     """
 
     loss: float
@@ -79,17 +89,8 @@ def score(
     )
 
 
-def auc(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
-) -> Float[np.ndarray, " resample"]:
+def auc(labels: Labels, probabilities: Probabilities, weights: Weights) -> Metrics:
     """Return the area under the ROC curve by ranks; ties count half (Mann–Whitney U).
-
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        probabilities: of methylation; only their order matters.
-        weights: number of times that each subject was drawn.
 
     Returns:
         One area per resample, in [0, 1]; NaN where a class is missing in a resample.
@@ -105,14 +106,8 @@ def auc(
     return 1.0 - _ratio(discordant, total_positives * total_negatives)
 
 
-def average_precision(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
-) -> Float[np.ndarray, " resample"]:
+def average_precision(labels: Labels, probabilities: Probabilities, weights: Weights) -> Metrics:
     """Return Σ (Rₙ − Rₙ₋₁)·Pₙ over the distinct thresholds, uninterpolated as in scikit-learn.
-
-    Arguments as of :func:`auc`.
 
     Returns:
         One value per resample, in [0, 1]; NaN where a resample has no methylated subject.
@@ -131,14 +126,8 @@ def average_precision(
     return _ratio((positives * precision).sum(axis=1), positives.sum(axis=1))
 
 
-def brier(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
-) -> Float[np.ndarray, " resample"]:
+def brier(labels: Labels, probabilities: Probabilities, weights: Weights) -> Metrics:
     """Return the mean squared difference of probability and label (Brier 1950, for two classes).
-
-    Arguments as of :func:`auc`.
 
     Returns:
         One score per resample, in [0, 1]: 0 is best, a constant probability of 0.5 has 0.25; NaN
@@ -151,11 +140,7 @@ def brier(
     return _ratio((weights * errors).sum(axis=1), weights.sum(axis=1).astype(np.int64))
 
 
-def sensitivity(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
-) -> Float[np.ndarray, " resample"]:
+def sensitivity(labels: Labels, probabilities: Probabilities, weights: Weights) -> Metrics:
     """Return the share of methylated subjects at or above 0.5; NaN where there is none.
 
     >>> sensitivity(np.array([1, 1, 0]), np.array([0.5, 0.4, 0.9]), unit_weights(3)).tolist()
@@ -165,11 +150,7 @@ def sensitivity(
     return _ratio(correct, total)
 
 
-def specificity(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
-) -> Float[np.ndarray, " resample"]:
+def specificity(labels: Labels, probabilities: Probabilities, weights: Weights) -> Metrics:
     """Return the share of unmethylated subjects below 0.5; NaN where there is none.
 
     >>> specificity(np.array([1, 0, 0]), np.array([0.5, 0.4, 0.9]), unit_weights(3)).tolist()
@@ -180,9 +161,9 @@ def specificity(
 
 
 def count_correct(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
+    labels: Labels,
+    probabilities: Probabilities,
+    weights: Weights,
     label: int,
 ) -> tuple[Int[np.ndarray, " resample"], Int[np.ndarray, " resample"]]:
     """Count the correctly predicted subjects of a label, and all subjects of that label.
@@ -207,9 +188,9 @@ def unit_weights(num_subjects: int) -> Int[np.ndarray, "1 subject"]:
 
 
 def _by_threshold(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
+    labels: Labels,
+    probabilities: Probabilities,
+    weights: Weights,
 ) -> tuple[Int[np.ndarray, "resample threshold"], Int[np.ndarray, "resample threshold"]]:
     """Count drawn positives and negatives at each distinct probability, from the highest down."""
     order = np.argsort(-probabilities, kind="stable")
@@ -221,9 +202,9 @@ def _by_threshold(
 
 
 def _ratio(
-    part: Float[np.ndarray, " resample"] | Int[np.ndarray, " resample"],
+    part: Metrics | Int[np.ndarray, " resample"],
     whole: Int[np.ndarray, " resample"],
-) -> Float[np.ndarray, " resample"]:
+) -> Metrics:
     undefined = np.full(len(whole), np.nan)
     ratio: np.ndarray = np.divide(part, whole, out=undefined, where=whole > 0)
     return ratio

@@ -42,11 +42,6 @@ def write_source_task_checkpoint(
 ) -> float:
     """Train the source task and write its weights in MedicalNet's ``.pth`` format.
 
-    Args:
-        config: network and task.
-        path: of the ``.pth`` file.
-        progress: called with the steps done and their total.
-
     Returns:
         Mean squared error of the last tenth of the steps, in units of the targets' variance (1 for
         guessing the mean); NaN without steps.

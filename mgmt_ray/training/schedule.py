@@ -49,11 +49,6 @@ def make_scheduler(optimizer: Optimizer, config: AnyTraining) -> Scheduler:
 def end_epoch(scheduler: Scheduler, config: AnyTraining, validation: EpochScores) -> None:
     """Set the rates of the next epoch.
 
-    Args:
-        scheduler: that :func:`make_scheduler` returned for the same config.
-        config: names the monitored score, for a plateau.
-        validation: the epoch's scores.
-
     Raises:
         MgmtError: the monitored score is NaN, as the validation fold has only one class.
     """
@@ -74,7 +69,6 @@ def is_stable(accuracies: Sequence[float], config: AnyTraining) -> bool:
     """Return whether the validation accuracy stayed the same for ``config.stable_epochs`` epochs.
 
     Args:
-        accuracies: one per epoch so far.
         config: never stable if its ``stable_epochs`` is None.
 
     >>> from mgmt_ray.training.training_config import ClassificationTraining

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mgmt_ray.nets.head import dropout_mask
 from mgmt_ray.nets.myronenko import DROPOUT, NUM_LATENT, Segmentation, SegmentationNetwork
 from mgmt_ray.training.dataset import VolumeSet, even_batches
+from mgmt_ray.training.evaluate import evaluation_batches
 from mgmt_ray.training.mask_overlap import Overlap
 from mgmt_ray.training.precision import autocast
 from mgmt_ray.training.slice_objective import segmentation_loss, weight_penalty
@@ -55,7 +56,6 @@ class SegmentationTask:
 
     Attributes:
         network: the one that is trained; its kernels are penalised.
-        config: the training's settings.
     """
 
     network: SegmentationNetwork
@@ -92,19 +92,15 @@ class SegmentationTask:
     @torch.no_grad()
     def predict(self, network: nn.Module, data: VolumeSet, seed: int) -> Float[Tensor, "row value"]:
         """Return loss and pixels per slice; the slice is rebuilt from its distribution's mean."""
-        was_training = network.training
-        network.eval()
         parts = [torch.empty(0, 4, dtype=torch.float64)]
         device, penalty = data.volumes.device, weight_penalty(self.network.penalised_kernels())
         batch_size = slices_per_batch(data.volumes.shape[1:], device)
-        for rows in even_batches(np.arange(len(data)), batch_size) if len(data) else ():
-            part = data.select(rows)
+        for part in evaluation_batches(network, data, batch_size):
             images = part.inputs(parameter_dtype(network))
             with autocast(device, self.config.precision):
                 segmentation = network(images, torch.zeros(len(part), NUM_LATENT, device=device))
             loss = segmentation_loss(segmentation, images, part.labels).total + penalty
             parts.append(_values(loss, segmentation, part).double().cpu())
-        network.train(was_training)
         return torch.cat(parts)
 
     def validation(
@@ -124,7 +120,6 @@ def predict_tumour(
     Args:
         network: in evaluation mode; its reconstruction does not run.
         images: normalised slices [slice, height, width] on any device.
-        precision: that the network was trained in.
 
     >>> network = SegmentationNetwork(width=8).eval()
     >>> predict_tumour(network, torch.zeros(2, 32, 40), "fp32").shape

@@ -47,8 +47,6 @@ def segmentation_loss(
     """Return the three-term loss, eq. 1 of Chen et al. 2020, without :func:`weight_penalty`.
 
     Args:
-        segmentation: the network's output.
-        images: the network's input.
         masks: 1 where there is tumour, else 0.
 
     >>> masks = torch.eye(8).expand(2, 8, 8)
@@ -149,7 +147,6 @@ def slice_cross_entropy(
     """Return the cross-entropy of the softmax over two classes, in nats.
 
     Args:
-        logits: of unmethylated and methylated.
         labels: 1 methylated, 0 unmethylated.
         weights: per class, see :func:`mgmt_ray.training.volume_task.class_weights`; None counts
             every slice once.

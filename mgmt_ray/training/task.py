@@ -65,7 +65,6 @@ class Task(Protocol):
         Args:
             network: in training mode, wrapped and compiled by the loop.
             batch: on the network's device.
-            noise: of the batch's rows.
         """
 
     def train_scores(self, outputs: Float[Tensor, "row value"]) -> EpochScores:

@@ -53,7 +53,6 @@ class VolumeTask:
 
     Attributes:
         network: the one that is trained; its size sets the shapes of the noise.
-        config: the training's settings.
         weights: per class (unmethylated, methylated); None counts every row once.
     """
 
