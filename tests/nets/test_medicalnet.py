@@ -7,9 +7,9 @@ from mgmt_ray.nets.medicalnet import CheckpointMismatch, load_medicalnet, write_
 from mgmt_ray.nets.resnet3d import ResNet3d
 
 
-def make_resnet(seed: int, channels: int = 1, depth: int = 50) -> ResNet3d:
+def make_resnet(seed: int, depth: int = 50) -> ResNet3d:
     torch.manual_seed(seed)
-    return ResNet3d(depth, 4, channels, outputs=1)
+    return ResNet3d(depth, 4, channels=1, outputs=1)
 
 
 def write_as_medicalnet_does(resnet: ResNet3d, path: Path, **changes: torch.Tensor | None) -> None:
@@ -38,24 +38,6 @@ def test_every_weight_of_all_blocks_is_loaded(tmp_path: Path) -> None:
         if not name.startswith("fc."):
             assert torch.equal(value, source.state_dict()[name]), name
     assert torch.equal(target.fc.weight, classifier)
-
-
-def test_what_we_write_is_read_back(tmp_path: Path) -> None:
-    source, target = make_resnet(1), make_resnet(2)
-    write_medicalnet(source, tmp_path / "net.pth")
-    load_medicalnet(target, tmp_path / "net.pth")
-    assert torch.equal(target.layer4[2].conv3.weight, source.layer4[2].conv3.weight)
-
-
-def test_equal_channels_give_the_single_channels_output(tmp_path: Path) -> None:
-    single, triple = make_resnet(1).eval(), make_resnet(2, channels=3).eval()
-    write_medicalnet(single, tmp_path / "net.pth")
-    load_medicalnet(triple, tmp_path / "net.pth")
-    volumes = torch.rand(2, 1, 8, 8, 8)
-    # three float32 summands of a third each instead of one
-    torch.testing.assert_close(
-        triple.stem(volumes.expand(-1, 3, -1, -1, -1)), single.stem(volumes), rtol=1e-4, atol=1e-5
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import copy
+import math
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,14 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from mgmt_ray.base import stream_seed
-from mgmt_ray.training.checkpoint import load_state, save_state
+from mgmt_ray.training.checkpoint import (
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+    trained_weights,
+)
+from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, prepare_training_rows
@@ -23,6 +31,34 @@ CONFIG = TrainingConfig(
     patience=0,
     validation_draws=4,
 )
+OPTIONS = {"dropout": 0.4, "covariates": ("age", "sex")}
+
+
+@pytest.fixture
+def make_patients(make_data):
+    """Volumes with age and sex; each is missing for one subject."""
+
+    def make(number: int, seed: int) -> VolumeSet:
+        random = torch.Generator().manual_seed(seed)
+        age = 60 + 10 * torch.randn(number, generator=random)
+        sex = torch.randint(2, (number,), generator=random) - 0.5
+        age[1], sex[2] = math.nan, math.nan
+        return replace(make_data(number, seed), covariates=torch.stack([age, sex], dim=1).float())
+
+    return make
+
+
+@pytest.fixture
+def make_started(make_network):
+    """A network that knows its training subjects' age."""
+
+    def make(kind: str, training: VolumeSet, **settings):
+        network = make_network(kind, **settings)
+        if network.covariate_head is not None:
+            network.covariate_head.fit_scaling(training.covariates)
+        return network
+
+    return make
 
 
 def numbers(epoch: Epoch) -> tuple:
@@ -61,21 +97,35 @@ def assert_identical(mine: object, theirs: object, where: str = "state") -> None
         assert mine == theirs, where
 
 
-@pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
+COSINE = {"schedule": "cosine"}
+AUC = {"monitor": "auc"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "options"),
+    [
+        ("spottune", {}, {}),
+        ("random", AUC, {}),
+        ("transfer", {}, {}),
+        ("spottune", COSINE, OPTIONS),
+        ("transfer", COSINE, OPTIONS),
+    ],
+)
 def test_resumed_from_any_epoch_equals_uninterrupted_to_the_bit(
-    kind: str, make_network, make_data, tmp_path: Path
+    kind: str, changes: dict, options: dict, make_started, make_patients, tmp_path: Path
 ) -> None:
-    training, validation = make_data(10, 1), make_data(6, 2)
-    whole = TrainingState(make_network(kind), CONFIG)
+    config = CONFIG.model_copy(update=changes)
+    training, validation = make_patients(10, 1), make_patients(6, 2)
+    whole = TrainingState(make_started(kind, training, **options), config)
     expected = []
-    for epoch in fit(whole, training, validation, CONFIG, 3):
+    for epoch in fit(whole, training, validation, config, 3):
         expected.append(numbers(epoch))
         save_state(whole.state_dict(), tmp_path / f"{epoch.number}.pt")
-    for stop in range(1, CONFIG.epochs + 1):
+    for stop in range(1, config.epochs + 1):
         torch.manual_seed(999 + stop)
-        resumed = TrainingState(make_network(kind), CONFIG)
+        resumed = TrainingState(make_started(kind, training, **options), config)
         resumed.load_state_dict(load_state(tmp_path / f"{stop}.pt"))
-        continued = [numbers(e) for e in fit(resumed, training, validation, CONFIG, 3)]
+        continued = [numbers(e) for e in fit(resumed, training, validation, config, 3)]
         assert continued == expected[stop:]
         # network, optimiser and schedule: what a further epoch would follow from
         assert_identical(resumed.state_dict(), whole.state_dict(), f"resumed after {stop}")
@@ -239,13 +289,16 @@ def _worker(rank: int, folder: str, network, training, validation) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("kind", ["spottune", "random"])
-def test_two_workers_agree_with_one(kind: str, make_network, make_data, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "options"), [("spottune", {}), ("random", OPTIONS)])
+def test_two_workers_agree_with_one(
+    kind: str, options: dict, make_started, make_patients, tmp_path: Path
+) -> None:
     """On the same global batches, here of 10 and of 4, 3 and 3 volumes, halved as they come."""
     training, validation = (
-        replace(data, volumes=data.volumes.double()) for data in (make_data(10, 1), make_data(7, 2))
+        replace(data, volumes=data.volumes.double())
+        for data in (make_patients(10, 1), make_patients(7, 2))
     )
-    network = make_network(kind).double()
+    network = make_started(kind, training, **options).double()
     step = after_one_step(network, training, validation)
     alone = TrainingState(copy.deepcopy(network), CONFIG)
     expected = [numbers(e) for e in fit(alone, training, validation, CONFIG, 3)]
@@ -267,3 +320,55 @@ def test_two_workers_agree_with_one(kind: str, make_network, make_data, tmp_path
                 value, alone.network.state_dict()[name], rtol=1e-5, atol=1e-6, msg=name
             )
     assert_identical(results[0][2], results[1][2], "workers")
+
+
+def test_dropout_changes_training_and_never_evaluation(make_network, make_data) -> None:
+    training, validation = make_data(8, 1), make_data(6, 2)
+    with_it, without = make_network("transfer", dropout=0.5), make_network("transfer")
+    draws = {"num_draws": 1, "kind": "sobol", "seed": 0, "precision": "fp32"}
+    for name, value in with_it.state_dict().items():
+        assert torch.equal(value, without.state_dict()[name]), name
+    before = predict(with_it, validation, **draws).probability.tolist()
+    assert before == predict(without, validation, **draws).probability.tolist()
+    assert before == predict(with_it.train(), validation, **draws).probability.tolist()
+    losses = []
+    for network in (with_it, without):
+        epoch = next(fit(TrainingState(network, CONFIG), training, validation, CONFIG, 3))
+        losses.append(epoch.train.loss)
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
+def test_a_network_learns_from_age_what_the_image_does_not_tell(
+    kind: str, make_started, make_data
+) -> None:
+    def blind(number: int, seed: int) -> VolumeSet:
+        data = make_data(number, seed)
+        age = 60 + 20 * (data.labels - 0.5) + torch.linspace(-3, 3, number)
+        empty = torch.full_like(data.volumes, 0.25)
+        return replace(data, volumes=empty, covariates=age.unsqueeze(1))
+
+    config = CONFIG.model_copy(
+        update={"epochs": 6, "learning_rate": 0.05, "temperature": 100.0, "patience": 20}
+    )
+    training = blind(12, 1)
+    state = TrainingState(make_started(kind, training, covariates=("age",)), config)
+    *_, last = fit(state, training, blind(8, 2), config, 3)
+    assert last.validation.auc == 1.0
+
+
+def test_the_scaling_travels_with_the_weights(
+    make_started, make_patients, make_network, tmp_path: Path
+) -> None:
+    training, validation = make_patients(10, 1), make_patients(6, 2)
+    trained = make_started("transfer", training, covariates=("age", "sex"))
+    save_weights(trained_weights(trained), tmp_path / "weights.safetensors")
+    fresh = make_network("transfer", covariates=("age", "sex"))
+    assert fresh.covariate_head.mean.tolist() == [0, 0]
+    load_weights(fresh, tmp_path / "weights.safetensors")
+    assert 50 < fresh.covariate_head.mean[0] < 70
+    draws = {"num_draws": 1, "kind": "sobol", "seed": 0, "precision": "fp32"}
+    assert (
+        predict(fresh, validation, **draws).probability.tolist()
+        == predict(trained, validation, **draws).probability.tolist()
+    )

@@ -95,18 +95,11 @@ def test_one_half_is_called_methylated() -> None:
     assert specificity(labels, probabilities, unit_weights(4))[0] == 0.5
 
 
-def test_what_a_missing_class_leaves_undefined_is_nan() -> None:
-    labels, probabilities = np.zeros(3, dtype=int), np.array([0.1, 0.2, 0.9])
-    weights = unit_weights(3)
-    assert np.isnan(auc(labels, probabilities, weights)[0])
-    assert np.isnan(average_precision(labels, probabilities, weights)[0])
-    assert np.isnan(sensitivity(labels, probabilities, weights)[0])
-    assert specificity(labels, probabilities, weights)[0] == pytest.approx(2 / 3)
-    assert np.isnan(brier(labels, probabilities, 0 * weights)[0])
-
-
 def test_a_missing_class_leaves_its_scores_undefined() -> None:
     scores = score(np.array([0.2, 0.7]), np.array([0.0, 0.0]), np.array([0.5, 1.5]))
     assert np.isnan(scores.auc) and np.isnan(scores.sen)
     assert scores.spe == 0.5
     assert scores.loss == 1.0
+    labels, probabilities = np.zeros(3, dtype=int), np.array([0.1, 0.2, 0.9])
+    assert np.isnan(average_precision(labels, probabilities, unit_weights(3))[0])
+    assert np.isnan(brier(labels, probabilities, 0 * unit_weights(3))[0])
