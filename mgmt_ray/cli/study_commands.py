@@ -196,7 +196,7 @@ class Explain(ClusterCommand):
         with self.locked_study() as context, show_progress("explain") as step:
             inputs, trials, _ = load_existing(context)
             for path in explain_subjects(
-                self.subjects, self.modalities, self.method, trials, inputs, context.resources, step
+                self.subjects, self.modalities, self.method, trials, inputs, step
             ):
                 log(str(path))
 

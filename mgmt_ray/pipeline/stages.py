@@ -172,25 +172,22 @@ def ensemble(trials: Sequence[Trial], inputs: TrialInputs, external: Mapping[str
 
     If the study has a ``mask_source``, test subjects are also predicted with their other mask.
     """
-    study, resources = inputs.study, inputs.resources
     baselines = prepare_baselines(inputs, inputs.cohort)
     with show_progress("ensemble") as progress:
-        if not run_ensemble(trials, inputs, study.evaluation, resources, progress, baselines):
+        if not run_ensemble(trials, inputs, progress, baselines):
             log("ensemble: up to date")
-    measure_mask_effect(trials, inputs, study, resources)
+    measure_mask_effect(trials, inputs)
     for name, cohort in external.items():
         with show_progress(f"predict {name}") as progress:
-            if not predict_external(
-                name, cohort, trials, inputs, study.evaluation, resources, progress
-            ):
+            if not predict_external(name, cohort, trials, inputs, progress):
                 log(f"predict {name}: up to date")
-    write_study(study, inputs.folder.evaluated_study)
+    write_study(inputs.study, inputs.folder.evaluated_study)
 
 
 def predict_new(context: StudyContext, scans: Path, to: Path) -> None:
     """Predict the patients of a folder with the finished models: see :func:`predict_patients`."""
     inputs, trials, _ = load_existing(context)
-    predict_patients(context, inputs, trials, scans, to)
+    predict_patients(inputs, trials, scans, to)
 
 
 def report(context: StudyContext, svg: bool = False) -> Path:

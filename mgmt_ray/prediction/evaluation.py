@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
 from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.cluster.progress import ProgressCallback
-from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.prediction.access_log import (
     ResultKey,
@@ -22,7 +21,7 @@ from mgmt_ray.prediction.access_log import (
     log_access,
     mark_results,
 )
-from mgmt_ray.prediction.predict_members import predict_members
+from mgmt_ray.prediction.predict_members import Task, predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated
 from mgmt_ray.prediction.prediction_files import MemberPredictions
 from mgmt_ray.selection.members import DIVERGED, choose_members
@@ -30,13 +29,10 @@ from mgmt_ray.splits.split import check_group_leakage, resolve_labels
 from mgmt_ray.statistics.result_tables import TABLES_VERSION
 from mgmt_ray.study.folder import StudyFolder, check_weights
 from mgmt_ray.study.held_out_set import HeldOutSet
+from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.run_trial import input_checksums
-
-Task: TypeAlias = tuple[Trial, HeldOutSet]
-"""A member, and the subjects that it predicts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +50,21 @@ class Members:
 
     def result_key(
         self,
-        evaluation: EvaluationConfig,
+        study: StudyConfig,
         dependencies: Mapping[str, Any],
         statistics: Mapping[str, Any] | None = None,
     ) -> ResultKey:
         """Return the fingerprints of all that a target's results depend on.
 
         Args:
-            evaluation: how often SpotTune's policy is drawn.
+            study: says how often SpotTune's policy is drawn.
             dependencies: what predictions depend on besides the members.
             statistics: what else the tables depend on.
         """
         predictions = {
             "members": self.table[["trial", "weights_sha256"]].to_dict("list"),
             "files": list(self.files),
-            "evaluation": evaluation.model_dump(mode="json"),
+            "evaluation": study.evaluation.model_dump(mode="json"),
             **dependencies,
         }
         tables = {"version": TABLES_VERSION, **(statistics or {})}
@@ -159,6 +155,7 @@ class Target:
         purpose: of the access, for the access log.
         subjects: entries of the access log on the subjects.
         tasks: members, each with the subjects that it predicts.
+        access_log: the folder whose access log gets an entry.
         folder: gets the results.
         write: writes the members' predictions.
         summarise: writes the tables that follow from them.
@@ -168,6 +165,7 @@ class Target:
     purpose: str
     subjects: Mapping[str, Any]
     tasks: Sequence[Task]
+    access_log: StudyFolder
     folder: StudyFolder
     key: ResultKey
     write: Callable[[MemberPredictions], None]
@@ -176,21 +174,13 @@ class Target:
 
 
 def evaluate(
-    target: Target,
-    log_folder: StudyFolder,
-    members: Members,
-    inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    resources: Resources,
-    progress: ProgressCallback,
+    target: Target, members: Members, inputs: TrialInputs, progress: ProgressCallback
 ) -> bool:
     """Bring a target's results up to date; predictions that are up to date are kept.
 
     Args:
         target: whose volumes or slices are prepared.
-        log_folder: whose access log gets an entry.
         members: of the study, which predict the target.
-        evaluation: how often SpotTune's policy is drawn.
 
     Returns:
         False if the results were up to date and nothing was done.
@@ -205,8 +195,8 @@ def evaluate(
     invalidate_results(folder)
     if not has_predictions:
         check_members(members, inputs.folder)
-        log_access(log_folder, target.purpose, target.subjects, members.table["trial"])
-        predicted = predict_members(target.tasks, inputs, evaluation, resources, progress)
+        log_access(target.access_log, target.purpose, target.subjects, members.table["trial"])
+        predicted = predict_members(target.tasks, inputs, progress)
         target.write(predicted)
         log_unannotated(predicted.slices, folder)
     target.summarise()

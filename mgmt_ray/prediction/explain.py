@@ -10,19 +10,12 @@ import pandas as pd
 import torch
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.parallel_map import parallel_map_in_order
 from mgmt_ray.cluster.progress import ProgressCallback
-from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.figures.attribution_overlay import Explanation, NetworkSaliency, overlay_figure
 from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.prediction.access_log import log_access
-from mgmt_ray.prediction.evaluation import (
-    Members,
-    Task,
-    check_members,
-    select_members,
-    sets_by_split,
-)
+from mgmt_ray.prediction.evaluation import Members, check_members, select_members, sets_by_split
+from mgmt_ray.prediction.predict_members import Task, map_members
 from mgmt_ray.prediction.predict_volumes import load_held_out, load_member
 from mgmt_ray.prediction.saliency import Method, saliency_map
 from mgmt_ray.preprocess.volume_store import VolumeStore
@@ -45,7 +38,6 @@ def explain_subjects(
     method: Method,
     trials: Sequence[Trial],
     inputs: TrialInputs,
-    resources: Resources,
     progress: ProgressCallback,
 ) -> list[Path]:
     """Draw the saliency maps of each network, one figure per subject and modality.
@@ -87,9 +79,7 @@ def explain_subjects(
     figures = FigureFolder(inputs.folder.root / "figures")
     paths: list[Path] = []
     for done, modality in enumerate(chosen, start=1):
-        for explanation in explain_modality(
-            modality, method, ids, members, inputs, resources, predictions
-        ):
+        for explanation in explain_modality(modality, method, ids, members, inputs, predictions):
             name = f"explain_{explanation.subject}_{modality}"
             path = figures.save(overlay_figure(explanation), name)
             paths.append(path)
@@ -148,7 +138,6 @@ def explain_modality(
     ids: tuple[str, ...],
     members: Members,
     inputs: TrialInputs,
-    resources: Resources,
     predictions: pd.DataFrame,
 ) -> list[Explanation]:
     """Return each subject's volumes and saliency maps for one modality, in the order of ids.
@@ -162,10 +151,7 @@ def explain_modality(
         if trial.modality == modality and not trial.network_config.no_saliency
         if held_out[trial.outer_fold].label
     ]
-    shared, cpus, gpus = (method, inputs, resources), resources.cpus, resources.gpus
-    maps = parallel_map_in_order(
-        _saliency_maps, tasks, shared, resources, lambda *_: None, cpus, gpus
-    )
+    maps = map_members(_saliency_maps, tasks, (method, inputs), inputs, lambda *_: None)
     label = {s: value for _, tested in reversed(tasks) for s, value in tested.label.items()}
     of_modality = predictions[predictions["ensemble"] == modality]
     probability = of_modality.set_index(["network", "subject"])["probability"]
@@ -188,12 +174,11 @@ def explain_modality(
     return explanations
 
 
-def _saliency_maps(
-    task: Task, shared: tuple[Method, TrialInputs, Resources]
-) -> dict[str, np.ndarray]:
+def _saliency_maps(task: Task, shared: tuple[Method, TrialInputs]) -> dict[str, np.ndarray]:
     """Return one member's saliency maps by subject."""
     trial, held_out = task
-    method, inputs, resources = shared
+    method, inputs = shared
+    resources = inputs.resources
     torch.set_num_threads(resources.threads)
     network = load_member(trial, inputs).to(resources.device).eval()
     data = load_held_out(held_out, trial, resources.device)

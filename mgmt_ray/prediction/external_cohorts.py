@@ -11,9 +11,9 @@ import pandas as pd
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.progress import ProgressCallback
-from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.prediction.evaluation import Target, Task, evaluate, select_members
+from mgmt_ray.prediction.evaluation import Target, evaluate, select_members
+from mgmt_ray.prediction.predict_members import Task
 from mgmt_ray.prediction.prediction_files import write_predictions
 from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import shorten_list
@@ -21,7 +21,6 @@ from mgmt_ray.statistics.result_tables import evaluate_ensembles
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.pipelines import pipeline_of, unfit_scans
 from mgmt_ray.trials.run_trial import covariates_checksum
@@ -87,8 +86,6 @@ def predict_external(
     external: Cohort,
     trials: Sequence[Trial],
     inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    resources: Resources,
     progress: ProgressCallback,
 ) -> bool:
     """Predict an external cohort with the members of all splits, and write its tables.
@@ -119,11 +116,12 @@ def predict_external(
         {"num_subjects": len(external.subjects), "cohort_hash": external.hash},
         tasks,
         folder,
-        members.result_key(evaluation, _dependencies(external, tasks, folder)),
+        folder,
+        members.result_key(inputs.study, _dependencies(external, tasks, folder)),
         lambda predicted: write_predictions(replace(predicted, policies=pd.DataFrame()), folder),
         lambda: evaluate_ensembles(folder.root, "external", modalities),
     )
-    return evaluate(target, folder, members, inputs, evaluation, resources, progress)
+    return evaluate(target, members, inputs, progress)
 
 
 def _dependencies(external: Cohort, tasks: Sequence[Task], folder: StudyFolder) -> dict[str, Any]:

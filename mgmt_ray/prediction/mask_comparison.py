@@ -10,7 +10,6 @@ import pandas as pd
 
 from mgmt_ray.base import write_csv
 from mgmt_ray.cluster.progress import log, show_progress
-from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.masks.alternate_masks import AlternateMasks, alternate_masks, mask_agreement
@@ -27,7 +26,6 @@ from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.statistics.mask_effect import mask_effect_table
 from mgmt_ray.study.folder import MASK_EFFECT, StudyFolder
-from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.pipelines import pipeline_of
@@ -39,9 +37,7 @@ SUBJECTS = "subjects.csv"
 subject has only one."""
 
 
-def measure_mask_effect(
-    trials: Sequence[Trial], inputs: TrialInputs, study: StudyConfig, resources: Resources
-) -> None:
+def measure_mask_effect(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Predict test subjects with their other mask, and write the table that compares the two.
 
     The members are those of the results, which must exist. In a study on given masks, the other
@@ -53,22 +49,22 @@ def measure_mask_effect(
         MgmtError: the segmentations cannot be read, or the inspections of the scans are lost.
     """
     folder, effect_folder = inputs.folder, inputs.folder.mask_effect
-    if study.mask_source is None:
+    if inputs.study.mask_source is None:
         _delete_table(folder)
         return
-    alternate = alternate_masks(inputs, study.mask_source)
+    alternate = alternate_masks(inputs, inputs.study.mask_source)
     if not alternate.subjects:
         _delete_table(folder)
         write_csv(effect_folder.root / SUBJECTS, _subject_rows(alternate, {}))
         log("mask effect: no test subject has both a given and a predicted mask")
         return
     members = _volume_members(select_members(trials, inputs))
-    cohort = _prepare(alternate, members, inputs, study, resources)
+    cohort = _prepare(alternate, members, inputs)
     predictions = effect_folder.ensembles / PREDICTIONS
     held_out = sets_by_split(inputs, effect_folder, cohort)
 
     def compare() -> None:
-        agreement = mask_agreement(alternate, inputs.cohort, resources)
+        agreement = mask_agreement(alternate, inputs.cohort, inputs.resources)
         write_csv(effect_folder.root / SUBJECTS, _subject_rows(alternate, agreement))
         table = _compare(read_predictions(predictions), agreement, inputs)
         write_table(table, folder.mask_effect_table)
@@ -85,15 +81,15 @@ def measure_mask_effect(
             "split_hashes": [split.hash for split in inputs.splits],
         },
         [(trial, held_out[trial.outer_fold]) for trial in members.trials],
+        folder,
         effect_folder,
-        members.result_key(study.evaluation, _dependencies(members, alternate, cohort, inputs)),
+        members.result_key(inputs.study, _dependencies(members, alternate, cohort, inputs)),
         lambda predicted: write_table(predicted.table, predictions),
         compare,
         (folder.mask_effect_table,),
     )
     with show_progress("mask effect") as progress:
-        settings = (study.evaluation, resources, progress)
-        if not evaluate(target, folder, members, inputs, *settings):
+        if not evaluate(target, members, inputs, progress):
             log("mask effect: up to date")
 
 
@@ -114,13 +110,7 @@ def _volume_members(members: Members) -> Members:
     )
 
 
-def _prepare(
-    alternate: AlternateMasks,
-    members: Members,
-    inputs: TrialInputs,
-    study: StudyConfig,
-    resources: Resources,
-) -> Cohort:
+def _prepare(alternate: AlternateMasks, members: Members, inputs: TrialInputs) -> Cohort:
     """Prepare the volumes of all test subjects; those without another mask keep theirs.
 
     Minibatches are then the same as for the results, so that rounding is not taken for an effect.
@@ -131,10 +121,10 @@ def _prepare(
         tuple(with_other_mask.get(s.id, s) for s in inputs.cohort.subjects if s.id in test_ids)
     )
     channels = tuple(dict.fromkeys(channel for t in members.trials for channel in t.channels))
-    recipe = study.recipe.model_copy(update={"rounds": 0})
+    recipe = inputs.study.recipe.model_copy(update={"rounds": 0})
     volumes = inputs.folder.mask_effect.volumes
     with show_progress("mask effect: volumes") as progress:
-        prepare_volumes(cohort, channels, recipe, volumes, resources, progress)
+        prepare_volumes(cohort, channels, recipe, volumes, inputs.resources, progress)
     return cohort
 
 

@@ -20,9 +20,9 @@ from mgmt_ray.data.prepare_stores import UnusableFiles
 from mgmt_ray.masks.contamination import contamination_reason, segmenter_exposure
 from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_eligible, segment_with_members
 from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations
-from mgmt_ray.prediction.evaluation import Task, check_members, select_members
+from mgmt_ray.prediction.evaluation import check_members, select_members
 from mgmt_ray.prediction.external_cohorts import member_tasks
-from mgmt_ray.prediction.predict_members import predict_members
+from mgmt_ray.prediction.predict_members import Task, predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated, rows_without_tumour
 from mgmt_ray.prediction.prediction_files import MemberPredictions
 from mgmt_ray.preprocess.scan_inspection import Inspection
@@ -30,7 +30,7 @@ from mgmt_ray.selection.ensembles import ensemble, group_ensembles
 from mgmt_ray.selection.predictions import write_table
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.trials.context import StudyContext, TrialInputs
+from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.pipelines import pipelines_of, prepare_stores, unfit_scans
 
 PATIENT_COLUMNS = (
@@ -162,9 +162,7 @@ class _Patients:
         return Cohort(tuple(self.subjects.values()))
 
 
-def predict_patients(
-    context: StudyContext, inputs: TrialInputs, trials: Sequence[Trial], scans: Path, to: Path
-) -> None:
+def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, to: Path) -> None:
     """Predict the patients of a folder, and write a table with their probabilities.
 
     Masks, volumes, slices, and the tumours that slice models find are kept in a folder next to the
@@ -182,8 +180,8 @@ def predict_patients(
     members = select_members(trials, inputs)
     check_members(members, inputs.folder)
     channels = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
-    source = context.study.mask_source
-    segmentations = load_segmentations(source, context.study.modalities) if source else None
+    source = inputs.study.mask_source
+    segmentations = load_segmentations(source, inputs.study.modalities) if source else None
     modalities = dict.fromkeys([*channels, *([segmentations.modality] if segmentations else [])])
     result = read_patients(scans, list(modalities))
     patients = _Patients(result.subjects)
@@ -191,25 +189,22 @@ def predict_patients(
         patients.drop(problem.subject, f"{problem.where}: {problem.found}")
     files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
     with files.lock():
-        hashes = _inspect_scans(patients, context, files)
-        crosswalk = read_crosswalk(context.study.cohort.crosswalk)
+        hashes = _inspect_scans(patients, inputs, files)
+        crosswalk = read_crosswalk(inputs.study.cohort.crosswalk)
         contaminated = contamination_reason(
-            context.folder, inputs.cohort, members.trials, patients.persons, hashes, crosswalk
+            inputs.folder, inputs.cohort, members.trials, patients.persons, hashes, crosswalk
         )
         for (_, name), reason in contaminated.items():  # the models were trained or chosen on them
             patients.drop(name, reason)
-        if any(pipeline.needs_masks for pipeline in pipelines_of(context.study)):
-            _predict_masks(patients, context, files, segmentations, hashes, crosswalk)
-        _prepare(patients, context, files)
-        tasks = _member_tasks(patients, members.trials, files, context.folder)
+        if any(pipeline.needs_masks for pipeline in pipelines_of(inputs.study)):
+            _predict_masks(patients, inputs, files, segmentations, hashes, crosswalk)
+        _prepare(patients, inputs, files)
+        tasks = _member_tasks(patients, members.trials, files, inputs.folder)
         _log_problems(patients)
         with show_progress("predict patients") as progress:
-            evaluation = context.study.evaluation
-            predicted = predict_members(tasks, inputs, evaluation, context.resources, progress)
+            predicted = predict_members(tasks, inputs, progress)
         subjects = list(patients.subjects.values())
-        segment_with_members(
-            members.trials, subjects, context.folder, files.masks, context.resources
-        )
+        segment_with_members(members.trials, subjects, inputs.folder, files.masks, inputs.resources)
     log_unannotated(predicted.slices, files)
     table = patient_table(predicted, patients.subjects, patients.problems, files)
     write_table(table, to)
@@ -219,10 +214,10 @@ def predict_patients(
 
 
 def _inspect_scans(
-    patients: _Patients, context: StudyContext, files: StudyFolder
+    patients: _Patients, inputs: TrialInputs, files: StudyFolder
 ) -> dict[SubjectKey, Mapping[str, str]]:
     """Check all scans and the given masks that are used; return the hashes of the scans' voxels."""
-    study = context.study
+    study = inputs.study
     if study.cohort.mask == "predicted":
         given = [s for s in patients.subjects.values() if s.mask]
         if given:
@@ -233,7 +228,7 @@ def _inspect_scans(
         labels, folder = study.cohort.mask_labels, files.root / "scans"
         slices = study.slices if "slices" in study.pipelines else None
         inspections = inspect_cohort(
-            subjects, study.recipes[0], labels, folder, context.resources, progress, slices
+            subjects, study.recipes[0], labels, folder, inputs.resources, progress, slices
         )
     patients.drop_faulty(inspections)
     return {(PATIENTS, name): inspections[name].hashes for name in patients.subjects}
@@ -241,14 +236,14 @@ def _inspect_scans(
 
 def _predict_masks(
     patients: _Patients,
-    context: StudyContext,
+    inputs: TrialInputs,
     files: StudyFolder,
     segmentations: Segmentations | None,
     hashes: Mapping[SubjectKey, Mapping[str, str]],
     crosswalk: Crosswalk,
 ) -> None:
     """Predict missing masks for models of volumes; models of slices find the tumour themselves."""
-    study = context.study
+    study = inputs.study
     without_mask = [s for s in patients.subjects.values() if not s.mask]
     if not without_mask:
         return
@@ -260,7 +255,7 @@ def _predict_masks(
     exposure = segmenter_exposure(segmentations, patients.persons, kept_hashes, crosswalk)
     eligible = {s.id: exposure[PATIENTS, s.id].eligible for s in without_mask}
     segmented, reasons = segment_eligible(
-        "masks", without_mask, eligible, segmentations, files.masks, context.resources
+        "masks", without_mask, eligible, segmentations, files.masks, inputs.resources
     )
     for name, reason in reasons.items():
         patients.drop(name, f"no tumour mask, and {reason}")
@@ -268,16 +263,16 @@ def _predict_masks(
     with show_progress("check masks") as progress:
         labels, folder = PREDICTED_LABELS, files.inspections
         patients.drop_faulty(
-            inspect_cohort(segmented, study.recipe, labels, folder, context.resources, progress)
+            inspect_cohort(segmented, study.recipe, labels, folder, inputs.resources, progress)
         )
 
 
-def _prepare(patients: _Patients, context: StudyContext, files: StudyFolder) -> None:
+def _prepare(patients: _Patients, inputs: TrialInputs, files: StudyFolder) -> None:
     """Prepare volumes and slices; patients whose files cannot be used are dropped."""
     while patients.subjects:
         cohort = patients.cohort
         try:
-            prepare_stores("prepare patients", cohort, context.study, files, context.resources)
+            prepare_stores("prepare patients", cohort, inputs.study, files, inputs.resources)
             return
         except UnusableFiles as error:
             for name, fault in error.faults.items():

@@ -15,7 +15,6 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.classification_task import classify
 from mgmt_ray.training.precision import set_precision
-from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.segmentation_quality import measure_scans
 from mgmt_ray.trials.segmenter import load_segmenter
@@ -23,18 +22,13 @@ from mgmt_ray.trials.slice_data import open_slices, slices_to_classify
 from mgmt_ray.trials.slices_pipeline import average_by_patient, classified_slices
 
 
-def predict_slices(
-    trial: Trial,
-    held_out: HeldOutSet,
-    inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    device: str,
-) -> MemberPredictions:
+def predict_slices(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> MemberPredictions:
     """Predict with a slice classifier, and measure how well its segmentation finds the tumours.
 
     A patient's probability is the mean over the slices through the tumour: the given mask's, or
     for a scan without a given mask, that of the segmentation.
     """
+    device = inputs.resources.device
     precision, metadata = trial.training_config.precision, inputs.folder.read_trial(trial.id)
     segmentation = trial.needs[0]
     segmenter = load_segmenter(segmentation, inputs.folder, device)

@@ -17,7 +17,6 @@ from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.precision import set_precision
-from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.volumes_pipeline import load_volumes
 
@@ -41,14 +40,9 @@ def load_held_out(held_out: HeldOutSet, trial: Trial, device: str) -> VolumeSet:
     return load_volumes(volumes, trial.channels, label, ids, device, covariates=covariates)
 
 
-def predict_volumes(
-    trial: Trial,
-    held_out: HeldOutSet,
-    inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    device: str,
-) -> MemberPredictions:
+def predict_volumes(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> MemberPredictions:
     """Predict with a network of volumes: the mean over policy draws, if it has an agent."""
+    device, evaluation = inputs.resources.device, inputs.study.evaluation
     data, precision = load_held_out(held_out, trial, device), trial.training_config.precision
     network = load_member(trial, inputs).to(device)
     set_precision(network, precision)

@@ -15,22 +15,18 @@ from mgmt_ray.baselines.fit_baselines import (
     predict_validation,
 )
 from mgmt_ray.cluster.progress import ProgressCallback
-from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.prediction.access_log import is_predicted
 from mgmt_ray.prediction.evaluation import Target, evaluate, select_members, sets_by_split
 from mgmt_ray.prediction.prediction_files import MemberPredictions, write_predictions
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.statistics.result_tables import evaluate_ensembles
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import TrialInputs
 
 
 def run_ensemble(
     trials: Sequence[Trial],
     inputs: TrialInputs,
-    evaluation: EvaluationConfig,
-    resources: Resources,
     progress: ProgressCallback,
     baselines: Baselines = NO_BASELINES,
 ) -> bool:
@@ -51,7 +47,7 @@ def run_ensemble(
     held_out = sets_by_split(inputs, folder, cohort)
     hashes = [split.hash for split in splits]
     key = members.result_key(
-        evaluation,
+        inputs.study,
         baselines.dependencies | {"splits": hashes},
         {"covariates": {s.id: dict(s.covariates) for s in cohort.subjects}},
     )
@@ -62,7 +58,7 @@ def run_ensemble(
         []
         if has_predictions
         else fit_baselines(
-            baselines, cohort, splits, resources, lambda done, _: progress(done, total)
+            baselines, cohort, splits, inputs.resources, lambda done, _: progress(done, total)
         )
     )
 
@@ -86,13 +82,5 @@ def run_ensemble(
         "split_hashes": hashes,
     }
     tasks = [(trial, held_out[trial.outer_fold]) for trial in members.trials]
-    target = Target("ensembles", subjects, tasks, folder, key, write, summarise)
-    return evaluate(
-        target,
-        folder,
-        members,
-        inputs,
-        evaluation,
-        resources,
-        lambda done, _: progress(num_models + done, total),
-    )
+    target = Target("ensembles", subjects, tasks, folder, folder, key, write, summarise)
+    return evaluate(target, members, inputs, lambda done, _: progress(num_models + done, total))

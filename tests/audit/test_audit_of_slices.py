@@ -150,7 +150,5 @@ def test_explain_says_what_it_takes(context: StudyContext) -> None:
     with pytest.raises(
         MgmtError, match=r"has none \(.*a slice classifier: the part of a slice .* report.html\)"
     ):
-        explain_subjects(
-            (), (), "occlusion", trials, inputs, context.resources, lambda done, all_: None
-        )
+        explain_subjects((), (), "occlusion", trials, inputs, lambda done, all_: None)
     assert not Path(context.folder.test_openings).exists()

@@ -205,9 +205,7 @@ def test_models_are_fitted_before_test_set_access(
     nothing = {s.id: (float("nan"), float("nan")) for s in selected.cohort.subjects}
     unfit = Baselines(("age_sex",), values={"age_sex": nothing})
     with pytest.raises(AssertionError, match="a column without any value"):
-        run_ensemble(
-            trials, inputs, context.study.evaluation, HERE, lambda done, number: None, unfit
-        )
+        run_ensemble(trials, inputs, lambda done, number: None, unfit)
     assert not context.folder.test_openings.exists()
 
 

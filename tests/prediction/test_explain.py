@@ -43,8 +43,8 @@ def make_evaluated(make_trained: Callable[..., Trained]) -> Callable[..., Traine
     def make(**sections: object) -> Trained:
         training = {"epochs": 1, "learning_rate": 0.005, "validation_draws": 2}
         trained = make_trained(**({"networks": NETWORKS, "training": training} | sections))
-        context, inputs, trials = trained
-        run_ensemble(trials, inputs, context.study.evaluation, context.resources, no_progress)
+        _, inputs, trials = trained
+        run_ensemble(trials, inputs, no_progress)
         return trained
 
     return make
@@ -53,10 +53,8 @@ def make_evaluated(make_trained: Callable[..., Trained]) -> Callable[..., Traine
 def explain(
     trained: Trained, subjects: Sequence[str] = (), modalities: Sequence[str] = ()
 ) -> list[Path]:
-    context, inputs, trials = trained
-    return explain_subjects(
-        subjects, modalities, "grad-cam", trials, inputs, context.resources, no_progress
-    )
+    _, inputs, trials = trained
+    return explain_subjects(subjects, modalities, "grad-cam", trials, inputs, no_progress)
 
 
 def access_log(trained: Trained) -> list[dict[str, object]]:
@@ -96,7 +94,7 @@ def test_a_study_without_agents_has_no_policies_and_keeps_no_old_ones(
     path = context.folder.ensembles / "policies.csv"
     assert not path.exists()
     path.write_text("of,another,study\n", encoding="utf-8")
-    arguments = (trials, inputs, context.study.evaluation, context.resources, no_progress)
+    arguments = (trials, inputs, no_progress)
     assert run_ensemble(*arguments)  # a table that does not belong is noticed
     assert not path.exists()
     assert not run_ensemble(*arguments)
@@ -123,9 +121,7 @@ def test_chosen_subjects_are_drawn_and_the_access_is_logged_with_its_purpose(
     assert access["members"] == results["members"]
     after = {p.name: p.read_bytes() for p in context.folder.ensembles.glob("*.csv")}
     assert after == before
-    assert not run_ensemble(
-        trials, inputs, context.study.evaluation, context.resources, no_progress
-    )  # pictures do not make results out of date
+    assert not run_ensemble(trials, inputs, no_progress)  # pictures do not make results out of date
     kept = figures / f"explain_{first}_PH.png"
     whole = kept.read_bytes()
     assert explain(trained, [first], ["PH"]) == [kept]
@@ -195,9 +191,7 @@ def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
     predictions = pd.read_csv(context.folder.ensembles / "predictions.csv")
     members = select_members(trials, inputs)
     ids = (inputs.splits[1].test[0], inputs.splits[0].test[0])
-    explanations = explain_modality(
-        "PH", "grad-cam", ids, members, inputs, context.resources, predictions
-    )
+    explanations = explain_modality("PH", "grad-cam", ids, members, inputs, predictions)
     assert [explained.subject for explained in explanations] == list(ids)
     of_input = predictions[predictions["ensemble"] == "PH"].set_index("subject")
     for explained, outer in zip(explanations, (1, 0), strict=True):

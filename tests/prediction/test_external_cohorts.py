@@ -43,7 +43,7 @@ def evaluate(
 ) -> tuple[bool, bool]:
     """Evaluate the study and the external cohort; return whether each was out of date."""
     context, inputs, trials = trained
-    settings = (trials, inputs, context.study.evaluation, context.resources, no_progress)
+    settings = (trials, inputs, no_progress)
     own = run_ensemble(*settings)
     if external is None:
         return own, False

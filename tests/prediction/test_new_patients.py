@@ -117,14 +117,7 @@ def test_patients_have_the_probabilities_of_the_same_scans_in_an_external_cohort
     cohort = Cohort(subjects)
     there = context.folder.external("strangers")
     prepare_stores("strangers", cohort, context.study, there, context.resources)
-    settings = (
-        trials,
-        inputs,
-        context.study.evaluation,
-        context.resources,
-        lambda done, total: None,
-    )
-    predict_external("strangers", cohort, *settings)
+    predict_external("strangers", cohort, trials, inputs, lambda done, total: None)
     expected = pd.read_csv(there.ensembles / "predictions.csv")
     table = pd.read_csv(tmp_path / "predictions.csv")
     assert {*table["mask"]} == {"given"}

@@ -124,8 +124,7 @@ def evaluate(copied: StudyContext) -> Evaluate:
             copied.resources,
             verify=True,
         )
-        settings = (trials, inputs, study.evaluation, copied.resources)
-        predict_external("elsewhere", cohort, *settings, lambda done, total: None)
+        predict_external("elsewhere", cohort, trials, inputs, lambda done, total: None)
         return folder.root
 
     return predict

@@ -16,7 +16,6 @@ from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select, train
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.splits.split import read_splits
 from mgmt_ray.study.held_out_set import HeldOutSet
-from mgmt_ray.training.training_config import EvaluationConfig
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.run_trial import run_trial
 from tests.run_stages import prepared
@@ -135,8 +134,6 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., StudyCo
         predict_members(
             [(trial, HeldOutSet("test", inputs.folder, label, cohort))],
             inputs,
-            EvaluationConfig(draws=1),
-            context.resources,
             lambda done, number: None,
         )
         for cohort in (inputs.cohort, Cohort(aged))
