@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float16
@@ -25,7 +25,7 @@ from mgmt_ray.preprocess.volume_index import (
     read_index,
     row_checksum,
 )
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.study_config import PipelineName
 
 Volumes: TypeAlias = Float16[np.ndarray, "version depth height width"]
 """All versions of a subject's volume, in [0, 1], background 0."""
@@ -35,6 +35,9 @@ VolumeChange = Callable[[str, Volumes], np.ndarray]
 
 SliceChange = Callable[[SubjectSlices], SubjectSlices]
 """Returns a subject's slices in the copy."""
+
+Change = Callable[[str, Any], Any]
+"""Returns a subject's volumes or slices in the copy, from its id and its own."""
 
 SLAB_VOXELS = 2
 """Thickness of the planted slabs: thinner than any anatomy, and thick enough for a stem of
@@ -155,53 +158,55 @@ def noise_and_mirrored(slices: SubjectSlices, random: np.random.Generator) -> Su
     )
 
 
+WRITE_CHANGED: dict[PipelineName, Callable[[Path, str, Path, Change], None]] = {
+    "volumes": write_changed_volumes,
+    "slices": lambda source, modality, target, change: write_changed_slices(
+        source, modality, target, lambda slices: change(slices.id, slices)
+    ),
+}
+PLANT: dict[PipelineName, Callable[[Any], Any]] = {"volumes": darken_slabs, "slices": darken_tumour}
+NOISE: dict[PipelineName, Callable[[Any, np.random.Generator], Any]] = {
+    "volumes": noise_like,
+    "slices": noise_and_mirrored,
+}
+
+
 def share_store(audit: AuditContext, name: str) -> None:
     """Link the audited study's volumes or slices into the folder of a sub-study."""
-    folder = StudyFolder(audit.work_folder / name)
-    folder.root.mkdir(parents=True, exist_ok=True)
-    link = folder.slices if audit.trains_on_slices else folder.volumes
-    target = Path(os.path.relpath(audit.context.folder.root / link.name, folder.root))
+    folder = audit.work_folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    target = Path(os.path.relpath(audit.store, folder))
     with suppress(FileExistsError):
-        link.symlink_to(target, target_is_directory=True)
+        (folder / audit.pipeline).symlink_to(target, target_is_directory=True)
 
 
 def plant_signal(
     audit: AuditContext, name: str, modality: str, methylated: Collection[str]
 ) -> None:
     """Write a sub-study's copy of a modality with a pattern in the methylated subjects' tumours."""
-    folder, audited = StudyFolder(audit.work_folder / name), audit.context.folder
-    if audit.trains_on_slices:
-
-        def darken(slices: SubjectSlices) -> SubjectSlices:
-            return darken_tumour(slices) if slices.id in methylated else slices
-
-        write_changed_slices(audited.slices, modality, folder.slices, darken)
-        return
-
-    def plant(subject: str, volumes: np.ndarray) -> np.ndarray:
-        return darken_slabs(volumes) if subject in methylated else volumes
-
-    write_changed_volumes(audited.volumes, modality, folder.volumes, plant)
+    plant = PLANT[audit.pipeline]
+    _alter(audit, name, modality, methylated, lambda _, own: plant(own))
 
 
 def replace_by_noise(
     audit: AuditContext, name: str, modality: str, test_subjects: Collection[str]
 ) -> None:
     """Write a sub-study's copy of a modality with noise in place of the test subjects' scans."""
-    folder, audited = StudyFolder(audit.work_folder / name), audit.context.folder
-    if audit.trains_on_slices:
+    noise = NOISE[audit.pipeline]
 
-        def change_slices(slices: SubjectSlices) -> SubjectSlices:
-            if slices.id not in test_subjects:
-                return slices
-            return noise_and_mirrored(slices, audit.random_stream("noise", slices.id))
+    def replace_scan(subject: str, own: Any) -> Any:
+        return noise(own, audit.random_stream("noise", subject))
 
-        write_changed_slices(audited.slices, modality, folder.slices, change_slices)
-        return
+    _alter(audit, name, modality, test_subjects, replace_scan)
 
-    def change_volumes(subject: str, volumes: np.ndarray) -> np.ndarray:
-        if subject not in test_subjects:
-            return volumes
-        return noise_like(volumes, audit.random_stream("noise", subject))
 
-    write_changed_volumes(audited.volumes, modality, folder.volumes, change_volumes)
+def _alter(
+    audit: AuditContext, name: str, modality: str, subjects: Collection[str], change: Change
+) -> None:
+    """Write a sub-study's copy of a modality in which some subjects are changed."""
+
+    def change_some(subject: str, own: Any) -> Any:
+        return change(subject, own) if subject in subjects else own
+
+    target = audit.work_folder / name / audit.pipeline
+    WRITE_CHANGED[audit.pipeline](audit.store, modality, target, change_some)

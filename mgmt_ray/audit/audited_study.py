@@ -20,7 +20,7 @@ from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, resolve_labels
-from mgmt_ray.study.study_config import StudyConfig
+from mgmt_ray.study.study_config import PipelineName, StudyConfig
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.pipelines import pipelines_of
 
@@ -83,14 +83,14 @@ class AuditContext:
         return self.context.study
 
     @property
-    def volumes(self) -> Path:
-        """The folder of the study's volume store."""
-        return self.context.folder.volumes
+    def pipeline(self) -> PipelineName:
+        """What the audit's trainings take: volumes, or slices if no network takes volumes."""
+        return self.study.pipelines[0]
 
     @property
-    def trains_on_slices(self) -> bool:
-        """Whether the audit trains a network of slices, because none takes volumes."""
-        return "volumes" not in self.study.pipelines
+    def store(self) -> Path:
+        """The folder of what the audit's trainings take, which has the pipeline's name."""
+        return self.context.folder.root / self.pipeline
 
     @cached_property
     def work_folder(self) -> Path:
@@ -131,7 +131,7 @@ class AuditContext:
             NoTrainableNetwork: all networks start from pretrained weights, and there are none.
         """
         study = self.study
-        if self.trains_on_slices:
+        if self.pipeline == "slices":
             widths = {n: c.width for n, c in study.networks.items() if c.kind == "slices"}
             return min(widths, key=lambda name: widths[name])
         has_checkpoint = study.checkpoint is not None and study.checkpoint.is_file()
@@ -163,7 +163,7 @@ class AuditContext:
                 "networks": {name: network},
                 "num_seeds": 1,
                 "mask_source": None,  # masks are prepared; the mask effect is not measured
-                "slices": study.slices if self.trains_on_slices else SliceRecipe(),
+                "slices": study.slices if self.pipeline == "slices" else SliceRecipe(),
                 "split": split,
                 "sweep": study.sweep.model_copy(update=swept),
             }

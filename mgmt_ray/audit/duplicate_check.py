@@ -119,7 +119,7 @@ def check_duplicates(audit: AuditContext) -> Check:
     """
     name = "duplicate persons"
     expected = "no two subjects of test, external and training sets or of two folds look alike"
-    if audit.trains_on_slices:
+    if audit.pipeline != "volumes":
         return Check(name, "not done", expected, NO_VOLUMES)
     duplicates: dict[tuple[str, str, str], DuplicatePair] = {}
     highest = 0.0
@@ -184,7 +184,7 @@ def _select(group: _SubjectGroup, role: str, ids: Sequence[str]) -> _SubjectGrou
 def _load_group(audit: AuditContext, modality: str, role: str, ids: Sequence[str]) -> _SubjectGroup:
     person = {s.id: s.person for s in audit.cohort.subjects if modality in s.scans}
     scanned = tuple(s for s in ids if s in person)
-    store = VolumeStore(audit.volumes, modality)
+    store = VolumeStore(audit.store, modality)
     volumes = store.load(scanned, store.versions[:1])[:, 0]
     return _SubjectGroup(role, scanned, tuple(person[s] for s in scanned), volumes)
 
@@ -194,7 +194,10 @@ def _load_external(audit: AuditContext, name: str, modality: str) -> _SubjectGro
     folder = audit.context.folder.external(name)
     if not index_path(folder.volumes, modality).exists():
         return None
-    store, own = VolumeStore(folder.volumes, modality), VolumeStore(audit.volumes, modality)
+    store, own = (
+        VolumeStore(folder.volumes, modality),
+        VolumeStore(audit.store, modality),
+    )
     if store.volume_shape != own.volume_shape:
         raise MgmtError(
             f"{store.path}: volumes have {store.volume_shape} voxels, those of the study's own "

@@ -59,7 +59,7 @@ def check_shortcuts(audit: AuditContext) -> Check:
     """
     name = "shortcuts"
     expected = f"no voxel or scalar predicts the label (family-wise p > {LEVEL})"
-    if audit.trains_on_slices:
+    if audit.pipeline != "volumes":
         return Check(name, "not done", expected, NO_VOLUMES)
     modalities = [m for m in audit.study.modalities if m not in audit.planted]
     if not modalities:
@@ -104,7 +104,7 @@ def _associate_modality(
     permuted = permuted_label_rows(audit, split.training, PERMUTATIONS)[:, columns]
     label = resolve_labels(split, audit.cohort)
     labels = np.array([label[s] for s in ids], dtype=np.int64)
-    store = VolumeStore(audit.volumes, modality)
+    store = VolumeStore(audit.store, modality)
     volumes = store.load(ids, store.versions[:1])[:, 0]
     scalars = _scalars(audit, modality, ids, volumes)
     names = tuple(f"{modality} {name}" for name in scalars)
@@ -120,7 +120,7 @@ def _scalars(
     audit: AuditContext, modality: str, ids: tuple[str, ...], volumes: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return scalars that a network could exploit, by name; only those that all subjects have."""
-    index = read_index(audit.volumes, modality)
+    index = read_index(audit.store, modality)
     assert index is not None
     rows = {row.id: row for row in index.rows}
     table = [

@@ -351,7 +351,7 @@ def test_an_external_subject_who_is_a_training_subject_is_found(
 
     clinic = audit.context.folder.external("clinic")
     for modality in audit.study.modalities:
-        for volumes in (audit.volumes, clinic.volumes):
+        for volumes in (audit.context.folder.volumes, clinic.volumes):
             write_changed_volumes(clean.context.folder.volumes, modality, volumes, keep)
     split = audit.splits[0]
     by_id = {s.id: s for s in audit.cohort.subjects}
