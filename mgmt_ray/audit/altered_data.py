@@ -55,9 +55,6 @@ def write_changed_volumes(source: Path, modality: str, target: Path, change: Vol
     """Write a changed copy of a modality's volumes, unless it exists.
 
     Args:
-        source: folder of the volume store.
-        modality: the modality that is copied.
-        target: folder of the copy, another volume store.
         change: must be deterministic, and return float16 in [0, 1].
 
     Raises:
@@ -110,12 +107,6 @@ def noise_like(volumes: Volumes, random: np.random.Generator) -> Volumes:
 
 def write_changed_slices(source: Path, modality: str, target: Path, change: SliceChange) -> None:
     """Write a changed copy of a modality's slices, unless it exists.
-
-    Args:
-        source: folder of the slice store.
-        modality: the modality that is copied.
-        target: folder of the copy, another slice store.
-        change: must be deterministic.
 
     Raises:
         MgmtError: there are no slices, or the disk is full.

@@ -37,11 +37,7 @@ class Check:
     """The outcome of one check.
 
     Attributes:
-        name: of the check.
         outcome: "warning" needs a look; "not done" is a check that this study does not allow.
-        expected: in a sound study.
-        found: in this study.
-        remedy: what to do next; may be empty.
 
     Examples:
         >>> print(Check("plausible AUC", "passed", "no AUC above 0.75", "the highest is 0.61"))
@@ -66,9 +62,6 @@ class AuditContext:
     """A prepared study under audit.
 
     Attributes:
-        context: the study, its folder and resources.
-        cohort: its subjects.
-        splits: its outer splits.
         seed: of the audit's own random streams.
     """
 

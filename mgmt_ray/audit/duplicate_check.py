@@ -51,7 +51,6 @@ class DuplicatePair:
         first: the test or external subject, or one of two training subjects.
         second: a training subject.
         sides: their roles, such as "test" and "training".
-        modality: of the images.
         alignment: of the tumours in the comparison: "in place", "moved" or "mirrored".
         correlation: of the intensities where the tumours overlap.
         overlap: Jaccard index of the tumours.
@@ -96,7 +95,6 @@ class _SubjectGroup:
 
     Attributes:
         role: such as "training".
-        ids: of the subjects.
         persons: in the order of the ids.
         volumes: not augmented.
     """

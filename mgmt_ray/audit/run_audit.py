@@ -40,10 +40,6 @@ def run_audit(context: StudyContext, seed: int = 0) -> tuple[Check, ...]:
     The study's own files are not changed. The audit's trainings are in ``audit/``, which may be
     deleted; an interrupted audit continues there.
 
-    Args:
-        context: a study that is at least prepared.
-        seed: of the audit's own random streams.
-
     Raises:
         MgmtError: the study is not prepared, or a training ended without a result.
     """

@@ -34,7 +34,6 @@ class Shortcut:
     """A voxel or scalar, and how well it alone predicts the label.
 
     Attributes:
-        description: with the modality.
         auc: on the training subjects; below 0.5 where methylated subjects have lower values.
         p: permutation p-value, corrected for all voxels or all scalars.
     """

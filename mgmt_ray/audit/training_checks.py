@@ -57,16 +57,6 @@ def run_sub_study(
 
     Its volumes or slices must be in its folder (see :mod:`mgmt_ray.audit.altered_data`). Labels,
     splits and test-set access log are its own.
-
-    Args:
-        audit: the audited study.
-        name: of the sub-study's folder.
-        study: its configuration.
-        cohort: subjects with the labels to use.
-        splits: of this cohort.
-
-    Returns:
-        The sub-study's folder and trials.
     """
     folder = StudyFolder(audit.work_folder / name)
     context = StudyContext(study, folder, audit.context.resources)
@@ -211,7 +201,6 @@ def list_differences(first: StudyFolder, second: StudyFolder, trials: list[Trial
     Args:
         first: folder of one study.
         second: folder of another study with the same trials and other test subjects.
-        trials: of both.
 
     Raises:
         MgmtError: a table or a column is missing in one of them; two missing ones are not equal.

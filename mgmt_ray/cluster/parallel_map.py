@@ -29,11 +29,7 @@ def parallel_map(
 
     Args:
         function: must be importable: defined at the top level of a module.
-        items: one task each.
         shared: second argument of every call; sent to Ray's object store once.
-        resources: its backend is used.
-        cpus: CPU cores per call.
-        gpus: GPUs per call; may be a fraction.
 
     Examples:
         >>> in_process = Resources(backend="in-process")
@@ -74,10 +70,7 @@ def parallel_map_in_order(
         function: must be importable: defined at the top level of a module.
         items: one task each; no object may occur twice.
         shared: second argument of every call.
-        resources: its backend is used.
         progress: called after each item with (items done, items in total).
-        cpus: CPU cores per call.
-        gpus: GPUs per call; may be a fraction.
 
     Examples:
         >>> in_process = Resources(backend="in-process")

@@ -25,10 +25,6 @@ def log(text: str) -> None:
 def show_progress(name: str, console: Console | None = None) -> Iterator[ProgressCallback]:
     """Show the progress of the work inside the ``with`` block.
 
-    Args:
-        name: label of the bar or lines.
-        console: the standard output by default.
-
     Examples:
         >>> with show_progress("volumes") as progress:
         ...     progress(3, 3)

@@ -69,7 +69,6 @@ def max_concurrent_batches(resources: Resources, cluster_resources: Mapping[str,
     With more, the drivers that are started first could occupy the cores that their workers need.
 
     Args:
-        resources: of one worker group.
         cluster_resources: ``ray.cluster_resources()``: numbers of "CPU" and "GPU".
 
     Raises:

@@ -39,16 +39,7 @@ def synthesize_with_weights(
     folder: Path,
     layout: Literal["upenn", "table"] = "upenn",
 ) -> Path:
-    """Write a synthetic cohort and pretrained weights for it, unless they exist already.
-
-    Args:
-        cohort: settings of the scans and tables.
-        weights: settings of the checkpoint.
-        folder: created if needed.
-        layout: the reader whose folder layout is written.
-
-    Returns:
-        The checkpoint's path.
+    """Write a synthetic cohort and pretrained weights unless they exist; return the checkpoint.
 
     Raises:
         MgmtError: the folder holds a cohort with other settings.

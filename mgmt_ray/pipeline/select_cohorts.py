@@ -23,12 +23,7 @@ from mgmt_ray.study.study_config import StudyConfig, write_study
 
 @dataclass(frozen=True, slots=True)
 class StudyCohorts:
-    """The cohorts of a study.
-
-    Attributes:
-        cohort: for training, validation and test.
-        external: by name; predicted only.
-    """
+    """The cohorts of a study."""
 
     cohort: Cohort
     external: Mapping[str, Cohort]

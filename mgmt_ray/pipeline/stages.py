@@ -43,7 +43,6 @@ def check_networks(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Check that all networks can be built and that no initial weights know a held-out subject.
 
     Args:
-        trials: all trials of the study.
         inputs: of the study; volumes need not be prepared.
 
     Raises:
@@ -93,8 +92,6 @@ def prepare(context: StudyContext, selected: StudyCohorts, *, verify: bool = Tru
     """Bring the stores of volumes and slices up to date; external cohorts are not augmented.
 
     Args:
-        context: the study, its folder and resources.
-        selected: the study's cohorts.
         verify: compare the content of existing stores with their checksums.
     """
     study, resources = context.study, context.resources

@@ -17,7 +17,6 @@ class HeldOutSet:
     Attributes:
         folder: the study's or the external cohort's, with their volumes and slices.
         label: by id, in the order of prediction.
-        cohort: that contains the subjects.
     """
 
     split: Literal["test", "external"]

@@ -30,11 +30,7 @@ class TrialKey:
     """Network, input, split, fold and repetition of a trial.
 
     Attributes:
-        network: name in the study.
-        channels: modalities of the input channels.
-        fold: index of the validation fold, from 0.
         repeat: index of the repetition, from 0.
-        study_seed: seed of the whole study.
         has_outer_folds: whether the study has several splits, so that names contain their index.
     """
 
@@ -47,11 +43,7 @@ class TrialKey:
     has_outer_folds: bool
 
     def derive_seed(self, *purpose: str | int) -> int:
-        """Return the seed of all draws of a trial.
-
-        Args:
-            *purpose: distinguishes several trials of one key.
-        """
+        """Return the seed of all draws of a trial."""
         outer = ("outer", self.split.outer_fold) if self.split.outer_fold else ()
         parts = (self.network, "+".join(self.channels), self.fold, self.repeat)
         return stream_seed(self.study_seed, *parts, *outer, *purpose)
@@ -73,14 +65,7 @@ class TrialKey:
 
         Args:
             name: of the trained network, for the trial's name.
-            network_config: see :class:`~mgmt_ray.study.trial.Trial`, like all others.
-            training_config: with a sweep's values.
-            seed: of all its draws.
             determined_by: inputs of the result other than key and seed, for the trial's hash.
-            hyperparameters: values of a sweep, by name.
-            inner_fold: index of the part that is left out.
-            inner_folds: how the training patients are divided.
-            needs: trials that must be finished before.
         """
         key = {
             "channels": self.channels,

@@ -13,12 +13,7 @@ from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class InnerFolds:
-    """How a fold's training patients are divided (:func:`~mgmt_ray.splits.draw.make_inner_folds`).
-
-    Attributes:
-        number: number of parts.
-        seed: of the draw.
-    """
+    """How a fold's training patients are divided by ``splits.draw.make_inner_folds``."""
 
     number: int
     seed: int

@@ -54,9 +54,6 @@ class Tracker:
     """Copies a study to MLflow in its own thread, while the study runs.
 
     Args:
-        study: the configuration, logged as parameters.
-        folder: the study's folder, which is copied.
-        trials: all trials of the study, one MLflow run each.
         uri: MLflow's tracking URI; None for a database in the study's folder.
         warn: called with one line if the copy fails; the study continues without it.
     """
@@ -159,8 +156,7 @@ class _MlflowCopy:
             if rows is not None:
                 self._copy_epochs(trial, rows)
             if finished:
-                diverged = self._folder.outcome(trial.id).diverged
-                (self._copy_divergence if diverged else self._copy_result)(trial)
+                self._copy_result(trial)
                 self._complete.add(trial.id)
 
     def finish(self, outcome: str) -> None:
@@ -196,27 +192,23 @@ class _MlflowCopy:
 
     def _copy_result(self, trial: Trial) -> None:
         result = self._folder.read_trial(trial.id)
-        selection = result["selection"]
-        run = self._runs[trial.id]
-        metrics = {f"selected_{k}": selection[k] for k in ("epoch", "m", "sen", "spe")}
-        tags = {"selection_rule": selection["rule"], "weights_sha256": result["weights_sha256"]}
-        self._log(run, {k: v for k, v in metrics.items() if v is not None}, tags=tags)
-        self._client.set_terminated(run, "FINISHED")
-
-    def _copy_divergence(self, trial: Trial) -> None:
-        result = self._folder.read_trial(trial.id)
         if trial.id not in self._runs:  # it diverged in the first epoch
             self._begin(trial)
-        tags = {
-            "selection_rule": "diverged",
-            "weights_sha256": NO_WEIGHTS,
-            "fault": result["message"],
-        }
-        self._log(self._runs[trial.id], {"last_good_epoch": result["last_good_epoch"]}, tags=tags)
-        self._client.set_terminated(self._runs[trial.id], "FAILED")
+        if self._folder.outcome(trial.id).diverged:
+            status, values = "FAILED", {"last_good_epoch": result["last_good_epoch"]}
+            tags = {"selection_rule": "diverged", "fault": result["message"]}
+        else:
+            status, selection = "FINISHED", result["selection"]
+            values = {f"selected_{k}": selection[k] for k in ("epoch", "m", "sen", "spe")}
+            tags = {"selection_rule": selection["rule"]}
+        tags["weights_sha256"] = result["weights_sha256"] or NO_WEIGHTS
+        metrics = {name: value for name, value in values.items() if value is not None}
+        self._log(self._runs[trial.id], metrics, tags=tags)
+        self._client.set_terminated(self._runs[trial.id], status)
 
     def _begin(self, trial: Trial) -> None:
-        self._runs[trial.id] = self._create(trial.name, _trial_tags(trial, self._parent))
+        tags = {PARENT_TAG: self._parent, TRIAL_TAG: trial.id, "network": trial.network}
+        self._runs[trial.id] = self._create(trial.name, tags | _trial_keys(trial))
         self._log(self._runs[trial.id], params=_trial_params(trial))
 
     def _find_experiment(self, name: str, uri: str) -> str:
@@ -282,16 +274,9 @@ def _read_epochs(path: Path) -> pd.DataFrame | None:
         return None
 
 
-def _trial_tags(trial: Trial, parent: str) -> dict[str, str]:
-    return {
-        PARENT_TAG: parent,
-        TRIAL_TAG: trial.id,
-        "network": trial.network,
-        "modality": trial.modality,
-        "outer_fold": str(trial.outer_fold),
-        "fold": str(trial.fold),
-        "repeat": str(trial.repeat),
-    }
+def _trial_keys(trial: Trial) -> dict[str, str]:
+    names = ("modality", "outer_fold", "fold", "repeat")
+    return {name: str(getattr(trial, name)) for name in names}
 
 
 def _trial_params(trial: Trial) -> dict[str, str]:
@@ -299,12 +284,7 @@ def _trial_params(trial: Trial) -> dict[str, str]:
         "network": trial.network_config.model_dump(mode="json"),
         "training": trial.training_config.model_dump(mode="json"),
     }
-    params = {
-        "modality": trial.modality,
-        "outer_fold": str(trial.outer_fold),
-        "fold": str(trial.fold),
-        "repeat": str(trial.repeat),
-    }
+    params = _trial_keys(trial)
     if trial.needs or not trial.is_classifier:  # of several stages
         params["stage"] = "classification" if trial.is_classifier else "segmentation"
         params["part_left_out"] = "none" if trial.inner_fold is None else str(trial.inner_fold)

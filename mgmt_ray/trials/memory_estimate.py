@@ -22,10 +22,7 @@ def oom_hint(
     """Return the sizes that decide a trial's memory, and a sentence that says what to reduce.
 
     Args:
-        trial: the one that runs out of memory.
         volumes: folder of the volume store, for the shape of volumes; not read for slices.
-        device: in torch's notation.
-        action: what the trial does with its network.
     """
     network, training = trial.network_config, trial.training_config
     trains = action == "trains"

@@ -56,13 +56,7 @@ class Pipeline(Protocol):
     def unfit_scans(
         self, trial: Trial, held_out: HeldOutSet, folder: StudyFolder
     ) -> dict[str, str]:
-        """Return why a member must not predict some held-out subjects, by id.
-
-        Args:
-            trial: the member.
-            held_out: subjects whose scans are prepared.
-            folder: of the member's study.
-        """
+        """Return why a member must not predict some held-out subjects, by id."""
 
 
 PIPELINES: dict[PipelineName, Pipeline] = {"volumes": VolumesPipeline(), "slices": SlicesPipeline()}
@@ -89,7 +83,6 @@ def prepare_stores(
         name: what log lines begin with.
         cohort: the study's own, or one of subjects that are only predicted.
         study: its networks, recipes and modalities decide.
-        folder: of the cohort's stores.
         augmented: whether volumes are augmented, as training needs them.
         verify: whether all that is stored is read again and compared with its checksums; loading
             compares them anyway.

@@ -26,8 +26,6 @@ class TrainingHistory:
 
     Attributes:
         rows: of ``epochs.csv``.
-        choice: the selected epoch.
-        weights: of the selected epoch.
         columns: the selected epoch's predictions of the validation rows, by name.
         saved_at: monotonic clock in seconds when the state was last saved, or the history created.
     """
@@ -68,13 +66,12 @@ def save_training(
 ) -> None:
     """Write the state that :func:`resume_training` reads."""
     assert history.choice is not None
-    choice = {name: getattr(history.choice, name) for name in history.choice.__slots__}
     save_state(
         {
             "files": files,
             "training": state.state_dict(),
             "rows": history.rows,
-            "choice": choice,
+            "choice": asdict(history.choice),
             "weights": history.weights,
             **history.columns,
         },

@@ -29,7 +29,6 @@ from mgmt_ray.trials.trial_data import fold_subjects
 from mgmt_ray.trials.trial_folder import (
     Tables,
     covariate_scaling,
-    finish_diverged,
     finish_trial,
     training_sizes,
     write_rows,
@@ -56,8 +55,6 @@ def run_trial(
     "diverged", the epochs before and no weights.
 
     Args:
-        trial: the one to train.
-        inputs: of the trial's study.
         device: in torch's notation, for instance "cpu" or "cuda:0".
         world: the workers that share the trial, of which rank 0 writes; None for one worker.
         report: called with each epoch's row of ``epochs.csv``.
@@ -72,7 +69,7 @@ def run_trial(
     split, state_file = inputs.splits[trial.outer_fold], _state_file(trial, inputs)
     initial, history = find_initial_weights(trial), TrainingHistory()
     metadata: dict[str, Any] = {}
-    outcome: Callable[[str], Tables] | Diverged
+    result: Callable[[str], Tables] | Diverged
     with raise_oom_with_hint(*oom_hint(trial, inputs.folder.volumes, device, "trains")):
         try:
             sets = pipeline_of(trial).load_sets(trial, inputs, fold_subjects(trial, inputs), device)
@@ -89,18 +86,15 @@ def run_trial(
                     _save_progress(state, history, state_file, files, inputs.state_seconds)
                 if report:
                     report(history.rows[-1])
-            outcome = partial(sets.tables, history, network)
+            result = partial(sets.tables, history, network)
         except Diverged as error:
-            outcome = error
+            result = error
         if world.rank == 0:
             metadata |= files | {"persons": subjects_seen(trial, split, inputs.cohort, initial)}
             metadata |= {"seconds": round(time.perf_counter() - started, 3)}
             metadata |= {"started_from": str(initial.folder)} if initial else {}
             metadata |= pipeline_of(trial).describe(trial)
-            if isinstance(outcome, Diverged):
-                finish_diverged(trial, inputs.folder, split, history, outcome, metadata)
-            else:
-                finish_trial(trial, inputs.folder, split, history, outcome, metadata)
+            finish_trial(trial, inputs.folder, split, history, result, metadata)
 
 
 def _save_progress(

@@ -30,10 +30,6 @@ class SegmentationExample:
     """A subject's slice with the largest tumour in its given mask.
 
     Attributes:
-        subject: id.
-        network: name in the study.
-        modality: of the scan.
-        outer_fold: number of the split.
         depth: index of the slice in the scan.
         image: normalised [height, width].
         given: mask of the slice, uint8.
@@ -62,10 +58,7 @@ def measure_scans(
     with a given mask are NaN where there is none.
 
     Args:
-        trial: the segmentation.
         segmenter: the finished network of ``trial``.
-        store: with the subjects' slices.
-        subjects: ids.
         split: "train", "validation" or "test", for the rows.
     """
     is_warm = False

@@ -66,7 +66,6 @@ class TumourSlices:
         images: normalised [slice, height, width].
         tumour: predicted probabilities [slice, height, width].
         depths: index of each slice in the scan.
-        overlap: of the predicted with the given tumour.
         annotated: whether the scan has a given mask.
     """
 
@@ -105,11 +104,9 @@ def select_tumour_slices(
     """Select the slices of a scan through its tumour, and predict the tumour in them.
 
     Args:
-        slices: all slices of the scan.
         predictor: predicts the tumour; for a training subject one not trained on that subject,
             if masks are cross-fitted.
         fold_segmenter: the fold's segmentation; its scale of intensities is the classifier's.
-        recipe: says which slices are taken.
     """
     images = fold_segmenter.normalise(slices)
     inputs = images if predictor is fold_segmenter else predictor.normalise(slices)

@@ -30,9 +30,6 @@ class SliceRows:
     """The rows of a slice set that are not rotated, and the slices they hold.
 
     Attributes:
-        rows: numbers of the rows.
-        depths: index of each slice in its scan.
-        annotated: whether each slice has a given mask.
         overlap: of the predicted with the given tumour, which is empty without a given mask; None
             for a segmentation, whose tumour is not yet predicted.
     """
@@ -48,11 +45,8 @@ class SliceSets:
     """Training and validation slices of a trial.
 
     Attributes:
-        training: slices in nine rotations.
-        validation: slices without rotation.
         training_rows: rows of ``training`` without rotation.
         validation_rows: all rows of ``validation``.
-        store: that the slices were read from.
         metadata: their entries in ``trial.json``.
     """
 
@@ -70,10 +64,7 @@ def segmentation_sets(
     """Load training and validation slices of a segmentation, whose labels are masks.
 
     Args:
-        store: of the trial's modality.
         train: ids; the standard histogram is learnt from these subjects alone.
-        validation: ids.
-        device: in torch's notation.
 
     Raises:
         MgmtError: a subject has no mask, or a scan cannot be normalised.
@@ -127,12 +118,8 @@ def classification_sets(
     A slice's tumour is predicted once, and its probabilities are rotated with the slice.
 
     Args:
-        store: of the trial's modality.
         train: by training subject, the segmentation that predicts its tumour.
-        validation: ids.
         fold_segmenter: the fold's segmentation; its scale of intensities is the classifier's.
-        label: by subject, 1 methylated, 0 unmethylated.
-        device: in torch's notation.
     """
     channels, ids, selected = [], [], []
     for slices in _iterate_subjects(store, tuple(train)):

@@ -131,13 +131,10 @@ def _tables(
     ``validation.csv`` with their means by patient.
 
     Args:
-        trial: of either stage.
-        sets: that the trial was trained with.
         columns: the selected epoch's predictions of the validation slices, by name.
         network: with the weights of that epoch.
         prior: share of methylated training rows (see ``trial_data.prior``); None for a
             segmentation.
-        checksum: of the weights.
     """
     task = make_task(network, sets.training, trial.training_config)
     training = sets.training.select(sets.training_rows.rows)

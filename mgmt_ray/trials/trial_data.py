@@ -22,8 +22,6 @@ class FoldSubjects:
     """The subjects of a fold that have a trial's modalities.
 
     Attributes:
-        training: ids.
-        validation: ids.
         label: by id, 1 methylated, 0 unmethylated.
     """
 
@@ -77,7 +75,6 @@ def prior(training: VolumeSet, config: AnyTraining) -> float:
     Args:
         training: rows after pruning. The share counts rows, not subjects: a patient with a large
             tumour has more slices than others.
-        config: of a classifier.
 
     >>> import torch
     >>> from mgmt_ray.training.training_config import TrainingConfig

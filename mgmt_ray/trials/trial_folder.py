@@ -6,11 +6,11 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from mgmt_ray.base import file_checksum, write_csv, write_json
@@ -32,62 +32,44 @@ def finish_trial(
     folder: StudyFolder,
     split: Split,
     history: TrainingHistory,
-    tables: Callable[[str], Tables],
+    result: Callable[[str], Tables] | Diverged,
     metadata: dict[str, Any],
 ) -> None:
-    """Complete the partial folder of a trained trial and rename it into place.
+    """Complete the partial folder of a trial and rename it into place.
 
     Args:
-        trial: the trained one.
-        history: of the finished training.
-        tables: returns the trial's tables, given the checksum of its weights.
+        result: returns the trial's tables, given the checksum of its weights; or why it diverged:
+            then only the epochs before are written.
         metadata: further entries of ``trial.json``.
     """
-    assert history.choice is not None
     partial = folder.partial_trial(trial.id)
-    save_weights(history.weights, partial / WEIGHTS)
-    checksum = file_checksum(partial / WEIGHTS)
-    for name, rows in tables(checksum).items():
-        write_rows(partial / name, rows)
-    write_rows(partial / "epochs.csv", history.rows)
-    choice = history.choice
-    outcome = {
-        "status": "finished",
-        "selection": {
-            "rule": choice.rule,
-            "epoch": choice.epoch,
-            "m": _number(choice.m),
-            "sen": _number(choice.sen),
-            "spe": _number(choice.spe),
-        },
-        "weights_sha256": checksum,
-    }
+    if isinstance(result, Diverged):
+        outcome = {
+            "status": "diverged",
+            "message": str(result),
+            "last_good_epoch": result.epoch - 1,  # 0: none
+            "weights_sha256": None,
+        }
+    else:
+        assert history.choice is not None
+        save_weights(history.weights, partial / WEIGHTS)
+        checksum = file_checksum(partial / WEIGHTS)
+        for name, rows in result(checksum).items():
+            write_rows(partial / name, rows)
+        selection = asdict(history.choice)
+        outcome = {
+            "status": "finished",
+            "selection": {k: None if v != v else v for k, v in selection.items()},  # NaN
+            "weights_sha256": checksum,
+        }
+    if history.rows:
+        write_rows(partial / "epochs.csv", history.rows)
     _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
 
 
 def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table's rows, for :data:`Tables`."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def finish_diverged(
-    trial: Trial,
-    folder: StudyFolder,
-    split: Split,
-    history: TrainingHistory,
-    diverged: Diverged,
-    metadata: dict[str, Any],
-) -> None:
-    """Write the folder of a diverged trial: the epochs before, and no weights."""
-    if history.rows:
-        write_rows(folder.partial_trial(trial.id) / "epochs.csv", history.rows)
-    outcome = {
-        "status": "diverged",
-        "message": str(diverged),
-        "last_good_epoch": diverged.epoch - 1,  # 0: none
-        "weights_sha256": None,
-    }
-    _commit_trial(trial, folder, _description(trial, split) | outcome | metadata)
 
 
 def _commit_trial(trial: Trial, folder: StudyFolder, description: dict[str, Any]) -> None:
@@ -143,10 +125,6 @@ def covariate_scaling(network: Network) -> dict[str, Any]:
         return {}
     values = zip(head.covariates, head.mean.tolist(), head.std.tolist(), strict=True)
     return {"covariates": {name: {"mean": m, "std": d} for name, m, d in values}}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -97,11 +97,7 @@ def load_volumes(
     """Load volumes of subjects onto a device, without or with all their augmentations.
 
     Args:
-        folder: of the volume store.
         channels: modalities, in the order of the input channels.
-        label: by subject, 1 methylated, 0 unmethylated.
-        ids: subjects to load.
-        device: in torch's notation.
         augmented: whether to load all versions of a volume, or the original alone.
         covariates: by subject, for a network that takes any.
     """

@@ -30,7 +30,6 @@ class InitialWeights:
     """A finished trial whose weights another trial starts from.
 
     Attributes:
-        folder: of the finished trial.
         metadata: content of its ``trial.json``.
     """
 
@@ -96,10 +95,6 @@ def check_initial_weights(
     validation subjects, nor selected by its test subjects.
 
     Args:
-        trial: the one to start.
-        initial: the finished trial.
-        split: of the trial to start.
-        cohort: subjects of its study.
         checkpoint: checksum of the pretrained weights that both trials must share.
     """
     _check_same_network(trial, initial, checkpoint)
@@ -120,13 +115,7 @@ def check_initial_weights(
 
 
 def check_external_leakage(name: str, external: Cohort, trials: Sequence[Trial]) -> None:
-    """Raise MgmtError if a trial starts from weights that know persons of an external cohort.
-
-    Args:
-        name: of the external cohort in the study.
-        external: the external cohort.
-        trials: all trials of the study.
-    """
+    """Raise MgmtError if a trial starts from weights that know persons of an external cohort."""
     ids = [s.id for s in external.subjects]
     for trial in trials:
         initial = find_initial_weights(trial)
