@@ -33,7 +33,8 @@ def predict_slices(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> M
     segmentation = trial.needs[0]
     segmenter = load_segmenter(segmentation, inputs.folder, device)
     store, ids = open_slices(held_out.folder.slices, trial), tuple(held_out.label)
-    data, rows = slices_to_classify(store, ids, segmenter, held_out.label, device)
+    segmenters = dict.fromkeys(ids, segmenter)
+    data, rows = slices_to_classify(store, segmenters, segmenter, held_out.label, device)
     network = SliceClassifier()
     load_weights(network, inputs.folder.weights(trial.id))
     set_precision(network.to(device), precision)

@@ -67,6 +67,16 @@ def check_weights(trial: Path) -> Path:
     return path
 
 
+class _Below:
+    """A path below a study's folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, folder: StudyFolder, _: type[StudyFolder]) -> Path:
+        return folder.root.joinpath(*self._parts)
+
+
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
     """Paths below a study's folder, and the state of its trials.
@@ -77,85 +87,41 @@ class StudyFolder:
 
     root: Path
 
-    @property
-    def study_file(self) -> Path:
-        """The study file with all defaults filled in."""
-        return self.root / "study.yaml"
-
-    @property
-    def problems(self) -> Path:
-        """Problems of files and tables, and the key of the study that covers each."""
-        return self.root / "problems.csv"
-
-    @property
-    def inspections(self) -> Path:
-        """Results of checking each subject's files."""
-        return self.root / "inspections"
-
-    @property
-    def masks(self) -> Path:
-        """Predicted tumour masks."""
-        return self.root / "masks"
+    study_file = _Below("study.yaml")
+    """The study file with all defaults filled in."""
+    problems = _Below("problems.csv")
+    """Problems of files and tables, and the key of the study that covers each."""
+    inspections = _Below("inspections")
+    """Results of checking each subject's files."""
+    masks = _Below("masks")
+    """Predicted tumour masks."""
+    mask_effect_table = _Below("ensembles", "mask_effect.csv")
+    """Comparison of results with given and with predicted masks."""
+    splits = _Below("splits.json")
+    """Test sets and folds."""
+    volumes = _Below("volumes")
+    """The volume store."""
+    slices = _Below("slices")
+    """The slice store."""
+    radiomics = _Below("radiomics.csv")
+    """Volume and radiomic features of every tumour."""
+    trials = _Below("trials")
+    """One folder per finished trial."""
+    ensembles = _Below("ensembles")
+    """Tables of members, predictions, metrics and comparisons."""
+    test_openings = _Below("ensembles", "test_openings.jsonl")
+    """Test-set access log: one JSON line per access."""
+    evaluated = _Below("ensembles", "evaluated.json")
+    """Fingerprint of the inputs of the result tables, and the checksums of these tables."""
+    evaluated_study = _Below("ensembles", "study.yaml")
+    """The study file that the result tables belong to, with all defaults filled in."""
+    provenance = _Below("provenance.json")
+    """Versions, commit and times of all runs."""
 
     @property
     def mask_effect(self) -> StudyFolder:
         """Volumes and predictions of test subjects with their other masks."""
         return StudyFolder(self.root / "mask_effect")
-
-    @property
-    def mask_effect_table(self) -> Path:
-        """Comparison of results with given and with predicted masks."""
-        return self.ensembles / "mask_effect.csv"
-
-    @property
-    def splits(self) -> Path:
-        """Test sets and folds."""
-        return self.root / "splits.json"
-
-    @property
-    def volumes(self) -> Path:
-        """The volume store."""
-        return self.root / "volumes"
-
-    @property
-    def slices(self) -> Path:
-        """The slice store."""
-        return self.root / "slices"
-
-    @property
-    def radiomics(self) -> Path:
-        """Volume and radiomic features of every tumour."""
-        return self.root / "radiomics.csv"
-
-    @property
-    def trials(self) -> Path:
-        """One folder per finished trial."""
-        return self.root / "trials"
-
-    @property
-    def ensembles(self) -> Path:
-        """Tables of members, predictions, metrics and comparisons."""
-        return self.root / "ensembles"
-
-    @property
-    def test_openings(self) -> Path:
-        """Test-set access log: one JSON line per access."""
-        return self.ensembles / "test_openings.jsonl"
-
-    @property
-    def evaluated(self) -> Path:
-        """Fingerprint of the inputs of the result tables, and the checksums of these tables."""
-        return self.ensembles / "evaluated.json"
-
-    @property
-    def evaluated_study(self) -> Path:
-        """The study file that the result tables belong to, with all defaults filled in."""
-        return self.ensembles / "study.yaml"
-
-    @property
-    def provenance(self) -> Path:
-        """Versions, commit and times of all runs."""
-        return self.root / "provenance.json"
 
     def external(self, name: str) -> StudyFolder:
         """Return an external cohort's folder, with tables, volumes and ensembles like a study's."""

@@ -72,86 +72,59 @@ def segmentation_sets(
     _check_masks(store, [*train, *validation])
     standard = learn_standard((s.id, s.images[s.of_brain]) for s in _iterate_subjects(store, train))
 
-    def through_tumour(slices: SubjectSlices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = slices_through_tumour(slices.masks, store.recipe)
-        normalised = normalise_slices(slices.images, standard, slices.id, slices.of_brain)
-        return normalised[rows], slices.masks[rows], slices.depths[rows]
+    def load(ids: Sequence[str], *, rotated: bool) -> tuple[VolumeSet, SliceRows]:
+        all_images, all_masks, depths, subjects = [], [], [], []
+        for slices in _iterate_subjects(store, ids):
+            rows = slices_through_tumour(slices.masks, store.recipe)
+            images = normalise_slices(slices.images, standard, slices.id, slices.of_brain)[rows]
+            masks = slices.masks[rows]
+            if rotated:
+                versions = rotated_versions(images, masks)
+                images, masks = (v.reshape(-1, *images.shape[1:]) for v in versions)
+            all_images.append(images.astype(np.float16))
+            all_masks.append(masks)
+            depths.append(slices.depths[rows])
+            subjects += [slices.id] * len(masks)
+        data = _make_set(all_images, np.concatenate(all_masks), subjects, device)
+        return data, _unrotated_rows(depths, len(ANGLES_DEGREES) if rotated else 1)
 
-    images, masks, ids, depths = [], [], [], []
-    for slices in _iterate_subjects(store, train):
-        tumour_images, tumour_masks, tumour_depths = through_tumour(slices)
-        rotated, rotated_masks = rotated_versions(tumour_images, tumour_masks)
-        images.append(rotated.reshape(-1, *tumour_images.shape[1:]).astype(np.float16))
-        masks.append(rotated_masks.reshape(-1, *tumour_images.shape[1:]))
-        depths.append(tumour_depths)
-        ids += [slices.id] * len(images[-1])
-    validation_images, validation_masks, validation_ids, validation_depths = [], [], [], []
-    for slices in _iterate_subjects(store, validation):
-        tumour_images, tumour_masks, tumour_depths = through_tumour(slices)
-        validation_images.append(tumour_images.astype(np.float16))
-        validation_masks.append(tumour_masks)
-        validation_depths.append(tumour_depths)
-        validation_ids += [slices.id] * len(tumour_depths)
-    return SliceSets(
-        _make_set(images, np.concatenate(masks), ids, device),
-        _make_set(validation_images, np.concatenate(validation_masks), validation_ids, device),
-        _unrotated_rows(depths, len(ANGLES_DEGREES)),
-        _unrotated_rows(validation_depths, 1),
-        store,
-        {
-            "standard_histogram": standard.to_json(),
-            **in_plane_range(store.rows[subject].frame for subject in train),
-        },
+    (training, training_rows), (held_out, held_out_rows) = (
+        load(train, rotated=True),
+        load(validation, rotated=False),
     )
-
-
-def classification_sets(
-    store: SliceStore,
-    train: Mapping[str, Segmenter],
-    validation: Sequence[str],
-    fold_segmenter: Segmenter,
-    label: Mapping[str, int],
-    device: str,
-) -> SliceSets:
-    """Load training and validation slices of a slice classifier.
-
-    A slice's tumour is predicted once, and its probabilities are rotated with the slice.
-
-    Args:
-        train: by training subject, the segmentation that predicts its tumour.
-        fold_segmenter: the fold's segmentation; its scale of intensities is the classifier's.
-    """
-    channels, ids, selected = [], [], []
-    for slices in _iterate_subjects(store, tuple(train)):
-        tumour = select_tumour_slices(slices, train[slices.id], fold_segmenter, store.recipe)
-        for angle in ANGLES_DEGREES:
-            rotated = rotate_images(tumour.images, angle), rotate_images(tumour.tumour, angle)
-            channels.append(classifier_channels(*rotated, SIDE).astype(np.float16))
-        ids += [slices.id] * (len(ANGLES_DEGREES) * len(tumour.depths))
-        selected.append(tumour)
-    labels = np.array([label[subject] for subject in ids], np.float32)
-    training = _make_set(channels, labels, ids, device)
-    rows = _classifier_rows(selected, len(ANGLES_DEGREES))
-    held_out, held_out_rows = slices_to_classify(store, validation, fold_segmenter, label, device)
-    return SliceSets(training, held_out, rows, held_out_rows, store, {})
+    metadata = {
+        "standard_histogram": standard.to_json(),
+        **in_plane_range(store.rows[subject].frame for subject in train),
+    }
+    return SliceSets(training, held_out, training_rows, held_out_rows, store, metadata)
 
 
 def slices_to_classify(
     store: SliceStore,
-    ids: Sequence[str],
-    segmenter: Segmenter,
+    segmenters: Mapping[str, Segmenter],
+    fold_segmenter: Segmenter,
     label: Mapping[str, int],
     device: str,
+    angles: Sequence[float] = (0.0,),
 ) -> tuple[VolumeSet, SliceRows]:
-    """Load slices, without rotation, of subjects that the segmentation was not trained on."""
+    """Load slices of a slice classifier, at each of some angles in degrees.
+
+    A slice's tumour is predicted once, and its probabilities are rotated with the slice.
+
+    Args:
+        segmenters: by subject, the segmentation that predicts its tumour, not trained on it.
+        fold_segmenter: the fold's segmentation; its scale of intensities is the classifier's.
+    """
     channels, selected, subjects = [], [], []
-    for slices in _iterate_subjects(store, ids):
-        tumour = select_tumour_slices(slices, segmenter, segmenter, store.recipe)
-        channels.append(classifier_channels(tumour.images, tumour.tumour, SIDE).astype(np.float16))
-        subjects += [slices.id] * len(tumour.depths)
+    for slices in _iterate_subjects(store, tuple(segmenters)):
+        tumour = select_tumour_slices(slices, segmenters[slices.id], fold_segmenter, store.recipe)
+        for angle in angles:
+            rotated = rotate_images(tumour.images, angle), rotate_images(tumour.tumour, angle)
+            channels.append(classifier_channels(*rotated, SIDE).astype(np.float16))
+        subjects += [slices.id] * (len(angles) * len(tumour.depths))
         selected.append(tumour)
     labels = np.array([label[subject] for subject in subjects], np.float32)
-    return _make_set(channels, labels, subjects, device), _classifier_rows(selected, 1)
+    return _make_set(channels, labels, subjects, device), _classifier_rows(selected, len(angles))
 
 
 def open_slices(folder: Path, trial: Trial) -> SliceStore:

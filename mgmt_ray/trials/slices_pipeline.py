@@ -15,6 +15,7 @@ from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.network import Network
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
 from mgmt_ray.preprocess.recipe import SliceRecipe
+from mgmt_ray.preprocess.slice_rotation import ANGLES_DEGREES
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.selection.predictions import prediction_rows
 from mgmt_ray.splits.draw import make_inner_folds
@@ -31,9 +32,9 @@ from mgmt_ray.trials.segmenter import Segmenter, load_segmenter
 from mgmt_ray.trials.slice_data import (
     SliceRows,
     SliceSets,
-    classification_sets,
     open_slices,
     segmentation_sets,
+    slices_to_classify,
 )
 from mgmt_ray.trials.trial_data import FoldSubjects, TrialSets, prior
 from mgmt_ray.trials.trial_folder import Tables, table_rows
@@ -111,9 +112,11 @@ def _classification_sets(
     _check_mask_leakage(trial, folder, train, cohort)
     by_subject = _segmenter_by_subject(trial, train, cohort, fold_segmenter, cross_fitted)
     store = open_slices(folder.slices, trial)
-    return classification_sets(
-        store, by_subject, fold.validation, fold_segmenter, fold.label, device
-    )
+    settings = (fold_segmenter, fold.label, device)
+    training, training_rows = slices_to_classify(store, by_subject, *settings, ANGLES_DEGREES)
+    held_out = dict.fromkeys(fold.validation, fold_segmenter)
+    validation, validation_rows = slices_to_classify(store, held_out, *settings)
+    return SliceSets(training, validation, training_rows, validation_rows, store, {})
 
 
 def _tables(
