@@ -73,8 +73,9 @@ class TrialKey:
             "stream": seed,
             "split": self.split.hash,
         }
+        outer = f"outer{self.split.outer_fold}_" if self.has_outer_folds else ""
         return Trial(
-            name=self._trial_name(name),
+            name=f"{name}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.repeat}",
             network=self.network,
             channels=self.channels,
             outer_fold=self.split.outer_fold,
@@ -89,10 +90,6 @@ class TrialKey:
             inner_folds=inner_folds,
             needs=needs,
         )
-
-    def _trial_name(self, name: str) -> str:
-        outer = f"outer{self.split.outer_fold}_" if self.has_outer_folds else ""
-        return f"{name}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.repeat}"
 
 
 def make_plan(study: StudyConfig, splits: Sequence[Split]) -> list[Trial]:
@@ -169,65 +166,40 @@ def _trials(study: StudyConfig, key: TrialKey, values: dict[str, float]) -> list
 
 def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey) -> list[Trial]:
     """Return the fold's segmentation, those that leave out a part each, and the classifier."""
-    segmentations = _segmentations(study, config, key)
+
+    def determined_by(network: AnyNetworkConfig, training: AnyTraining) -> dict[str, Any]:
+        settings = {"network": network, "training": training, "slices": study.slices}
+        return {name: value.model_dump(mode="json") for name, value in settings.items()}
+
+    segmenter = SegmentationConfig(width=config.width, shape=study.slices.shape)
+    of_segmentation = determined_by(segmenter, config.segmentation)
+    name = f"{key.network}-segmentation"
+    seed = key.derive_seed("segmentation")
+    inner_folds = InnerFolds(config.parts, key.derive_seed()) if config.cross_fitted else None
+    settings = (segmenter, config.segmentation)
+    trials = [key.make_trial(name, *settings, seed, of_segmentation, inner_folds=inner_folds)]
+    for part in range(inner_folds.number) if inner_folds else ():
+        assert inner_folds is not None
+        division = {"part": part, "parts": [inner_folds.number, inner_folds.seed]}
+        trials.append(
+            key.make_trial(
+                f"{name}-without{part}",
+                *settings,
+                key.derive_seed("segmentation", part),
+                of_segmentation | division,
+                inner_fold=part,
+                inner_folds=inner_folds,
+            )
+        )
     classifier = SliceClassifierConfig()
-    determined_by = _slices_determined_by(study, classifier, config.classification)
-    needs = {"needs": [trial.id for trial in segmentations]}
+    needs = {"needs": [trial.id for trial in trials]}
     classification = key.make_trial(
         key.network,
         classifier,
         config.classification,
         key.derive_seed(),
-        determined_by | needs,
-        inner_folds=_inner_folds(config, key),
-        needs=tuple(segmentations),
-    )
-    return [*segmentations, classification]
-
-
-def _segmentations(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey) -> list[Trial]:
-    """Return the fold's segmentation and, with cross-fitting, one that leaves out each part."""
-    network = SegmentationConfig(width=config.width, shape=study.slices.shape)
-    determined_by = _slices_determined_by(study, network, config.segmentation)
-    inner_folds = _inner_folds(config, key)
-    of_fold = key.make_trial(
-        f"{key.network}-segmentation",
-        network,
-        config.segmentation,
-        key.derive_seed("segmentation"),
-        determined_by,
+        determined_by(classifier, config.classification) | needs,
         inner_folds=inner_folds,
+        needs=tuple(trials),
     )
-    if inner_folds is None:
-        return [of_fold]
-    division = [inner_folds.number, inner_folds.seed]
-    return [
-        of_fold,
-        *(
-            key.make_trial(
-                f"{key.network}-segmentation-without{part}",
-                network,
-                config.segmentation,
-                key.derive_seed("segmentation", part),
-                determined_by | {"part": part, "parts": division},
-                inner_fold=part,
-                inner_folds=inner_folds,
-            )
-            for part in range(inner_folds.number)
-        ),
-    ]
-
-
-def _inner_folds(config: SlicePipelineConfig, key: TrialKey) -> InnerFolds | None:
-    return InnerFolds(config.parts, key.derive_seed()) if config.cross_fitted else None
-
-
-def _slices_determined_by(
-    study: StudyConfig, network: AnyNetworkConfig, training: AnyTraining
-) -> dict[str, Any]:
-    """Return the inputs of a slice trial's result, for its hash."""
-    return {
-        "network": network.model_dump(mode="json"),
-        "training": training.model_dump(mode="json"),
-        "slices": study.slices.model_dump(mode="json"),
-    }
+    return [*trials, classification]
