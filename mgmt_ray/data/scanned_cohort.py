@@ -94,7 +94,6 @@ def list_subjects(
     result = read_data_set(config)
     with_mask = [s for s in result.subjects if s.mask is not None]
     without_mask = [s for s in result.subjects if s.mask is None]
-    slices = study.slices if "slices" in study.pipelines else None
     inspections: dict[str, Inspection] = {}
     with show_progress(f"check {name}" if name else "check files") as progress:
 
@@ -105,7 +104,13 @@ def list_subjects(
         groups = ((without_mask, folder.masks / "scans"), (with_mask, folder.inspections))
         for subjects, cache in groups:
             inspections |= inspect_cohort(
-                subjects, study.recipes[0], config.mask_labels, cache, resources, count, slices
+                subjects,
+                study.first_recipe,
+                config.mask_labels,
+                cache,
+                resources,
+                count,
+                study.slice_recipe,
             )
     check_scan_sizes(inspections, study)
     crosswalk = read_crosswalk(config.crosswalk)

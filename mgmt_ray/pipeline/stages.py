@@ -83,8 +83,8 @@ def select(context: StudyContext) -> StudyCohorts:
 def plot_cohort(context: StudyContext, selected: StudyCohorts) -> None:
     """Draw contact sheets, intensity histograms, and augmentations of a few subjects."""
     root, study = context.folder.root, context.study
-    recipe = study.recipe if "volumes" in study.pipelines else None
-    for path in write_cohort_figures(root, selected.cohort, recipe, study.modalities):
+    recipe, modalities = study.volume_recipe, study.modalities
+    for path in write_cohort_figures(root, selected.cohort, recipe, modalities):
         log(f"figure: {path}")
 
 

@@ -226,9 +226,14 @@ def _inspect_scans(
     with show_progress("check patients") as progress:
         subjects = list(patients.subjects.values())
         labels, folder = study.cohort.mask_labels, files.root / "scans"
-        slices = study.slices if "slices" in study.pipelines else None
         inspections = inspect_cohort(
-            subjects, study.recipes[0], labels, folder, inputs.resources, progress, slices
+            subjects,
+            study.first_recipe,
+            labels,
+            folder,
+            inputs.resources,
+            progress,
+            study.slice_recipe,
         )
     patients.drop_faulty(inspections)
     return {(PATIENTS, name): inspections[name].hashes for name in patients.subjects}

@@ -252,9 +252,19 @@ class StudyConfig(Config):
         return (*volumes, "slices") if "slices" in kinds else volumes
 
     @property
-    def recipes(self) -> tuple[RecipeConfig | SliceRecipe, ...]:
-        """The recipes of its pipelines, in their order."""
-        return tuple(self.recipe if n == "volumes" else self.slices for n in self.pipelines)
+    def volume_recipe(self) -> RecipeConfig | None:
+        """How scans become volumes; None if no network takes any."""
+        return self.recipe if "volumes" in self.pipelines else None
+
+    @property
+    def slice_recipe(self) -> SliceRecipe | None:
+        """How scans become slices; None if no network takes any."""
+        return self.slices if "slices" in self.pipelines else None
+
+    @property
+    def first_recipe(self) -> RecipeConfig | SliceRecipe:
+        """The recipe of volumes, or of slices in a study without volumes."""
+        return self.volume_recipe or self.slices
 
     @property
     def modalities(self) -> tuple[str, ...]:
