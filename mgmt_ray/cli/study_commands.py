@@ -110,7 +110,8 @@ class SelectCohort(ClusterCommand):
 
     def run(self) -> None:
         """Read and check the data set."""
-        from mgmt_ray.pipeline.stages import plot_cohort, select
+        from mgmt_ray.pipeline.select_cohorts import select
+        from mgmt_ray.pipeline.stages import plot_cohort
 
         with self.locked_study() as context:
             selected = select(context)
@@ -124,7 +125,8 @@ class Prepare(ClusterCommand):
 
     def run(self) -> None:
         """Bring the cohort and its stores up to date."""
-        from mgmt_ray.pipeline.stages import prepare, select
+        from mgmt_ray.pipeline.select_cohorts import select
+        from mgmt_ray.pipeline.stages import prepare
 
         with self.locked_study() as context:
             prepare(context, select(context))
@@ -137,7 +139,8 @@ class Plan(ClusterCommand):
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
         from mgmt_ray.pipeline.printing import show_plan
-        from mgmt_ray.pipeline.stages import plan_study, select
+        from mgmt_ray.pipeline.select_cohorts import select
+        from mgmt_ray.pipeline.stages import plan_study
 
         with self.locked_study() as context:
             show_plan(*plan_study(context, select(context)))

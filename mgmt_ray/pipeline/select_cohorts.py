@@ -19,6 +19,7 @@ from mgmt_ray.masks.predicted_masks import predict_masks
 from mgmt_ray.masks.segmentation_study import load_segmentations
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig, write_study
+from mgmt_ray.trials.context import StudyContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class StudyCohorts:
     external: Mapping[str, Cohort]
 
 
-def select_cohorts(study: StudyConfig, folder: StudyFolder, resources: Resources) -> StudyCohorts:
-    """Read the data sets, check every file, predict masks, and write subjects and exclusions.
+def select(context: StudyContext) -> StudyCohorts:
+    """Read the data sets, check every file, predict masks, write and print subjects and exclusions.
 
     Writes cohort.csv, exclusions.csv, problems.csv and predicted masks into the study's folder, and
     those of external cohorts below it.
@@ -39,8 +40,9 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, resources: Resources
         MgmtError: lists all problems that the study's rules do not cover, a line each. Then
             problems.csv is new and all other files are unchanged.
     """
+    study, folder = context.study, context.folder
     _check_separate_folder(study, folder)
-    main_scan, *external_scans = _scan_data_sets(study, folder, resources)
+    main_scan, *external_scans = _scan_data_sets(study, folder, context.resources)
     cohort = main_scan.selection.cohort
     if not cohort.subjects:
         raise MgmtError(
@@ -58,6 +60,10 @@ def select_cohorts(study: StudyConfig, folder: StudyFolder, resources: Resources
         write_text(folder.root / "planted.json", planted.read_text(encoding="utf-8"))
     else:
         (folder.root / "planted.json").unlink(missing_ok=True)
+    _show(f"data: {study.cohort.root}", cohort, study.modalities)
+    for name, external_cohort in external.items():
+        config = _restrict_modalities(name, study.external[name], study)
+        _show(f"external {name}: {config.root}", external_cohort, config.modalities)
     return StudyCohorts(cohort, external)
 
 
@@ -94,16 +100,8 @@ def _scan_data_sets(
     return cohorts
 
 
-def show_cohorts(study: StudyConfig, selected: StudyCohorts) -> None:
-    """Print the number of subjects after each exclusion, of every cohort."""
-    _show(f"data: {study.cohort.root}", selected.cohort, study.modalities)
-    for name, cohort in selected.external.items():
-        config = study.external[name]
-        modalities = _restrict_modalities(name, config, study).modalities
-        _show(f"external {name}: {config.root}", cohort, modalities)
-
-
 def _show(heading: str, cohort: Cohort, modalities: tuple[str, ...]) -> None:
+    """Print the number of subjects after each exclusion."""
     log(heading)
     lines = exclusion_flow(cohort, modalities)
     width = max(len(label) for label, _ in lines)
@@ -122,12 +120,6 @@ def _check_crosswalk(cohorts: list[ScannedCohort]) -> None:
                 "cohort.crosswalk: no cell is the id of a subject here. Use the right file, a CSV "
                 "with the ids of one person in each row."
             )
-
-
-def _identify_persons(cohorts: list[ScannedCohort]) -> Mapping[SubjectKey, str]:
-    """Assign a person to each subject of all cohorts, by all crosswalks and by equal voxels."""
-    persons, rows = _persons_and_rows(cohorts)
-    return find_persons(persons, rows, shared_voxel_pairs(cohorts))
 
 
 def _persons_and_rows(cohorts: list[ScannedCohort]) -> tuple[list[PersonRef], Crosswalk]:
@@ -149,7 +141,8 @@ def _restrict_modalities(name: str, config: CohortConfig, study: StudyConfig) ->
 
 def _without_own_persons(external: list[ScannedCohort], own: ScannedCohort) -> dict[str, Cohort]:
     """Return the external cohorts by name, without the persons of the study's own cohort."""
-    person = _identify_persons([own, *external])
+    cohorts = [own, *external]
+    person = find_persons(*_persons_and_rows(cohorts), shared_voxel_pairs(cohorts))
     _log_shared_persons(external, person)
     return {
         cohort.name: exclude_persons(

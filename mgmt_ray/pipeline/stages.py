@@ -15,7 +15,7 @@ from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.pipeline.printing import show_diverged, show_results
 from mgmt_ray.pipeline.provenance import differs_from, provenance
-from mgmt_ray.pipeline.select_cohorts import StudyCohorts, select_cohorts, show_cohorts
+from mgmt_ray.pipeline.select_cohorts import StudyCohorts, select
 from mgmt_ray.prediction.external_cohorts import check_external, predict_external
 from mgmt_ray.prediction.mask_comparison import measure_mask_effect
 from mgmt_ray.prediction.new_patients import predict_patients
@@ -71,13 +71,6 @@ def _check_checkpoint_exists(study: StudyConfig) -> None:
             f"{', '.join(pretrained)} start from pretrained weights, and {fault}. "
             "Give MedicalNet's .pth file with --checkpoint FILE."
         )
-
-
-def select(context: StudyContext) -> StudyCohorts:
-    """Read the data sets, check every file, and write and print the subjects and exclusions."""
-    selected = select_cohorts(context.study, context.folder, context.resources)
-    show_cohorts(context.study, selected)
-    return selected
 
 
 def plot_cohort(context: StudyContext, selected: StudyCohorts) -> None:
