@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,18 +30,6 @@ def test_a_study_is_worked_on_by_one_process(tmp_path: Path) -> None:
     other.communicate()
     with StudyFolder(tmp_path).lock():
         pass
-
-
-def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib, os\nfrom mgmt_ray.study.folder import StudyFolder\n"
-        "with StudyFolder(pathlib.Path(sys.argv[1])).lock():\n    os._exit(1)\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    assert (tmp_path / "study.lock").exists()
-    with StudyFolder(tmp_path).lock():
-        assert json.loads((tmp_path / "study.lock").read_text(encoding="utf-8"))["pid"] > 0
-    assert not (tmp_path / "study.lock").exists()
 
 
 def test_a_trial_is_complete_before_it_is_failed_or_stopped(tmp_path: Path) -> None:
