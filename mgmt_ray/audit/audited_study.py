@@ -15,11 +15,11 @@ from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.nets.network import AnyNetworkConfig
+from mgmt_ray.pipeline.stages import current_splits
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.splits.draw import make_splits
-from mgmt_ray.splits.split import Split, read_splits, resolve_labels
+from mgmt_ray.splits.split import Split, resolve_labels
 from mgmt_ray.study.study_config import PipelineName, StudyConfig
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.pipelines import pipelines_of
@@ -180,12 +180,7 @@ def open_audit(context: StudyContext, seed: int) -> AuditContext:
         MgmtError: the study is not prepared, or its folder was created with another study file.
     """
     cohort = read_cohort(context.folder.root)
-    splits = make_splits(cohort, context.study.split, context.study.modalities)
-    if context.folder.splits.exists() and read_splits(context.folder.splits) != splits:
-        raise MgmtError(
-            f"{context.folder.splits}: is not the split of the present study and cohort. "
-            "Run `mgmt-ray run STUDY`, or use the study file that the folder was created with."
-        )
+    splits = current_splits(context, cohort)
     for modality in context.study.modalities:
         scanned = {s.id for s in cohort.subjects if modality in s.scans}
         missing = sorted(scanned - {*_open_store(context, modality).ids})

@@ -59,13 +59,10 @@ class Synthesize:
         cohort = parse(
             SyntheticConfig,
             {
-                "subjects": self.subjects,
-                "grid": self.grid,
-                "signal": dict(_amplitude(text) for text in self.signal),
-                "without_dti": self.without_dti,
-                "without_dsc": self.without_dsc,
-                "seed": self.seed,
+                name: getattr(self, name)
+                for name in ("subjects", "grid", "without_dti", "without_dsc", "seed")
             }
+            | {"signal": dict(_amplitude(text) for text in self.signal)}
             | ({"modalities": self.modalities} if self.modalities else {}),
             "synthesize",
         )

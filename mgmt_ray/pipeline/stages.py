@@ -30,13 +30,9 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.pipelines import prepare_stores
-from mgmt_ray.trials.run_trial import checkpoint_checksum, input_checksums
+from mgmt_ray.trials.run_trial import checked_initial_weights, input_checksums
 from mgmt_ray.trials.tune import run_trials, watch_trials
-from mgmt_ray.trials.warm_start import (
-    check_external_leakage,
-    check_initial_weights,
-    find_initial_weights,
-)
+from mgmt_ray.trials.warm_start import check_external_leakage
 
 
 def check_networks(trials: Sequence[Trial], inputs: TrialInputs) -> None:
@@ -57,10 +53,7 @@ def check_networks(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     for trial in distinct.values():
         build_network(trial.network_config, len(trial.channels), 1.0, inputs.checkpoint)
     for trial in trials:
-        weights = find_initial_weights(trial)
-        if weights:
-            split, checkpoint = inputs.splits[trial.outer_fold], checkpoint_checksum(trial, inputs)
-            check_initial_weights(trial, weights, split, inputs.cohort, checkpoint)
+        checked_initial_weights(trial, inputs)
 
 
 def _check_checkpoint_exists(study: StudyConfig) -> None:
@@ -239,14 +232,20 @@ def load_existing(
         raise MgmtError(
             f"{context.folder.splits}: does not exist yet. Run `mgmt-ray run STUDY` first."
         )
-    splits = read_splits(context.folder.splits)
-    if splits != make_splits(cohort, context.study.split, context.study.modalities):
+    splits = current_splits(context, cohort)
+    _check_mask_settings(context)
+    return context.inputs(cohort, splits), make_plan(context.study, splits), external
+
+
+def current_splits(context: StudyContext, cohort: Cohort) -> tuple[Split, ...]:
+    """Return the splits of a cohort; raise MgmtError if an earlier run wrote other ones."""
+    splits = make_splits(cohort, context.study.split, context.study.modalities)
+    if context.folder.splits.exists() and read_splits(context.folder.splits) != splits:
         raise MgmtError(
             f"{context.folder.splits}: is not the split of the present study and cohort. "
             "Run `mgmt-ray run STUDY`, or use the study file that the folder was created with."
         )
-    _check_mask_settings(context)
-    return context.inputs(cohort, splits), make_plan(context.study, splits), external
+    return splits
 
 
 def _check_mask_settings(context: StudyContext) -> None:

@@ -122,19 +122,15 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         MgmtError: the trial is finished, but was trained from other files; or starting it from the
             weights in its ``start_from`` would leak test or validation subjects.
     """
-    checkpoint = checkpoint_checksum(trial, inputs)
     files: dict[str, Any] = {
         **pipeline_of(trial).input_checksums(trial, inputs.folder),
-        "checkpoint_checksum": checkpoint,
+        "checkpoint_checksum": _checkpoint_checksum(trial, inputs),
     }
     if trial.network_config.covariates:
         names = trial.network_config.covariates
         files["covariates_checksum"] = covariates_checksum(inputs.cohort, names)
-    initial = find_initial_weights(trial)
+    initial = checked_initial_weights(trial, inputs)
     if initial:
-        check_initial_weights(
-            trial, initial, inputs.splits[trial.outer_fold], inputs.cohort, checkpoint
-        )
         files["start_checksum"] = file_checksum(initial.weights)
     if inputs.folder.is_finished(trial.id):
         metadata = inputs.folder.read_trial(trial.id)
@@ -158,7 +154,16 @@ def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:
     return fingerprint({s: [repr(value) for value in values] for s, values in covariates.items()})
 
 
-def checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
+def checked_initial_weights(trial: Trial, inputs: TrialInputs) -> InitialWeights | None:
+    """Return the weights that a trial starts from; raise MgmtError if they leak a subject."""
+    initial = find_initial_weights(trial)
+    if initial:
+        split, checkpoint = inputs.splits[trial.outer_fold], _checkpoint_checksum(trial, inputs)
+        check_initial_weights(trial, initial, split, inputs.cohort, checkpoint)
+    return initial
+
+
+def _checkpoint_checksum(trial: Trial, inputs: TrialInputs) -> str | None:
     """Return the checksum of MedicalNet's weights, or None if the trial does not use them."""
     if not trial.network_config.pretrained or inputs.checkpoint is None:
         return None
