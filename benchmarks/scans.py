@@ -10,7 +10,7 @@ from mgmt_ray.base import stream
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_slices
 from mgmt_ray.preprocess.slice_geometry import Frame
-from mgmt_ray.preprocess.slice_rotation import rotated_versions
+from mgmt_ray.preprocess.slice_rotation import ANGLES_DEGREES, rotate_images, rotate_masks
 from mgmt_ray.training.dataset import VolumeSet
 
 
@@ -41,9 +41,8 @@ def training_rows(scans: list[np.ndarray], masks: list[np.ndarray], device: str)
     images, labels = [], []
     for number, (scan, mask) in enumerate(zip(scans, masks, strict=True)):
         normal = normalise_slices(scan, standard, str(number))
-        turned, turned_masks = rotated_versions(normal, mask)
-        images.append(turned.reshape(-1, *scan.shape[1:]).astype(np.float16))
-        labels.append(turned_masks.reshape(-1, *scan.shape[1:]))
+        images += [rotate_images(normal, angle).astype(np.float16) for angle in ANGLES_DEGREES]
+        labels += [rotate_masks(mask, angle) for angle in ANGLES_DEGREES]
     volumes, truth = (torch.from_numpy(np.concatenate(rows)) for rows in (images, labels))
     ids = tuple(str(row) for row in range(len(volumes)))
     return VolumeSet(volumes.to(device), truth.to(device), ids)

@@ -34,12 +34,12 @@ def predict_slices(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> M
     segmenter = load_segmenter(segmentation, inputs.folder, device)
     store, ids = open_slices(held_out.folder.slices, trial), tuple(held_out.label)
     segmenters = dict.fromkeys(ids, segmenter)
-    data, rows = slices_to_classify(store, segmenters, segmenter, held_out.label, device)
+    data = slices_to_classify(store, segmenters, segmenter, held_out.label, device)
     network = SliceClassifier()
     load_weights(network, inputs.folder.weights(trial.id))
     set_precision(network.to(device), precision)
-    probability = classify(network, data, precision)[:, 0].tolist()
-    slices = classified_slices(trial, held_out.split, data, rows, probability)
+    probability = classify(network, data.data, precision)[:, 0].tolist()
+    slices = classified_slices(trial, held_out.split, data, probability)
     measured = [*measure_scans(segmentation, segmenter, store, ids, held_out.split)]
     return MemberPredictions(
         average_by_patient(trial, slices, metadata["weights_sha256"], metadata["prior"]),

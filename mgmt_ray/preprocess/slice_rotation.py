@@ -19,27 +19,6 @@ BLOCK = 16
 """Slices per product: their columns stay in the processor's cache (twice as fast as with 64)."""
 
 
-def rotated_versions(
-    images: Float[np.ndarray, "slice height width"], masks: UInt8[np.ndarray, "slice height width"]
-) -> tuple[
-    Float[np.ndarray, "version slice height width"],
-    UInt8[np.ndarray, "version slice height width"],
-]:
-    """Return the nine versions of training slices, in the order of :data:`ANGLES_DEGREES`.
-
-    >>> images = np.ones((2, 16, 16), np.float32)
-    >>> versions, _ = rotated_versions(images, np.zeros((2, 16, 16), np.uint8))
-    >>> versions.shape, bool((versions[4] == images).all())
-    ((9, 2, 16, 16), True)
-    """
-    shape = (len(ANGLES_DEGREES), *images.shape)
-    all_images, all_masks = np.empty(shape, images.dtype), np.empty(shape, masks.dtype)
-    for version, angle in enumerate(ANGLES_DEGREES):
-        all_images[version] = rotate_images(images, angle)
-        all_masks[version] = rotate_masks(masks, angle)
-    return all_images, all_masks
-
-
 def rotate_images(
     images: Float[np.ndarray, "slice height width"], angle_degrees: float
 ) -> Float[np.ndarray, "slice height width"]:

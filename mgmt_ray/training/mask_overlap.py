@@ -5,6 +5,7 @@ Dice is 1 where both masks are empty, since that prediction is right, and 0 wher
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,10 @@ class Overlap:
     shared: np.ndarray
     predicted: np.ndarray
     tumour: np.ndarray
+
+    def select(self, rows: np.ndarray) -> Overlap:
+        """Return the given rows."""
+        return Overlap(self.shared[rows], self.predicted[rows], self.tumour[rows])
 
     @property
     def dice(self) -> Float[np.ndarray, " row"]:
@@ -45,6 +50,12 @@ class Overlap:
         return {
             name: v.astype(float).tolist() for name, v in (pixels | {"dice": self.dice}).items()
         }
+
+
+def join_overlaps(overlaps: Sequence[Overlap]) -> Overlap:
+    """Concatenate the rows of several."""
+    names = ("shared", "predicted", "tumour")
+    return Overlap(*(np.concatenate([getattr(o, name) for o in overlaps]) for name in names))
 
 
 def count_overlap(

@@ -23,15 +23,13 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import Diverged, make_task
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.resume import TrainingHistory
 from mgmt_ray.trials.segmentation_quality import measure_scans
 from mgmt_ray.trials.segmenter import Segmenter, load_segmenter
 from mgmt_ray.trials.slice_data import (
-    SliceRows,
-    SliceSets,
+    SliceSet,
     open_slices,
     segmentation_sets,
     slices_to_classify,
@@ -75,21 +73,30 @@ class SlicesPipeline:
     def load_sets(
         self, trial: Trial, inputs: TrialInputs, fold: FoldSubjects, device: str
     ) -> TrialSets:
+        store = open_slices(inputs.folder.slices, trial)
+        share = None
         if isinstance(trial.network_config, SegmentationConfig):
-            store = open_slices(inputs.folder.slices, trial)
-            training = exclude_inner_fold(trial, fold.training, inputs.cohort)
-            sets = segmentation_sets(store, training, fold.validation, device)
-            share, metadata = None, sets.metadata
+            ids = exclude_inner_fold(trial, fold.training, inputs.cohort)
+            training, validation, metadata = segmentation_sets(store, ids, fold.validation, device)
         else:
-            sets = _classification_sets(trial, inputs, fold, device)
-            share = prior(sets.training, trial.training_config)
-            metadata = sets.metadata | {"prior": share}
+            training, validation = _classification_sets(trial, inputs, fold, store, device)
+            share = prior(training.data, trial.training_config)
+            metadata = {"prior": share}
 
         def tables(history: TrainingHistory, network: Network, checksum: str) -> Tables:
             network.load_state_dict(network.state_dict() | history.weights)
-            return _tables(trial, sets, history.columns, network, share, checksum)
+            slices = _slice_tables(trial, training, validation, history.columns, network)
+            tables = {f"slice_{split}.csv": table for split, table in slices.items()}
+            if isinstance(network, SegmentationNetwork) and trial.inner_fold is None:
+                standard = StandardHistogram.from_json(metadata["standard_histogram"])
+                segmenter = Segmenter(network.eval(), standard, trial.training_config.precision)
+                tables["segmentations.csv"] = _segmented_scans(trial, store, segmenter, slices)
+            if share is not None:
+                patients = average_by_patient(trial, slices["validation"], checksum, share)
+                tables["validation.csv"] = patients
+            return {name: table_rows(table) for name, table in tables.items()}
 
-        return TrialSets(sets.training, sets.validation, metadata, tables)
+        return TrialSets(training.data, validation.data, metadata, tables)
 
     def unfit_scans(
         self, trial: Trial, held_out: HeldOutSet, folder: StudyFolder
@@ -101,8 +108,8 @@ class SlicesPipeline:
 
 
 def _classification_sets(
-    trial: Trial, inputs: TrialInputs, fold: FoldSubjects, device: str
-) -> SliceSets:
+    trial: Trial, inputs: TrialInputs, fold: FoldSubjects, store: SliceStore, device: str
+) -> tuple[SliceSet, SliceSet]:
     """Load a classifier's slices with the tumours that its segmentations predict."""
     folder, cohort, train = inputs.folder, inputs.cohort, fold.training
     for need in trial.needs:
@@ -111,97 +118,81 @@ def _classification_sets(
     fold_segmenter, *cross_fitted = (load_segmenter(need, folder, device) for need in trial.needs)
     _check_mask_leakage(trial, folder, train, cohort)
     by_subject = _segmenter_by_subject(trial, train, cohort, fold_segmenter, cross_fitted)
-    store = open_slices(folder.slices, trial)
-    settings = (fold_segmenter, fold.label, device)
-    training, training_rows = slices_to_classify(store, by_subject, *settings, ANGLES_DEGREES)
     held_out = dict.fromkeys(fold.validation, fold_segmenter)
-    validation, validation_rows = slices_to_classify(store, held_out, *settings)
-    return SliceSets(training, validation, training_rows, validation_rows, store, {})
+    settings = (fold_segmenter, fold.label, device)
+    return (
+        slices_to_classify(store, by_subject, *settings, ANGLES_DEGREES),
+        slices_to_classify(store, held_out, *settings),
+    )
 
 
-def _tables(
+def _slice_tables(
     trial: Trial,
-    sets: SliceSets,
+    training: SliceSet,
+    validation: SliceSet,
     columns: Mapping[str, list[float]],
     network: Network,
-    prior: float | None,
-    checksum: str,
-) -> Tables:
-    """Return the tables of a trial, with a row per validation slice and unrotated training slice.
+) -> dict[str, pd.DataFrame]:
+    """Return a row per unrotated training slice and per validation slice, by split.
 
-    A segmentation's have pixels and Dice, and unless it leaves out an inner fold there is
-    ``segmentations.csv`` with a row per scan. A classifier's have probabilities too, and there is
-    ``validation.csv`` with their means by patient.
+    A segmentation's have pixels and Dice, a classifier's probabilities too.
 
     Args:
         columns: the selected epoch's predictions of the validation slices, by name.
         network: with the weights of that epoch.
-        prior: share of methylated training rows (see ``trial_data.prior``); None for a
-            segmentation.
     """
-    task = make_task(network, sets.training, trial.training_config)
-    training = sets.training.select(sets.training_rows.rows)
-    _, predictions = task.validation(task.predict(network, training, seed=0), training)
-    parts = {
-        "train": (training, sets.training_rows, predictions.columns),
-        "validation": (sets.validation, sets.validation_rows, columns),
+    task = make_task(network, training.data, trial.training_config)
+    training = training.originals()
+    _, predictions = task.validation(task.predict(network, training.data, seed=0), training.data)
+    parts = {"train": (training, predictions.columns), "validation": (validation, columns)}
+    if trial.is_classifier:
+        return {
+            split: classified_slices(trial, split, slices, values["probability"])
+            for split, (slices, values) in parts.items()
+        }
+    return {
+        split: _with_overlap(slice_table(trial, split, slices), values)
+        for split, (slices, values) in parts.items()
     }
-    tables: dict[str, pd.DataFrame] = {}
-    for split, (data, rows, values) in parts.items():
-        if trial.is_classifier:
-            table = classified_slices(trial, split, data, rows, values["probability"])
-        else:
-            table = _with_overlap(slice_table(trial, split, data.subjects, rows), values)
-        tables[f"slice_{split}.csv"] = table
-    if isinstance(network, SegmentationNetwork) and trial.inner_fold is None:
-        tables["segmentations.csv"] = _segmented_scans(trial, sets, network)
-    if prior is not None:
-        patients = average_by_patient(trial, tables["slice_validation.csv"], checksum, prior)
-        tables["validation.csv"] = patients
-    return {name: table_rows(table) for name, table in tables.items()}
 
 
-def _segmented_scans(trial: Trial, sets: SliceSets, network: SegmentationNetwork) -> pd.DataFrame:
+def _segmented_scans(
+    trial: Trial, store: SliceStore, segmenter: Segmenter, slices: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
     """Segment each training and validation scan with the selected weights; one row per scan."""
-    standard = StandardHistogram.from_json(sets.metadata["standard_histogram"])
-    segmenter = Segmenter(network.eval(), standard, trial.training_config.precision)
-    subjects_by_split = {
-        "train": sets.training.subjects,
-        "validation": sets.validation.subjects,
-    }
     rows = [
         row
-        for split, subjects in subjects_by_split.items()
-        for row, _ in measure_scans(trial, segmenter, sets.store, [*dict.fromkeys(subjects)], split)
+        for split, table in slices.items()
+        for row, _ in measure_scans(trial, segmenter, store, [*table["subject"].unique()], split)
     ]
     return pd.DataFrame(rows)
 
 
 def classified_slices(
-    trial: Trial, split: str, data: VolumeSet, rows: SliceRows, probability: Sequence[float]
+    trial: Trial, split: str, slices: SliceSet, probability: Sequence[float]
 ) -> pd.DataFrame:
     """Return a row per slice: probability and label of methylation, and overlap of its tumour.
 
     Pixels and Dice that need a given mask are missing where there is none.
     """
-    table = slice_table(trial, split, data.subjects, rows)
+    table = slice_table(trial, split, slices)
     table["probability"] = probability
-    table["label"] = data.labels.int().tolist()
-    assert rows.overlap is not None
-    table = _with_overlap(table, rows.overlap.columns)
-    if rows.annotated.all():
+    table["label"] = slices.data.labels.int().tolist()
+    assert slices.overlap is not None
+    table = _with_overlap(table, slices.overlap.columns)
+    if slices.annotated.all():
         return table
     table = table.astype({"shared_pixels": "Int64", "tumour_pixels": "Int64"})
     for name in ("shared_pixels", "tumour_pixels", "dice"):
-        table[name] = table[name].where(rows.annotated)
+        table[name] = table[name].where(slices.annotated)
     return table
 
 
-def slice_table(trial: Trial, split: str, subjects: Sequence[str], rows: SliceRows) -> pd.DataFrame:
+def slice_table(trial: Trial, split: str, slices: SliceSet) -> pd.DataFrame:
     """Return the first columns of a table of slices."""
     columns: dict[str, Any] = {
-        "subject": subjects,
-        "depth": rows.depths.tolist(),
+        "subject": slices.data.subjects,
+        "depth": slices.depths.tolist(),
         "split": split,
         **trial.identity,
     }
