@@ -14,13 +14,17 @@ import numpy as np
 from mgmt_ray.base import MgmtError, fingerprint, stream
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.nets.build import build_network
-from mgmt_ray.nets.network import AnyNetworkConfig
 from mgmt_ray.pipeline.stages import current_splits
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.splits.split import Split, resolve_labels
-from mgmt_ray.study.study_config import PipelineName, StudyConfig
+from mgmt_ray.study.study_config import (
+    PipelineName,
+    SlicePipelineConfig,
+    StudyConfig,
+    StudyNetwork,
+)
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.pipelines import pipelines_of
 
@@ -116,26 +120,21 @@ class AuditContext:
 
     @cached_property
     def cheapest_network(self) -> str:
-        """The trainable network with the fewest trained parameters.
-
-        If none takes volumes, the network of slices with the narrowest segmentation.
+        """The trainable network with the fewest parameters, or with the narrowest segmentation.
 
         Raises:
             NoTrainableNetwork: all networks start from pretrained weights, and there are none.
         """
         study = self.study
-        if self.pipeline == "slices":
-            widths = {n: c.width for n, c in study.networks.items() if c.kind == "slices"}
-            return min(widths, key=lambda name: widths[name])
         has_checkpoint = study.checkpoint is not None and study.checkpoint.is_file()
         trainable = {
             name: config
-            for name, config in study.networks.items()
-            if config.kind != "slices" and (has_checkpoint or not config.pretrained)
+            for name, config in study.networks_of(self.pipeline).items()
+            if has_checkpoint or not config.pretrained
         }
         if not trainable:
             raise NoTrainableNetwork
-        return min(trainable, key=lambda name: _num_trained_parameters(trainable[name], study))
+        return min(trainable, key=lambda name: _size(trainable[name], study))
 
     def reduced_study(self, modalities: tuple[str, ...]) -> StudyConfig:
         """Return the study with its cheapest network, one repeat, and these modalities only."""
@@ -241,6 +240,8 @@ def permuted_label_rows(audit: AuditContext, ids: tuple[str, ...], number: int) 
     return permuted[:, [column[person[i]] for i in ids]]
 
 
-def _num_trained_parameters(config: AnyNetworkConfig, study: StudyConfig) -> int:
+def _size(config: StudyNetwork, study: StudyConfig) -> int:
+    if isinstance(config, SlicePipelineConfig):
+        return config.width
     network = build_network(config, 1, study.training.temperature, study.checkpoint)
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

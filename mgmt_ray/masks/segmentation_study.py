@@ -113,7 +113,7 @@ def _finished_trials(
 
 
 def _network(source: MaskSource, study: StudyConfig) -> str:
-    names = [n for n, config in study.networks.items() if config.kind == "slices"]
+    names = [*study.networks_of("slices")]
     if not names:
         raise MgmtError(
             f"mask_source.study: {source.study} has no network of kind slices. Give the folder of "

@@ -247,9 +247,13 @@ class StudyConfig(Config):
     @property
     def pipelines(self) -> tuple[PipelineName, ...]:
         """What its networks are trained on."""
-        kinds = {network.kind for network in self.networks.values()}
-        volumes: tuple[PipelineName, ...] = ("volumes",) if kinds - {"slices"} else ()
-        return (*volumes, "slices") if "slices" in kinds else volumes
+        names: tuple[PipelineName, ...] = ("volumes", "slices")
+        return tuple(name for name in names if self.networks_of(name))
+
+    def networks_of(self, pipeline: PipelineName) -> dict[str, StudyNetwork]:
+        """Return the networks that are trained on volumes, or those on slices, by name."""
+        of_slices = pipeline == "slices"
+        return {n: c for n, c in self.networks.items() if (c.kind == "slices") == of_slices}
 
     @property
     def volume_recipe(self) -> RecipeConfig | None:
