@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import ray
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mgmt_ray.base import MgmtError, first_line
+
+if TYPE_CHECKING:
+    import ray
 
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,9 +25,13 @@ RAY_SETTINGS = {
 }
 
 
+_start: Callable[[], None] | None = None
+"""Connects to the Ray of :func:`connect_ray`; None outside of its ``with`` block."""
+
+
 @contextmanager
 def connect_ray(address: str | None, cpus: int | None = None) -> Iterator[None]:
-    """Connect to Ray, and disconnect at the end.
+    """Connect to Ray as soon as something runs there, and disconnect at the end.
 
     Args:
         address: "local" starts a Ray on this machine and stops it at the end; "auto" finds a
@@ -35,33 +42,51 @@ def connect_ray(address: str | None, cpus: int | None = None) -> Iterator[None]:
     Raises:
         MgmtError: no cluster answers at the address.
     """
+    global _start
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     if address is not None:
         _check_reachable(address)
-    if address is None or ray.is_initialized():
+    if address is None or _start is not None or _is_connected():
         yield
         return
+    _start = partial(_init, address, cpus)
     try:
-        if address == "local":
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        yield
+    finally:
+        _start = None
+        if _is_connected():
+            sys.modules["ray"].shutdown()
+
+
+def ensure_connected() -> None:
+    """Connect to the Ray of :func:`connect_ray`, if that has not happened yet.
+
+    Raises:
+        MgmtError: there is no such Ray.
+    """
+    if _start is not None and not _is_connected():
+        _start()
+
+
+def _is_connected() -> bool:
+    """Return whether Ray is connected; where it was not imported yet, it is not."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def _init(address: str, cpus: int | None) -> None:
+    import ray
+
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        settings |= {"num_cpus": cpus, "include_dashboard": False}
+    try:
+        ray.init(address=address, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise MgmtError(
             f"--address {address}: cannot connect to a Ray cluster ({first_line(error)}). "
             "Start one with `ray start --head`, or omit --address to use this machine."
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:
@@ -80,6 +105,8 @@ def _check_reachable(address: str) -> None:
 
 def fetch(reference: ray.ObjectRef) -> Any:
     """Return a task's result; an MgmtError of the task is raised without Ray's traceback."""
+    import ray
+
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -94,7 +121,10 @@ def check_local_ray() -> str:
     Raises:
         MgmtError: Ray cannot be started, or the task's result is wrong.
     """
+    import ray
+
     with connect_ray("local"):
+        ensure_connected()
         answer = fetch(ray.remote(_double).remote(21))
         if answer != 42:
             raise MgmtError("tasks return wrong results. Reinstall with `make setup`.")

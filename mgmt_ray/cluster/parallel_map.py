@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import ray
-
-from mgmt_ray.cluster.connection import fetch
+from mgmt_ray.cluster.connection import ensure_connected, fetch
 from mgmt_ray.cluster.resources import MAX_FAILURES, Resources
+
+if TYPE_CHECKING:
+    import ray
 
 PENDING_PER_CPU = 2
 """Tasks submitted per core at a time: the results of more would fill the object store."""
@@ -40,6 +41,11 @@ def parallel_map(
         for item in items:
             yield item, function(item, shared)
         return
+    if not items:
+        return
+    import ray  # only where something runs there
+
+    ensure_connected()
     remote = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_FAILURES)
     shared_reference = ray.put(shared)
     limit = PENDING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))

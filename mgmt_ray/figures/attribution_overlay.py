@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from mgmt_ray.figures import style
+from mgmt_ray.figures.network_labels import network_label
 
 SALIENCY_COLOURS = LinearSegmentedColormap.from_list(
     "saliency", [style.LABEL_COLOURS[0], "#f2f2f2", style.LABEL_COLOURS[1]]
@@ -173,7 +174,7 @@ def _row_label(
     inside = fraction_inside(saliency.volume, tumour)
     share = "" if inside > 0.999 else f"\n{inside:.0%} in the tumour"
     return (
-        f"{style.network_label(network)}: p = {saliency.probability:.2f}\n"
+        f"{network_label(network)}: p = {saliency.probability:.2f}\n"
         f"{saliency.num_models} models, ±{strongest:.2g}{share}"
     )
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mgmt_ray.figures import style
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.statistics.calibrators import AS_PREDICTED, PRIOR_CORRECTED, TEMPERATURE_SCALED
 from mgmt_ray.statistics.intervals import read_interval
 
@@ -53,7 +54,7 @@ def reliability_figure(
     figure, pairs = _paired_panels(len(networks))
     for (upper, lower), network in zip(pairs, networks, strict=True):
         _draw_bins(upper, shown[shown["network"] == network], slopes[slopes["network"] == network])
-        style.title(upper, f"{style.network_label(network)}, {ensemble}")
+        style.title(upper, f"{network_label(network)}, {ensemble}")
         _draw_counts(lower, counted[counted["network"] == network])
     highest = max(lower.get_ylim()[1] for _, lower in pairs)
     for _, lower in pairs:
@@ -180,5 +181,5 @@ def _draw_net_benefit(axes: Axes, rows: pd.DataFrame) -> None:
             color=style.network_colour(str(network)),
             linestyle=style.network_line(str(network)),
             linewidth=1.8,
-            label=style.network_label(str(network)),
+            label=network_label(str(network)),
         )

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mgmt_ray.figures import style
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.statistics.intervals import read_interval
 
 ATTRIBUTE_LABELS = {"idh": "IDH"}
@@ -67,7 +68,7 @@ def subgroups_figure(subgroups: pd.DataFrame) -> Figure:
 
 def _model_label(network: str, ensemble: str) -> str:
     """Return a model's name; that of a baseline model is also its ensemble's."""
-    label = style.network_label(network)
+    label = network_label(network)
     return label.replace("_", " ") if network == ensemble else f"{label} · {ensemble}"
 
 
@@ -115,7 +116,7 @@ def variance_figure(variance: pd.DataFrame) -> Figure:
             y = [ensembles.index(ensemble) for ensemble in rows["ensemble"]]
             ax.scatter(rows["auc_std"], y, color=colour, marker=marker, s=22, zorder=3)
         ax.set_ylim(len(ensembles) - 0.5, -0.5)
-        ax.set_yticks(range(len(ensembles)), [style.network_label(e) for e in ensembles])
+        ax.set_yticks(range(len(ensembles)), [network_label(e) for e in ensembles])
         ax.set_xlim(-0.03 * (largest or 1), 1.08 * (largest or 1))
         style.title(ax, name)
         style.label_axes(ax, "standard deviation of AUC", "")
@@ -127,7 +128,7 @@ def _parts(variance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Return title and rows of each panel."""
     is_baseline = variance["network"] == variance["ensemble"]
     parts = [
-        (style.network_label(str(network)), rows)
+        (network_label(str(network)), rows)
         for network, rows in variance[~is_baseline].groupby("network", sort=False)
     ]
     return [*parts, ("Baseline models", variance[is_baseline])] if is_baseline.any() else parts

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from mgmt_ray.cohort.subject import group_modalities
 from mgmt_ray.figures import style
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.statistics.policy_summary import (
     CERTAIN,
     block_columns,
@@ -73,7 +74,7 @@ def policy_heatmap_figure(policies: pd.DataFrame) -> Figure:
         labelled_network = network
         ax.set_xticks(range(len(blocks)), [str(n + 1) for n in range(len(blocks))])
         ax.tick_params(axis="x", labelsize=style.SMALL_FONT_SIZE - 1.5)
-        style.title(ax, f"{style.network_label(network)} · {group}")
+        style.title(ax, f"{network_label(network)} · {group}")
         style.label_axes(ax, "residual block", "")
     assert image is not None
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.01)
@@ -101,7 +102,7 @@ def policy_classes_figure(policies: pd.DataFrame) -> Figure:
         ax.set_ylim(-0.03, 1.03)
         last = int(rows["block"].max())
         ax.set_xticks(range(1, last + 1, 1 + (last - 1) // 6))
-        style.title(ax, f"{style.network_label(str(network))} · {modality}")
+        style.title(ax, f"{network_label(str(network))} · {modality}")
         style.label_axes(ax, "residual block", "P(tuned)")
     _add_class_legend(figure, strips=False)
     return figure
@@ -119,7 +120,7 @@ def policy_stability_figure(policies: pd.DataFrame) -> Figure:
     table = policy_stability(policies)
     several = table["network"].nunique() > 1
     names = [
-        f"{style.network_label(row['network'])} {row['modality']}" if several else row["modality"]
+        f"{network_label(row['network'])} {row['modality']}" if several else row["modality"]
         for row in table.to_dict("records")
     ]
     figure, axes = style.panels(3, columns=3, width=3.3, height=1.5 + 0.22 * len(table))

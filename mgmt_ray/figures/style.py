@@ -1,4 +1,4 @@
-"""Shared style of all figures: names, colours, sizes, grids of panels and legends."""
+"""Shared style of all figures: colours, sizes, grids of panels and legends."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.statistics.intervals import read_interval
 
 LineStyle: TypeAlias = str | tuple[int, tuple[int, ...]]
@@ -27,18 +28,6 @@ LEGEND_WIDTH = 40
 INK = "#222222"
 GRID_COLOUR = "#dddddd"
 REFERENCE_COLOUR = "#767676"
-
-NETWORK_LABELS: dict[str, str] = {
-    "spottune": "SpotTune",
-    "random": "From scratch",
-    "transfer": "Transfer",
-    "transfer-2": "Transfer-2",
-    "radiomics_forest": "Radiomics forest",
-    "age_sex": "Age and sex",
-    "tumour_volume": "Tumour volume",
-    "prevalence": "Prevalence",
-}
-"""Displayed names of networks and baseline models."""
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish, without its light colours;
 # line styles distinguish networks in print without colour.
@@ -85,16 +74,6 @@ LABEL_COLOURS: dict[Label, str] = {
     None: "#767676",
 }
 """From the same palette, with a darker orange: text on white needs a contrast of 4.5."""
-
-
-def network_label(network: str) -> str:
-    """Return a network's displayed name; the name itself if it has none.
-
-    Example:
-        >>> network_label("random"), network_label("resnet50")
-        ('From scratch', 'resnet50')
-    """
-    return NETWORK_LABELS.get(network, network)
 
 
 def network_colour(network: str) -> str:

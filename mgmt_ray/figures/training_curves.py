@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mgmt_ray.figures import style
+from mgmt_ray.figures.network_labels import network_label
 
 TRAIN_COLOUR = "#9a9a9a"
 _FALLBACK = "last_epoch"
@@ -52,7 +53,7 @@ def training_figure(
                 kept = (int(member["epoch"]), str(member["rule"]))
                 _draw_member(ax, by_trial[member["trial"]], curve, network, kept)
             ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-            style.title(ax, f"{style.network_label(network)} · {modality}")
+            style.title(ax, f"{network_label(network)} · {modality}")
             style.label_axes(ax, "epoch" if row == len(modalities) - 1 else "", name)
             if curve == "auc":
                 ax.axhline(

@@ -20,8 +20,7 @@ from mgmt_ray.prediction.external_cohorts import check_external, predict_externa
 from mgmt_ray.prediction.mask_comparison import measure_mask_effect
 from mgmt_ray.prediction.new_patients import predict_patients
 from mgmt_ray.prediction.test_set import run_ensemble
-from mgmt_ray.report.html import REPORT, update_report
-from mgmt_ray.report.sections.cohort_section import write_cohort_figures
+from mgmt_ray.report.report_record import REPORT, update_report
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, write_splits
 from mgmt_ray.study.plan import make_plan
@@ -31,7 +30,6 @@ from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.pipelines import prepare_stores
 from mgmt_ray.trials.run_trial import checked_initial_weights, input_checksums
-from mgmt_ray.trials.tune import run_trials, watch_trials
 from mgmt_ray.trials.warm_start import check_external_leakage
 
 
@@ -68,6 +66,8 @@ def _check_checkpoint_exists(study: StudyConfig) -> None:
 
 def plot_cohort(context: StudyContext, selected: StudyCohorts) -> None:
     """Draw contact sheets, intensity histograms, and augmentations of a few subjects."""
+    from mgmt_ray.report.sections.cohort_section import write_cohort_figures
+
     root, study = context.folder.root, context.study
     recipe, modalities = study.volume_recipe, study.modalities
     for path in write_cohort_figures(root, selected.cohort, recipe, modalities):
@@ -133,6 +133,8 @@ def train(trials: Sequence[Trial], inputs: TrialInputs) -> None:
         log(f"trials: up to date ({len(trials)} finished)")
         show_diverged(folder, trials)
         return
+    from mgmt_ray.trials.tune import run_trials, watch_trials  # imports Ray's libraries
+
     with show_progress("trials") as progress, watch_trials(trials, folder, progress):
         run_trials(pending, inputs)
     show_diverged(folder, trials)

@@ -16,14 +16,13 @@ from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.report.checklist import checklist_csv
 from mgmt_ray.report.html_table import table_csv
 from mgmt_ray.report.model_card import card_markdown, model_card
-from mgmt_ray.report.report_record import is_up_to_date, sources, write_record
+from mgmt_ray.report.report_record import REPORT, sources, write_record
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.sections.page import TABLES, all_sections, shown_tables, write_tables
 from mgmt_ray.report.study_facts import study_statements
 from mgmt_ray.report.study_results import read_study_results
 
 TEMPLATES = Path(__file__).parent
-REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +31,6 @@ class Inline:
 
     text: Markup
     hash: str
-
-
-def update_report(out: Path, svg: bool = False) -> bool:
-    """Write the report unless nothing that it shows has changed; return whether it was written.
-
-    See :func:`write_report`.
-    """
-    if is_up_to_date(out, svg):
-        return False
-    write_report(out, svg)
-    return True
 
 
 def write_report(out: Path, svg: bool = False) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mgmt_ray.cohort.subject import MODALITY_GROUPS
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.ensemble_tables import leading_rows
 from mgmt_ray.report.html_table import (
     DASH,

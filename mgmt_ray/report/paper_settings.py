@@ -11,7 +11,7 @@ from typing import Any
 
 from mgmt_ray.base import Config
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.report.html_table import DASH, Table

@@ -9,6 +9,7 @@ from typing import Any
 
 from mgmt_ray.base import fingerprint, write_json
 
+REPORT = "report.html"
 RECORD = "report.json"
 READ = (
     *("study.yaml", "cohort.csv", "exclusions.csv", "problems.csv", "splits.json", "planted.json"),
@@ -17,9 +18,22 @@ READ = (
     *("external/*/*.csv", "external/*/ensembles/*", "figures/explain_*.png"),
 )
 """Patterns of all files that a report is drawn from, below the study's folder."""
-WRITTEN = ("report.html", "model_card.md", "checklist.csv", "tables/*", "figures/*")
+WRITTEN = (REPORT, "model_card.md", "checklist.csv", "tables/*", "figures/*")
 """Patterns of the files that it consists of."""
 PACKAGE = Path(__file__).parents[1]
+
+
+def update_report(out: Path, svg: bool = False) -> bool:
+    """Write the report unless nothing that it shows has changed; return whether it was written.
+
+    See :func:`mgmt_ray.report.html.write_report`.
+    """
+    if is_up_to_date(out, svg):
+        return False
+    from mgmt_ray.report.html import write_report  # imports matplotlib, which takes its time
+
+    write_report(out, svg)
+    return True
 
 
 def sources(out: Path) -> str:

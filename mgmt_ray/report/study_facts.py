@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from mgmt_ray.cohort.cohort import exclusion_flow
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.nets.build import VolumeNetworkConfig
 from mgmt_ray.report.paper_settings import slice_statements, used_covariates
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks

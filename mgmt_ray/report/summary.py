@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.cautions import cautions
 from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL

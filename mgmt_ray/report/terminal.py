@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.summary import LEVEL
 from mgmt_ray.statistics.intervals import Interval, read_interval
 from mgmt_ray.statistics.planted_signal import CHANCE_AUC

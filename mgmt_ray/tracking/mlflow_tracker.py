@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from mgmt_ray.base import fingerprint, first_line
+from mgmt_ray.base import fingerprint, first_line, write_json
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
@@ -36,6 +36,8 @@ STUDY_TAG = "mgmt_ray.study"
 FOLDER_TAG = "mgmt_ray.study_folder"
 PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_TAG = "mgmt_ray.epochs"
+RECORD = "mlflow.json"
+"""File in the study's folder: what was copied last, and where; delete it to copy all again."""
 NO_WEIGHTS = "none"
 """Tag of a diverged trial."""
 
@@ -76,8 +78,9 @@ class Tracker:
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Start copying."""
-        self._thread.start()
+        """Start copying, unless all that the study has so far was copied there."""
+        if not self._is_copied():
+            self._thread.start()
 
     def close(self, outcome: str) -> None:
         """Copy the rest and end all MLflow runs.
@@ -87,7 +90,10 @@ class Tracker:
         """
         self._outcome = outcome
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is None and not self._is_copied():
+            self._thread.start()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         for name, value in HTTP_SETTINGS.items():
@@ -97,11 +103,31 @@ class Tracker:
             while not self._stop.wait(2.0):
                 copy.update()
             copy.finish(self._outcome)
+            if self._outcome == "FINISHED":
+                write_json(self._folder.root / RECORD, self._state())
         except Exception as error:  # no error of the copy may end the study
             self._warn(
                 f"MLflow at {self._uri} cannot be written ({first_line(error)}). "
                 "Nothing of the study is lost: rerun the command to copy it there."
             )
+
+    def _is_copied(self) -> bool:
+        """Return whether this state of the study was copied, to a store that is still there."""
+        record = self._folder.root / RECORD
+        if (
+            self._uri == local_store(self._folder)
+            and not (self._folder.root / "mlflow.db").exists()
+        ):
+            return False
+        return record.exists() and json.loads(record.read_text(encoding="utf-8")) == self._state()
+
+    def _state(self) -> dict[str, str]:
+        """Return where the copy is, and the fingerprint of all that is copied."""
+        copied = _artifacts(self._folder, [self._folder.external(n) for n in self._study.external])
+        copied += [self._folder.trial(trial.id) / "trial.json" for trial in self._trials]
+        files = {str(p): [p.stat().st_size, p.stat().st_mtime_ns] for p in copied if p.is_file()}
+        settings = self._study.model_dump(mode="json")
+        return {"uri": self._uri, "copied": fingerprint([settings, files])}
 
 
 class _MlflowCopy:
@@ -318,7 +344,7 @@ def _artifacts(folder: StudyFolder, external: Sequence[StudyFolder]) -> list[Pat
     for external_folder in external:
         results += [*external_folder.root.glob("*.csv"), *external_folder.ensembles.glob("*")]
     report = folder.root / "report.html"
-    return [p for p in (*tables, *results, report) if p.is_file()]
+    return [p for p in (*tables, *results, report) if p.is_file() and p.name != RECORD]
 
 
 def check_store(folder: Path) -> str:

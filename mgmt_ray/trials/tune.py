@@ -15,6 +15,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cluster.connection import ensure_connected
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import (
     MAX_FAILURES,
@@ -100,6 +101,7 @@ def _record_user_errors(trial: Trial, inputs: TrialInputs, world: World) -> Iter
 
 def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Run each batch of trials in turn on a Ray Train worker group, inside a Tune trial."""
+    ensure_connected()
     resources = inputs.resources
     plan = group_into_batches(trials, resources.trials_per_batch)
     storage = str(inputs.folder.root.absolute() / "ray")

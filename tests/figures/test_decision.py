@@ -6,6 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mgmt_ray.figures import style
 from mgmt_ray.figures.calibration_plots import decision_figure
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.curves import decision_table
 from tests.statistics.conftest import split_predictions
@@ -37,7 +38,7 @@ def test_each_panel_has_its_curves_and_those_of_treating_all_and_none(
             rows = decision[decision["network"] == name]
             assert curve.get_xdata().tolist() == rows["threshold"].tolist()
             assert curve.get_ydata().tolist() == rows["net_benefit"].tolist()
-            assert curve.get_label() == style.network_label(name)
+            assert curve.get_label() == network_label(name)
             assert curve.get_color() == style.network_colour(name)
 
 

@@ -5,8 +5,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mgmt_ray.figures import style
 from mgmt_ray.figures.calibration_plots import VERSIONS, reliability_figure
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.statistics.calibration import calibration_table
 from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.reliability import reliability_table
@@ -38,7 +38,7 @@ def shown(figure: Figure) -> list[tuple[str, int]]:
 def test_each_network_has_its_bins_of_each_version(figure: Figure, four: Tables) -> None:
     reliability = four[0]
     for network in ("spottune", "random", "transfer", "transfer-2"):
-        name = f"{style.network_label(network)}, best overall"
+        name = f"{network_label(network)}, best overall"
         axes = next(a for a in figure.axes if a.get_title(loc="left") == name)
         for container, version in zip(axes.containers, VERSIONS, strict=True):
             rows = reliability[

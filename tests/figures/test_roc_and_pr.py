@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mgmt_ray.base import stream
 from mgmt_ray.figures import style
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.roc_and_pr import (
     _OTHERS,
     precision_recall_figure,
@@ -31,7 +32,7 @@ def test_each_curve_bounds_the_auc_that_its_legend_gives(
             area = np.trapezoid(curve.get_ydata(), curve.get_xdata())
             assert area == pytest.approx(rows.loc[network, "auc"])
             low, high = rows.loc[network, "auc_low"], rows.loc[network, "auc_high"]
-            expected = f"{style.network_label(network)} {area:.3f} [{low:.3f}, {high:.3f}]"
+            expected = f"{network_label(network)} {area:.3f} [{low:.3f}, {high:.3f}]"
             assert text == expected
             assert curve.get_color() == style.network_colour(network)
 

@@ -6,16 +6,17 @@ from matplotlib import colormaps
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.figures import style
+from mgmt_ray.figures.network_labels import NETWORK_LABELS, network_label
 
 
 def test_every_network_has_its_own_colour_and_line() -> None:
-    networks = list(style.NETWORK_LABELS)
+    networks = list(NETWORK_LABELS)
     assert len({style.network_colour(n) for n in networks}) == len(networks)
     assert len({style.network_line(n) for n in networks}) == len(networks)
 
 
 def test_a_network_of_another_name_is_shown_under_it_with_a_steady_colour() -> None:
-    assert style.network_label("my-net") == "my-net"
+    assert network_label("my-net") == "my-net"
     assert style.network_colour("my-net") == style.network_colour("my-net")
     assert style.network_line("my-net") == "-"
 

@@ -72,7 +72,7 @@ def own_data(
 
 def files(root: Path) -> dict[str, int]:
     """Time of change of everything that a finished study must not make again."""
-    kept = ("volumes/*", "trials/*/*", "ensembles/*", "splits.json", "inspections/*")
+    kept = ("*.*", "volumes/*", "trials/*/*", "ensembles/*", "inspections/*", "figures/*")
     return {str(p): p.stat().st_mtime_ns for pattern in kept for p in root.glob(pattern)}
 
 
@@ -108,7 +108,7 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
         == 1
     )
     printed = capsys.readouterr().out
-    for stage in ("prepare", "trials", "ensemble"):
+    for stage in ("prepare", "trials", "ensemble", "report"):
         assert f"{stage}: up to date" in printed
 
     here = make_job("in-process", out="here")

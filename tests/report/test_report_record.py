@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mgmt_ray.report.html import update_report, write_report
-from mgmt_ray.report.report_record import READ, is_up_to_date
+from mgmt_ray.report.html import write_report
+from mgmt_ray.report.report_record import READ, is_up_to_date, update_report
 
 
 @pytest.fixture

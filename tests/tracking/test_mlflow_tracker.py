@@ -113,6 +113,26 @@ def test_results_of_a_cohort_removed_from_the_study_are_not_copied(tmp_path: Pat
     assert found == ["external/kept/ensembles", "external/kept/problems.csv"]
 
 
+def test_a_finished_study_is_copied_again_once_it_or_the_copy_has_changed(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    store = tmp_path / "mlflow.db"
+
+    def is_copied() -> bool:
+        before = store.stat().st_mtime_ns if store.exists() else 0
+        assert track(folder, trials, "FINISHED", None) == []
+        return store.stat().st_mtime_ns != before
+
+    write_text(folder.problems, "subject\n")
+    assert is_copied()
+    assert not is_copied()
+    write_text(folder.problems, "subject,kind\n")
+    assert is_copied()
+    assert track(folder, trials, "FINISHED", f"sqlite:///{tmp_path / 'other.db'}") == []
+    assert (tmp_path / "other.db").exists()
+
+
 def test_a_server_that_does_not_answer_causes_one_warning_and_a_later_copy(
     tmp_path: Path, trials: list[Trial]
 ) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mgmt_ray.figures.calibration_plots import decision_figure, reliability_figure
 from mgmt_ray.figures.figure_folder import FigureFolder
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, leading_rows, merge_baselines
 from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.ensemble_tables import CHOSEN, chosen_rows
 from mgmt_ray.report.html_table import DASH, Table, drop_empty_paper_columns, number, with_interval
 from mgmt_ray.report.section import Section, missing_section

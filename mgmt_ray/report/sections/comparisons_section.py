@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.ensemble_tables import CHOSEN
 from mgmt_ray.report.html_table import Table, number, p_value, with_interval

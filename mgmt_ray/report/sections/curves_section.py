@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.roc_and_pr import precision_recall_figure, roc_figure
-from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.training_curves import training_figure
 from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, merge_baselines
 from mgmt_ray.report.section import Picture, Section

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.html_table import Table, number, p_value, with_interval
 from mgmt_ray.report.section import Section

@@ -8,7 +8,7 @@ from pathlib import Path
 from mgmt_ray.base import write_text
 from mgmt_ray.baselines.radiomic_features import BIN_WIDTH
 from mgmt_ray.figures.figure_folder import FigureFolder
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.checklist import checklist_section

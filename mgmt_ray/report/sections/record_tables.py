@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from mgmt_ray.cohort.cohort import Cohort, exclusion_flow
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.html_table import DASH, Table, slug
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
 from mgmt_ray.splits.split import Split, resolve_labels

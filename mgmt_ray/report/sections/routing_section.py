@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.policy_plots import (
     policy_classes_figure,
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults

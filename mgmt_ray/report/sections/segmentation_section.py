@@ -12,8 +12,8 @@ import pandas as pd
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.segmentation_plots import SegmentedSlice, dice_figure, segmented_figure
-from mgmt_ray.figures.style import network_label
 from mgmt_ray.figures.training_curves import SEGMENTATION_CURVES, training_figure
 from mgmt_ray.report.html_table import (
     DASH,

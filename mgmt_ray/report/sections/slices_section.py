@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.roc_and_pr import slice_roc_figure
-from mgmt_ray.figures.style import network_label
 from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.sections.segmentation_section import PHASE_LABELS, model_name

@@ -6,7 +6,7 @@ import pandas as pd
 
 from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.interval_plots import subgroups_figure, variance_figure
-from mgmt_ray.figures.style import network_label
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.ensemble_tables import leading_rows
 from mgmt_ray.report.html_table import DASH, Table, number, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
