@@ -13,8 +13,6 @@ from markupsafe import Markup, escape
 
 from mgmt_ray.base import write_text
 from mgmt_ray.figures.figure_folder import FigureFolder
-from mgmt_ray.report.checklist import checklist_csv
-from mgmt_ray.report.html_table import table_csv
 from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.report_record import REPORT, sources, write_record
 from mgmt_ray.report.section import Section
@@ -36,9 +34,9 @@ class Inline:
 def write_report(out: Path, svg: bool = False) -> Path:
     """Write ``report.html`` of a finished study and its files, and return the page's path.
 
-    The files: ``figures/*.png``, ``tables/*.csv`` and ``*.tex``, ``checklist.csv``,
-    ``model_card.md``, and the record of what they were made from. The page has its figures embedded
-    and loads nothing from elsewhere.
+    The files: ``figures/*.png``, ``tables/*.csv`` and ``*.tex``, ``model_card.md``, and
+    the record of what they were made from. The page has its figures embedded and loads nothing from
+    elsewhere.
 
     Args:
         out: the study's folder.
@@ -50,11 +48,9 @@ def write_report(out: Path, svg: bool = False) -> Path:
     """
     drawn_from = sources(out)
     results = read_study_results(out)
-    statements = study_statements(results)
-    card = model_card(results, statements)
-    sections = all_sections(out, results, statements, card, FigureFolder(out / "figures", svg))
+    card = model_card(results, study_statements(results))
+    sections = all_sections(out, results, card, FigureFolder(out / "figures", svg))
     write_tables(out / TABLES, shown_tables(sections))
-    write_text(out / "checklist.csv", table_csv(checklist_csv(statements)))
     write_text(out / "model_card.md", card_markdown(results.name, card))
     path = out / REPORT
     write_text(path, render_page(results.name, sections))

@@ -176,8 +176,8 @@ def with_interval(row: Mapping[Hashable, Any], metric: str) -> str:
 def slug(text: str) -> str:
     """Return the text in lower-case letters, digits, ``_`` and ``-``, for a file or an anchor.
 
-    >>> slug("TRIPOD+AI")
-    'tripod_ai'
+    >>> slug("DSC+Struct")
+    'dsc_struct'
     """
     kept = "".join(c if c.isascii() and (c.isalnum() or c == "-") else "_" for c in text.lower())
     return kept.strip("_") or "_"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.cautions import cautions
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.study_facts import Statement
 from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.intervals import read_interval
@@ -26,7 +25,7 @@ class CardPart:
     lines: tuple[str, ...]
 
 
-def model_card(results: StudyResults, statements: Mapping[str, Statement]) -> tuple[CardPart, ...]:
+def model_card(results: StudyResults, statements: Mapping[str, str]) -> tuple[CardPart, ...]:
     """Return the card's parts, in the order of Mitchell et al. 2019, sec. 4.
 
     Args:
@@ -35,7 +34,7 @@ def model_card(results: StudyResults, statements: Mapping[str, Statement]) -> tu
 
     def lines(*names: str) -> tuple[str, ...]:
         sentences = tuple(
-            f"{_capitalise(statements[name].text)}." for name in names if name in statements
+            f"{_capitalise(statements[name])}." for name in names if name in statements
         )
         return sentences or (OPEN,)
 

@@ -167,7 +167,7 @@ def slice_settings_table(results: StudyResults) -> Table | None:
 
 
 def slice_statements(results: StudyResults) -> dict[str, str]:
-    """Return sentences on the study's networks of slices, by the keys of ``checklists.csv``."""
+    """Return sentences on the study's networks of slices, by subject: see ``study_statements``."""
     networks = slice_networks(results)
     if not networks:
         return {}
@@ -175,16 +175,12 @@ def slice_statements(results: StudyResults) -> dict[str, str]:
     return {
         "technology": f"deep learning on 2-D slices of MRI ({names})",
         "model": "; ".join(_model_sentence(name, network) for name, network in networks.items()),
-        "training": _per_network(networks, _training_sentence),
         "imbalance": _per_network(networks, _balance_sentence),
-        "selection": "a segmentation keeps the epoch of the lowest loss on the validation fold, a "
-        "classifier of slices that of the highest accuracy there",
         "ensembles": "mean probability over slices, folds, seeds and modalities",
         "preprocessing": _preprocessing_sentence(results.config.get("slices") or {}),
         "metrics": "Dice and HD95 of segmentations; accuracy, recall, precision, F1 and AUC by "
         "slice and by patient",
         "uncertainty": "resamples of whole patients with all their slices",
-        "differences": "training slices alone are rotated",
     }
 
 
@@ -220,23 +216,6 @@ def _model_sentence(name: str, network: Mapping[str, Any]) -> str:
         f"autoencoder ({width} channels at first) segments axial slices; two convolutional and two "
         "linear layers classify each slice by image, predicted tumour and their product; the "
         f"tumour of training slices is predicted by {segmenter}"
-    )
-
-
-def _training_sentence(network: Mapping[str, Any]) -> str:
-    segmentation = network.get("segmentation") or {}
-    classification = network.get("classification") or {}
-    if not segmentation or not classification:
-        return ""
-    stable = classification.get("stable_epochs")
-    stopping = f", ends when validation accuracy is the same for {stable} epochs" if stable else ""
-    return (
-        "segmentation: Adam, soft Dice + 0.1·L2 + 0.1·KL, at most "
-        f"{segmentation.get('epochs')} epochs, batches of {segmentation.get('batch_size')}, "
-        f"learning rate {segmentation.get('learning_rate')}; classification: Adam, cross-entropy, "
-        f"at most {classification.get('epochs')} epochs, batches of "
-        f"{classification.get('batch_size')}, learning rate "
-        f"{classification.get('learning_rate')}{stopping}"
     )
 
 

@@ -18,7 +18,7 @@ READ = (
     *("external/*/*.csv", "external/*/ensembles/*", "figures/explain_*.png"),
 )
 """Patterns of all files that a report is drawn from, below the study's folder."""
-WRITTEN = (REPORT, "model_card.md", "checklist.csv", "tables/*", "figures/*")
+WRITTEN = (REPORT, "model_card.md", "tables/*", "figures/*")
 """Patterns of the files that it consists of."""
 PACKAGE = Path(__file__).parents[1]
 

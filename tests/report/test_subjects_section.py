@@ -138,7 +138,7 @@ def test_several_splits_have_rows_of_their_own(nested_study: Path) -> None:
 
 def test_pooled_splits_change_what_the_page_says(nested_study: Path, tmp_path: Path) -> None:
     results = read_study_results(nested_study)
-    sections = all_sections(tmp_path, results, {}, (), FigureFolder(tmp_path))
+    sections = all_sections(tmp_path, results, (), FigureFolder(tmp_path))
     page = render_page("x", sections)
     assert page.count("The test subjects of 2 splits are pooled") == 3
     assert "Characteristics by split and partition (6 rows)" in page

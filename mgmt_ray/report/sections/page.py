@@ -11,7 +11,6 @@ from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.cautions import pooled_splits
-from mgmt_ray.report.checklist import checklist_section
 from mgmt_ray.report.html_table import DASH, Table, table_csv, table_latex
 from mgmt_ray.report.model_card import CardPart, card_section
 from mgmt_ray.report.paper_settings import covariates_sentence, settings_table, slice_settings_table
@@ -36,7 +35,6 @@ from mgmt_ray.report.sections.segmentation_section import segmentation_sections
 from mgmt_ray.report.sections.slices_section import slices_sections
 from mgmt_ray.report.sections.subjects_section import partitions_table, patients_table
 from mgmt_ray.report.sections.variance_sections import subgroups_section, variance_section
-from mgmt_ray.report.study_facts import Statement
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
 from mgmt_ray.report.summary import planted_sentence, summary_sentences
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
@@ -56,10 +54,7 @@ def files_section(sections: Sequence[Section]) -> Section:
         (f"figures/{p.path.name}", _svg_cell(p.path), p.caption)
         for p in find_all(Picture, [s.content for s in sections])
     ]
-    rows += [
-        ("checklist.csv", DASH, "CLAIM 2024 and TRIPOD+AI in one table"),
-        ("model_card.md", DASH, "the model card as Markdown"),
-    ]
+    rows.append(("model_card.md", DASH, "the model card as Markdown"))
     header = ("File", "For papers", "Content")
     return Section(
         "files",
@@ -100,7 +95,6 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
 def all_sections(
     out: Path,
     results: StudyResults,
-    statements: dict[str, Statement],
     card: tuple[CardPart, ...],
     figures: FigureFolder,
 ) -> list[Section]:
@@ -128,7 +122,6 @@ def all_sections(
         _training_section(results, figures),
         *_record_sections(results),
         card_section(card),
-        checklist_section(statements),
         _provenance_section(results),
     ]
     return [*sections, files_section(sections)]
