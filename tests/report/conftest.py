@@ -141,6 +141,7 @@ def write_trial(
     write_table(frame, out / "trials" / trial / "epochs.csv")
     content = {
         "id": trial,
+        "status": "finished",
         "network": network,
         "modality": modality,
         "trained_parameters": {"spottune": 60_506_977, "random": 46_159_041}.get(network, 2049),

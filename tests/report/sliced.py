@@ -202,6 +202,7 @@ class _Model:
         rule = "lowest_loss" if is_segmentation else "best_accuracy"
         content = {
             "id": trial,
+            "status": "finished",
             "network": "chen",
             "modality": self.modality,
             "outer_fold": self.split.outer_fold,
