@@ -1,7 +1,8 @@
-"""Bring what architecture.md takes from pyproject.toml and the code up to date.
+"""Bring what architecture.md and results.md take from pyproject.toml and the code up to date.
 
-Run it in the repository's root after a change of the import contract, of a room's docstring or of
-train_one_fold.py: ``.venv/bin/python docs/update_architecture.py``.
+Run it in the repository's root after a change of the import contract, of a room's docstring, of
+train_one_fold.py or of the registry of result tables:
+``.venv/bin/python docs/update_architecture.py``.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mgmt_ray.statistics.result_tables import RESULT_TABLES
+
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "mgmt_ray"
-PAGE = REPOSITORY / "docs" / "architecture.md"
 EXAMPLE = REPOSITORY / "docs" / "train_one_fold.py"
 
 WIDTH = 46
@@ -107,19 +109,35 @@ def example() -> str:
     return f"```python\n{EXAMPLE.read_text(encoding='utf-8').rstrip()}\n```"
 
 
-PARTS = {"rooms": rooms, "imports": imports, "example": example}
+def tables() -> str:
+    """The tables of results with their contents and columns."""
+    rows = ["| file in `ensembles/` | content | columns |", "|---|---|---|"]
+    for name, table in RESULT_TABLES.items():
+        bounds = ("_low", "_high")  # of an interval, whose value has a column of its own
+        columns = (f"`{column}`" for column in table.columns if not column.endswith(bounds))
+        rows.append(f"| `{name}.csv` | {table.content} | {', '.join(columns)} |")
+    return "\n".join(rows)
 
 
-def updated(page: str) -> str:
-    """The page with every part between its two marks made anew."""
-    for name, make in PARTS.items():
-        begin, end = f"<!-- {name}: made by update_architecture.py -->", f"<!-- end of {name} -->"
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "architecture.md": {"rooms": rooms, "imports": imports, "example": example},
+    "results.md": {"tables": tables},
+}
+"""The parts of each page that are made here."""
+
+
+def updated(name: str) -> str:
+    """The page of this name with every part between its two marks made anew."""
+    page = (REPOSITORY / "docs" / name).read_text(encoding="utf-8")
+    for part, make in PAGES[name].items():
+        begin, end = f"<!-- {part}: made by update_architecture.py -->", f"<!-- end of {part} -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        assert len(pattern.findall(page)) == 1, f"{PAGE}: has not one part {name}"
+        assert len(pattern.findall(page)) == 1, f"{name}: has not one part {part}"
         text = f"{begin}\n\n{make()}\n\n{end}"
         page = pattern.sub(lambda _, text=text: text, page)
     return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        (REPOSITORY / "docs" / page).write_text(updated(page), encoding="utf-8")

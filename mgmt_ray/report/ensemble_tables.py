@@ -1,72 +1,18 @@
-"""The optional tables of a folder of ensembles, and which of their rows readers see first."""
+"""Which rows of tables of ensembles readers see first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
-from mgmt_ray.selection.best_on_validation import (
-    BEST_COLUMNS,
-    BEST_OVERALL,
-    FORWARD_COLUMNS,
-    FORWARD_SELECTION,
-)
-from mgmt_ray.selection.predictions import read_complete_table
-from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
-from mgmt_ray.statistics.curves import DECISION_COLUMNS
-from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
-from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS
-from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS
-from mgmt_ray.statistics.slice_classification import (
-    BEST_SLICE_COLUMNS,
-    CLASSIFICATION_COLUMNS,
-)
-from mgmt_ray.statistics.slice_overlap import OVERLAP_COLUMNS, SECONDS_COLUMNS
-from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS
-from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL, FORWARD_SELECTION
 
 BASELINE_PANEL = "baselines"
 """Name of the figure panel that shows all baselines, each of which is an ensemble of its own."""
 
 CHOSEN = (BEST_OVERALL, FORWARD_SELECTION)
 """Ensembles of each network that were chosen on validation."""
-
-RESULT_TABLES: dict[str, tuple[str, ...]] = {
-    "best_ensembles": BEST_COLUMNS,
-    "forward_selection": FORWARD_COLUMNS,
-    "operating_points": OPERATING_COLUMNS,
-    "calibration": CALIBRATION_COLUMNS,
-    "reliability": RELIABILITY_COLUMNS,
-    "decision": DECISION_COLUMNS,
-    "variance": VARIANCE_COLUMNS,
-    "subgroups": SUBGROUP_COLUMNS,
-    "mask_effect": MASK_EFFECT_COLUMNS,
-    "slice_overlap": OVERLAP_COLUMNS,
-    "slice_seconds": SECONDS_COLUMNS,
-    "slice_classification": CLASSIFICATION_COLUMNS,
-    "slice_best": BEST_SLICE_COLUMNS,
-    # a column for each further block of the network follows
-    "policies": (
-        *("trial", "network", "modality", "outer_fold", "fold"),
-        *("repeat", "subject", "label", "block_1"),
-    ),
-}
-"""Columns of each table that may exist, ``ensembles/NAME.csv``."""
-
-
-def read_result_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read those of :data:`RESULT_TABLES` that exist in a folder of ensembles, by name.
-
-    Raises:
-        MgmtError: a table has not all columns, so another version of the program wrote it.
-    """
-    return {
-        name: read_complete_table(folder / f"{name}.csv", columns)
-        for name, columns in RESULT_TABLES.items()
-        if (folder / f"{name}.csv").exists()
-    }
 
 
 def merge_baselines(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.subject import MODALITIES
-from mgmt_ray.report.ensemble_tables import CHOSEN, read_result_tables
+from mgmt_ray.report.ensemble_tables import CHOSEN
 from mgmt_ray.report.study_files import (
     check_tables,
     missing_file_error,
@@ -23,11 +23,18 @@ from mgmt_ray.report.study_files import (
     read_text,
 )
 from mgmt_ray.selection.ensembles import group_ensembles
-from mgmt_ray.selection.predictions import read_complete_table, read_table
+from mgmt_ray.selection.predictions import read_table
 from mgmt_ray.splits.split import Split, check_group_leakage, read_splits
-from mgmt_ray.statistics.comparisons import BASELINES, COMPARISON_COLUMNS
-from mgmt_ray.statistics.result_tables import METRIC_COLUMNS
+from mgmt_ray.statistics.comparisons import BASELINES
+from mgmt_ray.statistics.result_tables import read_existing_results, read_result
 from mgmt_ray.study.folder import StudyFolder, openings_by_purpose
+
+SHOWN_TABLES = (
+    *("best_ensembles", "forward_selection", "operating_points", "calibration", "reliability"),
+    *("decision", "variance", "subgroups", "mask_effect", "policies"),
+    *("slice_overlap", "slice_seconds", "slice_classification", "slice_best"),
+)
+"""Tables of results that sections of the report show, and that may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,7 @@ class ExternalResults:
         predictions: of the ensembles, columns as in ``predictions.csv``.
         metrics: with intervals, columns as in ``metrics.csv``.
         openings: a record of each time the cohort was predicted, in the order logged.
-        tables: by name, those tables of :data:`mgmt_ray.report.ensemble_tables.RESULT_TABLES` that
-            exist.
+        tables: by name, those of :data:`SHOWN_TABLES` that exist.
     """
 
     cohort: Cohort
@@ -66,7 +72,7 @@ class StudyResults:
         predictions: of the test subjects by the ensembles.
         metrics: of the ensembles, with intervals.
         comparisons: paired tests between models; may be empty.
-        tables: by name, those of :data:`mgmt_ray.report.ensemble_tables.RESULT_TABLES` that exist.
+        tables: by name, those of :data:`SHOWN_TABLES` that exist.
         audit: content of audit.json; None if ``mgmt-ray audit`` has not run.
         evaluated: checksum of ``ensembles/evaluated.json``; None without that file.
         openings: the test-set access log, in the order logged.
@@ -158,9 +164,9 @@ def read_study_results(out: Path) -> StudyResults:
         epochs=_read_epochs(folder, list(trials)),
         diverged=_read_diverged(folder),
         predictions=read_table(folder.ensembles / "predictions.csv", evaluate),
-        metrics=read_complete_table(folder.ensembles / "metrics.csv", METRIC_COLUMNS),
-        comparisons=read_complete_table(folder.ensembles / "comparisons.csv", COMPARISON_COLUMNS),
-        tables=read_result_tables(folder.ensembles),
+        metrics=read_result(folder.ensembles, "metrics"),
+        comparisons=read_result(folder.ensembles, "comparisons"),
+        tables=read_existing_results(folder.ensembles, SHOWN_TABLES),
         audit=read_json(out / "audit.json"),
         evaluated=file_checksum(folder.evaluated) if folder.evaluated.is_file() else None,
         openings=read_json_lines(folder.test_openings),
@@ -201,7 +207,7 @@ def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
         predictions=read_table(folder.ensembles / "predictions.csv", command),
         metrics=read_table(folder.ensembles / "metrics.csv", command),
         openings=read_json_lines(folder.test_openings),
-        tables=read_result_tables(folder.ensembles),
+        tables=read_existing_results(folder.ensembles, SHOWN_TABLES),
     )
 
 

@@ -1,8 +1,9 @@
-"""The tables of a study: :func:`evaluate_ensembles` writes all, :func:`metrics_table` makes one."""
+"""The tables of results, and writing them: :func:`metrics_table` makes one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -12,22 +13,36 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.selection.best_on_validation import (
+    BEST_COLUMNS,
+    FORWARD_COLUMNS,
     Choices,
-    Ensembles,
     add_chosen_ensembles,
     make_ensembles,
 )
-from mgmt_ray.selection.ensembles import ensemble, group_ensembles, mean_over_splits
+from mgmt_ray.selection.ensembles import (
+    ENSEMBLE_COLUMNS,
+    ensemble,
+    group_ensembles,
+    mean_over_splits,
+)
+from mgmt_ray.selection.members import MEMBER_COLUMNS
 from mgmt_ray.selection.predictions import (
+    PREDICTION_COLUMNS,
     check_labels,
     read_complete_table,
     read_predictions,
     write_table,
 )
-from mgmt_ray.statistics.calibration import calibration_table
-from mgmt_ray.statistics.calibrators import Recalibrated, recalibrate
-from mgmt_ray.statistics.comparisons import comparisons_table, holm, permutation_p, permuted_labels
-from mgmt_ray.statistics.curves import decision_table
+from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS, calibration_table
+from mgmt_ray.statistics.calibrators import recalibrate
+from mgmt_ray.statistics.comparisons import (
+    COMPARISON_COLUMNS,
+    comparisons_table,
+    holm,
+    permutation_p,
+    permuted_labels,
+)
+from mgmt_ray.statistics.curves import DECISION_COLUMNS, decision_table
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.intervals import (
     Interval,
@@ -35,12 +50,23 @@ from mgmt_ray.statistics.intervals import (
     exact_interval,
     interval_columns,
 )
-from mgmt_ray.statistics.operating_points import operating_points_table
+from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
+from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS, operating_points_table
 from mgmt_ray.statistics.paired_bootstrap import BOOTSTRAPPED, ResampledModel, resample_models
-from mgmt_ray.statistics.reliability import reliability_table
-from mgmt_ray.statistics.slice_classification import write_slice_tables
-from mgmt_ray.statistics.subgroups import subgroups_table
-from mgmt_ray.statistics.variance import variance_table
+from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS, reliability_table
+from mgmt_ray.statistics.slice_classification import (
+    BEST_SLICE_COLUMNS,
+    CLASSIFICATION_COLUMNS,
+    slice_tables,
+)
+from mgmt_ray.statistics.slice_overlap import (
+    OVERLAP_COLUMNS,
+    SECONDS_COLUMNS,
+    SEGMENTATION_COLUMNS,
+)
+from mgmt_ray.statistics.slice_scores import SLICE_COLUMNS
+from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS, subgroups_table
+from mgmt_ray.statistics.variance import VARIANCE_COLUMNS, variance_table
 from mgmt_ray.training.metrics import count_correct, unit_weights
 
 TABLES_VERSION = 2
@@ -68,16 +94,151 @@ METRIC_COLUMNS: tuple[str, ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ResultTable:
+    """A table of results, ``ensembles/NAME.csv``.
+
+    Attributes:
+        columns: that each row has; others may follow.
+        content: what is in it, for ``docs/results.md``.
+        is_written: whether :func:`evaluate_ensembles` writes it; others are written as the test set
+            is predicted, and are its input.
+    """
+
+    columns: tuple[str, ...]
+    content: str
+    is_written: bool = True
+
+
+RESULT_TABLES: dict[str, ResultTable] = {
+    "members": ResultTable(
+        MEMBER_COLUMNS,
+        "the trained models in the ensembles: which rule chose the epoch, validation M, checksum "
+        "of the weights",
+        is_written=False,
+    ),
+    "baselines": ResultTable(("network",), "the fitted baselines", is_written=False),
+    "member_predictions": ResultTable(
+        PREDICTION_COLUMNS, "every model's probability of each test subject", is_written=False
+    ),
+    "validation_members": ResultTable(
+        PREDICTION_COLUMNS,
+        "every model's probability of the training subjects that it validated on (out of fold)",
+        is_written=False,
+    ),
+    "predictions": ResultTable(
+        ENSEMBLE_COLUMNS,
+        "the test subjects' probabilities, averaged over folds, then modalities, then outer splits",
+    ),
+    "validation_predictions": ResultTable(
+        ENSEMBLE_COLUMNS, "the same of the training subjects, out of fold"
+    ),
+    "best_ensembles": ResultTable(
+        BEST_COLUMNS, "validation scores of each group ensemble; the one called `best overall`"
+    ),
+    "forward_selection": ResultTable(
+        FORWARD_COLUMNS,
+        "modalities one by one, in the order in which they improved validation most",
+    ),
+    "metrics": ResultTable(
+        METRIC_COLUMNS, "AUC, AP, Brier, SEN, SPE with intervals; p-value of the AUC"
+    ),
+    "comparisons": ResultTable(
+        COMPARISON_COLUMNS,
+        "paired tests between networks, and between networks and baselines",
+    ),
+    "operating_points": ResultTable(
+        OPERATING_COLUMNS,
+        "SEN, SPE, PPV, NPV at 0.5, at the threshold chosen on validation, and after correction "
+        "for the training prior",
+    ),
+    "calibration": ResultTable(CALIBRATION_COLUMNS, "Brier, slope, intercepts, ECE"),
+    "reliability": ResultTable(RELIABILITY_COLUMNS, "bins of the reliability diagram"),
+    "decision": ResultTable(DECISION_COLUMNS, "net benefit over thresholds"),
+    "variance": ResultTable(
+        VARIANCE_COLUMNS,
+        "standard deviation of the AUC over policy draws, folds, seeds and test subjects",
+    ),
+    "subgroups": ResultTable(SUBGROUP_COLUMNS, "by sex, age and IDH"),
+    "policies": ResultTable(
+        # a column for each further block of the network follows
+        (
+            *("trial", "network", "modality", "outer_fold", "fold"),
+            *("repeat", "subject", "label", "block_1"),
+        ),
+        "probability that the agent of each SpotTune model tunes each block, per test subject",
+        is_written=False,
+    ),
+    "slice_predictions": ResultTable(
+        SLICE_COLUMNS,
+        "for networks of kind `slices`: probability of methylation of each slice of test patients",
+        is_written=False,
+    ),
+    "segmentations": ResultTable(
+        SEGMENTATION_COLUMNS,
+        "accuracy and speed of the segmentation of their tumours",
+        is_written=False,
+    ),
+    "slice_overlap": ResultTable(
+        OVERLAP_COLUMNS,
+        "Dice and Hausdorff distance by slice, by patient and in 3-D, mean ± standard deviation "
+        "over folds",
+    ),
+    "slice_seconds": ResultTable(SECONDS_COLUMNS, "seconds per slice with the device"),
+    "slice_classification": ResultTable(
+        CLASSIFICATION_COLUMNS,
+        "accuracy, recall, precision, F1, AUC by slice and by patient on training, validation and "
+        "test",
+    ),
+    "slice_best": ResultTable(BEST_SLICE_COLUMNS, "the models with the best validation score"),
+    "mask_effect": ResultTable(
+        MASK_EFFECT_COLUMNS,
+        "effect of predicted instead of given masks on the AUC of 3-D networks",
+        is_written=False,
+    ),
+}
+"""Every table of results by name, which writing, reading, report and documentation share."""
+
+
+def read_result(folder: Path, name: str) -> pd.DataFrame:
+    """Read one of :data:`RESULT_TABLES` from a folder of ensembles.
+
+    Raises:
+        MgmtError: it does not exist, or has not all columns, so another version of the program
+            wrote it.
+    """
+    return read_complete_table(folder / f"{name}.csv", RESULT_TABLES[name].columns)
+
+
+def read_existing_results(folder: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Read those of these tables that exist, by name (see :func:`read_result`)."""
+    return {name: read_result(folder, name) for name in names if (folder / f"{name}.csv").exists()}
+
+
+def write_results(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write all tables that follow from predictions, and delete the others of an earlier time.
+
+    Args:
+        folder: of the ensembles.
+        tables: by name, with the columns of :data:`RESULT_TABLES`.
+    """
+    for name, table in tables.items():
+        missing = {*RESULT_TABLES[name].columns} - {*table.columns}
+        assert not missing, f"{name}: no column {', '.join(sorted(missing))}"
+        write_table(table, folder / f"{name}.csv")
+    for name, table_of in RESULT_TABLES.items():
+        if table_of.is_written and name not in tables:
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+
+
 def evaluate_ensembles(
     out: Path, target: TargetSet = "test", modalities: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Average a study's members into ensembles and write all tables of their predictions.
 
-    Reads ``ensembles/member_predictions.csv`` and writes ``predictions.csv``, ``metrics.csv`` and
-    ``comparisons.csv`` to the same folder. Of a study it also reads ``validation_members.csv``,
-    ``members.csv`` and ``cohort.csv``, and writes the choices made on validation, calibration,
-    operating points, decision curves, variance and subgroups. For networks of slices it writes
-    their tables too (see :func:`write_slice_tables`).
+    Reads ``ensembles/member_predictions.csv``, and of a study also ``validation_members.csv``,
+    ``members.csv`` and ``cohort.csv``. Of an external cohort only predictions, metrics, comparisons
+    and the tables by slice and patient are written, of a study all of :data:`RESULT_TABLES`.
 
     Args:
         out: the study's folder, or that of an external cohort.
@@ -94,57 +255,50 @@ def evaluate_ensembles(
     command = f"mgmt-ray ensemble STUDY --out {out}"
     members = _read_members(folder / "member_predictions.csv", target, command)
     groups = group_ensembles(modalities or list(dict.fromkeys(members["modality"])))
+    tables: dict[str, pd.DataFrame] = {}
     if target == "external":
         predictions = ensemble(members, groups)
     else:
         validation = _read_members(folder / "validation_members.csv", "validation", command)
         ensembles = make_ensembles(validation, members, groups)
         predictions = mean_over_splits(ensembles.test)
-        _write_choices(ensembles, folder)
-        _write_recalibrated(recalibrate(ensembles.validation, ensembles.test), folder)
-        _write_breakdowns(predictions, members, groups, ensembles.choices, out)
-    metrics = metrics_table(predictions, target)
-    write_table(predictions, folder / "predictions.csv")
-    write_table(metrics, folder / "metrics.csv")
-    write_table(comparisons_table(predictions), folder / "comparisons.csv")
-    write_slice_tables(out)
-    return metrics
+        recalibrated = recalibrate(ensembles.validation, ensembles.test)
+        tables = {
+            "validation_predictions": mean_over_splits(ensembles.validation),
+            "best_ensembles": ensembles.choices.best,
+            "forward_selection": ensembles.choices.forward,
+            "operating_points": operating_points_table(recalibrated),
+            "calibration": calibration_table(recalibrated),
+            "reliability": reliability_table(recalibrated),
+            "decision": decision_table(recalibrated),
+            "variance": _variance(predictions, members, groups, ensembles.choices, folder),
+            "subgroups": subgroups_table(predictions, read_cohort(out).subjects),
+        }
+    tables |= {
+        "predictions": predictions,
+        "metrics": metrics_table(predictions, target),
+        "comparisons": comparisons_table(predictions),
+        **slice_tables(out),
+    }
+    write_results(folder, tables)
+    return tables["metrics"]
 
 
-def _write_choices(ensembles: Ensembles, folder: Path) -> None:
-    """Write what was chosen on validation, and the predictions and scores it was chosen by."""
-    validation = mean_over_splits(ensembles.validation)
-    write_table(validation, folder / "validation_predictions.csv")
-    write_table(ensembles.choices.best, folder / "best_ensembles.csv")
-    write_table(ensembles.choices.forward, folder / "forward_selection.csv")
-
-
-def _write_recalibrated(recalibrated: Recalibrated, folder: Path) -> None:
-    """Write the tables about the values of probabilities, not only their order."""
-    write_table(operating_points_table(recalibrated), folder / "operating_points.csv")
-    write_table(calibration_table(recalibrated), folder / "calibration.csv")
-    write_table(reliability_table(recalibrated), folder / "reliability.csv")
-    write_table(decision_table(recalibrated), folder / "decision.csv")
-
-
-def _write_breakdowns(
+def _variance(
     predictions: pd.DataFrame,
     members: pd.DataFrame,
     groups: Mapping[str, tuple[str, ...]],
     choices: Choices,
-    out: Path,
-) -> None:
-    """Write results of parts of the members, and of parts of the test subjects."""
-    folder = out / "ensembles"
+    folder: Path,
+) -> pd.DataFrame:
+    """Return the AUC's variance by source: ensembles of parts of the members are made for it."""
 
     def average(members: pd.DataFrame) -> pd.DataFrame:
         return mean_over_splits(add_chosen_ensembles(members, groups, choices))
 
     trained = read_complete_table(folder / "members.csv", ("trial", "repeat"))
     seeds = dict(zip(trained["trial"], trained["repeat"], strict=True))
-    write_table(variance_table(predictions, members, seeds, average), folder / "variance.csv")
-    subjects = read_cohort(out).subjects
-    write_table(subgroups_table(predictions, subjects), folder / "subgroups.csv")
+    return variance_table(predictions, members, seeds, average)
 
 
 def _read_members(

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.selection.predictions import read_complete_table, read_table, write_table
+from mgmt_ray.selection.predictions import read_complete_table, read_table
 from mgmt_ray.statistics.intervals import (
     column_names,
     interval_columns,
@@ -48,8 +48,6 @@ BEST_SLICE_COLUMNS: tuple[str, ...] = (
     *("network", "modality", "outer_fold", "fold", "trial", "phase", "level"),
     *("num_patients", "num_rows", *column_names("auc")),
 )
-
-SLICE_TABLES = ("slice_overlap", "slice_seconds", "slice_classification", "slice_best")
 
 
 def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
@@ -159,13 +157,13 @@ def _metric_columns(
     yield f"{metric}_undefined", int(np.isnan(values[:, 0]).sum())
 
 
-def write_slice_tables(out: Path) -> None:
-    """Write those of :data:`SLICE_TABLES` that the study has data for, and delete the others.
+def slice_tables(out: Path) -> dict[str, pd.DataFrame]:
+    """Return the tables by slice and patient that the study has data for, by name.
 
-    ``slice_classification.csv`` and ``slice_best.csv`` are computed from ``slice_predictions.csv``
-    and the trials in it, ``slice_overlap.csv`` and ``slice_seconds.csv`` from ``segmentations.csv``
-    and the segmentations in that. An external cohort's folder has no trials: its tables cover its
-    own patients only, without ``slice_best.csv``.
+    ``slice_classification`` and ``slice_best`` are computed from ``slice_predictions.csv`` and the
+    trials in it, ``slice_overlap`` and ``slice_seconds`` from ``segmentations.csv`` and the
+    segmentations in that. An external cohort's folder has no trials: its tables cover its own
+    patients only, without ``slice_best``.
 
     Args:
         out: the study's folder, or that of an external cohort.
@@ -173,8 +171,7 @@ def write_slice_tables(out: Path) -> None:
     Raises:
         MgmtError: a trial's table is missing or has other columns.
     """
-    ensembles = StudyFolder(out).ensembles
-    tables: dict[str, pd.DataFrame] = {}
+    tables = {}
     segmented = read_segmentations(out)
     if segmented is not None:
         tables["slice_overlap"] = slice_overlap_table(segmented)
@@ -185,18 +182,13 @@ def write_slice_tables(out: Path) -> None:
         tables["slice_classification"] = slice_classification_table(classified)
         if (classified["split"] == "validation").any():
             tables["slice_best"] = best_slice_models(classified)
-    for name in SLICE_TABLES:
-        path = ensembles / f"{name}.csv"
-        if name in tables:
-            write_table(tables[name], path)
-        else:
-            path.unlink(missing_ok=True)
+    return tables
 
 
 def read_segmentations(out: Path) -> pd.DataFrame | None:
     """Read all segmentations' overlap with given masks; None where nothing was segmented.
 
-    Arguments and errors as of :func:`write_slice_tables`.
+    Arguments and errors as of :func:`slice_tables`.
     """
     path = StudyFolder(out).ensembles / "segmentations.csv"
     return _with_trials(out, path, ("segmentations.csv",), SEGMENTATION_COLUMNS)
@@ -205,7 +197,7 @@ def read_segmentations(out: Path) -> pd.DataFrame | None:
 def read_classified_slices(out: Path) -> pd.DataFrame | None:
     """Read slice classifiers' predictions of all phases; None where no slice was classified.
 
-    Arguments and errors as of :func:`write_slice_tables`.
+    Arguments and errors as of :func:`slice_tables`.
     """
     path = StudyFolder(out).ensembles / "slice_predictions.csv"
     return _with_trials(out, path, ("slice_train.csv", "slice_validation.csv"), SLICE_COLUMNS)

@@ -14,6 +14,7 @@ from mgmt_ray.report.sections import calibration_sections, routing_section, vari
 from mgmt_ray.report.study_results import StudyResults, read_study_results
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.predictions import write_table
+from mgmt_ray.statistics.result_tables import read_existing_results
 
 
 @pytest.fixture(scope="module")
@@ -128,4 +129,4 @@ def test_a_table_of_another_version_is_refused(tmp_path: Path, results: StudyRes
     path = tmp_path / "ensembles" / "calibration.csv"
     write_table(results.tables["calibration"].drop(columns="ece"), path)
     with pytest.raises(MgmtError, match="no column ece, so another version"):
-        ensemble_tables.read_result_tables(path.parent)
+        read_existing_results(path.parent, ("calibration",))

@@ -13,17 +13,14 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 
 from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.splits.draw import SplitConfig
+from mgmt_ray.statistics.result_tables import RESULT_TABLES, evaluate_ensembles
 from mgmt_ray.statistics.slice_classification import (
-    BEST_SLICE_COLUMNS,
-    CLASSIFICATION_COLUMNS,
-    SLICE_TABLES,
     best_slice_models,
     read_classified_slices,
     read_segmentations,
     slice_classification_table,
-    write_slice_tables,
+    slice_tables,
 )
-from mgmt_ray.statistics.slice_overlap import OVERLAP_COLUMNS, SECONDS_COLUMNS
 from mgmt_ray.statistics.slice_scores import (
     MAX_BLOCK_SIZE,
     SLICE_COLUMNS,
@@ -32,6 +29,8 @@ from mgmt_ray.statistics.slice_scores import (
     resample_patients,
 )
 from tests.report.sliced import NUM_SLICES, write_sliced_study
+
+SLICE_TABLES = ("slice_overlap", "slice_seconds", "slice_classification", "slice_best")
 
 
 def slices_of(
@@ -108,7 +107,7 @@ def test_a_patient_has_the_mean_over_its_slices() -> None:
     table = slice_classification_table(
         slices_of({"A": (1, (0.4, 0.8)), "B": (0, (0.6, 0.6, 0.15))})
     )
-    assert list(table.columns) == list(CLASSIFICATION_COLUMNS)
+    assert tuple(table.columns) == RESULT_TABLES["slice_classification"].columns
     by_slice, by_patient = (row_of(table, level=level) for level in ("slice", "patient"))
     assert by_slice["accuracy"] == pytest.approx(2 / 5)
     assert by_patient["accuracy"] == 1
@@ -207,7 +206,7 @@ def three_phases(fold: int, validation: dict[str, Any], test: dict[str, Any]) ->
 def test_the_best_model_is_that_of_validation_whatever_the_test_says() -> None:
     slices = pd.concat([three_phases(0, BAD, GOOD), three_phases(1, GOOD, BAD)])
     table = best_slice_models(slices)
-    assert list(table.columns) == list(BEST_SLICE_COLUMNS)
+    assert tuple(table.columns) == RESULT_TABLES["slice_best"].columns
     assert set(table["trial"]) == {"chen_fold1"} and set(table["fold"]) == {1}
     row = row_of(table, phase="test", level="slice")
     assert (row["auc"], row["auc_low"], row["num_rows"]) == (0, 0, 4)
@@ -256,9 +255,8 @@ def table(out: Path, name: str) -> pd.DataFrame:
 
 
 def test_every_table_has_its_columns(nested: Path) -> None:
-    columns = (OVERLAP_COLUMNS, SECONDS_COLUMNS, CLASSIFICATION_COLUMNS, BEST_SLICE_COLUMNS)
-    for name, expected in zip(SLICE_TABLES, columns, strict=True):
-        assert list(table(nested, name).columns) == list(expected)
+    for name in SLICE_TABLES:
+        assert tuple(table(nested, name).columns) == RESULT_TABLES[name].columns
 
 
 def test_splits_and_seeds_are_told_apart_and_each_patient_counts_once(nested: Path) -> None:
@@ -308,7 +306,7 @@ def test_a_study_without_slices_keeps_no_table_of_an_earlier_run(
     shutil.copytree(nested, out)
     for name in ("slice_predictions", "segmentations"):
         (out / "ensembles" / f"{name}.csv").unlink()
-    write_slice_tables(out)
+    evaluate_ensembles(out)
     assert not any((out / "ensembles" / f"{name}.csv").exists() for name in SLICE_TABLES)
     assert read_classified_slices(out) is None and read_segmentations(out) is None
 
@@ -319,7 +317,7 @@ def test_a_trials_table_of_another_version_is_refused(nested: Path, tmp_path: Pa
     path = next(out.glob("trials/*/segmentations.csv"))
     pd.read_csv(path).drop(columns="hd95_mm").to_csv(path, index=False)
     with pytest.raises(MgmtError, match="no column hd95_mm, so another version"):
-        write_slice_tables(out)
+        slice_tables(out)
     path.unlink()
     with pytest.raises(MgmtError, match="not there yet"):
-        write_slice_tables(out)
+        slice_tables(out)
