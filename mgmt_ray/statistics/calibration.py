@@ -10,19 +10,23 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float
 from scipy.special import expit, logit
 
 from mgmt_ray.statistics.calibrators import (
+    AS_PREDICTED,
     CALIBRATION_VERSIONS,
-    PRIOR_CORRECTED,
     TEMPERATURE_SCALED,
     Recalibrated,
     logits,
     mean_fits,
 )
 from mgmt_ray.statistics.intervals import (
+    Draws,
     Interval,
+    Labels,
+    PerResample,
+    PerSubject,
     bootstrap_weights,
     column_names,
     interval_columns,
@@ -53,10 +57,8 @@ CALIBRATION_COLUMNS: tuple[str, ...] = (
 
 
 def logistic_recalibration(
-    labels: Integer[np.ndarray, " subject"],
-    log_odds: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
-) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, " resample"]]:
+    labels: Labels, log_odds: PerSubject, weights: Draws
+) -> tuple[PerResample, PerResample]:
     """Fit slope b and intercept a of logit P(methylated) = a + b·log_odds by maximum likelihood.
 
     Cox 1958, "Two further applications of a model for binary regression". Perfectly calibrated
@@ -64,23 +66,17 @@ def logistic_recalibration(
     together, so that a is not "calibration in the large" (see :func:`intercept_at_slope_1`).
     Newton's method (iteratively reweighted least squares) for all resamples at once.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        log_odds: finite.
-        weights: how often each subject was drawn.
-
     Returns:
         Slopes and intercepts; NaN for a resample without a finite estimate: one class only, all
         log-odds equal, or classes that a cut-off in the log-odds separates (they overlap in one
         value at most), for which the likelihood has no maximum (Albert and Anderson 1984).
 
-    Example:
-        >>> labels = np.array([0, 0, 1, 0, 1, 1])
-        >>> log_odds = np.array([-2.0, -1.0, -0.5, 1.0, 1.0, 2.0])
-        >>> sample = np.ones((1, 6), dtype=int)
-        >>> slope, intercept = logistic_recalibration(labels, log_odds, sample)
-        >>> slope.round(2), intercept.round(2)
-        (array([0.99]), array([-0.1]))
+    >>> labels = np.array([0, 0, 1, 0, 1, 1])
+    >>> log_odds = np.array([-2.0, -1.0, -0.5, 1.0, 1.0, 2.0])
+    >>> sample = np.ones((1, 6), dtype=int)
+    >>> slope, intercept = logistic_recalibration(labels, log_odds, sample)
+    >>> slope.round(2), intercept.round(2)
+    (array([0.99]), array([-0.1]))
     """
     slope = np.full(len(weights), np.nan)
     intercept = np.full(len(weights), np.nan)
@@ -95,30 +91,18 @@ def logistic_recalibration(
     return slope, intercept
 
 
-def intercept_at_slope_1(
-    labels: Integer[np.ndarray, " subject"],
-    log_odds: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
-) -> Float[np.ndarray, " resample"]:
+def intercept_at_slope_1(labels: Labels, log_odds: PerSubject, weights: Draws) -> PerResample:
     """Fit a of logit P(methylated) = a + log_odds by maximum likelihood: calibration in the large.
 
     The log-odds are an offset, so that their slope is 1 (Van Calster et al. 2019, "Calibration: the
     Achilles heel of predictive analytics"). Above 0, probabilities are too low on the whole; it is
     0 where their mean is the share of methylated. Newton's method for all resamples at once; a step
-    that would leave the interval known to hold the estimate goes to the interval's middle.
+    that would leave the interval known to hold the estimate goes to the interval's middle. NaN for
+    a resample of one class only.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        log_odds: finite.
-        weights: how often each subject was drawn.
-
-    Returns:
-        NaN for a resample of one class only.
-
-    Example:
-        >>> labels, sample = np.array([1, 1, 1, 0]), np.ones((1, 4), dtype=int)
-        >>> intercept_at_slope_1(labels, np.zeros(4), sample).round(3)  # log(3 / 1)
-        array([1.099])
+    >>> labels, sample = np.array([1, 1, 1, 0]), np.ones((1, 4), dtype=int)
+    >>> intercept_at_slope_1(labels, np.zeros(4), sample).round(3)  # log(3 / 1)
+    array([1.099])
     """
     share = (weights @ labels) / weights.sum(axis=1)
     fitted = np.full(len(weights), np.nan)
@@ -143,9 +127,7 @@ def intercept_at_slope_1(
 
 
 def _classes_overlap(
-    labels: Integer[np.ndarray, " subject"],
-    log_odds: Float[np.ndarray, " subject"],
-    weights: Integer[np.ndarray, "resample subject"],
+    labels: Labels, log_odds: PerSubject, weights: Draws
 ) -> Bool[np.ndarray, " resample"]:
     """Return whether, in each resample, each class has a subject above one of the other class."""
     lowest, highest = [], []
@@ -158,9 +140,7 @@ def _classes_overlap(
 
 
 def _newton(
-    labels: Integer[np.ndarray, " subject"],
-    scaled: Float[np.ndarray, " subject"],
-    weights: Float[np.ndarray, "resample subject"],
+    labels: Labels, scaled: PerSubject, weights: Float[np.ndarray, "resample subject"]
 ) -> Float[np.ndarray, "resample 2"]:
     """Fit intercept and slope of each resample; NaN where the steps do not converge."""
     design = np.stack([np.ones_like(scaled), scaled], axis=1)
@@ -195,34 +175,26 @@ def calibration_table(recalibrated: Recalibrated, seed: int = 42) -> pd.DataFram
     Bootstrap over subjects, not stratified: an intercept measures the share of methylated, so this
     share must vary. What was fitted on validation is not fitted again.
 
-    Args:
-        recalibrated: see :func:`.calibrators.recalibrate`.
-        seed: of the bootstrap.
-
     Returns:
         :data:`CALIBRATION_COLUMNS`. Slope and intercept are NaN where they have no finite estimate
         (see :func:`logistic_recalibration`), their bounds where more than a fortieth of the
         resamples has none.
     """
     fits = mean_fits(recalibrated.fits)
-    drawn: dict[bytes, Int[np.ndarray, "resample subject"]] = {}
+    drawn: dict[bytes, Draws] = {}
     rows: list[dict[str, object]] = []
-    for (network, name), group in recalibrated.probabilities.groupby(
-        ["network", "ensemble"], sort=False
-    ):
-        labels = group["label"].to_numpy(dtype=np.int64)
+    for key, labels, probabilities in recalibrated.models():
         if labels.tobytes() not in drawn:
             drawn[labels.tobytes()] = bootstrap_weights(labels, seed, stratified=False)
-        versions = {
-            version: group[version].to_numpy(dtype=float) for version in CALIBRATION_VERSIONS
-        }
+        versions = {version: probabilities[version] for version in CALIBRATION_VERSIONS}
         intervals = _intervals(labels, versions, drawn[labels.tobytes()])
+        fit = fits[key["network"], key["ensemble"]]
         rows += [
             {
-                "network": network,
-                "ensemble": name,
+                **key,
                 "version": version,
-                **_applied_maps(version, fits[str(network), str(name)]),
+                "temperature": fit["temperature"] if version == TEMPERATURE_SCALED else 1.0,
+                "prior_shift": fit["prior_shift"] if version != AS_PREDICTED else 0.0,
                 **interval_columns(intervals[version]),
                 "ece": expected_calibration_error(labels, p),
                 "num_subjects": len(labels),
@@ -232,19 +204,8 @@ def calibration_table(recalibrated: Recalibrated, seed: int = 42) -> pd.DataFram
     return pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS))
 
 
-def _applied_maps(version: str, fit: Mapping[str, float]) -> dict[str, float]:
-    scaled = version == TEMPERATURE_SCALED
-    shifted = scaled or version == PRIOR_CORRECTED
-    return {
-        "temperature": fit["temperature"] if scaled else 1.0,
-        "prior_shift": fit["prior_shift"] if shifted else 0.0,
-    }
-
-
 def _intervals(
-    labels: Integer[np.ndarray, " subject"],
-    versions: Mapping[str, Float[np.ndarray, " subject"]],
-    weights: Int[np.ndarray, "resample subject"],
+    labels: Labels, versions: Mapping[str, PerSubject], weights: Draws
 ) -> dict[str, dict[str, Interval]]:
     """Intervals by version and metric."""
     rows = np.concatenate([unit_weights(len(labels)), weights])  # the sample, then its resamples
@@ -258,16 +219,18 @@ def _intervals(
         errors = brier(labels, p, rows)
         intervals[version] = {
             "brier": percentile_interval(float(errors[0]), errors[1:]),
-            "slope": _defined_interval(slope),
-            "intercept": _defined_interval(intercept),
-            "intercept_at_slope_1": _defined_interval(intercept_at_slope_1(labels, log_odds, rows)),
+            "slope": _cautious_interval(slope),
+            "intercept": _cautious_interval(intercept),
+            "intercept_at_slope_1": _cautious_interval(
+                intercept_at_slope_1(labels, log_odds, rows)
+            ),
         }
     return intervals
 
 
 def _convert_fit(
-    log_odds: Float[np.ndarray, " subject"],
-    fitted_log_odds: Float[np.ndarray, " subject"],
+    log_odds: PerSubject,
+    fitted_log_odds: PerSubject,
     slope: Float[np.ndarray, " row"],
     intercept: Float[np.ndarray, " row"],
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]] | None:
@@ -288,11 +251,8 @@ def _convert_fit(
     return slope / d, intercept - slope / d * c
 
 
-def _defined_interval(values: Float[np.ndarray, " row"]) -> Interval:
-    """Interval of the first value, from the others, which are resamples.
-
-    A resample without an estimate counts as below the lower and above the upper bound.
-    """
+def _cautious_interval(values: Float[np.ndarray, " row"]) -> Interval:
+    """Interval in which a resample without an estimate lies below and above the bounds."""
     value, resampled = float(values[0]), values[1:]
     if np.isnan(value):
         return Interval(value, value, value)

@@ -9,18 +9,18 @@ gets the mean of its mapped probabilities.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.selection.epoch_choice import qualifies
+from mgmt_ray.statistics.intervals import Labels, PerSubject
 from mgmt_ray.training.metrics import THRESHOLD, criterion_m
 
 TEMPERATURES = (0.01, 100.0)
@@ -34,10 +34,11 @@ THRESHOLD_CHOSEN = "threshold chosen"
 PRIOR_CORRECTED = "prior corrected"
 TEMPERATURE_SCALED = "temperature scaled"
 
+_VERSIONS = (AS_PREDICTED, THRESHOLD_CHOSEN, PRIOR_CORRECTED, TEMPERATURE_SCALED)
 CALIBRATION_VERSIONS = (AS_PREDICTED, PRIOR_CORRECTED, TEMPERATURE_SCALED)
 """Versions to be read as probabilities; :data:`THRESHOLD_CHOSEN` is only meant for calls at 0.5."""
 
-_KEYS = ("network", "ensemble", "outer_fold")
+_KEYS = ["network", "ensemble", "outer_fold"]
 _CALIBRATOR_COLUMNS = ("threshold", "prevalence", "temperature", "prior_shift", "prior_threshold")
 FIT_COLUMNS: tuple[str, ...] = (*_KEYS, *_CALIBRATOR_COLUMNS)
 """One row per network, ensemble and outer split: ``threshold`` chosen on validation, ``prevalence``
@@ -45,9 +46,7 @@ of methylated among the validation subjects, ``temperature``, ``prior_shift`` of
 logits (their mean), and ``prior_threshold``, the probability that this shift moves to 0.5."""
 
 
-def choose_threshold(
-    labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
-) -> float:
+def choose_threshold(labels: Labels, probabilities: PerSubject) -> float:
     """Return the threshold with the highest M = 0.6·SEN + 0.4·SPE (Schmitz et al. 2024, eq. 4).
 
     As for epochs, a threshold must qualify with both rates above 0.5; where none does, it is 0.5.
@@ -55,15 +54,14 @@ def choose_threshold(
     to divide the subjects. On a tie the one nearest to 0.5 wins, of two equally near the lower.
 
     Args:
-        labels: 1 methylated, 0 unmethylated; both must occur.
-        probabilities: of methylation, predicted for validation subjects.
+        labels: both must occur.
+        probabilities: predicted for validation subjects.
 
     Returns:
         In [0, 1]; a probability of at least this much counts as methylated.
 
-    Example:
-        >>> choose_threshold(np.array([0, 0, 1, 1]), np.array([0.125, 0.25, 0.5, 0.875]))
-        0.375
+    >>> choose_threshold(np.array([0, 0, 1, 1]), np.array([0.125, 0.25, 0.5, 0.875]))
+    0.375
     """
     values, index = np.unique(probabilities, return_inverse=True)
     positives = np.bincount(index, weights=labels, minlength=len(values))
@@ -89,52 +87,37 @@ def logits(probabilities: Float[np.ndarray, " *any"]) -> Float[np.ndarray, " *an
     No model here is surer than one in a million, and a single 0 or 1 would otherwise outweigh all
     other subjects in a fit.
 
-    Example:
-        >>> logits(np.array([0.0, 0.5, 0.9])).round(2)
-        array([-13.82,   0.  ,   2.2 ])
+    >>> logits(np.array([0.0, 0.5, 0.9])).round(2)
+    array([-13.82,   0.  ,   2.2 ])
     """
     clipped: np.ndarray = logit(np.clip(probabilities, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
     return clipped
 
 
-def prior_shift(
-    prior: Float[np.ndarray, " subject"], prevalence: Float[np.ndarray, " subject"]
-) -> Float[np.ndarray, " subject"]:
+def prior_shift(prior: PerSubject, prevalence: PerSubject) -> PerSubject:
     """Return the shift of a logit when the share of methylated differs from that in training.
 
     logit(prevalence) − logit(prior): eq. 2.4 of Saerens, Latinne and Decaestecker 2002 for two
-    classes, as a difference of log-odds.
+    classes, as a difference of log-odds. Both shares lie strictly between 0 and 1.
 
-    Args:
-        prior: share of methylated that the model was trained with, strictly between 0 and 1.
-        prevalence: share where it is used, strictly between 0 and 1.
-
-    Example:
-        >>> prior_shift(np.array([0.5]), np.array([0.2])).round(3)
-        array([-1.386])
+    >>> prior_shift(np.array([0.5]), np.array([0.2])).round(3)
+    array([-1.386])
     """
     return np.asarray(logit(prevalence) - logit(prior))
 
 
-def fit_temperature(
-    labels: Integer[np.ndarray, " subject"], log_odds: Float[np.ndarray, " subject"]
-) -> float:
+def fit_temperature(labels: Labels, log_odds: PerSubject) -> float:
     """Return the T for which sigmoid(log_odds / T) has the lowest cross-entropy.
 
     Temperature scaling (Guo et al. 2017, sec. 4.2) for two classes. It keeps the order of subjects
     and so the AUC; above 1 it makes probabilities less extreme.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        log_odds: of validation subjects; finite.
-
     Returns:
         Within :data:`TEMPERATURES`; 1 where all log-odds are 0, which no temperature changes.
 
-    Example:
-        >>> labels, log_odds = np.array([0, 0, 0, 1]), np.full(4, -4.0)
-        >>> round(fit_temperature(labels, log_odds), 2)  # sigmoid(-4 / 3.64) is 1 of 4
-        3.64
+    >>> labels, log_odds = np.array([0, 0, 0, 1]), np.full(4, -4.0)
+    >>> round(fit_temperature(labels, log_odds), 2)  # sigmoid(-4 / 3.64) is 1 of 4
+    3.64
     """
     if not log_odds.any():
         return 1.0
@@ -162,6 +145,13 @@ class Recalibrated:
     probabilities: pd.DataFrame
     fits: pd.DataFrame
 
+    def models(self) -> Iterator[tuple[dict[str, str], Labels, dict[str, PerSubject]]]:
+        """Yield each model's network and ensemble, labels, and probabilities by version."""
+        for (network, name), rows in self.probabilities.groupby(_KEYS[:2], sort=False):
+            versions = {v: rows[v].to_numpy(dtype=float) for v in _VERSIONS}
+            labels = rows["label"].to_numpy(dtype=np.int64)
+            yield {"network": str(network), "ensemble": str(name)}, labels, versions
+
 
 def recalibrate(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
     """Fit calibrators on validation, apply them to test, and average over outer splits.
@@ -174,11 +164,10 @@ def recalibrate(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
         MgmtError: an ensemble of the test table has no validation subjects of both classes.
     """
     fits = _fit(validation, test)
-    rows = test.merge(fits[[*_KEYS, "threshold", "prevalence", "temperature"]], on=[*_KEYS])
-    prevalence = rows["prevalence"].to_numpy(dtype=float)
-    p, prior, threshold, temperature = (
+    rows = test.merge(fits[[*_KEYS, "threshold", "prevalence", "temperature"]], on=_KEYS)
+    p, prior, prevalence, threshold, temperature = (
         rows[name].to_numpy(dtype=float)
-        for name in ("probability", "prior", "threshold", "temperature")
+        for name in ("probability", "prior", "prevalence", "threshold", "temperature")
     )
     corrected = logits(p) + prior_shift(prior, prevalence)
     versions = {
@@ -197,19 +186,19 @@ def recalibrate(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
 
 def _fit(validation: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """Fit all calibrators; of test rows only the priors are used, which determine the shift."""
-    by_split = dict(iter(validation.groupby([*_KEYS], sort=False)))
+    by_split = dict(iter(validation.groupby(_KEYS, sort=False)))
     fits = []
-    for key, test_rows in test.groupby([*_KEYS], sort=False):
+    for key, test_rows in test.groupby(_KEYS, sort=False):
+        network, name, outer = key
         validation_rows = by_split.get(key)
         if validation_rows is None or validation_rows["label"].nunique() < 2:
-            network, name, outer = _names(key)
             raise MgmtError(
                 f"{network} {name}, outer split {outer}: no validation subjects of both classes, "
                 "so no threshold can be chosen. Omit a modality that few training subjects have "
                 "(cohort.modalities)."
             )
-        fit = _fit_split(validation_rows, test_rows)
-        fits.append(dict(zip(_KEYS, _names(key), strict=True)) | fit)
+        names = {"network": network, "ensemble": name, "outer_fold": outer}
+        fits.append(names | _fit_split(validation_rows, test_rows))
     return pd.DataFrame(fits, columns=list(FIT_COLUMNS))
 
 
@@ -229,11 +218,6 @@ def _fit_split(validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]
         "prior_shift": shift,
         "prior_threshold": float(expit(-shift)),
     }
-
-
-def _names(key: Hashable) -> tuple[Any, ...]:
-    assert isinstance(key, tuple)
-    return key
 
 
 def mean_fits(fits: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:

@@ -12,17 +12,20 @@ from typing import get_args
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float
 from scipy.stats import friedmanchisquare, rankdata
 
 from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.predictions import check_labels, shorten_list
 from mgmt_ray.statistics.delong import delong_p
-from mgmt_ray.statistics.intervals import column_names, interval_columns
-from mgmt_ray.statistics.paired_bootstrap import (
+from mgmt_ray.statistics.intervals import (
     BOOTSTRAPPED,
+    Labels,
+    PerSubject,
     ResampledModel,
+    column_names,
+    interval_columns,
     paired_difference,
     resample_models,
 )
@@ -80,22 +83,15 @@ def compare_networks(
     Subjects are the blocks, the networks' values the treatments. On probabilities of methylation,
     as in table 5 of Schmitz et al. 2024, the tests ask whether networks give systematically higher
     or lower probabilities, not whether one is more often right. On squared errors
-    (probability − label)² they ask whether one is systematically nearer to the truth.
+    (probability − label)² they ask whether one is systematically nearer to the truth. At least 3
+    networks are needed; p-values are NaN when no subject's networks differ (nothing to rank).
 
-    Args:
-        values: of at least 3 networks.
-        networks: names of the columns.
-
-    Returns:
-        p-values in [0, 1]; NaN when no subject's networks differ (nothing to rank).
-
-    Example:
-        >>> values = np.array([[0.1, 0.2, 0.3], [0.2, 0.4, 0.9], [0.3, 0.5, 0.6], [0.1, 0.3, 0.7]])
-        >>> test = compare_networks(values, ("random", "transfer", "spottune"))
-        >>> test.chi2, round(test.p, 4)
-        (8.0, 0.0183)
-        >>> test.p_of("random", "spottune") < test.p_of("random", "transfer")
-        True
+    >>> values = np.array([[0.1, 0.2, 0.3], [0.2, 0.4, 0.9], [0.3, 0.5, 0.6], [0.1, 0.3, 0.7]])
+    >>> test = compare_networks(values, ("random", "transfer", "spottune"))
+    >>> test.chi2, round(test.p, 4)
+    (8.0, 0.0183)
+    >>> test.p_of("random", "spottune") < test.p_of("random", "transfer")
+    True
     """
     assert values.shape[1] == len(networks) >= 3, "Friedman's test needs 3 networks"
     pairs = list(combinations(range(len(networks)), 2))
@@ -115,11 +111,7 @@ def compare_networks(
 
 
 def pivot_by_network(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Return probabilities by subject (index, sorted) and network (columns, in the order given).
-
-    Args:
-        rows: network, subject, probability of one ensemble.
-        what: the ensemble's name, for the error message.
+    """Return one ensemble's probabilities by subject (sorted) and network (in the order given).
 
     Raises:
         MgmtError: the networks were not evaluated on the same subjects, each once.
@@ -143,17 +135,11 @@ def pivot_by_network(rows: pd.DataFrame, what: str) -> pd.DataFrame:
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     """Correct p-values by Holm's (1979) step-down method, which bounds the family-wise error.
 
-    The k-th smallest of n is multiplied by n − k + 1; corrected values keep the order of the given.
+    The k-th smallest of n is multiplied by n − k + 1, up to 1; corrected values keep the order of
+    the given. NaN is a test that was not made: it is not counted, and stays.
 
-    Args:
-        p: in [0, 1]; NaN is a test that was not made and is not counted.
-
-    Returns:
-        Corrected p-values in [0, 1], in the order given; NaN stays.
-
-    Example:
-        >>> holm(np.array([0.01, 0.04, 0.03])).round(2)
-        array([0.03, 0.06, 0.06])
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(2)
+    array([0.03, 0.06, 0.06])
     """
     corrected = np.full(len(p), np.nan)
     order = np.argsort(p, kind="stable")[: int(np.isfinite(p).sum())]
@@ -176,7 +162,6 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them. Networks named
             in :data:`BASELINES` are baseline models; they are compared only with the ensembles
             named "best overall".
-        seed: of the bootstrap.
 
     Returns:
         :data:`COMPARISON_COLUMNS`, one row per pair; ``comparison`` is the shared ensemble, or
@@ -213,7 +198,7 @@ def _between_networks(name: str, wide: pd.DataFrame, models: Models) -> Iterator
         labels = models[networks[0], name].labels
         ranked = {
             "": compare_networks(probabilities, networks),
-            "error_": compare_networks(_squared_errors(probabilities, labels), networks),
+            "error_": compare_networks((probabilities - labels[:, None]) ** 2, networks),
         }
     for i, a in enumerate(networks):
         for b in networks[i + 1 :]:
@@ -227,13 +212,6 @@ def _between_networks(name: str, wide: pd.DataFrame, models: Models) -> Iterator
                 )
             }
             yield {"comparison": name} | _paired((a, name), (b, name), models) | tests
-
-
-def _squared_errors(
-    probabilities: Float[np.ndarray, "subject network"], labels: Int[np.ndarray, " subject"]
-) -> Float[np.ndarray, "subject network"]:
-    errors: np.ndarray = (probabilities - labels[:, None]) ** 2
-    return errors
 
 
 def _paired(a: tuple[str, str], b: tuple[str, str], models: Models) -> dict[str, object]:
@@ -262,24 +240,18 @@ def _holm_corrected(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def permuted_labels(
-    labels: Integer[np.ndarray, " subject"], seed: int, num_permutations: int = NUM_PERMUTATIONS
+    labels: Labels, seed: int, num_permutations: int = NUM_PERMUTATIONS
 ) -> Float[np.ndarray, "permutation subject"]:
     """Return the labels in random order, each row permuted independently.
 
     The random stream is named "permutation": models of the same subjects get the same permutations.
-
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        num_permutations: number of rows.
     """
     rows = np.tile(labels.astype(float), (num_permutations, 1))
     return stream(seed, "permutation").permuted(rows, axis=1, out=rows)
 
 
 def permutation_p(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    permuted: Float[np.ndarray, "permutation subject"],
+    labels: Labels, probabilities: PerSubject, permuted: Float[np.ndarray, "permutation subject"]
 ) -> float:
     """Return the two-sided p-value of an AUC against 0.5, its value under no relation to labels.
 
@@ -287,18 +259,16 @@ def permutation_p(
     (Phipson and Smyth 2010, eq. 2): the observed permutation counts too, so p is never 0.
 
     Args:
-        labels: 1 methylated, 0 unmethylated.
-        probabilities: of methylation; only their order matters.
+        probabilities: only their order matters.
         permuted: of the same labels, as :func:`permuted_labels` returns them.
 
     Returns:
         In (0, 1]; 1 where a class is missing or all probabilities are equal.
 
-    Example:
-        >>> labels = np.repeat([0, 1], 10)
-        >>> permuted = permuted_labels(labels, seed=42, num_permutations=99)
-        >>> permutation_p(labels, np.arange(20.0), permuted)  # no permutation reaches AUC 1
-        0.01
+    >>> labels = np.repeat([0, 1], 10)
+    >>> permuted = permuted_labels(labels, seed=42, num_permutations=99)
+    >>> permutation_p(labels, np.arange(20.0), permuted)  # no permutation reaches AUC 1
+    0.01
     """
     # Four times (rank sum − its mean) is proportional to AUC − 0.5, and a whole number, so that
     # equal distances compare as equal.

@@ -5,33 +5,26 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Int
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from mgmt_ray.statistics.intervals import CONFIDENCE, Interval, exact_interval
+from mgmt_ray.statistics.intervals import CONFIDENCE, Interval, Labels, PerSubject, exact_interval
 
 
-def delong_variance(
-    labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
-) -> float:
+def delong_variance(labels: Labels, probabilities: PerSubject) -> float:
     """Return the variance of an AUC over samples of subjects (DeLong et al. 1988, eq. 5).
 
     Returns:
         At least 0; NaN where a class has fewer than two subjects.
 
-    Example:
-        >>> delong_variance(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.8]))
-        0.125
+    >>> delong_variance(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.8]))
+    0.125
     """
     return _variance(*_placements(labels, probabilities))
 
 
-def delong_interval(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    confidence: float = CONFIDENCE,
-) -> Interval:
+def delong_interval(labels: Labels, probabilities: PerSubject) -> Interval:
     """Return an AUC with its interval, normal on the logit scale (Pepe 2003, sec. 5.2.3).
 
     logit(A) ± z·s / (A·(1 − A)), s² being :func:`delong_variance`; so within [0, 1]. Where the
@@ -41,21 +34,15 @@ def delong_interval(
     independent, and each is in order with probability A. It is wide, as it should be with few
     subjects.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        probabilities: of methylation; only their order matters.
-        confidence: wanted coverage.
-
     Returns:
         Bounds in [0, 1]; NaN where a class has fewer than two subjects. Where all probabilities
         are equal, the AUC is 0.5 for any sample of subjects, and the interval is this point.
 
-    Example:
-        >>> labels = np.repeat([0, 1], 20)
-        >>> str(delong_interval(labels, np.arange(40.0) % 20 + 4 * labels))
-        '0.680 [0.498, 0.820]'
-        >>> str(delong_interval(labels, labels.astype(float)))  # perfectly separated
-        '1.000 [0.832, 1.000]'
+    >>> labels = np.repeat([0, 1], 20)
+    >>> str(delong_interval(labels, np.arange(40.0) % 20 + 4 * labels))
+    '0.680 [0.498, 0.820]'
+    >>> str(delong_interval(labels, labels.astype(float)))  # perfectly separated
+    '1.000 [0.832, 1.000]'
     """
     methylated, unmethylated = _placements(labels, probabilities)
     if not len(methylated) or not len(unmethylated):
@@ -66,16 +53,12 @@ def delong_interval(
         return Interval(auc, math.nan, math.nan)
     if auc in (0.0, 1.0):
         pairs = min(len(methylated), len(unmethylated))
-        return exact_interval(int(auc) * pairs, pairs, confidence)
-    half = norm.ppf((1 + confidence) / 2) * math.sqrt(variance) / (auc * (1 - auc))
+        return exact_interval(int(auc) * pairs, pairs)
+    half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance) / (auc * (1 - auc))
     return Interval(auc, float(expit(logit(auc) - half)), float(expit(logit(auc) + half)))
 
 
-def delong_p(
-    labels: Integer[np.ndarray, " subject"],
-    probabilities_a: Float[np.ndarray, " subject"],
-    probabilities_b: Float[np.ndarray, " subject"],
-) -> float:
+def delong_p(labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSubject) -> float:
     """Return the two-sided p-value of the difference between two AUCs of the same subjects.
 
     z = (A − B) / s, with s² the variance of the difference (DeLong et al. 1988, eq. 8); the
@@ -86,12 +69,11 @@ def delong_p(
         class has fewer than two subjects, or the AUCs differ but no contribution varies (perfect
         separation against a constant).
 
-    Example:
-        >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-        >>> a = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9])  # AUC 15/16
-        >>> b = np.array([0.1, 0.2, 0.7, 0.6, 0.4, 0.3, 0.8, 0.9])  # AUC 12/16
-        >>> round(delong_p(labels, a, b), 3)
-        0.268
+    >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    >>> a = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9])  # AUC 15/16
+    >>> b = np.array([0.1, 0.2, 0.7, 0.6, 0.4, 0.3, 0.8, 0.9])  # AUC 12/16
+    >>> round(delong_p(labels, a, b), 3)
+    0.268
     """
     methylated_a, unmethylated_a = _placements(labels, probabilities_a)
     methylated_b, unmethylated_b = _placements(labels, probabilities_b)
@@ -106,7 +88,7 @@ def delong_p(
 
 
 def _placements(
-    labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
+    labels: Labels, probabilities: PerSubject
 ) -> tuple[Int[np.ndarray, " methylated"], Int[np.ndarray, " unmethylated"]]:
     """Count, twice, the subjects of the other class that each one is ordered rightly with.
 

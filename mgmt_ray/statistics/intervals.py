@@ -1,30 +1,50 @@
-"""Confidence intervals: bootstrap resamples and percentiles, exact binomial, means over models."""
+"""Confidence intervals: bootstrap of subjects (paired between models), exact binomial, means."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int, Integer
 from scipy.stats import beta
 
 from mgmt_ray.base import stream
+from mgmt_ray.training.metrics import auc, average_precision, brier, unit_weights
+
+Labels: TypeAlias = Integer[np.ndarray, " subject"]
+"""1 methylated, 0 unmethylated."""
+
+PerSubject: TypeAlias = Float[np.ndarray, " subject"]
+"""A number of each subject, like its probability of methylation."""
+
+Draws: TypeAlias = Integer[np.ndarray, "resample subject"]
+"""How often each subject is drawn in each bootstrap resample."""
+
+PerResample: TypeAlias = Float[np.ndarray, " resample"]
+"""A number of each bootstrap resample."""
 
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
+
+BOOTSTRAPPED: Mapping[str, Callable[..., PerResample]] = {
+    "auc": auc,
+    "ap": average_precision,
+    "brier": brier,
+}
+"""Metrics whose intervals come from the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A value with the bounds of its 95 % interval.
 
-    Example:
-        >>> interval = Interval(0.66, 0.479, 0.803)
-        >>> str(interval), interval.excludes(0.5)
-        ('0.660 [0.479, 0.803]', False)
+    >>> interval = Interval(0.66, 0.479, 0.803)
+    >>> str(interval), interval.excludes(0.5)
+    ('0.660 [0.479, 0.803]', False)
     """
 
     value: float
@@ -42,20 +62,15 @@ class Interval:
 def read_interval(row: Mapping[Hashable, Any], metric: str) -> Interval:
     """Read a metric's interval from the columns METRIC, METRIC_low and METRIC_high of a row.
 
-    Example:
-        >>> str(read_interval({"auc": 0.66, "auc_low": 0.479, "auc_high": 0.803}, "auc"))
-        '0.660 [0.479, 0.803]'
+    >>> str(read_interval({"auc": 0.66, "auc_low": 0.479, "auc_high": 0.803}, "auc"))
+    '0.660 [0.479, 0.803]'
     """
     return Interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
 
 
 def bootstrap_weights(
-    labels: Integer[np.ndarray, " subject"],
-    seed: int,
-    num_resamples: int = NUM_RESAMPLES,
-    *,
-    stratified: bool = True,
-) -> Int[np.ndarray, "resample subject"]:
+    labels: Labels, seed: int, num_resamples: int = NUM_RESAMPLES, *, stratified: bool = True
+) -> Draws:
     """Draw bootstrap resamples: how often each subject occurs in each of them.
 
     Stratified, methylated and unmethylated subjects are drawn separately, with replacement, each
@@ -63,16 +78,10 @@ def bootstrap_weights(
     random stream is named "bootstrap": subjects with the same labels in the same order get the same
     resamples, so that models of one test set are resampled together.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        num_resamples: number of rows.
-        stratified: whether each resample has as many methylated as the sample.
-
-    Example:
-        >>> labels = np.array([1, 1, 1, 0, 0])
-        >>> weights = bootstrap_weights(labels, seed=42, num_resamples=3)
-        >>> weights.shape, weights @ labels  # every resample has 3 methylated subjects
-        ((3, 5), array([3, 3, 3]))
+    >>> labels = np.array([1, 1, 1, 0, 0])
+    >>> weights = bootstrap_weights(labels, seed=42, num_resamples=3)
+    >>> weights.shape, weights @ labels  # every resample has 3 methylated subjects
+    ((3, 5), array([3, 3, 3]))
     """
     draws = stream(seed, "bootstrap")
     weights = np.zeros((num_resamples, len(labels)), dtype=np.int64)
@@ -85,34 +94,24 @@ def bootstrap_weights(
     return weights
 
 
-def percentile_interval(
-    value: float, resampled: Float[np.ndarray, " resample"], confidence: float = CONFIDENCE
-) -> Interval:
+def percentile_interval(value: float, resampled: PerResample) -> Interval:
     """Return the percentile interval of a bootstrap (Efron and Tibshirani 1993, ch. 13).
 
     It shrinks to a point where all resamples agree, as they do when the classes are perfectly
     separated: such an interval shows the method's limit, not certainty.
 
-    Example:
-        >>> str(percentile_interval(0.5, np.linspace(0.0, 1.0, 1001)))
-        '0.500 [0.025, 0.975]'
+    >>> str(percentile_interval(0.5, np.linspace(0.0, 1.0, 1001)))
+    '0.500 [0.025, 0.975]'
     """
-    tail = 100 * (1 - confidence) / 2
+    tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return Interval(value, float(low), float(high))
 
 
 def interval_columns(intervals: Mapping[str, Interval]) -> dict[str, float]:
     """Return intervals by column name, the inverse of :func:`read_interval`."""
-    return {
-        f"{name}{bound}": number
-        for name, interval in intervals.items()
-        for bound, number in (
-            ("", interval.value),
-            ("_low", interval.low),
-            ("_high", interval.high),
-        )
-    }
+    numbers = [n for i in intervals.values() for n in (i.value, i.low, i.high)]
+    return dict(zip(column_names(*intervals), numbers, strict=True))
 
 
 def column_names(*metrics: str) -> tuple[str, ...]:
@@ -120,20 +119,14 @@ def column_names(*metrics: str) -> tuple[str, ...]:
     return tuple(f"{metric}{bound}" for metric in metrics for bound in ("", "_low", "_high"))
 
 
-def exact_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Clopper and Pearson's (1934) interval of a proportion.
+def exact_interval(successes: int, trials: int) -> Interval:
+    """Return Clopper and Pearson's (1934) interval of a proportion; its coverage is at least 95 %.
 
-    Args:
-        successes: from 0 to ``trials``.
-        trials: at least 1.
-        confidence: minimum coverage.
-
-    Example:
-        >>> str(exact_interval(18, 24))
-        '0.750 [0.533, 0.902]'
+    >>> str(exact_interval(18, 24))
+    '0.750 [0.533, 0.902]'
     """
     assert 0 <= successes <= trials and trials > 0, f"{successes} successes of {trials}"
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     failures = trials - successes
     low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, failures + 1))
     high = 1.0 if failures == 0 else float(beta.ppf(1 - tail, successes + 1, failures))
@@ -142,19 +135,13 @@ def exact_interval(successes: int, trials: int, confidence: float = CONFIDENCE) 
 
 def mean_over_models(
     values: Float[np.ndarray, "model resample"], outers: Int[np.ndarray, " model"]
-) -> Float[np.ndarray, " resample"]:
+) -> PerResample:
     """Average over the models of an outer split, then over the splits, which have equal weight.
 
-    Args:
-        values: NaN where a model's value is not defined; such a model is omitted.
-        outers: number of each model's outer split.
+    Models whose value is NaN are omitted; NaN where no model has one.
 
-    Returns:
-        NaN where no model has a value.
-
-    Example:
-        >>> mean_over_models(np.array([[0.5], [0.7], [0.8]]), np.array([0, 0, 1]))
-        array([0.7])
+    >>> mean_over_models(np.array([[0.5], [0.7], [0.8]]), np.array([0, 0, 1]))
+    array([0.7])
     """
     by_split = [_nan_mean(values[outers == outer]) for outer in np.unique(outers)]
     return _nan_mean(np.stack(by_split))
@@ -169,9 +156,8 @@ def std_over_models(
     their n − 1, so that differences between test sets do not count as variation between folds. NaN
     where no split has two models with a value.
 
-    Example:
-        >>> round(std_over_models(np.array([0.5, 0.7, 0.8]), np.array([0, 0, 1])), 3)
-        0.141
+    >>> round(std_over_models(np.array([0.5, 0.7, 0.8]), np.array([0, 0, 1])), 3)
+    0.141
     """
     squares, degrees_of_freedom = 0.0, 0
     for outer in np.unique(outers):
@@ -183,18 +169,81 @@ def std_over_models(
     return math.sqrt(squares / degrees_of_freedom) if degrees_of_freedom else math.nan
 
 
-def defined_interval(
-    value: float, resampled: Float[np.ndarray, " resample"], confidence: float = CONFIDENCE
-) -> Interval:
-    """Return the percentile interval over the resamples in which the value is not NaN."""
+def defined_interval(values: PerResample) -> Interval:
+    """Return the interval of the first value, the sample's, from the others that are not NaN."""
+    value, resampled = float(values[0]), values[1:]
     defined = resampled[~np.isnan(resampled)]
     if math.isnan(value) or not len(defined):
         return Interval(value, math.nan, math.nan)
-    return percentile_interval(value, defined, confidence)
+    return percentile_interval(value, defined)
 
 
-def _nan_mean(values: Float[np.ndarray, "row resample"]) -> Float[np.ndarray, " resample"]:
+def _nan_mean(values: Float[np.ndarray, "row resample"]) -> PerResample:
     defined = ~np.isnan(values)
     total, count = np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0)
     mean: np.ndarray = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
     return mean
+
+
+@dataclass(frozen=True, slots=True)
+class ResampledModel:
+    """One model's metrics, by name, on its subjects (sorted by id) and on resamples of them."""
+
+    subjects: tuple[str, ...]
+    labels: Labels
+    probabilities: PerSubject
+    values: Mapping[str, float]
+    resamples: Mapping[str, PerResample]
+
+    def interval(self, metric: str) -> Interval:
+        """Return the percentile interval of one metric over the resamples."""
+        return percentile_interval(self.values[metric], self.resamples[metric])
+
+
+def resample_models(predictions: pd.DataFrame, seed: int) -> dict[tuple[str, str], ResampledModel]:
+    """Score each network and ensemble on a stratified bootstrap, in the order given.
+
+    Models of equal labels share resamples, so that differences between them have intervals too.
+
+    >>> predictions = pd.DataFrame(
+    ...     {
+    ...         "network": ["spottune"] * 4 + ["random"] * 4,
+    ...         "ensemble": "DSC",
+    ...         "subject": ["S1", "S2", "S3", "S4"] * 2,
+    ...         "label": [1, 0, 1, 0] * 2,
+    ...         "probability": [0.9, 0.2, 0.6, 0.4, 0.5, 0.3, 0.6, 0.7],
+    ...     }
+    ... )
+    >>> models = resample_models(predictions, seed=42)
+    >>> a, b = models["spottune", "DSC"], models["random", "DSC"]
+    >>> a.values["auc"], b.values["auc"], paired_difference(a, b, "auc").value
+    (1.0, 0.5, 0.5)
+    """
+    drawn: dict[bytes, Draws] = {}
+    models = {}
+    for (network, name), rows in predictions.groupby(["network", "ensemble"], sort=False):
+        ordered = rows.sort_values("subject")
+        labels = ordered["label"].to_numpy(dtype=np.int64)
+        if labels.tobytes() not in drawn:
+            drawn[labels.tobytes()] = bootstrap_weights(labels, seed)
+        p, sample = ordered["probability"].to_numpy(dtype=float), unit_weights(len(labels))
+        models[str(network), str(name)] = ResampledModel(
+            tuple(ordered["subject"]),
+            labels,
+            p,
+            {metric: float(f(labels, p, sample)[0]) for metric, f in BOOTSTRAPPED.items()},
+            {metric: f(labels, p, drawn[labels.tobytes()]) for metric, f in BOOTSTRAPPED.items()},
+        )
+    return models
+
+
+def paired_difference(a: ResampledModel, b: ResampledModel, metric: str) -> Interval:
+    """Return the difference a − b of two models of the same subjects in a metric.
+
+    Both were scored on the same resamples; the difference is taken in each of them, so that
+    variation of subjects that affects both models equally cancels (percentile interval).
+    """
+    assert a.subjects == b.subjects, "only models of the same subjects are paired"
+    return percentile_interval(
+        a.values[metric] - b.values[metric], a.resamples[metric] - b.resamples[metric]
+    )

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Integer, Num
+from scipy.ndimage import find_objects
+
+from mgmt_ray.statistics.intervals import Labels
 
 BLOCK = 1 << 14
 """Voxels processed together: the ranks of 200 subjects take 13 MB."""
@@ -41,9 +44,8 @@ def familywise_p(distance: float, null_distances: Float[np.ndarray, " permutatio
     The permutation distribution of the maximum (Westfall and Young 1993, single step); at least
     1 / (permutations + 1), because the data are one of the permutations.
 
-    Example:
-        >>> familywise_p(0.3, np.array([0.1, 0.2, 0.35]))
-        0.5
+    >>> familywise_p(0.3, np.array([0.1, 0.2, 0.35]))
+    0.5
     """
     # an AUC that equals the permuted one to rounding counts as reached
     return float((1 + np.sum(null_distances >= distance - 1e-6)) / (1 + len(null_distances)))
@@ -51,22 +53,16 @@ def familywise_p(distance: float, null_distances: Float[np.ndarray, " permutatio
 
 def associate_numbers(
     numbers: Num[np.ndarray, "number subject"],
-    labels: Integer[np.ndarray, " subject"],
+    labels: Labels,
     permuted: Integer[np.ndarray, "permutation subject"],
 ) -> LabelAssociation:
     """Return the AUC of each number, and its null distribution under permuted labels.
 
-    Args:
-        numbers: several numbers of each subject.
-        labels: 1 methylated, 0 unmethylated; both must occur.
-        permuted: the same labels, each row in another order.
-
-    Example:
-        >>> labels = np.array([0, 0, 1, 1])
-        >>> numbers = np.array([[0.1, 0.2, 0.3, 0.4], [0.1, 0.4, 0.2, 0.3]])
-        >>> association = associate_numbers(numbers, labels, np.array([[1, 0, 1, 0]]))
-        >>> association.aucs, association.null_distances
-        (array([1. , 0.5]), array([0.5]))
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> numbers = np.array([[0.1, 0.2, 0.3, 0.4], [0.1, 0.4, 0.2, 0.3]])
+    >>> association = associate_numbers(numbers, labels, np.array([[1, 0, 1, 0]]))
+    >>> association.aucs, association.null_distances
+    (array([1. , 0.5]), array([0.5]))
     """
     areas = rank_aucs(numbers, np.concatenate([labels[None], permuted]))
     return LabelAssociation(areas[:, 0], np.abs(areas[:, 1:] - 0.5).max(axis=0))
@@ -74,21 +70,14 @@ def associate_numbers(
 
 def associate_voxels(
     volumes: Float16[np.ndarray, "subject depth height width"],
-    labels: Integer[np.ndarray, " subject"],
+    labels: Labels,
     permuted: Integer[np.ndarray, "permutation subject"],
     block_size: int = BLOCK,
 ) -> LabelAssociation:
     """Return the AUC of each voxel, and the null distribution over all voxels.
 
-    Args:
-        volumes: 0 outside the tumour; voxels that are filled in fewer than :data:`MIN_FILLED` of
-            the subjects are not tested.
-        labels: 1 methylated, 0 unmethylated; both must occur.
-        permuted: the same labels, each row in another order.
-        block_size: voxels processed together.
-
-    Returns:
-        ``aucs`` is [depth, height, width].
+    Volumes are 0 outside the tumour; voxels that are filled in fewer than :data:`MIN_FILLED` of the
+    subjects are not tested. ``aucs`` is [depth, height, width].
     """
     num_subjects = len(volumes)
     voxels = volumes.reshape(num_subjects, -1)
@@ -118,9 +107,7 @@ def rank_aucs(
     return areas
 
 
-def _midranks(
-    numbers: Num[np.ndarray, "number subject"],
-) -> Float[np.ndarray, "number subject"]:
+def _midranks(numbers: Num[np.ndarray, "number subject"]) -> Float[np.ndarray, "number subject"]:
     """Rank each row from 1; equal values share the mean of their ranks."""
     size = numbers.shape[1]
     keys = np.ascontiguousarray(numbers)
@@ -161,12 +148,11 @@ def compute_similarity(
 
     All volumes are on one grid, 0 outside the tumour.
 
-    Example:
-        >>> tumour = np.zeros((1, 2, 2, 2), dtype=np.float16)
-        >>> tumour[0, 0] = [[0.25, 0.5], [0.5, 0.75]]
-        >>> similarity = compute_similarity(tumour, 0.5 * tumour)
-        >>> similarity.correlation, similarity.overlap
-        (array([[1.]]), array([[1.]]))
+    >>> tumour = np.zeros((1, 2, 2, 2), dtype=np.float16)
+    >>> tumour[0, 0] = [[0.25, 0.5], [0.5, 0.75]]
+    >>> similarity = compute_similarity(tumour, 0.5 * tumour)
+    >>> similarity.correlation, similarity.overlap
+    (array([[1.]]), array([[1.]]))
     """
     a, b = volumes_a.reshape(len(volumes_a), -1), volumes_b.reshape(len(volumes_b), -1)
     shared = np.flatnonzero(a.any(axis=0) & b.any(axis=0))
@@ -203,12 +189,7 @@ def move_to_origin(
     return moved
 
 
-def tumour_box(mask: Bool[np.ndarray, "depth height width"]) -> tuple[slice, slice, slice]:
+def tumour_box(mask: Bool[np.ndarray, "depth height width"]) -> tuple[slice, ...]:
     """Return the bounding box of a mask; empty slices for an empty mask."""
-    sides = []
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        indices = np.flatnonzero(mask.any(axis=others))
-        bounds = (int(indices[0]), int(indices[-1]) + 1) if len(indices) else (0, 0)
-        sides.append(slice(*bounds))
-    return sides[0], sides[1], sides[2]
+    boxes = find_objects(mask.astype(np.uint8))
+    return boxes[0] if boxes else (slice(0, 0),) * 3

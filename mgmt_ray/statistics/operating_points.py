@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool
 
 from mgmt_ray.statistics.calibrators import (
     AS_PREDICTED,
@@ -15,6 +15,7 @@ from mgmt_ray.statistics.calibrators import (
 )
 from mgmt_ray.statistics.intervals import (
     Interval,
+    Labels,
     column_names,
     exact_interval,
     interval_columns,
@@ -41,47 +42,34 @@ OPERATING_COLUMNS: tuple[str, ...] = (
 def operating_points_table(recalibrated: Recalibrated) -> pd.DataFrame:
     """Return the rates of the test subjects at each operating point, with exact intervals.
 
-    Args:
-        recalibrated: see :func:`.calibrators.recalibrate`.
-
-    Returns:
-        :data:`OPERATING_COLUMNS`; a rate without subjects (PPV where none is called methylated) is
-        NaN.
+    The table has :data:`OPERATING_COLUMNS`; a rate without subjects (PPV where none is called
+    methylated) is NaN.
     """
     fits = mean_fits(recalibrated.fits)
     rows: list[dict[str, object]] = []
-    for (network, name), group in recalibrated.probabilities.groupby(
-        ["network", "ensemble"], sort=False
-    ):
-        labels = group["label"].to_numpy(dtype=np.int64)
-        fit = fits[str(network), str(name)]
+    for key, labels, probabilities in recalibrated.models():
+        fit = fits[key["network"], key["ensemble"]]
         thresholds = (THRESHOLD, fit["threshold"], fit["prior_threshold"])
         for point, version, threshold in zip(POINTS, _VERSIONS, thresholds, strict=True):
-            called = group[version].to_numpy(dtype=float) >= THRESHOLD
-            row = {"network": network, "ensemble": name, "point": point, "threshold": threshold}
-            rows.append(row | interval_columns(classification_rates(labels, called)))
+            rates = classification_rates(labels, probabilities[version] >= THRESHOLD)
+            rows.append({**key, "point": point, "threshold": threshold, **interval_columns(rates)})
     return pd.DataFrame(rows, columns=list(OPERATING_COLUMNS))
 
 
 def classification_rates(
-    labels: Integer[np.ndarray, " subject"], called: Bool[np.ndarray, " subject"]
+    labels: Labels, called: Bool[np.ndarray, " subject"]
 ) -> dict[str, Interval]:
     """Return sensitivity, specificity and predictive values with Clopper and Pearson's intervals.
 
     The intervals of PPV and NPV take the number of calls as given; both values hold for the
     prevalence of these subjects.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        called: whether a subject is called methylated.
-
     Returns:
         By name (see :data:`RATES`), in [0, 1]; NaN where the rate has no subjects.
 
-    Example:
-        >>> called = np.array([True, True, False, False, False])
-        >>> str(classification_rates(np.array([1, 1, 1, 0, 0]), called)["sen"])
-        '0.667 [0.094, 0.992]'
+    >>> called = np.array([True, True, False, False, False])
+    >>> str(classification_rates(np.array([1, 1, 1, 0, 0]), called)["sen"])
+    '0.667 [0.094, 0.992]'
     """
     methylated = labels == 1
     is_correct = {

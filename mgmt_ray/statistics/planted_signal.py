@@ -22,8 +22,6 @@ class PlantedVerdict:
     """One ensemble's AUC compared with the planted signal.
 
     Attributes:
-        network: of the ensemble.
-        ensemble: its name.
         carriers: its modalities that carry a planted signal; empty where chance is expected.
         auc: with its 95 % interval.
         matches_planted: above chance where a signal was planted; 0.5 in the interval otherwise.
@@ -56,24 +54,20 @@ def planted_verdict(
         groups: modalities by ensemble name, as :func:`.ensembles.group_ensembles` returns them.
         network: judged when there is a signal; if the table does not have it, its first network is.
 
-    Returns:
-        One verdict per ensemble judged, in the order of the table.
-
-    Example:
-        >>> metrics = pd.DataFrame(
-        ...     {
-        ...         "network": "spottune",
-        ...         "ensemble": ["DSC", "DTI"],
-        ...         "auc": [0.8, 0.55],
-        ...         "auc_low": [0.7, 0.4],
-        ...         "auc_high": [0.9, 0.7],
-        ...     }
-        ... )
-        >>> groups = {"DSC": ("PH", "PSR"), "DTI": ("FA",)}
-        >>> for verdict in planted_verdict(metrics, {"signal": {"PH": 1.0}}, groups):
-        ...     print(verdict.ensemble, verdict.sentence)
-        DSC above chance: found
-        DTI at chance as planted: interval contains 0.5
+    >>> metrics = pd.DataFrame(
+    ...     {
+    ...         "network": "spottune",
+    ...         "ensemble": ["DSC", "DTI"],
+    ...         "auc": [0.8, 0.55],
+    ...         "auc_low": [0.7, 0.4],
+    ...         "auc_high": [0.9, 0.7],
+    ...     }
+    ... )
+    >>> groups = {"DSC": ("PH", "PSR"), "DTI": ("FA",)}
+    >>> for verdict in planted_verdict(metrics, {"signal": {"PH": 1.0}}, groups):
+    ...     print(verdict.ensemble, verdict.sentence)
+    DSC above chance: found
+    DTI at chance as planted: interval contains 0.5
     """
     # the members of these differ by network, and each part is judged already
     rows = metrics[~metrics["ensemble"].isin([BEST_OVERALL, FORWARD_SELECTION])]
@@ -85,7 +79,9 @@ def planted_verdict(
     for row in rows.to_dict("records"):
         name = str(row["ensemble"])
         carriers = tuple(m for m in groups.get(name, name.split("+")) if m in signal)
-        verdicts.append(_verdict(str(row["network"]), name, carriers, read_interval(row, "auc")))
+        auc = read_interval(row, "auc")
+        verdict = _judge(auc, bool(carriers))
+        verdicts.append(PlantedVerdict(str(row["network"]), name, carriers, auc, *verdict))
     return tuple(verdicts)
 
 
@@ -99,17 +95,14 @@ def _single_groups(
     return metrics[(metrics["network"] == judged) & metrics["ensemble"].isin(single)]
 
 
-def _verdict(
-    network: str, ensemble: str, carriers: tuple[str, ...], auc: Interval
-) -> PlantedVerdict:
-    if carriers:
-        above_chance = auc.low > CHANCE_AUC
-        sentence = "above chance: found" if above_chance else "NOT found: interval not above 0.5"
-        if auc.high < CHANCE_AUC:
-            sentence = "NOT found: interval below 0.5, so predictions are inverted"
-        return PlantedVerdict(network, ensemble, carriers, auc, above_chance, sentence)
-    at_chance = not auc.excludes(CHANCE_AUC)
-    sentence = "at chance as planted: interval contains 0.5"
-    if not at_chance:
-        sentence = "NOT at chance: interval excludes 0.5"
-    return PlantedVerdict(network, ensemble, carriers, auc, at_chance, sentence)
+def _judge(auc: Interval, has_signal: bool) -> tuple[bool, str]:
+    """Return whether the interval matches what was planted, and the sentence about it."""
+    if not has_signal and auc.excludes(CHANCE_AUC):
+        return False, "NOT at chance: interval excludes 0.5"
+    if not has_signal:
+        return True, "at chance as planted: interval contains 0.5"
+    if auc.high < CHANCE_AUC:
+        return False, "NOT found: interval below 0.5, so predictions are inverted"
+    if auc.low > CHANCE_AUC:
+        return True, "above chance: found"
+    return False, "NOT found: interval not above 0.5"

@@ -6,6 +6,7 @@ agent tunes each block, before any policy is drawn (Schmitz et al. 2024, sec. 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -26,16 +27,6 @@ CLASS_COLUMNS: tuple[str, ...] = (
     "tuned",
     "tuned_low",
     "tuned_high",
-)
-STABILITY_COLUMNS: tuple[str, ...] = (
-    "network",
-    "modality",
-    "num_folds",
-    "tuned",
-    "correlation",
-    "subject_correlation",
-    "fold_std",
-    "certain",
 )
 
 
@@ -68,26 +59,21 @@ def class_means(policies: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     percentile interval of the stratified bootstrap over subjects; members are not resampled, so it
     holds for these members.
 
-    Args:
-        policies: one row per member and subject.
-        seed: of the bootstrap.
-
     Returns:
         :data:`CLASS_COLUMNS`; ``block`` counts from 1, probabilities are in [0, 1]. A class without
         subjects has no rows.
 
-    Example:
-        >>> policies = pd.DataFrame(
-        ...     {
-        ...         "network": "spottune",
-        ...         "modality": "FA",
-        ...         "subject": ["S1", "S2", "S3", "S4"],
-        ...         "label": [0, 0, 1, 1],
-        ...         "block_1": [0.25, 0.25, 0.5, 1.0],
-        ...     }
-        ... )
-        >>> class_means(policies)["tuned"].tolist()
-        [0.25, 0.75]
+    >>> policies = pd.DataFrame(
+    ...     {
+    ...         "network": "spottune",
+    ...         "modality": "FA",
+    ...         "subject": ["S1", "S2", "S3", "S4"],
+    ...         "label": [0, 0, 1, 1],
+    ...         "block_1": [0.25, 0.25, 0.5, 1.0],
+    ...     }
+    ... )
+    >>> class_means(policies)["tuned"].tolist()
+    [0.25, 0.75]
     """
     rows = []
     for (network, modality), group in subject_policies(policies).groupby(
@@ -109,11 +95,8 @@ def class_means(policies: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
 def policy_stability(policies: pd.DataFrame) -> pd.DataFrame:
     """Compare the policies of agents that were trained on different folds, on the same subjects.
 
-    Args:
-        policies: one row per member and subject.
-
     Returns:
-        :data:`STABILITY_COLUMNS`, one row per network and modality. ``tuned`` is the mean
+        One row per network and modality, with ``num_folds``. ``tuned`` is the mean
         probability; ``correlation`` the mean over pairs of folds of Pearson's correlation between
         their matrices [subject, block]; ``subject_correlation`` the same after subtracting each
         fold's mean of each block, so that only differences between subjects count; ``fold_std``
@@ -122,42 +105,40 @@ def policy_stability(policies: pd.DataFrame) -> pd.DataFrame:
         averaged first, except for ``certain``; several outer splits are averaged last. NaN where
         there is one fold, or where nothing varies.
 
-    Example:
-        >>> policies = pd.DataFrame(
-        ...     {
-        ...         "network": "spottune",
-        ...         "modality": "FA",
-        ...         "outer_fold": 0,
-        ...         "fold": [0, 0, 1, 1],
-        ...         "subject": ["S1", "S2", "S1", "S2"],
-        ...         "block_1": [0.25, 0.75, 0.5, 1.0],
-        ...     }
-        ... )
-        >>> row = policy_stability(policies).iloc[0]
-        >>> round(row["correlation"], 3), row["certain"]  # parallel, and one of four is certain
-        (np.float64(1.0), np.float64(0.25))
+    >>> policies = pd.DataFrame(
+    ...     {
+    ...         "network": "spottune",
+    ...         "modality": "FA",
+    ...         "outer_fold": 0,
+    ...         "fold": [0, 0, 1, 1],
+    ...         "subject": ["S1", "S2", "S1", "S2"],
+    ...         "block_1": [0.25, 0.75, 0.5, 1.0],
+    ...     }
+    ... )
+    >>> row = policy_stability(policies).iloc[0]
+    >>> round(row["correlation"], 3), row["certain"]  # parallel, and one of four is certain
+    (np.float64(1.0), np.float64(0.25))
     """
     rows = []
     for (network, modality), group in policies.groupby(["network", "modality"], sort=False):
         blocks = block_columns(group)
         cubes = [_by_fold(split, blocks) for _, split in group.groupby("outer_fold")]
         values = group[blocks].to_numpy(dtype=np.float64)
-        certain = np.minimum(values, 1 - values) < CERTAIN
         rows.append(
-            (
-                network,
-                modality,
-                int(group["fold"].nunique()),
-                float(np.mean([cube.mean() for cube in cubes])),
-                _nan_mean([_correlation(cube) for cube in cubes]),
-                _nan_mean(
-                    [_correlation(cube - cube.mean(axis=1, keepdims=True)) for cube in cubes]
+            {
+                "network": network,
+                "modality": modality,
+                "num_folds": int(group["fold"].nunique()),
+                "tuned": float(np.mean([cube.mean() for cube in cubes])),
+                "correlation": _nan_mean(map(_correlation, cubes)),
+                "subject_correlation": _nan_mean(
+                    _correlation(cube - cube.mean(axis=1, keepdims=True)) for cube in cubes
                 ),
-                _nan_mean([_mean_std(cube) for cube in cubes]),
-                float(certain.mean()),
-            )
+                "fold_std": _nan_mean(c.std(axis=0, ddof=1).mean() for c in cubes if len(c) > 1),
+                "certain": float((np.minimum(values, 1 - values) < CERTAIN).mean()),
+            }
         )
-    return pd.DataFrame(rows, columns=list(STABILITY_COLUMNS))
+    return pd.DataFrame(rows)
 
 
 def _by_fold(policies: pd.DataFrame, blocks: list[str]) -> Float[np.ndarray, "fold subject block"]:
@@ -172,7 +153,7 @@ def _correlation(cube: Float[np.ndarray, "fold subject block"]) -> float:
     """Return the mean Pearson correlation over pairs of folds; NaN where none is defined."""
     flat = cube.reshape(len(cube), -1)
     pairs = combinations(flat - flat.mean(axis=1, keepdims=True), 2)
-    return _nan_mean([_cosine(a, b) for a, b in pairs])
+    return _nan_mean(_cosine(a, b) for a, b in pairs)
 
 
 def _cosine(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value"]) -> float:
@@ -182,11 +163,7 @@ def _cosine(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value"]) -> f
     return float("nan") if min(norms) < rounding else float(a @ b / (norms[0] * norms[1]))
 
 
-def _mean_std(cube: Float[np.ndarray, "fold subject block"]) -> float:
-    return float(cube.std(axis=0, ddof=1).mean()) if len(cube) > 1 else float("nan")
-
-
-def _nan_mean(values: list[float]) -> float:
+def _nan_mean(values: Iterable[float]) -> float:
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
 

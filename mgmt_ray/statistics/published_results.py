@@ -41,9 +41,8 @@ class PaperComparison:
     def nemenyi_p(self, network_a: str, network_b: str) -> float | None:
         """Return the pair's p-value, in either order; None for a pair that table 5 does not have.
 
-        Example:
-            >>> PAPER_COMPARISONS["DTI"].nemenyi_p("random", "spottune")
-            0.121
+        >>> PAPER_COMPARISONS["DTI"].nemenyi_p("random", "spottune")
+        0.121
         """
         pairs = {
             frozenset({"spottune", "random"}): self.spottune_random,
@@ -194,14 +193,8 @@ class ChenSeconds:
 
 
 CHEN_COUNTS: dict[str, dict[str, ChenCounts]] = {
-    "FLAIR": {
-        "train": ChenCounts((25, 26), (288, 388)),
-        "test": ChenCounts((7, 8), (62, 105)),
-    },
-    "T1GD": {
-        "train": ChenCounts((36, 34), (609, 599)),
-        "test": ChenCounts((10, 7), (109, 111)),
-    },
+    "FLAIR": {"train": ChenCounts((25, 26), (288, 388)), "test": ChenCounts((7, 8), (62, 105))},
+    "T1GD": {"train": ChenCounts((36, 34), (609, 599)), "test": ChenCounts((10, 7), (109, 111))},
 }
 """Table 1, by modality and phase; its training patients are those of all folds."""
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Integer
 
 from mgmt_ray.statistics.calibrators import CALIBRATION_VERSIONS, Recalibrated
-from mgmt_ray.statistics.intervals import Interval, exact_interval
+from mgmt_ray.statistics.intervals import Interval, Labels, PerSubject, exact_interval
 
 MAX_BINS = 10
 SUBJECTS_PER_BIN = 10
@@ -30,13 +29,7 @@ RELIABILITY_COLUMNS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Subjects of similar probability.
-
-    Attributes:
-        count: number of subjects.
-        mean_probability: of methylation, in [0, 1].
-        share: methylated among them, with its exact interval.
-    """
+    """Subjects of similar probability; ``share`` is methylated, with its exact interval."""
 
     count: int
     mean_probability: float
@@ -44,56 +37,27 @@ class Bin:
 
 
 def reliability_table(recalibrated: Recalibrated) -> pd.DataFrame:
-    """Return the bins of a reliability diagram for each network, ensemble and version.
-
-    Args:
-        recalibrated: see :func:`.calibrators.recalibrate`.
-
-    Returns:
-        :data:`RELIABILITY_COLUMNS`.
-    """
-    rows: list[dict[str, object]] = []
-    for (network, name), group in recalibrated.probabilities.groupby(
-        ["network", "ensemble"], sort=False
-    ):
-        labels = group["label"].to_numpy(dtype=np.int64)
+    """Return the bins of a reliability diagram for each network, ensemble and version."""
+    rows: list[tuple[object, ...]] = []
+    for key, labels, probabilities in recalibrated.models():
         for version in CALIBRATION_VERSIONS:
-            bins = reliability_bins(labels, group[version].to_numpy(dtype=float))
-            rows += [
-                {
-                    "network": network,
-                    "ensemble": name,
-                    "version": version,
-                    "bin": number,
-                    "count": b.count,
-                    "mean_probability": b.mean_probability,
-                    "share_methylated": b.share.value,
-                    "low": b.share.low,
-                    "high": b.share.high,
-                }
-                for number, b in enumerate(bins, start=1)
-            ]
+            for number, b in enumerate(reliability_bins(labels, probabilities[version]), start=1):
+                share = (b.share.value, b.share.low, b.share.high)
+                rows.append((*key.values(), version, number, b.count, b.mean_probability, *share))
     return pd.DataFrame(rows, columns=list(RELIABILITY_COLUMNS))
 
 
-def reliability_bins(
-    labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
-) -> list[Bin]:
+def reliability_bins(labels: Labels, probabilities: PerSubject) -> list[Bin]:
     """Divide n subjects into min(10, n // 10) bins of equal size, by increasing probability.
 
     Equal sizes, not equal widths, so that each share rests on as many subjects (Nguyen and O'Connor
     2015). Equal probabilities stay together, which makes bins fewer or uneven.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated; at least one subject.
-        probabilities: of methylation, in [0, 1].
-
-    Example:
-        >>> p = np.linspace(0.0, 1.0, 20)
-        >>> for b in reliability_bins((p > 0.4).astype(int), p):
-        ...     print(b.count, round(b.mean_probability, 3), b.share)
-        10 0.237 0.200 [0.025, 0.556]
-        10 0.763 1.000 [0.692, 1.000]
+    >>> p = np.linspace(0.0, 1.0, 20)
+    >>> for b in reliability_bins((p > 0.4).astype(int), p):
+    ...     print(b.count, round(b.mean_probability, 3), b.share)
+    10 0.237 0.200 [0.025, 0.556]
+    10 0.763 1.000 [0.692, 1.000]
     """
     num_subjects = len(labels)
     num_bins = max(1, min(MAX_BINS, num_subjects // SUBJECTS_PER_BIN))
@@ -110,19 +74,16 @@ def reliability_bins(
     return bins
 
 
-def expected_calibration_error(
-    labels: Integer[np.ndarray, " subject"], probabilities: Float[np.ndarray, " subject"]
-) -> float:
+def expected_calibration_error(labels: Labels, probabilities: PerSubject) -> float:
     """Return the ECE, Σ count/n · |mean probability − share of methylated| over bins, in [0, 1].
 
     Naeini, Cooper and Hauskrecht 2015, with bins of equal size (see :func:`reliability_bins`). By
     chance alone it is above 0, the more so the fewer subjects: with bins of 10 about 0.1 for
     perfect calibration.
 
-    Example:
-        >>> labels = np.array([0] * 8 + [1] * 2)
-        >>> round(expected_calibration_error(labels, np.full(10, 0.5)), 3)
-        0.3
+    >>> labels = np.array([0] * 8 + [1] * 2)
+    >>> round(expected_calibration_error(labels, np.full(10, 0.5)), 3)
+    0.3
     """
     bins = reliability_bins(labels, probabilities)
     gaps = (b.count * abs(b.mean_probability - b.share.value) for b in bins)

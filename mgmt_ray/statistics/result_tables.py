@@ -45,14 +45,17 @@ from mgmt_ray.statistics.comparisons import (
 from mgmt_ray.statistics.curves import DECISION_COLUMNS, decision_table
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.intervals import (
-    Interval,
+    BOOTSTRAPPED,
     column_names,
-    exact_interval,
     interval_columns,
+    resample_models,
 )
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
-from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS, operating_points_table
-from mgmt_ray.statistics.paired_bootstrap import BOOTSTRAPPED, ResampledModel, resample_models
+from mgmt_ray.statistics.operating_points import (
+    OPERATING_COLUMNS,
+    classification_rates,
+    operating_points_table,
+)
 from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS, reliability_table
 from mgmt_ray.statistics.slice_classification import (
     BEST_SLICE_COLUMNS,
@@ -67,7 +70,7 @@ from mgmt_ray.statistics.slice_overlap import (
 from mgmt_ray.statistics.slice_scores import SLICE_COLUMNS
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS, subgroups_table
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS, variance_table
-from mgmt_ray.training.metrics import count_correct, unit_weights
+from mgmt_ray.training.metrics import THRESHOLD
 
 TABLES_VERSION = 2
 """Incremented where the meaning of a table changes, so that finished studies are re-evaluated."""
@@ -324,52 +327,49 @@ def metrics_table(
     AUC, AP and Brier have stratified bootstrap intervals over subjects, SEN and SPE exact ones;
     ``auc_delong_low`` and ``_high`` are :func:`delong_interval`'s. ``auc_p`` is the permutation
     test's, two-sided; ``auc_p_holm`` is Holm's over the whole table, one family of all networks,
-    baseline models and ensembles.
-
-    Args:
-        predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them.
-        target: the subjects, for error messages.
-        seed: of the bootstrap and the permutations.
-
-    Returns:
-        :data:`METRIC_COLUMNS`, one row per network and ensemble, in the order given.
+    baseline models and ensembles. One row per network and ensemble, in the order given.
 
     Raises:
         MgmtError: a subject has two labels, or an ensemble's subjects are all of one class.
 
-    Example:
-        >>> predictions = pd.DataFrame(
-        ...     {
-        ...         "network": "spottune",
-        ...         "ensemble": "DSC",
-        ...         "subject": [f"S{i}" for i in range(8)],
-        ...         "label": [0, 0, 0, 0, 1, 1, 1, 1],
-        ...         "probability": [0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9],
-        ...         "num_members": 5,
-        ...     }
-        ... )
-        >>> row = metrics_table(predictions).iloc[0]
-        >>> row["auc"], row["sen"], row["num_methylated"]
-        (np.float64(0.9375), np.float64(0.75), np.int64(4))
+    >>> predictions = pd.DataFrame(
+    ...     {
+    ...         "network": "spottune",
+    ...         "ensemble": "DSC",
+    ...         "subject": [f"S{i}" for i in range(8)],
+    ...         "label": [0, 0, 0, 0, 1, 1, 1, 1],
+    ...         "probability": [0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9],
+    ...         "num_members": 5,
+    ...     }
+    ... )
+    >>> row = metrics_table(predictions).iloc[0]
+    >>> row["auc"], row["sen"], row["num_methylated"]
+    (np.float64(0.9375), np.float64(0.75), np.int64(4))
     """
     check_labels(predictions, "ensemble predictions")
     _check_both_classes(predictions, target)
-    models = resample_models(predictions, seed)
     num_members = predictions.groupby(["network", "ensemble"])["num_members"].first()
-    p = _permutation_tests(models, seed)
-    rows = [
-        {
-            "network": network,
-            "ensemble": name,
-            "num_members": int(num_members[network, name]),
-            "num_subjects": len(model.labels),
-            "num_methylated": int(model.labels.sum()),
-            **interval_columns(_intervals(model)),
-            **_delong_columns(model),
-            "auc_p": p[network, name],
-        }
-        for (network, name), model in models.items()
-    ]
+    permuted: dict[bytes, np.ndarray] = {}
+    rows = []
+    for key, model in resample_models(predictions, seed).items():
+        labels, p = model.labels, model.probabilities
+        if labels.tobytes() not in permuted:
+            permuted[labels.tobytes()] = permuted_labels(labels, seed)
+        intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
+        delong = delong_interval(labels, p)
+        rows.append(
+            {
+                "network": key[0],
+                "ensemble": key[1],
+                "num_members": int(num_members[key]),
+                "num_subjects": len(labels),
+                "num_methylated": int(labels.sum()),
+                **interval_columns(intervals | classification_rates(labels, p >= THRESHOLD)),
+                "auc_delong_low": delong.low,
+                "auc_delong_high": delong.high,
+                "auc_p": permutation_p(labels, p, permuted[labels.tobytes()]),
+            }
+        )
     table = pd.DataFrame(rows).reindex(columns=list(METRIC_COLUMNS))
     table["auc_p_holm"] = holm(table["auc_p"].to_numpy(dtype=float))
     return table
@@ -383,30 +383,3 @@ def _check_both_classes(predictions: pd.DataFrame, target: TargetSet) -> None:
                 f"{network} {name}: its {len(labels)} {target} subjects are all of one class, so "
                 f"AUC is not defined. {_ONE_CLASS_REMEDY[target]}"
             )
-
-
-def _permutation_tests(
-    models: Mapping[tuple[str, str], ResampledModel], seed: int
-) -> dict[tuple[str, str], float]:
-    permuted: dict[bytes, np.ndarray] = {}
-    p = {}
-    for key, model in models.items():
-        labels = model.labels.tobytes()
-        if labels not in permuted:
-            permuted[labels] = permuted_labels(model.labels, seed)
-        p[key] = permutation_p(model.labels, model.probabilities, permuted[labels])
-    return p
-
-
-def _delong_columns(model: ResampledModel) -> dict[str, float]:
-    interval = delong_interval(model.labels, model.probabilities)
-    return {"auc_delong_low": interval.low, "auc_delong_high": interval.high}
-
-
-def _intervals(model: ResampledModel) -> dict[str, Interval]:
-    intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
-    sample = unit_weights(len(model.labels))
-    for name, label in (("sen", 1), ("spe", 0)):
-        right, total = count_correct(model.labels, model.probabilities, sample, label)
-        intervals[name] = exact_interval(int(right[0]), int(total[0]))
-    return intervals

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.selection.predictions import read_complete_table, read_table
 from mgmt_ray.statistics.intervals import (
     column_names,
+    defined_interval,
     interval_columns,
     mean_over_models,
     std_over_models,
 )
 from mgmt_ray.statistics.slice_overlap import (
     SEGMENTATION_COLUMNS,
+    PatientResamples,
     slice_overlap_table,
     slice_seconds_table,
 )
 from mgmt_ray.statistics.slice_scores import (
     SLICE_COLUMNS,
     SLICE_METRICS,
-    PatientResamples,
-    patient_interval,
-    resample_patients,
+    resample_by_label,
     score_levels,
+    score_model,
 )
 from mgmt_ray.study.folder import StudyFolder
 
@@ -63,7 +63,6 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
 
     Args:
         slices: :data:`.slice_scores.SLICE_COLUMNS`.
-        seed: of the bootstrap.
 
     Returns:
         :data:`CLASSIFICATION_COLUMNS`, one row per network, modality, phase and level.
@@ -71,7 +70,7 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
     rows = []
     keys = ["network", "modality", "split"]
     for (network, modality, phase), part in slices.groupby(keys, sort=False):
-        drawn = resample_patients(part, str(phase), seed)
+        drawn = resample_by_label(part, str(phase), seed)
         for level, scored in score_levels(part).items():
             counts = {
                 "num_splits": scored["outer_fold"].nunique(),
@@ -94,7 +93,6 @@ def best_slice_models(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
 
     Args:
         slices: :data:`.slice_scores.SLICE_COLUMNS` of all phases.
-        seed: of the bootstrap.
 
     Returns:
         :data:`BEST_SLICE_COLUMNS`, one row per network, modality, split, phase and level.
@@ -107,15 +105,16 @@ def best_slice_models(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
         best_rows = part[part["trial"] == best]
         key = {"network": network, "modality": modality, "outer_fold": outer, "trial": best}
         for phase, phase_rows in best_rows.groupby("split", sort=False):
-            drawn = resample_patients(phase_rows, str(phase), seed)
+            drawn = resample_by_label(phase_rows, str(phase), seed)
             for level, scored in score_levels(phase_rows).items():
-                counts = {
+                columns = {
                     "fold": int(scored["fold"].iloc[0]),
+                    "phase": phase,
+                    "level": level,
                     "num_patients": scored["subject"].nunique(),
                     "num_rows": len(scored),
                 }
-                auc = patient_interval(drawn.scores(scored)["auc"])
-                columns = {"phase": phase, "level": level, **counts}
+                auc = defined_interval(score_model(scored, drawn)["auc"])
                 rows.append({**key, **columns, **interval_columns({"auc": auc})})
     return pd.DataFrame(rows, columns=list(BEST_SLICE_COLUMNS))
 
@@ -127,7 +126,8 @@ def _best_on_validation(validation: pd.DataFrame) -> str:
         aucs = []
         for rows in levels.values():
             scored = rows[rows["trial"] == trial]
-            auc = float(resample_patients(scored, "validation", seed=0).scores(scored)["auc"][0])
+            drawn = resample_by_label(scored, "validation", seed=0)
+            auc = float(score_model(scored, drawn)["auc"][0])
             # Rounded, so that on a tie in exact arithmetic the earlier one is chosen.
             aucs.append(-1.0 if math.isnan(auc) else round(auc, 12))
         return tuple(aucs)
@@ -139,22 +139,15 @@ def _score_columns(rows: pd.DataFrame, drawn: PatientResamples) -> dict[str, flo
     """Return all metrics' columns for the models of one network, modality, phase and level."""
     models = [model for _, model in rows.groupby("trial", sort=False)]
     outers = np.array([int(model["outer_fold"].iloc[0]) for model in models])
-    scores = [drawn.scores(model) for model in models]
-    return dict(
-        column
-        for metric in SLICE_METRICS
-        for column in _metric_columns(metric, np.stack([s[metric] for s in scores]), outers)
-    )
-
-
-def _metric_columns(
-    metric: str, values: Float[np.ndarray, "model resample"], outers: Int[np.ndarray, " model"]
-) -> Iterator[tuple[str, float]]:
-    yield from interval_columns(
-        {metric: patient_interval(mean_over_models(values, outers))}
-    ).items()
-    yield f"{metric}_std", std_over_models(values[:, 0], outers)
-    yield f"{metric}_undefined", int(np.isnan(values[:, 0]).sum())
+    scores = [score_model(model, drawn) for model in models]
+    columns: dict[str, float] = {}
+    for metric in SLICE_METRICS:
+        values = np.stack([s[metric] for s in scores])
+        interval = defined_interval(mean_over_models(values, outers))
+        columns |= interval_columns({metric: interval})
+        columns[f"{metric}_std"] = std_over_models(values[:, 0], outers)
+        columns[f"{metric}_undefined"] = int(np.isnan(values[:, 0]).sum())
+    return columns
 
 
 def slice_tables(out: Path) -> dict[str, pd.DataFrame]:
@@ -164,9 +157,6 @@ def slice_tables(out: Path) -> dict[str, pd.DataFrame]:
     trials in it, ``slice_overlap`` and ``slice_seconds`` from ``segmentations.csv`` and the
     segmentations in that. An external cohort's folder has no trials: its tables cover its own
     patients only, without ``slice_best``.
-
-    Args:
-        out: the study's folder, or that of an external cohort.
 
     Raises:
         MgmtError: a trial's table is missing or has other columns.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from jaxtyping import Bool, Int
+from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
 
 from mgmt_ray.statistics.intervals import (
+    PerResample,
     bootstrap_weights,
     defined_interval,
     interval_columns,
@@ -47,23 +48,32 @@ RESAMPLED_PHASES = ("test", "external")
 """Phases whose patients no model was trained or chosen on, so that a bootstrap is valid."""
 
 _Weights = Int[np.ndarray, "resample patient"]
-_Average = Callable[[pd.DataFrame, _Weights], Float[np.ndarray, " resample"]]
+_Average = Callable[[pd.DataFrame, _Weights], PerResample]
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A number of each patient, and how it is averaged over a model's patients.
+@dataclass(frozen=True, slots=True, eq=False)
+class PatientResamples:
+    """How often each patient is drawn in each resample; the first row is the sample itself."""
 
-    Attributes:
-        column: of ``segmentations.csv``.
-        average: from one model's rows and the weights of their patients, in the same order.
-    """
+    patients: pd.Index[str]
+    weights: _Weights
 
-    column: str
-    average: _Average
+    def columns(self, rows: pd.DataFrame) -> Int[np.ndarray, " row"]:
+        """Return the column of ``weights`` that each row's patient has."""
+        return self.patients.get_indexer(pd.Index(rows["subject"]))
 
 
-def _over_slices(rows: pd.DataFrame, weights: _Weights) -> Float[np.ndarray, " resample"]:
+def resample_patients(labels: pd.Series[int], phase: str, seed: int) -> PatientResamples:
+    """Resample patients, stratified by their labels; only those of :data:`RESAMPLED_PHASES` are."""
+    labels = labels.sort_index()
+    weights = np.ones((1, len(labels)), dtype=np.int64)
+    if phase in RESAMPLED_PHASES:
+        resamples = bootstrap_weights(labels.to_numpy(np.int64), seed)
+        weights = np.concatenate([weights, resamples])
+    return PatientResamples(labels.index, weights)
+
+
+def _over_slices(rows: pd.DataFrame, weights: _Weights) -> PerResample:
     """Average Dice over slices, from each patient's mean over its slices."""
     dice = rows["dice_slices"].where(rows["num_slices"] > 0, 0.0)
     return _weighted_mean(dice, weights * rows["num_slices"].to_numpy(np.int64))
@@ -73,7 +83,7 @@ def _mean_of(column: str) -> _Average:
     return lambda rows, weights: _weighted_mean(rows[column], weights)
 
 
-def _weighted_mean(values: pd.Series[float], weights: _Weights) -> Float[np.ndarray, " resample"]:
+def _weighted_mean(values: pd.Series[float], weights: _Weights) -> PerResample:
     total = weights.sum(axis=1)
     mean: np.ndarray = np.divide(
         weights @ values.to_numpy(np.float64),
@@ -84,7 +94,7 @@ def _weighted_mean(values: pd.Series[float], weights: _Weights) -> Float[np.ndar
     return mean
 
 
-def _median_hd95(rows: pd.DataFrame, weights: _Weights) -> Float[np.ndarray, " resample"]:
+def _median_hd95(rows: pd.DataFrame, weights: _Weights) -> PerResample:
     """Return the weighted median: the mean of the middle two where their number is even."""
     order = np.argsort(rows["hd95_mm"].to_numpy(np.float64), kind="stable")
     values = rows["hd95_mm"].to_numpy(np.float64)[order]
@@ -97,13 +107,14 @@ def _median_hd95(rows: pd.DataFrame, weights: _Weights) -> Float[np.ndarray, " r
     return np.where(total > 0, (lower + upper) / 2, np.nan)
 
 
-MEASURES: dict[str, Measure] = {
-    "dice_slices": Measure("dice_slices", _over_slices),
-    "dice_patient": Measure("dice_patient", _mean_of("dice_patient")),
-    "dice_volume": Measure("dice_volume", _mean_of("dice_volume")),
-    "hd95_mm": Measure("hd95_mm", _mean_of("hd95_mm")),
-    "hd95_mm_median": Measure("hd95_mm", _median_hd95),
+MEASURES: dict[str, _Average] = {
+    "dice_slices": _over_slices,
+    "dice_patient": _mean_of("dice_patient"),
+    "dice_volume": _mean_of("dice_volume"),
+    "hd95_mm": _mean_of("hd95_mm"),
+    "hd95_mm_median": _median_hd95,
 }
+"""Averages over a model's patients, from its rows and the weights of their patients."""
 
 
 def slice_overlap_table(segmentations: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
@@ -122,7 +133,6 @@ def slice_overlap_table(segmentations: pd.DataFrame, seed: int = 42) -> pd.DataF
 
     Args:
         segmentations: :data:`SEGMENTATION_COLUMNS`; patients without a given tumour are omitted.
-        seed: of the bootstrap.
 
     Returns:
         :data:`OVERLAP_COLUMNS`, one row per network, modality, phase and key of :data:`MEASURES`.
@@ -151,20 +161,13 @@ def _measure_columns(
     part: pd.DataFrame, phase: str, seed: int
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield the columns of each measure, for one network, modality and phase."""
-    patients = pd.Index(sorted(part["subject"].unique()))
+    drawn = resample_patients(pd.Series(0, part["subject"].unique()), phase, seed)
     models = [model.sort_values("subject") for _, model in part.groupby("trial", sort=False)]
     outers = np.array([int(model["outer_fold"].iloc[0]) for model in models])
-    weights = np.zeros((0, len(patients)), dtype=np.int64)
-    if phase in RESAMPLED_PHASES:
-        unlabelled = np.zeros(len(patients), dtype=np.int64)
-        weights = bootstrap_weights(unlabelled, seed, stratified=False)
-    # the first row is the sample itself
-    weights = np.concatenate([np.ones((1, len(patients)), dtype=np.int64), weights])
-    drawn = [weights[:, patients.get_indexer(pd.Index(model["subject"]))] for model in models]
-    for name, measure in MEASURES.items():
-        values = np.stack([measure.average(m, w) for m, w in zip(models, drawn, strict=True)])
-        means = mean_over_models(values, outers)
-        interval = defined_interval(float(means[0]), means[1:])
+    weights = [drawn.weights[:, drawn.columns(model)] for model in models]
+    for name, average in MEASURES.items():
+        values = np.stack([average(m, w) for m, w in zip(models, weights, strict=True)])
+        interval = defined_interval(mean_over_models(values, outers))
         std = std_over_models(values[:, 0], outers)
         yield name, interval_columns({"value": interval}) | {"std": std}
 
@@ -174,13 +177,7 @@ def slice_seconds_table(segmentations: pd.DataFrame) -> pd.DataFrame:
 
     A patient's value is the time of all slices through the brain divided by their number, as a
     median over the models that segmented them; ``seconds`` is the median over patients, with
-    ``seconds_least`` and ``seconds_most``.
-
-    Args:
-        segmentations: :data:`SEGMENTATION_COLUMNS`.
-
-    Returns:
-        :data:`SECONDS_COLUMNS`; ``num_slices`` is the sum over patients.
+    ``seconds_least`` and ``seconds_most``. ``num_slices`` is the sum over patients.
     """
     timed = segmentations[segmentations["segmented_slices"] > 0]
     timed = timed.assign(per_slice=timed["seconds"] / timed["segmented_slices"])
@@ -188,11 +185,8 @@ def slice_seconds_table(segmentations: pd.DataFrame) -> pd.DataFrame:
     for key, part in timed.groupby(["network", "modality", "device"], sort=False):
         by_patient = part.groupby("subject")
         seconds = by_patient["per_slice"].median()
-        counts = (
-            part["trial"].nunique(),
-            len(seconds),
-            by_patient["segmented_slices"].max().sum(),
-        )
+        num_slices = by_patient["segmented_slices"].max().sum()
+        counts = (part["trial"].nunique(), len(seconds), num_slices)
         rows.append((*key, *counts, seconds.median(), seconds.min(), seconds.max()))
     return pd.DataFrame(rows, columns=list(SECONDS_COLUMNS))
 
@@ -229,32 +223,21 @@ def hd95(
     The surface is the mask's pixels with a face to the outside or on the grid's border, distances
     are between pixel centres, as in ``monai.metrics``. Where both masks are empty it is 0. Where
     one is, it is the grid's diagonal, the largest possible distance, as in BraTS (373.13 mm for its
-    240 × 240 × 155).
+    240 × 240 × 155). Both masks are on one grid, of a slice or a volume.
 
-    Args:
-        predicted: of a slice or a volume.
-        truth: on the same grid.
-        spacing_mm: distance between pixels along each axis.
-
-    Example:
-        >>> truth, predicted = np.zeros((8, 8), dtype=bool), np.zeros((8, 8), dtype=bool)
-        >>> truth[2:5, 2:5] = True
-        >>> predicted[2:5, 3:6] = True
-        >>> hd95(predicted, truth, spacing_mm=(1.0, 2.0))
-        2.0
+    >>> truth, predicted = np.zeros((8, 8), dtype=bool), np.zeros((8, 8), dtype=bool)
+    >>> truth[2:5, 2:5] = True
+    >>> predicted[2:5, 3:6] = True
+    >>> hd95(predicted, truth, spacing_mm=(1.0, 2.0))
+    2.0
     """
     assert len(spacing_mm) == truth.ndim, f"{len(spacing_mm)} spacings for {truth.ndim} axes"
     if not predicted.any() and not truth.any():
         return 0.0
     if not predicted.any() or not truth.any():
         return float(np.linalg.norm(np.multiply(truth.shape, spacing_mm)))
-    box = _bounding_box(predicted | truth)
+    (box,) = find_objects((predicted | truth).astype(np.uint8))
     surfaces = [mask[box] & ~binary_erosion(mask[box]) for mask in (predicted, truth)]
     distances = [distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
     directed = (distances[1][surfaces[0]], distances[0][surfaces[1]])
     return float(max(np.percentile(one_way, PERCENTILE) for one_way in directed))
-
-
-def _bounding_box(mask: Bool[np.ndarray, "*grid"]) -> tuple[slice, ...]:
-    """Return the bounding box of a mask that is not empty."""
-    return tuple(slice(indices.min(), indices.max() + 1) for indices in np.nonzero(mask))

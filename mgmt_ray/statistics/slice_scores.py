@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from mgmt_ray.statistics.intervals import Interval, bootstrap_weights, defined_interval
-from mgmt_ray.statistics.slice_overlap import RESAMPLED_PHASES
+from mgmt_ray.statistics.intervals import PerResample
+from mgmt_ray.statistics.slice_overlap import PatientResamples, resample_patients
 from mgmt_ray.training.metrics import auc, count_correct
 
 SLICE_COLUMNS: tuple[str, ...] = (
@@ -30,48 +29,26 @@ LEVELS = ("slice", "patient")
 MAX_BLOCK_SIZE = 4_000_000
 """Weights of resampled rows in memory at once: 32 MB, a few times that while AUC is computed."""
 
-Scores = Mapping[str, Float[np.ndarray, " resample"]]
+Scores = Mapping[str, PerResample]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PatientResamples:
-    """How often each patient is drawn in each resample; the first row is the sample itself.
-
-    Attributes:
-        patients: ids, sorted.
-        weights: number of draws.
-    """
-
-    patients: pd.Index[str]
-    weights: Int[np.ndarray, "resample patient"]
-
-    def scores(self, rows: pd.DataFrame) -> Scores:
-        """Score one model; each of a patient's rows is drawn as often as the patient."""
-        columns = self.patients.get_indexer(pd.Index(rows["subject"]))
-        labels = rows["label"].to_numpy(np.int64)
-        probabilities = rows["probability"].to_numpy(np.float64)
-        num_blocks = 1 + len(self.weights) * len(rows) // MAX_BLOCK_SIZE
-        parts = [
-            classification_scores(labels, probabilities, block[:, columns])
-            for block in np.array_split(self.weights, num_blocks)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in SLICE_METRICS}
+def resample_by_label(rows: pd.DataFrame, phase: str, seed: int) -> PatientResamples:
+    """Resample the patients of a phase's :data:`SLICE_COLUMNS`, stratified by label."""
+    label = rows.drop_duplicates("subject").set_index("subject")["label"]
+    return resample_patients(label, phase, seed)
 
 
-def resample_patients(rows: pd.DataFrame, phase: str, seed: int) -> PatientResamples:
-    """Resample the patients of a phase, stratified by label; only test and external are resampled.
-
-    Args:
-        rows: :data:`SLICE_COLUMNS` of the phase.
-        phase: "train", "validation", "test" or "external".
-        seed: of the bootstrap.
-    """
-    label = rows.drop_duplicates("subject").set_index("subject")["label"].sort_index()
-    weights = np.ones((1, len(label)), dtype=np.int64)
-    if phase in RESAMPLED_PHASES:
-        resamples = bootstrap_weights(label.to_numpy(np.int64), seed)
-        weights = np.concatenate([weights, resamples])
-    return PatientResamples(label.index, weights)
+def score_model(rows: pd.DataFrame, drawn: PatientResamples) -> Scores:
+    """Score one model; each of a patient's rows is drawn as often as the patient."""
+    columns = drawn.columns(rows)
+    labels = rows["label"].to_numpy(np.int64)
+    probabilities = rows["probability"].to_numpy(np.float64)
+    num_blocks = 1 + len(drawn.weights) * len(rows) // MAX_BLOCK_SIZE
+    parts = [
+        classification_scores(labels, probabilities, block[:, columns])
+        for block in np.array_split(drawn.weights, num_blocks)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in SLICE_METRICS}
 
 
 def classification_scores(
@@ -86,16 +63,10 @@ def classification_scores(
     2·TP / (2·TP + FP + FN), the same as the paper's where that is defined, and 0 where none is
     called methylated although some are.
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        probabilities: of methylation.
-        weights: how often each row is drawn.
-
-    Example:
-        >>> labels, p = np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.2])
-        >>> scores = classification_scores(labels, p, np.ones((1, 4), dtype=int))
-        >>> scores["accuracy"], scores["auc"]
-        (array([0.5]), array([0.75]))
+    >>> labels, p = np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.2])
+    >>> scores = classification_scores(labels, p, np.ones((1, 4), dtype=int))
+    >>> scores["accuracy"], scores["auc"]
+    (array([0.5]), array([0.75]))
     """
     true_positives, positives = count_correct(labels, probabilities, weights, label=1)
     true_negatives, negatives = count_correct(labels, probabilities, weights, label=0)
@@ -113,11 +84,7 @@ def classification_scores(
 def score_levels(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the rows by slice, and rows by patient with the mean probability over its slices.
 
-    Args:
-        slices: :data:`SLICE_COLUMNS`.
-
-    Returns:
-        Tables by :data:`LEVELS`; rows of patients have the depth -1.
+    Tables of :data:`SLICE_COLUMNS` by :data:`LEVELS`; rows of patients have the depth -1.
     """
     keys = ["trial", "subject"]
     means = slices.groupby(keys, sort=False)["probability"].mean()
@@ -125,13 +92,6 @@ def score_levels(slices: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"slice": slices, "patient": first.assign(depth=-1).join(means, on=keys)}
 
 
-def patient_interval(values: Float[np.ndarray, " resample"]) -> Interval:
-    """Return the interval of the first value, the sample's, from the others, the resamples'."""
-    return defined_interval(float(values[0]), values[1:])
-
-
-def _ratio(
-    part: Int[np.ndarray, " resample"], whole: Int[np.ndarray, " resample"]
-) -> Float[np.ndarray, " resample"]:
+def _ratio(part: Int[np.ndarray, " resample"], whole: Int[np.ndarray, " resample"]) -> PerResample:
     ratio: np.ndarray = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
     return ratio

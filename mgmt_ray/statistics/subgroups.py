@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from mgmt_ray.cohort.covariates import SEX, age_in_years
@@ -15,14 +14,13 @@ from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.comparisons import BASELINES
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.intervals import (
-    Interval,
-    bootstrap_weights,
+    ResampledModel,
     column_names,
-    exact_interval,
     interval_columns,
+    resample_models,
 )
-from mgmt_ray.statistics.paired_bootstrap import resample_model
-from mgmt_ray.training.metrics import count_correct, unit_weights
+from mgmt_ray.statistics.operating_points import classification_rates
+from mgmt_ray.training.metrics import THRESHOLD
 
 UNKNOWN_LEVEL = "unknown"
 LEVELS: Mapping[str, tuple[str, ...]] = {
@@ -51,7 +49,6 @@ SUBGROUP_COLUMNS: tuple[str, ...] = (
     "num_methylated",
     *column_names("auc", "sen", "spe", "brier"),
 )
-_UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 def subgroups_table(
@@ -67,7 +64,6 @@ def subgroups_table(
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them; of networks only
             the ensembles named "best overall" are used.
         subjects: of the cohort, with their covariates.
-        seed: of the bootstrap.
 
     Returns:
         :data:`SUBGROUP_COLUMNS`, levels in the order of :data:`LEVELS`, without those that have no
@@ -84,10 +80,10 @@ def subgroups_table(
         for name in names:
             rows += [
                 {"attribute": attribute, "level": name, "network": network, "ensemble": ensemble}
-                | _metrics(model.sort_values("subject"), seed)
-                for (network, ensemble), model in shown[level == name].groupby(
-                    ["network", "ensemble"], sort=False
-                )
+                | _metrics(model)
+                for (network, ensemble), model in resample_models(
+                    shown[level == name], seed
+                ).items()
             ]
     return pd.DataFrame(rows).reindex(columns=list(SUBGROUP_COLUMNS))
 
@@ -95,10 +91,9 @@ def subgroups_table(
 def subject_levels(subject: Subject) -> dict[str, str]:
     """Return a subject's level of each attribute; a missing or unreadable one is "unknown".
 
-    Example:
-        >>> covariates = {"Sex": "F", "Age": "61.5", "IDH1": "Wildtype"}
-        >>> subject_levels(Subject("S1", 1, scans={}, mask=None, covariates=covariates))
-        {'sex': 'female', 'age': '50-69', 'idh': 'wildtype'}
+    >>> covariates = {"Sex": "F", "Age": "61.5", "IDH1": "Wildtype"}
+    >>> subject_levels(Subject("S1", 1, scans={}, mask=None, covariates=covariates))
+    {'sex': 'female', 'age': '50-69', 'idh': 'wildtype'}
     """
     covariates = {name.lower(): text.strip().lower() for name, text in subject.covariates.items()}
     sex = SEX.get(covariates.get("sex", ""), math.nan)
@@ -125,20 +120,16 @@ def _idh(text: str) -> str:
     return "mutated" if _MUTATED.search(text) else UNKNOWN_LEVEL
 
 
-def _metrics(predictions: pd.DataFrame, seed: int) -> dict[str, object]:
-    labels = predictions["label"].to_numpy(dtype=np.int64)
-    model = resample_model(predictions, bootstrap_weights(labels, seed))
-    intervals = {"auc": delong_interval(labels, model.probabilities)}
-    for name, label in (("sen", 1), ("spe", 0)):
-        sample = unit_weights(len(labels))
-        correct, total = count_correct(labels, model.probabilities, sample, label)
-        has_class = bool(total[0])
-        intervals[name] = (
-            exact_interval(int(correct[0]), int(total[0])) if has_class else _UNDEFINED
-        )
-    intervals["brier"] = model.interval("brier")
+def _metrics(model: ResampledModel) -> dict[str, object]:
+    rates = classification_rates(model.labels, model.probabilities >= THRESHOLD)
+    intervals = {
+        "auc": delong_interval(model.labels, model.probabilities),
+        "sen": rates["sen"],
+        "spe": rates["spe"],
+        "brier": model.interval("brier"),
+    }
     return {
-        "num_subjects": len(labels),
-        "num_methylated": int(labels.sum()),
+        "num_subjects": len(model.labels),
+        "num_methylated": int(model.labels.sum()),
         **interval_columns(intervals),
     }

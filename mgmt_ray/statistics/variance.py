@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.stats import rankdata
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.paired_bootstrap import ResampledModel, resample_models
+from mgmt_ray.statistics.intervals import Labels, PerSubject, resample_models
 
 NUM_SIMULATIONS = 500
 VARIANCE_COLUMNS: tuple[str, ...] = ("network", "ensemble", "source", "num", "auc_std")
@@ -49,7 +49,6 @@ def variance_table(
         members: the prediction table that they were averaged from.
         seeds: number of the repetition by trial; :data:`FIRST_SEED` for trials not in it.
         average: makes ``predictions`` from ``members``, and the same ensembles from a part of them.
-        seed: of simulations and bootstrap.
 
     Returns:
         :data:`VARIANCE_COLUMNS`, four rows per network and ensemble in the order given;
@@ -58,31 +57,27 @@ def variance_table(
     repetition = members["trial"].map(lambda trial: seeds.get(trial, FIRST_SEED))
     by_fold = _part_aucs(members, members["fold"], average)
     by_seed = _part_aucs(members, repetition, average)
+    groups = dict(iter(predictions.groupby(["network", "ensemble"], sort=False)))
     rows = []
     for key, model in resample_models(predictions, seed).items():
+        std = groups[key].sort_values("subject")["probability_std"].to_numpy(dtype=float)
         sources = {
-            "draws": _simulate_draws(predictions, key, model, seed),
+            "draws": simulated_aucs(model.labels, model.probabilities, std, seed),
             "folds": by_fold.get(key, _SINGLE_PART),
             "seeds": by_seed.get(key, _SINGLE_PART),
             "subjects": model.resamples["auc"],
         }
-        rows += [(*key, source, len(aucs), _std(aucs)) for source, aucs in sources.items()]
+        rows += [
+            (*key, source, len(aucs), float(np.std(aucs, ddof=1)) if len(aucs) > 1 else math.nan)
+            for source, aucs in sources.items()
+        ]
     return pd.DataFrame(rows, columns=list(VARIANCE_COLUMNS))
 
 
-def _simulate_draws(
-    predictions: pd.DataFrame, key: tuple[str, str], model: ResampledModel, seed: int
-) -> Float[np.ndarray, " simulation"]:
-    network, name = key
-    is_model = (predictions["network"] == network) & (predictions["ensemble"] == name)
-    std = predictions[is_model].sort_values("subject")["probability_std"].to_numpy(dtype=float)
-    return simulated_aucs(model.labels, model.probabilities, std, seed)
-
-
 def simulated_aucs(
-    labels: Int[np.ndarray, " subject"],
-    probabilities: Float[np.ndarray, " subject"],
-    std: Float[np.ndarray, " subject"],
+    labels: Labels,
+    probabilities: PerSubject,
+    std: PerSubject,
     seed: int,
     num_simulations: int = NUM_SIMULATIONS,
 ) -> Float[np.ndarray, " simulation"]:
@@ -90,29 +85,21 @@ def simulated_aucs(
 
     The random stream is named "draws".
 
-    Args:
-        labels: 1 methylated, 0 unmethylated.
-        probabilities: means, in [0, 1].
-        std: standard deviation of each probability.
-        num_simulations: number of AUCs.
-
-    Example:
-        >>> labels, p = np.array([0, 0, 1, 1]), np.array([0.2, 0.4, 0.6, 0.8])
-        >>> simulated_aucs(labels, p, np.zeros(4), seed=42, num_simulations=2)
-        array([1., 1.])
+    >>> labels, p = np.array([0, 0, 1, 1]), np.array([0.2, 0.4, 0.6, 0.8])
+    >>> simulated_aucs(labels, p, np.zeros(4), seed=42, num_simulations=2)
+    array([1., 1.])
     """
     noise = stream(seed, "draws").normal(size=(num_simulations, len(labels)))
     return row_aucs(labels, np.clip(probabilities + std * noise, 0.0, 1.0))
 
 
 def row_aucs(
-    labels: Int[np.ndarray, " subject"], probabilities: Float[np.ndarray, "row subject"]
+    labels: Labels, probabilities: Float[np.ndarray, "row subject"]
 ) -> Float[np.ndarray, " row"]:
     """Return the AUC of each row of probabilities (Mann-Whitney); both classes must occur.
 
-    Example:
-        >>> row_aucs(np.array([0, 0, 1, 1]), np.array([[0.1, 0.4, 0.3, 0.9], [0.5] * 4]))
-        array([0.75, 0.5 ])
+    >>> row_aucs(np.array([0, 0, 1, 1]), np.array([[0.1, 0.4, 0.3, 0.9], [0.5] * 4]))
+    array([0.75, 0.5 ])
     """
     num_methylated = int(labels.sum())
     num_unmethylated = len(labels) - num_methylated
@@ -138,7 +125,3 @@ def _part_aucs(
             area = row_aucs(labels, model["probability"].to_numpy(dtype=float)[None])
             aucs.setdefault((str(network), str(name)), []).append(float(area[0]))
     return {key: np.array(values) for key, values in aucs.items()}
-
-
-def _std(values: Float[np.ndarray, " value"]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan

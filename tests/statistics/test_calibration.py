@@ -21,13 +21,13 @@ from mgmt_ray.statistics.calibrators import CALIBRATION_VERSIONS, Recalibrated, 
 from mgmt_ray.statistics.intervals import bootstrap_weights
 from mgmt_ray.statistics.reliability import expected_calibration_error
 from mgmt_ray.training.metrics import unit_weights
-from tests.statistics.conftest import SplitPredictions
+from tests.statistics.conftest import split_predictions
 
 
 @pytest.fixture(scope="module")
-def recalibrated(make_split_predictions: SplitPredictions) -> Recalibrated:
-    validation = make_split_predictions("validation", subjects=range(130))
-    return recalibrate(validation, make_split_predictions("test"))
+def recalibrated() -> Recalibrated:
+    validation = split_predictions("validation", subjects=range(130))
+    return recalibrate(validation, split_predictions("test"))
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,11 @@ def test_slopes_and_intercepts_follow_from_what_was_applied(table: pd.DataFrame)
 
 @pytest.mark.parametrize("outers", [(0,), (0, 1)])
 def test_estimates_and_bounds_are_those_of_regressions_of_the_resamples(
-    outers: tuple[int, ...], make_split_predictions: SplitPredictions
+    outers: tuple[int, ...],
 ) -> None:
     recalibrated = recalibrate(
-        make_split_predictions("validation", outers=outers, subjects=range(130)),
-        make_split_predictions("test", outers=outers, shared=30),
+        split_predictions("validation", outers=outers, subjects=range(130)),
+        split_predictions("test", outers=outers, shared=30),
     )
     table = calibration_table(recalibrated)
     for row in table.to_dict("records"):

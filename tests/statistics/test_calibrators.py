@@ -26,17 +26,17 @@ from mgmt_ray.statistics.calibrators import (
     recalibrate,
 )
 from mgmt_ray.training.metrics import criterion_m
-from tests.statistics.conftest import SplitPredictions
+from tests.statistics.conftest import split_predictions
 
 
 @pytest.fixture(scope="module")
-def validation(make_split_predictions: SplitPredictions) -> pd.DataFrame:
-    return make_split_predictions("validation", outers=(0, 1), subjects=range(80))
+def validation() -> pd.DataFrame:
+    return split_predictions("validation", outers=(0, 1), subjects=range(80))
 
 
 @pytest.fixture(scope="module")
-def test(make_split_predictions: SplitPredictions) -> pd.DataFrame:
-    return make_split_predictions("test", outers=(0, 1), shared=20)
+def test() -> pd.DataFrame:
+    return split_predictions("test", outers=(0, 1), shared=20)
 
 
 @pytest.fixture(scope="module")
@@ -108,22 +108,18 @@ def test_nothing_is_fitted_on_test_subjects(
     pd.testing.assert_frame_equal(fewer, same)
 
 
-def test_temperature_and_prior_leave_the_order_within_an_outer_split_alone(
-    make_split_predictions: SplitPredictions,
-) -> None:
-    result = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
+def test_temperature_and_prior_leave_the_order_within_an_outer_split_alone() -> None:
+    result = recalibrate(split_predictions("validation"), split_predictions("test"))
     for _, rows in result.probabilities.groupby("network"):
         order = rows[AS_PREDICTED].rank()
         for version in (*CALIBRATION_VERSIONS, THRESHOLD_CHOSEN):
             assert (rows[version].rank() == order).all()
 
 
-def test_the_training_prior_of_each_row_is_corrected(
-    make_split_predictions: SplitPredictions,
-) -> None:
+def test_the_training_prior_of_each_row_is_corrected() -> None:
     result = recalibrate(
-        make_split_predictions("validation", subjects=range(50), prior=0.4),
-        make_split_predictions("test", prior=0.4),
+        split_predictions("validation", subjects=range(50), prior=0.4),
+        split_predictions("test", prior=0.4),
     )
     np.testing.assert_allclose(result.fits["prior_shift"], 0.0, atol=1e-12)
     rows = result.probabilities

@@ -4,21 +4,29 @@ import numpy as np
 import pandas as pd
 import pytest
 from MLstatkit import Delong_test
-from scipy.stats import friedmanchisquare, permutation_test
+from scipy.stats import friedmanchisquare, permutation_test, rankdata, studentized_range
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.statistics.comparisons import (
     COMPARISON_COLUMNS,
+    compare_networks,
     comparisons_table,
     holm,
     permutation_p,
     permuted_labels,
 )
+from tests.statistics.conftest import PAPER_LABELS as LABELS
+from tests.statistics.conftest import model_table, row_of
 
-LABELS = np.repeat([1, 0], [24, 33])
 NETWORKS = ("spottune", "random", "transfer")
+
+
+def probabilities(network: str, ensemble: str) -> np.ndarray:
+    if network == "prevalence":
+        return np.full(57, 0.4)
+    return stream(0, network, ensemble).random(57) * 0.7 + 0.2 * LABELS
 
 
 def predictions(
@@ -26,32 +34,18 @@ def predictions(
 ) -> pd.DataFrame:
     models = [(n, e) for n in networks for e in ("DSC", "DTI", "best overall")]
     models += [(name, name) for name in simple]
-    tables = [
-        pd.DataFrame(
-            {
-                "network": network,
-                "ensemble": ensemble,
-                "subject": [f"S{i:03d}" for i in range(57)],
-                "label": LABELS,
-                "probability": 0.4
-                if network == "prevalence"
-                else stream(0, network, ensemble).random(57) * 0.7 + 0.2 * LABELS,
-                "probability_std": 0.0,
-                "num_members": 5,
-            }
-        )
-        for network, ensemble in models
-    ]
+    tables = [model_table(LABELS, probabilities(n, e), network=n, ensemble=e) for n, e in models]
     return pd.concat(tables, ignore_index=True)
 
 
-def values(table: pd.DataFrame, network: str, ensemble: str) -> np.ndarray:
-    chosen = table[(table["network"] == network) & (table["ensemble"] == ensemble)]
-    return chosen["probability"].to_numpy()
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return comparisons_table(predictions())
 
 
-def test_every_pair_of_networks_and_each_best_ensemble_against_each_simple_model() -> None:
-    table = comparisons_table(predictions())
+def test_every_pair_of_networks_and_each_best_ensemble_against_each_simple_model(
+    table: pd.DataFrame,
+) -> None:
     assert tuple(table.columns) == COMPARISON_COLUMNS
     assert list(table["comparison"]) == [
         *("DSC",) * 3,
@@ -61,18 +55,18 @@ def test_every_pair_of_networks_and_each_best_ensemble_against_each_simple_model
         *("against prevalence",) * 3,
     ]
     against = table[table["comparison"] == "against age_sex"]
+    # networks keep their order
     assert list(against["network_a"]) == list(NETWORKS)
+    assert list(table["network_b"][:3]) == ["random", "transfer", "transfer"]
     assert set(against["ensemble_a"]) == {"best overall"}
     assert set(against["network_b"]) == set(against["ensemble_b"]) == {"age_sex"}
     assert set(table["num_subjects"]) == {57}
     assert against.filter(like="friedman").isna().all(axis=None)
 
 
-def test_a_rows_numbers_are_those_of_the_libraries() -> None:
-    given = predictions()
-    table = comparisons_table(given)
-    row = table[(table["comparison"] == "DTI") & (table["network_b"] == "transfer")].iloc[0]
-    a, b = values(given, "spottune", "DTI"), values(given, "transfer", "DTI")
+def test_a_rows_numbers_are_those_of_the_libraries(table: pd.DataFrame) -> None:
+    row = row_of(table, comparison="DTI", network_a="spottune", network_b="transfer")
+    a, b = probabilities("spottune", "DTI"), probabilities("transfer", "DTI")
     assert row["delong_p"] == pytest.approx(Delong_test(LABELS, a, b)[1])
     auc = roc_auc_score(LABELS, a) - roc_auc_score(LABELS, b)
     assert row["auc_difference"] == pytest.approx(auc)
@@ -81,7 +75,7 @@ def test_a_rows_numbers_are_those_of_the_libraries() -> None:
     for metric in ("auc", "ap", "brier"):
         of = f"{metric}_difference"
         assert row[f"{of}_low"] < row[of] < row[f"{of}_high"]
-    wide = [values(given, network, "DTI") for network in NETWORKS]
+    wide = [probabilities(network, "DTI") for network in NETWORKS]
     on_probabilities = friedmanchisquare(*wide)
     assert row["friedman_chi2"] == pytest.approx(on_probabilities.statistic)
     assert row["friedman_p"] == pytest.approx(on_probabilities.pvalue)
@@ -92,15 +86,12 @@ def test_a_rows_numbers_are_those_of_the_libraries() -> None:
     assert row["nemenyi_p"] != row["error_nemenyi_p"]
 
 
-def test_holm_counts_each_ensembles_friedman_test_once() -> None:
-    table = comparisons_table(predictions())
+def test_holm_counts_each_ensembles_friedman_test_once(table: pd.DataFrame) -> None:
     first = table[:9].drop_duplicates("comparison")
     for name in ("friedman_p", "error_friedman_p"):
-        expected = multipletests(first[name], method="holm")[1]
-        assert list(first[f"{name}_holm"]) == pytest.approx(expected)
+        assert list(first[f"{name}_holm"]) == list(holm(first[name].to_numpy()))
         assert (table[f"{name}_holm"] >= table[name])[:9].all()
-    expected = multipletests(table["delong_p"], method="holm")[1]
-    assert list(table["delong_p_holm"]) == pytest.approx(expected)
+    assert list(table["delong_p_holm"]) == list(holm(table["delong_p"].to_numpy()))
 
 
 def test_two_networks_differ_by_pairs_only() -> None:
@@ -118,10 +109,10 @@ def test_a_single_network_is_compared_with_simple_models_only() -> None:
     assert tuple(alone.columns) == COMPARISON_COLUMNS
 
 
-def test_simple_models_do_not_enter_friedmans_test() -> None:
+def test_simple_models_do_not_enter_friedmans_test(table: pd.DataFrame) -> None:
     columns = ["friedman_chi2", "error_friedman_chi2"]
     without = comparisons_table(predictions(simple=()))[columns]
-    pd.testing.assert_frame_equal(comparisons_table(predictions())[columns][:9], without)
+    pd.testing.assert_frame_equal(table[columns][:9], without)
 
 
 def test_different_subjects_are_refused_by_name() -> None:
@@ -132,6 +123,8 @@ def test_different_subjects_are_refused_by_name() -> None:
     lost = (given["subject"] == "S004") & (given["network"] == "age_sex")
     with pytest.raises(MgmtError, match="against age_sex: S004 not predicted by all"):
         comparisons_table(given[~lost])
+    with pytest.raises(MgmtError, match="DSC: S000 predicted twice"):
+        comparisons_table(pd.concat([given, given[:1]]))
 
 
 def test_two_labels_of_one_subject_are_refused() -> None:
@@ -141,9 +134,42 @@ def test_two_labels_of_one_subject_are_refused() -> None:
         comparisons_table(contradictory)
 
 
+def test_friedman_is_scipys_and_nemenyi_follows_its_definition() -> None:
+    values = stream(0, "test").random((57, 3)) + np.array([0.0, 0.1, 0.3])
+    result = compare_networks(values, NETWORKS)
+    expected = friedmanchisquare(*values.T)
+    assert (result.chi2, result.p) == (expected.statistic, expected.pvalue)
+    ranks = rankdata(values, axis=1).mean(axis=0)
+    for network_a, network_b, p in result.pairs:
+        apart = abs(ranks[NETWORKS.index(network_a)] - ranks[NETWORKS.index(network_b)])
+        q = apart / np.sqrt(3 * 4 / (6 * 57)) * np.sqrt(2)
+        # Demšar 2006, sec. 3.2.2; the tail is computed to about 1e-9.
+        assert p == pytest.approx(studentized_range.sf(q, 3, np.inf), abs=1e-6)
+    assert [pair[:2] for pair in result.pairs] == [
+        ("spottune", "random"),
+        ("spottune", "transfer"),
+        ("random", "transfer"),
+    ]
+
+
+def test_a_shifted_network_differs_from_the_others_only() -> None:
+    values = stream(1, "test").random((57, 3))
+    values[:, 2] += 2
+    result = compare_networks(values, NETWORKS)
+    assert result.p_of("spottune", "transfer") < 0.001
+    assert result.p_of("random", "transfer") < 0.001
+    assert result.p_of("spottune", "random") > 0.05
+
+
+def test_identical_networks_have_no_p_value() -> None:
+    values = np.repeat(stream(1, "test").random((10, 1)), 3, axis=1)
+    result = compare_networks(values, NETWORKS)
+    assert np.isnan([result.chi2, result.p, *(pair[2] for pair in result.pairs)]).all()
+
+
 def test_corrected_values_are_those_of_statsmodels() -> None:
     draws = stream(0, "holm")
-    for size in range(1, 41):
+    for size in (1, 40):  # statsmodels collects all garbage at each call: a second
         p = draws.random(size).round(2) ** 2  # with ties, 0 and 1
         np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
 
@@ -167,7 +193,7 @@ def test_p_values_agree_with_scipys_exact_ones(decimals: int) -> None:
         values = (draws.random(10) + 0.3 * labels).round(decimals)
         exact = permutation_test(
             (values[labels == 1], values[labels == 0]),
-            lambda a, b: round(abs(roc_auc_score(labels, np.concatenate([a, b])) - 0.5), 9),
+            lambda a, b: abs(np.sign(a[:, None] - b).sum()),  # proportional to |AUC − 0.5|
             alternative="greater",
             n_resamples=np.inf,
         ).pvalue

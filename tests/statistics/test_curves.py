@@ -14,7 +14,7 @@ from mgmt_ray.statistics.curves import (
     precision_recall_points,
     roc_points,
 )
-from tests.statistics.conftest import SplitPredictions
+from tests.statistics.conftest import split_predictions
 
 
 def tied_case() -> tuple[np.ndarray, np.ndarray]:
@@ -58,10 +58,8 @@ def test_a_needless_act_at_one_tenth_costs_a_ninth_of_a_hit() -> None:
     assert net_benefit(labels, p, np.array([0.1]))[0] == pytest.approx(0.15 - 0.3 / 9)
 
 
-def test_the_table_has_treat_all_and_the_calibrated_probabilities(
-    make_split_predictions: SplitPredictions,
-) -> None:
-    recalibrated = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
+def test_the_table_has_treat_all_and_the_calibrated_probabilities() -> None:
+    recalibrated = recalibrate(split_predictions("validation"), split_predictions("test"))
     table = decision_table(recalibrated)
     assert tuple(table.columns) == DECISION_COLUMNS
     assert len(table) == 2 * 76

@@ -9,8 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.delong import delong_interval, delong_p, delong_variance
-
-PAPER_LABELS = np.repeat([1, 0], [24, 33])
+from tests.statistics.conftest import PAPER_LABELS
 
 
 def two_models(case: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.intervals import (
@@ -13,12 +15,13 @@ from mgmt_ray.statistics.intervals import (
     defined_interval,
     exact_interval,
     mean_over_models,
+    paired_difference,
     percentile_interval,
+    resample_models,
     std_over_models,
 )
 from mgmt_ray.training.metrics import auc
-
-PAPER_LABELS = np.repeat([1, 0], [24, 33])
+from tests.statistics.conftest import PAPER_LABELS, model_table
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 24), (12, 24), (21, 33), (33, 33), (1, 1)])
@@ -119,7 +122,64 @@ def test_one_model_of_each_split_has_no_standard_deviation() -> None:
 
 
 def test_resamples_without_a_value_do_not_count() -> None:
-    resampled = np.array([0.0, NAN, 1.0, NAN])
-    interval = defined_interval(0.5, resampled)
-    assert (interval.low, interval.high) == pytest.approx((0.025, 0.975))
-    assert math.isnan(defined_interval(0.5, resampled[[1, 3]]).low)
+    interval = defined_interval(np.array([0.5, 0.0, NAN, 1.0, NAN]))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.025, 0.975))
+    assert math.isnan(defined_interval(np.array([0.5, NAN])).low)
+
+
+LIBRARY = {"auc": roc_auc_score, "ap": average_precision_score, "brier": brier_score_loss}
+
+
+def predictions(noise: float = 0.02) -> pd.DataFrame:
+    """Networks "a" and "b" that nearly agree on each subject, rows in no order."""
+    draws = stream(0, "test")
+    shared = draws.random(57) * 0.6 + 0.3 * PAPER_LABELS
+    a = model_table(PAPER_LABELS, shared + noise * draws.random(57), network="a")
+    b = model_table(PAPER_LABELS, shared, network="b")
+    return pd.concat([a, b]).sample(frac=1, random_state=1)
+
+
+def test_resamples_are_the_librarys_metrics_of_repeated_subjects() -> None:
+    model = resample_models(predictions(), seed=42)["a", "DSC"]
+    weights = bootstrap_weights(model.labels, seed=42)
+    for metric, of in LIBRARY.items():
+        assert model.values[metric] == pytest.approx(of(model.labels, model.probabilities))
+        for i in (0, 1, 1999):
+            drawn = np.repeat(np.arange(57), weights[i])
+            expected = of(model.labels[drawn], model.probabilities[drawn])
+            assert model.resamples[metric][i] == pytest.approx(expected)
+
+
+def test_a_difference_is_taken_in_each_resample() -> None:
+    models = resample_models(predictions(), seed=42)
+    a, b = models["a", "DSC"], models["b", "DSC"]
+    weights = bootstrap_weights(a.labels, seed=42)
+    for metric, of in LIBRARY.items():
+        drawn = [np.repeat(np.arange(57), row) for row in weights[:200]]
+        apart = [
+            of(a.labels[i], a.probabilities[i]) - of(b.labels[i], b.probabilities[i]) for i in drawn
+        ]
+        difference = paired_difference(a, b, metric)
+        assert difference.value == pytest.approx(a.values[metric] - b.values[metric])
+        # sums of up to 1 in another order differ in the last bit
+        taken = a.resamples[metric][:200] - b.resamples[metric][:200]
+        np.testing.assert_allclose(taken, apart, atol=1e-14)
+        # what both models share cancels: far narrower than either's own interval
+        unpaired = a.interval(metric)
+        assert difference.high - difference.low < 0.5 * (unpaired.high - unpaired.low)
+        back = paired_difference(b, a, metric)
+        assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
+
+
+def test_equal_models_do_not_differ_at_all() -> None:
+    models = resample_models(predictions(noise=0.0), seed=42)
+    for metric in LIBRARY:
+        nothing = paired_difference(models["a", "DSC"], models["b", "DSC"], metric)
+        assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+
+
+def test_models_of_different_subjects_are_not_paired() -> None:
+    table = predictions()
+    models = resample_models(table[(table["network"] == "a") | (table["subject"] > "S005")], 42)
+    with pytest.raises(AssertionError, match="same subjects"):
+        paired_difference(models["a", "DSC"], models["b", "DSC"], "auc")

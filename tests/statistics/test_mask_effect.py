@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgmt_ray.selection.predictions import PREDICTION_COLUMNS
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS, mask_effect_table
+from tests.statistics.conftest import member_table
 
 SUBJECTS = tuple("ABCDEFGH")
 LABELS = (1, 1, 1, 1, 0, 0, 0, 0)
@@ -15,26 +15,18 @@ GROUPS = {"Struct": ("FLAIR",)}
 
 
 def members(probabilities: tuple[float, ...]) -> pd.DataFrame:
-    rows = [
-        {
-            "subject": subject,
-            "split": "test",
-            "outer_fold": 0,
-            "fold": fold,
-            "network": "random",
-            "modality": "FLAIR",
-            "trial": f"t{fold}",
-            # two folds apart by as much each way: their mean is the probability
-            "probability": p + (0.05 if fold else -0.05),
-            "probability_std": 0.0,
-            "label": label,
-            "weights_sha256": "w",
-            "prior": 0.5,
-        }
-        for fold in (0, 1)
-        for subject, label, p in zip(SUBJECTS, LABELS, probabilities, strict=True)
+    # two folds apart by as much each way: their mean is the probability
+    folds = [
+        member_table(
+            LABELS,
+            np.array(probabilities) + shift,
+            subject=list(SUBJECTS),
+            modality="FLAIR",
+            fold=fold,
+        )
+        for fold, shift in enumerate((-0.05, 0.05))
     ]
-    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+    return pd.concat(folds, ignore_index=True)
 
 
 def effect(subjects: str = "ABCDEFGH", predicted: tuple[float, ...] = PREDICTED) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from mgmt_ray.statistics.operating_points import (
     classification_rates,
     operating_points_table,
 )
-from tests.statistics.conftest import SplitPredictions
+from tests.statistics.conftest import split_predictions
 
 
 def test_rates_and_intervals_are_those_of_published_libraries() -> None:
@@ -40,11 +40,9 @@ def test_a_value_of_nobody_is_not_a_number() -> None:
     assert rates["npv"].value == pytest.approx(2 / 3)
 
 
-def test_each_point_calls_the_test_subjects_at_its_threshold(
-    make_split_predictions: SplitPredictions,
-) -> None:
-    test = make_split_predictions("test")
-    recalibrated = recalibrate(make_split_predictions("validation", subjects=range(80)), test)
+def test_each_point_calls_the_test_subjects_at_its_threshold() -> None:
+    test = split_predictions("test")
+    recalibrated = recalibrate(split_predictions("validation", subjects=range(80)), test)
     table = operating_points_table(recalibrated)
     assert tuple(table.columns) == OPERATING_COLUMNS
     assert table["point"].tolist() == ["0.5", "validation", "prior"] * 2
@@ -62,11 +60,9 @@ def test_each_point_calls_the_test_subjects_at_its_threshold(
     assert table.groupby("point")["sen"].first().nunique() > 1
 
 
-def test_a_subject_exactly_at_the_threshold_is_called_methylated(
-    make_split_predictions: SplitPredictions,
-) -> None:
-    validation = make_split_predictions("validation", subjects=range(80), networks=("random",))
-    test = make_split_predictions("test", networks=("random",))
+def test_a_subject_exactly_at_the_threshold_is_called_methylated() -> None:
+    validation = split_predictions("validation", subjects=range(80), networks=("random",))
+    test = split_predictions("test", networks=("random",))
     (threshold,) = recalibrate(validation, test).fits["threshold"]
     assert threshold != 0.5
     for point, exactly in (("0.5", 0.5), ("validation", threshold)):
@@ -76,11 +72,9 @@ def test_a_subject_exactly_at_the_threshold_is_called_methylated(
             assert (row["sen"], row["spe"]) == (called, 1 - called)
 
 
-def test_thresholds_of_several_outer_splits_are_averaged_as_shifts(
-    make_split_predictions: SplitPredictions,
-) -> None:
-    test = make_split_predictions("test", outers=(0, 1), shared=57, networks=("random",))
-    validation = make_split_predictions("validation", outers=(0, 1), networks=("random",))
+def test_thresholds_of_several_outer_splits_are_averaged_as_shifts() -> None:
+    test = split_predictions("test", outers=(0, 1), shared=57, networks=("random",))
+    validation = split_predictions("validation", outers=(0, 1), networks=("random",))
     recalibrated = recalibrate(validation, test)
     row = operating_points_table(recalibrated).set_index("point").loc["validation"]
     thresholds = recalibrated.fits["threshold"].to_numpy()

@@ -42,9 +42,7 @@ def test_a_subjects_policy_is_the_mean_over_its_members(draws: np.random.Generat
     np.testing.assert_allclose(means[BLOCKS], values.mean(axis=0), rtol=1e-12)  # order of summing
 
 
-def test_class_means_and_their_intervals_are_those_of_the_class(
-    draws: np.random.Generator,
-) -> None:
+def test_class_means_and_their_intervals_are_those_of_the_class(draws: np.random.Generator) -> None:
     labels = [1] * 30 + [0] * 20
     values = draws.normal(0.5, 0.1, (50, 3)).clip(0, 1)
     means = class_means(table({("PH", 0, 0, 0): values}, labels))
@@ -84,9 +82,7 @@ def test_stability_is_the_plain_mean_over_pairs_of_folds(draws: np.random.Genera
     assert row["certain"] == pytest.approx(np.mean((cube < 0.05) | (cube > 0.95)))
 
 
-def test_folds_that_differ_in_blocks_only_agree_about_subjects(
-    draws: np.random.Generator,
-) -> None:
+def test_folds_that_differ_in_blocks_only_agree_about_subjects(draws: np.random.Generator) -> None:
     shared = draws.uniform(0.3, 0.7, (10, 3))
     shift = np.array([-0.2, 0.0, 0.2])
     policies = table({("PH", 0, 0, 0): shared + shift, ("PH", 0, 1, 0): shared - shift}, [1, 0] * 5)

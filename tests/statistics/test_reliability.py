@@ -13,7 +13,7 @@ from mgmt_ray.statistics.reliability import (
     reliability_bins,
     reliability_table,
 )
-from tests.statistics.conftest import SplitPredictions
+from tests.statistics.conftest import split_predictions
 
 
 def test_bins_are_those_of_scikit_learn_where_all_are_of_one_size() -> None:
@@ -72,10 +72,8 @@ def test_perfect_calibration_has_the_error_that_the_docstring_says() -> None:
     assert np.mean(errors) == pytest.approx(0.1, abs=0.02)
 
 
-def test_the_table_has_the_bins_of_each_version(
-    make_split_predictions: SplitPredictions,
-) -> None:
-    recalibrated = recalibrate(make_split_predictions("validation"), make_split_predictions("test"))
+def test_the_table_has_the_bins_of_each_version() -> None:
+    recalibrated = recalibrate(split_predictions("validation"), split_predictions("test"))
     table = reliability_table(recalibrated)
     assert tuple(table.columns) == RELIABILITY_COLUMNS
     assert len(table) == 2 * 3 * 5

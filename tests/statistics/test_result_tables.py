@@ -2,11 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
-from statsmodels.stats.multitest import multipletests
 
 from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
@@ -15,7 +13,7 @@ from mgmt_ray.selection.best_on_validation import BEST_COLUMNS, FORWARD_COLUMNS
 from mgmt_ray.selection.ensembles import ENSEMBLE_COLUMNS
 from mgmt_ray.selection.predictions import read_table, write_table
 from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
-from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, permutation_p, permuted_labels
+from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, holm, permutation_p, permuted_labels
 from mgmt_ray.statistics.curves import DECISION_COLUMNS
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS
@@ -23,87 +21,64 @@ from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS
 from mgmt_ray.statistics.result_tables import METRIC_COLUMNS, evaluate_ensembles, metrics_table
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
+from tests.statistics.conftest import PAPER_LABELS, member_table, model_table, row_of
+
+NETWORKS = ("spottune", "random", "transfer")
 
 
 def member_predictions(
-    networks: tuple[str, ...] = ("spottune", "random", "transfer"),
+    networks: tuple[str, ...] = NETWORKS, modalities: tuple[str, ...] = ("PH", "FA")
 ) -> pd.DataFrame:
     draws = stream(0, "test")
-    labels = np.repeat([1, 0], [24, 33])
     tables = [
-        pd.DataFrame(
-            {
-                "subject": [f"S{i:03d}" for i in range(57)],
-                "split": "test",
-                "outer_fold": 0,
-                "fold": fold,
-                "network": network,
-                "modality": modality,
-                "trial": f"{network}-{modality}-{fold}",
-                "probability": draws.random(57) * 0.8 + 0.2 * labels,
-                "probability_std": 0.1,
-                "label": labels,
-                "weights_sha256": "f" * 64,
-                "prior": 0.5,
-            }
+        member_table(
+            PAPER_LABELS,
+            draws.random(57) * 0.8 + 0.2 * PAPER_LABELS,
+            network=network,
+            modality=modality,
+            fold=fold,
+            probability_std=0.1,
         )
         for network in networks
-        for modality in ("PH", "FA")
+        for modality in modalities
         for fold in range(2)
     ]
     return pd.concat(tables, ignore_index=True)
 
 
-def validation_members(members: pd.DataFrame) -> pd.DataFrame:
-    """Other subjects, each predicted by the fold that it validates."""
-    subject = "V" + members["subject"].str.removeprefix("S")
-    is_validated = members["subject"].str.removeprefix("S").astype(int) % 2 == members["fold"]
-    return members.assign(subject=subject, split="validation")[is_validated]
-
-
-def evaluated(out: Path, members: pd.DataFrame) -> pd.DataFrame:
-    write_table(members, out / "ensembles" / "member_predictions.csv")
-    write_table(validation_members(members), out / "ensembles" / "validation_members.csv")
+def write_study(out: Path, members: pd.DataFrame) -> Path:
+    """Write what is evaluated; other subjects are validated, each by one fold."""
+    number = members["subject"].str.removeprefix("S")
+    validation = members.assign(subject="V" + number, split="validation")
+    validation = validation[number.astype(int) % 2 == members["fold"]]
     trials = members[["trial"]].drop_duplicates().assign(repeat=0)
+    write_table(members, out / "ensembles" / "member_predictions.csv")
+    write_table(validation, out / "ensembles" / "validation_members.csv")
     write_table(trials, out / "ensembles" / "members.csv")
     labels = members.groupby("subject")["label"].first()
     subjects = [Subject(s, int(label), {}, Path("mask.nii.gz")) for s, label in labels.items()]
     write_cohort(Cohort(tuple(subjects)), out)
-    return evaluate_ensembles(out)
+    return out
 
 
-def test_a_study_is_evaluated_from_its_members_predictions(tmp_path: Path) -> None:
-    metrics = evaluated(tmp_path, member_predictions())
-    assert tuple(metrics.columns) == METRIC_COLUMNS
-    assert len(metrics) == 3 * 7
-    assert set(metrics["num_subjects"]) == {57}
-    assert set(metrics["num_methylated"]) == {24}
-    written = read_table(tmp_path / "ensembles" / "metrics.csv", "")
-    pd.testing.assert_frame_equal(written, metrics, check_dtype=False)
-    for name in ("auc", "ap", "brier", "sen", "spe"):
-        assert (metrics[f"{name}_low"] < metrics[name]).all()
-        assert (metrics[name] < metrics[f"{name}_high"]).all()
-    predictions = read_table(tmp_path / "ensembles" / "predictions.csv", "")
-    first = predictions[
-        (predictions["network"] == "random") & (predictions["ensemble"] == "DSC+DTI")
-    ]
-    row = metrics[(metrics["network"] == "random") & (metrics["ensemble"] == "DSC+DTI")].iloc[0]
-    assert row["auc"] == pytest.approx(roc_auc_score(first["label"], first["probability"]))
-    called = first["probability"] >= 0.5
-    assert row["sen"] == pytest.approx(called[first["label"] == 1].mean())
-    assert row["spe"] == pytest.approx(1 - called[first["label"] == 0].mean())
-    assert row["num_members"] == 4
-    comparisons = read_table(tmp_path / "ensembles" / "comparisons.csv", "")
-    assert tuple(comparisons.columns) == COMPARISON_COLUMNS
-    assert len(comparisons) == 7 * 3
-    variance = read_table(tmp_path / "ensembles" / "variance.csv", "")
-    assert tuple(variance.columns) == VARIANCE_COLUMNS
-    assert len(variance) == 3 * 7 * 4
-    assert variance[variance["source"] == "seeds"]["auc_std"].isna().all()
-    subgroups = read_table(tmp_path / "ensembles" / "subgroups.csv", "")
-    assert tuple(subgroups.columns) == SUBGROUP_COLUMNS
-    assert set(subgroups["ensemble"]) == {"best overall"}
-    for name, columns in (
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluated study, which no test may change."""
+    out = write_study(tmp_path_factory.mktemp("study"), member_predictions())
+    evaluate_ensembles(out)
+    return out
+
+
+def table(out: Path, name: str) -> pd.DataFrame:
+    return read_table(out / "ensembles" / f"{name}.csv", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("metrics", METRIC_COLUMNS),
+        ("variance", VARIANCE_COLUMNS),
+        ("subgroups", SUBGROUP_COLUMNS),
         ("validation_predictions", ENSEMBLE_COLUMNS),
         ("best_ensembles", BEST_COLUMNS),
         ("forward_selection", FORWARD_COLUMNS),
@@ -111,106 +86,111 @@ def test_a_study_is_evaluated_from_its_members_predictions(tmp_path: Path) -> No
         ("calibration", CALIBRATION_COLUMNS),
         ("reliability", RELIABILITY_COLUMNS),
         ("decision", DECISION_COLUMNS),
-    ):
-        table = read_table(tmp_path / "ensembles" / f"{name}.csv", "")
-        assert tuple(table.columns) == columns
-        assert set(table["network"]) == {"spottune", "random", "transfer"}
+    ],
+)
+def test_every_table_has_its_columns_and_networks(
+    study: Path, name: str, columns: tuple[str, ...]
+) -> None:
+    written = table(study, name)
+    assert tuple(written.columns) == columns
+    assert set(written["network"]) == set(NETWORKS)
 
 
-def test_a_rows_other_numbers_are_those_of_their_definitions(tmp_path: Path) -> None:
-    metrics = evaluated(tmp_path, member_predictions())
-    predictions = read_table(tmp_path / "ensembles" / "predictions.csv", "")
-    chosen = (predictions["network"] == "transfer") & (predictions["ensemble"] == "FA")
+def test_a_study_is_evaluated_from_its_members_predictions(study: Path) -> None:
+    metrics = table(study, "metrics")
+    assert len(metrics) == 3 * 7
+    assert set(metrics["num_subjects"]) == {57} and set(metrics["num_methylated"]) == {24}
+    for name in ("auc", "ap", "brier", "sen", "spe"):
+        assert (metrics[f"{name}_low"] < metrics[name]).all()
+        assert (metrics[name] < metrics[f"{name}_high"]).all()
+    comparisons = table(study, "comparisons")
+    assert tuple(comparisons.columns) == COMPARISON_COLUMNS and len(comparisons) == 7 * 3
+    variance = table(study, "variance")
+    assert len(variance) == 3 * 7 * 4
+    assert variance[variance["source"] == "seeds"]["auc_std"].isna().all()
+    assert set(table(study, "subgroups")["ensemble"]) == {"best overall"}
+
+
+def test_a_rows_numbers_are_those_of_their_definitions(study: Path) -> None:
+    metrics, predictions = table(study, "metrics"), table(study, "predictions")
+    model = {"network": "random", "ensemble": "DSC+DTI"}
+    row = row_of(metrics, **model)
+    chosen = (predictions[list(model)] == pd.Series(model)).all(axis=1)
     rows = predictions[chosen].sort_values("subject")
-    labels, values = rows["label"].to_numpy(), rows["probability"].to_numpy()
-    row = metrics[(metrics["network"] == "transfer") & (metrics["ensemble"] == "FA")].iloc[0]
-    assert row["brier"] == pytest.approx(brier_score_loss(labels, values))
-    interval = delong_interval(labels, values)
-    assert row["auc_delong_low"] == pytest.approx(interval.low)
-    assert row["auc_delong_high"] == pytest.approx(interval.high)
-    assert row["auc_p"] == permutation_p(labels, values, permuted_labels(labels, 42))
-
-
-def test_permutation_p_values_are_corrected_over_all_rows_of_the_table(tmp_path: Path) -> None:
-    metrics = evaluated(tmp_path, member_predictions())
-    assert metrics["network"].nunique() == 3
-    expected = multipletests(metrics["auc_p"], method="holm")[1]
-    assert list(metrics["auc_p_holm"]) == pytest.approx(expected)
+    labels, p = rows["label"].to_numpy(), rows["probability"].to_numpy()
+    assert row["num_members"] == 4
+    assert row["auc"] == pytest.approx(roc_auc_score(labels, p))
+    assert row["brier"] == pytest.approx(brier_score_loss(labels, p))
+    assert row["sen"] == pytest.approx((p >= 0.5)[labels == 1].mean())
+    assert row["spe"] == pytest.approx((p < 0.5)[labels == 0].mean())
+    delong = delong_interval(labels, p)
+    bounds = (row["auc_delong_low"], row["auc_delong_high"])
+    assert bounds == pytest.approx((delong.low, delong.high))
+    assert row["auc_p"] == permutation_p(labels, p, permuted_labels(labels, 42))
+    # corrected over all rows of the table
+    assert list(metrics["auc_p_holm"]) == pytest.approx(holm(metrics["auc_p"].to_numpy()))
 
 
 def test_test_subjects_change_nothing_that_validation_fits_or_chooses(tmp_path: Path) -> None:
-    members = member_predictions()
-    evaluated(tmp_path, members)
-    before = fitted_tables(tmp_path)
-    metrics = read_table(tmp_path / "ensembles" / "metrics.csv", "")
+    members = member_predictions(("spottune",))
+    studies = [write_study(tmp_path / name, members) for name in "ab"]
     other = members.assign(label=1 - members["label"], probability=members["probability"] ** 2)
-    write_table(other, tmp_path / "ensembles" / "member_predictions.csv")
-    changed = evaluate_ensembles(tmp_path)
-    assert (changed["auc"] != metrics["auc"]).all()
-    for name, table in fitted_tables(tmp_path).items():
-        pd.testing.assert_frame_equal(table, before[name], check_exact=True, obj=name)
-
-
-def fitted_tables(out: Path) -> dict[str, pd.DataFrame]:
+    write_table(other, studies[1] / "ensembles" / "member_predictions.csv")
+    metrics = [evaluate_ensembles(out) for out in studies]
+    assert (metrics[0]["auc"] != metrics[1]["auc"]).all()
     keys = ["network", "ensemble"]
-    columns = {
+    for name, columns in {
         "validation_predictions": list(ENSEMBLE_COLUMNS),
         "best_ensembles": list(BEST_COLUMNS),
         "forward_selection": list(FORWARD_COLUMNS),
         "operating_points": [*keys, "point", "threshold"],
         "calibration": [*keys, "version", "temperature", "prior_shift"],
-    }
-    return {
-        name: read_table(out / "ensembles" / f"{name}.csv", "")[wanted]
-        for name, wanted in columns.items()
-    }
+    }.items():
+        before, after = (table(out, name)[columns] for out in studies)
+        pd.testing.assert_frame_equal(after, before, check_exact=True, obj=name)
 
 
-def test_a_table_of_members_without_their_trials_is_named(tmp_path: Path) -> None:
-    evaluated(tmp_path, member_predictions())
-    write_table(pd.DataFrame({"repeat": [0]}), tmp_path / "ensembles" / "members.csv")
+def test_a_table_of_members_that_is_missing_or_faulty_is_named(tmp_path: Path) -> None:
+    path = write_study(tmp_path, member_predictions(("random",), ("PH",))) / "ensembles/members.csv"
+    write_table(pd.DataFrame({"repeat": [0]}), path)
     with pytest.raises(MgmtError, match=r"members.csv: no column trial"):
         evaluate_ensembles(tmp_path)
-
-
-def test_a_missing_table_is_named_with_what_makes_it(tmp_path: Path) -> None:
-    evaluated(tmp_path, member_predictions())
-    (tmp_path / "ensembles" / "members.csv").unlink()
+    path.unlink()
     with pytest.raises(MgmtError, match=r"members.csv: not there yet. Run `mgmt-ray ensemble"):
         evaluate_ensembles(tmp_path)
 
 
 def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
-    first = evaluated(tmp_path / "a", member_predictions())
-    shuffled = member_predictions().sample(frac=1, random_state=1)
+    members = member_predictions(("spottune", "random"), ("PH",))
+    shuffled = members.sample(frac=1, random_state=1)
     shuffled = shuffled.sort_values("network", key=lambda n: -n.str.len(), kind="stable")
-    second = evaluated(tmp_path / "b", shuffled)
-    keys = ["network", "ensemble"]
-    # Sums in another order differ in the last bits.
-    pd.testing.assert_frame_equal(
-        first.sort_values(keys, ignore_index=True),
-        second.sort_values(keys, ignore_index=True),
-        rtol=1e-9,
+    first, second = (
+        evaluate_ensembles(write_study(tmp_path / name, rows)).sort_values(
+            ["network", "ensemble"], ignore_index=True
+        )
+        for name, rows in (("a", members), ("b", shuffled))
     )
+    # Sums in another order differ in the last bits.
+    pd.testing.assert_frame_equal(first, second, rtol=1e-9)
 
 
 def test_validation_predictions_are_not_evaluated_as_test(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match="not only of the test set"):
-        evaluated(tmp_path, member_predictions().assign(split="validation"))
+        evaluate_ensembles(write_study(tmp_path, member_predictions().assign(split="validation")))
 
 
 def test_external_subjects_are_evaluated_by_the_studys_groups(tmp_path: Path) -> None:
-    members = member_predictions().assign(split="external")
+    members = member_predictions(("spottune",)).assign(split="external")
     # a third has no FA, and no subject has the study's other DSC modality
     missing = members["subject"].isin([f"S{i:03d}" for i in range(0, 57, 3)])
     members = members[~(missing & (members["modality"] == "FA"))]
     write_table(members, tmp_path / "ensembles" / "member_predictions.csv")
-    metrics = evaluate_ensembles(tmp_path, "external", ("PH", "PSR", "FA"))
-    numbers = metrics.groupby("ensemble")["num_subjects"].first().to_dict()
-    assert numbers == {"DTI": 38, "PH": 57, "FA": 38}
-    metrics = evaluate_ensembles(tmp_path, "external", ("PH", "FA"))
-    numbers = metrics.groupby("ensemble")["num_subjects"].first().to_dict()
-    assert numbers == {"DSC": 57, "DTI": 38, "DSC+DTI": 38, "PH": 57, "FA": 38}
+    for modalities, expected in (
+        (("PH", "PSR", "FA"), {"DTI": 38, "PH": 57, "FA": 38}),
+        (("PH", "FA"), {"DSC": 57, "DTI": 38, "DSC+DTI": 38, "PH": 57, "FA": 38}),
+    ):
+        metrics = evaluate_ensembles(tmp_path, "external", modalities)
+        assert metrics.set_index("ensemble")["num_subjects"].to_dict() == expected
     with pytest.raises(MgmtError, match="not only of the test set"):
         evaluate_ensembles(tmp_path)
 
@@ -220,39 +200,27 @@ def test_a_study_without_ensembles_says_what_to_run(tmp_path: Path) -> None:
         evaluate_ensembles(tmp_path)
 
 
-def ensemble_predictions() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "network": np.repeat(["spottune", "random", "transfer"], 4),
-            "ensemble": "DSC",
-            "subject": list("abcd") * 3,
-            "label": [0, 0, 1, 1] * 3,
-            "probability": [0.1, 0.2, 0.8, 0.9] * 3,
-            "probability_std": 0.0,
-            "num_members": 5,
-            "prior": 0.5,
-        }
-    )
+def four_subjects() -> pd.DataFrame:
+    return model_table([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
 
 
 def test_a_test_set_of_one_class_has_no_auc() -> None:
     with pytest.raises(MgmtError, match="spottune DSC: its 4 test subjects are all of one class"):
-        metrics_table(ensemble_predictions().assign(label=1))
+        metrics_table(four_subjects().assign(label=1))
     with pytest.raises(MgmtError, match="4 external subjects") as error:
-        metrics_table(ensemble_predictions().assign(label=1), "external")
+        metrics_table(four_subjects().assign(label=1), "external")
     assert "modalities of that cohort" in str(error.value)
     assert "test" not in str(error.value)
 
 
 def test_two_labels_of_one_subject_are_refused() -> None:
-    contradictory = ensemble_predictions()
-    contradictory.loc[11, "label"] = 0
-    with pytest.raises(MgmtError, match="two labels for d"):
-        metrics_table(contradictory)
+    other = four_subjects().assign(network="random", label=[0, 0, 1, 0])
+    with pytest.raises(MgmtError, match="two labels for S003"):
+        metrics_table(pd.concat([four_subjects(), other], ignore_index=True))
 
 
 def test_perfect_separation_has_auc_one_and_rates_with_exact_bounds() -> None:
-    row = metrics_table(ensemble_predictions()).iloc[0]
+    row = metrics_table(four_subjects()).iloc[0]
     assert (row["auc"], row["ap"], row["sen"], row["spe"]) == (1, 1, 1, 1)
     # Clopper-Pearson for 2 of 2: (0.025)^(1/2) = 0.1581.
     assert row["sen_low"] == pytest.approx(0.158114, abs=1e-6)

@@ -26,9 +26,11 @@ from mgmt_ray.statistics.slice_scores import (
     SLICE_COLUMNS,
     SLICE_METRICS,
     classification_scores,
-    resample_patients,
+    resample_by_label,
+    score_model,
 )
 from tests.report.sliced import NUM_SLICES, write_sliced_study
+from tests.statistics.conftest import row_of
 
 SLICE_TABLES = ("slice_overlap", "slice_seconds", "slice_classification", "slice_best")
 
@@ -55,13 +57,6 @@ def slices_of(
         for depth, probability in enumerate(probabilities)
     ]
     return pd.DataFrame(rows, columns=list(SLICE_COLUMNS))
-
-
-def row_of(table: pd.DataFrame, **where: object) -> Mapping[Any, Any]:
-    for name, value in where.items():
-        table = table[table[name] == value]
-    (row,) = table.to_dict("records")
-    return row
 
 
 def scores(labels: Sequence[int], probabilities: Sequence[float]) -> dict[str, float]:
@@ -153,12 +148,7 @@ def test_training_and_validation_have_no_interval() -> None:
     parts = [slices_of(patients, split=s) for s in ("train", "validation", "test", "external")]
     table = slice_classification_table(pd.concat(parts))
     known = table.groupby("phase")["accuracy_low"].agg(lambda low: bool(low.notna().all()))
-    assert known.to_dict() == {
-        "train": False,
-        "validation": False,
-        "test": True,
-        "external": True,
-    }
+    assert known.to_dict() == {"train": False, "validation": False, "test": True, "external": True}
 
 
 def test_both_levels_and_all_models_have_the_same_resamples() -> None:
@@ -176,18 +166,18 @@ def test_many_rows_are_scored_in_blocks_without_a_difference(
 ) -> None:
     patients = {f"S{i}": (i % 2, (0.1 * i, 0.5)) for i in range(9)}
     rows = slices_of(patients)
-    drawn = resample_patients(rows, "test", seed=1)
-    whole = drawn.scores(rows)
+    drawn = resample_by_label(rows, "test", seed=1)
+    whole = score_model(rows, drawn)
     assert len(drawn.weights) * len(rows) < MAX_BLOCK_SIZE
     monkeypatch.setattr("mgmt_ray.statistics.slice_scores.MAX_BLOCK_SIZE", 1000)
-    parts = drawn.scores(rows)
+    parts = score_model(rows, drawn)
     for name in SLICE_METRICS:
         np.testing.assert_array_equal(whole[name], parts[name])
 
 
 def test_every_resample_has_as_many_patients_of_each_class_as_the_test_set() -> None:
     patients = {f"S{i}": (int(i < 3), (0.5, 0.6)) for i in range(9)}
-    drawn = resample_patients(slices_of(patients), "test", seed=0)
+    drawn = resample_by_label(slices_of(patients), "test", seed=0)
     methylated = drawn.patients.isin([name for name, (label, _) in patients.items() if label])
     assert set(drawn.weights[:, methylated].sum(axis=1)) == {3}
     assert set(drawn.weights[:, ~methylated].sum(axis=1)) == {6}

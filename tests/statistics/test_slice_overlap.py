@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from mgmt_ray.statistics.slice_overlap import (
     slice_overlap_table,
     slice_seconds_table,
 )
+from tests.statistics.conftest import row_of
 
 
 def segmentation(subject: str, fold: int, dice: float, **others: object) -> dict[str, Any]:
@@ -52,20 +52,13 @@ def table_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return slice_overlap_table(pd.DataFrame(rows))
 
 
-def row_of(table: pd.DataFrame, measure: str, **where: object) -> Mapping[Any, Any]:
-    for name, value in ({"measure": measure} | where).items():
-        table = table[table[name] == value]
-    (row,) = table.to_dict("records")
-    return row
-
-
 def test_mean_and_deviation_are_over_folds() -> None:
     folds = {0: (0.7, 0.9), 1: (0.8, 1.0), 2: (1.0, 1.0)}  # means 0.8, 0.9, 1.0
     rows = [segmentation(f"S{i}", f, d) for f, both in folds.items() for i, d in enumerate(both)]
     table = table_of(rows)
     assert list(table.columns) == list(OVERLAP_COLUMNS)
     assert list(table["measure"]) == list(MEASURES)
-    row = row_of(table, "dice_volume")
+    row = row_of(table, measure="dice_volume")
     assert row["value"] == pytest.approx(0.9) and row["std"] == pytest.approx(0.1)
     assert (row["num_models"], row["num_patients"], row["num_slices"]) == (3, 2, 2)
     # both patients have a mean of 0.833 and 0.967 over folds, so resamples lie between these
@@ -75,9 +68,9 @@ def test_mean_and_deviation_are_over_folds() -> None:
 
 def test_a_patient_counts_once_and_in_dice_per_slice_as_often_as_it_has_slices() -> None:
     table = table_of([segmentation("A", 0, 1.0), segmentation("B", 0, 0.5, num_slices=3)])
-    assert row_of(table, "dice_patient")["value"] == pytest.approx(0.75)
-    assert row_of(table, "dice_slices")["value"] == pytest.approx(2.5 / 4)
-    assert row_of(table, "dice_slices")["num_slices"] == 4
+    assert row_of(table, measure="dice_patient")["value"] == pytest.approx(0.75)
+    assert row_of(table, measure="dice_slices")["value"] == pytest.approx(2.5 / 4)
+    assert row_of(table, measure="dice_slices")["num_slices"] == 4
 
 
 def test_a_tumour_that_was_missed_is_counted_and_moves_the_mean_but_not_the_median() -> None:
@@ -87,18 +80,18 @@ def test_a_tumour_that_was_missed_is_counted_and_moves_the_mean_but_not_the_medi
         for s, mm in distances.items()
     ]
     table = table_of(rows)
-    assert row_of(table, "hd95_mm")["value"] == pytest.approx(101)
-    assert row_of(table, "hd95_mm_median")["value"] == 2
-    assert row_of(table, "hd95_mm")["num_empty"] == 1
+    assert row_of(table, measure="hd95_mm")["value"] == pytest.approx(101)
+    assert row_of(table, measure="hd95_mm_median")["value"] == 2
+    assert row_of(table, measure="hd95_mm")["num_empty"] == 1
     even = table_of(rows[:2])
-    assert row_of(even, "hd95_mm_median")["value"] == 1.5
+    assert row_of(even, measure="hd95_mm_median")["value"] == 1.5
 
 
 def test_resampled_medians_are_those_of_the_drawn_patients() -> None:
     rows = [segmentation(f"S{i}", 0, 1.0, hd95_mm=mm) for i, mm in enumerate((5.0, 1.0, 9.0))]
     frame = pd.DataFrame(rows)
     weights = np.array([[1, 1, 1], [2, 0, 1], [0, 2, 2], [4, 0, 0], [0, 0, 0]])
-    medians = MEASURES["hd95_mm_median"].average(frame, weights)
+    medians = MEASURES["hd95_mm_median"](frame, weights)
     values = frame["hd95_mm"].to_numpy()
     expected = [np.median(np.repeat(values, drawn)) for drawn in weights[:-1]]
     assert medians[:-1].tolist() == expected and math.isnan(medians[-1])
@@ -109,7 +102,7 @@ def test_the_interval_is_wider_than_if_slices_were_independent() -> None:
     dice = draws.uniform(0.5, 1, 20)
     patients = [segmentation(f"S{i:02}", 0, d, num_slices=15) for i, d in enumerate(dice)]
     alone = [segmentation(f"S{i:02}_{j}", 0, d) for i, d in enumerate(dice) for j in range(15)]
-    rows = [row_of(table_of(table), "dice_slices") for table in (patients, alone)]
+    rows = [row_of(table_of(table), measure="dice_slices") for table in (patients, alone)]
     assert rows[0]["value"] == pytest.approx(rows[1]["value"])
     assert rows[0]["num_slices"] == rows[1]["num_slices"] == 300
     widths = [row["value_high"] - row["value_low"] for row in rows]
@@ -127,12 +120,7 @@ def test_only_unseen_patients_have_an_interval() -> None:
     ]
     table = table_of(rows)
     known = table.groupby("phase")["value_low"].agg(lambda low: bool(low.notna().all()))
-    assert known.to_dict() == {
-        "train": False,
-        "validation": False,
-        "test": True,
-        "external": True,
-    }
+    assert known.to_dict() == {"train": False, "validation": False, "test": True, "external": True}
     assert table["value"].notna().all()
 
 
@@ -143,7 +131,7 @@ def test_outer_splits_test_patients_of_their_own_and_nobody_counts_twice() -> No
         for fold in range(3)
         for i in range(2)
     ]
-    row = row_of(table_of(rows), "dice_volume")
+    row = row_of(table_of(rows), measure="dice_volume")
     assert (row["num_splits"], row["num_models"], row["num_patients"]) == (2, 6, 4)
     assert row["value"] == pytest.approx(0.7)
     assert row["std"] == pytest.approx(0, abs=1e-12)  # folds agree, splits do not
@@ -154,14 +142,14 @@ def test_a_patient_without_a_given_tumour_is_left_out() -> None:
     without_mask = segmentation("B", 0, nan, num_slices=0, hd95_mm=nan)
     table = table_of([segmentation("A", 0, 0.8), without_mask])
     assert set(table["num_patients"]) == {1}
-    assert row_of(table, "dice_slices")["value"] == pytest.approx(0.8)
+    assert row_of(table, measure="dice_slices")["value"] == pytest.approx(0.8)
 
 
 def test_a_tumour_smaller_than_any_slice_of_it_has_to_be_has_no_dice_per_slice() -> None:
     small = segmentation("B", 0, 0.4, num_slices=0, dice_slices=float("nan"))
     table = table_of([segmentation("A", 0, 0.8), small])
-    assert row_of(table, "dice_slices")["value"] == pytest.approx(0.8)
-    assert row_of(table, "dice_volume")["value"] == pytest.approx(0.6)
+    assert row_of(table, measure="dice_slices")["value"] == pytest.approx(0.8)
+    assert row_of(table, measure="dice_volume")["value"] == pytest.approx(0.6)
 
 
 def test_seconds_are_per_slice_of_a_patient_and_by_device() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from mgmt_ray.base import stream
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS, subgroups_table, subject_levels
+from tests.statistics.conftest import model_table, row_of
 
 
 def subject(name: str, label: int = 0, **covariates: str) -> Subject:
@@ -32,24 +35,18 @@ COHORT = tuple(
 
 def predictions() -> pd.DataFrame:
     models = (("spottune", "best overall"), ("spottune", "DSC"), ("age_sex", "age_sex"))
+    labels = [s.label for s in COHORT]
     tables = [
-        pd.DataFrame(
-            {
-                "network": network,
-                "ensemble": ensemble,
-                "subject": [s.id for s in COHORT],
-                "label": [s.label for s in COHORT],
-                "probability": stream(0, network, ensemble).random(57),
-            }
+        model_table(
+            labels, stream(0, network, ensemble).random(57), network=network, ensemble=ensemble
         )
         for network, ensemble in models
     ]
     return pd.concat(tables, ignore_index=True)
 
 
-def chosen(table: pd.DataFrame, attribute: str, level: str) -> pd.Series:
-    rows = table[(table["attribute"] == attribute) & (table["level"] == level)]
-    return rows[rows["network"] == "spottune"].iloc[0]
+def chosen(table: pd.DataFrame, attribute: str, level: str) -> Mapping[Any, Any]:
+    return row_of(table, attribute=attribute, level=level, network="spottune")
 
 
 def test_each_level_holds_its_subjects_and_every_subject_is_in_one_level() -> None:
@@ -95,7 +92,7 @@ def test_a_subgroups_numbers_are_those_of_its_subjects_alone() -> None:
 def test_what_a_missing_class_leaves_undefined_is_nan() -> None:
     row = chosen(subgroups_table(predictions(), COHORT), "idh", "mutated")
     assert (row["num_subjects"], row["num_methylated"]) == (1, 0)
-    assert row[["auc", "auc_low", "sen", "sen_high"]].isna().all()
+    assert np.isnan([row[name] for name in ("auc", "auc_low", "sen", "sen_high")]).all()
     assert row["spe"] in (0, 1)
     assert 0 <= row["brier"] <= 1
 
@@ -117,54 +114,50 @@ def test_without_chosen_ensembles_there_are_no_subgroups() -> None:
     assert tuple(table.columns) == SUBGROUP_COLUMNS
 
 
-@pytest.mark.parametrize(
-    ("age", "band"),
-    [
-        ("17.9", "under 18"),
-        ("18", "18-29"),
-        ("29.99", "18-29"),
-        ("30", "30-49"),
-        ("50", "50-69"),
-        ("69.9", "50-69"),
-        ("70", "70+"),
-        ("90+", "70+"),
-        ("", "unknown"),
-        ("unknown", "unknown"),
-        ("-3", "unknown"),
-        ("nan", "unknown"),
-        ("150", "unknown"),
-    ],
-)
-def test_ages_fall_into_the_papers_bands(age: str, band: str) -> None:
-    assert subject_levels(subject("a", age=age))["age"] == band
+def test_ages_fall_into_the_papers_bands() -> None:
+    bands = {
+        "under 18": ("17.9",),
+        "18-29": ("18", "29.99"),
+        "30-49": ("30",),
+        "50-69": ("50", "69.9"),
+        "70+": ("70", "90+"),
+        "unknown": ("", "unknown", "-3", "nan", "150"),
+    }
+    for band, ages in bands.items():
+        assert {subject_levels(subject("a", age=age))["age"] for age in ages} == {band}
 
 
-@pytest.mark.parametrize(
-    ("column", "text", "level"),
-    [
-        ("idh1", "Wildtype", "wildtype"),  # UPENN-GBM
-        ("idh1", "Mutated", "mutated"),
-        ("idh1", "NOS/NEC", "unknown"),
-        ("idh1", "wildtype", "wildtype"),  # UCSF-PDGM
-        ("idh1", "IDH1 p.R132H", "mutated"),
-        ("idh1", "mutated (NOS)", "mutated"),
-        ("IDH", "IDH2 p.Arg172Lys", "mutated"),
-        ("IDH", "", "unknown"),
-        ("IDH", "WT", "wildtype"),
-        ("IDH", "wild-type", "wildtype"),
-        ("IDH", "Mutant", "mutated"),
-        ("IDH", "not mutated", "wildtype"),
-        ("IDH", "unmutated", "wildtype"),
-        ("IDH", "no mutation", "wildtype"),
-        ("IDH", "not wildtype", "unknown"),
-        ("IDH", "mutation not tested", "unknown"),
-        ("IDH", "Newton", "unknown"),
-        ("IDH", "commuted", "unknown"),
-        ("IDH", "sample 1320", "unknown"),
-    ],
-)
-def test_idh_is_read_as_the_public_tables_write_it(column: str, text: str, level: str) -> None:
-    assert subject_levels(subject("a", **{column: text}))["idh"] == level
+IDH = {
+    # UPENN-GBM writes Wildtype, Mutated and NOS/NEC, UCSF-PDGM wildtype and the mutation
+    "wildtype": (
+        "Wildtype",
+        "wildtype",
+        "WT",
+        "wild-type",
+        "not mutated",
+        "unmutated",
+        "no mutation",
+    ),
+    "mutated": ("Mutated", "IDH1 p.R132H", "mutated (NOS)", "IDH2 p.Arg172Lys", "Mutant"),
+    "unknown": (
+        "NOS/NEC",
+        "",
+        "not wildtype",
+        "mutation not tested",
+        "Newton",
+        "commuted",
+        "sample 1320",
+    ),
+}
+
+
+@pytest.mark.parametrize("column", ["idh1", "IDH"])
+def test_idh_is_read_as_the_public_tables_write_it(column: str) -> None:
+    read = {
+        level: [subject_levels(subject("a", **{column: text}))["idh"] for text in texts]
+        for level, texts in IDH.items()
+    }
+    assert read == {level: [level] * len(texts) for level, texts in IDH.items()}
 
 
 def test_sex_is_read_in_any_case() -> None:

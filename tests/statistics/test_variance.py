@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,35 +11,23 @@ from sklearn.metrics import roc_auc_score
 
 from mgmt_ray.base import stream
 from mgmt_ray.selection.ensembles import ensemble
-from mgmt_ray.statistics.paired_bootstrap import resample_models
-from mgmt_ray.statistics.variance import (
-    VARIANCE_COLUMNS,
-    row_aucs,
-    simulated_aucs,
-    variance_table,
-)
+from mgmt_ray.statistics.intervals import resample_models
+from mgmt_ray.statistics.variance import VARIANCE_COLUMNS, row_aucs, simulated_aucs, variance_table
+from tests.statistics.conftest import PAPER_LABELS as LABELS
+from tests.statistics.conftest import member_table, row_of
 
-LABELS = np.repeat([1, 0], [24, 33])
 GROUPS = {"DSC": ("PH", "PSR")}
 
 
 def members(num_seeds: int = 2, num_folds: int = 3, deviation: float = 0.1) -> pd.DataFrame:
     tables = [
-        pd.DataFrame(
-            {
-                "subject": [f"S{i:03d}" for i in range(57)],
-                "split": "test",
-                "outer_fold": 0,
-                "fold": fold,
-                "network": "spottune",
-                "modality": modality,
-                "trial": f"{modality}-{fold}-{seed}",
-                "probability": stream(0, modality, fold, seed).random(57) * 0.8 + 0.2 * LABELS,
-                "probability_std": deviation,
-                "label": LABELS,
-                "weights_sha256": "f" * 64,
-                "prior": 0.5,
-            }
+        member_table(
+            LABELS,
+            stream(0, modality, fold, seed).random(57) * 0.8 + 0.2 * LABELS,
+            modality=modality,
+            fold=fold,
+            trial=f"{modality}-{fold}-{seed}",
+            probability_std=deviation,
         )
         for modality in GROUPS["DSC"]
         for fold in range(num_folds)
@@ -54,10 +44,8 @@ def table(given: pd.DataFrame) -> pd.DataFrame:
     return variance
 
 
-def source(variance: pd.DataFrame, ensemble_name: str, what: str) -> pd.Series:
-    chosen = variance[(variance["ensemble"] == ensemble_name) & (variance["source"] == what)]
-    assert len(chosen) == 1
-    return chosen.iloc[0]
+def source(variance: pd.DataFrame, name: str, what: str) -> Mapping[Any, Any]:
+    return row_of(variance, ensemble=name, source=what)
 
 
 def auc_of(rows: pd.DataFrame) -> float:
@@ -99,10 +87,9 @@ def test_subjects_scatter_as_the_bootstrap() -> None:
 def test_single_draws_scatter_as_those_of_the_members() -> None:
     given = members(deviation=0.05)
     draws = stream(0, "draws of members")
-    modelled = []
-    for _ in range(200):
-        noisy = given["probability"] + draws.normal(size=len(given)) * given["probability_std"]
-        modelled.append(auc_of(given.assign(probability=noisy)))
+    noise = 0.05 * draws.normal(size=(200, len(given)))
+    noisy = given["probability"].to_numpy() + noise  # 12 members of 57 subjects each
+    modelled = row_aucs(LABELS, noisy.reshape(200, 12, 57).mean(axis=1))
     row = source(table(given), "DSC", "draws")
     assert row["num"] == 500
     # A standard deviation of 200 has a standard error of 5 %, one of 500 of 3 %; 4 of them.
