@@ -19,6 +19,7 @@ from mgmt_ray.cohort.csv_rows import read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import (
     DataSetFiles,
     DataSetLayout,
+    duplicate_folder_problem,
     find_data_set,
     find_nifti,
     is_folder,
@@ -32,6 +33,7 @@ from mgmt_ray.cohort.reader import (
     exclude_subject,
     merge_results,
     missing_mask_problem,
+    reason_without_scans,
     subject_result,
 )
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
@@ -47,11 +49,7 @@ LABELS = {"0": 0, "1": 1}
 SUBJECT_FOLDERS = re.compile(r"(BraTS2021_)?\d{5}$")
 LAYOUTS = {
     "nifti": DataSetLayout(
-        "BraTS21",
-        re.compile(r"BraTS2021_(\d{5})"),
-        SUBJECT_FOLDERS,
-        LABEL_TABLE,
-        "BraTS2021_00002",
+        "BraTS21", re.compile(r"BraTS2021_(\d{5})"), SUBJECT_FOLDERS, LABEL_TABLE, "BraTS2021_00002"
     ),
     "dicom": DataSetLayout(
         "BraTS21", re.compile(r"(\d{5})"), SUBJECT_FOLDERS, LABEL_TABLE, "train/00002"
@@ -102,7 +100,9 @@ def read_brats21(config: Brats21Config) -> ReaderResult:
     for name in sorted(labels.keys() | faults.keys() | data_set.folders.keys()):
         if name in config.faulty:
             results.append(exclude_subject(name, "scans known to be faulty"))
-        elif fault := faults.get(name) or data_set.duplicate_problem(name):
+        elif fault := faults.get(name) or duplicate_folder_problem(
+            name, data_set.folders.get(name, ())
+        ):
             results.append(ReaderResult(problems=(fault,)))
         else:
             results.append(_read_case(config, data_set, name, labels.get(name), masks))
@@ -133,7 +133,7 @@ def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
     ...     read_labels(path)
     ({'00002': 1, '00003': 0}, {})
     """
-    rows: dict[str, list[str]] = {}
+    cells: dict[str, list[str]] = {}
     for row in read_rows(path, ("BraTS21ID", "MGMT_value"))[1]:
         if not re.fullmatch(r"\d{1,5}", row["BraTS21ID"]):
             raise MgmtError(
@@ -141,13 +141,10 @@ def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
                 "Use the table as downloaded; a spreadsheet may have changed it."
             )
         # spreadsheets drop leading zeros
-        rows.setdefault(row["BraTS21ID"].zfill(5), []).append(row["MGMT_value"])
-    faults = {
-        name: fault
-        for name, values in rows.items()
-        if (fault := row_problem(name, path, "MGMT_value", values, LABELS))
-    }
-    return {n: LABELS[values[0]] for n, values in rows.items() if n not in faults}, faults
+        cells.setdefault(row["BraTS21ID"].zfill(5), []).append(row["MGMT_value"])
+    checked = {n: row_problem(n, path, "MGMT_value", cells[n], LABELS) for n in cells}
+    faults = {name: fault for name, fault in checked.items() if fault}
+    return {n: LABELS[cells[n][0]] for n in cells if n not in faults}, faults
 
 
 def _read_case(
@@ -159,15 +156,10 @@ def _read_case(
 ) -> ReaderResult:
     folder = data_set.folders[name][0] if name in data_set.folders else None
     scans = _scans(folder, name, config.images)
-    reason = ""
     if label is None:
-        reason = f"not in {LABEL_TABLE}"
-    elif not scans:
-        reason = "no scans"
-    elif not set(config.modalities) & set(scans):
-        reason = "none of the study's modalities"
-    if reason or label is None or folder is None:
-        return exclude_subject(name, reason)
+        return exclude_subject(name, f"not in {LABEL_TABLE}")
+    if folder is None or not set(config.modalities) & set(scans):
+        return exclude_subject(name, reason_without_scans(scans, config))
     mask, fault = _mask(config, folder, name, masks)
     subject = Subject(name, label, scans, mask, person=f"BraTS2021_{name}")
     return subject_result(subject, config, folder, fault)
@@ -197,18 +189,16 @@ def _mask(
 ) -> tuple[Path | None, Problem | None]:
     """Return the mask, and a problem if there is none or several."""
     where = config.masks or folder
-    if masks is not None:
-        candidates = masks.get(name, [])
-    else:
+    candidates = masks.get(name, []) if masks is not None else []
+    if masks is None and config.images == "nifti":
         path = find_nifti(folder / f"BraTS2021_{name}_seg.nii.gz")
-        candidates = [path] if config.images == "nifti" and path else []
+        candidates = [path] if path else []
     if len(candidates) == 1:
         return candidates[0], None
     if candidates:
         found = f"{len(candidates)} masks ({', '.join(path.name for path in candidates)})"
-        return candidates[0], missing_mask_problem(
-            name, where, found, "Keep one per case in cohort.masks"
-        )
+        remedy = "Keep one per case in cohort.masks"
+        return candidates[0], missing_mask_problem(name, where, found, remedy)
     remedy = (
         f"Put a mask named {name}.nii.gz into a folder and name the folder in cohort.masks, or "
         "leave the subject out with cohort.exclude"

@@ -175,11 +175,7 @@ def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
 
 
 def exclusion_flow(cohort: Cohort, modalities: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Return the numbers of a flow diagram, from all subjects found to each group's subjects.
-
-    Returns:
-        (text, number of subjects) from the top down; the first number is the sum of the included
-        subjects and those excluded entirely.
+    """Return texts and numbers of subjects of a flow diagram, from all found to each group's.
 
     >>> cohort = Cohort((Subject("P1", 1, {}, None),), (Exclusion("P2", "cohort", "no scans"),))
     >>> exclusion_flow(cohort, ())[:3]

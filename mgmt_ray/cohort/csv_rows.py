@@ -35,15 +35,9 @@ def join_first(items: Sequence[str], number: int = 10) -> str:
 def read_rows(
     path: Path, needed: tuple[str, ...], delimiters: str = ","
 ) -> tuple[list[str], list[dict[str, str]]]:
-    r"""Read a CSV table; cells are text without surrounding spaces.
+    r"""Read the columns and rows of a CSV table (UTF-8); cells are text without outer spaces.
 
-    Args:
-        path: CSV (UTF-8) with a header line; a byte order mark is skipped.
-        needed: columns that must exist.
-        delimiters: candidates, of which the most frequent in the header line is used.
-
-    Returns:
-        The column names, and the rows by column name; empty rows are omitted.
+    Of the delimiters the most frequent in the header line is used; empty rows are omitted.
 
     Raises:
         MgmtError: the file is missing or not a table, a column is missing or duplicated, or a row
@@ -93,12 +87,20 @@ def group_rows(rows: Iterable[dict[str, str]], column: str) -> dict[str, list[di
     return groups
 
 
+def known_cells(
+    row: Mapping[str, str], columns: Mapping[str, str], unknown: Sequence[str]
+) -> dict[str, str]:
+    """Return a row's cells of the columns, by covariate, without unknown (lower case) ones.
+
+    >>> known_cells({"Sex": "F", "KPS": "Unknown"}, {"sex": "Sex", "kps": "KPS"}, ["", "unknown"])
+    {'sex': 'F'}
+    """
+    cells = {name: row.get(column, "") for name, column in columns.items()}
+    return {name: cell for name, cell in cells.items() if cell.lower() not in unknown}
+
+
 def row_problem(
-    subject: str,
-    table: Path,
-    column: str,
-    cells: Sequence[str],
-    labels: Mapping[str, int | None],
+    subject: str, table: Path, column: str, cells: Sequence[str], labels: Mapping[str, int | None]
 ) -> Problem | None:
     """Return the problem of a subject's rows: several rows, or an unknown label.
 

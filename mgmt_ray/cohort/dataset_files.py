@@ -51,18 +51,10 @@ class DataSetLayout:
 
 @dataclass(frozen=True, slots=True)
 class DataSetFiles:
-    """Where a data set's newest table and its subjects' folders are.
-
-    Attributes:
-        folders: by subject id; several folders of one subject are a problem.
-    """
+    """Where a data set's newest table and its subjects' folders (by id) are."""
 
     table: Path
     folders: Mapping[str, tuple[Path, ...]]
-
-    def duplicate_problem(self, subject: str) -> Problem | None:
-        """Return the problem of a subject that has several folders."""
-        return duplicate_folder_problem(subject, self.folders.get(subject, ()))
 
 
 def find_data_set(root: Path, layout: DataSetLayout) -> DataSetFiles:
@@ -95,13 +87,7 @@ def duplicate_folder_problem(subject: str, folders: tuple[Path, ...]) -> Problem
 
 
 def newest_table(root: Path, pattern: str, paths: Iterable[Path], name: str = "table") -> Path:
-    """Return the table with the highest version in its file name.
-
-    Args:
-        root: the data set's folder, for messages.
-        pattern: glob pattern of the file name.
-        paths: candidates.
-        name: of the table, for messages.
+    """Return the path that matches a glob pattern and has the highest version in its file name.
 
     Raises:
         MgmtError: there is none, or several have the highest version.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError, write_csv
@@ -130,11 +130,9 @@ def exclude_persons(
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
     """Write ``problems.csv``: every problem, and the key of the study that covers it."""
-    rows = [("subject", "kind", "where", "found", "remedy", "modality", "covered_by")]
-    for finding in findings:
-        p = finding.problem
-        rows.append((p.subject, p.kind, p.where, p.found, p.remedy, p.modality, finding.covered_by))
-    write_csv(path, rows)
+    names = [field.name for field in fields(Problem)]
+    rows = [(*astuple(finding.problem), finding.covered_by) for finding in findings]
+    write_csv(path, [(*names, "covered_by"), *rows])
 
 
 def _with_config_key(finding: Finding, key: str) -> Finding:
@@ -213,19 +211,13 @@ def _duplicate_scans(
             continue
         modalities = shared.get((first.id, subject.id), ())
         which = ", ".join(modalities) or "through copies that are left out"
-        path = next(
-            (subject.scans[m] for m in modalities if m in subject.scans), _any_file(subject)
+        shown = [subject.scans[m] for m in modalities if m in subject.scans] or [_any_file(subject)]
+        found = f"has the same voxels as {first.id} ({which})"
+        remedy = (
+            "Leave one out with cohort.exclude, name both in one row of cohort.crosswalk, or set "
+            "cohort.rules.same_person: keep_together or exclude_subject"
         )
-        problems.append(
-            Problem(
-                subject.id,
-                "same_person",
-                str(path),
-                f"has the same voxels as {first.id} ({which})",
-                "Leave one out with cohort.exclude, name both in one row of cohort.crosswalk, or "
-                "set cohort.rules.same_person: keep_together or exclude_subject",
-            )
-        )
+        problems.append(Problem(subject.id, "same_person", str(shown[0]), found, remedy))
     return problems
 
 
@@ -239,19 +231,14 @@ def _shared_masks(
 ) -> list[Problem]:
     """Return subjects with the mask of another person: no two tumours agree in every voxel."""
     by_id = {subject.id: subject for subject in subjects}
-    return [
-        Problem(
-            second[1],
-            "same_mask",
-            str(by_id[second[1]].mask),
-            f"has the same mask as {first[1]}, with other scans",
-            "Give each subject its own mask, or leave one out with cohort.exclude",
-        )
-        for first, second, modalities in pairs
-        if modalities == (MASK,)
-        and {first[1], second[1]} <= by_id.keys()
-        and by_id[first[1]].person != by_id[second[1]].person
-    ]
+    remedy = "Give each subject its own mask, or leave one out with cohort.exclude"
+    problems = []
+    for (_, a), (_, b), modalities in pairs:
+        both_kept = a in by_id and b in by_id
+        if modalities == (MASK,) and both_kept and by_id[a].person != by_id[b].person:
+            found = f"has the same mask as {a}, with other scans"
+            problems.append(Problem(b, "same_mask", str(by_id[b].mask), found, remedy))
+    return problems
 
 
 def _conflicting_labels(
@@ -265,14 +252,9 @@ def _conflicting_labels(
     for group in by_person.values():
         if len({s.label if s.score is None else s.score for s in group}) > 1:
             names = ", ".join(f"{s.id} {s.label if s.score is None else s.score:g}" for s in group)
+            found = f"one person has several labels ({names})"
+            remedy = "Find out which is right; leave the others out with cohort.exclude"
             problems += [
-                Problem(
-                    s.id,
-                    "two_labels",
-                    str(_any_file(s)),
-                    f"one person has several labels ({names})",
-                    "Find out which is right; leave the others out with cohort.exclude",
-                )
-                for s in group
+                Problem(s.id, "two_labels", str(_any_file(s)), found, remedy) for s in group
             ]
     return problems

@@ -10,6 +10,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import EMPTY_HASH
@@ -137,23 +139,22 @@ def find_persons(
     >>> find_persons(refs, crosswalk=[("P1", "P3")])
     {('', 'P1'): 'P1', ('', 'P3'): 'P1', ('', 'P2'): 'P2'}
     """
-    sets = _DisjointSets()
     by_name = _refs_by_name(refs)
-    for ref in refs:
-        sets.join(ref.key, _person_node(ref))
+    edges: list[tuple[object, object]] = [(ref.key, _person_node(ref)) for ref in refs]
     for row in crosswalk:
         nodes: list[object] = []
         for cell in filter(None, row):
             nodes += [ref.key for ref in by_name.get(_normalise_name(cell), [])]
             if _could_be_id(cell):
                 nodes.append(("name", _normalise_name(cell)))
-        for node in nodes[1:]:
-            sets.join(nodes[0], node)
-    for first, second in pairs:
-        sets.join(first, second)
+        edges += [(nodes[0], node) for node in nodes[1:]]
+    edges += pairs
+    sets: DisjointSet[object] = DisjointSet({node for edge in edges for node in edge})
+    for first, second in edges:
+        sets.merge(first, second)
     groups: dict[object, list[PersonRef]] = {}
     for ref in refs:
-        groups.setdefault(sets.root(ref.key), []).append(ref)
+        groups.setdefault(sets[ref.key], []).append(ref)
     _check_group_sizes(groups.values())
     return {ref.key: min(map(_person_name, group)) for group in groups.values() for ref in group}
 
@@ -225,25 +226,6 @@ def _refs_by_name(refs: Iterable[PersonRef]) -> dict[str, list[PersonRef]]:
         for name in _names(ref):
             by_name.setdefault(name, []).append(ref)
     return by_name
-
-
-class _DisjointSets:
-    """Connected components of a graph."""
-
-    def __init__(self) -> None:
-        self._parent: dict[object, object] = {}
-
-    def root(self, node: object) -> object:
-        """Return the representative of the node's component."""
-        parent = self._parent.setdefault(node, node)
-        while parent != node:
-            self._parent[node] = self._parent[parent]
-            node, parent = parent, self._parent[parent]
-        return node
-
-    def join(self, first: object, second: object) -> None:
-        """Merge the components of two nodes."""
-        self._parent[self.root(second)] = self.root(first)
 
 
 def _person_node(ref: PersonRef) -> object:

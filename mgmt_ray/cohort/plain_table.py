@@ -106,28 +106,30 @@ def _read_subject(
     label = LABELS[cells[0]]
     if label is None:
         return exclude_subject(name, f"MGMT {cells[0] or 'not given'}")
-    scans = {m: config.root / row[m] for m in config.modalities if row[m]}
-    if not scans:
+    subject = row_subject(row, label, config.root, config.modalities)
+    if not subject.scans:
         return exclude_subject(name, "none of the study's modalities")
-    person = row.get("person", "")
-    subject = Subject(
-        name,
-        label,
-        scans,
-        config.root / row["mask"] if row.get("mask") else None,
-        row_covariates(row, config.modalities),
-        "" if person.lower() in NO_PERSON else person,
-    )
     remedy = "Fill in the column mask, or leave the subject out with cohort.exclude"
     fault = None if subject.mask else missing_mask_problem(name, path, "no tumour mask", remedy)
     return subject_result(subject, config, path, fault)
 
 
-def row_covariates(row: Mapping[str, str], modalities: Sequence[str]) -> dict[str, str]:
-    """Return a row's non-empty cells of all columns that are neither ids, labels nor files.
+def row_subject(
+    row: Mapping[str, str], label: int, root: Path, modalities: Sequence[str]
+) -> Subject:
+    """Return the subject of a row, with a label that was found out and paths below a folder.
 
-    >>> row_covariates({"subject": "P1", "FLAIR": "f.nii.gz", "age": "61", "site": ""}, ["FLAIR"])
+    >>> row = {"subject": "P1", "FLAIR": "f.nii.gz", "age": "61", "site": ""}
+    >>> row_subject(row, 1, Path(), ["FLAIR"]).covariates
     {'age': '61'}
     """
-    excluded = {"", *RESERVED_COLUMNS, *MODALITIES, *modalities}
-    return {name: value for name, value in row.items() if value and name not in excluded}
+    person = row.get("person", "")
+    no_covariates = {"", *RESERVED_COLUMNS, *MODALITIES, *modalities}
+    return Subject(
+        row["subject"],
+        label,
+        {m: root / row[m] for m in modalities if row[m]},
+        root / row["mask"] if row.get("mask") else None,
+        {name: cell for name, cell in row.items() if cell and name not in no_covariates},
+        "" if person.lower() in NO_PERSON else person,
+    )

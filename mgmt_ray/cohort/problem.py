@@ -44,10 +44,7 @@ only, keep all of a person's subjects and give them the same role in every split
 PROBLEM_KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 SCAN_KINDS: frozenset[ProblemKind] = frozenset(
     PROBLEM_KINDS[: PROBLEM_KINDS.index("other_grid") + 1]
-) | {
-    "missing_modality",
-    "same_voxels",
-}
+) | {"missing_modality", "same_voxels"}
 """Problems that may affect a single scan, so that the subject's other scans can stay."""
 
 DOWNLOAD_AGAIN = "Copy or download the file again, or leave the subject out with cohort.exclude"

@@ -147,6 +147,15 @@ def exclude_subject(subject: str, reason: str) -> ReaderResult:
     return ReaderResult(exclusions=(Exclusion(subject, "cohort", reason),))
 
 
+def reason_without_scans(
+    scans: Mapping[str, Path], config: ReaderConfig, nothing: str = "no scans"
+) -> str:
+    """Return why a subject is excluded for the scans it has; empty if the study can use one."""
+    if set(config.modalities) & set(scans):
+        return ""
+    return "none of the study's modalities" if scans else nothing
+
+
 def missing_mask_problem(
     subject: str,
     where: Path,
@@ -168,9 +177,9 @@ def subject_result(
         where: the folder or table that was searched, for messages.
         mask_fault: why there is no mask, or why it is ambiguous.
     """
-    scans, exclusions, problems = complete_groups(subject.id, subject.scans, config.groups, where)
+    scans, exclusions, problems = _complete_groups(subject, config.groups, where)
     if subject.mask is not None:
-        mask_fault = mask_fault or _missing_file_problem(subject.id, subject.mask)
+        mask_fault = mask_fault or _file_problem(subject.id, subject.mask)
     assert subject.mask is not None or mask_fault, f"{subject.id}: neither a mask nor a fault"
     if config.mask == "predicted":
         subject = replace(subject, mask=None, given_mask=None if mask_fault else subject.mask)
@@ -184,55 +193,37 @@ def subject_result(
     return ReaderResult((replace(subject, scans=scans),), tuple(exclusions), tuple(problems))
 
 
-def complete_groups(
-    subject: str,
-    scans: Mapping[str, Path],
-    groups: Mapping[str, tuple[str, ...]],
-    where: Path,
+def _complete_groups(
+    subject: Subject, groups: Mapping[str, tuple[str, ...]], where: Path
 ) -> tuple[dict[str, Path], list[Exclusion], list[Problem]]:
-    """Select the scans of a subject's groups of modalities.
+    """Select the scans of a subject's groups, which may be missing on disk.
 
-    Args:
-        subject: id.
-        scans: paths of all scans, which may be missing on disk.
-        groups: modalities of the study that are used only together.
-        where: the folder or table that was searched, for messages.
-
-    Returns:
-        The available scans; an exclusion for each group without any scan; a problem for each
-        missing file, and for each other incomplete group, which the rule
-        ``missing_modality: exclude_scans`` excludes.
-
-    >>> complete_groups("P1", {}, {"DTI": ("FA", "AD")}, Path("table.csv"))
-    ({}, [Exclusion(subject='P1', scope='DTI', reason='no DTI')], [])
+    A group without any scan is excluded; each missing file is a problem, and each other incomplete
+    group, which the rule ``missing_modality: exclude_scans`` excludes.
     """
     available: dict[str, Path] = {}
     exclusions: list[Exclusion] = []
     problems: list[Problem] = []
     for group, members in groups.items():
-        missing = [m for m in members if m not in scans]
-        if len(missing) == len(members):
-            exclusions.append(Exclusion(subject, group, f"no {group}"))
+        paths = {m: subject.scans[m] for m in members if m in subject.scans}
+        missing = [m for m in members if m not in paths]
+        if not paths:
+            exclusions.append(Exclusion(subject.id, group, f"no {group}"))
             continue
-        paths = {m: scans[m] for m in members if m in scans}
-        faults = {m: fault for m in paths if (fault := _missing_file_problem(subject, paths[m], m))}
+        faults = {m: f for m, path in paths.items() if (f := _file_problem(subject.id, path, m))}
         available |= {m: path for m, path in paths.items() if m not in faults}
         problems += faults.values()
         # a missing file is already the group's problem
         if missing and not faults:
+            found = f"incomplete {group}: {', '.join(missing)} missing"
+            remedy = "Copy the file there, or set cohort.rules.missing_modality: exclude_scans"
+            first = next(iter(paths))
             problems.append(
-                Problem(
-                    subject,
-                    "missing_modality",
-                    str(where),
-                    f"incomplete {group}: {', '.join(missing)} missing",
-                    "Copy the file there, or set cohort.rules.missing_modality: exclude_scans",
-                    next(iter(paths)),
-                )
+                Problem(subject.id, "missing_modality", str(where), found, remedy, first)
             )
     return available, exclusions, problems
 
 
-def _missing_file_problem(subject: str, path: Path, modality: str = "") -> Problem | None:
+def _file_problem(subject: str, path: Path, modality: str = "") -> Problem | None:
     fault = missing_reason(path)
     return Problem(subject, "no_file", printable(path), *fault, modality) if fault else None

@@ -7,7 +7,7 @@ collection". Labels: by the median rule of Chen et al. 2020, or by MGMT-STP27.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from mgmt_ray.cohort.reader import (
     exclude_subject,
     merge_results,
     missing_mask_problem,
+    reason_without_scans,
     subject_result,
 )
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
@@ -120,10 +121,6 @@ def read_tcga(config: TcgaConfig) -> ReaderResult:
 def find_sessions(root: Path, paths: Iterable[Path]) -> dict[str, list[Session]]:
     """Return sessions by patient, sorted by patient and date.
 
-    Args:
-        root: for the message.
-        paths: candidate files.
-
     Raises:
         MgmtError: there are no scans.
 
@@ -175,9 +172,9 @@ def _read_session(
 ) -> ReaderResult:
     patient, files = session.patient, session.files
     scans = {m: files[part] for m, part in SCANS.items() if part in files}
-    reason = _reason_to_exclude(scans, measured, config.modalities)
+    reason = reason_without_scans(scans, config, "no baseline scans")
     if reason or measured is None:
-        return exclude_subject(patient, reason)
+        return exclude_subject(patient, reason or "no methylation data")
     if session.duplicates:
         return ReaderResult(problems=(_duplicate_files_problem(session),))
     folder = next(iter(scans.values())).parent
@@ -191,20 +188,9 @@ def _read_session(
     score = measured.score if config.rule == "median" else None
     label = int(measured.is_methylated_by_stp27) if score is None else 0
     subject = Subject(patient, label, scans, mask, covariates, score=score)
-    fault = (
-        None
-        if mask
-        else missing_mask_problem(patient, automatic, "no tumour mask, corrected or automatic")
-    )
+    found = "no tumour mask, corrected or automatic"
+    fault = None if mask else missing_mask_problem(patient, automatic, found)
     return subject_result(subject, config, folder, fault)
-
-
-def _reason_to_exclude(
-    scans: Mapping[str, Path], measured: Methylation | None, modalities: tuple[str, ...]
-) -> str:
-    if not set(modalities) & set(scans):
-        return "no baseline scans" if not scans else "none of the study's modalities"
-    return "" if measured else "no methylation data"
 
 
 def _duplicate_files_problem(session: Session) -> Problem:

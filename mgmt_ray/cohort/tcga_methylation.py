@@ -43,12 +43,7 @@ Sample: TypeAlias = tuple[str, tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Methylation:
-    """Measured methylation of a patient's primary tumour.
-
-    Attributes:
-        betas: methylated fraction at each of :data:`PROBES`, 0 to 1.
-        file: source table.
-    """
+    """Methylated fractions (betas, 0 to 1) of a primary tumour at each of :data:`PROBES`."""
 
     betas: tuple[float, float]
     file: Path
@@ -74,10 +69,6 @@ def stp27_probability(beta_12434587: float, beta_12981137: float) -> float:
     Bady et al. 2012, Acta Neuropathologica 124:547: ``logit p = 4.3215 + 0.5271 M(cg12434587) +
     0.9265 M(cg12981137)`` with ``M = log2(beta / (1 - beta))``. We differ at betas closer than
     :data:`CLIP` to 0 or 1, which are moved to that distance.
-
-    Args:
-        beta_12434587: methylated fraction at that probe, 0 to 1.
-        beta_12981137: likewise.
 
     >>> round(stp27_probability(0.1, 0.05), 3), round(stp27_probability(0.6, 0.5), 3)
     (0.217, 0.99)
@@ -128,7 +119,8 @@ def read_methylation(
                 betas.setdefault(patient, []).append((first, second))
         for patient in betas.keys() - problems.keys():
             firsts, seconds = zip(*betas[patient], strict=True)
-            measured[patient] = Methylation((_mean(firsts), _mean(seconds)), path)
+            means = (sum(firsts) / len(firsts), sum(seconds) / len(seconds))
+            measured[patient] = Methylation(means, path)
     return measured, list(problems.values())
 
 
@@ -251,7 +243,3 @@ def _invalid_beta(patient: str, path: Path, barcode: str, error: ValueError) -> 
     found = f"sample {barcode} has the value {error.args[0]!r}, which is not a beta from 0 to 1"
     remedy = "Use level-3 beta values, not M-values, or leave the subject out with cohort.exclude"
     return Problem(patient, "unknown_label", str(path), found, remedy)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

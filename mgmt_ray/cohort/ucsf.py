@@ -14,8 +14,14 @@ from typing import Literal
 from pydantic import Field
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import read_rows, row_problem
-from mgmt_ray.cohort.dataset_files import DataSetFiles, DataSetLayout, find_data_set, find_nifti
+from mgmt_ray.cohort.csv_rows import known_cells, read_rows, row_problem
+from mgmt_ray.cohort.dataset_files import (
+    DataSetFiles,
+    DataSetLayout,
+    duplicate_folder_problem,
+    find_data_set,
+    find_nifti,
+)
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
     ReaderConfig,
@@ -23,6 +29,7 @@ from mgmt_ray.cohort.reader import (
     exclude_subject,
     merge_results,
     missing_mask_problem,
+    reason_without_scans,
     subject_result,
 )
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
@@ -50,12 +57,7 @@ LAYOUT = DataSetLayout(
 )
 
 STATUS, GRADE, BRATS21_ID = "MGMT status", "WHO CNS Grade", "BraTS21 ID"
-LABELS: dict[str, int | None] = {
-    "positive": 1,
-    "negative": 0,
-    "indeterminate": None,
-    "unknown": None,
-}
+LABELS = {"positive": 1, "negative": 0, "indeterminate": None, "unknown": None}
 """Label of each MGMT status in lower case; None where it is unknown."""
 
 COVARIATES = {
@@ -130,7 +132,9 @@ def _read_row(
 ) -> ReaderResult:
     table = data_set.table
     cells = [row[STATUS].lower() for row in rows]
-    fault = row_problem(name, table, STATUS, cells, LABELS) or data_set.duplicate_problem(name)
+    folders = data_set.folders.get(name, ())
+    fault = row_problem(name, table, STATUS, cells, LABELS)
+    fault = fault or duplicate_folder_problem(name, folders)
     if fault and fault.kind != "unknown_label":
         return ReaderResult(problems=(fault,))
     if FOLLOW_UP in name or not rows:
@@ -147,7 +151,7 @@ def _read_row(
     label = LABELS[cells[0]]
     if label is None:
         return exclude_subject(name, f"MGMT {cells[0]}")
-    return _read_scans(config, data_set, name, row, label)
+    return _read_scans(config, table, folders, name, row, label)
 
 
 def read_grade(cell: str) -> int | None:
@@ -165,30 +169,30 @@ def read_grade(cell: str) -> int | None:
 
 
 def _read_scans(
-    config: UcsfConfig, data_set: DataSetFiles, name: str, row: Mapping[str, str], label: int
+    config: UcsfConfig,
+    table: Path,
+    folders: Sequence[Path],
+    name: str,
+    row: Mapping[str, str],
+    label: int,
 ) -> ReaderResult:
-    folder = data_set.folders[name][0] if name in data_set.folders else None
-    scans = {m: p for m in SCAN_NAMES if folder and (p := _find(folder, name, scan_name(name, m)))}
-    if folder is None or not set(config.modalities) & set(scans):
-        return exclude_subject(name, "none of the study's modalities" if scans else "no scans")
+    if not folders:
+        return exclude_subject(name, "no scans")
+    folder = folders[0]
+    scans = {m: path for m in SCAN_NAMES if (path := _find(folder, name, scan_name(name, m)))}
+    if reason := reason_without_scans(scans, config):
+        return exclude_subject(name, reason)
     cell = row.get(BRATS21_ID, "")
     brats21 = BRATS21_CASE.fullmatch(cell)
     if not brats21 and cell.lower() not in UNKNOWN:
         found = f"{BRATS21_ID} is {cell!r}, not like BraTS2021_00097"
         remedy = "Fix or empty the cell: it identifies subjects that are in both data sets"
-        return ReaderResult(
-            problems=(Problem(name, "wrong_format", str(data_set.table), found, remedy),)
-        )
+        return ReaderResult(problems=(Problem(name, "wrong_format", str(table), found, remedy),))
     # the reader of BraTS21 gives the same case the same person
     person = f"BraTS2021_{brats21[1].zfill(5)}" if brats21 else name
-    covariates = {
-        covariate: row[column]
-        for covariate, column in COVARIATES.items()
-        if row.get(column, "").lower() not in UNKNOWN
-    }
     mask = _find(folder, name, mask_name(name))
     fault = None if mask else missing_mask_problem(name, folder / mask_name(name))
-    subject = Subject(name, label, scans, mask, covariates, person)
+    subject = Subject(name, label, scans, mask, known_cells(row, COVARIATES, UNKNOWN), person)
     return subject_result(subject, config, folder, fault)
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.csv_rows import group_rows, read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import find_nifti, is_folder, list_folder
-from mgmt_ray.cohort.plain_table import DELIMITERS, NO_PERSON, SUBJECT_ID, row_covariates
+from mgmt_ray.cohort.plain_table import DELIMITERS, SUBJECT_ID, row_subject
 from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, Problem
 from mgmt_ray.cohort.reader import ReaderResult, merge_results
 from mgmt_ray.cohort.subject import Subject
 
 TABLE = "cohort.csv"
-MASK = "mask"
 NO_LABEL = 0
 """Placeholder for the label; nothing may be computed from it."""
 
@@ -68,18 +67,7 @@ def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
         )
     results = []
     for name, patient_rows in sorted(group_rows(rows, "subject").items()):
-        row = patient_rows[0]
-        scans = {m: folder / row[m] for m in present if row[m]}
-        mask = folder / row[MASK] if row.get(MASK) else None
-        person = row.get("person", "")
-        subject = Subject(
-            name,
-            NO_LABEL,
-            scans,
-            mask,
-            row_covariates({k: v for k, v in row.items() if k != "label"}, present),
-            "" if person.lower() in NO_PERSON else person,
-        )
+        subject = row_subject(patient_rows[0], NO_LABEL, folder, present)
         # of several rows of one patient, none is known to be right
         fault = row_problem(name, path, "label", ["" for _ in patient_rows], {"": None})
         results.append(
@@ -90,7 +78,7 @@ def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
 
 def _from_folder(folder: Path, modalities: Sequence[str]) -> ReaderResult:
     scans = {m: path for m in modalities if (path := _scan(folder, m))}
-    subject = Subject(folder.name, NO_LABEL, scans, find_nifti(folder / f"{MASK}.nii.gz"))
+    subject = Subject(folder.name, NO_LABEL, scans, find_nifti(folder / "mask.nii.gz"))
     return _check_patient(subject, folder, modalities)
 
 
@@ -100,21 +88,17 @@ def _scan(folder: Path, modality: str) -> Path | None:
 
 
 def _check_patient(subject: Subject, where: Path, modalities: Sequence[str]) -> ReaderResult:
-    if not SUBJECT_ID.fullmatch(subject.id):
-        found = "an id that cannot be used in file names"
-        remedy = "Write up to 100 letters (A to Z), digits, dots, underscores and hyphens"
-        return ReaderResult(
-            problems=(Problem(subject.id, "wrong_format", str(where), found, remedy),)
-        )
-    if not subject.scans:
-        found = f"no scan of the study's modalities ({', '.join(modalities)})"
-        remedy = f"Name the files of scans like {modalities[0]}.nii.gz"
-        return ReaderResult(
-            problems=(Problem(subject.id, "missing_modality", str(where), found, remedy),)
-        )
+    name, fault = subject.id, None
     paths = [*subject.scans.values(), *([subject.mask] if subject.mask else [])]
     missing = [path for path in paths if not path.exists()]
-    if missing:
-        fault = Problem(subject.id, "no_file", str(missing[0]), "no such file", DOWNLOAD_AGAIN)
-        return ReaderResult(problems=(fault,))
-    return ReaderResult((subject,))
+    if not SUBJECT_ID.fullmatch(name):
+        found = "an id that cannot be used in file names"
+        remedy = "Write up to 100 letters (A to Z), digits, dots, underscores and hyphens"
+        fault = Problem(name, "wrong_format", str(where), found, remedy)
+    elif not subject.scans:
+        found = f"no scan of the study's modalities ({', '.join(modalities)})"
+        remedy = f"Name the files of scans like {modalities[0]}.nii.gz"
+        fault = Problem(name, "missing_modality", str(where), found, remedy)
+    elif missing:
+        fault = Problem(name, "no_file", str(missing[0]), "no such file", DOWNLOAD_AGAIN)
+    return ReaderResult(problems=(fault,)) if fault else ReaderResult((subject,))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import group_rows, join_first, read_rows, row_problem
+from mgmt_ray.cohort.csv_rows import group_rows, join_first, known_cells, read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import (
     SEARCH_DEPTH,
     duplicate_folder_problem,
@@ -30,17 +29,13 @@ from mgmt_ray.cohort.reader import (
     exclude_subject,
     merge_results,
     missing_mask_problem,
+    reason_without_scans,
     subject_result,
 )
 from mgmt_ray.cohort.subject import MODALITIES, Subject, modality_group
 
 CLINICAL_TABLE = "UPENN-GBM_clinical_info_*.csv"
-LABELS: dict[str, int | None] = {
-    "Methylated": 1,
-    "Unmethylated": 0,
-    "Indeterminate": None,
-    "Not Available": None,
-}
+LABELS = {"Methylated": 1, "Unmethylated": 0, "Indeterminate": None, "Not Available": None}
 """Label of each value of the column MGMT; None where it is unknown."""
 
 COVARIATES = {
@@ -52,7 +47,7 @@ COVARIATES = {
 }
 """Column of each covariate; age is in years, the resection is whether over 90 % was removed."""
 
-UNKNOWN = ("", "Not Available")
+UNKNOWN = ("", "not available")
 
 FOLDERS = {"Struct": "images_structural", "DTI": "images_DTI", "DSC": "images_DSC"}
 """Folder of each modality group; some copies nest it twice (``images_DTI/images_DTI``)."""
@@ -60,7 +55,7 @@ FOLDERS = {"Struct": "images_structural", "DTI": "images_DTI", "DSC": "images_DS
 SUBJECT_ID = re.compile(r"UPENN-GBM-\d{5}_\d{2}")
 BASELINE = "_11"
 SUBJECT_FOLDERS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}")
-"""Start of the names of folders with subjects, which :func:`find_layout` need not search."""
+"""Start of the names of folders with subjects, which need not be searched for images."""
 
 
 class UpennConfig(ReaderConfig):
@@ -68,31 +63,6 @@ class UpennConfig(ReaderConfig):
 
     available_modalities = MODALITIES
     reader: Literal["upenn"]
-
-
-@dataclass(frozen=True, slots=True)
-class ClinicalRow:
-    """The clinical table's row of one scan session.
-
-    Attributes:
-        subject: id with the session's suffix, like ``UPENN-GBM-00001_11``.
-        mgmt: status as the table spells it.
-        label: 1 methylated, 0 unmethylated, None for neither.
-        covariates: as text, without unknown ones.
-    """
-
-    subject: str
-    mgmt: str
-    label: int | None
-    covariates: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where a copy of the data set has its images and its clinical table."""
-
-    images: Path
-    table: Path
 
 
 def scan_name(subject: str, modality: str) -> str:
@@ -131,21 +101,21 @@ def read_upenn(config: UpennConfig) -> ReaderResult:
     Raises:
         MgmtError: the folder, the images, the table or one of its columns is missing.
     """
-    layout = find_layout(config.root)
-    rows, problems = read_clinical_table(layout.table, SUBJECT_ID)
-    faulty = {problem.subject for problem in problems}
-    names = sorted((rows.keys() | set(_ids_on_disk(layout.images))) - faulty)
-    results = (_read_subject(config, layout.images, name, rows.get(name)) for name in names)
-    return merge_results((ReaderResult(problems=tuple(problems)), *results))
+    images, table = _find_images_and_table(config.root)
+    rows = _rows_by_id(table)
+    results = []
+    for name in sorted(rows.keys() | set(_ids_on_disk(images))):
+        cells = [row["MGMT"] for row in rows.get(name, [])]
+        if fault := row_problem(name, table, "MGMT", cells, LABELS):
+            results.append(ReaderResult(problems=(fault,)))
+        else:
+            row = rows[name][0] if name in rows else None
+            results.append(_read_subject(config, images, name, row))
+    return merge_results(results)
 
 
-def find_layout(root: Path) -> Layout:
-    """Find the images and the newest clinical table at or below a folder.
-
-    Raises:
-        MgmtError: the images or the table are missing or exist several times, or a folder is
-            unreadable.
-    """
+def _find_images_and_table(root: Path) -> tuple[Path, Path]:
+    """Find the images and the newest clinical table at or below a folder."""
     paths = paths_below(root, "UPENN-GBM", "NIfTI-files/ and the clinical table", SUBJECT_FOLDERS)
     names = FOLDERS.values()
     images = sorted({p.parent for p in paths if p.name in names and is_folder(p)})
@@ -159,53 +129,18 @@ def find_layout(root: Path) -> Layout:
             f"{root}: UPENN-GBM images in more than one place ({', '.join(map(str, images))}). "
             "Give the folder of the right copy."
         )
-    return Layout(images[0], newest_table(root, CLINICAL_TABLE, paths, "clinical table"))
+    return images[0], newest_table(root, CLINICAL_TABLE, paths, "clinical table")
 
 
-def read_clinical_table(
-    path: Path, subject_id: re.Pattern[str]
-) -> tuple[dict[str, ClinicalRow], list[Problem]]:
-    """Read a clinical table of any version by its column names.
-
-    Args:
-        path: the CSV file.
-        subject_id: pattern of every id.
-
-    Returns:
-        A row by subject id, and a problem for each id that has several rows or an unknown MGMT
-        status; such an id has no row.
-
-    Raises:
-        MgmtError: not a table, a column is missing, or an id does not match the pattern.
-    """
+def _rows_by_id(path: Path) -> dict[str, list[dict[str, str]]]:
     _, rows = read_rows(path, ("ID", "MGMT"))
-    invalid = [repr(row["ID"]) for row in rows if not subject_id.fullmatch(row["ID"])]
+    invalid = [repr(row["ID"]) for row in rows if not SUBJECT_ID.fullmatch(row["ID"])]
     if invalid:
         raise MgmtError(
             f"{path}: ids {join_first(invalid)} do not look like UPENN-GBM-00001_11. "
             "Use the table as downloaded; a spreadsheet may have changed it."
         )
-    by_id = group_rows(rows, "ID")
-    faults = (
-        row_problem(name, path, "MGMT", [row["MGMT"] for row in subject_rows], LABELS)
-        for name, subject_rows in by_id.items()
-    )
-    problems = [fault for fault in faults if fault]
-    faulty = {problem.subject for problem in problems}
-    return {
-        name: _clinical_row(subject_rows[0])
-        for name, subject_rows in by_id.items()
-        if name not in faulty
-    }, problems
-
-
-def _clinical_row(row: Mapping[str, str]) -> ClinicalRow:
-    covariates = {
-        name: row[column]
-        for name, column in COVARIATES.items()
-        if row.get(column, "") not in UNKNOWN
-    }
-    return ClinicalRow(row["ID"], row["MGMT"], LABELS[row["MGMT"]], covariates)
+    return group_rows(rows, "ID")
 
 
 def _group_folders(images: Path, group: str) -> tuple[Path, Path]:
@@ -221,18 +156,33 @@ def _ids_on_disk(images: Path) -> Iterator[str]:
 
 
 def _read_subject(
-    config: UpennConfig, images: Path, name: str, row: ClinicalRow | None
+    config: UpennConfig, images: Path, name: str, row: Mapping[str, str] | None
 ) -> ReaderResult:
+    if not name.endswith(BASELINE):
+        return exclude_subject(name, "follow-up scan")
+    if row is None:
+        return exclude_subject(name, "not in the clinical table")
+    label = LABELS[row["MGMT"]]
+    if label is None:
+        return exclude_subject(name, f"MGMT {row['MGMT']}")
     scans = _scans(images, name)
-    reason = _reason_to_exclude(name, row, scans, config.modalities)
-    if reason or row is None or row.label is None:
+    if reason := reason_without_scans(scans, config, "no baseline scans"):
         return exclude_subject(name, reason)
     if fault := _duplicate_folder_problem(images, name):
         return ReaderResult(problems=(fault,))
-    mask, kind = _mask(images, name)
-    covariates = {**row.covariates, **({"mask_kind": kind} if kind else {})}
-    subject = Subject(name, row.label, scans, mask, covariates, name.rpartition("_")[0])
-    fault = None if mask else _missing_mask_problem(automatic_mask(images, name), name)
+    covariates = known_cells(row, COVARIATES, UNKNOWN)
+    mask, automatic = find_nifti(corrected_mask(images, name)), automatic_mask(images, name)
+    if mask:
+        covariates["mask_kind"] = "corrected"
+    elif mask := find_nifti(automatic):
+        covariates["mask_kind"] = "automatic"
+    else:
+        found = "no tumour mask, neither corrected nor automatic"
+        remedy = (
+            "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude"
+        )
+        fault = missing_mask_problem(name, automatic, found, remedy)
+    subject = Subject(name, label, scans, mask, covariates, name.rpartition("_")[0])
     return subject_result(subject, config, images, fault)
 
 
@@ -255,35 +205,3 @@ def _duplicate_folder_problem(images: Path, subject: str) -> Problem | None:
         ):
             return fault
     return None
-
-
-def _reason_to_exclude(
-    subject: str, row: ClinicalRow | None, scans: Mapping[str, Path], modalities: tuple[str, ...]
-) -> str:
-    if not subject.endswith(BASELINE):
-        return "follow-up scan"
-    if row is None:
-        return "not in the clinical table"
-    if row.label is None:
-        return f"MGMT {row.mgmt}"
-    if not set(modalities) & set(scans):
-        return "no baseline scans" if not scans else "none of the study's modalities"
-    return ""
-
-
-def _mask(images: Path, subject: str) -> tuple[Path | None, str]:
-    """Return the preferred mask and its kind, if there is one."""
-    candidates = {
-        "corrected": corrected_mask(images, subject),
-        "automatic": automatic_mask(images, subject),
-    }
-    for kind, candidate in candidates.items():
-        if path := find_nifti(candidate):
-            return path, kind
-    return None, ""
-
-
-def _missing_mask_problem(path: Path, subject: str) -> Problem:
-    remedy = "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude"
-    found = "no tumour mask, neither corrected nor automatic"
-    return missing_mask_problem(subject, path, found, remedy)

@@ -8,7 +8,7 @@ import pytest
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.brats21 import Brats21Config, read_brats21
 from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.reader import ReaderResult
+from tests.cohort.conftest import kinds, reasons, touch
 
 NAMES = ("flair", "t1", "t1ce", "t2", "seg")
 SERIES = ("FLAIR", "T1w", "T1wCE", "T2w")
@@ -21,9 +21,7 @@ def config(root: Path, **more: object) -> Brats21Config:
 def add_case(root: Path, number: str, names: Sequence[str] = NAMES) -> None:
     """Empty files under the public names: the reader does not open them."""
     folder = root / "BraTS2021_Training_Data" / f"BraTS2021_{number}"
-    folder.mkdir(parents=True)
-    for name in names:
-        (folder / f"BraTS2021_{number}_{name}.nii.gz").touch()
+    touch(*(folder / f"BraTS2021_{number}_{name}.nii.gz" for name in names))
 
 
 def add_series(root: Path, number: str, split: str = "train") -> None:
@@ -34,14 +32,6 @@ def add_series(root: Path, number: str, split: str = "train") -> None:
 def write_labels(root: Path, *rows: str) -> None:
     lines = ["BraTS21ID,MGMT_value", *rows]
     (root / "train_labels.csv").write_text("\n".join(lines) + "\n")
-
-
-def reasons(result: ReaderResult) -> dict[str, str]:
-    return {e.subject: e.reason for e in result.exclusions if e.scope == "cohort"}
-
-
-def kinds(result: ReaderResult) -> dict[str, str]:
-    return {problem.subject: problem.kind for problem in result.problems}
 
 
 def test_a_faulty_case_must_be_named_with_its_zeros(tmp_path: Path) -> None:
@@ -123,11 +113,9 @@ def test_masks_are_matched_by_the_number_they_begin_with(tmp_path: Path) -> None
         add_series(tmp_path, number)
     write_labels(tmp_path, "00002,1", "00003,0", "00005,1", "00006,0")
     masks = tmp_path / "masks"
-    masks.mkdir()
     for name in ("00002.nii.gz", "BraTS2021_00003_seg.nii.gz", "000051.nii.gz", "00005.txt"):
-        (masks / name).touch()
-    for name in ("00006.nii.gz", "00006_b.nii.gz", "._00002.nii.gz"):
-        (masks / name).touch()
+        touch(masks / name)
+    touch(*(masks / name for name in ("00006.nii.gz", "00006_b.nii.gz", "._00002.nii.gz")))
     result = read_brats21(config(tmp_path, images="dicom", masks=masks))
     assert {s.id: s.mask.name for s in result.subjects} == {
         "00002": "00002.nii.gz",
@@ -145,9 +133,7 @@ def test_masks_are_matched_by_the_number_they_begin_with(tmp_path: Path) -> None
 def test_masks_of_the_study_go_before_task_ones_own(tmp_path: Path) -> None:
     add_case(tmp_path, "00002")
     write_labels(tmp_path, "00002,1")
-    (tmp_path / "masks").mkdir()
-    mask = tmp_path / "masks" / "00002_corrected.nii.gz"
-    mask.touch()
+    mask = touch(tmp_path / "masks" / "00002_corrected.nii.gz")
     assert read_brats21(config(tmp_path, masks=tmp_path / "masks")).subjects[0].mask == mask
 
 
@@ -200,11 +186,3 @@ def test_links_that_point_nowhere_and_unpacked_files_are_not_missed(tmp_path: Pa
         ("00005", "no_file", ""),
     ]
     assert {p.found for p in result.problems} == {"the link is broken"}
-
-
-def test_two_tables_are_an_error(tmp_path: Path) -> None:
-    add_case(tmp_path, "00002")
-    write_labels(tmp_path, "00002,1")
-    write_labels(tmp_path / "BraTS2021_Training_Data", "00002,0")
-    with pytest.raises(MgmtError, match="more than one table"):
-        read_brats21(config(tmp_path))

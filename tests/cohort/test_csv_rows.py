@@ -18,10 +18,7 @@ def test_cells_are_read_by_the_names_of_their_columns(tmp_path: Path) -> None:
     path = table(tmp_path, '\ufeffID, age ,site\n1, 61 ,"Basel, CH"\n,,\n\n2,,\n')
     assert read_rows(path, ("ID",)) == (
         ["ID", "age", "site"],
-        [
-            {"ID": "1", "age": "61", "site": "Basel, CH"},
-            {"ID": "2", "age": "", "site": ""},
-        ],
+        [{"ID": "1", "age": "61", "site": "Basel, CH"}, {"ID": "2", "age": "", "site": ""}],
     )
 
 

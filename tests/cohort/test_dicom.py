@@ -131,10 +131,7 @@ def test_a_series_of_truncated_files_alone_is_truncated(series: Path) -> None:
 
 def test_a_folder_without_dicom_says_so(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("empty")
-    assert (fault(tmp_path).kind, fault(tmp_path).found) == (
-        "wrong_format",
-        "holds no DICOM files",
-    )
+    assert (fault(tmp_path).kind, fault(tmp_path).found) == ("wrong_format", "holds no DICOM files")
 
 
 def test_two_series_in_a_folder_are_rejected(series: Path, tmp_path: Path) -> None:

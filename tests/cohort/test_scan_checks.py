@@ -25,13 +25,6 @@ def a_mask(*labels: int) -> Scan:
     return Scan(voxels, Grid((10, 12, 14), AFFINE))
 
 
-def fault_of_grid(scan: Scan) -> str:
-    with pytest.raises(BadScan) as error:
-        check_grid(scan, a_mask(2), SCAN, MASK)
-    assert error.value.kind == "other_grid"
-    return str(error.value)
-
-
 def test_an_image_and_its_mask_pass() -> None:
     check_grid(noise(), a_mask(2), SCAN, MASK)
     check_values(noise(), SCAN)
@@ -60,29 +53,33 @@ def test_a_mask_of_fractions_is_rejected() -> None:
         check_mask(blurred, MASK, (1, 2, 4))
 
 
-def test_another_size_is_rejected() -> None:
-    message = fault_of_grid(noise(shape=(10, 12, 13)))
-    assert "is not on the grid of its mask mask.nii.gz: size 10×12×13 against 10×12×14" in message
-    assert "recipe.resample" in message
+def moved(*changes: tuple[int, int, float]) -> np.ndarray:
+    affine = AFFINE.copy()
+    for row, column, value in changes:
+        affine[row, column] = value
+    return affine
 
 
-def test_another_spacing_is_rejected() -> None:
-    moved = AFFINE.copy()
-    moved[2, 0] = 1.001
-    assert "spacing (mm) 1.001 1 1 against 1 1 1" in fault_of_grid(noise(moved))
+SINE, COSINE = np.sin(np.deg2rad(1)), np.cos(np.deg2rad(1))
+TURNED = moved((0, 1, SINE), (0, 2, COSINE), (1, 1, COSINE), (1, 2, -SINE))
 
 
-def test_another_origin_is_rejected() -> None:
-    moved = AFFINE.copy()
-    moved[1, 3] = -238.8
-    assert "origin (mm) 0 -238.8 0 against 0 -239 0" in fault_of_grid(noise(moved))
-
-
-def test_another_direction_is_rejected() -> None:
-    turned = AFFINE.copy()
-    angle = np.deg2rad(1)
-    turned[:2, 1:3] = [[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]]
-    assert "direction 0 0 1 0.0174524 0.999848 0" in fault_of_grid(noise(turned))
+@pytest.mark.parametrize(
+    ("scan", "says"),
+    [
+        (noise(shape=(10, 12, 13)), "size 10×12×13 against 10×12×14 voxels"),
+        (noise(moved((2, 0, 1.001))), "spacing (mm) 1.001 1 1 against 1 1 1"),
+        (noise(moved((1, 3, -238.8))), "origin (mm) 0 -238.8 0 against 0 -239 0"),
+        (noise(TURNED), "direction 0 0 1 0.0174524 0.999848 0"),
+    ],
+    ids=["size", "spacing", "origin", "direction"],
+)
+def test_another_grid_is_rejected(scan: Scan, says: str) -> None:
+    with pytest.raises(BadScan) as error:
+        check_grid(scan, a_mask(2), SCAN, MASK)
+    assert error.value.kind == "other_grid"
+    assert f"is not on the grid of its mask mask.nii.gz: {says}" in str(error.value)
+    assert "recipe.resample" in str(error.value)
 
 
 def test_the_rounding_of_a_header_is_forgiven() -> None:

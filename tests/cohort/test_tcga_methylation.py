@@ -131,11 +131,7 @@ def test_only_primary_tumours_count(tmp_path: Path) -> None:
 
 
 def test_several_primary_samples_are_averaged_where_they_have_both_probes(tmp_path: Path) -> None:
-    samples = {
-        f"{ANNA}-01A": (0.25, 0.5),
-        f"{ANNA}-01B": (0.75, 1.0),
-        f"{ANNA}-01C": (0.99, "NA"),
-    }
+    samples = {f"{ANNA}-01A": (0.25, 0.5), f"{ANNA}-01B": (0.75, 1.0), f"{ANNA}-01C": (0.99, "NA")}
     assert betas(matrix(tmp_path / "m", samples)) == {ANNA: (0.5, 0.75)}
 
 

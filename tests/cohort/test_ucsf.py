@@ -8,12 +8,12 @@ import pytest
 
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.cohort import Exclusion
-from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import read_scan, voxel_hash
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.ucsf import UcsfConfig, read_ucsf
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from tests.cohort.conftest import kinds, reasons, touch
 from tests.layouts.ucsf import write_ucsf_copy
 
 MORE = ("SWI", "DWI", "ADC", "ASL")
@@ -41,10 +41,7 @@ def config(root: Path, **more: object) -> UcsfConfig:
 def add_case(root: Path, number: str, names: Sequence[str] = NAMES) -> Path:
     """Empty files under the public names: the reader does not open them."""
     folder = root / "UCSF-PDGM-v5" / f"UCSF-PDGM-{number}_nifti"
-    folder.mkdir(parents=True)
-    for name in names:
-        (folder / f"UCSF-PDGM-{number}_{name}.nii.gz").touch()
-    return folder
+    return touch(*(folder / f"UCSF-PDGM-{number}_{name}.nii.gz" for name in names)).parent
 
 
 def write_table(root: Path, *rows: str, name: str = TABLE) -> None:
@@ -54,10 +51,6 @@ def write_table(root: Path, *rows: str, name: str = TABLE) -> None:
 
 def row(number: str, status: str = "positive", grade: str = "4", brats21: str = "") -> str:
     return f"UCSF-PDGM-{number},F,61,{grade},{status},wildtype,{brats21}"
-
-
-def reasons(result: ReaderResult) -> dict[str, str]:
-    return {e.subject: e.reason for e in result.exclusions if e.scope == "cohort"}
 
 
 def test_a_copy_has_the_labels_and_voxels_of_its_source(
@@ -166,7 +159,7 @@ def test_everyone_found_is_a_subject_excluded_or_a_problem(tmp_path: Path) -> No
         "UCSF-PDGM-0431_FU001d": "follow-up scan",
         "UCSF-PDGM-0433_FU007d": "follow-up scan",
     }
-    assert {p.subject: p.kind for p in result.problems} == {
+    assert kinds(result) == {
         "UCSF-PDGM-0010": "unknown_label",
         "UCSF-PDGM-0011": "duplicated_subject",
         "UCSF-PDGM-0012": "two_labels",
@@ -261,10 +254,7 @@ def test_a_grade_that_is_not_given_is_a_reason(tmp_path: Path) -> None:
 def test_folders_and_files_may_be_numbered_as_in_the_table(
     tmp_path: Path, folder: str, number: str
 ) -> None:
-    for name in NAMES:
-        path = tmp_path / folder / f"UCSF-PDGM-{number}_{name}.nii.gz"
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
+    touch(*(tmp_path / folder / f"UCSF-PDGM-{number}_{name}.nii.gz" for name in NAMES))
     write_table(tmp_path, row("004"))
     (subject,) = read_ucsf(config(tmp_path)).subjects
     assert (subject.id, subject.person) == ("UCSF-PDGM-0004", "UCSF-PDGM-0004")
@@ -275,7 +265,7 @@ def test_the_same_number_with_three_and_four_digits_is_a_problem(tmp_path: Path)
     for number in ("004", "0004"):
         add_case(tmp_path, number)
     write_table(tmp_path, row("004"))
-    assert [p.kind for p in read_ucsf(config(tmp_path)).problems] == ["duplicated_subject"]
+    assert kinds(read_ucsf(config(tmp_path))) == {"UCSF-PDGM-0004": "duplicated_subject"}
 
 
 def test_unpacked_files_are_read_and_packed_ones_go_before_them(tmp_path: Path) -> None:
@@ -296,12 +286,3 @@ def test_an_id_of_another_data_set_is_an_error(tmp_path: Path) -> None:
     write_table(tmp_path, "UPENN-GBM-00001_11,F,61,4,positive,wildtype,")
     with pytest.raises(MgmtError, match="does not look like UCSF-PDGM-004"):
         read_ucsf(config(tmp_path))
-
-
-def test_a_subject_in_two_folders_is_a_problem(tmp_path: Path) -> None:
-    add_case(tmp_path, "0004")
-    add_case(tmp_path / "again", "0004")
-    write_table(tmp_path, row("004"))
-    (problem,) = read_ucsf(config(tmp_path)).problems
-    assert (problem.subject, problem.kind) == ("UCSF-PDGM-0004", "duplicated_subject")
-    assert "again" in problem.found

@@ -6,18 +6,15 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.unlabelled import read_patients
-
-
-def put(*files: Path) -> None:
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"x")
+from tests.cohort.conftest import kinds, touch
 
 
 def test_a_folder_per_patient_names_scans_by_their_modality(tmp_path: Path) -> None:
-    put(tmp_path / "A" / "FLAIR.nii.gz", tmp_path / "A" / "mask.nii", tmp_path / "A" / "T9.nii.gz")
-    put(tmp_path / "B" / "T1GD" / "1.dcm", tmp_path / "C" / "notes.txt", tmp_path / ".d" / "x")
-    put(tmp_path / "-odd" / "FLAIR.nii.gz")
+    touch(
+        tmp_path / "A" / "FLAIR.nii.gz", tmp_path / "A" / "mask.nii", tmp_path / "A" / "T9.nii.gz"
+    )
+    touch(tmp_path / "B" / "T1GD" / "1.dcm", tmp_path / "C" / "notes.txt", tmp_path / ".d" / "x")
+    touch(tmp_path / "-odd" / "FLAIR.nii.gz")
     result = read_patients(tmp_path, ("FLAIR", "T1GD"))
     first, second = result.subjects
     assert (first.id, first.scans, first.mask) == (
@@ -26,14 +23,11 @@ def test_a_folder_per_patient_names_scans_by_their_modality(tmp_path: Path) -> N
         tmp_path / "A" / "mask.nii",
     )
     assert (second.id, second.scans, second.mask) == ("B", {"T1GD": tmp_path / "B" / "T1GD"}, None)
-    assert {p.subject: p.kind for p in result.problems} == {
-        "C": "missing_modality",
-        "-odd": "wrong_format",
-    }
+    assert kinds(result) == {"C": "missing_modality", "-odd": "wrong_format"}
 
 
 def test_a_table_needs_neither_labels_nor_masks(tmp_path: Path) -> None:
-    put(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
+    touch(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
     rows = [
         "subject,label,FLAIR,age,mask",
         "A,methylated,a.nii.gz,61,m.nii.gz",
@@ -50,11 +44,7 @@ def test_a_table_needs_neither_labels_nor_masks(tmp_path: Path) -> None:
     assert (second.id, second.mask) == ("B", None)
     # what the table says of methylation is not read
     assert first.label == second.label
-    assert {p.subject: p.kind for p in result.problems} == {
-        "C": "no_file",
-        "D": "missing_modality",
-        "E": "duplicated_subject",
-    }
+    assert kinds(result) == {"C": "no_file", "D": "missing_modality", "E": "duplicated_subject"}
 
 
 @pytest.mark.parametrize(

@@ -10,24 +10,13 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Exclusion
 from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.subject import MODALITIES, modality_group
-from mgmt_ray.cohort.upenn import (
-    SUBJECT_ID,
-    ClinicalRow,
-    UpennConfig,
-    find_layout,
-    read_clinical_table,
-    read_upenn,
-)
+from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from tests.cohort.conftest import reasons, touch
 
 STRUCTURAL = ("T1", "T1GD", "T2", "FLAIR")
 DTI = ("DTI_AD", "DTI_FA", "DTI_RD", "DTI_TR")
 DSC = ("DSC_ap-rCBV", "DSC_PH", "DSC_PSR")
 TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
-
-
-def touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
 
 
 def add_scans(
@@ -69,15 +58,11 @@ def read_copy(root: Path, modalities: tuple[str, ...] = ()) -> ReaderResult:
     return read_upenn(UpennConfig(reader="upenn", root=root, modalities=modalities))
 
 
-def reasons(result: ReaderResult) -> dict[str, str]:
-    return {e.subject: e.reason for e in result.exclusions if e.scope == "cohort"}
-
-
 def test_a_complete_subject_offers_every_modality_by_its_public_name(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     (subject,) = read_copy(tmp_path).subjects
     images = tmp_path / "NIfTI-files"
-    assert subject.id == name
+    assert (subject.id, subject.person) == (name, "UPENN-GBM-00001")  # of all sessions
     assert set(subject.scans) == set(MODALITIES)
     assert subject.scans["T1GD"] == images / f"images_structural/{name}/{name}_T1GD.nii.gz"
     assert subject.scans["FA"] == images / f"images_DTI/{name}/{name}_DTI_FA.nii.gz"
@@ -90,15 +75,6 @@ def test_a_complete_subject_offers_every_modality_by_its_public_name(tmp_path: P
         "gross_total_resection": "Y",
         "mask_kind": "automatic",
     }
-
-
-def test_methylated_is_1_and_unmethylated_is_0(tmp_path: Path) -> None:
-    for number in (1, 2):
-        add_scans(tmp_path, f"UPENN-GBM-0000{number}_11")
-    write_table(
-        tmp_path, {"UPENN-GBM-00001_11": "Methylated", "UPENN-GBM-00002_11": "Unmethylated"}
-    )
-    assert [s.label for s in read_copy(tmp_path).subjects] == [1, 0]
 
 
 def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
@@ -122,7 +98,8 @@ def test_everyone_out_has_one_reason(tmp_path: Path) -> None:
     add_scans(tmp_path, "UPENN-GBM-00008_11")
     add_scans(tmp_path, "UPENN-GBM-00009_21", mask=False)
     cohort = read_copy(tmp_path)
-    assert [s.id for s in cohort.subjects] == [f"UPENN-GBM-0000{i}_11" for i in (1, 6, 7)]
+    labels = {s.id: s.label for s in cohort.subjects}
+    assert labels == {f"UPENN-GBM-0000{i}_11": label for i, label in ((1, 1), (6, 1), (7, 0))}
     assert [(p.subject, p.kind) for p in cohort.problems] == [
         ("UPENN-GBM-00005_11", "no_mask"),
         ("UPENN-GBM-00006_11", "missing_modality"),
@@ -170,12 +147,6 @@ def test_a_subject_without_the_studys_modalities_is_excluded(tmp_path: Path) -> 
     assert set(reasons(read_copy(tmp_path, ("PH",))).values()) == {"none of the study's modalities"}
 
 
-def test_sessions_of_one_patient_are_one_person(tmp_path: Path) -> None:
-    one_subject(tmp_path)
-    (subject,) = read_copy(tmp_path).subjects
-    assert subject.person == "UPENN-GBM-00001"
-
-
 def test_a_doubled_folder_is_read_too(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     folder = tmp_path / "NIfTI-files" / "images_DTI"
@@ -197,7 +168,6 @@ def test_the_images_are_found_at_and_below_the_root(tmp_path: Path) -> None:
     copy = tmp_path / "archive" / "UPENN-GBM"
     copy.mkdir(parents=True)
     one_subject(copy)
-    assert find_layout(tmp_path).images == copy / "NIfTI-files"
     (copy / TABLE).rename(copy / "NIfTI-files" / TABLE)
     assert read_copy(copy / "NIfTI-files").subjects == read_copy(tmp_path).subjects
 
@@ -243,18 +213,13 @@ def test_unpacked_files_and_links_that_point_nowhere_are_not_missed(tmp_path: Pa
     assert result.exclusions == ()
 
 
-def test_a_folder_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(MgmtError, match=r"nowhere: no such folder.*--data or cohort\.root"):
         read_copy(tmp_path / "nowhere")
-
-
-def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
     write_table(tmp_path, {})
     with pytest.raises(MgmtError, match="looked for NIfTI-files/ with images_structural"):
         read_copy(tmp_path)
-
-
-def test_a_folder_without_a_table_says_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / TABLE).unlink()
     add_scans(tmp_path, "UPENN-GBM-00001_11")
     with pytest.raises(MgmtError, match="no clinical table; looked for UPENN-GBM_clinical_info_"):
         read_copy(tmp_path)
@@ -271,24 +236,18 @@ def test_two_copies_below_one_root_are_an_error(tmp_path: Path) -> None:
 HEADER_V1 = "ID,Gender,Age_at_scan_years,Survival_from_surgery_days,IDH1,MGMT,KPS,GTR_over90percent"
 
 
-def table(folder: Path, text: str) -> Path:
-    path = folder / "UPENN-GBM_clinical_info_v1.0.csv"
-    path.write_text(text, encoding="utf-8")
-    return path
+def read_text(root: Path, text: str) -> ReaderResult:
+    """A copy with a table of version 1 and one subject's scans."""
+    add_scans(root, "UPENN-GBM-00001_11")
+    (root / "UPENN-GBM_clinical_info_v1.0.csv").write_text(text, encoding="utf-8")
+    return read_copy(root)
 
 
-def test_version_1_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
-    path = table(
-        tmp_path,
-        f"\ufeff{HEADER_V1}\nUPENN-GBM-00001_11,M,70.1,200,NOS/NEC, Methylated ,80,Y\n,,,,,,,\n",
-    )
-    rows, problems = read_clinical_table(path, SUBJECT_ID)
-    assert problems == []
-    assert rows == {
-        "UPENN-GBM-00001_11": ClinicalRow(
-            "UPENN-GBM-00001_11",
-            "Methylated",
-            1,
+@pytest.mark.parametrize(
+    ("cells", "covariates"),
+    [
+        (
+            "M,70.1,200,NOS/NEC, Methylated ,80,Y",
             {
                 "age": "70.1",
                 "sex": "M",
@@ -296,15 +255,17 @@ def test_version_1_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
                 "kps": "80",
                 "gross_total_resection": "Y",
             },
-        )
-    }
-
-
-def test_what_is_not_available_is_no_covariate(tmp_path: Path) -> None:
-    path = table(tmp_path, f"{HEADER_V1}\nUPENN-GBM-00001_11,M,,,,Indeterminate,Not Available,\n")
-    row = read_clinical_table(path, SUBJECT_ID)[0]["UPENN-GBM-00001_11"]
-    assert row.label is None
-    assert row.covariates == {"sex": "M"}
+        ),
+        ("M,,,,Methylated,Not Available,", {"sex": "M"}),
+    ],
+)
+def test_version_1_is_read_by_the_names_of_its_columns(
+    tmp_path: Path, cells: str, covariates: dict[str, str]
+) -> None:
+    text = f"\ufeff{HEADER_V1}\nUPENN-GBM-00001_11,{cells}\n,,,,,,,\n"
+    (subject,) = read_text(tmp_path, text).subjects
+    assert subject.label == 1
+    assert subject.covariates == covariates | {"mask_kind": "automatic"}
 
 
 @pytest.mark.parametrize(
@@ -317,29 +278,26 @@ def test_what_is_not_available_is_no_covariate(tmp_path: Path) -> None:
     ],
 )
 def test_a_faulty_table_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
-    path = table(tmp_path, text)
-    with pytest.raises(MgmtError, match=says) as error:
-        read_clinical_table(path, SUBJECT_ID)
-    assert str(error.value).startswith(f"{path}: ")
+    with pytest.raises(MgmtError, match=rf"v1\.0\.csv: .*{says}"):
+        read_text(tmp_path, text)
 
 
 def test_faults_of_single_rows_are_listed_all_at_once(tmp_path: Path) -> None:
-    rows = ["1_11,methylated", "2_11,", "3_11,Methylated", "3_11,Methylated", "4_11,Methylated"]
+    rows = ["1_11,Methylated", "2_11,methylated", "3_11,", "4_11,Methylated", "4_11,Methylated"]
     rows += ["5_11,Methylated", "5_11,Unmethylated"]
-    path = table(tmp_path, "ID,MGMT\n" + "".join(f"UPENN-GBM-0000{row}\n" for row in rows))
-    good, problems = read_clinical_table(path, SUBJECT_ID)
-    assert list(good) == ["UPENN-GBM-00004_11"]
-    assert [(p.subject[-4:], p.kind, p.found) for p in problems] == [
-        ("1_11", "unknown_label", "MGMT is 'methylated'"),
-        ("2_11", "unknown_label", "MGMT is ''"),
-        ("3_11", "duplicated_subject", "2 rows"),
+    result = read_text(tmp_path, "ID,MGMT\n" + "".join(f"UPENN-GBM-0000{row}\n" for row in rows))
+    assert [s.id for s in result.subjects] == ["UPENN-GBM-00001_11"]
+    assert [(p.subject[-4:], p.kind, p.found) for p in result.problems] == [
+        ("2_11", "unknown_label", "MGMT is 'methylated'"),
+        ("3_11", "unknown_label", "MGMT is ''"),
+        ("4_11", "duplicated_subject", "2 rows"),
         ("5_11", "two_labels", "2 rows with MGMT 'Methylated' and 'Unmethylated'"),
     ]
-    assert {p.where for p in problems} == {str(path)}
+    assert {Path(p.where).name for p in result.problems} == {"UPENN-GBM_clinical_info_v1.0.csv"}
 
 
 def test_a_table_that_is_not_text_is_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_bytes(b"PK\x03\x04\xff\xfe\x00")
+    one_subject(tmp_path)
+    (tmp_path / TABLE).write_bytes(b"PK\x03\x04\xff\xfe\x00")
     with pytest.raises(MgmtError, match="is not a table"):
-        read_clinical_table(path, SUBJECT_ID)
+        read_copy(tmp_path)
