@@ -13,18 +13,16 @@ import numpy as np
 from jaxtyping import Float16
 
 from mgmt_ray.audit.audited_study import AuditContext
-from mgmt_ray.base import MgmtError, fingerprint, write_atomically, write_json
-from mgmt_ray.preprocess.axial_slices import SubjectSlices
-from mgmt_ray.preprocess.slice_index import read_slice_index, slice_index_path, slice_path
-from mgmt_ray.preprocess.slice_store import SliceStore, slices_checksum, write_slices
-from mgmt_ray.preprocess.volume_index import (
-    DTYPE,
-    array_header,
-    array_path,
+from mgmt_ray.preprocess.artefact_store import (
+    Artefact,
+    ArtefactPart,
     index_path,
-    read_index,
-    row_checksum,
+    write_artefact,
+    write_index,
 )
+from mgmt_ray.preprocess.axial_slices import SubjectSlices
+from mgmt_ray.preprocess.slice_store import SliceStore, slice_artefact
+from mgmt_ray.preprocess.volume_store import DTYPE, volume_artefact
 from mgmt_ray.study.study_config import PipelineName
 
 Volumes: TypeAlias = Float16[np.ndarray, "version depth height width"]
@@ -60,29 +58,28 @@ def write_changed_volumes(source: Path, modality: str, target: Path, change: Vol
     Raises:
         MgmtError: there are no volumes, or the disk is full.
     """
-    index = read_index(source, modality)
-    if index is None:
-        raise MgmtError(f"{source}: no volumes of {modality}. Run `mgmt-ray prepare STUDY` first.")
+
+    def change_artefact(subject: str, artefact: Artefact) -> Artefact:
+        volumes = change(subject, np.stack([*artefact.arrays.values()]))
+        return volume_artefact(volumes.astype(DTYPE), artefact.description)
+
+    _write_changed_part(source, modality, target, change_artefact)
+
+
+def _write_changed_part(
+    source: Path, modality: str, target: Path, change: Callable[[str, Artefact], Artefact]
+) -> None:
+    """Write a changed copy of a part of a store, unless it exists."""
     if index_path(target, modality).exists():
         return  # the index is written last
-    volumes = np.load(array_path(source, modality), mmap_mode="r")
-    checksums = []
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            file.write(array_header(index.shape))
-            for row in index.rows:
-                changed = np.ascontiguousarray(change(row.id, volumes[row.position]), DTYPE)
-                checksums.append(row_checksum(changed))
-                file.write(changed.data)
-
-    write_atomically(array_path(target, modality), write)
-    rows = tuple(
-        replace(row, position=position, checksum=checksum)
-        for position, (row, checksum) in enumerate(zip(index.rows, checksums, strict=True))
-    )
-    copied = replace(index, rows=rows, target=fingerprint([index.target, checksums]))
-    write_json(index_path(target, modality), copied.to_json())
+    part = ArtefactPart(source, modality)
+    entries = {}
+    for subject, entry in part.subjects.items():
+        changed = change(subject, part.load(subject))
+        write_artefact(target / modality / entry["file"], changed)
+        entries[subject] = {**changed.description, "file": entry["file"]}
+    about = {name: value for name, value in part.index.items() if name != "subjects"}
+    write_index(target, modality, about, entries)
 
 
 def darken_slabs(volumes: Volumes) -> Volumes:
@@ -111,21 +108,13 @@ def write_changed_slices(source: Path, modality: str, target: Path, change: Slic
     Raises:
         MgmtError: there are no slices, or the disk is full.
     """
-    index = read_slice_index(source, modality)
-    if index is None:
-        raise MgmtError(f"{source}: no slices of {modality}. Run `mgmt-ray prepare STUDY` first.")
-    if slice_index_path(target, modality).exists():
-        return  # the index is written last
-    (target / modality).mkdir(parents=True, exist_ok=True)
-    store, rows = SliceStore(source, modality), []
-    for row in index.rows:
-        (slices,) = store.load((row.id,))
-        changed = change(slices)
-        rows.append(replace(row, checksum=slices_checksum(changed)))
-        write_slices(slice_path(target, modality, row.id, row.key), changed, rows[-1])
-    checksums = [row.checksum for row in rows]
-    copied = replace(index, rows=tuple(rows), target=fingerprint([index.target, checksums]))
-    write_json(slice_index_path(target, modality), copied.to_json())
+    store = SliceStore(source, modality)
+
+    def change_artefact(subject: str, _: Artefact) -> Artefact:
+        (slices,) = store.load((subject,))
+        return slice_artefact(change(slices))
+
+    _write_changed_part(source, modality, target, change_artefact)
 
 
 def darken_tumour(slices: SubjectSlices) -> SubjectSlices:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float16
 from mgmt_ray.audit.audited_study import NO_VOLUMES, AuditContext, Check
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
-from mgmt_ray.preprocess.volume_index import index_path
+from mgmt_ray.preprocess.artefact_store import index_path
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.splits.split import Split

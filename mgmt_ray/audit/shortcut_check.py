@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mgmt_ray.audit.audited_study import NO_VOLUMES, AuditContext, Check, permuted_label_rows
 from mgmt_ray.preprocess.scan_inspection import read_inspection
-from mgmt_ray.preprocess.volume_index import Row, read_index
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.splits.split import resolve_labels
@@ -119,12 +120,10 @@ def _scalars(
     audit: AuditContext, modality: str, ids: tuple[str, ...], volumes: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return scalars that a network could exploit, by name; only those that all subjects have."""
-    index = read_index(audit.store, modality)
-    assert index is not None
-    rows = {row.id: row for row in index.rows}
+    descriptions = VolumeStore(audit.store, modality).descriptions
     table = [
         _volume_scalars(volume)
-        | _file_scalars(rows[subject])
+        | _file_scalars(descriptions[subject])
         | _inspection_scalars(audit, subject, modality)
         for subject, volume in zip(ids, volumes, strict=True)
     ]
@@ -147,8 +146,9 @@ def _volume_scalars(volume: np.ndarray) -> dict[str, float]:
     return scalars
 
 
-def _file_scalars(row: Row) -> dict[str, float]:
-    return {"size of the scan's file": row.image.size, "size of the mask's file": row.mask.size}
+def _file_scalars(description: Mapping[str, Any]) -> dict[str, float]:
+    image, mask = description["image"], description["mask"]
+    return {"size of the scan's file": image["size"], "size of the mask's file": mask["size"]}
 
 
 def _inspection_scalars(audit: AuditContext, subject: str, modality: str) -> dict[str, float]:

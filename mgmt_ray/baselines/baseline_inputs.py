@@ -12,6 +12,7 @@ from mgmt_ray.baselines.tumour_measurements import (
     MeasurementOptions,
     TumourMeasurement,
     measure_tumours,
+    write_measurements,
 )
 from mgmt_ray.cluster.progress import show_progress
 from mgmt_ray.cohort.cohort import Cohort
@@ -73,6 +74,7 @@ def prepare_baselines(context: StudyContext, cohort: Cohort) -> Baselines:
             measured = measure_tumours(
                 cohort, options, context.folder.radiomics, context.resources, progress
             )
+        write_measurements(measured, context.folder.radiomics_table)
     values = {name: _values(name, cohort, measured) for name in study.baselines}
     return Baselines(study.baselines, study.forest, study.seed, values)
 

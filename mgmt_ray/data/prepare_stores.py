@@ -1,36 +1,26 @@
-"""Preparing volumes and slices: a task per subject computes them, this process writes them."""
+"""Preparing a cohort's volumes and slices, and logging what was done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError
-from mgmt_ray.cluster.parallel_map import parallel_map
 from mgmt_ray.cluster.progress import ProgressCallback, log, show_progress
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.preprocess.axial_slices import SubjectSlices, make_slices, slice_sources
+from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
+from mgmt_ray.preprocess.artefact_store import ArtefactPart, Wanted
+from mgmt_ray.preprocess.axial_slices import slice_sources
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
-from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.slice_store_writer import SliceTask, SliceWriter, plan_slice_store
-from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.preprocess.volume_store_plan import SubjectTask, plan_store
-from mgmt_ray.preprocess.volume_store_writer import StoreWriter
-from mgmt_ray.preprocess.volumes import SubjectVolumes, make_volumes
+from mgmt_ray.preprocess.slice_store import make_slice_artefacts, wanted_slices
+from mgmt_ray.preprocess.volume_store import (
+    VolumeSource,
+    is_accepted,
+    make_volume_artefacts,
+    wanted_volumes,
+)
 from mgmt_ray.study.folder import StudyFolder
-
-
-class UnusableFiles(MgmtError):
-    """Files of some subjects cannot be used; the other subjects are prepared.
-
-    Attributes:
-        faults: message by subject id.
-    """
-
-    def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__("\n".join(f"subject {name}: {fault}" for name, fault in faults.items()))
-        self.faults = dict(faults)
 
 
 def prepare_cohort(
@@ -62,10 +52,7 @@ def prepare_cohort(
         prepared = prepare_volumes(cohort, modalities, recipe, volumes, resources, progress)
     log(f"{name}: {prepared} subjects prepared" if prepared else f"{name}: up to date")
     if verify:
-        with show_progress(f"{name}: verify volumes") as progress:
-            for done, modality in enumerate(modalities, start=1):
-                VolumeStore(folder.volumes, modality).verify()
-                progress(done, len(modalities))
+        _verify(name, folder.volumes, modalities)
 
 
 def prepare_volumes(
@@ -103,31 +90,18 @@ def prepare_volumes(
     >>> prepare_volumes(Cohort(found.subjects), ("T1",), recipe, root / "volumes",
     ...                 Resources(backend="in-process"), lambda done, total: None)
     2
+    >>> from mgmt_ray.preprocess.volume_store import VolumeStore
     >>> store = VolumeStore(root / "volumes", "T1")
     >>> store.load(store.ids, ["original", "flip"]).shape
     (2, 2, 8, 8, 8)
     """
-    plan = plan_store(folder, cohort, modalities, recipe)
-    tasks = plan.tasks
-    if not plan.arrays:
-        return 0
-    faults: dict[str, str] = {}
-
-    def results() -> Iterator[tuple[str, dict[str, SubjectVolumes]]]:
-        made_by_task = parallel_map(_prepare_subject, tasks, recipe, resources)
-        for done, (task, made) in enumerate(made_by_task, start=1):
-            if isinstance(made, MgmtError):
-                faults[task.subject.id] = str(made)
-            else:
-                yield task.subject.id, made
-            progress(done, len(tasks))
-
-    with StoreWriter(plan) as writer:
-        for subject_id, made in results():
-            writer.put(subject_id, made)
-        if faults:
-            raise UnusableFiles(faults)
-    return len(tasks)
+    wanted = {m: wanted_volumes(folder, cohort, m, recipe) for m in modalities}
+    is_valid = partial(is_accepted, allow_clipping=recipe.allow_clipping)
+    maker = Maker(make_volume_artefacts, recipe, _by_subject, is_valid)
+    about = {"recipe": recipe.model_dump(mode="json")}
+    update = bring_up_to_date(folder, wanted, maker, about, resources, progress)
+    update.check_faults()
+    return update.num_made
 
 
 def prepare_slices(
@@ -144,46 +118,30 @@ def prepare_slices(
 
     Raises:
         UnusableFiles: files of some subjects cannot be used; the others are prepared.
-        CannotWrite: the disk is full.
+        MgmtError: the disk is full, or slices were changed after they were written.
     """
-    name = f"{name} slices"
-    plan = plan_slice_store(
-        folder.slices, {m: slice_sources(cohort, m) for m in modalities}, recipe
-    )
-    faults: dict[str, str] = {}
-    if plan.modalities:
-        with show_progress(name) as progress, SliceWriter(plan) as writer:
-            made = parallel_map(_slice_scan, plan.tasks, recipe, resources)
-            for done, (task, slices) in enumerate(made, start=1):
-                if isinstance(slices, MgmtError):
-                    faults[task.source.id] = f"{task.modality}: {slices}"
-                else:
-                    writer.put(task, slices)
-                progress(done, len(plan.tasks))
-            if faults:
-                raise UnusableFiles(faults)
-    num_scans = len(plan.tasks)
-    log(f"{name}: {num_scans} scans sliced" if num_scans else f"{name}: up to date")
+    name, store = f"{name} slices", folder.slices
+    wanted = {m: wanted_slices(m, slice_sources(cohort, m), recipe) for m in modalities}
+    maker = Maker(make_slice_artefacts, recipe)
+    about = {"recipe": recipe.model_dump(mode="json")}
+    with show_progress(name) as progress:
+        update = bring_up_to_date(store, wanted, maker, about, resources, progress)
+    update.check_faults()
+    log(f"{name}: {update.num_made} scans sliced" if update.num_made else f"{name}: up to date")
     if verify:
-        with show_progress(f"{name}: verify slices") as progress:
-            for done, modality in enumerate(modalities, start=1):
-                SliceStore(folder.slices, modality).verify()
-                progress(done, len(modalities))
+        _verify(name, store, modalities)
 
 
-def _slice_scan(task: SliceTask, recipe: SliceRecipe) -> SubjectSlices | MgmtError:
-    """Cut a scan's slices, or return what is wrong with its files."""
-    try:
-        return make_slices(task.source, recipe)
-    except MgmtError as error:
-        return error
+def _by_subject(pending: Sequence[Wanted[VolumeSource]]) -> list[list[Wanted[VolumeSource]]]:
+    """Return a task for all modalities of a subject, whose mask is then read once."""
+    tasks: dict[str, list[Wanted[VolumeSource]]] = {}
+    for item in pending:
+        tasks.setdefault(item.subject, []).append(item)
+    return list(tasks.values())
 
 
-def _prepare_subject(
-    task: SubjectTask, recipe: RecipeConfig
-) -> dict[str, SubjectVolumes] | MgmtError:
-    """Make a subject's volumes, or return what is wrong with its files: the others go on."""
-    try:
-        return make_volumes(task.subject, task.wanted, recipe)
-    except MgmtError as error:
-        return error
+def _verify(name: str, folder: Path, modalities: Sequence[str]) -> None:
+    with show_progress(f"{name}: verify") as progress:
+        for done, modality in enumerate(modalities, start=1):
+            ArtefactPart(folder, modality).verify()
+            progress(done, len(modalities))

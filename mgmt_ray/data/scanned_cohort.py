@@ -92,26 +92,16 @@ def list_subjects(
         MgmtError: the data set cannot be read, or all scans are too small for the recipe.
     """
     result = read_data_set(config)
-    with_mask = [s for s in result.subjects if s.mask is not None]
-    without_mask = [s for s in result.subjects if s.mask is None]
-    inspections: dict[str, Inspection] = {}
     with show_progress(f"check {name}" if name else "check files") as progress:
-
-        def count(done: int, total: int) -> None:
-            progress(len(inspections) + done, len(inspections) + total)
-
-        # in another folder than the inspections with their predicted mask, so that both are kept
-        groups = ((without_mask, folder.masks / "scans"), (with_mask, folder.inspections))
-        for subjects, cache in groups:
-            inspections |= inspect_cohort(
-                subjects,
-                study.first_recipe,
-                config.mask_labels,
-                cache,
-                resources,
-                count,
-                study.slice_recipe,
-            )
+        inspections = inspect_cohort(
+            result.subjects,
+            study.first_recipe,
+            config.mask_labels,
+            folder.inspections,
+            resources,
+            progress,
+            study.slice_recipe,
+        )
     check_scan_sizes(inspections, study)
     crosswalk = read_crosswalk(config.crosswalk)
     selection = _select(name, config, result, inspections, crosswalk)

@@ -17,6 +17,7 @@ from mgmt_ray.cohort.scan import Scan, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.masks.contamination import THIS_STUDY, cached_scan_hashes, segmenter_exposure
+from mgmt_ray.masks.mask_files import ALTERNATE_MASKS
 from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_eligible
 from mgmt_ray.masks.segmentation_study import load_segmentations
 from mgmt_ray.preprocess.spatial import resample, whole_window
@@ -66,7 +67,7 @@ def alternate_masks(inputs: TrialInputs, source: MaskSource) -> AlternateMasks:
         crosswalk = read_crosswalk(study.cohort.crosswalk)
         exposure = segmenter_exposure(segmentations, persons, hashes, crosswalk)
         eligible = {s.id: exposure[THIS_STUDY, s.id].eligible for s in given}
-        settings = (eligible, segmentations, inputs.folder.masks, resources)
+        settings = (eligible, segmentations, inputs.folder.masks, resources, ALTERNATE_MASKS)
         predicted, without = segment_eligible("masks of test subjects", given, *settings)
         alternates |= {s.id: s for s in predicted}
         reasons |= without

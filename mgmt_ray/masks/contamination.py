@@ -172,11 +172,8 @@ def cached_scan_hashes(
     """
     hashes: dict[SubjectKey, Mapping[str, str]] = {}
     missing: list[str] = []
-    # subjects without a given mask are first inspected without any
-    folders = (folder.inspections, folder.masks / "scans")
     for subject in cohort.subjects:
-        inspections = (read_inspection(path, subject.id) for path in folders)
-        inspection = next(filter(None, inspections), None)
+        inspection = read_inspection(folder.inspections, subject.id)
         if inspection is None:
             missing.append(subject.id)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from mgmt_ray.base import MgmtError, file_checksum, fingerprint, write_json
-from mgmt_ray.cluster.parallel_map import parallel_map
+from mgmt_ray.base import MgmtError, fingerprint, write_atomically
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
 from mgmt_ray.masks.segmentation_study import Segmentations
+from mgmt_ray.preprocess.artefact_store import Artefact, FileFormat, Wanted, subject_file_state
 from mgmt_ray.preprocess.axial_slices import SliceSource, cut_slices
-from mgmt_ray.preprocess.recipe import SLICE_METHOD
-from mgmt_ray.preprocess.volume_index import subject_file_state
-from mgmt_ray.synthetic.scan_writer import write_mask
+from mgmt_ray.synthetic.scan_writer import pack_mask, read_comment
 from mgmt_ray.training.out_of_memory import raise_oom_with_hint
 from mgmt_ray.trials.segmenter import Segmenter, load_segmenter, segment_scan
 from mgmt_ray.trials.voxel_size import voxel_size_problem
 
-FORMAT = 1
-INDEX = "masks.json"
+MASKS = "masks"
+"""Part of a store of masks: of subjects that have no other."""
+
+ALTERNATE_MASKS = "alternate_masks"
+"""Part of a store of masks: of test subjects whose given masks the study uses."""
+
 SCANS_PER_TASK = 4
 """Scans that one task segments with networks that it loads once."""
 
@@ -51,21 +54,12 @@ class PredictedMask:
     """A predicted mask that was written.
 
     Attributes:
-        key: fingerprint of the scan's state, the recipe and the networks.
-        checksum: SHA-256 of the file.
+        path: of the NIfTI file.
         tumour_voxels: on the scan's grid; 0 if no tumour was found.
-        networks: ids of the segmentations whose probabilities were averaged.
     """
 
-    key: str
-    checksum: str
+    path: Path
     tumour_voxels: int
-    networks: tuple[str, ...]
-
-
-def mask_path(folder: Path, subject: str) -> Path:
-    """Return the path of a subject's predicted mask."""
-    return folder / f"{subject}.nii.gz"
 
 
 def segment_scans(
@@ -74,6 +68,7 @@ def segment_scans(
     folder: Path,
     resources: Resources,
     progress: ProgressCallback,
+    part: str = MASKS,
 ) -> dict[str, PredictedMask | MgmtError]:
     """Predict the masks that are missing, damaged, or of other scans or networks.
 
@@ -83,8 +78,9 @@ def segment_scans(
     Args:
         requests: scans with the networks that segment them.
         segmentations: all networks that the requests name.
-        folder: of the masks ``SUBJECT.nii.gz`` and their index.
+        folder: of the store of masks, which are NIfTI files.
         progress: receives the number of segmented scans and their total, if there are any.
+        part: of the store.
 
     Returns:
         By subject, in the order of ``requests``: the mask, or why the scan cannot be segmented.
@@ -92,40 +88,67 @@ def segment_scans(
     Raises:
         MgmtError: the segmentations' weights were changed, or the disk is full.
     """
-    index = _read_index(folder)
-    keys = {request.id: _key(request, segmentations) for request in requests}
+    wanted = [Wanted(part, r.id, _key(r, segmentations), r) for r in requests]
+    cpus, gpus = resources.cpus, resources.gpus
+    shared = (segmentations, resources)
+    maker = Maker(_segment_batch, shared, _equal_batches, bool, MASK_FILES, cpus, gpus)
+    about = {
+        "study": str(segmentations.folder.root),
+        "network": segmentations.network,
+        "modality": segmentations.modality,
+        "weights_sha256": dict(segmentations.checksums),
+    }
+    update = bring_up_to_date(folder, {part: wanted}, maker, about, resources, progress)
     masks: dict[str, PredictedMask | MgmtError] = {}
     for request in requests:
-        mask = index.get(request.id)
-        if mask and mask.key == keys[request.id] and _is_intact(folder, request.id, mask):
-            masks[request.id] = mask
-    pending = [request for request in requests if request.id not in masks]
-    # of equal size, so that all workers finish at about the same time
-    tasks = [pending[i : i + SCANS_PER_TASK] for i in range(0, len(pending), SCANS_PER_TASK)]
-    shared = (segmentations, folder, keys, resources)
-    num_done = 0
-    for task, results in parallel_map(
-        _segment_batch, tasks, shared, resources, cpus=resources.cpus, gpus=resources.gpus
-    ):
-        masks |= results
-        index |= {s: mask for s, mask in results.items() if isinstance(mask, PredictedMask)}
-        _write_index(index, segmentations, folder)
-        num_done += len(task)
-        progress(num_done, len(pending))
-    return {request.id: masks[request.id] for request in requests}
+        entry = update.entries.get((part, request.id))
+        masks[request.id] = (
+            PredictedMask(folder / part / entry["file"], entry["tumour_voxels"])
+            if entry
+            else update.faults[part, request.id]
+        )
+    return masks
+
+
+def write_mask_file(path: Path, artefact: Artefact) -> None:
+    """Write a mask completely or not at all."""
+    write_atomically(path, lambda aside: aside.write_bytes(artefact.arrays["file"].tobytes()))
+
+
+def describe_mask(path: Path) -> dict[str, Any] | None:
+    """Return the description in a mask's header; None if the file is missing or damaged."""
+    try:
+        description: dict[str, Any] = json.loads(read_comment(path))
+        return description
+    except (OSError, ValueError):
+        return None
+
+
+def mask_artefact(tumour: np.ndarray, scan: Path, networks: Sequence[str]) -> Artefact:
+    """Return the artefact of a mask: the bytes of its file, and what it was predicted by."""
+    description = {"tumour_voxels": int(np.count_nonzero(tumour)), "networks": list(networks)}
+    content = pack_mask(tumour, scan, json.dumps(description))
+    return Artefact({"file": np.frombuffer(content, np.uint8)}, description)
+
+
+MASK_FILES = FileFormat(".nii.gz", write_mask_file, describe_mask)
+
+
+def _equal_batches(pending: Sequence[Wanted[MaskRequest]]) -> list[list[Wanted[MaskRequest]]]:
+    """Return tasks of equal size, so that all workers finish at about the same time."""
+    return [[*pending[i : i + SCANS_PER_TASK]] for i in range(0, len(pending), SCANS_PER_TASK)]
 
 
 def _segment_batch(
-    task: Sequence[MaskRequest],
-    shared: tuple[Segmentations, Path, Mapping[str, str], Resources],
-) -> dict[str, PredictedMask | MgmtError]:
-    """Segment a few scans and write their masks; one bad scan does not stop the others."""
-    segmentations, folder, keys, resources = shared
+    task: Sequence[Wanted[MaskRequest]], shared: tuple[Segmentations, Resources]
+) -> list[Artefact | MgmtError]:
+    """Segment a few scans; one bad scan does not stop the others."""
+    segmentations, resources = shared
     torch.set_num_threads(resources.threads)
     loaded: dict[str, Segmenter] = {}
-    masks: dict[str, PredictedMask | MgmtError] = {}
+    masks: list[Artefact | MgmtError] = []
     activity = f"{segmentations.network} of {segmentations.folder.root} segments tumours"
-    for request in task:
+    for request in (item.source for item in task):
         with raise_oom_with_hint(activity, "Use a machine with more memory."):
             for name in request.networks:
                 if name not in loaded:
@@ -135,16 +158,9 @@ def _segment_batch(
                 networks = [loaded[name] for name in request.networks]
                 tumour = _find_tumour(request, networks, segmentations)
             except MgmtError as error:
-                masks[request.id] = error
+                masks.append(error)
                 continue
-        path = mask_path(folder, request.id)
-        write_mask(tumour, request.scan, path)
-        masks[request.id] = PredictedMask(
-            keys[request.id],
-            file_checksum(path),
-            int(np.count_nonzero(tumour)),
-            request.networks,
-        )
+        masks.append(mask_artefact(tumour, request.scan, request.networks))
     return masks
 
 
@@ -169,35 +185,4 @@ def _key(request: MaskRequest, segmentations: Segmentations) -> str:
     state = asdict(subject_file_state(request.id, segmentations.modality, request.scan))
     recipe = segmentations.recipe.model_dump(mode="json")
     weights = [[name, segmentations.checksums[name]] for name in request.networks]
-    return fingerprint([FORMAT, SLICE_METHOD, state, recipe, weights])
-
-
-def _is_intact(folder: Path, subject: str, mask: PredictedMask) -> bool:
-    path = mask_path(folder, subject)
-    return path.is_file() and file_checksum(path) == mask.checksum
-
-
-def _read_index(folder: Path) -> dict[str, PredictedMask]:
-    """Read the index; empty if it is missing or damaged, so that all masks are predicted."""
-    try:
-        content: Any = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return {
-            subject: PredictedMask(**fields | {"networks": tuple(fields["networks"])})
-            for subject, fields in content["subjects"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _write_index(
-    index: Mapping[str, PredictedMask], segmentations: Segmentations, folder: Path
-) -> None:
-    content = {
-        "format": FORMAT,
-        "study": str(segmentations.folder.root),
-        "network": segmentations.network,
-        "modality": segmentations.modality,
-        "weights_sha256": segmentations.checksums,
-        "subjects": {subject: asdict(mask) for subject, mask in sorted(index.items())},
-    }
-    write_json(folder / INDEX, content)
+    return fingerprint([state, recipe, weights])

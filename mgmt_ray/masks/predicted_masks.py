@@ -15,7 +15,7 @@ from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.data.scanned_cohort import ScannedCohort, check_scan_sizes
 from mgmt_ray.masks.contamination import segmenter_exposure
-from mgmt_ray.masks.mask_files import MaskRequest, PredictedMask, mask_path, segment_scans
+from mgmt_ray.masks.mask_files import MASKS, MaskRequest, PredictedMask, segment_scans
 from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations
 from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.study.folder import StudyFolder
@@ -87,6 +87,7 @@ def segment_subjects(
     segmentations: Segmentations,
     folder: Path,
     resources: Resources,
+    part: str = MASKS,
 ) -> dict[str, PredictedMask | MgmtError]:
     """Bring the predicted masks of a cohort's subjects up to date, and log the result.
 
@@ -96,6 +97,7 @@ def segment_subjects(
         eligible: ids of the segmentations that may segment each subject, by subject.
         segmentations: all that ``eligible`` names.
         folder: of the masks.
+        part: of the store of masks.
 
     Returns:
         By subject: the mask, or why its scan cannot be segmented.
@@ -110,7 +112,7 @@ def segment_subjects(
             predicted = total
             progress(done, total)
 
-        masks = segment_scans(requests, segmentations, folder, resources, count)
+        masks = segment_scans(requests, segmentations, folder, resources, count, part)
     log(f"{name}: {predicted} masks predicted" if predicted else f"{name}: up to date")
     return masks
 
@@ -122,6 +124,7 @@ def segment_eligible(
     segmentations: Segmentations,
     folder: Path,
     resources: Resources,
+    part: str = MASKS,
 ) -> tuple[list[Subject], dict[str, str]]:
     """Predict masks as far as possible; arguments as of :func:`segment_subjects`.
 
@@ -136,17 +139,16 @@ def segment_eligible(
         elif not eligible[subject.id]:
             reasons[subject.id] = "every segmentation was trained or chosen on this person"
     segmentable = [s for s in subjects if s.id not in reasons]
-    masks = segment_subjects(name, segmentable, eligible, segmentations, folder, resources)
-    for subject_id, mask in masks.items():
+    masks = segment_subjects(name, segmentable, eligible, segmentations, folder, resources, part)
+    segmented = []
+    for subject in segmentable:
+        mask = masks[subject.id]
         if isinstance(mask, MgmtError):
-            reasons[subject_id] = str(mask)
+            reasons[subject.id] = str(mask)
         elif not mask.tumour_voxels:
-            reasons[subject_id] = f"the segmentations find no tumour in the {modality}"
-    segmented = [
-        replace(s, mask=mask_path(folder, s.id), mask_kind="predicted")
-        for s in segmentable
-        if s.id not in reasons
-    ]
+            reasons[subject.id] = f"the segmentations find no tumour in the {modality}"
+        else:
+            segmented.append(replace(subject, mask=mask.path, mask_kind="predicted"))
     return segmented, reasons
 
 
@@ -207,9 +209,7 @@ def _add_predicted_masks(
     ]
     with_tumour = {s for s, mask in masks.items() if mask.tumour_voxels}
     subjects = tuple(
-        replace(s, mask=mask_path(folder, s.id), mask_kind="predicted")
-        if s.id in with_tumour
-        else s
+        replace(s, mask=masks[s.id].path, mask_kind="predicted") if s.id in with_tumour else s
         for s in scanned.reader_result.subjects
     )
     with show_progress(f"check {name}") as progress:

@@ -15,8 +15,8 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.unlabelled import read_patients
+from mgmt_ray.data.bring_up_to_date import UnusableFiles
 from mgmt_ray.data.inspect_files import inspect_cohort
-from mgmt_ray.data.prepare_stores import UnusableFiles
 from mgmt_ray.masks.contamination import contamination_reason, segmenter_exposure
 from mgmt_ray.masks.predicted_masks import PREDICTED_LABELS, segment_eligible, segment_with_members
 from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations

@@ -9,12 +9,6 @@ from mgmt_ray.preprocess.spatial import Window, describe_window
 
 AUGMENTATIONS = ("flip", "rotate", "noise", "deform")
 
-VOLUME_METHOD = 1
-"""Increased whenever the same recipe would give other volumes, so that old ones are not reused."""
-
-SLICE_METHOD = 2
-"""Increased whenever the same recipe would give other slices, so that old ones are not reused."""
-
 
 class RecipeConfig(Config):
     """How scans become volumes; the defaults are those of Schmitz et al. 2024.
@@ -111,7 +105,6 @@ def version_key(recipe: RecipeConfig, version: str, modality: str) -> str:
     ['noise']
     """
     parts: dict[str, object] = {
-        "method": VOLUME_METHOD,
         "window": recipe.window,
         "shrink": recipe.shrink,
         "shape": recipe.shape,

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped
 
-from mgmt_ray.base import fingerprint, write_atomically
+from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, Problem
 from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
 from mgmt_ray.cohort.scan_checks import check_grid, check_mask, check_values
 from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, file_state, read_index
 from mgmt_ray.preprocess.axial_slices import SliceSource, slices_from_scan
-from mgmt_ray.preprocess.recipe import SLICE_METHOD, RecipeConfig, SliceRecipe
+from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_preview import View, view_scan
 from mgmt_ray.preprocess.spatial import check_window, count_outside, resample, whole_window
-from mgmt_ray.preprocess.volume_index import file_state
 
-METHOD = 2
-"""Increased whenever the same files would give another inspection, so that old ones are redone."""
+PARTS = ("given", "predicted", "unmasked")
+"""Parts of a store of inspections: by the kind of the subjects' masks."""
 
 AnyRecipe: TypeAlias = RecipeConfig | SliceRecipe
 """The recipe of volumes, or of slices in a study without volumes."""
-
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
-"""Errors that reading a damaged inspection, or one of another version, may raise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +34,6 @@ class Inspection:
 
     Attributes:
         subject: the subject's id.
-        key: fingerprint of the files' states, and of the recipe and labels they are checked with.
         problems: of all files.
         hashes: hash of each readable scan's voxels, by modality (see ``scan.voxel_hash``).
         views: previews of the scans without a problem.
@@ -48,16 +41,15 @@ class Inspection:
     """
 
     subject: str
-    key: str
     problems: tuple[Problem, ...]
     hashes: dict[str, str]
     views: tuple[View, ...]
     mask_hash: str = ""
 
-    @property
-    def is_cacheable(self) -> bool:
-        """Whether it stays valid while the files are unchanged; a failed read may succeed later."""
-        return not any(p.kind in ("unreadable", "no_file") for p in self.problems)
+
+def is_final(description: Mapping[str, Any]) -> bool:
+    """Whether an inspection is valid while the files are unchanged; a failed read may succeed."""
+    return not any(p["kind"] in ("unreadable", "no_file") for p in description["problems"])
 
 
 def inspection_key(
@@ -77,8 +69,9 @@ def inspection_key(
         window = [recipe.window, recipe.allow_clipping]
     settings = [*window, recipe.resample, list(mask_labels)]
     if slices is not None:
-        settings += [SLICE_METHOD, slices.model_dump(mode="json"), subject.mask_kind]
-    return fingerprint([METHOD, subject.id, states, settings])
+        settings += [slices.model_dump(mode="json"), subject.mask_kind]
+    content = [[field.name for field in fields(kind)] for kind in (Inspection, Problem, View)]
+    return fingerprint([content, states, settings])
 
 
 def inspect_subject(
@@ -103,7 +96,6 @@ def inspect_subject(
             Problem(subject.id, error.kind, str(path), error.found, error.remedy, modality)
         )
 
-    key = inspection_key(subject, recipe, mask_labels, slices)
     mask = None
     if subject.mask is not None:
         try:
@@ -131,7 +123,6 @@ def inspect_subject(
                 add_problem(error, error.path)
     return Inspection(
         subject.id,
-        key,
         tuple(problems),
         hashes,
         tuple(views),
@@ -139,57 +130,61 @@ def inspect_subject(
     )
 
 
-def write_inspection(inspection: Inspection, folder: Path) -> None:
-    """Write ``<subject>.npz`` completely or not at all."""
-    content = {
-        "key": inspection.key,
-        "problems": [asdict(problem) for problem in inspection.problems],
-        "hashes": inspection.hashes,
-        "mask_hash": inspection.mask_hash,
-        "views": [[v.modality, v.slice_number, v.low, v.high] for v in inspection.views],
-    }
-    arrays: dict[str, Any] = {"facts": np.array(json.dumps(content, allow_nan=False))}
+def inspection_artefact(inspection: Inspection) -> Artefact:
+    """Return the artefact of an inspection: its previews are arrays, all else is described."""
+    arrays: dict[str, np.ndarray] = {}
     for number, view in enumerate(inspection.views):
         arrays |= {
             f"picture{number}": view.picture,
             f"tumour{number}": view.tumour,
             f"counts{number}": view.counts,
         }
-
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    write_atomically(_path(folder, inspection.subject), write)
+    description = {
+        "problems": [asdict(problem) for problem in inspection.problems],
+        "hashes": inspection.hashes,
+        "mask_hash": inspection.mask_hash,
+        "views": [[v.modality, v.slice_number, v.low, v.high] for v in inspection.views],
+    }
+    return Artefact(arrays, description)
 
 
 def read_inspection(folder: Path, subject_id: str) -> Inspection | None:
-    """Read what :func:`write_inspection` wrote; None if the file is missing or damaged."""
-    try:
-        with np.load(_path(folder, subject_id)) as arrays:
-            content = json.loads(str(arrays["facts"]))
-            views = tuple(
-                View(
-                    modality,
-                    arrays[f"picture{i}"],
-                    arrays[f"tumour{i}"],
-                    number,
-                    low,
-                    high,
-                    arrays[f"counts{i}"],
-                )
-                for i, (modality, number, low, high) in enumerate(content["views"])
-            )
-            problems = tuple(Problem(**problem) for problem in content["problems"])
-            key, hashes = content["key"], content["hashes"]
-            hash_of_mask = content["mask_hash"]
-    except UNREADABLE:
-        return None  # the subject is inspected again
-    return Inspection(subject_id, key, problems, hashes, views, hash_of_mask)
+    """Read a subject's inspection; None if the file is missing or damaged.
+
+    That with a given mask comes before that with a predicted one, and before that without any.
+    """
+    for part in PARTS:
+        index = read_index(folder, part)
+        if index is not None and subject_id in index["subjects"]:
+            try:
+                return load_inspection(ArtefactPart(folder, part), subject_id)
+            except MgmtError:
+                return None
+    return None
 
 
-def _path(folder: Path, subject_id: str) -> Path:
-    return folder / f"{subject_id}.npz"
+def load_inspection(part: ArtefactPart, subject_id: str) -> Inspection:
+    """Read a subject's inspection from a part of the store.
+
+    Raises:
+        MgmtError: the file is missing or was changed.
+    """
+    artefact = part.load(subject_id)
+    arrays, description = artefact.arrays, artefact.description
+    views = tuple(
+        View(
+            modality,
+            arrays[f"picture{i}"],
+            arrays[f"tumour{i}"],
+            number,
+            low,
+            high,
+            arrays[f"counts{i}"],
+        )
+        for i, (modality, number, low, high) in enumerate(description["views"])
+    )
+    problems = tuple(Problem(**problem) for problem in description["problems"])
+    return Inspection(subject_id, problems, description["hashes"], views, description["mask_hash"])
 
 
 def _read_mask(path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:

@@ -1,11 +1,7 @@
-"""The slice store: one file per subject and modality, and an index per modality.
+"""The slice store: a subject's slices of one modality are an artefact.
 
-``FLAIR/S1-<key>.npz`` holds the images (float32) and masks (uint8) [slice, height, width] of one
-subject, which slices are ``of_brain``, the given mask on the scan's own grid (``outline``, bits;
-empty without a mask), and the ``row`` that describes them. The key is part of the file's name, so
-slices by another recipe or from other scans are another file. A file is complete or absent. The
-index, ``FLAIR.json``, is written when all subjects of a modality are complete; only then can a
-:class:`SliceStore` be opened. Subjects differ in their number of slices, hence a file for each.
+Its arrays are the images (float32) and masks (uint8) [slice, height, width], which slices are
+``of_brain``, and the given mask on the scan's own grid (``outline``, bits; empty without a mask).
 """
 
 from __future__ import annotations
@@ -14,29 +10,56 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mgmt_ray.base import MgmtError, parse, write_atomically
-from mgmt_ray.preprocess.axial_slices import SubjectSlices
-from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_index import (
-    SliceRow,
-    read_slice_index,
-    slice_index_path,
-    slice_path,
+from mgmt_ray.base import fingerprint, parse
+from mgmt_ray.preprocess.artefact_store import (
+    Artefact,
+    ArtefactPart,
+    Wanted,
+    subject_file_state,
 )
+from mgmt_ray.preprocess.axial_slices import SliceSource, SubjectSlices, make_slices
+from mgmt_ray.preprocess.recipe import SliceRecipe
+from mgmt_ray.preprocess.slice_geometry import Frame
+from mgmt_ray.preprocess.volume_store import check_any_scan
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """The description of one subject's slices.
+
+    Attributes:
+        checksum: SHA-256 of the voxels and of their position in the scan.
+        depths: depth of each slice in the scan.
+        annotated: whether the subject had a given mask.
+    """
+
+    checksum: str
+    depths: tuple[int, ...]
+    frame: Frame
+    annotated: bool
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SliceRow:
+        """Read back the result of ``asdict``."""
+        frame: dict[str, Any] = {
+            name: tuple(entry) if isinstance(entry, list) else entry
+            for name, entry in value["frame"].items()
+        }
+        return cls(value["checksum"], tuple(value["depths"]), Frame(**frame), value["annotated"])
 
 
 class SliceStore:
     """The finished slices of one modality, open for reading.
 
     Attributes:
-        rows: description of each subject's slices, from the index.
+        rows: description of each subject's slices.
         ids: of the subjects, sorted.
-        checksum: of all voxels and subjects.
         recipe: that the slices were cut by, and that selects those through the tumour.
 
     Raises:
@@ -44,18 +67,16 @@ class SliceStore:
     """
 
     def __init__(self, folder: Path, modality: str) -> None:
-        index = read_slice_index(folder, modality)
-        if index is None:
-            raise MgmtError(
-                f"{slice_index_path(folder, modality)}: no slices yet. Run `mgmt-ray prepare "
-                "STUDY` first."
-            )
+        self._part = ArtefactPart(folder, modality)
         self.modality = modality
-        self.rows: Mapping[str, SliceRow] = {row.id: row for row in index.rows}
+        self.rows = {name: SliceRow.from_json(row) for name, row in self._part.subjects.items()}
         self.ids = tuple(self.rows)
-        self.checksum = index.checksum
-        self.recipe = parse(SliceRecipe, index.recipe, str(slice_index_path(folder, modality)))
-        self._folder = folder
+        self.recipe = parse(SliceRecipe, self._part.index["recipe"], str(self._part.path))
+
+    @property
+    def checksum(self) -> str:
+        """Fingerprint of all voxels and subjects; independent of time and folder."""
+        return fingerprint([self.modality, [[name, r.checksum] for name, r in self.rows.items()]])
 
     def load(self, subject_ids: Sequence[str]) -> tuple[SubjectSlices, ...]:
         """Read subjects' slices into memory, in the given order, and compare their checksums.
@@ -63,94 +84,66 @@ class SliceStore:
         Raises:
             MgmtError: a subject is not in the store, or its file is missing or was changed.
         """
-        missing = [subject for subject in subject_ids if subject not in self.rows]
-        if missing:
-            shown = ", ".join(self.ids[:6]) + (", ..." if len(self.ids) > 6 else "")
-            raise MgmtError(
-                f"{slice_index_path(self._folder, self.modality)}: no subject {', '.join(missing)} "
-                f"among its {len(self.ids)} ({shown}). Run `mgmt-ray prepare STUDY` for the cohort "
-                "that you have now."
-            )
-        return tuple(self._read(self.rows[subject]) for subject in subject_ids)
+        self._part.check_present(subject_ids)
+        return tuple(self._read(subject) for subject in subject_ids)
 
-    def verify(self) -> None:
-        """Read all slices and compare them with the checksums of the index.
-
-        Raises:
-            MgmtError: a file was changed; the message names the first.
-        """
-        for row in self.rows.values():
-            self._read(row)
-
-    def _read(self, row: SliceRow) -> SubjectSlices:
-        path = slice_path(self._folder, self.modality, row.id, row.key)
-        try:
-            with np.load(path) as file:
-                images, masks, bits = file["images"], file["masks"], file["outline"]
-                of_brain = file["of_brain"]
-            scan_mask = _unpack_bits(bits, row.frame.scan_shape) if row.annotated else None
-        except Exception as error:  # a damaged file makes zipfile and NumPy raise any error
-            raise _damaged_file_error(path, row.id) from error
+    def _read(self, subject: str) -> SubjectSlices:
+        row, arrays = self.rows[subject], self._part.load(subject).arrays
+        scan_mask = None
+        if row.annotated:
+            shape = row.frame.scan_shape
+            bits = np.unpackbits(arrays["outline"], count=math.prod(shape))
+            scan_mask = bits.reshape(shape).astype(bool)
         depths = np.array(row.depths, np.int64)
-        slices = SubjectSlices(row.id, images, masks, depths, row.frame, scan_mask, of_brain)
-        if slices_checksum(slices) != row.checksum:
-            raise _damaged_file_error(path, row.id)
-        return slices
+        images, masks, of_brain = (arrays[name] for name in ("images", "masks", "of_brain"))
+        return SubjectSlices(subject, images, masks, depths, row.frame, scan_mask, of_brain)
 
 
-def slices_checksum(slices: SubjectSlices) -> str:
-    """Return the SHA-256 (hexadecimal) of a subject's id, slices and masks."""
-    position = [slices.id, slices.depths.tolist(), asdict(slices.frame), slices.annotated]
-    arrays = (slices.images, slices.masks, _pack_bits(slices.scan_mask), slices.of_brain)
-    types = [[str(array.dtype), array.shape] for array in arrays]
-    digest = hashlib.sha256(json.dumps([position, types]).encode())
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def write_slices(path: Path, slices: SubjectSlices, row: SliceRow) -> None:
-    """Write a subject's file completely or not at all.
+def wanted_slices(
+    modality: str, sources: Sequence[SliceSource], recipe: SliceRecipe
+) -> list[Wanted[SliceSource]]:
+    """List the artefacts of a modality that a slice store has to hold, without reading a scan.
 
     Raises:
-        CannotWrite: the disk is full or not writable.
+        MgmtError: no subject has the modality, or a file of the cohort is missing.
     """
-    description = json.dumps(asdict(row), allow_nan=False).encode()
+    check_any_scan(sources, modality)
+    wanted = []
+    for source in sources:
+        files = [asdict(subject_file_state(source.id, modality, source.image))]
+        if source.mask is not None:
+            files.append(asdict(subject_file_state(source.id, "mask", source.mask)))
+        key = fingerprint([recipe.model_dump(mode="json"), files])
+        wanted.append(Wanted(modality, source.id, key, source))
+    return wanted
+
+
+def make_slice_artefacts(
+    task: Sequence[Wanted[SliceSource]], recipe: SliceRecipe
+) -> list[Artefact]:
+    """Cut the slices of scans; raises as :func:`make_slices`."""
+    return [slice_artefact(make_slices(item.source, recipe)) for item in task]
+
+
+def slice_artefact(slices: SubjectSlices) -> Artefact:
+    """Return the artefact of a subject's slices."""
+    mask = slices.scan_mask
     arrays = {
         "images": slices.images,
         "masks": slices.masks,
-        "outline": _pack_bits(slices.scan_mask),
+        "outline": np.zeros(0, np.uint8) if mask is None else np.packbits(mask),
         "of_brain": slices.of_brain,
-        "row": np.frombuffer(description, np.uint8),
     }
-
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-
-    write_atomically(path, write)
+    depths = tuple(slices.depths.tolist())
+    row = SliceRow(_checksum(slices, arrays), depths, slices.frame, slices.annotated)
+    return Artefact(arrays, asdict(row))
 
 
-def read_row(path: Path) -> SliceRow | None:
-    """Read the description in a subject's file, not its voxels; None if missing or damaged."""
-    try:
-        with np.load(path) as file:
-            return SliceRow.from_json(json.loads(file["row"].tobytes()))
-    except Exception:  # as in SliceStore; whatever the damage, the file is rebuilt
-        return None
-
-
-def _pack_bits(mask: np.ndarray | None) -> np.ndarray:
-    """Pack a mask's bits into bytes; empty without a mask."""
-    return np.zeros(0, np.uint8) if mask is None else np.packbits(mask)
-
-
-def _unpack_bits(bits: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    return np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool)
-
-
-def _damaged_file_error(path: Path, subject: str) -> MgmtError:
-    return MgmtError(
-        f"{path}: the slices of {subject} are not what was written. Delete the file and run "
-        "`mgmt-ray prepare STUDY` again; check the disk."
-    )
+def _checksum(slices: SubjectSlices, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 (hexadecimal) of a subject's id, slices and masks."""
+    position = [slices.id, slices.depths.tolist(), asdict(slices.frame), slices.annotated]
+    types = [[str(array.dtype), array.shape] for array in arrays.values()]
+    digest = hashlib.sha256(json.dumps([position, types]).encode())
+    for array in arrays.values():
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,49 +1,68 @@
-"""Reading the volume store: per modality one memory-mapped array and its index."""
+"""The volume store: a subject's volumes of one modality are an artefact with an array per version.
+
+An array is float16 [depth, height, width]. Versions that a changed recipe leaves as they are get
+copied from the subject's previous artefact.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float16
 
-from mgmt_ray.base import MgmtError
-from mgmt_ray.preprocess.volume_index import (
-    DTYPE,
-    Index,
-    array_path,
-    num_bytes,
-    read_index,
-    row_checksum,
+from mgmt_ray.base import MgmtError, fingerprint
+from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.preprocess.artefact_store import (
+    Artefact,
+    ArtefactPart,
+    Wanted,
+    list_artefacts,
+    load_artefact,
+    read_description,
+    subject_file_state,
 )
+from mgmt_ray.preprocess.recipe import RecipeConfig, version_key, versions
+from mgmt_ray.preprocess.volumes import make_volumes
+
+DTYPE = np.dtype(np.float16)
 
 
 class VolumeStore:
     """The finished volumes of one modality, open for reading.
 
+    Attributes:
+        path: of the index.
+        ids: of the subjects, sorted.
+        versions: names of a subject's volumes.
+        volume_shape: depth, height, width.
+        descriptions: by subject: state of ``image`` and ``mask``, and of each version the key and
+            the parameters.
+
     Raises:
-        MgmtError: the modality has no finished volumes, or the array does not fit its index.
+        MgmtError: the modality has no finished volumes.
     """
 
     def __init__(self, folder: Path, modality: str) -> None:
-        self.path = array_path(folder, modality)
-        index = read_index(folder, modality)
-        while True:
-            if index is None:
-                raise MgmtError(f"{self.path}: no volumes yet. Run `mgmt-ray prepare STUDY` first.")
-            self._array = _map(self.path, index)
-            latest = read_index(folder, modality)
-            if latest == index:
-                break
-            index = latest  # a preparation replaced the array between the two readings
+        self._part = ArtefactPart(folder, modality)
+        recipe = RecipeConfig.model_validate(self._part.index["recipe"])
         self.modality = modality
-        self._index = index
-        self._rows = {row.id: row for row in index.rows}
-        self.ids = tuple(row.id for row in index.rows)
-        self.versions = index.versions
-        self.volume_shape = index.volume_shape
-        self.checksum = index.checksum
+        self.path = self._part.path
+        self.descriptions = self._part.subjects
+        self.ids = tuple(self.descriptions)
+        self.versions = versions(recipe)
+        self.volume_shape = recipe.shape
+
+    @property
+    def checksum(self) -> str:
+        """Fingerprint of all voxels, subjects and versions; independent of time and folder."""
+        rows = [[name, entry["checksum"]] for name, entry in self.descriptions.items()]
+        return fingerprint([self.modality, self.versions, self.volume_shape, rows])
 
     def load(
         self, subject_ids: Sequence[str], versions: Sequence[str]
@@ -53,59 +72,131 @@ class VolumeStore:
         Raises:
             MgmtError: a subject or version is not in the store, or a volume was changed.
         """
-        self._check_present("subject", subject_ids, self.ids)
-        self._check_present("version", versions, self.versions)
-        columns = [self.versions.index(version) for version in versions]
-        volumes = np.empty((len(subject_ids), len(columns), *self.volume_shape), DTYPE)
+        self._part.check_present(subject_ids)
+        missing = [version for version in versions if version not in self.versions]
+        if missing:
+            raise MgmtError(
+                f"{self.path}: no version {', '.join(missing)} among {', '.join(self.versions)}. "
+                "Run `mgmt-ray prepare STUDY` for the recipe that you have now."
+            )
+        volumes = np.empty((len(subject_ids), len(versions), *self.volume_shape), DTYPE)
         for target, subject_id in zip(volumes, subject_ids, strict=True):
-            row = self._rows[subject_id]
-            if row_checksum(self._array[row.position]) != row.checksum:
-                raise self._damaged_error([subject_id])
-            target[:] = self._array[row.position][columns]
+            arrays = self._part.load(subject_id, versions).arrays
+            for volume, version in zip(target, versions, strict=True):
+                volume[:] = arrays[version]
         return volumes
 
     def parameters(self, subject_id: str, version: str) -> Mapping[str, float | int]:
         """Return a volume's random draws and voxel counts, for instance ``angle_degrees``."""
-        self._check_present("subject", [subject_id], self.ids)
-        self._check_present("version", [version], self.versions)
-        return self._rows[subject_id].parameters[self.versions.index(version)]
-
-    def verify(self) -> None:
-        """Read all volumes and compare them with the checksums of the index.
-
-        Raises:
-            MgmtError: volumes were changed; the message names their subjects.
-        """
-        changed = [
-            row.id
-            for row in self._index.rows
-            if row_checksum(self._array[row.position]) != row.checksum
-        ]
-        if changed:
-            raise self._damaged_error(changed)
-
-    def _damaged_error(self, subject_ids: Sequence[str]) -> MgmtError:
-        return MgmtError(
-            f"{self.path}: the volumes of {', '.join(subject_ids)} are not what was written. "
-            "Delete the file and run `mgmt-ray prepare STUDY` again; check the disk."
-        )
-
-    def _check_present(self, kind: str, wanted: Sequence[str], present: Sequence[str]) -> None:
-        missing = [name for name in wanted if name not in set(present)]
-        if missing:
-            shown = ", ".join(present[:6]) + (", ..." if len(present) > 6 else "")
-            raise MgmtError(
-                f"{self.path}: no {kind} {', '.join(missing)} among its {len(present)} ({shown}). "
-                "Run `mgmt-ray prepare STUDY` for the cohort and recipe that you have now."
-            )
+        found: Mapping[str, float | int] = self.descriptions[subject_id]["versions"][version][1]
+        return found
 
 
-def _map(path: Path, index: Index) -> np.ndarray:
-    size, wanted = path.stat().st_size if path.exists() else 0, num_bytes(index.shape)
-    array = np.load(path, mmap_mode="r") if size == wanted else None
-    if array is None or array.shape != index.shape or array.dtype != DTYPE:
+@dataclass(frozen=True, slots=True)
+class VolumeSource:
+    """What a subject's volumes of one modality are made from.
+
+    Attributes:
+        keys: by version; equal keys mean equal voxels.
+        files: states of ``image`` and ``mask``.
+        previous: artefacts of the same subject and modality by other recipes or of other scans.
+    """
+
+    subject: Subject
+    keys: Mapping[str, str]
+    files: Mapping[str, Any]
+    previous: tuple[Path, ...]
+
+
+def wanted_volumes(
+    folder: Path, cohort: Cohort, modality: str, recipe: RecipeConfig
+) -> list[Wanted[VolumeSource]]:
+    """List the artefacts of a modality that a volume store has to hold, without reading a scan.
+
+    Raises:
+        MgmtError: no subject has the modality, or a file of the cohort is missing.
+    """
+    subjects = [subject for subject in cohort.subjects if modality in subject.scans]
+    check_any_scan(subjects, modality)
+    of_recipe = {version: version_key(recipe, version, modality) for version in versions(recipe)}
+    previous = list_artefacts(folder, modality)
+    wanted = []
+    for subject in subjects:
+        image = subject_file_state(subject.id, modality, subject.scans[modality])
+        mask = subject_file_state(subject.id, "mask", subject.required_mask)
+        files = {"image": asdict(image), "mask": asdict(mask)}
+        keys = {version: fingerprint([key, files]) for version, key in of_recipe.items()}
+        source = VolumeSource(subject, keys, files, tuple(previous.get(subject.id, ())))
+        wanted.append(Wanted(modality, subject.id, fingerprint(keys), source))
+    return wanted
+
+
+def check_any_scan(scans: Sequence[object], modality: str) -> None:
+    """Raise MgmtError if a cohort has no scan of a modality."""
+    if not scans:
         raise MgmtError(
-            f"{path}: {size} bytes, but its index says {wanted}, so it was cut or replaced. "
-            "Run `mgmt-ray prepare STUDY` again."
+            f"cohort: no subject has {modality}. Drop it from cohort.modalities, or look at "
+            "exclusions.csv for the reason."
         )
-    return array
+
+
+def make_volume_artefacts(
+    task: Sequence[Wanted[VolumeSource]], recipe: RecipeConfig
+) -> list[Artefact]:
+    """Make one subject's volumes of some modalities, as far as they cannot be copied.
+
+    Raises:
+        MgmtError: as :func:`make_volumes`, or a volume to be copied is damaged.
+    """
+    reused = {item.part: _reusable_versions(item.source, recipe) for item in task}
+    missing = {
+        item.part: [v for v in item.source.keys if v not in reused[item.part]] for item in task
+    }
+    to_make = {modality: names for modality, names in missing.items() if names}
+    made = make_volumes(task[0].source.subject, to_make, recipe) if to_make else {}
+    artefacts = []
+    for item in task:
+        found = dict(reused[item.part])
+        if item.part in made:
+            found |= dict(zip(missing[item.part], zip(*made[item.part], strict=True), strict=True))
+        keys = item.source.keys
+        volumes = np.stack([found[version][0] for version in keys])
+        by_version = {version: [key, dict(found[version][1])] for version, key in keys.items()}
+        description = {"versions": by_version, **item.source.files}
+        artefacts.append(volume_artefact(volumes, description))
+    return artefacts
+
+
+def volume_artefact(volumes: np.ndarray, description: Mapping[str, Any]) -> Artefact:
+    """Return the artefact of a subject's volumes [version, depth, height, width].
+
+    Args:
+        volumes: in the order of the description's ``versions``.
+        description: of the artefact; its checksum is that of the volumes.
+    """
+    checksum = hashlib.sha256(np.ascontiguousarray(volumes).data).hexdigest()
+    arrays = dict(zip(description["versions"], volumes, strict=True))
+    return Artefact(arrays, {**description, "checksum": checksum})
+
+
+def is_accepted(description: Mapping[str, Any], allow_clipping: bool) -> bool:
+    """Return whether a recipe accepts volumes that may have been made by another."""
+    parameters = [drawn for _, drawn in description["versions"].values()]
+    return allow_clipping or not any(drawn["clipped_voxels"] for drawn in parameters)
+
+
+def _reusable_versions(
+    source: VolumeSource, recipe: RecipeConfig
+) -> dict[str, tuple[np.ndarray, Mapping[str, float | int]]]:
+    """Return volumes of previous artefacts with their parameters, by version."""
+    found: dict[str, tuple[np.ndarray, Mapping[str, float | int]]] = {}
+    for path in source.previous:
+        description = read_description(path)
+        if description is None or not is_accepted(description, recipe.allow_clipping):
+            continue
+        names = {key: name for name, (key, _) in description["versions"].items()}
+        equal = {version: names[key] for version, key in source.keys.items() if key in names}
+        arrays = load_artefact(path, source.subject.id, equal.values()).arrays
+        for version, name in equal.items():
+            found[version] = arrays[name], description["versions"][name][1]
+    return found

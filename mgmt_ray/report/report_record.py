@@ -14,7 +14,7 @@ RECORD = "report.json"
 READ = (
     *("study.yaml", "cohort.csv", "exclusions.csv", "problems.csv", "splits.json", "planted.json"),
     *("audit.json", "provenance.json", "ensembles/*", "trials/*/trial.json", "trials/*/*.csv"),
-    *("inspections/**/*", "volumes/**/*", "masks/*.json", "mask_effect/*.csv"),
+    *("inspections/*.json", "volumes/*.json", "masks/*.json", "mask_effect/*.csv"),
     *("external/*/*.csv", "external/*/ensembles/*", "figures/explain_*.png"),
 )
 """Patterns of all files that a report is drawn from, below the study's folder."""

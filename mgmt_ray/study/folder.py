@@ -103,7 +103,9 @@ class StudyFolder:
     """The volume store."""
     slices = _Below("slices")
     """The slice store."""
-    radiomics = _Below("radiomics.csv")
+    radiomics = _Below("radiomics")
+    """The store of tumours' volumes and radiomic features."""
+    radiomics_table = _Below("radiomics.csv")
     """Volume and radiomic features of every tumour."""
     trials = _Below("trials")
     """One folder per finished trial."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import nibabel
 import numpy as np
 import SimpleITK
 from jaxtyping import Bool, Shaped
+from nibabel.nifti1 import Nifti1Extension
 from nibabel.orientations import io_orientation, ornt_transform
 from nibabel.spatialimages import SpatialImage
 
@@ -66,20 +68,19 @@ def copy_file(source: Path, target: Path) -> None:
     write_atomically(target, copy)
 
 
-def write_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, path: Path) -> None:
-    """Write a tumour mask (1 tumour, 0 all else) on the grid of its scan.
+def pack_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, comment: str = "") -> bytes:
+    """Return the ``.nii.gz`` file of a tumour mask (1 tumour, 0 all else) on the grid of its scan.
 
     Its axes have the order and direction of the scan's file if that is NIfTI, so that it also fits
-    for programs that ignore orientation. Equal masks give equal files.
+    for programs that ignore orientation. Equal masks and comments give equal files.
 
     Args:
         mask: with axes ordered as :func:`mgmt_ray.cohort.scan.read_scan` does.
         scan: file or DICOM series.
-        path: ends in ``.nii.gz``; written completely or not at all.
+        comment: kept in the file's header.
 
     Raises:
         BadScan: the scan cannot be read.
-        MgmtError: the mask cannot be written.
     """
     grid = read_scan(scan).grid
     assert mask.shape == grid.shape, f"a mask of {mask.shape} on a scan of {grid.shape}"
@@ -91,5 +92,21 @@ def write_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, path: P
         turn = ornt_transform(io_orientation(affine), io_orientation(file.affine))
         image = image.as_reoriented(turn)
     image.header.set_xyzt_units("mm")
-    packed = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
-    write_atomically(path, lambda aside: aside.write_bytes(packed))
+    if comment:
+        image.header.extensions.append(Nifti1Extension("comment", comment.encode()))
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def read_comment(path: Path) -> str:
+    """Return the comment of :func:`pack_mask`; reads the whole file, whose damage is noticed.
+
+    Raises:
+        OSError: the file is missing or damaged.
+        ValueError: it has no comment.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+        (extension,) = nibabel.Nifti1Image.from_bytes(content).header.extensions
+    except (EOFError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise OSError(str(error)) from error
+    return bytes(extension.content).rstrip(b"\0").decode()

@@ -31,6 +31,7 @@ SIZES = {
     "--spottune-validation-s .004 --plain-step-s .05",
     "precision": f"--seeds 2 --subjects 12 --epochs 1 --source-steps 2 {TINY}",
     "prepare": "--subjects 1 --grid 16 32 32",
+    "artefact_store": "--subjects 3 --versions 2 --shape 4 5 6 --rounds 1 --entries 10",
     "slices": "--device cpu --width 8 --shape 32 32 --slices 6 --batch 4 --rounds 1",
 }
 
@@ -49,6 +50,7 @@ CLAIMED_DIFFERENCES = {
     "slices": 1e-5,
     # half a step of float16 below 1
     "prepare": 2.5e-4,
+    "artefact_store": 0.0,
 }
 
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from mgmt_ray.cli import main
+from mgmt_ray.preprocess.slice_store import SliceStore
+from mgmt_ray.preprocess.volume_store import VolumeStore
 from tests.golden.compare import CHECKSUM
 
 HERE = Path(__file__).parent
@@ -130,13 +131,15 @@ def _openings(log: Path) -> str:
 def _checksums(study: Path) -> dict[str, str]:
     """Of every voxel, and of the table that is too long to be kept; trials.json has weights'."""
     found = {"decision.csv": _sha256((study / "ensembles" / "decision.csv").read_bytes())}
-    for path in sorted(study.glob("volumes/*.npy")):
-        found[path.name] = _sha256(np.load(path).tobytes())
-    for path in sorted(study.glob("slices/*/*.npz")):
-        arrays = np.load(path)
-        subject = path.stem.rpartition("-")[0]  # the other part follows from the scan's file
-        for name in ("images", "masks"):
-            found[f"{path.parent.name}/{subject}/{name}"] = _sha256(arrays[name].tobytes())
+    for path in sorted(study.glob("volumes/*.json")):
+        store = VolumeStore(path.parent, path.stem)
+        found[f"{path.stem}.npy"] = _sha256(store.load(store.ids, store.versions).tobytes())
+    for path in sorted(study.glob("slices/*.json")):
+        store = SliceStore(path.parent, path.stem)
+        for slices in store.load(store.ids):
+            for name in ("images", "masks"):
+                voxels = getattr(slices, name)
+                found[f"{path.stem}/{slices.id}/{name}"] = _sha256(voxels.tobytes())
     return found
 
 

@@ -216,23 +216,20 @@ def test_the_kind_of_mask_does_not_change_the_splits(make_joined_job: MakeJob) -
 def test_valid_masks_are_kept_and_the_others_are_predicted(make_joined_job: MakeJob) -> None:
     context = make_joined_job()
     select(context)
-    files = sorted(context.folder.masks.glob("*.nii.gz"))
+    files = sorted(context.folder.masks.glob("masks/*.nii.gz"))
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
     select(context)
     assert {path: path.stat().st_mtime_ns for path in files} == {
         p: t for p, (_, t) in before.items()
     }
-    damaged, lost, unknown, *others = files
+    damaged, lost, *others = files
     damaged.write_bytes(damaged.read_bytes()[:-9])
     lost.unlink()
-    index = context.folder.masks / "masks.json"
-    content = json.loads(index.read_text())
-    del content["subjects"][unknown.name.removesuffix(".nii.gz")]  # as an interruption leaves it
-    index.write_text(json.dumps(content))
+    (context.folder.masks / "masks.json").unlink()  # as an interruption leaves it
     select(context)
     assert {path: path.read_bytes() for path in files} == {p: c for p, (c, _) in before.items()}
     assert all(path.stat().st_mtime_ns == before[path][1] for path in others)
-    assert all(path.stat().st_mtime_ns != before[path][1] for path in (damaged, lost, unknown))
+    assert all(path.stat().st_mtime_ns != before[path][1] for path in (damaged, lost))
 
 
 def test_only_missing_masks_are_predicted_on_request(
@@ -246,7 +243,8 @@ def test_only_missing_masks_are_predicted_on_request(
     context = make_joined_job(root=root, mask="predicted_where_missing")
     kinds = {s.id: s.mask_kind for s in select(context).cohort.subjects}
     assert [s for s, kind in kinds.items() if kind == "predicted"] == [name]
-    assert [path.name for path in context.folder.masks.glob("*.nii.gz")] == [f"{name}.nii.gz"]
+    (path,) = context.folder.masks.rglob("*.nii.gz")
+    assert path.name.startswith(f"{name}-")
 
 
 def test_an_empty_predicted_mask_is_a_problem_that_a_rule_covers(
@@ -318,7 +316,7 @@ def test_a_scan_that_cannot_be_segmented_does_not_stop_the_others(
     assert "0.5 mm in plane, and the segmentations were trained on 1 mm" in str(masks["fine"])
     assert "Resample it to 1 mm, or leave" in str(masks["fine"])
     assert "that are not 0 lie outside its slices of 32×32 voxels" in str(masks["wide"])
-    assert [p.name for p in (tmp_path / "masks").glob("*.nii.gz")] == ["sound.nii.gz"]
+    assert [*(tmp_path / "masks").rglob("*.nii.gz")] == [masks["sound"].path]
 
 
 def test_a_study_that_cannot_segment_is_refused_in_one_line(
@@ -350,10 +348,12 @@ def test_ray_predicts_the_same_masks(make_joined_job: MakeJob) -> None:
     on_ray = replace(make_joined_job(out="ray"), resources=Resources(backend="ray"))
     for context in (local, on_ray):
         select(context)
-    names = sorted(path.name for path in local.folder.masks.glob("*.nii.gz"))
+    names = sorted(path.name for path in local.folder.masks.glob("masks/*.nii.gz"))
     assert len(names) == 14
     for name in names:
-        masks = [(context.folder.masks / name).read_bytes() for context in (local, on_ray)]
+        masks = [
+            (context.folder.masks / "masks" / name).read_bytes() for context in (local, on_ray)
+        ]
         assert masks[0] == masks[1]
 
 
@@ -375,6 +375,6 @@ def test_an_external_cohort_gets_masks_of_its_own(make_joined_job: MakeJob, tmp_
     subjects = selected.external["there"].subjects
     assert [s.id for s in subjects] == sorted(new.values())
     for subject in subjects:
-        assert subject.mask == context.folder.external("there").masks / f"{subject.id}.nii.gz"
+        assert subject.mask in [*context.folder.external("there").masks.glob("masks/*")]
         assert subject.given_mask is not None
         assert read_scan(subject.mask).voxels.any()

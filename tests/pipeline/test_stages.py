@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -22,8 +21,6 @@ from mgmt_ray.pipeline.stages import (
     select,
     train,
 )
-from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.preprocess.volume_store_plan import plan_store
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.table_layout import write_table_copy
 from mgmt_ray.tracking.mlflow_tracker import local_store
@@ -72,7 +69,8 @@ def own_data(
 
 def files(root: Path) -> dict[str, int]:
     """Time of change of everything that a finished study must not make again."""
-    kept = ("*.*", "volumes/*", "trials/*/*", "ensembles/*", "inspections/*", "figures/*")
+    stores = ("volumes/**/*", "inspections/**/*")
+    kept = ("*.*", *stores, "trials/*/*", "ensembles/*", "figures/*")
     return {str(p): p.stat().st_mtime_ns for pattern in kept for p in root.glob(pattern)}
 
 
@@ -276,11 +274,14 @@ def test_a_scan_that_breaks_after_it_was_checked_is_named_and_the_others_are_kep
     subject.scans["FLAIR"].write_bytes(whole[:-200])
     with pytest.raises(MgmtError, match=subject.scans["FLAIR"].name):
         prepare(context, selected)
-    assert not (context.folder.volumes / "FLAIR.npy").exists()
+    assert not (context.folder.volumes / "FLAIR.json").exists()
 
     subject.scans["FLAIR"].write_bytes(whole)
-    plan = plan_store(context.folder.volumes, selected.cohort, ("FLAIR",), context.study.recipe)
-    assert [task.subject.id for task in plan.tasks] == [subject.id]
+    before = files(context.folder.root)
+    prepare(context, selected)
+    made = [Path(path) for path in files(context.folder.root).keys() - before.keys()]
+    volumes = [path for path in made if path.suffix == ".safetensors"]
+    assert {path.name.rpartition("-")[0] for path in volumes} == {subject.id}
 
 
 def test_an_external_cohort_is_predicted_without_the_persons_of_the_study(
@@ -401,18 +402,19 @@ def test_a_damaged_store_is_an_error_before_any_trial_and_not_read_after_the_las
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
     inputs, _ = prepared(context)
     (split,) = inputs.splits
-    clean = VolumeStore(context.folder.volumes, "FLAIR").path.read_bytes()
     trained_on = split.training[0]
+    (path,) = (context.folder.volumes / "FLAIR").glob(f"{trained_on}-*")
+    clean = path.read_bytes()
     spoil(context, "FLAIR", (trained_on,))
-    with pytest.raises(MgmtError, match=rf"FLAIR.npy: the volumes of {trained_on} are not what"):
+    with pytest.raises(MgmtError, match=f"{path.name}: the data of {trained_on} are not what"):
         bring_up_to_date(context)
     assert not context.folder.trials.exists()
 
-    VolumeStore(context.folder.volumes, "FLAIR").path.write_bytes(clean)
+    path.write_bytes(clean)
     bring_up_to_date(context)
     spoil(context, "FLAIR", (trained_on,))
     bring_up_to_date(context)  # nothing is trained, so 20 GB need not be read
-    with pytest.raises(MgmtError, match=rf"the volumes of {trained_on} are not what was written"):
+    with pytest.raises(MgmtError, match=rf"the data of {trained_on} are not what was written"):
         prepare(context, select(context))
 
 
@@ -447,8 +449,8 @@ def test_trials_never_read_the_test_subjects(make_job: Callable[..., StudyContex
 
 def spoil(context: StudyContext, modality: str, subjects: tuple[str, ...]) -> None:
     """Make the volumes of some subjects impossible, behind the index's back."""
-    store = VolumeStore(context.folder.volumes, modality)
-    array = np.load(store.path, mmap_mode="r+")
     for subject in subjects:
-        array[store.ids.index(subject)] = np.nan
-    array.flush()
+        (path,) = (context.folder.volumes / modality).glob(f"{subject}-*")
+        content = path.read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        path.write_bytes(content[:start] + b"\xff" * len(content[start:]))  # NaN

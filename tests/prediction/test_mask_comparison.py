@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from mgmt_ray.base import MgmtError, file_checksum
+from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.masks.mask_files import mask_artefact, write_mask_file
 from mgmt_ray.pipeline.stages import ensemble, load_existing, report
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.synthetic.scan_writer import write_mask
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from tests.masks.test_predicted_masks import exposed_persons
 
@@ -37,17 +37,13 @@ def purposes(folder: StudyFolder) -> list[str]:
 
 def predict_what_was_given(folder: StudyFolder) -> None:
     """Put given masks where predicted ones are, as perfect networks would."""
-    index = folder.masks / "masks.json"
-    content = json.loads(index.read_text())
+    index = json.loads((folder.masks / "alternate_masks.json").read_text())["subjects"]
     for subject in read_cohort(folder.root).subjects:
-        entry = content["subjects"].get(subject.id)
-        if entry is None:
-            continue
-        path = folder.masks / f"{subject.id}.nii.gz"
-        tumour = read_scan(subject.required_mask).voxels > 0
-        write_mask(tumour, subject.scans["FLAIR"], path)
-        entry |= {"checksum": file_checksum(path), "tumour_voxels": int(tumour.sum())}
-    index.write_text(json.dumps(content))
+        if subject.id in index:
+            tumour = read_scan(subject.required_mask).voxels > 0
+            scan, entry = subject.scans["FLAIR"], index[subject.id]
+            path = folder.masks / "alternate_masks" / entry["file"]
+            write_mask_file(path, mask_artefact(tumour, scan, entry["networks"]))
 
 
 @pytest.fixture
@@ -90,7 +86,7 @@ def test_networks_that_know_a_test_subject_predict_none_of_its_other_masks(
     known = exposed_persons(outlined.slices)
     context = joined["given"]
     _, inputs = finished(context)
-    entries = json.loads((context.folder.masks / "masks.json").read_text())["subjects"]
+    entries = json.loads((context.folder.masks / "alternate_masks.json").read_text())["subjects"]
     assert entries.keys() == {*inputs.splits[0].test}
     person = {s.id: s.person for s in inputs.cohort.subjects}
     networks = {name: {*entry["networks"]} for name, entry in entries.items()}

@@ -24,11 +24,13 @@ from mgmt_ray.masks.contamination import contamination_reason
 from mgmt_ray.pipeline.stages import load_existing, plan_study, predict_new, prepare, select, train
 from mgmt_ray.prediction.external_cohorts import predict_external
 from mgmt_ray.prediction.new_patients import DISCLAIMER, PATIENT_COLUMNS, PATIENTS
+from mgmt_ray.preprocess.scan_inspection import read_inspection
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.pipelines import prepare_stores
+from tests.inspections import write_inspection
 from tests.masks.test_predicted_masks import exposed_persons
 from tests.prediction.test_predict_slices import silence
 
@@ -97,7 +99,8 @@ def test_a_raw_patient_goes_from_images_to_a_probability(
     printed = capsys.readouterr().out
     assert "P1: not predicted" in printed and "renamed: not predicted" in printed
     assert "4 of 6 patients predicted" in printed and DISCLAIMER in printed
-    mask = read_scan(tmp_path / "predictions_files" / "masks" / "P0.nii.gz")
+    (path,) = (tmp_path / "predictions_files" / "masks").rglob("P0-*.nii.gz")
+    mask = read_scan(path)
     scan = read_scan(scans / "P0" / "FLAIR.nii.gz")
     assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
     predict_new(context, scans, tmp_path / "predictions.csv")
@@ -145,7 +148,8 @@ def test_a_slices_study_finds_the_tumour_of_a_patient_itself(
     _, trials, _ = load_existing(context)
     own = {t.needs[0].id for t in trials if t.needs}
     for number in range(5):
-        mask = read_scan(source.parent / f"P{number}.nii.gz")
+        (path,) = (source.parent / "masks").glob(f"P{number}-*.nii.gz")
+        mask = read_scan(path)
         scan = read_scan(tmp_path / "scans" / f"P{number}" / "FLAIR.nii.gz")
         assert mask.voxels.any() and mask.grid.difference(scan.grid) == ""
         networks = json.loads(source.read_text())["subjects"][f"P{number}"]["networks"]
@@ -244,8 +248,9 @@ def test_no_patient_is_predicted_where_copies_of_the_studys_scans_cannot_be_reco
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
     context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
     absent, damaged = (s.id for s in load_existing(context)[0].cohort.subjects[:2])
-    (context.folder.inspections / f"{absent}.npz").unlink()
-    (context.folder.inspections / f"{damaged}.npz").write_bytes(b"nothing")
+    for name in (absent, damaged):
+        (path,) = context.folder.inspections.glob(f"given/{name}-*")
+        path.unlink() if name == absent else path.write_bytes(b"nothing")
     message = f"no inspection of {absent}, {damaged}, so copies of training scans cannot be"
     with pytest.raises(MgmtError, match=message):
         predict_new(context, patients(masks=True), tmp_path / "predictions.csv")
@@ -276,8 +281,9 @@ def test_an_id_or_a_persons_name_of_the_cohort_is_known(
     subject = load_existing(context)[0].cohort.subjects[0]
     cohort = Cohort((replace(subject, id="P1", person="Z-1"),))
     folder = StudyFolder(tmp_path)
-    folder.inspections.mkdir(parents=True)
-    shutil.copy(context.folder.inspections / f"{subject.id}.npz", folder.inspections / "P1.npz")
+    inspection = read_inspection(context.folder.inspections, subject.id)
+    assert inspection is not None
+    write_inspection(replace(inspection, subject="P1"), folder.inspections)
     why = contamination_reason(folder, cohort, (), [PersonRef(PATIENTS, name, name)], {})
     assert [*why] == [(PATIENTS, name)] * (name != "P2")
     assert all(reason.startswith("is P1 of the study's own cohort") for reason in why.values())

@@ -9,18 +9,20 @@ import pytest
 import SimpleITK
 
 from mgmt_ray.base import stream
-from mgmt_ray.cohort.problem import Problem
+from mgmt_ray.cohort.problem import Problem, ProblemKind
 from mgmt_ray.cohort.scan import EMPTY_HASH
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_inspection import (
     Inspection,
     inspect_subject,
+    inspection_artefact,
     inspection_key,
+    is_final,
     read_inspection,
-    write_inspection,
 )
 from mgmt_ray.preprocess.scan_preview import BINS, PICTURE, View
+from tests.inspections import write_inspection
 
 from .conftest import MakeSubject, ball, write_scan
 
@@ -188,11 +190,11 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         np.arange(BINS),
     )
     problem = Problem("S1", "truncated", "a/b.nii.gz", "größer <b>", "Copy again", "T2")
-    written = Inspection("S1", "key", (problem,), {"T1": "ab"}, (view, replace(view, low=0.0)))
+    written = Inspection("S1", (problem,), {"T1": "ab"}, (view, replace(view, low=0.0)))
     write_inspection(written, tmp_path / "new")
     read = read_inspection(tmp_path / "new", "S1")
     assert read is not None
-    for name in ("subject", "key", "problems", "hashes"):
+    for name in ("subject", "problems", "hashes"):
         assert getattr(read, name) == getattr(written, name)
     assert len(read.views) == 2
     for mine, theirs in zip(written.views, read.views, strict=True):
@@ -207,8 +209,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 def test_an_inspection_that_cannot_be_read_is_as_good_as_none(
     make_subject: MakeSubject, recipe: RecipeConfig, tmp_path: Path, fault: str
 ) -> None:
-    write_inspection(inspect_subject(make_subject("S1"), recipe, LABELS), tmp_path)
-    path = tmp_path / "S1.npz"
+    path = write_inspection(inspect_subject(make_subject("S1"), recipe, LABELS), tmp_path)
     assert read_inspection(tmp_path, "S1") is not None
     whole = path.read_bytes()
     middle = len(whole) // 2
@@ -232,7 +233,6 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
     subject = make_subject("S1", ("T1", "FLAIR"))
     key = inspection_key(subject, recipe, LABELS)
     assert key == inspection_key(subject, recipe, LABELS)
-    assert key == inspect_subject(subject, recipe, LABELS).key
     unrelated = {"deform_sigma_voxels": 3.0, "noise_std": 0.5, "seed": 7, "rounds": 2}
     assert key == inspection_key(subject, recipe.model_copy(update=unrelated), LABELS)
     others = [
@@ -255,6 +255,12 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
     assert len({key, *others}) == 10
 
 
+@pytest.mark.parametrize("kind", ["unreadable", "no_file", "truncated"])
+def test_an_inspection_is_final_unless_a_file_could_not_be_read(kind: ProblemKind) -> None:
+    inspection = Inspection("S1", (Problem("S1", kind, "a", "b", "c"),), {}, ())
+    assert is_final(inspection_artefact(inspection).description) == (kind == "truncated")
+
+
 def test_scans_without_a_mask_are_inspected_alone(
     make_subject: MakeSubject, recipe: RecipeConfig
 ) -> None:
@@ -265,5 +271,7 @@ def test_scans_without_a_mask_are_inspected_alone(
     assert bare.hashes == whole.hashes
     assert [p.kind for p in bare.problems] == ["truncated"]
     assert (bare.views, bare.mask_hash) == ((), "")
+    key = inspection_key(replace(subject, mask=None), recipe, LABELS)
+    assert key != inspection_key(subject, recipe, LABELS)
     subject.mask.unlink()
-    assert inspection_key(replace(subject, mask=None), recipe, LABELS) == bare.key != whole.key
+    assert key == inspection_key(replace(subject, mask=None), recipe, LABELS)

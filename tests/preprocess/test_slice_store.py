@@ -1,114 +1,112 @@
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mgmt_ray.base import MgmtError, fingerprint, stream
+from mgmt_ray.base import MgmtError
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.data.bring_up_to_date import UnusableFiles
+from mgmt_ray.data.prepare_stores import prepare_slices
 from mgmt_ray.preprocess.axial_slices import make_slices, slice_sources
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_index import (
-    SliceIndex,
-    read_slice_index,
-    slice_index_path,
-    slice_path,
-)
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.slice_store_writer import SliceWriter, plan_slice_store
+from mgmt_ray.study.folder import StudyFolder
+from tests.preprocess.conftest import ball, write_scan
 
 RECIPE = SliceRecipe(shape=(18, 16), least_tumour_voxels=3, least_brain_voxels=20)
+COARSE = RECIPE.model_copy(update={"shrink": 3})
+BOTH = ("T1", "FLAIR")
 
 
-@pytest.fixture
-def store(tmp_path: Path, cohort: Cohort) -> SliceStore:
-    plan = plan_slice_store(tmp_path / "s", {"T1": slice_sources(cohort, "T1")}, RECIPE)
-    with SliceWriter(plan) as writer:
-        for task in plan.tasks:
-            writer.put(task, make_slices(task.source, RECIPE))
-    return SliceStore(tmp_path / "s", "T1")
+def prepare(
+    folder: Path, cohort: Cohort, recipe: SliceRecipe = RECIPE, modalities: Sequence[str] = BOTH
+) -> int:
+    """Prepare the slices of a study; return how many files are new."""
+    study, resources = StudyFolder(folder), Resources("in-process")
+    before = {*study.slices.rglob("*.safetensors")}
+    prepare_slices("x", cohort, (*modalities,), recipe, study, resources, verify=True)
+    return len({*study.slices.rglob("*.safetensors")} - before)
 
 
-def file_of(store: SliceStore, folder: Path, subject: str) -> Path:
-    return slice_path(folder, "T1", subject, store.rows[subject].key)
+def assert_store_is_that_of(
+    cohort: Cohort, folder: Path, modality: str, recipe: SliceRecipe = RECIPE
+) -> None:
+    store = SliceStore(folder / "slices", modality)
+    assert store.recipe == recipe
+    sources = slice_sources(cohort, modality)
+    assert store.ids == tuple(source.id for source in sources)
+    for loaded, source in zip(store.load(store.ids), sources, strict=True):
+        made = make_slices(source, recipe)
+        np.testing.assert_array_equal(loaded.images, made.images)
+        np.testing.assert_array_equal(loaded.masks, made.masks)
+        np.testing.assert_array_equal(loaded.depths, made.depths)
+        np.testing.assert_array_equal(loaded.of_brain, made.of_brain)
+        assert source.mask is not None and loaded.scan_mask is not None
+        np.testing.assert_array_equal(loaded.scan_mask, read_scan(source.mask).voxels > 0)
+        assert (loaded.id, loaded.frame, loaded.annotated) == (made.id, made.frame, made.annotated)
+        assert loaded.masks.any() and loaded.frame == store.rows[source.id].frame
 
 
-def test_subjects_come_in_the_order_asked_for(store: SliceStore) -> None:
+def test_what_is_prepared_is_read_back_and_not_made_again(tmp_path: Path, cohort: Cohort) -> None:
+    assert prepare(tmp_path, cohort) == 5
+    assert_store_is_that_of(cohort, tmp_path, "T1")
+    assert_store_is_that_of(cohort, tmp_path, "FLAIR")
+    assert prepare(tmp_path, cohort) == 0
+    assert prepare(tmp_path, cohort, COARSE) == 5
+    assert_store_is_that_of(cohort, tmp_path, "T1", COARSE)
+
+
+def test_subjects_come_in_the_order_asked_for(tmp_path: Path, cohort: Cohort) -> None:
+    prepare(tmp_path, cohort)
+    store = SliceStore(tmp_path / "slices", "T1")
     assert [slices.id for slices in store.load(["S3", "S1"])] == ["S3", "S1"]
     assert store.load([]) == ()
-
-
-def test_a_missing_subject_is_reported_with_those_in_the_store(store: SliceStore) -> None:
     with pytest.raises(MgmtError, match=r"no subject S9 among its 3 \(S1, S2, S3\)"):
         store.load(["S1", "S9"])
 
 
-def test_the_index_holds_the_recipe_and_the_number_of_slices(
-    store: SliceStore, tmp_path: Path
+def test_only_what_changed_is_made_again(tmp_path: Path, cohort: Cohort) -> None:
+    prepare(tmp_path, cohort)
+    checksum = SliceStore(tmp_path / "slices", "T1").checksum
+    mask = ball((24, 32, 28), (9, 15, 12), 5)
+    write_scan(cohort.subjects[1].required_mask, mask.astype(np.uint8))
+    assert prepare(tmp_path, cohort) == 2
+    assert_store_is_that_of(cohort, tmp_path, "T1")
+    assert SliceStore(tmp_path / "slices", "T1").checksum != checksum
+
+
+def test_the_same_slices_have_one_checksum_wherever_they_are_made(
+    tmp_path: Path, cohort: Cohort
 ) -> None:
-    content = json.loads(slice_index_path(tmp_path / "s", "T1").read_text())
-    assert content["num_slices"] == sum(len(slices.images) for slices in store.load(store.ids)) > 0
-    assert content["recipe"] == RECIPE.model_dump(mode="json")
-    assert content["recipe_fingerprint"] == fingerprint(RECIPE.model_dump(mode="json"))
-    assert content["checksum"] == store.checksum
-    index = read_slice_index(tmp_path / "s", "T1")
-    assert index is not None and SliceIndex.from_json(index.to_json()) == index
+    prepare(tmp_path / "a", cohort)
+    prepare(tmp_path / "b", cohort, modalities=("T1",))
+    stores = [SliceStore(tmp_path / where / "slices", "T1").checksum for where in "ab"]
+    assert stores[0] == stores[1] != SliceStore(tmp_path / "a" / "slices", "FLAIR").checksum
 
 
-def test_no_changed_byte_goes_unnoticed(store: SliceStore, tmp_path: Path) -> None:
-    file = file_of(store, tmp_path / "s", "S2")
-    whole = file.read_bytes()
-    images = store.load(["S2"])[0].images.tobytes()
-    draws = stream(0, "test damage")
-    places = [*range(256), *range(len(whole) - 256, len(whole))]
-    places += draws.integers(0, len(whole), 200).tolist()
-    noticed = []
-    for place in places:
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << int(draws.integers(8))
-        file.write_bytes(damaged)
-        try:
-            # a bit of a time stamp changes nothing that is read
-            assert store.load(["S2"])[0].images.tobytes() == images
-        except MgmtError as error:
-            noticed.append(str(error))
-    assert len(noticed) > 0.6 * len(places)
-    assert all("slices of S2 are not what was written" in message for message in noticed)
+def test_slices_without_given_masks_are_other_slices(tmp_path: Path, cohort: Cohort) -> None:
+    prepare(tmp_path, cohort)
+    bare = Cohort(tuple(replace(s, mask_kind="predicted") for s in cohort.subjects))
+    assert prepare(tmp_path, bare) == 5
+    store = SliceStore(tmp_path / "slices", "T1")
+    assert not any(row.annotated for row in store.rows.values())
+    assert not any(s.masks.any() or s.scan_mask is not None for s in store.load(store.ids))
 
 
-def test_damaged_voxels_are_reported_with_their_subject(store: SliceStore, tmp_path: Path) -> None:
-    file = file_of(store, tmp_path / "s", "S2")
-    content = bytearray(file.read_bytes())
-    content[3000] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(MgmtError, match="S2"):
-        store.verify()
-    with pytest.raises(MgmtError, match="prepare"):
-        store.load(["S1", "S2"])
-    assert store.load(["S1", "S3"])
-
-
-def test_a_subjects_file_in_the_place_of_anothers_is_noticed(
-    store: SliceStore, tmp_path: Path
-) -> None:
-    first, second = (file_of(store, tmp_path / "s", subject) for subject in ("S1", "S2"))
-    second.write_bytes(first.read_bytes())
-    with pytest.raises(MgmtError, match="S2"):
-        store.load(["S2"])
-
-
-def test_a_missing_file_is_reported(store: SliceStore, tmp_path: Path) -> None:
-    file_of(store, tmp_path / "s", "S2").unlink()
-    with pytest.raises(MgmtError, match="S2"):
-        store.load(["S2"])
-
-
-def test_a_file_that_is_not_an_index_is_reported(store: SliceStore, tmp_path: Path) -> None:
-    path = slice_index_path(tmp_path / "s", "T1")
-    path.write_text("[]")
-    with pytest.raises(MgmtError, match="not an index of slices"):
-        SliceStore(tmp_path / "s", "T1")
-    path.unlink()
-    with pytest.raises(MgmtError, match="prepare"):
-        SliceStore(tmp_path / "s", "T1")
+def test_faulty_scans_are_named(tmp_path: Path, cohort: Cohort) -> None:
+    scan = cohort.subjects[1].scans["FLAIR"]
+    scan.write_bytes(scan.read_bytes()[:-50])
+    with pytest.raises(UnusableFiles, match=r"^subject S2: .*FLAIR.nii.gz"):
+        prepare(tmp_path, cohort)
+    assert_store_is_that_of(cohort, tmp_path, "T1")
+    scan.unlink()
+    with pytest.raises(MgmtError, match=r"subject S2: FLAIR .* cannot be read"):
+        prepare(tmp_path, cohort)
+    with pytest.raises(MgmtError, match="no subject has T2"):
+        prepare(tmp_path, cohort, modalities=("T2",))

@@ -1,111 +1,196 @@
 from __future__ import annotations
 
-import json
+import os
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.data.bring_up_to_date import UnusableFiles
+from mgmt_ray.data.prepare_stores import prepare_volumes
+from mgmt_ray.preprocess import volume_store
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.preprocess.volume_store_plan import plan_store
-from mgmt_ray.preprocess.volume_store_writer import StoreWriter
-from mgmt_ray.preprocess.volumes import make_volumes
+from mgmt_ray.preprocess.volumes import make_versions, make_volumes
+
+MakeSubject = Callable[..., Subject]
+Work = dict[tuple[str, str], tuple[str, ...]]
+Prepare = Callable[..., Work]
+BOTH = ("T1", "FLAIR")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, cohort: Cohort, recipe: RecipeConfig) -> Path:
-    """A store of T1 for three subjects."""
-    plan = plan_store(tmp_path / "volumes", cohort, ("T1",), recipe)
-    with StoreWriter(plan) as writer:
-        for task in plan.tasks:
-            writer.put(task.subject.id, make_volumes(task.subject, task.wanted, recipe))
-    return plan.folder
+def prepare(monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """Prepares; returns the versions that were made from scans, by subject and modality."""
+    work: Work = {}
+
+    def listed(
+        subject: Subject, wanted: Mapping[str, Sequence[str]], recipe: RecipeConfig
+    ) -> object:
+        work.update({(subject.id, modality): (*names,) for modality, names in wanted.items()})
+        return make_volumes(subject, wanted, recipe)
+
+    monkeypatch.setattr(volume_store, "make_volumes", listed)
+
+    def run(folder: Path, cohort: Cohort, recipe: RecipeConfig) -> Work:
+        work.clear()
+        prepare_volumes(cohort, BOTH, recipe, folder, Resources("in-process"), lambda *_: None)
+        return dict(work)
+
+    return run
 
 
-def test_load_gives_subjects_and_versions_in_the_order_asked_for(folder: Path) -> None:
-    store = VolumeStore(folder, "T1")
-    whole = np.load(folder / "T1.npy")
+def assert_store_is_that_of(cohort: Cohort, folder: Path, recipe: RecipeConfig) -> None:
+    names = versions(recipe)
+    for modality in BOTH:
+        store = VolumeStore(folder, modality)
+        assert store.versions == names and store.volume_shape == recipe.shape
+        assert store.ids == tuple(s.id for s in cohort.subjects if modality in s.scans)
+        for subject in cohort.subjects:
+            if modality in subject.scans:
+                made, drawn = make_versions(subject, modality, recipe, names)
+                np.testing.assert_array_equal(store.load([subject.id], names)[0], made)
+                assert [store.parameters(subject.id, name) for name in names] == drawn
+        num_files = len([*(folder / modality).iterdir()])
+        assert num_files == len(store.ids)
+
+
+def test_everything_is_made_once(
+    tmp_path: Path, cohort: Cohort, recipe: RecipeConfig, prepare: Prepare
+) -> None:
+    names = versions(recipe)
+    assert prepare(tmp_path / "v", cohort, recipe) == {
+        ("S1", "T1"): names,
+        ("S1", "FLAIR"): names,
+        ("S2", "T1"): names,
+        ("S2", "FLAIR"): names,
+        ("S3", "T1"): names,
+    }
+    assert_store_is_that_of(cohort, tmp_path / "v", recipe)
+    assert prepare(tmp_path / "v", cohort, recipe) == {}
+
+
+def test_volumes_come_in_the_order_asked_for(
+    tmp_path: Path, cohort: Cohort, recipe: RecipeConfig, prepare: Prepare
+) -> None:
+    prepare(tmp_path, cohort, recipe)
+    store = VolumeStore(tmp_path, "T1")
+    whole = store.load(store.ids, store.versions)
     assert whole.shape == (3, 5, 10, 12, 14) and whole.dtype == np.float16
-    loaded = store.load(["S3", "S1"], ["noise", "original"])
-    np.testing.assert_array_equal(loaded, whole[[2, 0]][:, [3, 0]])
-    loaded[:] = 0  # a copy: the file is not touched
-    store.verify()
-
-
-def test_the_array_is_mapped_and_not_read_when_opened(folder: Path) -> None:
-    store = VolumeStore(folder, "T1")
-    assert isinstance(store._array, np.memmap)
-
-
-def test_missing_subjects_and_versions_are_named(folder: Path) -> None:
-    store = VolumeStore(folder, "T1")
+    np.testing.assert_array_equal(
+        store.load(["S3", "S1"], ["noise", "original"]), whole[[2, 0]][:, [3, 0]]
+    )
     with pytest.raises(MgmtError, match=r"no subject S7, S9 among its 3 \(S1, S2, S3\)"):
         store.load(["S1", "S7", "S9"], ["original"])
-    with pytest.raises(MgmtError, match="no version flip-2 among its 5"):
+    with pytest.raises(MgmtError, match="no version flip-2 among original, flip"):
         store.load(["S1"], ["original", "flip-2"])
 
 
-def test_the_error_for_a_missing_store_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(MgmtError, match=r"no volumes yet. Run `mgmt-ray prepare"):
-        VolumeStore(tmp_path, "T1")
-
-
 def test_the_checksum_is_of_the_voxels_and_not_of_time_or_place(
-    folder: Path, tmp_path: Path, cohort: Cohort, recipe: RecipeConfig
+    tmp_path: Path, cohort: Cohort, recipe: RecipeConfig, prepare: Prepare
 ) -> None:
-    copy = shutil.copytree(folder, tmp_path / "copy")
-    assert VolumeStore(copy, "T1").checksum == VolumeStore(folder, "T1").checksum
-    other = recipe.model_copy(update={"seed": 1})
-    plan = plan_store(copy, cohort, ("T1",), other)
-    with StoreWriter(plan) as writer:
-        for task in plan.tasks:
-            writer.put(task.subject.id, make_volumes(task.subject, task.wanted, other))
-    assert VolumeStore(copy, "T1").checksum != VolumeStore(folder, "T1").checksum
+    prepare(tmp_path / "v", cohort, recipe)
+    checksum = VolumeStore(tmp_path / "v", "T1").checksum
+    copy = shutil.copytree(tmp_path / "v", tmp_path / "copy")
+    for subject in cohort.subjects:
+        os.utime(subject.required_mask, ns=(1, 1))
+    prepare(copy, cohort, recipe)
+    assert VolumeStore(copy, "T1").checksum == checksum
+    prepare(copy, cohort, recipe.model_copy(update={"seed": 1}))
+    assert VolumeStore(copy, "T1").checksum != checksum
 
 
-def test_one_changed_bit_is_found_and_its_subject_named(folder: Path) -> None:
-    with (folder / "T1.npy").open("r+b") as file:
-        file.seek(-1, 2)
-        last = file.read(1)[0]
-        file.seek(-1, 2)
-        file.write(bytes([last ^ 1]))
-    store = VolumeStore(folder, "T1")
-    with pytest.raises(MgmtError, match="the volumes of S3 are not what was written"):
-        store.verify()
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"noise_std": 0.3}, {"noise"}),
+        ({"deform_sigma_voxels": 0.5}, {"deform"}),
+        ({"rounds": 2}, {"rotate-2", "noise-2", "deform-2"}),
+        ({"rounds": 0}, set()),
+        ({"allow_clipping": True}, set()),
+        ({"window": ((2, 22), (4, 28), (0, 24))}, {*versions(RecipeConfig())}),
+    ],
+)
+def test_a_changed_recipe_makes_only_what_depends_on_the_change(
+    tmp_path: Path,
+    cohort: Cohort,
+    recipe: RecipeConfig,
+    prepare: Prepare,
+    change: dict[str, object],
+    expected: set[str],
+) -> None:
+    changed = RecipeConfig(**{**recipe.model_dump(), **change})
+    prepare(tmp_path / "anew", cohort, changed)
+    prepare(tmp_path / "v", cohort, recipe)
+    work = prepare(tmp_path / "v", cohort, changed)
+    assert {name for names in work.values() for name in names} == expected
+    assert len(work) == (5 if expected else 0)
+    assert_store_is_that_of(cohort, tmp_path / "v", changed)
+    for path in (tmp_path / "anew").rglob("*.*"):
+        same = tmp_path / "v" / path.relative_to(tmp_path / "anew")
+        assert same.read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("change", [-2, 2])
-def test_an_array_of_another_size_is_refused(folder: Path, change: int) -> None:
-    data = (folder / "T1.npy").read_bytes()
-    (folder / "T1.npy").write_bytes(data[:change] if change < 0 else data + b"00")
-    with pytest.raises(MgmtError, match=f"{len(data) + change} bytes, but its index says"):
-        VolumeStore(folder, "T1")
+def test_a_changed_scan_concerns_its_subject_and_modality_only(
+    tmp_path: Path,
+    cohort: Cohort,
+    recipe: RecipeConfig,
+    make_subject: MakeSubject,
+    prepare: Prepare,
+) -> None:
+    prepare(tmp_path, cohort, recipe)
+    scan = np.random.default_rng(5).integers(1, 99, (24, 32, 28)).astype(np.int16)
+    subject = cohort.subjects[1]
+    mask = subject.required_mask.stat()
+    make_subject("S2", ("T1",), scan=scan)
+    os.utime(subject.required_mask, ns=(mask.st_atime_ns, mask.st_mtime_ns))
+    assert prepare(tmp_path, cohort, recipe) == {("S2", "T1"): versions(recipe)}
+    assert_store_is_that_of(cohort, tmp_path, recipe)
+    os.utime(subject.required_mask, ns=(1, 1))
+    assert {*prepare(tmp_path, cohort, recipe)} == {("S2", "T1"), ("S2", "FLAIR")}
 
 
-def test_an_array_of_another_shape_and_equal_size_is_refused(folder: Path) -> None:
-    whole = np.load(folder / "T1.npy")
-    np.save(folder / "T1.npy", whole.transpose(0, 1, 2, 4, 3).copy())
-    with pytest.raises(MgmtError, match="cut or replaced"):
-        VolumeStore(folder, "T1")
+def test_a_tumour_that_was_allowed_to_be_clipped_is_not_kept_once_it_is_not(
+    tmp_path: Path, recipe: RecipeConfig, make_subject: MakeSubject, prepare: Prepare
+) -> None:
+    mask = np.zeros((24, 32, 28))
+    mask[10:14, 10:14, 24:28] = 1
+    cohort = Cohort((make_subject("S1", BOTH), make_subject("S2", BOTH, mask=mask)))
+    prepare(tmp_path, cohort, recipe.model_copy(update={"allow_clipping": True}))
+    with pytest.raises(UnusableFiles, match=r"subject S2: .* outside the window") as error:
+        prepare(tmp_path, cohort, recipe)
+    assert {*error.value.faults} == {"S2"}
 
 
-def test_a_file_that_is_not_an_index_is_refused(folder: Path) -> None:
-    (folder / "T1.json").write_text("{")
-    with pytest.raises(MgmtError, match=r"T1.json: not an index of volumes"):
-        VolumeStore(folder, "T1")
+def test_a_damaged_volume_is_not_copied_into_a_new_artefact(
+    tmp_path: Path, cohort: Cohort, recipe: RecipeConfig, prepare: Prepare
+) -> None:
+    prepare(tmp_path, cohort, recipe)
+    (path,) = (tmp_path / "T1").glob("S3-*")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(MgmtError, match=f"{path.name}: the data of S3 are not what was written"):
+        VolumeStore(tmp_path, "T1").load(["S3"], ["rotate"])
+    changed = recipe.model_copy(update={"noise_std": 0.3})
+    with pytest.raises(UnusableFiles, match="the data of S3 are not what was written"):
+        prepare(tmp_path, cohort, changed)
+    path.unlink()
+    assert prepare(tmp_path, cohort, changed) == {("S3", "T1"): versions(recipe)}
+    assert_store_is_that_of(cohort, tmp_path, changed)
 
 
-def test_the_index_describes_the_array(folder: Path, recipe: RecipeConfig) -> None:
-    index = json.loads((folder / "T1.json").read_text(encoding="utf-8"))
-    assert index["axes"] == "subject, version, depth, height, width"
-    assert index["shape"] == [3, 5, 10, 12, 14] and index["dtype"] == "float16"
-    assert index["bytes"] == (folder / "T1.npy").stat().st_size
-    assert RecipeConfig(**index["recipe"]) == recipe
-    first = index["subjects"][0]
-    assert first["id"] == "S1" and len(first["keys"]) == len(versions(recipe))
-    assert first["image"]["name"] == "scans/S1/T1.nii.gz" and first["mask"]["size"] > 0
-    assert -180 <= first["parameters"][2]["angle_degrees"] <= 180
+def test_missing_modalities_and_files_are_named(
+    tmp_path: Path, cohort: Cohort, recipe: RecipeConfig, prepare: Prepare
+) -> None:
+    with pytest.raises(MgmtError, match="no subject has FLAIR"):
+        prepare(tmp_path, Cohort(cohort.subjects[2:]), recipe)
+    cohort.subjects[1].scans["FLAIR"].unlink()
+    with pytest.raises(MgmtError, match=r"subject S2: FLAIR .*FLAIR.nii.gz cannot be read"):
+        prepare(tmp_path, cohort, recipe)

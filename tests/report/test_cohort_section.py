@@ -12,23 +12,21 @@ import pytest
 from matplotlib.image import imread
 
 from mgmt_ray.base import MgmtError, stream, write_text
+from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, Exclusion, read_cohort, write_cohort
 from mgmt_ray.cohort.inclusion import Finding, write_findings
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
+from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.preprocess.artefact_store import index_path
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.scan_inspection import (
     Inspection,
     inspect_subject,
-    write_inspection,
 )
 from mgmt_ray.preprocess.scan_preview import BINS, PICTURE, View
-from mgmt_ray.preprocess.volume_index import array_path
-from mgmt_ray.preprocess.volume_store_plan import plan_store
-from mgmt_ray.preprocess.volume_store_writer import StoreWriter
-from mgmt_ray.preprocess.volumes import make_volumes
 from mgmt_ray.report.html import render_page, write_report
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.sections.cohort_section import (
@@ -42,6 +40,7 @@ from mgmt_ray.report.sections.cohort_section import (
 )
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
+from tests.inspections import write_inspection
 
 MODALITIES = ("PH", "FLAIR")
 RECIPE = RecipeConfig(
@@ -85,10 +84,8 @@ def open_test_set(out: Path) -> None:
 
 
 def prepare(out: Path, cohort: Cohort, recipe: RecipeConfig) -> None:
-    plan = plan_store(out / "volumes", cohort, MODALITIES, recipe)
-    with StoreWriter(plan) as writer:
-        for task in plan.tasks:
-            writer.put(task.subject.id, make_volumes(task.subject, task.wanted, recipe))
+    resources = Resources("in-process")
+    prepare_volumes(cohort, MODALITIES, recipe, out / "volumes", resources, lambda *_: None)
 
 
 def pixels(out: Path) -> dict[str, np.ndarray]:
@@ -146,7 +143,7 @@ def test_a_report_shows_prepared_volumes_and_never_reads_a_scan(out: Path, cohor
     assert "original, flip, rotate, noise, deform" in versions.alt
     # an array that was deleted to save space is no reason to have no report
     for modality in MODALITIES:
-        array_path(out / "volumes", modality).unlink()
+        index_path(out / "volumes", modality).unlink()
     assert len(scans_of(out, cohort, MODALITIES).figures) == 3
 
 
@@ -169,13 +166,14 @@ def test_a_contact_sheet_names_missing_scans_and_why(out: Path) -> None:
     bad_mask = Problem("E", "empty_mask", "e", "x", "y")
     folder = out / "inspections"
     for inspection in (
-        Inspection("A", "", (), {"P": "1", "T": "2"}, (fake_view("P", 1), fake_view("T", 1))),
-        Inspection("B", "", (bad_t,), {"P": "3"}, (fake_view("P", 1),)),
-        Inspection("E", "", (bad_mask,), {"P": "4"}, ()),
-        Inspection("Z", "", (), {"P": "5"}, (fake_view("P", 1),)),
+        Inspection("A", (), {"P": "1", "T": "2"}, (fake_view("P", 1), fake_view("T", 1))),
+        Inspection("B", (bad_t,), {"P": "3"}, (fake_view("P", 1),)),
+        Inspection("E", (bad_mask,), {"P": "4"}, ()),
+        Inspection("Z", (), {"P": "5"}, (fake_view("P", 1),)),
     ):
         write_inspection(inspection, folder)
-    (folder / "C.npz").write_bytes(b"damaged")
+    path = write_inspection(Inspection("C", (), {"P": "6"}, (fake_view("P", 1),)), folder)
+    path.write_bytes(b"damaged")
     open_test_set(out)
     previews = preview_scans(out, cohort, ("P", "T", "V"))
     shown = {
@@ -202,7 +200,7 @@ def test_a_scan_of_another_scale_is_in_the_table_of_unusual_ones(out: Path) -> N
     subjects = [Subject(f"S{i}", i % 2, {"P": Path("x")}, Path("mask")) for i in range(10)]
     for i, subject in enumerate(subjects):
         view = fake_view("P", 100.0 if i == 4 else 1.0)
-        write_inspection(Inspection(subject.id, "", (), {"P": "1"}, (view,)), out / "inspections")
+        write_inspection(Inspection(subject.id, (), {"P": "1"}, (view,)), out / "inspections")
     scans = scans_of(out, Cohort(tuple(subjects)), ("P",))
     assert scans.outliers is not None
     (row,) = scans.outliers.rows
@@ -294,9 +292,7 @@ def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
     write_findings(findings, reported / "problems.csv")
     for i, subject in enumerate(cohort.subjects):
         view = fake_view("T1", 1000.0 if i == 2 else 1.0)
-        write_inspection(
-            Inspection(subject.id, "", (), {"T1": "1"}, (view,)), reported / "inspections"
-        )
+        write_inspection(Inspection(subject.id, (), {"T1": "1"}, (view,)), reported / "inspections")
     report = write_report(reported).read_text(encoding="utf-8")
     assert report.count("<script") == 1  # its own, that sorts
     section = report[report.index('id="cohort"') : report.index('id="results"')]
@@ -322,12 +318,12 @@ def test_a_subject_whose_id_is_markup_is_escaped_in_captions_and_tables(
     cohort = read_cohort(reported)
     write_cohort(Cohort(cohort.subjects, (Exclusion(name, "cohort", "why"),)), reported)
     problem = Problem(name, "truncated", "x", "y", "z", "T1")
-    write_inspection(Inspection(name, "", (problem,), {}, ()), reported / "inspections")
+    write_inspection(Inspection(name, (problem,), {}, ()), reported / "inspections")
     for i, subject in enumerate(cohort.subjects[:10]):
-        inspection = Inspection(subject.id, "", (), {}, (fake_view("T1", 1.0 + i / 100),))
+        inspection = Inspection(subject.id, (), {}, (fake_view("T1", 1.0 + i / 100),))
         write_inspection(inspection, reported / "inspections")
-    odd = Inspection(name, "", (), {}, (fake_view("T1", 1e6),))
-    for inspection in (Inspection(name, "", (problem,), {}, ()), odd):
+    odd = Inspection(name, (), {}, (fake_view("T1", 1e6),))
+    for inspection in (Inspection(name, (problem,), {}, ()), odd):
         write_inspection(inspection, reported / "inspections")
         report = scans_page(reported)
         assert "<img src=x" not in report

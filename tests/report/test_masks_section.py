@@ -59,7 +59,7 @@ def test_the_section_counts_masks_and_excluded_subjects(
 ) -> None:
     out = tmp_path / "study"
     shutil.copytree(small_study, out)
-    mask = {"key": "k", "checksum": "c", "tumour_voxels": 9}
+    mask = {"file": "f", "tumour_voxels": 9}
     names = [f"n{number}" for number in range(13)]
     (split,) = with_source(results).splits
     tested, trained = split.test, split.training
@@ -67,7 +67,6 @@ def test_the_section_counts_masks_and_excluded_subjects(
         trained[0]: {**mask, "networks": names[:4]},
         trained[1]: {**mask, "networks": names[3:]},
         tested[0]: {**mask, "networks": names},
-        "dropped": {**mask, "networks": ["n13", "n0"]},  # of an earlier source
     }
     trained_on = {
         tested[0]: ["n13"],

@@ -8,7 +8,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from mgmt_ray.cohort.scan import read_scan
-from mgmt_ray.synthetic.scan_writer import write_mask
+from mgmt_ray.synthetic.scan_writer import pack_mask, read_comment
 
 
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "PIR", "SLA"])
@@ -24,7 +24,9 @@ def test_a_mask_lies_on_its_scans_grid_in_its_files_own_order(axes: str, tmp_pat
     image.as_reoriented(turn).to_filename(tmp_path / "scan.nii.gz")
     scan = read_scan(tmp_path / "scan.nii.gz")
     tumour = np.isin(scan.voxels, (17.0, 18.0, 120.0))
-    write_mask(tumour, tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")
+    path = tmp_path / "mask.nii.gz"
+    path.write_bytes(pack_mask(tumour, tmp_path / "scan.nii.gz", "größer"))
+    assert read_comment(path) == "größer"
     mask = read_scan(tmp_path / "mask.nii.gz")
     assert mask.grid.difference(scan.grid) == ""
     assert mask.voxels.dtype == np.uint8
@@ -39,6 +41,5 @@ def test_equal_masks_are_equal_files(tmp_path: Path) -> None:
     nibabel.Nifti1Image(np.ones((3, 4, 5), np.float32), np.eye(4)).to_filename(tmp_path / "s.nii")
     tumour = np.zeros((5, 4, 3), bool)
     tumour[2, 1:3, 1] = True
-    for name in ("a", "b"):
-        write_mask(tumour, tmp_path / "s.nii", tmp_path / f"{name}.nii.gz")
-    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    first, second = (pack_mask(tumour, tmp_path / "s.nii", "a comment") for _ in range(2))
+    assert first == second

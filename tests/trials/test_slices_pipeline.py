@@ -215,7 +215,7 @@ def test_a_classifier_waits_for_its_segmentations(copied: StudyContext) -> None:
         shutil.rmtree(copied.folder.trial(trial.id))
     index = json.loads((copied.folder.slices / "FLAIR.json").read_text())
     row = next(r for r in index["subjects"] if r["id"] in inputs.splits[0].folds[1])
-    (file,) = (copied.folder.slices / "FLAIR").glob(f"{row['id']}-*.npz")
+    (file,) = (copied.folder.slices / "FLAIR").glob(f"{row['id']}-*")
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MgmtError, match="2 of 8 trials are not finished"):
@@ -230,7 +230,7 @@ def test_a_classifier_waits_for_its_segmentations(copied: StudyContext) -> None:
 def test_test_subjects_are_not_read_before_the_ensemble(copied: StudyContext) -> None:
     inputs, trials = planned(copied)
     for subject in inputs.splits[0].test:
-        (file,) = (copied.folder.slices / "FLAIR").glob(f"{subject}-*.npz")
+        (file,) = (copied.folder.slices / "FLAIR").glob(f"{subject}-*")
         file.unlink()
     classifier = next(t for t in trials if t.is_classifier)
     for trial in (*classifier.needs, classifier):

@@ -20,9 +20,9 @@ from mgmt_ray.figures.style import (
     LABELS_HIDDEN,
     Label,
 )
+from mgmt_ray.preprocess.artefact_store import read_index
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.scan_inspection import Inspection, read_inspection
-from mgmt_ray.preprocess.volume_index import array_path, read_index
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.preprocess.volumes import make_versions
 from mgmt_ray.report.html_table import Table
@@ -110,9 +110,9 @@ def _augmented_subjects(
 ) -> list[AugmentedSubject]:
     folder, is_opened = StudyFolder(out).volumes, StudyFolder(out).test_openings.exists()
     labels = {subject.id: visible_label(subject, is_opened) for subject in subjects}
-    index = read_index(folder, modality) if array_path(folder, modality).exists() else None
+    index = read_index(folder, modality)
     rows = []
-    if index and (recipe is None or index.recipe == recipe.model_dump(mode="json")):
+    if index and (recipe is None or index["recipe"] == recipe.model_dump(mode="json")):
         store = VolumeStore(folder, modality)
         names = _first_round(store.versions)
         for subject in subjects:

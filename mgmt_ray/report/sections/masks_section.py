@@ -90,20 +90,21 @@ def _kinds_table(cohorts: Mapping[str, Cohort]) -> Table:
 
 
 def _source_sentence(folder: StudyFolder) -> str:
-    index = read_json(folder.masks / "masks.json")
+    # masks of test subjects alone, where the study itself uses given ones
+    index = read_json(folder.masks / "masks.json") or read_json(
+        folder.masks / "alternate_masks.json"
+    )
     if index is None:
         return "No mask of the study’s own cohort was predicted."
-    networks = [set(mask["networks"]) for mask in index["subjects"].values()]
-    # masks of an earlier source have networks that are no longer indexed
-    counts = [len(names) for names in networks if names <= {*index["weights_sha256"]}]
+    counts = [len(mask["networks"]) for mask in index["subjects"].values()]
     low, high = min(counts, default=0), max(counts, default=0)
     num_networks = f"{low}" if low == high else f"{low} to {high}"
     return (
         f"Predicted masks come from the study `{index['study']}`: a mask is where the "
         f"mean probability of {num_networks} segmentations (network {index['network']}, "
         f"{index['modality']}) is at least 0.5. None of these networks was trained on, or had its "
-        "epoch chosen by, a scan of that person. All masks and their sources are listed in "
-        "`masks/masks.json`."
+        "epoch chosen by, a scan of that person. All masks and their sources are listed in the "
+        "indexes in `masks/`."
     )
 
 
