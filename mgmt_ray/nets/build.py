@@ -150,23 +150,6 @@ def build_volume_network(
     >>> network(torch.zeros(3, 2, 16, 16, 16)).shape
     torch.Size([3])
     """
-    match config.kind:
-        case "spottune":
-            resnet = _resnet(config, channels, checkpoint)
-            num_blocks = len(resnet.blocks)
-            agent = ResNet3d(config.agent_depth, config.agent_width, 1, 2 * num_blocks)
-            inflate_stem(agent, channels)
-            return SpotTune(resnet, agent, temperature, config.dropout, config.covariates)
-        case "random":
-            resnet = _resnet(config, channels, checkpoint)
-            return PlainNetwork(resnet, None, config.dropout, config.covariates)
-        case "transfer":
-            resnet = _resnet(config, channels, checkpoint)
-            return PlainNetwork(resnet, config.trainable_blocks, config.dropout, config.covariates)
-
-
-def _resnet(config: NetworkConfig, channels: int, checkpoint: Path | None) -> ResNet3d:
-    """The residual network that all three kinds begin with, pretrained where the kind says so."""
     resnet = ResNet3d(config.depth, config.width, channels, outputs=1)
     if config.pretrained:
         if checkpoint is None:
@@ -175,4 +158,13 @@ def _resnet(config: NetworkConfig, channels: int, checkpoint: Path | None) -> Re
                 "Give MedicalNet's .pth file with --checkpoint FILE."
             )
         load_medicalnet(resnet, checkpoint)
-    return resnet
+    match config.kind:
+        case "spottune":
+            num_blocks = len(resnet.blocks)
+            agent = ResNet3d(config.agent_depth, config.agent_width, 1, 2 * num_blocks)
+            inflate_stem(agent, channels)
+            return SpotTune(resnet, agent, temperature, config.dropout, config.covariates)
+        case "random":
+            return PlainNetwork(resnet, None, config.dropout, config.covariates)
+        case "transfer":
+            return PlainNetwork(resnet, config.trainable_blocks, config.dropout, config.covariates)
