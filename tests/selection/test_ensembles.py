@@ -113,24 +113,6 @@ def test_a_network_without_a_part_does_not_get_the_ensemble() -> None:
     assert list(given["transfer-2"]) == ["Struct", "T1"]
 
 
-def test_members_of_different_subjects_are_refused_by_name() -> None:
-    members = pd.concat([member("PH", 0, {"m": 0.6, "u": 0.2}), member("PH", 1, {"m": 0.6})])
-    with pytest.raises(MgmtError, match="trial spottune-PH-1 has no prediction for u"):
-        ensemble(members, {})
-
-
-def test_members_of_different_labels_are_refused_by_name() -> None:
-    other = member("PH", 1, {"m": 0.6, "u": 0.2}).assign(label=1)
-    with pytest.raises(MgmtError, match="two labels for u"):
-        ensemble(pd.concat([member("PH", 0, {"m": 0.6, "u": 0.2}), other]), {})
-
-
-def test_several_splits_are_not_averaged() -> None:
-    validation = member("PH", 1, {"m": 0.6, "u": 0.2}).assign(split="validation")
-    with pytest.raises(MgmtError, match="several splits"):
-        ensemble(pd.concat([member("PH", 0, {"m": 0.6, "u": 0.2}), validation]), {})
-
-
 def test_nested_splits_predict_each_subject_once_and_are_pooled() -> None:
     members = pd.concat(
         [
@@ -165,26 +147,6 @@ def test_repeated_splits_are_averaged_where_they_share_a_subject() -> None:
     assert table.loc[0, "probability_std"] == pytest.approx(simulated, rel=0.0064)
 
 
-def test_a_member_that_lacks_a_test_subject_of_its_own_split_is_refused() -> None:
-    members = [
-        member("PH", 0, {"m1": 0.6, "u1": 0.2}),
-        member("PH", 0, {"m1": 0.6, "u2": 0.2}, outer_fold=1),
-        member("PH", 1, {"m1": 0.6}, outer_fold=1),
-    ]
-    with pytest.raises(MgmtError, match="trial spottune-PH-1-outer1 has no prediction for u2"):
-        ensemble(pd.concat(members), {})
-
-
-def test_a_network_without_members_of_an_outer_split_is_refused() -> None:
-    members = [
-        member("PH", 0, {"m": 0.6, "u": 0.2}),
-        member("PH", 0, {"m": 0.6, "u": 0.2}, outer_fold=1),
-        member("PH", 0, {"m": 0.6, "u": 0.2}, network="random"),
-    ]
-    with pytest.raises(MgmtError, match="random PH: no member of outer split 1"):
-        ensemble(pd.concat(members), {})
-
-
 def test_an_external_ensemble_is_of_the_subjects_with_all_its_modalities() -> None:
     members = pd.concat(
         [
@@ -206,14 +168,6 @@ def test_an_external_ensemble_is_of_the_subjects_with_all_its_modalities() -> No
     assert probability(table, "DSC+Struct", "m") == pytest.approx(0.4)
     with pytest.raises(MgmtError, match="has no prediction for n"):
         ensemble(members.assign(split="test"), {})
-
-
-def test_external_members_of_one_modality_predict_the_same_subjects() -> None:
-    members = pd.concat(
-        [member("PH", 0, {"m": 0.6, "u": 0.2}), member("PH", 0, {"m": 0.8}, outer_fold=1)]
-    ).assign(split="external")
-    with pytest.raises(MgmtError, match="trial spottune-PH-0-outer1 has no prediction for u"):
-        ensemble(members, {})
 
 
 def out_of_fold(
@@ -247,30 +201,6 @@ def test_training_subjects_are_predicted_by_the_member_that_did_not_train_on_the
     ]
 
 
-def test_a_training_subject_of_two_folds_is_refused() -> None:
-    two_folds = out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}, {"m2": 0.7, "u1": 0.3}])
-    with pytest.raises(MgmtError, match="spottune PH, outer split 0: u1 not validated by exactly"):
-        ensemble(two_folds, {})
-
-
-def test_a_training_subject_that_one_seed_lacks_is_refused() -> None:
-    uneven = [
-        out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}]),
-        out_of_fold("PH", [{"m1": 0.9}], seed=1),
-    ]
-    with pytest.raises(MgmtError, match="u1 not validated by exactly one fold"):
-        ensemble(pd.concat(uneven), {})
-
-
-def test_networks_that_validated_different_subjects_are_refused() -> None:
-    uneven = [
-        out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}]),
-        out_of_fold("PH", [{"m1": 0.9}], network="random"),
-    ]
-    with pytest.raises(MgmtError, match="random PH, outer split 0: u1 not validated, unlike"):
-        ensemble(pd.concat(uneven), {})
-
-
 def test_the_prior_of_an_ensemble_is_weighted_as_its_probability() -> None:
     members = pd.concat(
         [
@@ -283,3 +213,62 @@ def test_the_prior_of_an_ensemble_is_weighted_as_its_probability() -> None:
     priors = table.groupby("ensemble")["prior"].first().to_dict()
     # members weigh equally within a modality, modalities within an ensemble
     assert priors == pytest.approx({"DSC+DTI": 0.3, "PH": 0.4, "FA": 0.2})
+
+
+BOTH = {"m": 0.6, "u": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            [member("PH", 0, BOTH), member("PH", 1, {"m": 0.6})],
+            "trial spottune-PH-1 has no prediction for u",
+        ),
+        ([member("PH", 0, BOTH), member("PH", 1, BOTH).assign(label=1)], "two labels for u"),
+        (
+            [member("PH", 0, BOTH), member("PH", 1, BOTH).assign(split="validation")],
+            "several splits",
+        ),
+        (
+            [
+                member("PH", 0, {"m1": 0.6, "u1": 0.2}),
+                member("PH", 0, {"m1": 0.6, "u2": 0.2}, outer_fold=1),
+                member("PH", 1, {"m1": 0.6}, outer_fold=1),
+            ],
+            "trial spottune-PH-1-outer1 has no prediction for u2",
+        ),
+        (
+            [
+                member("PH", 0, BOTH),
+                member("PH", 0, BOTH, outer_fold=1),
+                member("PH", 0, BOTH, network="random"),
+            ],
+            "random PH: no member of outer split 1",
+        ),
+        (
+            [
+                member("PH", 0, BOTH).assign(split="external"),
+                member("PH", 0, {"m": 0.8}, outer_fold=1).assign(split="external"),
+            ],
+            "trial spottune-PH-0-outer1 has no prediction for u",
+        ),
+        (
+            [out_of_fold("PH", [{"m1": 0.9, "u1": 0.1}, {"m2": 0.7, "u1": 0.3}])],
+            "spottune PH, outer split 0: u1 not validated by exactly",
+        ),
+        (
+            [out_of_fold("PH", [BOTH]), out_of_fold("PH", [{"m": 0.9}], seed=1)],
+            "u not validated by exactly one fold",
+        ),
+        (
+            [out_of_fold("PH", [BOTH]), out_of_fold("PH", [{"m": 0.9}], network="random")],
+            "random PH, outer split 0: u not validated, unlike",
+        ),
+    ],
+)
+def test_members_that_do_not_belong_together_are_refused_by_name(
+    members: list[pd.DataFrame], message: str
+) -> None:
+    with pytest.raises(MgmtError, match=message):
+        ensemble(pd.concat(members), {})
