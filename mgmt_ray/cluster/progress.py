@@ -22,7 +22,7 @@ def log(text: str) -> None:
 
 
 @contextmanager
-def show_progress(name: str, console: Console | None = None) -> Iterator[ProgressCallback]:
+def show_progress(name: str) -> Iterator[ProgressCallback]:
     """Show the progress of the work inside the ``with`` block.
 
     Examples:
@@ -30,7 +30,7 @@ def show_progress(name: str, console: Console | None = None) -> Iterator[Progres
         ...     progress(3, 3)
         volumes: 3 of 3 (0 s)
     """
-    console = console or Console(soft_wrap=True, highlight=False, markup=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
         yield _plain_progress(name, console)
         return
