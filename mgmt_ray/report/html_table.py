@@ -9,6 +9,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from mgmt_ray.statistics.intervals import read_interval
 
 DASH = "–"
@@ -17,38 +19,14 @@ LONGTABLE_ROWS = 40
 
 _LATEX = str.maketrans(
     {
-        "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
+        **{c: f"\\{c}" for c in "{}&%$#_"},
         # at the start of a row they would be an argument of the row before
-        "[": "{[}",
-        "]": "{]}",
-        "*": "{*}",
-        "\n": " ",
-        "\u00a0": "~",
-        "–": "--",
-        "−": "$-$",
-        "×": r"$\times$",
-        "±": r"$\pm$",
-        "·": r"$\cdot$",
-        "²": "$^2$",
-        "χ": r"$\chi$",
-        "τ": r"$\tau$",
-        "Δ": r"$\Delta$",
-        "≥": r"$\geq$",
-        "°": r"$^\circ$",
-        "’": "'",
+        **{c: f"{{{c}}}" for c in "[]*"},
+        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+        **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+        **{'"': r"\textquotedbl{}", "’": "'", "\n": " ", "\u00a0": "~", "–": "--", "−": "$-$"},
+        **{"×": r"$\times$", "±": r"$\pm$", "·": r"$\cdot$", "²": "$^2$", "χ": r"$\chi$"},
+        **{"τ": r"$\tau$", "Δ": r"$\Delta$", "≥": r"$\geq$", "°": r"$^\circ$"},
     }
 )
 
@@ -108,21 +86,17 @@ def table_csv(table: Table) -> str:
 def table_latex(table: Table) -> str:
     """Return the table as LaTeX for booktabs, from :data:`LONGTABLE_ROWS` rows on longtable."""
     width = f"p{{{0.9 / len(table.header):.3f}\\linewidth}}"
-    columns = (width if table.is_wide else "l") * len(table.header)
-    head = rf"{_latex_row(table.header)}"
-    body = "\n".join(_latex_row(row) for row in table.rows)
-    caption = rf"\caption{{{latex(table.caption)}}}\label{{tab:{table.name}}}"
-    if len(table.rows) >= LONGTABLE_ROWS:
-        return (
-            f"% needs \\usepackage{{booktabs}} and \\usepackage{{longtable}}\n"
-            f"\\begin{{longtable}}{{{columns}}}\n{caption}\\\\\n\\toprule\n{head}\n\\midrule\n"
-            f"\\endhead\n{body}\n\\bottomrule\n\\end{{longtable}}\n"
-        )
-    return (
-        f"% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n\\centering\n{caption}\n"
-        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}\n\\midrule\n{body}\n\\bottomrule\n"
-        "\\end{tabular}\n\\end{table}\n"
+    is_long = len(table.rows) >= LONGTABLE_ROWS
+    frame = pd.DataFrame([*map(_latex_row, table.rows)], columns=_latex_row(table.header))
+    text = frame.to_latex(
+        index=False,
+        column_format=(width if table.is_wide else "l") * len(table.header),
+        caption=latex(table.caption),
+        label=f"tab:{table.name}",
+        longtable=is_long,
     )
+    packages = r"\usepackage{booktabs}" + r" and \usepackage{longtable}" * is_long
+    return f"% needs {packages}\n{text}"
 
 
 def latex(text: str) -> str:
@@ -134,8 +108,8 @@ def latex(text: str) -> str:
     return text.translate(_LATEX)
 
 
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(latex(cell) for cell in cells) + r" \\"
+def _latex_row(cells: Sequence[str]) -> list[str]:
+    return [latex(cell) for cell in cells]
 
 
 def p_value(p: float | None) -> str:
