@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from mgmt_ray.cohort.subject import MODALITY_GROUPS
 from mgmt_ray.figures.network_labels import network_label
+from mgmt_ray.report.columns import (
+    METRICS,
+    Cell,
+    Row,
+    columns,
+    interval,
+    make_table,
+    network_name,
+    text,
+)
 from mgmt_ray.report.ensemble_tables import leading_rows
 from mgmt_ray.report.html_table import (
     DASH,
     Table,
     drop_empty_paper_columns,
     number,
-    p_value,
     slug,
-    with_interval,
 )
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
-from mgmt_ray.report.summary import chance_cell
 from mgmt_ray.statistics.planted_signal import PlantedVerdict
 from mgmt_ray.statistics.published_results import (
     PAPER_DSC_THREE_CHANNELS_AUC,
@@ -34,52 +41,43 @@ from mgmt_ray.training.metrics import METRIC_LABELS
 
 def network_table(results: StudyResults, network: str) -> Table:
     """Return metrics of one network's main ensembles, each next to the paper's value."""
-    header = ["Ensemble", "Models"]
-    for label in METRIC_LABELS.values():
-        header += [label, f"paper's\n{label}"]
-    rows = []
     metrics = results.metrics
     chosen = metrics[
         (metrics["network"] == network) & metrics["ensemble"].isin(results.main_ensembles)
     ]
-    for row in chosen.to_dict("records"):
-        published = PAPER_RESULTS.get(network, {}).get(row["ensemble"])
-        cells = [row["ensemble"], str(row["num_members"])]
-        for metric in METRIC_LABELS:
-            cells += [with_interval(row, metric), _published(published, metric)]
-        rows.append((*cells, chance_cell(row)))
+    published = PAPER_RESULTS.get(network, {})
+    beside = _next_to_paper(lambda row: published.get(row["ensemble"]))
+    cells = columns("ensemble", "num_members", beside, "chance")
     source = (
         f"next to table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
     )
     caption = f"{network_label(network)} on the test set {source}".strip()
-    name = f"metrics_{slug(network)}"
-    table = Table(name, caption, (*header, "AUC against\nchance"), tuple(rows))
+    table = make_table(f"metrics_{slug(network)}", caption, cells, chosen)
     return drop_empty_paper_columns(table) if network in slice_networks(results) else table
+
+
+def _next_to_paper(published: Callable[[Row], PaperResult | None]) -> dict[str, Cell]:
+    """Return the columns of all metrics, each followed by what the paper has for the row."""
+
+    def of_paper(metric: str) -> Cell:
+        return lambda row: _published(published(row), metric)
+
+    parts = ((m, {f"paper's\n{label}": of_paper(m)}) for m, label in METRIC_LABELS.items())
+    return columns(*(part for pair in parts for part in pair))
 
 
 def single_input_table(results: StudyResults) -> Table | None:
     """Return metrics of each modality alone; None if the main tables already show them all."""
     metrics = results.metrics
-    single_inputs = set(results.inputs) - set(results.main_ensembles)
-    chosen = metrics[metrics["ensemble"].isin(single_inputs)]
-    if chosen.empty:
+    single_inputs = [name for name in results.inputs if name not in results.main_ensembles]
+    chosen = [metrics[metrics["ensemble"] == name] for name in single_inputs]
+    if not any(map(len, chosen)):
         return None
-    rows = tuple(
-        (
-            row["ensemble"],
-            network_label(row["network"]),
-            str(row["num_members"]),
-            *(with_interval(row, metric) for metric in METRIC_LABELS),
-            chance_cell(row),
-        )
-        for name in results.inputs
-        for row in chosen[chosen["ensemble"] == name].to_dict("records")
-    )
-    header = ("Modality", "Network", "Models", *METRIC_LABELS.values(), "AUC against\nchance")
+    cells = columns({"Modality": text("ensemble")}, "network", "num_members", *METRICS, "chance")
     caption = "Each modality alone"
     if not has_only_slice_networks(results):
         caption += " (Schmitz et al. do not report these)"
-    return Table("single_modalities", caption, header, rows)
+    return make_table("single_modalities", caption, cells, pd.concat(chosen))
 
 
 def baselines_table(results: StudyResults) -> Table | None:
@@ -88,20 +86,14 @@ def baselines_table(results: StudyResults) -> Table | None:
     chosen = metrics[metrics["network"].isin(results.baselines)]
     if chosen.empty:
         return None
-    rows = []
-    for row in chosen.to_dict("records"):
-        is_published = row["network"] == "radiomics_forest" and not has_only_slice_networks(results)
-        published = PAPER_FOREST if is_published else None
-        cells = [network_label(row["network"]), str(row["num_members"])]
-        for metric in METRIC_LABELS:
-            cells += [with_interval(row, metric), _published(published, metric)]
-        rows.append((*cells, chance_cell(row)))
-    header = ["Model", "Models"]
-    for label in METRIC_LABELS.values():
-        header += [label, f"paper's\n{label}"]
-    caption = "Baselines, on the same test subjects as the networks"
-    table = Table("baselines", caption, (*header, "AUC against\nchance"), tuple(rows))
     compared = "radiomics_forest" in results.baselines and not has_only_slice_networks(results)
+
+    def published(row: Row) -> PaperResult | None:
+        return PAPER_FOREST if compared and row["network"] == "radiomics_forest" else None
+
+    cells = columns({"Model": network_name}, "num_members", _next_to_paper(published), "chance")
+    caption = "Baselines, on the same test subjects as the networks"
+    table = make_table("baselines", caption, cells, chosen)
     return table if compared else drop_empty_paper_columns(table)
 
 
@@ -136,49 +128,23 @@ def chance_table(results: StudyResults) -> Table:
     metrics = results.metrics
     is_main = metrics["ensemble"].isin(results.main_ensembles)
     shown = metrics[is_main | leading_rows(metrics, results.baselines, results.main_ensembles)]
-    rows = tuple(
-        (
-            row["ensemble"] if row["network"] != row["ensemble"] else DASH,
-            network_label(row["network"]),
-            f"{row['num_subjects']} ({row['num_methylated']})",
-            with_interval(row, "auc"),
-            f"[{number(row['auc_delong_low'])}, {number(row['auc_delong_high'])}]",
-            p_value(row["auc_p"]),
-            p_value(row["auc_p_holm"]),
-            with_interval(row, "brier"),
-        )
-        for row in shown.to_dict("records")
-    )
-    header = (
-        "Ensemble",
-        "Network",
-        "Subjects\n(methylated)",
-        "AUC, bootstrap\ninterval",
-        "DeLong's\ninterval",
-        "Permutation\np",
-        "the same,\nHolm",
-        "Brier",
-    )
-    return Table("auc_against_chance", "AUC against chance, and Brier score", header, rows)
+    intervals: dict[str, Cell] = {
+        "AUC, bootstrap\ninterval": interval("auc"),
+        "DeLong's\ninterval": lambda row: (
+            f"[{number(row['auc_delong_low'])}, {number(row['auc_delong_high'])}]"
+        ),
+    }
+    cells = columns("model", "network", "subjects", intervals, "auc_p", "auc_p_holm", "brier")
+    caption = "AUC against chance, and Brier score"
+    return make_table("auc_against_chance", caption, cells, shown)
 
 
 def external_table(results: StudyResults, name: str) -> Table:
     """Return metrics of each network and ensemble that an external cohort has the scans for."""
-    rows = tuple(
-        (
-            row["ensemble"],
-            network_label(row["network"]),
-            str(row["num_members"]),
-            str(row["num_subjects"]),
-            str(row["num_methylated"]),
-            *(with_interval(row, metric) for metric in METRIC_LABELS),
-            chance_cell(row),
-        )
-        for row in results.external[name].metrics.to_dict("records")
-    )
-    header = ("Ensemble", "Network", "Models", "Subjects", "Methylated", *METRIC_LABELS.values())
+    models = ("ensemble", "network", "num_members", "num_subjects", "num_methylated")
+    cells = columns(*models, *METRICS, "chance")
     caption = f"External cohort {name}, predicted only"
-    return Table(f"external_{slug(name)}", caption, (*header, "AUC against\nchance"), rows)
+    return make_table(f"external_{slug(name)}", caption, cells, results.external[name].metrics)
 
 
 def other_published_table() -> Table:

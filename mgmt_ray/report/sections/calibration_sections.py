@@ -9,12 +9,14 @@ import pandas as pd
 from mgmt_ray.figures.calibration_plots import decision_figure, reliability_figure
 from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.network_labels import network_label
+from mgmt_ray.report.columns import Cell, columns, ensemble_or_dash, make_table
 from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, leading_rows, merge_baselines
-from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
+from mgmt_ray.report.html_table import DASH, Table, number, slug
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults
+from mgmt_ray.statistics.calibration import WITH_INTERVALS
+from mgmt_ray.statistics.operating_points import RATES
 
-IN_THE_LARGE = "intercept_at_slope_1"
 _POINTS = {"0.5": "0.5", "validation": "chosen on validation", "prior": "prior corrected"}
 
 
@@ -123,45 +125,16 @@ def _split_leading(
 
 def operating_table(points: pd.DataFrame, name: str) -> Table:
     """Return rows of ``operating_points.csv`` as the table of this name."""
-    rows = tuple(
-        (
-            *_row_names(row["network"], row["ensemble"]),
-            _POINTS.get(row["point"], row["point"]),
-            number(row["threshold"]),
-            *(with_interval(row, rate) for rate in ("sen", "spe", "ppv", "npv")),
-        )
-        for row in points.to_dict("records")
-    )
-    header = ("Ensemble", "Network", "Point", "Threshold", "SEN", "SPE", "PPV", "NPV")
-    return Table(name, "Rates at three thresholds, with exact intervals", header, rows)
+    point: dict[str, Cell] = {"Point": lambda row: _POINTS.get(row["point"]) or str(row["point"])}
+    cells = columns("model", "network", point, "threshold", *RATES)
+    return make_table(name, "Rates at three thresholds, with exact intervals", cells, points)
 
 
 def calibration_table(calibration: pd.DataFrame, name: str) -> Table:
     """Return rows of ``calibration.csv`` as the table of this name."""
-    rows = tuple(
-        (
-            *_row_names(row["network"], row["ensemble"]),
-            row["version"],
-            number(row["temperature"]),
-            number(row["prior_shift"]),
-            *(with_interval(row, m) for m in ("brier", "slope", "intercept", IN_THE_LARGE)),
-            number(row["ece"]),
-        )
-        for row in calibration.to_dict("records")
-    )
-    header = (
-        "Ensemble",
-        "Network",
-        "Probabilities",
-        "Temperature",
-        "Prior's\nshift",
-        "Brier",
-        "Slope",
-        "Intercept\n(with the slope)",
-        "Calibration\nin the large",
-        "ECE",
-    )
-    return Table(name, "Calibration on the test set", header, rows)
+    shown = ("version", "temperature", "prior_shift", *WITH_INTERVALS, "ece")
+    cells = columns("model", "network", *shown)
+    return make_table(name, "Calibration on the test set", cells, calibration)
 
 
 def decision_table(decision: pd.DataFrame) -> Table:
@@ -171,13 +144,10 @@ def decision_table(decision: pd.DataFrame) -> Table:
     chosen = list(dict.fromkeys(nearest))
     treat_all = decision.groupby("threshold")["treat_all"].first()
     rows = [("everyone", DASH, *(number(treat_all[t]) for t in chosen))]
-    for (network, ensemble), curve in decision.groupby(["network", "ensemble"], sort=False):
+    for _, curve in decision.groupby(["network", "ensemble"], sort=False):
         benefit = curve.set_index("threshold")["net_benefit"]
         cells = (number(benefit.get(t, float("nan"))) for t in chosen)
-        rows.append((*_row_names(str(network), str(ensemble)), *cells))
+        first = curve.to_dict("records")[0]
+        rows.append((ensemble_or_dash(first), network_label(first["network"]), *cells))
     header = ("Treated by", "Network", *(f"at {t:.2g}" for t in chosen))
     return Table("net_benefit", "Net benefit at a few thresholds", header, tuple(rows))
-
-
-def _row_names(network: str, ensemble: str) -> tuple[str, str]:
-    return (DASH if network == ensemble else ensemble, network_label(network))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import pandas as pd
 
 from mgmt_ray.figures.network_labels import network_label
+from mgmt_ray.report.columns import METRICS, Cell, Row, columns, make_table
 from mgmt_ray.report.ensemble_tables import CHOSEN, chosen_rows
-from mgmt_ray.report.html_table import DASH, Table, drop_empty_paper_columns, number, with_interval
+from mgmt_ray.report.html_table import DASH, Table, drop_empty_paper_columns, number
 from mgmt_ray.report.section import Section, missing_section
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
-from mgmt_ray.report.summary import chance_cell
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.published_results import PAPER_BEST_ENSEMBLES
-from mgmt_ray.training.metrics import METRIC_LABELS
 
+_SCORES = ("validation_m", "validation_sen", "validation_spe", "validation_auc", "num_subjects")
 ANCHOR, TITLE = "choices", "Ensembles and modalities chosen on validation"
-_SCORES = ("Validation M", "SEN", "SPE", "AUC", "Subjects")
 
 
 def choices_section(results: StudyResults) -> Section:
@@ -63,61 +59,40 @@ def _chosen_inputs(rows: pd.DataFrame, ensemble: str) -> str:
 
 def chosen_table(results: StudyResults) -> Table:
     """Return the test results of each chosen ensemble."""
+    inputs = {name: chosen_by_network(results, name) for name in CHOSEN}
+
+    def published(row: Row) -> str:
+        is_best = row["ensemble"] == BEST_OVERALL
+        return PAPER_BEST_ENSEMBLES.get(row["network"], DASH) if is_best else DASH
+
+    chosen: dict[str, Cell] = {
+        "Chosen as": lambda row: str(row["ensemble"]),
+        "Network": lambda row: network_label(row["network"]),
+        "Models of": lambda row: inputs[row["ensemble"]].get(row["network"], DASH),
+        "paper's best": published,
+    }
+    cells = columns(chosen, *METRICS, "chance")
     metrics = results.metrics
-    rows = []
-    for name in CHOSEN:
-        inputs = chosen_by_network(results, name)
-        for row in metrics[metrics["ensemble"] == name].to_dict("records"):
-            network = row["network"]
-            paper = PAPER_BEST_ENSEMBLES.get(network, DASH) if name == BEST_OVERALL else DASH
-            rows.append(
-                (
-                    name,
-                    network_label(network),
-                    inputs.get(network, DASH),
-                    paper,
-                    *(with_interval(row, metric) for metric in METRIC_LABELS),
-                    chance_cell(row),
-                )
-            )
-    header = ("Chosen as", "Network", "Models of", "paper's best", *METRIC_LABELS.values())
-    caption = "Test results of what was chosen on validation"
-    table = Table("chosen", caption, (*header, "AUC against\nchance"), tuple(rows))
+    rows = pd.concat([metrics[metrics["ensemble"] == name] for name in CHOSEN])
+    table = make_table("chosen", "Test results of what was chosen on validation", cells, rows)
     return drop_empty_paper_columns(table) if has_only_slice_networks(results) else table
 
 
 def best_ensembles_table(results: StudyResults) -> Table:
     """Return validation scores of all group ensembles, and which was chosen."""
-    rows = tuple(
-        (
-            row["ensemble"],
-            network_label(row["network"]),
-            str(row["outer_fold"]),
-            *_scores(row),
-            "chosen" if row["chosen"] == 1 else "",
-        )
-        for row in results.tables["best_ensembles"].to_dict("records")
-    )
-    header = ("Ensemble", "Network", "Split", *_SCORES, "Best overall")
-    return Table("best_ensembles", "Group ensembles on validation (out of fold)", header, rows)
+    chosen: dict[str, Cell] = {"Best overall": lambda row: "chosen" * int(row["chosen"])}
+    cells = columns("ensemble", "network", "outer_fold", *_SCORES, chosen)
+    caption = "Group ensembles on validation (out of fold)"
+    return make_table("best_ensembles", caption, cells, results.tables["best_ensembles"])
 
 
 def steps_table(results: StudyResults) -> Table:
     """Return each step of the forward selection, with the score of the ensemble so far."""
-    rows = tuple(
-        (
-            str(row["step"]),
-            f"+ {row['modality']}",
-            network_label(row["network"]),
-            str(row["outer_fold"]),
-            *_scores(row),
-            "kept" if row["kept"] == 1 else "",
-        )
-        for row in results.tables["forward_selection"].to_dict("records")
-    )
-    header = ("Step", "Modality added", "Network", "Split", *_SCORES, "Kept")
+    added: dict[str, Cell] = {"Modality added": lambda row: f"+ {row['modality']}"}
+    kept: dict[str, Cell] = {"Kept": lambda row: "kept" * int(row["kept"])}
+    cells = columns("step", added, "network", "outer_fold", *_SCORES, kept)
     caption = "Forward selection: the ensemble of all modalities up to each step, on validation"
-    return Table("forward_selection", caption, header, rows)
+    return make_table("forward_selection", caption, cells, results.tables["forward_selection"])
 
 
 def ranks_table(results: StudyResults) -> Table:
@@ -134,8 +109,3 @@ def ranks_table(results: StudyResults) -> Table:
     header = ("Modality", *(network_label(n) for n in networks), "mean")
     caption = "The step at which each modality was added (1: first), mean over splits"
     return Table("modality_ranks", caption, header, rows)
-
-
-def _scores(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
-    scores = (f"validation_{metric}" for metric in ("m", "sen", "spe", "auc"))
-    return (*(number(row[score]) for score in scores), str(row["num_subjects"]))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import pandas as pd
 
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.cautions import pooled_splits
+from mgmt_ray.report.columns import Cell, Row, columns, make_table, rounded
 from mgmt_ray.report.ensemble_tables import CHOSEN
-from mgmt_ray.report.html_table import Table, number, p_value, with_interval
+from mgmt_ray.report.html_table import Table, p_value
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.report.summary import BASELINE_PREFIX
@@ -50,36 +48,35 @@ def ranks_table(comparisons: pd.DataFrame, prefix: str) -> Table:
         prefix: of the columns: "" for ranks of probabilities, as in the paper, "error_" for those
             of squared errors.
     """
-    rows = tuple(_ranks(row, prefix) for row in comparisons.to_dict("records"))
-    header = ("Ensemble", "Friedman χ²", "Friedman p", "Holm p", "Networks compared", "Nemenyi p")
-    if prefix:
-        return Table(
-            "squared_errors_compared",
-            "Squared errors of the networks on the same inputs",
-            header,
-            rows,
-        )
-    published = ("paper's\nFriedman p", "paper's\nNemenyi p")
-    caption = "Probabilities of the networks on the same inputs, next to table 5 of the paper"
-    return Table("probabilities_compared", caption, (*header, *published), rows)
-
-
-def _ranks(row: Mapping[Hashable, Any], prefix: str) -> tuple[str, ...]:
-    pair = (row["network_a"], row["network_b"])
-    cells = (
-        row["comparison"],
-        number(row[f"{prefix}friedman_chi2"], 2),
-        p_value(row[f"{prefix}friedman_p"]),
-        p_value(row[f"{prefix}friedman_p_holm"]),
-        " – ".join(network_label(network) for network in pair),
-        p_value(row[f"{prefix}nemenyi_p"]),
+    pair: dict[str, Cell] = {
+        "Networks compared": lambda row: " – ".join(map(network_label, _pair(row)))
+    }
+    cells = columns(
+        "comparison",
+        {"Friedman χ²": rounded(f"{prefix}friedman_chi2", 2)},
+        *(f"{prefix}friedman_p", f"{prefix}friedman_p_holm"),
+        pair,
+        f"{prefix}nemenyi_p",
     )
     if prefix:
-        return cells
-    published = published_comparison(row["comparison"])
-    friedman = published.friedman_p if published else None
-    nemenyi = published.nemenyi_p(*pair) if published else None
-    return (*cells, p_value(friedman), p_value(nemenyi))
+        caption = "Squared errors of the networks on the same inputs"
+        return make_table("squared_errors_compared", caption, cells, comparisons)
+
+    def friedman(row: Row) -> str:
+        published = published_comparison(row["comparison"])
+        return p_value(published.friedman_p if published else None)
+
+    def nemenyi(row: Row) -> str:
+        published = published_comparison(row["comparison"])
+        return p_value(published.nemenyi_p(*_pair(row)) if published else None)
+
+    cells |= {"paper's\nFriedman p": friedman, "paper's\nNemenyi p": nemenyi}
+    caption = "Probabilities of the networks on the same inputs, next to table 5 of the paper"
+    return make_table("probabilities_compared", caption, cells, comparisons)
+
+
+def _pair(row: Row) -> tuple[str, str]:
+    return (row["network_a"], row["network_b"])
 
 
 def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
@@ -89,35 +86,18 @@ def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
         comparisons: rows of ``comparisons.csv``.
         name: "differences", "differences_against" (baselines) or "differences_single" (inputs).
     """
-    rows = tuple(
-        (
-            _comparison_name(row["comparison"]),
-            f"{_model(row, 'a')} – {_model(row, 'b')}",
-            str(row["num_subjects"]),
-            with_interval(row, "auc_difference"),
-            p_value(row["delong_p"]),
-            p_value(row["delong_p_holm"]),
-            with_interval(row, "ap_difference"),
-            with_interval(row, "brier_difference"),
-        )
-        for row in comparisons.to_dict("records")
-    )
-    header = (
-        "Comparison",
-        "Difference between",
-        "Subjects",
-        "Δ AUC",
-        "DeLong p",
-        "Holm p",
-        "Δ AP",
-        "Δ Brier",
-    )
+    compared: dict[str, Cell] = {
+        "Comparison": lambda row: _comparison_name(row["comparison"]),
+        "Difference between": lambda row: f"{_model(row, 'a')} – {_model(row, 'b')}",
+    }
+    tested = ("auc_difference", "delong_p", "delong_p_holm", "ap_difference", "brier_difference")
+    cells = columns(compared, "num_subjects", *tested)
     captions = {
         "differences": "Paired differences between networks",
         "differences_against": "Paired differences between best overall ensembles and baselines",
         "differences_single": "Paired differences, each modality alone",
     }
-    return Table(name, captions[name], header, rows)
+    return make_table(name, captions[name], cells, comparisons)
 
 
 def _optional_differences(comparisons: pd.DataFrame, name: str) -> Table | None:
@@ -129,7 +109,7 @@ def _comparison_name(name: str) -> str:
     return name if baseline == name else BASELINE_PREFIX + network_label(baseline)
 
 
-def _model(row: Mapping[Hashable, Any], side: str) -> str:
+def _model(row: Row, side: str) -> str:
     network, ensemble = row[f"network_{side}"], row[f"ensemble_{side}"]
     is_implied = ensemble in (network, row["comparison"], BEST_OVERALL)
     return network_label(network) if is_implied else f"{network_label(network)} {ensemble}"

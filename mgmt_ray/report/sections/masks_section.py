@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.cautions import pooled_splits
-from mgmt_ray.report.html_table import Table, number, p_value, with_interval
+from mgmt_ray.report.columns import columns, make_table, rounded, subjects
+from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.section import Section
 from mgmt_ray.report.study_files import read_json
 from mgmt_ray.report.study_results import StudyResults
@@ -47,34 +46,15 @@ def masks_sections(out: Path, results: StudyResults) -> list[Section]:
 
 def effect_table(effect: pd.DataFrame) -> Table:
     """Return AUCs of the same members and test subjects with given and with predicted masks."""
-    rows = tuple(_effect_cells(row) for row in effect.to_dict("records"))
-    header = (
-        "Network",
-        "Ensemble",
-        "Subjects",
-        "AUC, given",
-        "AUC, predicted",
-        "Predicted − given",
-        "DeLong p",
-        "Mean change of\nprobability",
-        "Median Dice",
+    cells = columns(
+        *("network", "ensemble"),
+        {"Subjects": subjects},
+        *("auc_given", "auc_predicted", "difference", "p"),
+        {"Mean change of\nprobability": rounded("mean_absolute_change", 4)},
+        "median_dice",
     )
     caption = "AUC with given and with predicted masks at test time, the same models and subjects"
-    return Table("mask_effect", caption, header, rows)
-
-
-def _effect_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
-    return (
-        network_label(row["network"]),
-        row["ensemble"],
-        f"{row['num_subjects']} ({row['num_methylated']})",
-        number(row["auc_given"]),
-        number(row["auc_predicted"]),
-        with_interval(row, "difference"),
-        p_value(row["p"]),
-        number(row["mean_absolute_change"], 4),
-        number(row["median_dice"]),
-    )
+    return make_table("mask_effect", caption, cells, effect)
 
 
 def _kinds_table(cohorts: Mapping[str, Cohort]) -> Table:

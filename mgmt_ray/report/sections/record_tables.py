@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import isnan
 from statistics import median
 from typing import Any
 
 from mgmt_ray.cohort.cohort import Cohort, exclusion_flow
 from mgmt_ray.figures.network_labels import network_label
+from mgmt_ray.report.columns import Cell, Row, columns, make_table, text
 from mgmt_ray.report.html_table import DASH, Table, slug
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
 from mgmt_ray.splits.split import Split, resolve_labels
@@ -23,30 +23,22 @@ def diverged_table(results: StudyResults) -> Table | None:
     """
     if not results.diverged:
         return None
-    rows = []
-    for trial in results.diverged:
-        training = trial["training_config"]
-        is_routed = trial["network_config"]["kind"] == "spottune"
-        rows.append(
-            (
-                trial["id"],
-                network_label(trial["network"]),
-                trial["modality"],
-                f"{training['learning_rate']:g}",
-                f"{training['agent_learning_rate']:g}" if is_routed else DASH,
-                str(trial["last_good_epoch"]) if trial["last_good_epoch"] else "none",
-            )
-        )
-    header = (
-        "Trial",
-        "Network",
-        "Modality",
-        "Learning rate",
-        "Agent's\nlearning rate",
-        "Last epoch with\na finite loss",
+
+    def agent_rate(row: Row) -> str:
+        is_routed = row["network_config"]["kind"] == "spottune"
+        return f"{row['training_config']['agent_learning_rate']:g}" if is_routed else DASH
+
+    cells = columns(
+        {"Trial": text("id")},
+        *("network", "modality"),
+        {
+            "Learning rate": lambda row: f"{row['training_config']['learning_rate']:g}",
+            "Agent's\nlearning rate": agent_rate,
+            "Last epoch with\na finite loss": lambda row: str(row["last_good_epoch"] or "none"),
+        },
     )
     caption = "Diverged trainings: neither they nor others with the same settings were chosen"
-    return Table("diverged", caption, header, tuple(rows))
+    return make_table("diverged", caption, cells, results.diverged)
 
 
 def provenance_table(results: StudyResults) -> Table:
@@ -250,37 +242,14 @@ def _training_row(label: str, trials: Sequence[Mapping[str, Any]]) -> tuple[str,
 
 def members_table(results: StudyResults) -> Table:
     """Return a row for each model in the ensembles."""
-    rows = tuple(
-        (
-            row["trial"],
-            network_label(row["network"]),
-            row["modality"],
-            str(row["outer_fold"]),
-            str(row["fold"]),
-            str(row["repeat"]),
-            _hyperparameter_cell(row["hyperparameters"]),
-            row["rule"],
-            str(row["epoch"]),
-            DASH if isnan(row["validation_m"]) else f"{row['validation_m']:.3f}",
-            row["weights_sha256"][:12],
-        )
-        for row in results.members.to_dict("records")
-    )
-    header = (
-        "Trial",
-        "Network",
-        "Modality",
-        "Split",
-        "Fold",
-        "Repeat",
-        "Hyper-parameters",
-        "Rule",
-        "Epoch",
-        "Validation M",
-        "Weights (SHA-256)",
-    )
+    settings: dict[str, Cell] = {
+        "Hyper-parameters": lambda row: _hyperparameter_cell(row["hyperparameters"])
+    }
+    weights: dict[str, Cell] = {"Weights (SHA-256)": lambda row: row["weights_sha256"][:12]}
+    trained = ("trial", "network", "modality", "outer_fold", "fold", "repeat")
+    cells = columns(*trained, settings, "rule", "epoch", "validation_m", weights)
     caption = "Members of the ensembles, chosen on validation folds only"
-    return Table("members", caption, header, rows)
+    return make_table("members", caption, cells, results.members)
 
 
 def openings_table(results: StudyResults) -> Table | None:

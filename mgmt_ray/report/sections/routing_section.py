@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from mgmt_ray.figures.figure_folder import FigureFolder
-from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.policy_plots import (
     policy_classes_figure,
     policy_heatmap_figure,
     policy_stability_figure,
 )
+from mgmt_ray.report.columns import Cell, columns, make_table
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults
@@ -69,34 +69,13 @@ def routing_table(policies: pd.DataFrame) -> Table:
         policies: columns as in ``policies.csv``.
     """
     means = class_means(policies).groupby(["network", "modality", "label"])["tuned"].mean()
-    rows = []
-    for row in policy_stability(policies).to_dict("records"):
-        model = (row["network"], row["modality"])
-        rows.append(
-            (
-                network_label(row["network"]),
-                row["modality"],
-                str(row["num_folds"]),
-                number(row["tuned"]),
-                number(means.get((*model, 1), float("nan"))),
-                number(means.get((*model, 0), float("nan"))),
-                number(row["correlation"]),
-                number(row["subject_correlation"]),
-                number(row["fold_std"]),
-                number(row["certain"]),
-            )
-        )
-    header = (
-        "Network",
-        "Modality",
-        "Folds",
-        "Tuned",
-        "methylated",
-        "unmethylated",
-        "Correlation\nof folds",
-        "Correlation without\nblocks' means",
-        "Standard deviation\nover folds",
-        "Certain",
-    )
+
+    def tuned(label: int) -> Cell:
+        nan = float("nan")
+        return lambda row: number(means.get((row["network"], row["modality"], label), nan))
+
+    by_class = {"methylated": tuned(1), "unmethylated": tuned(0)}
+    agreement = ("correlation", "subject_correlation", "fold_std", "certain")
+    cells = columns("network", "modality", "num_folds", "tuned", by_class, *agreement)
     caption = "Mean tuned probability over subjects and blocks, and agreement of folds"
-    return Table("agent", caption, header, tuple(rows))
+    return make_table("agent", caption, cells, policy_stability(policies))

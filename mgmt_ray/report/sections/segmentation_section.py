@@ -15,6 +15,7 @@ from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.segmentation_plots import SegmentedSlice, dice_figure, segmented_figure
 from mgmt_ray.figures.training_curves import SEGMENTATION_CURVES, training_figure
+from mgmt_ray.report.columns import Cell, Row, make_table, rounded, text
 from mgmt_ray.report.html_table import (
     DASH,
     Table,
@@ -260,32 +261,24 @@ def model_name(table: pd.DataFrame, network: str, modality: str) -> str:
 
 def seconds_table(seconds: pd.DataFrame) -> Table:
     """Return seconds per slice by modality and device, next to table 3 of Chen et al. 2020."""
-    rows = []
-    for row in seconds.to_dict("records"):
-        published = CHEN_SECONDS.get(row["modality"])
-        rows.append(
-            (
-                model_name(seconds, row["network"], row["modality"]),
-                row["device"],
-                str(row["num_patients"]),
-                str(row["num_slices"]),
-                f"{row['seconds']:.4f}",
-                f"{row['seconds_least']:.4f} to {row['seconds_most']:.4f}",
-                f"{published.by_network:.2f}" if published else DASH,
-                f"{published.by_hand:.0f}" if published else DASH,
-            )
-        )
-    header = (
-        "Modality",
-        "Device",
-        "Patients",
-        "Slices",
-        "Seconds per slice,\nmedian",
-        "range over\npatients",
-        "paper's\nnetwork",
-        "paper's\nannotator",
-    )
-    return Table("segmentation_seconds", "Seconds to segment a slice", header, tuple(rows))
+
+    def published(row: Row) -> tuple[str, str]:
+        chen = CHEN_SECONDS.get(row["modality"])
+        return (f"{chen.by_network:.2f}", f"{chen.by_hand:.0f}") if chen else (DASH, DASH)
+
+    cells: dict[str, Cell] = {
+        "Modality": lambda row: model_name(seconds, row["network"], row["modality"]),
+        "Device": text("device"),
+        "Patients": text("num_patients"),
+        "Slices": text("num_slices"),
+        "Seconds per slice,\nmedian": rounded("seconds", 4),
+        "range over\npatients": lambda row: (
+            f"{row['seconds_least']:.4f} to {row['seconds_most']:.4f}"
+        ),
+        "paper's\nnetwork": lambda row: published(row)[0],
+        "paper's\nannotator": lambda row: published(row)[1],
+    }
+    return make_table("segmentation_seconds", "Seconds to segment a slice", cells, seconds)
 
 
 def empty_prediction_sentence(overlap: pd.DataFrame) -> str:

@@ -7,8 +7,9 @@ import pandas as pd
 from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.interval_plots import subgroups_figure, variance_figure
 from mgmt_ray.figures.network_labels import network_label
+from mgmt_ray.report.columns import columns, make_table
 from mgmt_ray.report.ensemble_tables import leading_rows
-from mgmt_ray.report.html_table import DASH, Table, number, with_interval
+from mgmt_ray.report.html_table import DASH, Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults
 
@@ -72,17 +73,6 @@ def subgroups_section(results: StudyResults, figures: FigureFolder) -> Section:
 
 def subgroups_table(subgroups: pd.DataFrame) -> Table:
     """Return the rows of ``subgroups.csv``."""
-    rows = tuple(
-        (
-            row["attribute"],
-            row["level"],
-            DASH if row["network"] == row["ensemble"] else row["ensemble"],
-            network_label(row["network"]),
-            f"{row['num_subjects']} ({row['num_methylated']})",
-            *(with_interval(row, metric) for metric in ("auc", "sen", "spe", "brier")),
-        )
-        for row in subgroups.to_dict("records")
-    )
-    header = ("Attribute", "Level", "Ensemble", "Network", "Subjects\n(methylated)")
-    caption = "Results on the test set by subgroup"
-    return Table("subgroups", caption, (*header, "AUC", "SEN", "SPE", "Brier"), rows)
+    groups = ("attribute", "level", "model", "network", "subjects")
+    cells = columns(*groups, "auc", "sen", "spe", "brier")
+    return make_table("subgroups", "Results on the test set by subgroup", cells, subgroups)
