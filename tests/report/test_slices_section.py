@@ -106,7 +106,7 @@ def test_a_report_of_slices_alone_says_nothing_that_holds_of_volumes_only(
     )
     assert [phrase for phrase in wrong if phrase in text] == []
     right = (
-        "deep learning on 2-D slices of MRI (chen)",
+        "Deep learning on 2-D slices of MRI (chen)",
         "networks.chen.cross_fitted",
         "chen, segmentations",
         "slices&#39; checksums",
