@@ -105,9 +105,6 @@ def row_problem(
     """Return the problem of a subject's rows: several rows, or an unknown label.
 
     Args:
-        subject: id.
-        table: for the message.
-        column: name of the label's column.
         cells: the label in each of the subject's rows, spelled as in ``labels``.
         labels: the label that each accepted spelling means.
 

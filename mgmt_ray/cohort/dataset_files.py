@@ -115,7 +115,6 @@ def paths_below(root: Path, name: str, content: str, skipped: re.Pattern[str]) -
     """List every file and folder down to :data:`SEARCH_DEPTH` levels below a folder, sorted.
 
     Args:
-        root: the data set's folder.
         name: of the data set, for messages.
         content: of the folder, for messages.
         skipped: start of the names of folders that are not searched.

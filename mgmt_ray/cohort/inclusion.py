@@ -63,9 +63,6 @@ def select_subjects(
     Subjects are matched to persons through all ids that the reader found, excluded ones included.
 
     Args:
-        result: of the cohort's reader.
-        config: of that reader.
-        file_problems: problems of the files' content.
         hashes: of voxels, by subject and modality; the mask's under ``MASK``.
         crosswalk: see :func:`~mgmt_ray.cohort.persons.read_crosswalk`.
         key: of this cohort in the study file, for reasons and remedies.
@@ -109,10 +106,7 @@ def exclude_persons(
     """Exclude the persons of the study's own cohort, on which models may have trained.
 
     Args:
-        external: cohort that is only predicted.
-        cohort: the study's own, of training and test.
         person: of all subjects of both (see :func:`~mgmt_ray.cohort.persons.find_persons`).
-        name: of the external cohort.
 
     >>> own, external = (Cohort((Subject(name, 1, {}, None),)) for name in ("P1", "X1"))
     >>> person = {("", "P1"): "Anna", ("hospital", "X1"): "Anna"}

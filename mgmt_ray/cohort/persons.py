@@ -125,7 +125,6 @@ def find_persons(
     connects rows without a match. Sites, ages and dates connect no rows.
 
     Args:
-        refs: of one or several cohorts.
         crosswalk: rows whose ids name one person.
         pairs: ids that are the same person for another reason, like equal voxels.
 

@@ -173,8 +173,6 @@ def subject_result(
 
     Args:
         subject: with all its scans, of which the study asks for at least one, and its mask if any.
-        config: of the reader.
-        where: the folder or table that was searched, for messages.
         mask_fault: why there is no mask, or why it is ambiguous.
     """
     scans, exclusions, problems = _complete_groups(subject, config.groups, where)

@@ -21,8 +21,6 @@ def check_mask(mask: Scan, path: Path, labels: Sequence[int]) -> None:
     """Check that a mask marks a tumour, with known labels only.
 
     Args:
-        mask: of a tumour.
-        path: for messages.
         labels: accepted in addition to 0 (background).
 
     Raises:

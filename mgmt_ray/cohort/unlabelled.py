@@ -26,7 +26,6 @@ def read_patients(folder: Path, modalities: Sequence[str]) -> ReaderResult:
     a mask, ``mask.nii.gz``.
 
     Args:
-        folder: with the patients.
         modalities: of all models; a patient needs at least one of them.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
@@ -44,10 +43,6 @@ def contamination_reason(
     :func:`segmenter_exposure`; of the latter only names are known, not scans.
 
     Args:
-        folder: of the finished study.
-        cohort: of that study.
-        members: its models.
-        persons: that are to be predicted.
         hashes: of their scans' voxels, by modality.
         crosswalk: each row has the ids of one person.
 
@@ -107,8 +102,6 @@ def segmenter_exposure(
     connects them, or if they share a scan's voxels.
 
     Args:
-        segmentations: of another study.
-        persons: to be segmented, and all others that may connect these.
         hashes: of their scans' voxels, by modality.
         crosswalk: each row has the ids of one person.
 
@@ -116,8 +109,15 @@ def segmenter_exposure(
         MgmtError: inspections of the other study's scans are missing.
     """
     cohort, metadata = segmentations.cohort, segmentations.metadata
-    exposed_names = {name: _exposed_persons(trial) for name, trial in metadata.items()}
-    training_names = {name: _training_persons(trial) for name, trial in metadata.items()}
+    # persons and ids whose scans a segmentation was trained on, and those its epoch was chosen on
+    training_names = {
+        name: {*trial["persons"]["trained"], *trial["standard_histogram"]["learnt_from"]}
+        for name, trial in metadata.items()
+    }
+    exposed_names = {
+        name: training_names[name] | {*trial["persons"]["chosen"]}
+        for name, trial in metadata.items()
+    }
     others = _study_persons(OTHER_STUDY, cohort, set().union(*exposed_names.values()))
     other_hashes = cached_scan_hashes(OTHER_STUDY, cohort, segmentations.folder)
     rows = [*segmentations.crosswalk, *crosswalk]
@@ -149,23 +149,10 @@ def _study_persons(
     return [*in_cohort, *(PersonRef(cohort_name, name, name) for name in further)]
 
 
-def _training_persons(metadata: Mapping[str, Any]) -> set[str]:
-    """Return persons and ids whose scans a segmentation was trained on."""
-    return {*metadata["persons"]["trained"], *metadata["standard_histogram"]["learnt_from"]}
-
-
-def _exposed_persons(metadata: Mapping[str, Any]) -> set[str]:
-    """Return the training persons, and the persons that the epoch was chosen on."""
-    return {*_training_persons(metadata), *metadata["persons"]["chosen"]}
-
-
 def cached_scan_hashes(
     cohort_name: str, cohort: Cohort, folder: StudyFolder
 ) -> dict[SubjectKey, Mapping[str, str]]:
     """Read the hashes of a study's scans from its inspections, by subject and modality.
-
-    Args:
-        cohort_name: of the study's cohort in the keys of the result.
 
     Raises:
         MgmtError: inspections are missing or damaged.

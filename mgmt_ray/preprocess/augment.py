@@ -96,11 +96,9 @@ def deform(
     can reach is computed, since all else is background.
 
     Args:
-        volumes: by modality.
         mask: the tumour, not empty.
         sigma_voxels: standard deviation of each grid point's displacement along each axis.
         points: grid points along each axis, spread from edge to edge.
-        random: source of the displacements.
 
     >>> volume = np.zeros((8, 8, 8), np.float32)
     >>> volume[2:6, 2:6, 2:6] = 0.5
@@ -140,10 +138,7 @@ def _warp_box(mask: Mask, grid: Float64[np.ndarray, "3 a b c"]) -> Box:
 
 
 def _warp(
-    volumes: Volumes,
-    mask: Mask,
-    box: Box,
-    warp: Callable[[list[np.ndarray]], list[np.ndarray]],
+    volumes: Volumes, mask: Mask, box: Box, warp: Callable[[list[np.ndarray]], list[np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], Mask]:
     """Warp volumes and mask; ``warp`` computes the box outside which all is background."""
     weight, *totals = warp([mask.astype(np.float32), *volumes.values()])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
@@ -122,10 +123,7 @@ def cut_slices(
     are what a segmentation learns, so they must not grow by every block that is touched.
 
     Args:
-        source: the subject and its files, for messages.
-        image: intensities, 0 outside the head or brain.
         mask: the tumour; None if not annotated.
-        spacing_mm: of the scan along depth, height and width.
         recipe: shape and shrinking of the slices, and the least brain and tumour.
 
     Raises:
@@ -149,8 +147,12 @@ def cut_slices(
         window = slice_window(mask, frame, recipe.shape)
         _check_mask(source, mask, window, recipe)
         coarse = 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
-    of_brain = _has_brain(source, valued, recipe)
-    depths = np.flatnonzero(of_brain | _has_tumour(source, coarse, len(image), recipe))
+    of_brain = _large_enough(source, source.image, valued, "brain", "constant", recipe)
+    has_tumour = np.zeros(len(image), bool)
+    if coarse is not None:
+        _large_enough(source, source.mask, coarse, "tumour", "small_tumour", recipe)
+        has_tumour |= coarse.any(axis=(1, 2))
+    depths = np.flatnonzero(of_brain | has_tumour)
     window = slice_window(image[depths], frame, recipe.shape)
     # float64: the sum must not depend on the order in which NumPy adds a block's voxels
     sums = sum_blocks(window, recipe.shrink)
@@ -208,38 +210,20 @@ def _clipped_error(path: Path, found: str, recipe: SliceRecipe) -> BadScan:
     )
 
 
-def _has_brain(
-    source: SliceSource, valued: np.ndarray, recipe: SliceRecipe
+def _large_enough(
+    source: SliceSource,
+    path: Path | None,
+    voxels: np.ndarray,
+    tissue: Literal["brain", "tumour"],
+    kind: ProblemKind,
+    recipe: SliceRecipe,
 ) -> Bool[np.ndarray, " depth"]:
-    area = np.count_nonzero(valued, axis=(1, 2))
-    if area.max() < recipe.least_brain_voxels:
-        raise _too_small_error(
-            source.image, "constant", "brain", int(area.max()), source.id, recipe
-        )
-    return area >= recipe.least_brain_voxels
-
-
-def _has_tumour(
-    source: SliceSource, coarse: np.ndarray | None, depth: int, recipe: SliceRecipe
-) -> Bool[np.ndarray, " depth"]:
-    if coarse is None:
-        return np.zeros(depth, bool)
-    assert source.mask is not None
-    area = np.count_nonzero(coarse, axis=(1, 2))
-    if area.max() < recipe.least_tumour_voxels:
-        raise _too_small_error(
-            source.mask, "small_tumour", "tumour", int(area.max()), source.id, recipe
-        )
-    return area > 0
-
-
-def _too_small_error(
-    path: Path, kind: ProblemKind, tissue: str, most: int, subject: str, recipe: SliceRecipe
-) -> BadScan:
-    least = getattr(recipe, f"least_{tissue}_voxels")
-    return BadScan(
-        path,
-        kind,
-        f"no slice of subject {subject} has {least} voxels of {tissue} (the largest has {most})",
-        f"Lower slices.least_{tissue}_voxels, or leave the subject out with cohort.exclude",
-    )
+    """Return which slices have as many voxels of a tissue as the recipe asks for, if any has."""
+    assert path is not None
+    least = recipe.least_brain_voxels if tissue == "brain" else recipe.least_tumour_voxels
+    area = np.count_nonzero(voxels, axis=(1, 2))
+    if area.max() < least:
+        found = f"no slice of subject {source.id} has {least} voxels of {tissue}"
+        remedy = f"Lower slices.least_{tissue}_voxels, or leave the subject out with cohort.exclude"
+        raise BadScan(path, kind, f"{found} (the largest has {area.max()})", remedy)
+    return area >= least

@@ -67,16 +67,13 @@ class StandardHistogram:
         subject: str,
         of_brain: Bool[np.ndarray, " slice"] | None = None,
     ) -> Float64[np.ndarray, "slice height width"]:
-        """Map one subject's images to the standard scale.
+        """Map all slices of one subject and modality to the standard scale.
 
         Between landmarks the map is linear, and beyond them it continues the outermost segments.
         Where an image has several equal landmarks (few grey levels), they go to the mean of the
         corresponding standard landmarks, so the map is non-decreasing.
 
         Args:
-            images: all slices of one subject and modality.
-            valued: which voxels are not background.
-            subject: id, for messages.
             of_brain: the slices whose landmarks count; None for all.
 
         Returns:
@@ -133,14 +130,7 @@ def z_score(
 ) -> Float32[np.ndarray, "slice height width"]:
     """Shift and scale one subject's valued voxels to mean 0 and standard deviation 1.
 
-    Args:
-        images: all slices of one subject and modality.
-        valued: which voxels are not background.
-        subject: id, for messages.
-        of_brain: the slices that mean and standard deviation are computed over; None for all.
-
-    Returns:
-        The scores; exactly 0 in the background.
+    Arguments as of :meth:`StandardHistogram.apply`. The background is exactly 0.
 
     Raises:
         MgmtError: there is no valued voxel, or all have the same value.
@@ -152,9 +142,8 @@ def z_score(
     values = images[valued].astype(np.float64)
     counted = values if of_brain is None else values[_brain_voxels(of_brain, valued)]
     if not counted.size or counted.min() == counted.max():
-        raise _unusable_scan_error(
-            subject, "its voxels that are not 0 have fewer than two intensities"
-        )
+        found = "its voxels that are not 0 have fewer than two intensities"
+        raise _unusable_scan_error(subject, found)
     scores = np.zeros(images.shape, np.float32)
     scores[valued] = (values - counted.mean()) / counted.std()
     return scores
@@ -171,14 +160,8 @@ def normalise_slices(
     Args:
         images: all slices of one subject and modality, with the scan's own intensities; 0 in the
             background.
-        standard: learnt from the fold's training subjects.
-        subject: id, for messages.
         of_brain: the slices that landmarks, mean and standard deviation are computed over; None
             for all.
-
-    Returns:
-        Mean 0 and standard deviation 1 over the valued voxels of these slices; the background is
-        exactly 0.
 
     Raises:
         MgmtError: the images have too few voxels or grey levels.
@@ -202,15 +185,12 @@ def _brain_voxels(
 
 def _landmarks(values: Float64[np.ndarray, " voxel"], subject: str) -> np.ndarray:
     if values.size < MIN_VOXELS:
-        raise _unusable_scan_error(
-            subject, f"only {values.size} voxels differ from 0; {MIN_VOXELS} are needed"
-        )
+        found = f"only {values.size} voxels differ from 0; {MIN_VOXELS} are needed"
+        raise _unusable_scan_error(subject, found)
     landmarks = np.percentile(values, PERCENTILES)
     if landmarks[0] == landmarks[-1]:
-        raise _unusable_scan_error(
-            subject,
-            f"the 1st and the 99th percentile of its intensities are both {landmarks[0]:g}",
-        )
+        found = f"the 1st and the 99th percentile of its intensities are both {landmarks[0]:g}"
+        raise _unusable_scan_error(subject, found)
     return landmarks
 
 

@@ -21,11 +21,6 @@ def classifier_channels(
     Chen et al. 2020 crop to 128 × 128 and do not say where. A slice without predicted tumour is
     cropped around its own middle. Beyond the edges of a slice all channels are 0.
 
-    Args:
-        images: normalised intensities.
-        probabilities: of tumour, 0 to 1.
-        side: voxels along each side of the square.
-
     >>> probabilities = np.zeros((1, 8, 8), np.float32)
     >>> probabilities[0, 0:2, 4:6] = 0.9
     >>> channels = classifier_channels(np.ones((1, 8, 8), np.float32), probabilities, 4)

@@ -44,13 +44,7 @@ def paste_onto_scan(
 ) -> Shaped[np.ndarray, "depth rows columns"]:
     """Put slices (a predicted mask, for instance) back where they were cut from.
 
-    Args:
-        values: one value per voxel of the slices.
-        depths: depth of each slice in the scan.
-        frame: where the slices lie.
-
-    Returns:
-        A volume on the scan's grid: a slice's voxel fills its block, all else is 0.
+    On the scan's grid a slice's voxel fills its block, all else is 0.
 
     >>> frame = Frame((3, 4, 4), top=0, left=2, shrink=2, spacing_mm=(5.0, 2.0, 2.0))
     >>> mask = np.array([[[1, 0], [0, 0]]], np.uint8)

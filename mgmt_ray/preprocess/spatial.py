@@ -48,14 +48,11 @@ def bounding_box(mask: Bool[np.ndarray, "depth height width"]) -> Window | None:
     >>> bounding_box(mask)
     ((1, 3), (2, 3), (4, 7))
     """
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        if filled.size == 0:
-            return None
-        box.append((int(filled[0]), int(filled[-1]) + 1))
-    return box[0], box[1], box[2]
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes:
+        return None
+    depth, height, width = ((side.start, side.stop) for side in boxes[0])
+    return depth, height, width
 
 
 def crop(
@@ -103,13 +100,7 @@ def count_outside(scan_grid: Grid, grid: Grid, mask: Bool[np.ndarray, "depth hei
 def _is_within_scan(
     scan_grid: Grid, onto_scan: Float64[np.ndarray, "4 4"], indices: tuple[np.ndarray, ...]
 ) -> Bool[np.ndarray, "*voxel"]:
-    """Return whether voxels, given by their indices on another grid, lie in the scan.
-
-    Args:
-        scan_grid: of the scan.
-        onto_scan: maps indices of the other grid to indices of the scan.
-        indices: along depth, height and width, broadcast against each other.
-    """
+    """Return whether voxels, given by their indices on another grid, lie in the scan."""
     reached = np.array(True)
     for row, size in zip(onto_scan, scan_grid.shape, strict=False):
         along_axis = sum((f * index for f, index in zip(row[:3], indices, strict=True)), row[3])
@@ -131,12 +122,6 @@ def check_window(
 ) -> int:
     """Check that a window contains a tumour, or a part of it if clipping is allowed.
 
-    Args:
-        mask: the tumour.
-        window: what the recipe keeps.
-        allow_clipping: whether a part of the tumour may lie outside.
-        path: the mask's file, for the message.
-
     Returns:
         The number of tumour voxels outside the window.
 
@@ -148,8 +133,7 @@ def check_window(
             path,
             "small_scan",
             f"the window {describe_window(window)} reaches beyond the scan of "
-            f"{format_extents(mask.shape)} "
-            "voxels (depth × height × width)",
+            f"{format_extents(mask.shape)} voxels (depth × height × width)",
             "Fit recipe.window to the cohort's scans",
         )
     box = bounding_box(mask)
@@ -211,12 +195,7 @@ def shrink_volume(
     """Average blocks of ``shrink`` voxels per axis over their tumour voxels only.
 
     An average over whole blocks would mix background into the tumour's rim, as the reference code
-    of Schmitz et al. 2024 does.
-
-    Args:
-        volume: intensities; each extent a multiple of ``shrink``.
-        mask: the tumour.
-        shrink: voxels per block along each axis; 1 only masks.
+    of Schmitz et al. 2024 does. Each extent is a multiple of ``shrink``; 1 only masks.
 
     Returns:
         The mean over each block's tumour voxels; exactly 0 where a block has none.

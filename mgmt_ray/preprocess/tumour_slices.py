@@ -12,14 +12,9 @@ from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 def slices_through_tumour(
     masks: Shaped[np.ndarray, "slice height width"], recipe: SliceRecipe
 ) -> Int64[np.ndarray, " selected"]:
-    """Select the slices with enough tumour, at most the recipe's number, spread evenly.
+    """Return ascending indices of slices with ``recipe.least_tumour_voxels`` of tumour.
 
-    Args:
-        masks: of a subject's slices in order; 0 where there is no tumour.
-        recipe: its ``least_tumour_voxels`` and ``most_slices`` decide.
-
-    Returns:
-        Ascending indices of slices; empty if no slice has enough tumour.
+    At most ``recipe.most_slices`` are selected, spread evenly; there may be none.
 
     >>> masks = np.ones((10, 8, 8), bool)
     >>> masks[0] = False
@@ -41,13 +36,6 @@ def slices_through_prediction(
     Every subject gets a prediction of methylation, however little tumour was found: if no slice has
     enough tumour, the slice with the most is selected; if there is no tumour at all, the likeliest
     slice (the largest sum of probabilities).
-
-    Args:
-        probabilities: of tumour, for all slices of a scan in order.
-        recipe: as for :func:`slices_through_tumour`.
-
-    Returns:
-        Ascending indices of slices; at least one.
 
     >>> probabilities = np.full((4, 8, 8), 0.1, np.float32)
     >>> probabilities[2] = 0.4

@@ -42,11 +42,6 @@ def scale_to_unit(
     maximum. Where a map has negative tumour values, its minimum is negative, and the background,
     which scaling would raise above 0, is set back to 0.
 
-    Args:
-        volume: 0 outside the mask.
-        mask: the tumour.
-        path: the scan's file, for the message.
-
     Raises:
         BadScan: the volume is 0 everywhere in the mask, or has a value that is not finite.
 
@@ -107,9 +102,7 @@ def make_volumes(
     volume does not depend on what else is made in the same call.
 
     Args:
-        subject: with a mask.
         wanted: names of versions (see :func:`versions`) by modality.
-        recipe: how scans become volumes.
 
     Returns:
         By modality: float16 volumes in [0, 1], exactly 0 outside the tumour, in the order of

@@ -139,12 +139,10 @@ def _by_completeness(
     persons: Sequence[Person], modalities: tuple[str, ...]
 ) -> tuple[list[Person], list[Person]]:
     """Return the persons whose subjects all have every modality, and the others."""
-    complete: list[Person] = []
-    incomplete: list[Person] = []
+    by_completeness: dict[bool, list[Person]] = {True: [], False: []}
     for person in persons:
-        has_all = all(subject.has_all(modalities) for subject in person)
-        (complete if has_all else incomplete).append(person)
-    return complete, incomplete
+        by_completeness[all(s.has_all(modalities) for s in person)].append(person)
+    return by_completeness[True], by_completeness[False]
 
 
 def _leave_out(
@@ -273,18 +271,9 @@ def _stratified_parts(
 def make_inner_folds(
     training: Sequence[str], person: Mapping[str, str], num_parts: int, seed: int
 ) -> tuple[tuple[str, ...], ...]:
-    """Divide a fold's training subjects into parts; a person's subjects stay together.
+    """Divide a fold's training ids into sorted parts; a person's subjects stay together.
 
-    Parts differ by at most one in their numbers of persons.
-
-    Args:
-        training: ids.
-        person: by id.
-        num_parts: number of inner folds.
-        seed: of the stream "parts".
-
-    Returns:
-        Sorted ids of each part.
+    Parts differ by at most one in their numbers of persons. The random stream is named "parts".
 
     Raises:
         MgmtError: there are fewer persons than parts.

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from mgmt_ray.base import MgmtError, fingerprint, write_json
 from mgmt_ray.cohort.cohort import Cohort
 
@@ -172,18 +174,7 @@ def read_splits(path: Path) -> tuple[Split, ...]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        splits = tuple(
-            Split(
-                test=tuple(split["test"]),
-                folds=tuple(tuple(fold) for fold in split["folds"]),
-                left_out=tuple(split["left_out"]),
-                seed=split["seed"],
-                cohort=split["cohort"],
-                outer_fold=split["outer_fold"],
-                cutoff=split["cutoff"],
-            )
-            for split in content["splits"]
-        )
+        splits = TypeAdapter(tuple[Split, ...]).validate_python(content["splits"])
         hashes = [split["hash"] for split in content["splits"]]
     except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(

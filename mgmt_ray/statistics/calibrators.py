@@ -158,7 +158,6 @@ def recalibrate(validation: pd.DataFrame, test: pd.DataFrame) -> Recalibrated:
 
     Args:
         validation: :data:`.ensembles.SPLIT_COLUMNS`, out of fold.
-        test: the same columns of test subjects.
 
     Raises:
         MgmtError: an ensemble of the test table has no validation subjects of both classes.

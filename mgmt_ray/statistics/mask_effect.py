@@ -45,7 +45,6 @@ def mask_effect_table(
         given: a prediction table of test subjects, from volumes cut with given masks.
         predicted: the same rows, from volumes cut with predicted masks.
         dice: by subject with both masks; other subjects are omitted.
-        groups: modalities by ensemble.
 
     Returns:
         :data:`MASK_EFFECT_COLUMNS`, one row per network and ensemble.

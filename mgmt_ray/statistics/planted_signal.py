@@ -49,7 +49,6 @@ def planted_verdict(
     judged where there are no groups. Without any signal, every row should be at chance.
 
     Args:
-        metrics: a study's metrics table.
         planted: ``{"signal": {modality: strength}}``; a strength of 0 plants nothing.
         groups: modalities by ensemble name, as :func:`.ensembles.group_ensembles` returns them.
         network: judged when there is a signal; if the table does not have it, its first network is.

@@ -44,12 +44,8 @@ class PaperComparison:
         >>> PAPER_COMPARISONS["DTI"].nemenyi_p("random", "spottune")
         0.121
         """
-        pairs = {
-            frozenset({"spottune", "random"}): self.spottune_random,
-            frozenset({"random", "transfer"}): self.random_transfer,
-            frozenset({"spottune", "transfer"}): self.spottune_transfer,
-        }
-        return pairs.get(frozenset({network_a, network_b}))
+        names = (f"{network_a}_{network_b}", f"{network_b}_{network_a}")
+        return next((getattr(self, name) for name in names if hasattr(self, name)), None)
 
 
 NUM_SUBJECTS = 240
@@ -140,11 +136,7 @@ one digit (0.0768 for 0.768). They are inconsistent with this row's Friedman p: 
 Friedman p is 0.0636 have no pair with a Nemenyi p below 0.049, and 0.0181 is printed.
 """
 
-PAPER_BEST_ENSEMBLES: dict[str, str] = {
-    "spottune": "DSC+DTI",
-    "random": "Struct",
-    "transfer": "DTI",
-}
+PAPER_BEST_ENSEMBLES = {"spottune": "DSC+DTI", "random": "Struct", "transfer": "DTI"}
 """Table 5, last row, and figures 3 and 5: each network's best ensemble, chosen on the test set."""
 
 CHEN_CITATION = "Chen et al., BioMed Research International 2020, 9258649, doi:10.1155/2020/9258649"
@@ -221,46 +213,21 @@ CHEN_SECONDS: dict[str, ChenSeconds] = {
 CHEN_DEVICE = "GeForce RTX 2080 Ti"
 """Section 2.5: the GPU of table 3."""
 
+
+def _row(*cells: tuple[float, float]) -> ChenClassification:
+    return ChenClassification(*(MeanStd(mean, std) for mean, std in cells))
+
+
 CHEN_CLASSIFICATION: dict[str, dict[str, ChenClassification]] = {
     "FLAIR": {
-        "train": ChenClassification(
-            MeanStd(0.941, 0.056),
-            MeanStd(0.943, 0.104),
-            MeanStd(0.947, 0.026),
-            MeanStd(0.945, 0.081),
-        ),
-        "validation": ChenClassification(
-            MeanStd(0.885, 0.090),
-            MeanStd(0.941, 0.105),
-            MeanStd(0.857, 0.028),
-            MeanStd(0.889, 0.101),
-        ),
-        "test": ChenClassification(
-            MeanStd(0.827, 0.056),
-            MeanStd(0.852, 0.080),
-            MeanStd(0.821, 0.022),
-            MeanStd(0.836, 0.072),
-        ),
+        "train": _row((0.941, 0.056), (0.943, 0.104), (0.947, 0.026), (0.945, 0.081)),
+        "validation": _row((0.885, 0.090), (0.941, 0.105), (0.857, 0.028), (0.889, 0.101)),
+        "test": _row((0.827, 0.056), (0.852, 0.080), (0.821, 0.022), (0.836, 0.072)),
     },
     "T1GD": {
-        "train": ChenClassification(
-            MeanStd(0.894, 0.012),
-            MeanStd(0.906, 0.007),
-            MeanStd(0.886, 0.018),
-            MeanStd(0.896, 0.010),
-        ),
-        "validation": ChenClassification(
-            MeanStd(0.839, 0.046),
-            MeanStd(0.866, 0.044),
-            MeanStd(0.823, 0.051),
-            MeanStd(0.845, 0.045),
-        ),
-        "test": ChenClassification(
-            MeanStd(0.804, 0.011),
-            MeanStd(0.818, 0.033),
-            MeanStd(0.798, 0.014),
-            MeanStd(0.808, 0.015),
-        ),
+        "train": _row((0.894, 0.012), (0.906, 0.007), (0.886, 0.018), (0.896, 0.010)),
+        "validation": _row((0.839, 0.046), (0.866, 0.044), (0.823, 0.051), (0.845, 0.045)),
+        "test": _row((0.804, 0.011), (0.818, 0.033), (0.798, 0.014), (0.808, 0.015)),
     },
 }
 """Table 4, by modality and phase."""

@@ -244,7 +244,6 @@ def evaluate_ensembles(
     and the tables by slice and patient are written, of a study all of :data:`RESULT_TABLES`.
 
     Args:
-        out: the study's folder, or that of an external cohort.
         target: the subjects that the predictions must be of.
         modalities: the study's, which make its groups; None for those of the predictions.
 

@@ -61,9 +61,6 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
     resample in which no model has a value is omitted. Training and validation have no interval,
     since their patients differ from fold to fold.
 
-    Args:
-        slices: :data:`.slice_scores.SLICE_COLUMNS`.
-
     Returns:
         :data:`CLASSIFICATION_COLUMNS`, one row per network, modality, phase and level.
     """

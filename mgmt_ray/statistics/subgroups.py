@@ -63,7 +63,6 @@ def subgroups_table(
     Args:
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them; of networks only
             the ensembles named "best overall" are used.
-        subjects: of the cohort, with their covariates.
 
     Returns:
         :data:`SUBGROUP_COLUMNS`, levels in the order of :data:`LEVELS`, without those that have no

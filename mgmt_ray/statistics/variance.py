@@ -45,7 +45,6 @@ def variance_table(
     - "subjects": stratified bootstrap of the test subjects, ``num`` resamples.
 
     Args:
-        predictions: the ensembles' predictions of test subjects.
         members: the prediction table that they were averaged from.
         seeds: number of the repetition by trial; :data:`FIRST_SEED` for trials not in it.
         average: makes ``predictions`` from ``members``, and the same ensembles from a part of them.

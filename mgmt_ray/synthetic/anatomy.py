@@ -50,7 +50,6 @@ def phantom(grid: tuple[int, int, int], random: np.random.Generator) -> Anatomy:
 
     Args:
         grid: depth, height, width in voxels of 1 mm; the brain fills it.
-        random: source of the folds.
 
     >>> anatomy = phantom((24, 28, 26), np.random.default_rng(0))
     >>> anatomy.brain.shape == anatomy.tissue.shape, bool(anatomy.brain.any())

@@ -14,13 +14,9 @@ from mgmt_ray.synthetic.tumour import Tumour
 
 @dataclass(frozen=True, slots=True)
 class ValueEncoding:
-    """How a modality's files store values.
+    """How a modality's files store values: multiples of ``step`` from ``low`` to ``high``.
 
     Attributes:
-        step: values are multiples of it.
-        low: smallest value inside the brain.
-        high: largest value.
-        pixel: type of the file's numbers.
         negative: fraction of the voxels that are negative, as a map's failed fits are.
     """
 
@@ -58,9 +54,7 @@ class Appearance:
 
 SCANNER = ValueEncoding(step=1.0, low=1.0, high=32_000.0, pixel=np.int16)
 PERFUSION = ValueEncoding(step=1.0, low=1.0, high=32_000.0, pixel=np.float32)
-RECOVERY_PERCENT = ValueEncoding(
-    step=0.01, low=-1000.0, high=1000.0, pixel=np.float32, negative=2e-4
-)
+RECOVERY_PERCENT = ValueEncoding(0.01, low=-1000.0, high=1000.0, pixel=np.float32, negative=2e-4)
 DIFFUSIVITY_MM2_S = ValueEncoding(step=1e-6, low=1e-6, high=0.02, pixel=np.float32)
 ANISOTROPY = ValueEncoding(step=1e-4, low=1e-4, high=1.0, pixel=np.float32)
 
@@ -106,12 +100,7 @@ def render(
     """Render a scan of one subject on the whole grid.
 
     Args:
-        modality: decides contrast and units.
-        anatomy: the healthy brain.
-        base: result of :func:`render_healthy_brain` for it.
-        tumour: replaces tissue.
         texture: inside the tumour, on its box, in units of :attr:`Appearance.noise`.
-        random: source of shading and noise, which do not depend on the texture.
 
     Returns:
         Intensities in the units of the modality's files; 0 outside the brain.

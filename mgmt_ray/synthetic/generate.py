@@ -95,7 +95,6 @@ def synthesize(
     unchanged. The table is written last, so that half a cohort cannot be read.
 
     Args:
-        config: subjects, scans and signal.
         folder: gets ``NIfTI-files/``, the table and ``planted.json``.
         progress: receives the number of written subjects and their total.
 
@@ -192,18 +191,13 @@ def _sample_ids(config: SyntheticConfig, purpose: str, fraction: float) -> set[i
 
 def _claim_folder(config: SyntheticConfig, folder: Path) -> None:
     """Write ``planted.json``; raise MgmtError if the folder holds another cohort."""
-    planted = {
-        "signal": config.signal,
-        "subjects": config.subjects,
-        "seed": config.seed,
-        "grid": list(config.grid),
-        "settings": fingerprint(config.model_dump(mode="json")),
-    }
+    settings = config.model_dump(mode="json")
+    planted = {name: settings[name] for name in ("signal", "subjects", "seed", "grid")}
+    planted["settings"] = fingerprint(settings)
     path = folder / "planted.json"
+    same = not (folder / IMAGES).exists()
     if path.is_file():
         same = json.loads(path.read_text(encoding="utf-8")) == planted
-    else:
-        same = not (folder / IMAGES).exists()
     if not same:
         raise MgmtError(
             f"{folder}: holds a cohort of other settings. "

@@ -85,18 +85,11 @@ def write_patient(
     signal: Mapping[str, float],
     seed: int,
 ) -> None:
-    """Write one patient's images.
+    """Write one patient's scans of the modalities in ``bases``, and masks, below ``NIfTI-files``.
 
     Random streams depend on the seed, the patient's id and the modality only, so no scan depends
-    on what else is written.
-
-    Args:
-        patient: to write.
-        images: the folder ``NIfTI-files``.
-        anatomy: the healthy brain.
-        bases: its intensities, by modality to write.
-        signal: amplitude of the label's texture by modality; 0 for modalities that are not named.
-        seed: of the cohort.
+    on what else is written. ``signal`` is the amplitude of the label's texture by modality, 0 for
+    those that are not named.
 
     Raises:
         MgmtError: a file cannot be written.

@@ -24,9 +24,7 @@ def smoothed_noise(
     with the cube of ``sigma``.
 
     Args:
-        shape: of the field in voxels.
         sigma: standard deviation of the kernel in voxels, at least 1.
-        random: source of the noise.
 
     >>> field = smoothed_noise((40, 40, 40), 2.0, np.random.default_rng(0))
     >>> field.shape, bool(0.9 < field.std() < 1.1)
@@ -47,30 +45,14 @@ def smoothed_noise(
 def plain_texture(
     tumour: Bool[np.ndarray, "depth height width"], random: np.random.Generator
 ) -> Float32[np.ndarray, "depth height width"]:
-    """Draw a texture that does not depend on the label: coarse and fine noise, randomly mixed.
-
-    Returns:
-        Mean 0 and standard deviation 1 inside the tumour, 0 outside.
-    """
+    """Draw coarse and fine noise, randomly mixed and standardised; the same for both labels."""
     share = np.float32(random.uniform())
     coarse = smoothed_noise(tumour.shape, COARSE_MM, random)
     fine = smoothed_noise(tumour.shape, FINE_MM, random)
-    return standardise(share * coarse + (1 - share) * fine, tumour)
+    return _standardise(share * coarse + (1 - share) * fine, tumour)
 
 
-def label_texture(
-    tumour: Bool[np.ndarray, "depth height width"], methylated: bool, random: np.random.Generator
-) -> Float32[np.ndarray, "depth height width"]:
-    """Draw the label's texture: coarse noise in methylated tumours, fine noise in the others.
-
-    Returns:
-        Mean 0 and standard deviation 1 inside the tumour, 0 outside, for either label.
-    """
-    sigma = COARSE_MM if methylated else FINE_MM
-    return standardise(smoothed_noise(tumour.shape, sigma, random), tumour)
-
-
-def standardise(
+def _standardise(
     field: Float32[np.ndarray, "depth height width"], tumour: Bool[np.ndarray, "depth height width"]
 ) -> Float32[np.ndarray, "depth height width"]:
     """Scale a field to mean 0 and standard deviation 1 inside the tumour, and set 0 outside."""
@@ -87,11 +69,11 @@ def tumour_texture(
 ) -> Float32[np.ndarray, "depth height width"]:
     """Draw a tumour's texture: the plain one, plus the label's if a signal is planted.
 
+    The label's is coarse noise in methylated tumours and fine noise in the others.
+
     Args:
-        tumour: mask of the tumour.
         methylated: the label; no bit of the result depends on it at amplitude 0.
         amplitude: of the label's texture, in standard deviations of the plain one.
-        random: source of the noise.
 
     Returns:
         Mean 0 and standard deviation (1 + amplitude²)^1/2 inside the tumour, 0 outside.
@@ -104,5 +86,6 @@ def tumour_texture(
     plain = plain_texture(tumour, random)
     if amplitude == 0:
         return plain
-    both = plain + np.float32(amplitude) * label_texture(tumour, methylated, random)
-    return standardise(both, tumour) * np.float32((1 + amplitude**2) ** 0.5)
+    noise = smoothed_noise(tumour.shape, COARSE_MM if methylated else FINE_MM, random)
+    both = plain + np.float32(amplitude) * _standardise(noise, tumour)
+    return _standardise(both, tumour) * np.float32((1 + amplitude**2) ** 0.5)

@@ -25,14 +25,6 @@ def synthesize_as_table(
 ) -> None:
     """Write the subjects of :func:`mgmt_ray.synthetic.generate.synthesize` as a plain table.
 
-    Args:
-        config: subjects, scans and signal.
-        folder: gets ``cohort.csv``, ``images/`` and ``planted.json``.
-        progress: receives the number of written subjects and their total.
-
-    Raises:
-        MgmtError: as :func:`mgmt_ray.synthetic.generate.synthesize`.
-
     >>> from tempfile import TemporaryDirectory
     >>> temporary = TemporaryDirectory()
     >>> config = SyntheticConfig(subjects=1, grid=(16, 16, 16), modalities=("T1",))
@@ -58,8 +50,6 @@ def write_table_copy(subjects: Sequence[Subject], folder: Path, seed: int) -> di
 
     Args:
         subjects: with any scans; a DICOM series is referred to where it is, not copied.
-        folder: gets the table and ``images/``.
-        seed: of names and sites.
 
     Returns:
         The new ids by old id.
