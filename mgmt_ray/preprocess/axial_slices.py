@@ -140,24 +140,22 @@ def cut_slices(
     """
     frame = _centred_frame(source, image, spacing_mm, recipe)
     valued = sum_blocks(slice_window(image != 0, frame, recipe.shape), recipe.shrink)
-    coarse = None
+    coarse = np.zeros(valued.shape, bool)
     if mask is None:
         _check_brain(source, image, int(valued.sum()), recipe)
     else:
         window = slice_window(mask, frame, recipe.shape)
         _check_mask(source, mask, window, recipe)
-        coarse = 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
+        coarse |= 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
     of_brain = _large_enough(source, source.image, valued, "brain", "constant", recipe)
-    has_tumour = np.zeros(len(image), bool)
-    if coarse is not None:
+    if mask is not None:
         _large_enough(source, source.mask, coarse, "tumour", "small_tumour", recipe)
-        has_tumour |= coarse.any(axis=(1, 2))
-    depths = np.flatnonzero(of_brain | has_tumour)
+    depths = np.flatnonzero(of_brain | coarse.any(axis=(1, 2)))
     window = slice_window(image[depths], frame, recipe.shape)
     # float64: the sum must not depend on the order in which NumPy adds a block's voxels
     sums = sum_blocks(window, recipe.shrink)
     images = (sums / np.maximum(valued[depths], 1)).astype(np.float32)
-    masks = np.zeros(images.shape, np.uint8) if coarse is None else coarse[depths].astype(np.uint8)
+    masks = coarse[depths].astype(np.uint8)
     return SubjectSlices(source.id, images, masks, depths, frame, mask, of_brain[depths])
 
 

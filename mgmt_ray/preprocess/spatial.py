@@ -230,8 +230,8 @@ def paste(
 def padding_before(size: tuple[int, int, int], shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return the empty voxels before a centred volume; an odd one goes behind.
 
-    >>> padding_before((70, 86, 81), (70, 86, 86))
-    (0, 0, 2)
+    >>> padding_before((70, 86, 81), (70, 88, 86))
+    (0, 1, 2)
     """
     depth, height, width = ((want - have) // 2 for have, want in zip(size, shape, strict=True))
     return depth, height, width

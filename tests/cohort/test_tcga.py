@@ -4,12 +4,10 @@ import shutil
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import pytest
 
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.reader import ReaderResult
-from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import STRUCTURAL, Subject
 from mgmt_ray.cohort.tcga import TcgaConfig, find_tables, read_tcga, session_file
 from tests.cohort.conftest import kinds, reasons, touch
@@ -45,23 +43,6 @@ def read_folder(root: Path, **more: object) -> ReaderResult:
     return read_tcga(parse(TcgaConfig, {"reader": "tcga", "root": root, **more}, "test"))
 
 
-def test_a_copy_has_the_subjects_scans_and_stp27_labels_of_its_source(
-    source: tuple[Subject, ...], tmp_path: Path
-) -> None:
-    names = write_tcga_copy(source, tmp_path, seed=3)
-    result = read_folder(tmp_path, rule="stp27")
-    assert [s.id for s in result.subjects] == sorted(names.values())
-    subjects = {s.id: s for s in result.subjects}
-    for old in source:
-        new = subjects[names[old.id]]
-        assert new.label == old.label
-        assert new.score is None
-        for modality in STRUCTURAL:
-            voxels = read_scan(new.scans[modality]).voxels
-            assert np.array_equal(voxels, read_scan(old.scans[modality]).voxels)
-        assert np.array_equal(read_scan(new.mask).voxels, read_scan(old.mask).voxels)
-
-
 def test_a_copy_is_found_whole_with_what_real_copies_have(
     source: tuple[Subject, ...], tmp_path: Path
 ) -> None:
@@ -89,16 +70,6 @@ def test_the_median_rule_gives_the_labels_of_a_balanced_source(
     assert {name: score > middle for name, score in scores.items()} == {
         names[s.id]: s.label == 1 for s in source
     }
-
-
-def test_the_same_seed_writes_the_same_copy(source: tuple[Subject, ...], tmp_path: Path) -> None:
-    first, again, other = (
-        write_tcga_copy(source, tmp_path / name, seed)
-        for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    )
-    assert first == again != other
-    first, second = ((tmp_path / n / "HumanMethylation450.gz").read_bytes() for n in "ab")
-    assert first == second
 
 
 def test_scans_are_found_by_their_public_names_levels_below(tmp_path: Path) -> None:

@@ -28,5 +28,5 @@ def write_inverted_contrast(source: Path, target: Path, step: int = 1) -> None:
     inverted = scan.voxels.max() + step - scan.voxels
     voxels = np.where((scan.voxels != 0) & (step > 0), inverted, 0).astype(scan.voxels.dtype)
     affine = RAS_TO_LPS @ scan.grid.affine @ FROM_DEPTH_FIRST
-    content = igzip.compress(nibabel.Nifti1Image(voxels.T, affine).to_bytes(), 1)
+    content = igzip.compress(nibabel.Nifti1Image(voxels.T, affine).to_bytes(), 1, mtime=0)
     write_atomically(target, lambda aside: aside.write_bytes(content))

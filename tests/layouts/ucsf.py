@@ -36,12 +36,7 @@ COLUMNS = (
 HIGHEST_ID = 541
 MADE_FROM = {"SWI": "T1", "DWI": "T2", "ADC": "FLAIR", "ASL": "T1GD"}
 FRACTION_WITH_MORE = 0.75
-OTHERS = (
-    ("indeterminate", "4"),
-    ("unknown", "4"),
-    ("positive", "2"),
-    ("negative", "3"),
-)
+OTHERS = (("indeterminate", "4"), ("unknown", "4"), ("positive", "2"), ("negative", "3"))
 """Status and WHO grade of patients that a study of glioblastoma cannot use."""
 
 

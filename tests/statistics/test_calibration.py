@@ -138,21 +138,17 @@ def test_ensembles_take_a_fraction_of_a_second_each(recalibrated: Recalibrated) 
 LABELS = (np.arange(57) < 24).astype(int)
 
 
-def test_slope_and_intercept_are_those_of_logistic_regression_in_statsmodels() -> None:
-    draws = stream(0, "test")
-    for scale, shift in ((1.0, 0.0), (0.01, 2.0), (30.0, -4.0)):
-        z = scale * (draws.normal(size=57) + LABELS) + shift
-        slope, intercept = logistic_recalibration(LABELS, z, unit_weights(57))
-        model = sm.GLM(LABELS, sm.add_constant(z), family=sm.families.Binomial())
-        fitted = model.fit(tol=1e-13, maxiter=200)
-        assert (intercept[0], slope[0]) == pytest.approx(tuple(fitted.params), rel=1e-6)
-
-
-@pytest.mark.parametrize("strength", [0.0, 1.0, 2.5])
-def test_every_resample_is_that_of_a_weighted_regression_in_statsmodels(strength: float) -> None:
+@pytest.mark.parametrize(
+    ("strength", "scale", "shift"),
+    [(0.0, 1.0, 0.0), (1.0, 1.0, 0.0), (2.5, 1.0, 0.0), (1.0, 0.01, 2.0), (1.0, 30.0, -4.0)],
+)
+def test_every_resample_is_that_of_a_weighted_regression_in_statsmodels(
+    strength: float, scale: float, shift: float
+) -> None:
     draws = stream(1, "test")
-    z = draws.normal(size=57) + strength * (LABELS - 0.5)
-    weights = bootstrap_weights(LABELS, seed=1, num_resamples=150)
+    z = scale * (draws.normal(size=57) + strength * (LABELS - 0.5)) + shift
+    resamples = bootstrap_weights(LABELS, seed=1, num_resamples=60)
+    weights = np.concatenate([unit_weights(57), resamples])
     slope, intercept = logistic_recalibration(LABELS, z, weights)
     for row, drawn in enumerate(weights):
         one, zero = (z[np.equal(LABELS, label) & (drawn > 0)] for label in (1, 0))
@@ -213,12 +209,6 @@ def test_calibration_in_the_large_is_found_where_plain_newton_steps_would_run_aw
     assert np.abs((weights * (labels - chance)).sum(axis=1)).max() < 1e-6
 
 
-def test_one_class_has_no_calibration_in_the_large_and_separated_classes_have() -> None:
-    weights = np.stack([LABELS, np.ones(57, dtype=int)])
-    estimates = intercept_at_slope_1(LABELS, np.where(LABELS == 1, 1.0, -1.0), weights)
-    assert np.isnan(estimates).tolist() == [True, False]
-
-
 @pytest.mark.parametrize(
     "z",
     [
@@ -235,11 +225,13 @@ def test_separated_classes_and_equal_log_odds_have_no_estimate(z: np.ndarray) ->
     assert np.isnan(intercept).all()
 
 
-def test_a_resample_of_one_class_has_no_estimate() -> None:
+def test_a_resample_of_one_class_has_no_estimate_and_separated_classes_an_intercept() -> None:
     z = stream(3, "test").normal(size=57)
     weights = np.stack([LABELS, np.ones(57, dtype=int)])
     slope, _ = logistic_recalibration(LABELS, z, weights)
     assert np.isnan(slope).tolist() == [True, False]
+    estimates = intercept_at_slope_1(LABELS, np.where(LABELS == 1, 1.0, -1.0), weights)
+    assert np.isnan(estimates).tolist() == [True, False]
 
 
 def test_whole_newton_steps_reach_the_estimate_for_outliers_of_any_size() -> None:

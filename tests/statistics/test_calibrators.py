@@ -21,7 +21,6 @@ from mgmt_ray.statistics.calibrators import (
     choose_threshold,
     fit_temperature,
     logits,
-    mean_fits,
     prior_shift,
     recalibrate,
 )
@@ -126,12 +125,6 @@ def test_the_training_prior_of_each_row_is_corrected() -> None:
     np.testing.assert_allclose(rows[PRIOR_CORRECTED], rows[AS_PREDICTED], rtol=1e-9)
 
 
-def test_the_mean_over_outer_splits_is_told(recalibrated: Recalibrated) -> None:
-    means = mean_fits(recalibrated.fits)
-    fits = recalibrated.fits[recalibrated.fits["network"] == "random"]
-    assert means["random", "best overall"]["temperature"] == fits["temperature"].mean()
-
-
 @pytest.mark.parametrize("fault", ["class", "split"])
 def test_without_validation_subjects_of_both_classes_nothing_is_fitted(
     fault: str, validation: pd.DataFrame, test: pd.DataFrame
@@ -213,10 +206,6 @@ def test_the_shift_is_bayes_rule_with_another_prior() -> None:
     shifted = expit(logits(p) + prior_shift(prior, prevalence))
     np.testing.assert_allclose(shifted, ones / (ones + others), rtol=1e-12)
     np.testing.assert_allclose(prior_shift(prevalence, prevalence), 0.0)
-
-
-def test_log_odds_are_finite() -> None:
-    np.testing.assert_allclose(logits(np.array([0.0, 0.3, 1.0])), logit([1e-6, 0.3, 1 - 1e-6]))
 
 
 def test_the_temperature_is_the_one_that_gradient_descent_finds() -> None:

@@ -111,19 +111,6 @@ def test_the_interval_is_wider_than_if_slices_were_independent() -> None:
     assert widths[0] / widths[1] == pytest.approx(15**0.5, rel=0.15)
 
 
-def test_only_unseen_patients_have_an_interval() -> None:
-    rows = [
-        segmentation(f"S{i}", fold, 0.5 + i / 10, split=split)
-        for split in ("train", "validation", "test", "external")
-        for i in range(3)
-        for fold in range(2)
-    ]
-    table = table_of(rows)
-    known = table.groupby("phase")["value_low"].agg(lambda low: bool(low.notna().all()))
-    assert known.to_dict() == {"train": False, "validation": False, "test": True, "external": True}
-    assert table["value"].notna().all()
-
-
 def test_outer_splits_test_patients_of_their_own_and_nobody_counts_twice() -> None:
     rows = [
         segmentation(f"S{i + 2 * outer}", fold, 0.5 + 0.4 * outer, outer_fold=outer)
