@@ -25,7 +25,6 @@ class Exclusion:
     """Why a subject, or one of its modality groups, is not used.
 
     Attributes:
-        subject: id.
         scope: "cohort" when the whole subject is excluded, else the excluded modality group.
         reason: equal reasons are counted together in :func:`exclusion_flow`.
     """
@@ -88,26 +87,16 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
     covariates = sorted({name for subject in cohort.subjects for name in subject.covariates})
     modalities = cohort.modalities
     rows: list[Sequence[object]] = [(*FIXED_COLUMNS, *covariates, *modalities)]
-    for subject in cohort.subjects:
-        available = " ".join(m for m in modalities if m in subject.scans)
-        rows.append(
-            (
-                subject.id,
-                subject.label,
-                subject.person,
-                "" if subject.score is None else repr(subject.score),
-                available,
-                subject.mask or "",
-                subject.mask_kind,
-                subject.given_mask or "",
-                *(subject.covariates.get(name, "") for name in covariates),
-                *(subject.scans.get(m, "") for m in modalities),
-            )
-        )
+    for s in cohort.subjects:
+        available = " ".join(m for m in modalities if m in s.scans)
+        score = "" if s.score is None else repr(s.score)
+        masks = (s.mask or "", s.mask_kind, s.given_mask or "")
+        more = [s.covariates.get(name, "") for name in covariates]
+        scans = [s.scans.get(m, "") for m in modalities]
+        rows.append((s.id, s.label, s.person, score, available, *masks, *more, *scans))
     write_csv(folder / "cohort.csv", rows)
-    exclusions = [EXCLUSION_COLUMNS]
-    exclusions += [(e.subject, e.scope, e.reason) for e in cohort.exclusions]
-    write_csv(folder / "exclusions.csv", exclusions)
+    exclusions = [(e.subject, e.scope, e.reason) for e in cohort.exclusions]
+    write_csv(folder / "exclusions.csv", [EXCLUSION_COLUMNS, *exclusions])
 
 
 def read_cohort(folder: Path) -> Cohort:

@@ -52,12 +52,7 @@ VIEW_SCAN = "Look at it in a viewer; fix it, or leave the subject out with cohor
 
 
 class BadScan(MgmtError):
-    """A scan or mask that must not be used as it is.
-
-    Attributes:
-        found: description of the fault.
-        remedy: what the user can do.
-    """
+    """A scan or mask that must not be used as it is; attributes as of :class:`Problem`."""
 
     def __init__(self, path: Path, kind: ProblemKind, found: str, remedy: str) -> None:
         super().__init__(f"{path}: {found}. {remedy}.")
@@ -72,7 +67,6 @@ class Problem:
     """One thing that is wrong with one subject.
 
     Attributes:
-        subject: id.
         kind: key of ``cohort.rules`` that covers it.
         where: the affected file or table.
         found: description of the fault.

@@ -42,14 +42,9 @@ _LINE_TOLERANCE = 1e-9
 
 WITH_INTERVALS: tuple[str, ...] = ("brier", "slope", "intercept", "intercept_at_slope_1")
 CALIBRATION_COLUMNS: tuple[str, ...] = (
-    "network",
-    "ensemble",
-    "version",
-    "temperature",
-    "prior_shift",
+    *("network", "ensemble", "version", "temperature", "prior_shift"),
     *column_names(*WITH_INTERVALS),
-    "ece",
-    "num_subjects",
+    *("ece", "num_subjects"),
 )
 """``temperature`` and ``prior_shift`` are what the version applied, as a mean over outer splits;
 1 and 0 where it applied none. ``intercept`` is fitted together with the slope,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -37,23 +38,11 @@ BASELINES: tuple[str, ...] = get_args(baseline_config.BaselineName)
 """Names, as networks and as ensembles, of the baseline models that networks are compared with."""
 
 COMPARISON_COLUMNS: tuple[str, ...] = (
-    "comparison",
-    "num_subjects",
-    "network_a",
-    "ensemble_a",
-    "network_b",
-    "ensemble_b",
-    "friedman_chi2",
-    "friedman_p",
-    "nemenyi_p",
-    "error_friedman_chi2",
-    "error_friedman_p",
-    "error_nemenyi_p",
+    *("comparison", "num_subjects", "network_a", "ensemble_a", "network_b", "ensemble_b"),
+    *("friedman_chi2", "friedman_p", "nemenyi_p"),
+    *("error_friedman_chi2", "error_friedman_p", "error_nemenyi_p"),
     *column_names(*(f"{metric}_difference" for metric in BOOTSTRAPPED)),
-    "delong_p",
-    "friedman_p_holm",
-    "error_friedman_p_holm",
-    "delong_p_holm",
+    *("delong_p", "friedman_p_holm", "error_friedman_p_holm", "delong_p_holm"),
 )
 
 NUM_PERMUTATIONS = 9999
@@ -64,15 +53,14 @@ Models = Mapping[tuple[str, str], ResampledModel]
 
 @dataclass(frozen=True, slots=True)
 class RankTest:
-    """Friedman's chi-square over all networks, and Nemenyi's p-value for each pair of them."""
+    """Friedman's chi-square over all networks, and Nemenyi's p-value for each pair of them.
+
+    Pairs have the order in which the networks were given.
+    """
 
     chi2: float
     p: float
-    pairs: tuple[tuple[str, str, float], ...]
-
-    def p_of(self, network_a: str, network_b: str) -> float:
-        """Return Nemenyi's p-value of a pair, in the order in which the networks were given."""
-        return next(p for a, b, p in self.pairs if (a, b) == (network_a, network_b))
+    pairs: Mapping[tuple[str, str], float]
 
 
 def compare_networks(
@@ -90,24 +78,20 @@ def compare_networks(
     >>> test = compare_networks(values, ("random", "transfer", "spottune"))
     >>> test.chi2, round(test.p, 4)
     (8.0, 0.0183)
-    >>> test.p_of("random", "spottune") < test.p_of("random", "transfer")
+    >>> test.pairs["random", "spottune"] < test.pairs["random", "transfer"]
     True
     """
     assert values.shape[1] == len(networks) >= 3, "Friedman's test needs 3 networks"
-    pairs = list(combinations(range(len(networks)), 2))
     if np.all(values == values[:, :1]):
-        undefined = tuple((networks[a], networks[b], float("nan")) for a, b in pairs)
-        return RankTest(float("nan"), float("nan"), undefined)
+        undefined = dict.fromkeys(combinations(networks, 2), math.nan)
+        return RankTest(math.nan, math.nan, undefined)
     # Imported here: it brings seaborn and statsmodels, which nothing else needs.
     from scikit_posthocs import posthoc_nemenyi_friedman
 
     friedman = friedmanchisquare(*values.T)
-    nemenyi = posthoc_nemenyi_friedman(values).to_numpy()
-    return RankTest(
-        float(friedman.statistic),
-        float(friedman.pvalue),
-        tuple((networks[a], networks[b], float(nemenyi[a, b])) for a, b in pairs),
-    )
+    nemenyi = posthoc_nemenyi_friedman(values).to_numpy()[np.triu_indices(len(networks), 1)]
+    pairs = dict(zip(combinations(networks, 2), nemenyi.tolist(), strict=True))
+    return RankTest(float(friedman.statistic), float(friedman.pvalue), pairs)
 
 
 def pivot_by_network(rows: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -200,18 +184,13 @@ def _between_networks(name: str, wide: pd.DataFrame, models: Models) -> Iterator
             "": compare_networks(probabilities, networks),
             "error_": compare_networks((probabilities - labels[:, None]) ** 2, networks),
         }
-    for i, a in enumerate(networks):
-        for b in networks[i + 1 :]:
-            tests = {
-                f"{prefix}{column}": value
-                for prefix, result in ranked.items()
-                for column, value in (
-                    ("friedman_chi2", result.chi2),
-                    ("friedman_p", result.p),
-                    ("nemenyi_p", result.p_of(a, b)),
-                )
-            }
-            yield {"comparison": name} | _paired((a, name), (b, name), models) | tests
+    for a, b in combinations(networks, 2):
+        row = {"comparison": name} | _paired((a, name), (b, name), models)
+        for prefix, result in ranked.items():
+            row[f"{prefix}friedman_chi2"] = result.chi2
+            row[f"{prefix}friedman_p"] = result.p
+            row[f"{prefix}nemenyi_p"] = result.pairs[a, b]
+        yield row
 
 
 def _paired(a: tuple[str, str], b: tuple[str, str], models: Models) -> dict[str, object]:

@@ -12,19 +12,9 @@ from mgmt_ray.statistics.delong import delong_p
 from mgmt_ray.statistics.intervals import interval_columns, paired_difference, resample_models
 
 MASK_EFFECT_COLUMNS: tuple[str, ...] = (
-    "network",
-    "ensemble",
-    "num_members",
-    "num_subjects",
-    "num_methylated",
-    "auc_given",
-    "auc_predicted",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "p",
-    "mean_absolute_change",
-    "median_dice",
+    *("network", "ensemble", "num_members", "num_subjects", "num_methylated"),
+    *("auc_given", "auc_predicted", "difference", "difference_low", "difference_high", "p"),
+    *("mean_absolute_change", "median_dice"),
 )
 """``difference`` is ``auc_predicted`` − ``auc_given``, with its 95 % interval (paired bootstrap of
 subjects); ``p`` is DeLong's, two-sided; ``mean_absolute_change`` is of the probability,

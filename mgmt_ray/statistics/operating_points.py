@@ -29,13 +29,7 @@ for the training prior."""
 _VERSIONS = (AS_PREDICTED, THRESHOLD_CHOSEN, PRIOR_CORRECTED)
 
 RATES: tuple[str, ...] = ("sen", "spe", "ppv", "npv")
-OPERATING_COLUMNS: tuple[str, ...] = (
-    "network",
-    "ensemble",
-    "point",
-    "threshold",
-    *column_names(*RATES),
-)
+OPERATING_COLUMNS = ("network", "ensemble", "point", "threshold", *column_names(*RATES))
 """``threshold`` is that of the probabilities as predicted, as a mean over outer splits."""
 
 

@@ -19,14 +19,8 @@ CERTAIN = 0.05
 """A decision is near certain where its less likely outcome has a probability below this."""
 
 CLASS_COLUMNS: tuple[str, ...] = (
-    "network",
-    "modality",
-    "block",
-    "label",
-    "num_subjects",
-    "tuned",
-    "tuned_low",
-    "tuned_high",
+    *("network", "modality", "block", "label", "num_subjects"),
+    *("tuned", "tuned_low", "tuned_high"),
 )
 
 

@@ -14,15 +14,8 @@ MAX_BINS = 10
 SUBJECTS_PER_BIN = 10
 
 RELIABILITY_COLUMNS: tuple[str, ...] = (
-    "network",
-    "ensemble",
-    "version",
-    "bin",
-    "count",
-    "mean_probability",
-    "share_methylated",
-    "low",
-    "high",
+    *("network", "ensemble", "version", "bin", "count"),
+    *("mean_probability", "share_methylated", "low", "high"),
 )
 """``bin`` counts from 1, by increasing probability; the bounds are Clopper and Pearson's."""
 

@@ -41,12 +41,7 @@ _NEGATED = re.compile(r"\b(not|non|no|without|negative)\b")
 _MUTATED = re.compile(r"\b(mutated|mutant|mutation|mut)\b|(?<!\d)(132|172)(?!\d)")
 
 SUBGROUP_COLUMNS: tuple[str, ...] = (
-    "attribute",
-    "level",
-    "network",
-    "ensemble",
-    "num_subjects",
-    "num_methylated",
+    *("attribute", "level", "network", "ensemble", "num_subjects", "num_methylated"),
     *column_names("auc", "sen", "spe", "brier"),
 )
 

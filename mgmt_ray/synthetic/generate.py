@@ -24,7 +24,7 @@ from mgmt_ray.cohort.reader import check_modalities
 from mgmt_ray.cohort.subject import MODALITIES, modality_group
 from mgmt_ray.synthetic.anatomy import UPENN_GRID, phantom
 from mgmt_ray.synthetic.appearance import render_healthy_brain
-from mgmt_ray.synthetic.patient import SyntheticPatient, clinical_table, is_written, write_patient
+from mgmt_ray.synthetic.patient import SyntheticPatient, clinical_table, write_patient
 
 TABLE = "UPENN-GBM_clinical_info_v2.1.csv"
 IMAGES = "NIfTI-files"
@@ -114,7 +114,7 @@ def synthesize(
     patients = plan_patients(config)
     scanned = [patient for patient in patients if patient.groups]
     for done, patient in enumerate(scanned, start=1):
-        if not is_written(patient, folder / IMAGES):
+        if not patient.is_written(folder / IMAGES):
             write_patient(patient, folder / IMAGES, anatomy, bases, config.signal, config.seed)
         if progress:
             progress(done, len(scanned))

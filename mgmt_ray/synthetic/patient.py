@@ -26,16 +26,8 @@ Bases: TypeAlias = Mapping[str, Float32[np.ndarray, "depth height width"]]
 """The healthy brain's intensities, by modality to be written."""
 
 COLUMNS = (
-    "ID",
-    "Gender",
-    "Age_at_scan_years",
-    "Survival_from_surgery_days_UPDATED",
-    "Survival_Status",
-    "Survival_Censor",
-    "IDH1",
-    "MGMT",
-    "KPS",
-    "GTR_over90percent",
+    *("ID", "Gender", "Age_at_scan_years", "Survival_from_surgery_days_UPDATED"),
+    *("Survival_Status", "Survival_Censor", "IDH1", "MGMT", "KPS", "GTR_over90percent"),
     "PsP_TP_score",
 )
 """Columns of the clinical table, version 2.1."""
@@ -71,10 +63,9 @@ class SyntheticPatient:
         """The id of the later session."""
         return self.id.removesuffix("_11") + "_21"
 
-
-def is_written(patient: SyntheticPatient, images: Path) -> bool:
-    """Return whether all of a patient's files exist: the automatic mask is written last."""
-    return automatic_mask(images, patient.id).exists()
+    def is_written(self, images: Path) -> bool:
+        """Return whether all of the patient's files exist: the automatic mask is written last."""
+        return automatic_mask(images, self.id).exists()
 
 
 def write_patient(
