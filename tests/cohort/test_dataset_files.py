@@ -48,6 +48,7 @@ def test_a_root_that_cannot_be_looked_at_is_an_error_of_its_reader(tmp_path: Pat
 
 def test_the_newest_table_is_chosen_by_number_and_must_be_unique(tmp_path: Path) -> None:
     tables = [tmp_path / f"t_v{version}.csv" for version in ("2.9", "2.10", "1")]
+    tables.append(tmp_path / "t_.csv")
     assert newest_table(tmp_path, "t_*.csv", tables) == tables[1]
     again = tmp_path / "again" / tables[1].name
     with pytest.raises(MgmtError, match="more than one table"):

@@ -147,14 +147,6 @@ def test_columns_that_are_optional_may_be_missing(tmp_path: Path) -> None:
         read_ucsf(config(tmp_path))
 
 
-def test_the_newest_table_is_read(tmp_path: Path) -> None:
-    add_case(tmp_path, "0004")
-    write_table(tmp_path, row("004", "unknown"), name="UCSF-PDGM-metadata_v2.csv")
-    write_table(tmp_path, row("004", "unknown"), name="UCSF-PDGM-metadata.csv")
-    write_table(tmp_path / "UCSF-PDGM-v5", row("004", "negative"))
-    assert [s.label for s in read_ucsf(config(tmp_path)).subjects] == [0]
-
-
 def test_a_strange_brats21_id_is_a_problem_because_it_identifies_overlap(tmp_path: Path) -> None:
     for number in ("0004", "0005"):
         add_case(tmp_path, number)

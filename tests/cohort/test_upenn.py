@@ -172,20 +172,6 @@ def test_the_images_are_found_at_and_below_the_root(tmp_path: Path) -> None:
     assert read_copy(copy / "NIfTI-files").subjects == read_copy(tmp_path).subjects
 
 
-def test_the_newest_table_wins_by_number_not_by_spelling(tmp_path: Path) -> None:
-    name = one_subject(tmp_path)
-    write_table(tmp_path, {name: "Indeterminate"}, "UPENN-GBM_clinical_info_v1.0.csv")
-    write_table(tmp_path, {name: "Unmethylated"}, "UPENN-GBM_clinical_info_v2.10.csv")
-    assert [s.label for s in read_copy(tmp_path).subjects] == [0]
-
-
-def test_two_tables_of_one_version_are_an_error(tmp_path: Path) -> None:
-    name = one_subject(tmp_path)
-    write_table(tmp_path / "NIfTI-files", {name: "Unmethylated"})
-    with pytest.raises(MgmtError, match=r"more than one clinical table .*NIfTI-files.*v2\.1\.csv"):
-        read_copy(tmp_path)
-
-
 def test_a_subject_in_a_single_and_a_doubled_folder_is_a_problem(tmp_path: Path) -> None:
     name = one_subject(tmp_path)
     folder = tmp_path / "NIfTI-files" / "images_DTI"

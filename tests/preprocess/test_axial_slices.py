@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from mgmt_ray.base import MgmtError, parse, stream
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.problem import BadScan
-from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.axial_slices import (
     SliceSource,
     SubjectSlices,
@@ -22,10 +20,9 @@ from mgmt_ray.preprocess.axial_slices import (
 from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_slices
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_geometry import paste_onto_scan
-from tests.preprocess.conftest import ball, write_scan
+from tests.preprocess.conftest import MakeSubject, ball, write_scan
 from tests.reference.plain_slices import plain_slices
 
-MakeSubject = Callable[..., Subject]
 SHAPE = (10, 24, 20)
 SOURCE = SliceSource("S7", Path("S7_FLAIR.nii.gz"), Path("S7_mask.nii.gz"))
 RECIPE = SliceRecipe(shape=(12, 10), least_tumour_voxels=4, least_brain_voxels=10)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -12,9 +10,9 @@ from mgmt_ray.base import stream
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.volumes import make_volumes
+from tests.preprocess.conftest import MakeSubject
 from tests.reference.plain_volumes import plain_version
 
-MakeSubject = Callable[..., Subject]
 SCAN = (24, 32, 28)
 
 FLOAT16 = 2.5e-4

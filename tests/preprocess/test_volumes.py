@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from mgmt_ray.cohort.problem import BadScan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.volumes import make_versions, make_volumes, scale_to_unit
+from tests.preprocess.conftest import MakeSubject
 from tests.reference.plain_volumes import plain_original
-
-MakeSubject = Callable[..., Subject]
 
 
 def test_the_papers_recipe_gives_the_papers_shape(make_subject: MakeSubject) -> None:

@@ -51,13 +51,6 @@ def test_net_benefit_is_its_definition_at_every_threshold() -> None:
         assert benefit == pytest.approx(tp / 57 - fp / 57 * t / (1 - t))
 
 
-def test_a_needless_act_at_one_tenth_costs_a_ninth_of_a_hit() -> None:
-    # 20 of 100 methylated, 15 hits, 30 needless acts
-    labels = np.repeat([1, 0], [20, 80])
-    p = np.repeat([0.5, 0.0, 0.5, 0.0], [15, 5, 30, 50])
-    assert net_benefit(labels, p, np.array([0.1]))[0] == pytest.approx(0.15 - 0.3 / 9)
-
-
 def test_the_table_has_treat_all_and_the_calibrated_probabilities() -> None:
     recalibrated = recalibrate(split_predictions("validation"), split_predictions("test"))
     table = decision_table(recalibrated)

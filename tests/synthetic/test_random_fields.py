@@ -36,12 +36,6 @@ def test_both_textures_have_the_same_mean_and_standard_deviation(methylated: boo
     assert not texture[~tumour].any()
 
 
-def test_without_amplitude_the_label_changes_no_bit() -> None:
-    tumour = a_ball()
-    textures = [tumour_texture(tumour, label, 0.0, stream(1, "texture")) for label in (True, False)]
-    np.testing.assert_array_equal(*textures)
-
-
 def test_plain_textures_differ_in_grain_from_tumour_to_tumour() -> None:
     tumour = np.ones((20, 20, 20), bool)
     neighbours = [
