@@ -36,8 +36,8 @@ def test_an_external_cohort_has_its_own_flow_exclusions_and_problems(out: Path) 
     findings = [Finding(Problem(first.id, "other_grid", "x", "y", "z", "T1GD"), RULE)]
     write_findings(findings, folder / "problems.csv")
     (cohort,) = external_cohorts(out, read_study_results(out))
-    assert cohort.name == "elsewhere"
-    assert cohort.flow.rows == (
+    assert cohort["name"] == "elsewhere"
+    assert cohort["flow"].rows == (
         ("found", "88"),
         ("excluded: MGMT status not available", "7"),
         ("excluded: empty mask", "1"),
@@ -47,10 +47,10 @@ def test_an_external_cohort_has_its_own_flow_exclusions_and_problems(out: Path) 
         ("  with DSC", "0"),
         ("  with Struct", "79"),
     )
-    assert cohort.missing_groups is not None
-    assert cohort.missing_groups.rows == (("Struct", "other grid", "1"),)
-    assert cohort.problems.counts is not None
-    assert cohort.problems.counts.rows == (("other grid", RULE, "1"),)
+    assert cohort["missing_groups"] is not None
+    assert cohort["missing_groups"].rows == (("Struct", "other grid", "1"),)
+    assert cohort["problems"].counts is not None
+    assert cohort["problems"].counts.rows == (("other grid", RULE, "1"),)
     section = render_page(
         "x", [Section("external", "External", {"cohorts": [cohort], "predicted_masks": False})]
     )

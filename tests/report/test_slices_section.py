@@ -132,13 +132,13 @@ def test_several_splits_seeds_and_external_cohorts_are_reported(tmp_path: Path) 
     best = best_table(results.tables["slice_best"])
     assert [row[1] for row in best.rows] == ["0", "0", "1", "1"]
     (cohort,) = external_cohorts(out, results)
-    named = [table.name for table in cohort.slices]
+    named = [table.name for table in cohort["slices"]]
     assert named == [
         "segmentation_elsewhere",
         "classification_by_slice_elsewhere",
         "classification_by_patient_elsewhere",
     ]
-    assert not any("paper" in cell for table in cohort.slices for cell in table.header)
+    assert not any("paper" in cell for table in cohort["slices"] for cell in table.header)
     text = write_report(out).read_text(encoding="utf-8")
     assert "is not cross-fitted, as in the paper" in text
     assert 'id="table-classification_by_slice_elsewhere"' in text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mgmt_ray.report import metric_tables as tables
 from mgmt_ray.report.html_table import Table, slug
 from mgmt_ray.report.sections import record_tables as records
-from mgmt_ray.report.sections.problem_tables import ProblemTables, read_problems
+from mgmt_ray.report.sections.problem_tables import read_problems
 from mgmt_ray.report.sections.segmentation_section import overlap_table
 from mgmt_ray.report.sections.slices_section import classification_table
 from mgmt_ray.report.study_results import StudyResults
@@ -16,42 +17,23 @@ from mgmt_ray.statistics.slice_scores import LEVELS
 from mgmt_ray.study.folder import StudyFolder
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalCohort:
-    """The tables of one external cohort.
-
-    Attributes:
-        name: the cohort's name in the study.
-        metrics: of each network and ensemble.
-        flow: subjects, with exclusions counted by reason.
-        missing_groups: reasons why subjects have no scans of a group; None if all have them.
-        problems: of files and tables.
-        slices: segmentation and classification; empty if no network takes slices.
-    """
-
-    name: str
-    metrics: Table
-    flow: Table
-    missing_groups: Table | None
-    problems: ProblemTables
-    slices: tuple[Table, ...]
-
-
-def external_cohorts(out: Path, results: StudyResults) -> list[ExternalCohort]:
-    """Return the tables of each external cohort, in the study's order.
+def external_cohorts(out: Path, results: StudyResults) -> list[Mapping[str, Any]]:
+    """Return name and tables of each external cohort, in the study's order.
 
     Raises:
         MgmtError: a problems.csv has other columns.
     """
     return [
-        ExternalCohort(
-            name,
-            tables.external_table(results, name),
-            records.flow_table(results, name),
-            records.missing_groups_table(results, name),
-            read_problems(StudyFolder(out).external(name).problems, f"problems_{slug(name)}"),
-            _slice_result_tables(results, name),
-        )
+        {
+            "name": name,
+            "flow": records.flow_table(results, name),
+            "missing_groups": records.missing_groups_table(results, name),
+            "problems": read_problems(
+                StudyFolder(out).external(name).problems, f"problems_{slug(name)}"
+            ),
+            "metrics": tables.external_table(results, name),
+            "slices": _slice_result_tables(results, name),
+        }
         for name in results.external
     ]
 
