@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mgmt_ray.figures import style
 from mgmt_ray.statistics.curves import precision_recall_points, roc_points
 from mgmt_ray.statistics.intervals import read_interval
-from mgmt_ray.statistics.slice_scores import LEVELS, score_levels
+from mgmt_ray.statistics.slice_classification import LEVELS, score_levels
 
 
 def roc_figure(
@@ -119,7 +119,7 @@ def slice_roc_figure(slices: pd.DataFrame, best: pd.DataFrame) -> Figure:
     Where a class is missing no curve is drawn, and the legend says so.
 
     Args:
-        slices: one network's :data:`mgmt_ray.statistics.slice_scores.SLICE_COLUMNS`.
+        slices: one network's :data:`mgmt_ray.statistics.slice_classification.SLICE_COLUMNS`.
         best: of the same network, as :func:`.best_slice_models` returns them.
     """
     splits = best[["modality", "outer_fold", "trial", "fold"]].drop_duplicates()

@@ -1,12 +1,51 @@
-"""Selection of the slices through the tumour, which are used for training and classification."""
+"""The slices through the tumour, and what the slice classifier sees of them."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
+from mgmt_ray.preprocess.slice_geometry import overlap
+
+TUMOUR_THRESHOLD = 0.5
+"""Least probability of a voxel that is predicted tumour."""
+
+
+def classifier_channels(
+    images: Float[np.ndarray, "slice height width"],
+    probabilities: Float[np.ndarray, "slice height width"],
+    side: int,
+) -> Float[np.ndarray, "slice 3 side side"]:
+    """Stack each slice's channels and crop a square around the middle of its predicted tumour.
+
+    Chen et al. 2020 crop to 128 × 128 and do not say where. A slice without predicted tumour is
+    cropped around its own middle. Beyond the edges of a slice all channels are 0.
+
+    >>> probabilities = np.zeros((1, 8, 8), np.float32)
+    >>> probabilities[0, 0:2, 4:6] = 0.9
+    >>> channels = classifier_channels(np.ones((1, 8, 8), np.float32), probabilities, 4)
+    >>> channels.shape, channels[0, 0].tolist()[0]
+    ((1, 3, 4, 4), [0.0, 0.0, 0.0, 0.0])
+    """
+    channels = np.stack([images, probabilities, images * probabilities], axis=1)
+    square = np.zeros((*channels.shape[:2], side, side), images.dtype)
+    height, width = images.shape[1:]
+    for number, probability in enumerate(probabilities):
+        row, column = _middle(probability >= TUMOUR_THRESHOLD)
+        rows, in_rows = overlap(row - side // 2, side, height)
+        columns, in_columns = overlap(column - side // 2, side, width)
+        square[number, :, in_rows, in_columns] = channels[number, :, rows, columns]
+    return square
+
+
+def _middle(tumour: Bool[np.ndarray, "height width"]) -> tuple[int, int]:
+    """Return row and column of the middle of a mask's box; of the slice if the mask is empty."""
+    if not tumour.any():
+        tumour = np.ones_like(tumour)
+    filled = (np.flatnonzero(tumour.any(axis=axis)) for axis in (1, 0))
+    row, column = (int(indices[0] + indices[-1] + 1) // 2 for indices in filled)
+    return row, column
 
 
 def slices_through_tumour(

@@ -60,6 +60,7 @@ from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS, reliability_tab
 from mgmt_ray.statistics.slice_classification import (
     BEST_SLICE_COLUMNS,
     CLASSIFICATION_COLUMNS,
+    SLICE_COLUMNS,
     slice_tables,
 )
 from mgmt_ray.statistics.slice_overlap import (
@@ -67,7 +68,6 @@ from mgmt_ray.statistics.slice_overlap import (
     SECONDS_COLUMNS,
     SEGMENTATION_COLUMNS,
 )
-from mgmt_ray.statistics.slice_scores import SLICE_COLUMNS
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS, subgroups_table
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS, variance_table
 from mgmt_ray.training.metrics import THRESHOLD

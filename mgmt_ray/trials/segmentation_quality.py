@@ -15,9 +15,8 @@ import torch
 
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.tumour_slices import slices_through_tumour
+from mgmt_ray.preprocess.tumour_slices import TUMOUR_THRESHOLD, slices_through_tumour
 from mgmt_ray.statistics.slice_overlap import hd95
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.mask_overlap import count_overlap, dice

@@ -15,9 +15,12 @@ from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram, normalise_slices
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
 from mgmt_ray.preprocess.slice_geometry import paste_onto_scan
-from mgmt_ray.preprocess.tumour_slices import slices_through_prediction, slices_through_tumour
+from mgmt_ray.preprocess.tumour_slices import (
+    TUMOUR_THRESHOLD,
+    slices_through_prediction,
+    slices_through_tumour,
+)
 from mgmt_ray.study.folder import StudyFolder, check_weights
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights

@@ -14,10 +14,9 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_slices
-from mgmt_ray.preprocess.slice_channels import classifier_channels
 from mgmt_ray.preprocess.slice_rotation import ANGLES_DEGREES, rotate_images, rotate_masks
 from mgmt_ray.preprocess.slice_store import SliceStore
-from mgmt_ray.preprocess.tumour_slices import slices_through_tumour
+from mgmt_ray.preprocess.tumour_slices import classifier_channels, slices_through_tumour
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.mask_overlap import Overlap, join_overlaps

@@ -15,19 +15,17 @@ from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.statistics.result_tables import RESULT_TABLES, evaluate_ensembles
 from mgmt_ray.statistics.slice_classification import (
-    best_slice_models,
-    read_classified_slices,
-    read_segmentations,
-    slice_classification_table,
-    slice_tables,
-)
-from mgmt_ray.statistics.slice_scores import (
     MAX_BLOCK_SIZE,
     SLICE_COLUMNS,
     SLICE_METRICS,
+    best_slice_models,
     classification_scores,
+    read_classified_slices,
+    read_segmentations,
     resample_by_label,
     score_model,
+    slice_classification_table,
+    slice_tables,
 )
 from tests.report.sliced import NUM_SLICES, write_sliced_study
 from tests.statistics.conftest import row_of
@@ -169,7 +167,7 @@ def test_many_rows_are_scored_in_blocks_without_a_difference(
     drawn = resample_by_label(rows, "test", seed=1)
     whole = score_model(rows, drawn)
     assert len(drawn.weights) * len(rows) < MAX_BLOCK_SIZE
-    monkeypatch.setattr("mgmt_ray.statistics.slice_scores.MAX_BLOCK_SIZE", 1000)
+    monkeypatch.setattr("mgmt_ray.statistics.slice_classification.MAX_BLOCK_SIZE", 1000)
     parts = score_model(rows, drawn)
     for name in SLICE_METRICS:
         np.testing.assert_array_equal(whole[name], parts[name])

@@ -12,7 +12,7 @@ import torch.multiprocessing as multiprocessing
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.network import Network
 from mgmt_ray.nets.slice_classifier import SIDE, SliceClassifier
-from mgmt_ray.preprocess.slice_channels import TUMOUR_THRESHOLD
+from mgmt_ray.preprocess.tumour_slices import TUMOUR_THRESHOLD
 from mgmt_ray.training.checkpoint import load_state, save_state
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World

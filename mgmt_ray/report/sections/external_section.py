@@ -13,7 +13,7 @@ from mgmt_ray.report.sections.problem_tables import read_problems
 from mgmt_ray.report.sections.segmentation_section import overlap_table
 from mgmt_ray.report.sections.slices_section import classification_table
 from mgmt_ray.report.study_results import StudyResults
-from mgmt_ray.statistics.slice_scores import LEVELS
+from mgmt_ray.statistics.slice_classification import LEVELS
 from mgmt_ray.study.folder import StudyFolder
 
 

@@ -24,8 +24,7 @@ from mgmt_ray.statistics.published_results import (
     CHEN_FIGURES,
     CHEN_FOLDS,
 )
-from mgmt_ray.statistics.slice_classification import read_classified_slices
-from mgmt_ray.statistics.slice_scores import LEVELS, SLICE_METRICS
+from mgmt_ray.statistics.slice_classification import LEVELS, SLICE_METRICS, read_classified_slices
 
 ANCHOR, TITLE = "slices", "Slices"
 
