@@ -180,13 +180,8 @@ def _row_label(
 
 
 def _add_legend(figure: Figure, axes: list[Axes], explained: Explanation) -> None:
-    figure.suptitle(
-        f"{explained.subject}, {style.LABEL_NAMES[explained.label]}: {explained.modality}",
-        x=0.01,
-        ha="left",
-        fontweight="bold",
-        fontsize=style.FONT_SIZE,
-        color=style.INK,
+    style.figure_title(
+        figure, f"{explained.subject}, {style.LABEL_NAMES[explained.label]}: {explained.modality}"
     )
     scale = ScalarMappable(Normalize(-1, 1), SALIENCY_COLOURS)
     bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.6, aspect=45, pad=0.01)

@@ -63,14 +63,7 @@ def versions_figure(modality: str, rows: Sequence[AugmentedSubject]) -> Figure:
             if name == names[0]:
                 text = f"{fill(row.subject, 24)}\n{style.LABEL_NAMES[row.label]}, slice {number}"
                 ax.set_ylabel(text, fontsize=style.SMALL_FONT_SIZE, color=style.INK)
-    figure.suptitle(
-        f"{modality}: volumes as input of the networks",
-        x=0.01,
-        ha="left",
-        fontweight="bold",
-        fontsize=style.FONT_SIZE,
-        color=style.INK,
-    )
+    style.figure_title(figure, f"{modality}: volumes as input of the networks")
     return figure
 
 

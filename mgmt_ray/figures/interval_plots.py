@@ -141,11 +141,4 @@ def _add_legend(figure: Figure, variance: pd.DataFrame) -> None:
         label = name if num_defined.get(source, 0) else f"{name} (only one, so not known)"
         mark: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": 5}
         handles.append(Line2D([], [], marker=marker, label=label, **mark))
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=4,
-        fontsize=style.SMALL_FONT_SIZE,
-        frameon=False,
-        labelcolor=style.INK,
-    )
+    style.figure_legend(figure, handles, columns=4)

@@ -209,14 +209,7 @@ def _add_class_legend(figure: Figure, strips: bool) -> None:
         )
         for label in (0, 1)
     ]
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=2,
-        fontsize=style.SMALL_FONT_SIZE,
-        frameon=False,
-        labelcolor=style.INK,
-    )
+    style.figure_legend(figure, handles, columns=2)
 
 
 def _add_correlation_notes(ax: Axes) -> None:

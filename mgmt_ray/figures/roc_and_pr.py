@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,26 +31,11 @@ def roc_figure(
         details: by network and ensemble; text in the legend below the value, for instance which
             ensemble was chosen.
     """
-    lines = style.legend_lines(metrics, ensembles, details)
-    figure, axes = style.curve_panels(len(ensembles), lines)
-    for ax, name in zip(axes, ensembles, strict=True):
-        ax.plot([0, 1], [0, 1], color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
-        for network, rows in predictions[predictions["ensemble"] == name].groupby(
-            "network", sort=False
-        ):
-            false_positives, true_positives = roc_points(
-                rows["label"].to_numpy(dtype=int), rows["probability"].to_numpy(dtype=float)
-            )
-            ax.plot(
-                false_positives,
-                true_positives,
-                color=style.network_colour(str(network)),
-                linestyle=style.network_line(str(network)),
-                linewidth=1.8,
-                label=style.metric_label(metrics, str(network), name, "auc", details),
-            )
-        style.unit_square(ax)
-        style.title(ax, name)
+    diagonal = dict.fromkeys(ensembles, ([0.0, 1.0], [0.0, 1.0]))
+    figure, axes = _curve_figure(
+        predictions, metrics, ensembles, details, "auc", roc_points, diagonal
+    )
+    for ax in axes:
         style.label_axes(ax, "1 − specificity", "sensitivity")
         style.legend(ax, "AUC [95 % interval]")
     return figure
@@ -73,34 +58,49 @@ def precision_recall_figure(
         details: by network and ensemble; text in the legend below the value, for instance which
             ensemble was chosen.
     """
-    lines = style.legend_lines(metrics, ensembles, details)
-    figure, axes = style.curve_panels(len(ensembles), lines)
-    for ax, name in zip(axes, ensembles, strict=True):
-        chosen = predictions[predictions["ensemble"] == name]
-        ax.axhline(
-            chosen["label"].mean(),
-            color=style.REFERENCE_COLOUR,
-            linewidth=1,
-            linestyle=(0, (1, 2)),
-        )
-        for network, rows in chosen.groupby("network", sort=False):
-            recall, precision = precision_recall_points(
-                rows["label"].to_numpy(dtype=int), rows["probability"].to_numpy(dtype=float)
-            )
-            ax.step(
-                recall,
-                precision,
-                where="pre",
-                color=style.network_colour(str(network)),
-                linestyle=style.network_line(str(network)),
-                linewidth=1.8,
-                label=style.metric_label(metrics, str(network), name, "ap", details),
-            )
-        style.unit_square(ax)
-        style.title(ax, name)
+    prevalence = predictions.groupby("ensemble")["label"].mean()
+    chance = {name: ([0.0, 1.0], [prevalence[name]] * 2) for name in ensembles}
+    figure, axes = _curve_figure(
+        predictions, metrics, ensembles, details, "ap", precision_recall_points, chance
+    )
+    for ax in axes:
         style.label_axes(ax, "recall", "precision")
         style.legend(ax, "AP [95 % interval]")
     return figure
+
+
+def _curve_figure(
+    predictions: pd.DataFrame,
+    metrics: pd.DataFrame,
+    ensembles: Sequence[str],
+    details: Mapping[tuple[str, str], str] | None,
+    metric: str,
+    points: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    by_chance: Mapping[str, tuple[list[float], list[float]]],
+) -> tuple[Figure, list[Axes]]:
+    """Plot each network's curve in a panel per ensemble, beside a random classifier's line."""
+    lines = style.legend_lines(metrics, ensembles, details)
+    figure, axes = style.curve_panels(len(ensembles), lines)
+    for ax, name in zip(axes, ensembles, strict=True):
+        ax.plot(*by_chance[name], color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
+        chosen = predictions[predictions["ensemble"] == name]
+        for network, rows in chosen.groupby("network", sort=False):
+            x, y = points(
+                rows["label"].to_numpy(dtype=int), rows["probability"].to_numpy(dtype=float)
+            )
+            ax.plot(
+                x,
+                y,
+                # each precision holds from the previous recall on
+                drawstyle="steps-pre" if metric == "ap" else "default",
+                color=style.network_colour(str(network)),
+                linestyle=style.network_line(str(network)),
+                linewidth=1.8,
+                label=style.metric_label(metrics, str(network), name, metric, details),
+            )
+        style.unit_square(ax)
+        style.title(ax, name)
+    return figure, axes
 
 
 # From Okabe and Ito's palette, which colour-blind readers can distinguish; line styles for print.

@@ -105,13 +105,8 @@ def segmented_figure(slices: Sequence[SegmentedSlice], columns: int) -> Figure:
             label="predicted",
         ),
     ]
-    figure.legend(
-        handles=handles,
-        loc="outside upper left",
-        ncols=2,
-        fontsize=style.FONT_SIZE,
-        frameon=False,
-        labelcolor=style.INK,
+    style.figure_legend(
+        figure, handles, columns=2, loc="outside upper left", font_size=style.FONT_SIZE
     )
     return figure
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from textwrap import wrap
 from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
@@ -153,6 +154,29 @@ def legend(axes: Axes, heading: str) -> None:
         title_fontsize=SMALL_FONT_SIZE,
         frameon=False,
         handlelength=2.6,
+        labelcolor=INK,
+    )
+
+
+def figure_title(figure: Figure, text: str) -> None:
+    """Write a bold title over all panels, at the left."""
+    figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=FONT_SIZE, color=INK)
+
+
+def figure_legend(
+    figure: Figure,
+    handles: Sequence[Artist],
+    columns: int,
+    loc: Literal["outside upper center", "outside upper left"] = "outside upper center",
+    font_size: float = SMALL_FONT_SIZE,
+) -> None:
+    """Write one legend for all panels, above them."""
+    figure.legend(
+        handles=handles,
+        loc=loc,
+        ncols=columns,
+        fontsize=font_size,
+        frameon=False,
         labelcolor=INK,
     )
 

@@ -99,11 +99,4 @@ def _add_legend(figure: Figure, network: str, rules: Collection[str]) -> None:
     if best == "best M":
         text = "kept: last epoch"
         handles.append(Line2D([], [], marker="s", markerfacecolor="white", label=text, **mark))
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=4,
-        fontsize=style.SMALL_FONT_SIZE,
-        frameon=False,
-        labelcolor=style.INK,
-    )
+    style.figure_legend(figure, handles, columns=4)
