@@ -193,7 +193,7 @@ def measure(
             for row, volumes in zip(found["read_training"], subjects, strict=False):
                 difference = max(difference, float(np.abs(row - volumes).max()))
     medians = {
-        name: {action: round(statistics.median(values), 3) for action, values in actions.items()}
+        name: {action: round(statistics.median(values), 6) for action, values in actions.items()}
         for name, actions in times.items()
     }
     return medians, difference

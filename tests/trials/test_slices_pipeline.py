@@ -214,8 +214,8 @@ def test_a_classifier_waits_for_its_segmentations(copied: StudyContext) -> None:
     for trial in (segmentation, classifier):
         shutil.rmtree(copied.folder.trial(trial.id))
     index = json.loads((copied.folder.slices / "FLAIR.json").read_text())
-    row = next(r for r in index["subjects"] if r["id"] in inputs.splits[0].folds[1])
-    (file,) = (copied.folder.slices / "FLAIR").glob(f"{row['id']}-*")
+    subject = next(s for s in index["subjects"] if s in inputs.splits[0].folds[1])
+    (file,) = (copied.folder.slices / "FLAIR").glob(f"{subject}-*")
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MgmtError, match="2 of 8 trials are not finished"):
