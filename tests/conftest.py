@@ -53,7 +53,7 @@ def _ray_tests(file: Path) -> frozenset[str]:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """With `-n 2` neither Ray nor a file's fixtures are started in both processes.
+    """With `-n 2` neither Ray nor a file's fixtures are started in several processes.
 
     (xdist's own groups, `--dist loadgroup`, do nothing with pytest 9.2.)
     """
@@ -65,7 +65,7 @@ LONG_ROOMS = ("golden", "pipeline", "audit", "prediction", "masks", "trials", "b
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes none waits for the other at the end: what takes long begins first."""
+    """No process waits for another at the end: what takes long begins first."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
 

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -74,14 +78,19 @@ def files(root: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for pattern in kept for p in root.glob(pattern)}
 
 
+@pytest.mark.chaos
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_a_study_runs_from_files_to_report_and_nothing_twice(
+def test_a_study_runs_on_ray_though_a_worker_is_killed_and_does_nothing_twice(
     make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Its tables are those of a study in one process."""
     context = make_job("ray", out="on_ray")
-    bring_up_to_date(context)
     root = context.folder.root
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill_a_worker, root)
+        bring_up_to_date(context)
+        assert killed.result(timeout=0) < 3 * 2 * 2, "it was killed after all trials"
     inputs, trials = planned(context)
     (split,) = inputs.splits
     assert len(trials) == 3 * 2 * 2
@@ -114,6 +123,20 @@ def test_a_study_runs_from_files_to_report_and_nothing_twice(
     for name in ("metrics.csv", "predictions.csv", "comparisons.csv"):
         here_text = (here.folder.ensembles / name).read_text(encoding="utf-8")
         assert here_text == (context.folder.ensembles / name).read_text(encoding="utf-8"), name
+
+
+def kill_a_worker(root: Path) -> int:
+    """Kill a worker of Ray Train once a trial is finished; return how many were then."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        finished = len(list(root.glob("trials/*/trial.json")))
+        for process in psutil.Process().children(recursive=True) if finished else ():
+            with suppress(psutil.Error):
+                if "RayTrainWorker" in " ".join(process.cmdline()):
+                    process.kill()
+                    return finished
+        time.sleep(0.05)
+    raise AssertionError("no trial was finished, or no worker was found")
 
 
 def check_trial(folder: Path, test: set[str]) -> None:
