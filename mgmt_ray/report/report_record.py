@@ -52,16 +52,13 @@ def is_up_to_date(out: Path, svg: bool) -> bool:
         out: the study's folder.
         svg: whether figures are wanted as SVG; there may be SVGs that are not wanted.
     """
+    written = _states(out, WRITTEN)
     try:
         record: Mapping[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        as_written = all(written.get(name) == state for name, state in record["written"].items())
+        return as_written and record["sources"] == sources(out) and (record["svg"] or not svg)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # missing or damaged
         return False
-    written = _states(out, WRITTEN)
-    return (
-        record["sources"] == sources(out)
-        and all(written.get(name) == state for name, state in record["written"].items())
-        and (record["svg"] or not svg)
-    )
 
 
 def write_record(out: Path, drawn_from: str, svg: bool) -> None:

@@ -119,7 +119,10 @@ class Tracker:
             and not (self._folder.root / "mlflow.db").exists()
         ):
             return False
-        return record.exists() and json.loads(record.read_text(encoding="utf-8")) == self._state()
+        try:
+            return bool(json.loads(record.read_text(encoding="utf-8")) == self._state())
+        except (OSError, ValueError):  # missing or damaged
+            return False
 
     def _state(self) -> dict[str, str]:
         """Return where the copy is, and the fingerprint of all that is copied."""

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def append(path: Path) -> None:
         ("report.html", append),
         ("report.html", Path.unlink),
         ("report.json", Path.unlink),
-        ("report.json", lambda path: path.write_text("damaged")),
+        *(("report.json", partial(Path.write_text, data=t)) for t in ("damaged", "{}", "[]")),
         ("figures/roc.png", lambda path: path.write_bytes(b"")),
         ("tables/openings.csv", Path.unlink),
         ("model_card.md", os.utime),

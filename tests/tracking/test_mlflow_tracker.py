@@ -129,6 +129,8 @@ def test_a_finished_study_is_copied_again_once_it_or_the_copy_has_changed(
     assert not is_copied()
     write_text(folder.problems, "subject,kind\n")
     assert is_copied()
+    (tmp_path / "mlflow.json").write_text("damaged")
+    assert is_copied()
     assert track(folder, trials, "FINISHED", f"sqlite:///{tmp_path / 'other.db'}") == []
     assert (tmp_path / "other.db").exists()
 
