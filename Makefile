@@ -65,5 +65,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt torch; \
 	echo "setup: installing Ray, MLflow, MONAI and the rest, elasticdeform from source"; \
 	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'; \
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; \
 	touch $@; \
 	echo "setup: done"
