@@ -245,7 +245,8 @@ def read_index(folder: Path, part: str) -> Mapping[str, Any] | None:
 def _parse_index(path: Path, *_state: int) -> Mapping[str, Any]:
     try:
         index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        assert all(entry["file"] for entry in index["subjects"].values())
+        if not all(entry["file"] for entry in index["subjects"].values()):
+            raise ValueError("an entry without a file")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MgmtError(
             f"{path}: not an index of artefacts ({error}). Delete it and run "

@@ -118,7 +118,16 @@ def test_an_incomplete_part_cannot_be_read(tmp_path: Path) -> None:
         ArtefactPart(tmp_path, "T1")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"subjects": []}', '{"subjects": {"S1": {}}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"subjects": []}',
+        '{"subjects": {"S1": {}}}',
+        '{"subjects": {"S1": {"file": ""}}}',
+    ],
+)
 def test_a_file_that_is_not_an_index_is_reported(
     content: str, part: ArtefactPart, tmp_path: Path
 ) -> None:
