@@ -51,12 +51,7 @@ def precision_recall_figure(
 
     The dotted line is the share of methylated subjects, the precision of a random classifier.
 
-    Args:
-        predictions: ensemble predictions (see :data:`.ensembles.ENSEMBLE_COLUMNS`).
-        metrics: the metrics table of the same predictions.
-        ensembles: at least one; a panel each.
-        details: by network and ensemble; text in the legend below the value, for instance which
-            ensemble was chosen.
+    Arguments as of :func:`roc_figure`.
     """
     prevalence = predictions.groupby("ensemble")["label"].mean()
     chance = {name: ([0.0, 1.0], [prevalence[name]] * 2) for name in ensembles}
