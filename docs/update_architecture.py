@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mgmt_ray.selection.result_columns import RESULT_COLUMNS
 from mgmt_ray.statistics.result_tables import RESULT_TABLES
 
 REPOSITORY = Path(__file__).parents[1]
@@ -119,9 +120,16 @@ def tables() -> str:
     return "\n".join(rows)
 
 
+def columns() -> str:
+    """The columns of these tables with their meaning."""
+    rows = ["| column | meaning |", "|---|---|"]
+    rows += [f"| `{name}` | {column.meaning} |" for name, column in RESULT_COLUMNS.items()]
+    return "\n".join(rows)
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "architecture.md": {"rooms": rooms, "imports": imports, "example": example},
-    "results.md": {"tables": tables},
+    "results.md": {"tables": tables, "columns": columns},
 }
 """The parts of each page that are made here."""
 

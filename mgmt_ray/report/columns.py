@@ -10,6 +10,7 @@ import pandas as pd
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.html_table import DASH, Table, number, p_value, with_interval
 from mgmt_ray.report.summary import chance_cell
+from mgmt_ray.selection.result_columns import RESULT_COLUMNS, Format
 from mgmt_ray.training.metrics import METRIC_LABELS
 
 Row: TypeAlias = Mapping[Hashable, Any]
@@ -52,82 +53,24 @@ def subjects(row: Row) -> str:
     return f"{row['num_subjects']} ({row['num_methylated']})"
 
 
-_TEXTS = {
-    "ensemble": "Ensemble",
-    "num_members": "Models",
-    "num_subjects": "Subjects",
-    "num_methylated": "Methylated",
-    "outer_fold": "Split",
-    "fold": "Fold",
-    "repeat": "Repeat",
-    "step": "Step",
-    "trial": "Trial",
-    "modality": "Modality",
-    "rule": "Rule",
-    "epoch": "Epoch",
-    "attribute": "Attribute",
-    "level": "Level",
-    "version": "Probabilities",
-    "comparison": "Ensemble",
-    "num_folds": "Folds",
-}
-_INTERVALS = {
-    "auc": "AUC",
-    "ap": "AP",
-    "sen": "SEN",
-    "spe": "SPE",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "brier": "Brier",
-    "slope": "Slope",
-    "intercept": "Intercept\n(with the slope)",
-    "intercept_at_slope_1": "Calibration\nin the large",
-    "auc_difference": "Δ AUC",
-    "ap_difference": "Δ AP",
-    "brier_difference": "Δ Brier",
-    "difference": "Predicted − given",
-}
-_NUMBERS = {
-    "threshold": "Threshold",
-    "temperature": "Temperature",
-    "prior_shift": "Prior's\nshift",
-    "ece": "ECE",
-    "validation_m": "Validation M",
-    "validation_sen": "SEN",
-    "validation_spe": "SPE",
-    "validation_auc": "AUC",
-    "auc_given": "AUC, given",
-    "auc_predicted": "AUC, predicted",
-    "median_dice": "Median Dice",
-    "tuned": "Tuned",
-    "correlation": "Correlation\nof folds",
-    "subject_correlation": "Correlation without\nblocks' means",
-    "fold_std": "Standard deviation\nover folds",
-    "certain": "Certain",
-}
-_P_VALUES = {
-    "delong_p": "DeLong p",
-    "p": "DeLong p",
-    "delong_p_holm": "Holm p",
-    "nemenyi_p": "Nemenyi p",
-    "error_nemenyi_p": "Nemenyi p",
-    "friedman_p": "Friedman p",
-    "error_friedman_p": "Friedman p",
-    "friedman_p_holm": "Holm p",
-    "error_friedman_p_holm": "Holm p",
-    "auc_p": "Permutation\np",
-    "auc_p_holm": "the same,\nHolm",
+_CELLS: Mapping[Format, Callable[[str], Cell]] = {
+    "text": text,
+    "count": text,
+    "number": rounded,
+    "interval": interval,
+    "p": p,
 }
 
 COLUMNS: dict[str, tuple[str, Cell]] = {
+    **{
+        name: (column.heading, _CELLS[column.format](name))
+        for name, column in RESULT_COLUMNS.items()
+        if column.heading
+    },
     "network": ("Network", network_name),
     "model": ("Ensemble", ensemble_or_dash),
     "subjects": ("Subjects\n(methylated)", subjects),
     "chance": ("AUC against\nchance", chance_cell),
-    **{column: (heading, text(column)) for column, heading in _TEXTS.items()},
-    **{column: (heading, interval(column)) for column, heading in _INTERVALS.items()},
-    **{column: (heading, rounded(column)) for column, heading in _NUMBERS.items()},
-    **{column: (heading, p(column)) for column, heading in _P_VALUES.items()},
 }
 """Heading and cells of the columns of tables of results, and of a few that are made of several."""
 

@@ -11,6 +11,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from mgmt_ray.base import MgmtError, write_text
+from mgmt_ray.selection.result_columns import TEXT_COLUMNS
 
 PREDICTION_COLUMNS: tuple[str, ...] = (
     "subject",
@@ -60,33 +61,6 @@ def prediction_rows(
 
 _NUMBERS = ("outer_fold", "fold", "probability", "probability_std", "label", "prior")
 _NAMES = ("subject", "network", "modality", "trial")
-
-TEXT_COLUMNS = frozenset(
-    {
-        "subject",
-        "split",
-        "network",
-        "modality",
-        "trial",
-        "weights_sha256",
-        "hyperparameters",
-        "rule",
-        "ensemble",
-        "network_a",
-        "network_b",
-        "ensemble_a",
-        "ensemble_b",
-        "comparison",
-        "point",
-        "version",
-        "source",
-        "attribute",
-        "level",
-        "phase",
-        "measure",
-        "device",
-    }
-)
 
 
 def read_table(path: Path, command: str) -> pd.DataFrame:

@@ -12,13 +12,19 @@ from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.selection.best_on_validation import BEST_COLUMNS, FORWARD_COLUMNS
 from mgmt_ray.selection.ensembles import ENSEMBLE_COLUMNS
 from mgmt_ray.selection.predictions import read_table, write_table
+from mgmt_ray.selection.result_columns import RESULT_COLUMNS
 from mgmt_ray.statistics.calibration import CALIBRATION_COLUMNS
 from mgmt_ray.statistics.comparisons import COMPARISON_COLUMNS, holm, permutation_p, permuted_labels
 from mgmt_ray.statistics.curves import DECISION_COLUMNS
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.operating_points import OPERATING_COLUMNS
 from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS
-from mgmt_ray.statistics.result_tables import METRIC_COLUMNS, evaluate_ensembles, metrics_table
+from mgmt_ray.statistics.result_tables import (
+    METRIC_COLUMNS,
+    RESULT_TABLES,
+    evaluate_ensembles,
+    metrics_table,
+)
 from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS
 from tests.statistics.conftest import PAPER_LABELS, member_table, model_table, row_of
@@ -224,3 +230,12 @@ def test_perfect_separation_has_auc_one_and_rates_with_exact_bounds() -> None:
     assert (row["auc"], row["ap"], row["sen"], row["spe"]) == (1, 1, 1, 1)
     # Clopper-Pearson for 2 of 2: (0.025)^(1/2) = 0.1581.
     assert row["sen_low"] == pytest.approx(0.158114, abs=1e-6)
+
+
+def test_every_column_of_a_result_is_described_and_every_described_one_is_in_a_result() -> None:
+    columns = {name for table in RESULT_TABLES.values() for name in table.columns}
+    values = {
+        name if name in RESULT_COLUMNS else name.removesuffix("_low").removesuffix("_high")
+        for name in columns
+    }
+    assert values == {*RESULT_COLUMNS}

@@ -13,7 +13,7 @@ from mgmt_ray.figures.policy_plots import (
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.report.columns import Cell, columns, make_table
+from mgmt_ray.report.columns import Cell, columns, make_table, rounded, text
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults
@@ -75,7 +75,13 @@ def routing_table(policies: pd.DataFrame) -> Table:
         return lambda row: number(means.get((row["network"], row["modality"], label), nan))
 
     by_class = {"methylated": tuned(1), "unmethylated": tuned(0)}
-    agreement = ("correlation", "subject_correlation", "fold_std", "certain")
-    cells = columns("network", "modality", "num_folds", "tuned", by_class, *agreement)
+    agreement = {
+        "Correlation\nof folds": rounded("correlation"),
+        "Correlation without\nblocks' means": rounded("subject_correlation"),
+        "Standard deviation\nover folds": rounded("fold_std"),
+        "Certain": rounded("certain"),
+    }
+    folds = {"Folds": text("num_folds"), "Tuned": rounded("tuned")}
+    cells = columns("network", "modality", folds, by_class, agreement)
     caption = "Mean tuned probability over subjects and blocks, and agreement of folds"
     return make_table("agent", caption, cells, policy_stability(policies))
