@@ -63,8 +63,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	fi; \
 	echo "setup: installing torch (the largest part)"; \
 	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt torch; \
+	$(BIN)/python -m compileall -qq $(VENV)/lib/python3*/site-packages/torch & \
 	echo "setup: installing Ray, MLflow, MONAI and the rest, elasticdeform from source"; \
 	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'; \
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; \
+	wait; \
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/ray/rllib/|/databricks/' $(VENV)/lib || true; \
 	touch $@; \
 	echo "setup: done"

@@ -27,7 +27,8 @@ from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, Wanted
 SUBJECTS = tuple(f"S{number}" for number in range(6))
 PARTS = ("T1", "FLAIR")
 HERE = Resources(backend="in-process")
-FORK = multiprocessing.get_context("fork")
+FORK = multiprocessing.get_context("forkserver")  # a copy of this process could lack its threads
+FORK.set_forkserver_preload([__name__])
 
 
 def make(task: Sequence[Wanted[int]], faulty: Sequence[str]) -> list[Artefact | MgmtError]:
