@@ -33,7 +33,7 @@ STUDY = {
         "shape": [32, 32],
         "least_tumour_voxels": 8,
         "least_brain_voxels": 40,
-        "most_slices": 2,
+        "most_slices": 1,
     },
     "split": {"test_fraction": 0.3, "folds": 2},
     "networks": {
