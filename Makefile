@@ -26,7 +26,7 @@ test: setup ## the test-suite
 lint: setup ## style, types and the rooms' import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports --no-cache
 
 format: setup ## let ruff fix what it can
