@@ -15,7 +15,13 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mgmt_ray.base import InputPath, MgmtError
-from mgmt_ray.cohort.csv_rows import read_rows, row_problem
+from mgmt_ray.cohort.csv_rows import (
+    AS_DOWNLOADED,
+    join_first,
+    read_label,
+    read_rows,
+    row_problem,
+)
 from mgmt_ray.cohort.dataset_files import (
     DataSetFiles,
     DataSetLayout,
@@ -44,7 +50,8 @@ FAULTY = ("00109", "00123", "00709")
 
 NIFTI_NAMES = {"FLAIR": "flair", "T1": "t1", "T1GD": "t1ce", "T2": "t2"}
 SERIES_NAMES = {"FLAIR": "FLAIR", "T1": "T1w", "T1GD": "T1wCE", "T2": "T2w"}
-LABELS = {"0": 0, "1": 1}
+CASE = re.compile(r"(?:BraTS2021_)?(\d{1,5})(?:\.0+)?", re.IGNORECASE)
+"""A case's number in a table, also as a spreadsheet or a script writes it."""
 
 SUBJECT_FOLDERS = re.compile(r"(BraTS2021_)?\d{5}$")
 LAYOUTS = {
@@ -105,7 +112,7 @@ def read_brats21(config: Brats21Config) -> ReaderResult:
         ):
             results.append(ReaderResult(problems=(fault,)))
         else:
-            results.append(_read_case(config, data_set, name, labels.get(name), masks))
+            results.append(_read_case(config, data_set, name, labels, masks))
     return merge_results(results)
 
 
@@ -120,8 +127,11 @@ def scan_path(folder: Path, subject: str, modality: str, images: str) -> Path:
     return folder / SERIES_NAMES[modality]
 
 
-def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
+def read_labels(path: Path) -> tuple[dict[str, int | None], dict[str, Problem]]:
     r"""Read labels by five-digit id, and a problem for each id with several rows or a bad label.
+
+    Returns:
+        A label of None is unknown.
 
     Raises:
         MgmtError: not a table, a column is missing, or an id is not a number.
@@ -133,31 +143,45 @@ def read_labels(path: Path) -> tuple[dict[str, int], dict[str, Problem]]:
     ...     read_labels(path)
     ({'00002': 1, '00003': 0}, {})
     """
+    _, rows = read_rows(path, ("BraTS21ID", "MGMT_value"), remedy=AS_DOWNLOADED)
+    invalid = [repr(row["BraTS21ID"]) for row in rows if not case_number(row["BraTS21ID"])]
+    if invalid:
+        raise MgmtError(
+            f"{path}: ids {join_first(invalid)} are not numbers of up to five digits. "
+            "Use the table as downloaded; a spreadsheet may have changed it."
+        )
     cells: dict[str, list[str]] = {}
-    for row in read_rows(path, ("BraTS21ID", "MGMT_value"))[1]:
-        if not re.fullmatch(r"\d{1,5}", row["BraTS21ID"]):
-            raise MgmtError(
-                f"{path}: id {row['BraTS21ID']!r} is not a number of up to five digits. "
-                "Use the table as downloaded; a spreadsheet may have changed it."
-            )
-        # spreadsheets drop leading zeros
-        cells.setdefault(row["BraTS21ID"].zfill(5), []).append(row["MGMT_value"])
-    checked = {n: row_problem(n, path, "MGMT_value", cells[n], LABELS) for n in cells}
+    for row in rows:
+        cells.setdefault(case_number(row["BraTS21ID"]), []).append(row["MGMT_value"])
+    checked = {n: row_problem(n, path, "MGMT_value", cells[n]) for n in cells}
     faults = {name: fault for name, fault in checked.items() if fault}
-    return {n: LABELS[cells[n][0]] for n in cells if n not in faults}, faults
+    return {n: read_label(cells[n][0]) for n in cells if n not in faults}, faults
+
+
+def case_number(cell: str) -> str:
+    """Return the five digits of a case in a table's cell; empty where it names none.
+
+    >>> case_number("BraTS2021_00097"), case_number("97.0"), case_number("unknown")
+    ('00097', '00097', '')
+    """
+    match = CASE.fullmatch(cell)
+    return match[1].zfill(5) if match else ""
 
 
 def _read_case(
     config: Brats21Config,
     data_set: DataSetFiles,
     name: str,
-    label: int | None,
+    labels: Mapping[str, int | None],
     masks: Mapping[str, list[Path]] | None,
 ) -> ReaderResult:
     folder = data_set.folders[name][0] if name in data_set.folders else None
     scans = _scans(folder, name, config.images)
-    if label is None:
+    if name not in labels:
         return exclude_subject(name, f"not in {LABEL_TABLE}")
+    label = labels[name]
+    if label is None:
+        return exclude_subject(name, "MGMT unknown")
     if folder is None or not set(config.modalities) & set(scans):
         return exclude_subject(name, reason_without_scans(scans, config))
     mask, fault = _mask(config, folder, name, masks)

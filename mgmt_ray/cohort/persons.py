@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TypeAlias
 from scipy.cluster.hierarchy import DisjointSet
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.csv_rows import read_cells
 from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.cohort.scan import EMPTY_HASH
 
@@ -100,17 +100,7 @@ def read_crosswalk(path: Path | None) -> Crosswalk:
     """
     if path is None:
         return ()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        delimiter = max(",;\t", key=text.count)
-        rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise MgmtError(
-            f"{path}: crosswalk cannot be read ({reason}). Give a CSV (UTF-8) with the ids of one "
-            "person in each row as cohort.crosswalk."
-        ) from error
-    return tuple(tuple(cell.strip() for cell in row) for row in rows)
+    return tuple(tuple(row) for row in read_cells(path))
 
 
 def find_persons(

@@ -11,7 +11,14 @@ from pydantic import Field
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS
-from mgmt_ray.cohort.csv_rows import group_rows, join_first, read_rows, row_problem
+from mgmt_ray.cohort.csv_rows import (
+    group_rows,
+    is_unknown,
+    join_first,
+    read_label,
+    read_rows,
+    row_problem,
+)
 from mgmt_ray.cohort.reader import (
     ReaderConfig,
     ReaderResult,
@@ -24,19 +31,10 @@ from mgmt_ray.cohort.subject import MODALITIES, Subject
 
 NEEDED = ("subject", "label")
 RESERVED_COLUMNS = (*NEEDED, "mask", "person")
-DELIMITERS = ",;\t"
-"""Excel writes semicolons in many European locales."""
+OPTIONAL = ("mask", "person", "age", "sex")
+"""Further columns with a meaning, in any case."""
 
 SUBJECT_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-LABELS: dict[str, int | None] = {
-    **dict.fromkeys(("1", "methylated", "positive"), 1),
-    **dict.fromkeys(("0", "unmethylated", "negative"), 0),
-    **dict.fromkeys(("", "unknown", "indeterminate", "not available", "na")),
-}
-"""Label of each value of the column label, in lower case; None where it is unknown."""
-
-NO_PERSON = ("", "unknown", "not available", "na", "n/a", "nan", "none", "null", "-", "?")
-"""Values of the column person that mean unknown, in lower case."""
 
 
 class TableConfig(ReaderConfig):
@@ -71,7 +69,7 @@ def read_table_cohort(config: TableConfig) -> ReaderResult:
     """
     path = config.root / config.table
     mask_column = ("mask",) if config.mask == "given" else ()
-    columns, rows = read_rows(path, (*NEEDED, *mask_column, *config.modalities), DELIMITERS)
+    columns, rows = read_rows(path, (*NEEDED, *mask_column, *config.modalities), OPTIONAL)
     _check_columns(path, columns)
     _check_ids(path, [row["subject"] for row in rows])
     by_id = sorted(group_rows(rows, "subject").items())
@@ -100,12 +98,12 @@ def _check_ids(path: Path, names: Sequence[str]) -> None:
 def _read_subject(
     config: TableConfig, path: Path, name: str, rows: Sequence[Mapping[str, str]]
 ) -> ReaderResult:
-    row, cells = rows[0], [row["label"].lower() for row in rows]
-    if fault := row_problem(name, path, "label", cells, LABELS):
+    row, cells = rows[0], [row["label"] for row in rows]
+    if fault := row_problem(name, path, "label", cells):
         return ReaderResult(problems=(fault,))
-    label = LABELS[cells[0]]
+    label = read_label(cells[0])
     if label is None:
-        return exclude_subject(name, f"MGMT {cells[0] or 'not given'}")
+        return exclude_subject(name, f"MGMT {cells[0].lower() or 'not given'}")
     subject = row_subject(row, label, config.root, config.modalities)
     if not subject.scans:
         return exclude_subject(name, "none of the study's modalities")
@@ -131,5 +129,5 @@ def row_subject(
         {m: root / row[m] for m in modalities if row[m]},
         root / row["mask"] if row.get("mask") else None,
         {name: cell for name, cell in row.items() if cell and name not in no_covariates},
-        "" if person.lower() in NO_PERSON else person,
+        "" if is_unknown(person) else person,
     )

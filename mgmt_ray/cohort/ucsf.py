@@ -14,7 +14,17 @@ from typing import Literal
 from pydantic import Field
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import known_cells, read_rows, row_problem
+from mgmt_ray.cohort.brats21 import case_number
+from mgmt_ray.cohort.csv_rows import (
+    AS_DOWNLOADED,
+    group_rows,
+    is_unknown,
+    join_first,
+    known_cells,
+    read_label,
+    read_rows,
+    row_problem,
+)
 from mgmt_ray.cohort.dataset_files import (
     DataSetFiles,
     DataSetLayout,
@@ -57,9 +67,6 @@ LAYOUT = DataSetLayout(
 )
 
 STATUS, GRADE, BRATS21_ID = "MGMT status", "WHO CNS Grade", "BraTS21 ID"
-LABELS = {"positive": 1, "negative": 0, "indeterminate": None, "unknown": None}
-"""Label of each MGMT status in lower case; None where it is unknown."""
-
 COVARIATES = {
     "age": "Age at MRI",
     "sex": "Sex",
@@ -72,10 +79,8 @@ COVARIATES = {
 }
 """Column of each covariate; age is in years. The MGMT index is omitted: it determines the label."""
 
-UNKNOWN = ("", "unknown")
 NOT_IN_TABLE = "not in the metadata table"
 ROMAN = ("I", "II", "III", "IV")
-BRATS21_CASE = re.compile(r"(?:BraTS2021_)?(\d{1,5})")
 
 
 class UcsfConfig(ReaderConfig):
@@ -115,25 +120,26 @@ def mask_name(subject: str) -> str:
 
 
 def _rows_by_id(path: Path, more_columns: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
-    rows: dict[str, list[dict[str, str]]] = {}
-    for row in read_rows(path, ("ID", STATUS, *more_columns))[1]:
-        match = TABLE_ID.fullmatch(row["ID"])
-        if not match:
-            raise MgmtError(
-                f"{path}: id {row['ID']!r} does not look like UCSF-PDGM-004. "
-                "Use the table as downloaded; a spreadsheet may have changed it."
-            )
-        rows.setdefault(_id(match), []).append(row)
-    return rows
+    names = (*COVARIATES.values(), BRATS21_ID)
+    _, rows = read_rows(path, ("ID", STATUS, *more_columns), names, AS_DOWNLOADED)
+    matches = [TABLE_ID.fullmatch(row["ID"]) for row in rows]
+    invalid = [repr(row["ID"]) for row, match in zip(rows, matches, strict=True) if not match]
+    if invalid:
+        raise MgmtError(
+            f"{path}: ids {join_first(invalid)} do not look like UCSF-PDGM-004. "
+            "Use the table as downloaded; a spreadsheet may have changed it."
+        )
+    named = ({**row, "ID": _id(match)} for row, match in zip(rows, matches, strict=True) if match)
+    return group_rows(named, "ID")
 
 
 def _read_row(
     config: UcsfConfig, data_set: DataSetFiles, name: str, rows: Sequence[Mapping[str, str]]
 ) -> ReaderResult:
     table = data_set.table
-    cells = [row[STATUS].lower() for row in rows]
+    cells = [row[STATUS] for row in rows]
     folders = data_set.folders.get(name, ())
-    fault = row_problem(name, table, STATUS, cells, LABELS)
+    fault = row_problem(name, table, STATUS, cells)
     fault = fault or duplicate_folder_problem(name, folders)
     if fault and fault.kind != "unknown_label":
         return ReaderResult(problems=(fault,))
@@ -141,16 +147,16 @@ def _read_row(
         return exclude_subject(name, "follow-up scan" if FOLLOW_UP in name else NOT_IN_TABLE)
     (row,) = rows
     grade = read_grade(row[GRADE]) if config.grades else None
-    if config.grades and grade is None and row[GRADE].lower() not in UNKNOWN:
+    if config.grades and grade is None and not is_unknown(row[GRADE]):
         found = f"{GRADE} is {row[GRADE]!r}"
         fault = Problem(name, "unknown_label", str(table), found, f"Write 1 to 4 in {GRADE}")
     elif config.grades and grade not in config.grades:
         return exclude_subject(name, f"WHO grade {grade or 'not given'}")
     if fault:
         return ReaderResult(problems=(fault,))
-    label = LABELS[cells[0]]
+    label = read_label(cells[0])
     if label is None:
-        return exclude_subject(name, f"MGMT {cells[0]}")
+        return exclude_subject(name, f"MGMT {cells[0].lower() or 'not given'}")
     return _read_scans(config, table, folders, name, row, label)
 
 
@@ -183,16 +189,16 @@ def _read_scans(
     if reason := reason_without_scans(scans, config):
         return exclude_subject(name, reason)
     cell = row.get(BRATS21_ID, "")
-    brats21 = BRATS21_CASE.fullmatch(cell)
-    if not brats21 and cell.lower() not in UNKNOWN:
+    brats21 = case_number(cell)
+    if not brats21 and not is_unknown(cell):
         found = f"{BRATS21_ID} is {cell!r}, not like BraTS2021_00097"
         remedy = "Fix or empty the cell: it identifies subjects that are in both data sets"
         return ReaderResult(problems=(Problem(name, "wrong_format", str(table), found, remedy),))
     # the reader of BraTS21 gives the same case the same person
-    person = f"BraTS2021_{brats21[1].zfill(5)}" if brats21 else name
+    person = f"BraTS2021_{brats21}" if brats21 else name
     mask = _find(folder, name, mask_name(name))
     fault = None if mask else missing_mask_problem(name, folder / mask_name(name))
-    subject = Subject(name, label, scans, mask, known_cells(row, COVARIATES, UNKNOWN), person)
+    subject = Subject(name, label, scans, mask, known_cells(row, COVARIATES), person)
     return subject_result(subject, config, folder, fault)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.csv_rows import group_rows, read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import find_nifti, is_folder, list_folder
-from mgmt_ray.cohort.plain_table import DELIMITERS, SUBJECT_ID, row_subject
+from mgmt_ray.cohort.plain_table import OPTIONAL, SUBJECT_ID, row_subject
 from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, Problem
 from mgmt_ray.cohort.reader import ReaderResult, merge_results
 from mgmt_ray.cohort.subject import Subject
@@ -57,7 +57,7 @@ def read_patients(folder: Path, modalities: Sequence[str]) -> ReaderResult:
 
 def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
     path = folder / TABLE
-    columns, rows = read_rows(path, ("subject",), DELIMITERS)
+    columns, rows = read_rows(path, ("subject",), (*modalities, *OPTIONAL))
     present = [m for m in modalities if m in columns]
     if not present:
         raise MgmtError(
@@ -68,7 +68,7 @@ def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
     for name, patient_rows in sorted(group_rows(rows, "subject").items()):
         subject = row_subject(patient_rows[0], NO_LABEL, folder, present)
         # of several rows of one patient, none is known to be right
-        fault = row_problem(name, path, "label", ["" for _ in patient_rows], {"": None})
+        fault = row_problem(name, path, "label", ["" for _ in patient_rows])
         results.append(
             ReaderResult(problems=(fault,)) if fault else _check_patient(subject, path, present)
         )

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import group_rows, join_first, known_cells, read_rows, row_problem
+from mgmt_ray.cohort.csv_rows import (
+    AS_DOWNLOADED,
+    group_rows,
+    join_first,
+    known_cells,
+    read_label,
+    read_rows,
+    row_problem,
+)
 from mgmt_ray.cohort.dataset_files import (
     SEARCH_DEPTH,
     duplicate_folder_problem,
@@ -35,9 +43,6 @@ from mgmt_ray.cohort.reader import (
 from mgmt_ray.cohort.subject import MODALITIES, Subject, modality_group
 
 CLINICAL_TABLE = "UPENN-GBM_clinical_info_*.csv"
-LABELS = {"Methylated": 1, "Unmethylated": 0, "Indeterminate": None, "Not Available": None}
-"""Label of each value of the column MGMT; None where it is unknown."""
-
 COVARIATES = {
     "age": "Age_at_scan_years",
     "sex": "Gender",
@@ -46,8 +51,6 @@ COVARIATES = {
     "gross_total_resection": "GTR_over90percent",
 }
 """Column of each covariate; age is in years, the resection is whether over 90 % was removed."""
-
-UNKNOWN = ("", "not available")
 
 FOLDERS = {"Struct": "images_structural", "DTI": "images_DTI", "DSC": "images_DSC"}
 """Folder of each modality group; some copies nest it twice (``images_DTI/images_DTI``)."""
@@ -106,7 +109,7 @@ def read_upenn(config: UpennConfig) -> ReaderResult:
     results = []
     for name in sorted(rows.keys() | set(_ids_on_disk(images))):
         cells = [row["MGMT"] for row in rows.get(name, [])]
-        if fault := row_problem(name, table, "MGMT", cells, LABELS):
+        if fault := row_problem(name, table, "MGMT", cells):
             results.append(ReaderResult(problems=(fault,)))
         else:
             row = rows[name][0] if name in rows else None
@@ -133,7 +136,7 @@ def _find_images_and_table(root: Path) -> tuple[Path, Path]:
 
 
 def _rows_by_id(path: Path) -> dict[str, list[dict[str, str]]]:
-    _, rows = read_rows(path, ("ID", "MGMT"))
+    _, rows = read_rows(path, ("ID", "MGMT"), COVARIATES.values(), AS_DOWNLOADED)
     invalid = [repr(row["ID"]) for row in rows if not SUBJECT_ID.fullmatch(row["ID"])]
     if invalid:
         raise MgmtError(
@@ -162,15 +165,15 @@ def _read_subject(
         return exclude_subject(name, "follow-up scan")
     if row is None:
         return exclude_subject(name, "not in the clinical table")
-    label = LABELS[row["MGMT"]]
+    label = read_label(row["MGMT"])
     if label is None:
-        return exclude_subject(name, f"MGMT {row['MGMT']}")
+        return exclude_subject(name, f"MGMT {row['MGMT'] or 'not given'}")
     scans = _scans(images, name)
     if reason := reason_without_scans(scans, config, "no baseline scans"):
         return exclude_subject(name, reason)
     if fault := _duplicate_folder_problem(images, name):
         return ReaderResult(problems=(fault,))
-    covariates = known_cells(row, COVARIATES, UNKNOWN)
+    covariates = known_cells(row, COVARIATES)
     mask, automatic = find_nifti(corrected_mask(images, name)), automatic_mask(images, name)
     if mask:
         covariates["mask_kind"] = "corrected"

@@ -79,10 +79,17 @@ def test_zeros_that_a_spreadsheet_dropped_come_back(tmp_path: Path) -> None:
     assert kinds(read_brats21(config(tmp_path))) == {"00002": "two_labels"}
 
 
-def test_an_id_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cell", ["2.0", "BraTS2021_00002", "brats2021_2"])
+def test_a_case_number_is_read_as_scripts_and_task_1_write_it(tmp_path: Path, cell: str) -> None:
     add_case(tmp_path, "00002")
-    write_labels(tmp_path, "BraTS2021_00002,1")
-    with pytest.raises(MgmtError, match="'BraTS2021_00002' is not a number of up to five digits"):
+    write_labels(tmp_path, f"{cell},1.0")
+    assert [(s.id, s.label) for s in read_brats21(config(tmp_path)).subjects] == [("00002", 1)]
+
+
+def test_ids_that_are_not_numbers_are_named_all_at_once(tmp_path: Path) -> None:
+    add_case(tmp_path, "00002")
+    write_labels(tmp_path, "2.5,1", "00002,1", "P3,1")
+    with pytest.raises(MgmtError, match=r"'2\.5', 'P3' are not numbers of up to five digits"):
         read_brats21(config(tmp_path))
 
 

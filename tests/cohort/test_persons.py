@@ -136,10 +136,10 @@ def test_a_crosswalk_is_read_with_any_delimiter(tmp_path: Path, delimiter: str) 
 
 def test_a_crosswalk_that_is_missing_or_not_text_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "crosswalk.xlsx"
-    with pytest.raises(MgmtError, match="crosswalk cannot be read"):
+    with pytest.raises(MgmtError, match=r"crosswalk\.xlsx: cannot be read"):
         read_crosswalk(path)
     path.write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(MgmtError, match=r"crosswalk cannot be read.*CSV \(UTF-8\)"):
+    with pytest.raises(MgmtError, match=r"is an Excel workbook.*CSV \(UTF-8\)"):
         read_crosswalk(path)
 
 

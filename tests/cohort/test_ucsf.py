@@ -88,7 +88,7 @@ def test_everyone_found_is_a_subject_excluded_or_a_problem(tmp_path: Path) -> No
     add_case(tmp_path, "0017", ("T1_bias", "T1c_bias", "T2_bias", "FLAIR_bias", "FA"))
     write_table(
         tmp_path, row("004"), row("005", "negative"), row("007", "indeterminate"),
-        row("008", "unknown"), row("009", "positive", "2"), row("010", "methylated"),
+        row("008", "unknown"), row("009", "positive", "2"), row("010", "high"),
         row("011"), row("011"), row("012"), row("012", "negative"), row("014"), row("015"),
         row("016"), row("017"), row("0431_FU001d"),
     )  # fmt: skip
@@ -225,5 +225,5 @@ def test_unpacked_files_are_read_and_packed_ones_go_before_them(tmp_path: Path) 
 def test_an_id_of_another_data_set_is_an_error(tmp_path: Path) -> None:
     add_case(tmp_path, "0004")
     write_table(tmp_path, "UPENN-GBM-00001_11,F,61,4,positive,wildtype,")
-    with pytest.raises(MgmtError, match="does not look like UCSF-PDGM-004"):
+    with pytest.raises(MgmtError, match="ids 'UPENN-GBM-00001_11' do not look like UCSF-PDGM-004"):
         read_ucsf(config(tmp_path))

@@ -258,8 +258,7 @@ def test_version_1_is_read_by_the_names_of_its_columns(
     ("text", "says"),
     [
         ("", "no column ID, MGMT; its columns are none"),
-        ("ID;MGMT\na;b\n", "no column ID, MGMT; its columns are ID;MGMT"),
-        ("ID,mgmt\na,b\n", "no column MGMT; its columns are ID, mgmt"),
+        ("ID;MGMT status\na;b\n", "no column MGMT; its columns are ID, MGMT status"),
         ("ID,MGMT\n00001,Methylated\n", "ids '00001' do not look like UPENN-GBM-00001_11"),
     ],
 )
@@ -269,13 +268,13 @@ def test_a_faulty_table_says_what_is_wrong(tmp_path: Path, text: str, says: str)
 
 
 def test_faults_of_single_rows_are_listed_all_at_once(tmp_path: Path) -> None:
-    rows = ["1_11,Methylated", "2_11,methylated", "3_11,", "4_11,Methylated", "4_11,Methylated"]
+    rows = ["1_11,Methylated", "2_11,meth", "3_11,2", "4_11,Methylated", "4_11,Methylated"]
     rows += ["5_11,Methylated", "5_11,Unmethylated"]
     result = read_text(tmp_path, "ID,MGMT\n" + "".join(f"UPENN-GBM-0000{row}\n" for row in rows))
     assert [s.id for s in result.subjects] == ["UPENN-GBM-00001_11"]
     assert [(p.subject[-4:], p.kind, p.found) for p in result.problems] == [
-        ("2_11", "unknown_label", "MGMT is 'methylated'"),
-        ("3_11", "unknown_label", "MGMT is ''"),
+        ("2_11", "unknown_label", "MGMT is 'meth'"),
+        ("3_11", "unknown_label", "MGMT is '2'"),
         ("4_11", "duplicated_subject", "2 rows"),
         ("5_11", "two_labels", "2 rows with MGMT 'Methylated' and 'Unmethylated'"),
     ]
@@ -285,5 +284,5 @@ def test_faults_of_single_rows_are_listed_all_at_once(tmp_path: Path) -> None:
 def test_a_table_that_is_not_text_is_rejected(tmp_path: Path) -> None:
     one_subject(tmp_path)
     (tmp_path / TABLE).write_bytes(b"PK\x03\x04\xff\xfe\x00")
-    with pytest.raises(MgmtError, match="is not a table"):
+    with pytest.raises(MgmtError, match="is an Excel workbook"):
         read_copy(tmp_path)
