@@ -16,12 +16,10 @@ from mgmt_ray.baselines.tumour_measurements import (
 )
 from mgmt_ray.cluster.progress import show_progress
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.covariates import Covariate, read_covariates
+from mgmt_ray.cohort.covariates import AGE_SEX, read_covariates
 from mgmt_ray.splits.split import Split, resolve_labels
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
 from mgmt_ray.trials.context import StudyContext
-
-COVARIATES: tuple[Covariate, ...] = ("age", "sex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +85,10 @@ def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Seque
             covariate; or the training subjects with the features' scans are of one class.
     """
     if "age_sex" in names:
-        covariates = read_covariates(cohort.subjects, COVARIATES)
+        covariates = read_covariates(cohort.subjects, AGE_SEX)
         for split, fold in list_folds(splits):
             train, _ = split.fold(fold, set(covariates))
-            for column, name in enumerate(COVARIATES):
+            for column, name in enumerate(AGE_SEX):
                 if all(math.isnan(covariates[s][column]) for s in train):
                     raise MgmtError(
                         f"baselines: age_sex: no training subject has a value for {name}. Add "
@@ -123,7 +121,7 @@ def _values(
             features = {s.id: tuple(measured[s.id].features.values()) for s in cohort.subjects}
             return {s: v for s, v in features.items() if not any(map(math.isnan, v))}
         case "age_sex":
-            return read_covariates(cohort.subjects, COVARIATES)
+            return read_covariates(cohort.subjects, AGE_SEX)
         case "tumour_volume":
             volumes = {s.id: measured[s.id].volumes_ml["tumour_ml"] for s in cohort.subjects}
             return {s: (math.log(volume),) for s, volume in volumes.items()}

@@ -12,13 +12,14 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from mgmt_ray.base import stream_seed
-from mgmt_ray.baselines.baseline_inputs import COVARIATES, Baselines, list_folds
+from mgmt_ray.baselines.baseline_inputs import Baselines, list_folds
 from mgmt_ray.baselines.baseline_model import BaselineModel, Prevalence
 from mgmt_ray.baselines.logistic import fit_logistic
 from mgmt_ray.baselines.random_forest import grow_forest
 from mgmt_ray.cluster.parallel_map import parallel_map
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.covariates import AGE_SEX
 from mgmt_ray.selection.predictions import prediction_rows
 from mgmt_ray.splits.split import Split, resolve_labels
 from mgmt_ray.study.baseline_config import BaselineName, ForestConfig
@@ -169,7 +170,7 @@ def _fit(task: BaselineTask, threads: int) -> BaselineModel:
         case "radiomics_forest":
             return grow_forest(task.values, task.labels, task.forest, task.seed, threads)
         case "age_sex":
-            return fit_logistic(task.values, task.labels, COVARIATES, ("median", "mode"))
+            return fit_logistic(task.values, task.labels, AGE_SEX, ("median", "mode"))
         case "tumour_volume":
             return fit_logistic(task.values, task.labels, ("log_tumour_ml",), ("median",))
         case "prevalence":

@@ -34,6 +34,7 @@ ProblemKind: TypeAlias = Literal[
     "duplicated_subject",
     "two_labels",
     "unknown_label",
+    "unknown_covariate",
 ]
 """Names of problems, for ``cohort.rules``."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.progress import show_progress
 from mgmt_ray.cluster.resources import Resources
+from mgmt_ray.cohort.covariates import AGE_SEX, covariate_problems
 from mgmt_ray.cohort.datasets import CohortConfig, read_data_set
 from mgmt_ray.cohort.inclusion import MASK, CohortSelection, select_subjects
 from mgmt_ray.cohort.persons import (
@@ -80,7 +81,9 @@ class ScannedCohort:
 def list_subjects(
     name: str, config: CohortConfig, study: StudyConfig, folder: StudyFolder, resources: Resources
 ) -> ScannedCohort:
-    """Read a data set and inspect all files; of a subject without a mask only the scans.
+    """Read a data set, its covariates that the study takes, and inspect all files.
+
+    Of a subject without a mask only the scans are inspected.
 
     Args:
         name: of an external cohort; empty for the study's own.
@@ -92,6 +95,10 @@ def list_subjects(
         MgmtError: the data set cannot be read, or all scans are too small for the recipe.
     """
     result = read_data_set(config)
+    table = config.root / config.table if config.reader == "table" else config.root
+    covariates = AGE_SEX if not name and "age_sex" in study.baselines else study.network_covariates
+    faults = covariate_problems(result.subjects, covariates, str(table))
+    result = replace(result, problems=(*result.problems, *faults))
     with show_progress(f"check {name}" if name else "check files") as progress:
         inspections = inspect_cohort(
             result.subjects,

@@ -11,7 +11,6 @@ from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.baselines.baseline_inputs import check_baselines, prepare_baselines
 from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
-from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.pipeline.printing import show_diverged, show_results
 from mgmt_ray.pipeline.provenance import differs_from, provenance
@@ -102,14 +101,11 @@ def plan_study(context: StudyContext, selected: StudyCohorts) -> tuple[TrialInpu
     """Draw and write the splits, and plan the trials; all checks before volumes are prepared.
 
     Raises:
-        MgmtError: an external cohort or a baseline model cannot be evaluated, a covariate cannot be
-            read, the cohort cannot be split, or initial weights know an external subject.
+        MgmtError: an external cohort or a baseline model cannot be evaluated, the cohort cannot be
+            split, or initial weights know an external subject.
     """
     for name, external in selected.external.items():
         check_external(name, external, selected.cohort, context.study.model_inputs)
-    names = {name for network in context.study.networks.values() for name in network.covariates}
-    for cohort in (selected.cohort, *selected.external.values()):
-        read_covariates(cohort.subjects, sorted(names))  # raises on an unreadable value
     splits = split_cohort(context, selected.cohort)
     check_baselines(context.study.baselines, selected.cohort, splits)
     trials = make_plan(context.study, splits)

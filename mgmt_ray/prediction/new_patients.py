@@ -12,6 +12,7 @@ import pandas as pd
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.covariates import covariate_problems
 from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.unlabelled import read_patients
@@ -185,7 +186,8 @@ def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, 
     modalities = dict.fromkeys([*channels, *([segmentations.modality] if segmentations else [])])
     result = read_patients(scans, list(modalities))
     patients = _Patients(result.subjects)
-    for problem in result.problems:
+    taken = inputs.study.network_covariates
+    for problem in (*result.problems, *covariate_problems(result.subjects, taken, str(scans))):
         patients.drop(problem.subject, f"{problem.where}: {problem.found}")
     files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
     with files.lock():

@@ -271,6 +271,12 @@ class StudyConfig(Config):
         return self.volume_recipe or self.slices
 
     @property
+    def network_covariates(self) -> tuple[Covariate, ...]:
+        """Covariates that any network takes in addition to the image, sorted."""
+        names = {name for network in self.networks.values() for name in network.covariates}
+        return tuple(sorted(names))
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """All modalities that the study reads."""
         return self.cohort.modalities

@@ -75,7 +75,7 @@ class Study:
             "name": "bad",
             "cohort": self.cohort,
             "recipe": self.recipe,
-            "networks": {"random": {"kind": "random", "depth": 10, "width": 4}},
+            "networks": {"r": {"kind": "random", "depth": 10, "width": 4, "covariates": ["age"]}},
         }
         self._file.write_text(yaml.safe_dump(study))
         arguments = ["cohort", str(self._file), "--data", str(self.data), "--out", str(self.out)]
@@ -158,7 +158,7 @@ def damage_all(study: Study) -> dict[str, int]:
     table = study.data / "UPENN-GBM_clinical_info_v2.1.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     row = {line.split(",")[0]: i for i, line in enumerate(lines)}
-    words = {"duplicated_subject": "as it is", "two_labels": "the other", "unknown_label": "?"}
+    words = {"duplicated_subject": "as it is", "two_labels": "the other", "unknown_label": "meth"}
     for number, (kind, word) in enumerate(words.items(), start=len(numbers)):
         numbers[kind] = number
         i = row[study.ids[number]]
@@ -169,6 +169,8 @@ def damage_all(study: Study) -> dict[str, int]:
             lines[i] = ",".join(cells)
         else:
             lines.append(",".join(cells))
+    i = row[study.ids[next_number("unknown_covariate")]]
+    lines[i] = lines[i].replace(lines[i].split(",")[2], "sixty", 1)
     table.write_text("\n".join(lines) + "\n")
     return numbers
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
-from mgmt_ray.pipeline.stages import bring_up_to_date, plan_study, select, train
+from mgmt_ray.pipeline.stages import bring_up_to_date, train
 from mgmt_ray.prediction.predict_members import predict_members
 from mgmt_ray.splits.split import read_splits
 from mgmt_ray.study.held_out_set import HeldOutSet
@@ -140,17 +140,6 @@ def test_a_subject_is_predicted_with_its_own_age(make_job: Callable[..., StudyCo
     )
     changed = first.table["probability"] != second.table["probability"]
     assert first.table.loc[changed, "subject"].tolist() == [older]
-
-
-def test_an_unreadable_age_ends_the_study_before_any_work(
-    make_job: Callable[..., StudyContext],
-) -> None:
-    context = make_job(networks={"random": {"kind": "random", **SMALL, "covariates": ["age"]}})
-    selected = select(context)
-    first, *others = selected.cohort.subjects
-    broken = Cohort((replace(first, covariates={"age": "sixty"}), *others))
-    with pytest.raises(MgmtError, match=f"subject {first.id}: age is 'sixty'"):
-        plan_study(context, replace(selected, cohort=broken))
 
 
 def test_every_option_is_repeatable_to_the_bit(make_job: Callable[..., StudyContext]) -> None:
