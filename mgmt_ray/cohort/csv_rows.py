@@ -27,6 +27,8 @@ SAME_CHARACTERS = {
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """First bytes of xlsx and xls files."""
 
+SHOWN_ALIKE = 3
+
 OWN_TABLE = "Give these names to columns of the table's first row."
 AS_DOWNLOADED = "Use the table as downloaded, with its header line first."
 
@@ -64,6 +66,31 @@ def join_first(items: Sequence[str], number: int = 10) -> str:
     """
     more = f" and {len(items) - number} more" if len(items) > number else ""
     return ", ".join(items[:number]) + more
+
+
+def group_alike(faults: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return messages, of which more than :data:`SHOWN_ALIKE` that differ in numbers are one.
+
+    Args:
+        faults: subject, message, and the part of it that says what is wrong.
+
+    >>> faults = [(f"P{i}", f"P{i}: p{i}.nii: has {i} bytes.", f"has {i} bytes") for i in range(9)]
+    >>> group_alike(faults)
+    ['P0: p0.nii: has 0 bytes. (8 more like this: P1, P2, P3 and 5 more)']
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for subject, message, fault in faults:
+        kind = re.sub(r"\d+", "#", fault.replace(subject, ""))
+        groups.setdefault(kind, []).append((subject, message))
+    lines = []
+    for group in groups.values():
+        if len(group) <= SHOWN_ALIKE:
+            lines += [message for _, message in group]
+            continue
+        subjects = list(dict.fromkeys(subject for subject, _ in group[1:]))
+        others = f"{len(group) - 1} more like this: {join_first(subjects, 3)}"
+        lines.append(f"{group[0][1]} ({others})")
+    return lines
 
 
 def normalise(cell: str) -> str:

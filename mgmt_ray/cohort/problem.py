@@ -85,5 +85,10 @@ class Problem:
     remedy: str
     modality: str = ""
 
+    @property
+    def fault(self) -> str:
+        """What is wrong, without subject and file."""
+        return f"{self.found} ({self.kind})"
+
     def __str__(self) -> str:
-        return f"{self.subject}: {self.where}: {self.found} ({self.kind}). {self.remedy}."
+        return f"{self.subject}: {self.where}: {self.fault}. {self.remedy}."

@@ -11,6 +11,7 @@ from mgmt_ray.base import MgmtError, write_text
 from mgmt_ray.cluster.progress import log
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, exclusion_flow, write_cohort
+from mgmt_ray.cohort.csv_rows import group_alike
 from mgmt_ray.cohort.datasets import CohortConfig
 from mgmt_ray.cohort.inclusion import exclude_persons, write_findings
 from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, count_matches, find_persons
@@ -37,8 +38,8 @@ def select(context: StudyContext) -> StudyCohorts:
     those of external cohorts below it.
 
     Raises:
-        MgmtError: lists all problems that the study's rules do not cover, a line each. Then
-            problems.csv is new and all other files are unchanged.
+        MgmtError: lists all problems that the study's rules do not cover, those that are alike in
+            one line. Then problems.csv is new and all other files are unchanged.
     """
     study, folder = context.study, context.folder
     _check_separate_folder(study, folder)
@@ -179,7 +180,10 @@ def _check_unresolved(cohorts: list[ScannedCohort], folder: StudyFolder) -> None
         return
     kinds = sorted({problem.kind for _, problem in problems})
     tables = [(folder.external(name) if name else folder).problems for name, _ in problems]
-    lines = [f"{name}: {problem}" if name else str(problem) for name, problem in problems]
+    lines = group_alike(
+        (problem.subject, f"{name}: {problem}" if name else str(problem), f"{name} {problem.fault}")
+        for name, problem in problems
+    )
     paths = ", ".join(map(str, dict.fromkeys(tables)))
     raise MgmtError(
         "\n".join(

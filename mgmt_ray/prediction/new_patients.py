@@ -13,6 +13,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import covariate_problems
+from mgmt_ray.cohort.csv_rows import group_alike
 from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, read_crosswalk
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.unlabelled import read_patients
@@ -301,8 +302,11 @@ def _member_tasks(
 
 
 def _log_problems(patients: _Patients) -> None:
-    for name, problem in sorted(patients.problems.items()):
-        log(f"{name}: not predicted: {problem}")
+    problems = sorted(patients.problems.items())
+    for line in group_alike(
+        (name, f"{name}: not predicted: {text}", text) for name, text in problems
+    ):
+        log(line)
     if not patients.subjects:
         raise MgmtError(
             f"none of {len(patients.problems)} patients can be predicted, see above. Fix this and "

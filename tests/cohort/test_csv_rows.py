@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.csv_rows import read_label, read_rows, row_problem
+from mgmt_ray.cohort.csv_rows import group_alike, read_label, read_rows, row_problem
 
 
 def table(folder: Path, text: str) -> Path:
@@ -123,3 +123,13 @@ def test_what_would_be_read_wrongly_is_rejected(tmp_path: Path, text: str, says:
 
 def test_empty_cells_beyond_the_header_are_left_alone(tmp_path: Path) -> None:
     assert read_rows(table(tmp_path, "a,b\n1,2,,\n"), ())[1] == [{"a": "1", "b": "2"}]
+
+
+def test_the_same_fault_of_many_subjects_is_one_line_with_their_number() -> None:
+    names = [f"P{number}" for number in range(600)]
+    alike = [(n, f"{n}: {n}.nii: has {n[1:]} bytes.", f"has {n[1:]} bytes of {n}") for n in names]
+    few = [(n, f"{n}: no mask.", "no mask") for n in names[:3]]
+    assert group_alike([*few, *alike]) == [
+        *(message for _, message, _ in few),
+        "P0: P0.nii: has 0 bytes. (599 more like this: P1, P2, P3 and 596 more)",
+    ]
