@@ -20,8 +20,11 @@ DOWNLOAD_CONTENT = (
     "cohort.exclude"
 )
 
-NEVER_SEARCHED = re.compile(r"\.|lost\+found$")
-"""Names of folders that are never searched: hidden ones, and the one that a file system creates."""
+LEFTOVER = re.compile(
+    r"\.|lost\+found$|__MACOSX$|@eaDir$|#recycle$|\$RECYCLE\.BIN$|System Volume Information$"
+)
+"""Names that are no part of a data set: hidden ones (``._`` before a name is macOS' copy of a
+file's attributes), and those that archives, file systems and network disks create."""
 
 
 def _first_group(match: re.Match[str]) -> str:
@@ -67,7 +70,7 @@ def find_data_set(root: Path, layout: DataSetLayout) -> DataSetFiles:
     folders: dict[str, tuple[Path, ...]] = {}
     paths = paths_below(root, layout.name, f"{layout.table} and the images", layout.skipped)
     for path in paths:
-        if (match := layout.subject.fullmatch(path.name)) and is_folder(path):
+        if (match := layout.subject.fullmatch(path.name.strip())) and is_folder(path):
             name = layout.id_of(match)
             folders[name] = (*folders.get(name, ()), path)
     if not folders:
@@ -87,7 +90,7 @@ def duplicate_folder_problem(subject: str, folders: tuple[Path, ...]) -> Problem
 
 
 def newest_table(root: Path, pattern: str, paths: Iterable[Path], name: str = "table") -> Path:
-    """Return the path that matches a glob pattern and has the highest version in its file name.
+    """Return the path that matches a glob pattern, in any case, and has the highest version.
 
     Raises:
         MgmtError: there is none, or several have the highest version.
@@ -95,14 +98,15 @@ def newest_table(root: Path, pattern: str, paths: Iterable[Path], name: str = "t
     >>> newest_table(Path(), "info_*.csv", [Path("info_v2.1.csv"), Path("info_v1.0.csv")]).name
     'info_v2.1.csv'
     """
-    tables = [path for path in paths if fnmatchcase(path.name, pattern)]
+    tables = [path for path in paths if fnmatchcase(path.name.lower(), pattern.lower())]
     if not tables:
         raise MgmtError(
             f"{root}: no {name}; looked for {pattern} down to {SEARCH_DEPTH} levels below. "
             "Download it from the data set's page and put it next to the images."
         )
     version = max(map(_version_of, tables))
-    newest = [table for table in tables if _version_of(table) == version]
+    # links to one table are one
+    newest = list({os.path.realpath(t): t for t in tables if _version_of(t) == version}.values())
     if len(newest) > 1:
         raise MgmtError(
             f"{root}: more than one {name} ({', '.join(map(str, sorted(newest)))}). "
@@ -113,6 +117,8 @@ def newest_table(root: Path, pattern: str, paths: Iterable[Path], name: str = "t
 
 def paths_below(root: Path, name: str, content: str, skipped: re.Pattern[str]) -> list[Path]:
     """List every file and folder down to :data:`SEARCH_DEPTH` levels below a folder, sorted.
+
+    A folder that links lead to again, such as its own one, is listed once.
 
     Args:
         name: of the data set, for messages.
@@ -127,26 +133,34 @@ def paths_below(root: Path, name: str, content: str, skipped: re.Pattern[str]) -
             f"{root}: no such folder. Give the folder of your {name} copy (it holds {content}) "
             "with --data or cohort.root."
         )
-    return list(_walk(root, skipped, SEARCH_DEPTH))
+    return sorted(_walk(root, skipped, SEARCH_DEPTH, {os.path.realpath(root)}))
 
 
-def _walk(folder: Path, skipped: re.Pattern[str], depth: int) -> Iterator[Path]:
-    for child in list_folder(folder):
-        yield child
-        if depth == 0 or NEVER_SEARCHED.match(child.name) or skipped.match(child.name):
+def _walk(folder: Path, skipped: re.Pattern[str], depth: int, searched: set[str]) -> Iterator[Path]:
+    """Yield what is below a folder; of a folder that links lead to again, only the first path."""
+    # links to folders go last, since they may lead to one of the other folders
+    by_kind = sorted(list_folder(folder), key=lambda path: path.is_symlink() and is_folder(path))
+    for child in by_kind:
+        if not is_folder(child):
+            yield child
             continue
-        if is_folder(child):
-            yield from _walk(child, skipped, depth - 1)
+        target = os.path.realpath(child)
+        if target in searched:
+            continue
+        searched.add(target)
+        yield child
+        if depth and not skipped.match(child.name):
+            yield from _walk(child, skipped, depth - 1, searched)
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """Return the files and folders in a folder, sorted by name.
+    """Return the files and folders in a folder, sorted by name, without :data:`LEFTOVER`.
 
     Raises:
         MgmtError: it cannot be read.
     """
     try:
-        return sorted(folder.iterdir())
+        return sorted(path for path in folder.iterdir() if not LEFTOVER.match(path.name))
     except OSError as error:
         raise _unreadable(folder, error) from error
 
@@ -196,5 +210,5 @@ def missing_reason(path: Path) -> tuple[str, str] | None:
 
 def _version_of(table: Path) -> list[int]:
     """Return the version in a file name, like [2, 1] of ``..._v2.1.csv``; empty without one."""
-    numbers = re.search(r"_v(\d+(?:\.\d+)*)", table.name)
+    numbers = re.search(r"_v(\d+(?:\.\d+)*)", table.name.lower())
     return [int(n) for n in numbers[1].split(".")] if numbers else []

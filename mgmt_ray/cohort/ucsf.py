@@ -204,5 +204,5 @@ def _read_scans(
 
 def _find(folder: Path, subject: str, file: str) -> Path | None:
     """Find a file that starts with the subject's id, or with its folder's name."""
-    renamed = folder.name.removesuffix("_nifti") + file.removeprefix(subject)
+    renamed = folder.name.strip().removesuffix("_nifti") + file.removeprefix(subject)
     return find_nifti(folder / file) or find_nifti(folder / renamed)

@@ -43,7 +43,7 @@ def read_patients(folder: Path, modalities: Sequence[str]) -> ReaderResult:
     if (folder / TABLE).is_file():
         result = merge_results(_from_table(folder, modalities))
     else:
-        folders = [path for path in list_folder(folder) if is_folder(path) and path.name[0] != "."]
+        folders = [path for path in list_folder(folder) if is_folder(path)]
         result = merge_results(_from_folder(path, modalities) for path in folders)
     if not result.subjects and not result.problems:
         example = f"P001/{modalities[0]}.nii.gz"
