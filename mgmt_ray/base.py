@@ -140,6 +140,27 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def placeholder_reason(head: bytes) -> str:
+    r"""Say what a file is that stands in the place of another; empty if it is no such file.
+
+    Args:
+        head: the file's first bytes, at least 64 if it has as many.
+
+    >>> placeholder_reason(b"<!DOCTYPE html><html><title>Not found</title>")
+    'a web page, saved in the place of the file'
+    >>> placeholder_reason(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a1b")
+    'a pointer of git-lfs, not the file itself (git lfs pull gets it)'
+    """
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"version https://git-lfs", b"version https://hawser")):
+        return "a pointer of git-lfs, not the file itself (git lfs pull gets it)"
+    if start.startswith(b"/annex/objects/") or b".git/annex/objects/" in start[:64]:
+        return "a pointer of git-annex, not the file itself (git annex get gets it)"
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml")):
+        return "a web page, saved in the place of the file"
+    return ""
+
+
 def stream_seed(seed: int, *purpose: str | int) -> int:
     """Return a 63-bit seed for one named purpose; streams of different names are independent.
 

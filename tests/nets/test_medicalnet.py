@@ -2,11 +2,13 @@
 
 import importlib.util
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mgmt_ray.nets.build import NetworkConfig, build_volume_network
@@ -79,12 +81,120 @@ def test_a_checkpoint_of_another_depth_is_refused_and_nothing_is_loaded(tmp_path
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a pickle", b"hello" * 1000, b"\x80\x02c__builtin__\nprint\n."]
+    "content", [b"not a pickle", b"hello" * 1000, b"\x80\x02c__builtin__\nprint\n."]
 )
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.pth").write_bytes(content)
     with pytest.raises(CheckpointMismatch, match="not a readable weights file"):
         load_medicalnet(make_resnet(1), tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"model_state_dict": state, "epoch": 3},
+        lambda state: {"net": {"weights": state}, "optimizer": {"state": {0: torch.ones(1)}}},
+        lambda state: {"state_dict": state, "ema": {k: v + 1 for k, v in state.items()}},
+        lambda state: {"state_dict": {k: v.double() for k, v in state.items()}},
+        *(
+            lambda state, p=prefix: {"state_dict": {p + k: v for k, v in state.items()}}
+            for prefix in (
+                "module.module.",
+                "model.",
+                "backbone.",
+                "_orig_mod.",
+                "net.0._orig_mod.",
+            )
+        ),
+    ],
+)
+def test_a_wrapper_around_fitting_weights_is_taken_off(tmp_path: Path, wrap) -> None:
+    source, target = make_resnet(1), make_resnet(2)
+    state = {k: v for k, v in source.state_dict().items() if not k.startswith("fc.")}
+    torch.save(wrap(state), tmp_path / "net.pth")
+    load_medicalnet(target, tmp_path / "net.pth")
+    assert all(torch.equal(target.state_dict()[k], v) for k, v in state.items())
+
+
+def test_a_checkpoint_of_half_precision_is_loaded_rounded(tmp_path: Path) -> None:
+    source, target = make_resnet(1), make_resnet(2)
+    state = {k: v.bfloat16() for k, v in source.state_dict().items() if not k.startswith("fc.")}
+    torch.save({"state_dict": state}, tmp_path / "net.pth")
+    load_medicalnet(target, tmp_path / "net.pth")
+    assert torch.equal(target.conv1.weight, source.conv1.weight.bfloat16().float())
+
+
+def test_safetensors_are_loaded(tmp_path: Path) -> None:
+    source, target = make_resnet(1), make_resnet(2)
+    save_file({f"module.{k}": v for k, v in source.state_dict().items()}, tmp_path / "net.pth")
+    load_medicalnet(target, tmp_path / "net.pth")
+    assert torch.equal(target.conv1.weight, source.conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("layer1.0.bn1.weight", torch.full((4,), float("nan")), "layer1.0.bn1.weight has values"),
+        ("layer1.0.bn1.weight", torch.full((4,), 1e300, dtype=torch.float64), "NaN or infinite"),
+        ("layer1.0.bn1.weight", torch.ones(4).to_sparse(), "sparse"),
+        ("layer1.0.bn1.weight", torch.ones(4, dtype=torch.int8), "of type torch.int8"),
+        ("conv1.weight", [1.0, 2.0], "conv1.weight is of type list"),
+        ("conv1.weight", torch.ones(4), r"conv1.weight \(4,\) instead of"),
+        ("epoch", 7, "epoch is of type int"),
+        ("head.weight", torch.ones(4), "not used: head.weight"),
+    ],
+)
+def test_values_that_are_no_weights_are_named(
+    tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    state = {k: v for k, v in make_resnet(1).state_dict().items() if not k.startswith("fc.")}
+    torch.save({"state_dict": state | {key: value}}, tmp_path / "net.pth")
+    with pytest.raises(CheckpointMismatch, match=message):
+        load_medicalnet(make_resnet(2), tmp_path / "net.pth")
+
+
+def test_two_networks_in_a_file_are_named(tmp_path: Path) -> None:
+    state = make_resnet(1).state_dict()
+    prefixed = {f"ema.{key}": value for key, value in state.items()}
+    for content, found in (
+        ({"student": state, "teacher": state}, r"student, teacher"),
+        ({"state_dict": state | prefixed}, "'', 'ema.'"),
+        ({"state_dict": prefixed | {"bn1.weight": torch.ones(4)}}, "'ema.'"),
+    ):
+        torch.save(content, tmp_path / "net.pth")
+        with pytest.raises(CheckpointMismatch, match=rf"several networks \({found}\)"):
+            load_medicalnet(make_resnet(2), tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(
+    ("write", "found"),
+    [
+        (lambda path: path.write_bytes(b""), "it is empty"),
+        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git-lfs"),
+        (lambda path: path.write_text("/annex/objects/SHA256E-s185--1.pth\n"), "git-annex"),
+        (lambda path: path.write_text("\n<!DOCTYPE html><html>"), "it is a web page"),
+        (lambda path: path.write_bytes(b"PK\3\4" + bytes(90)), "it is cut off"),
+        (lambda path: path.mkdir(), "cannot be opened"),
+        (
+            lambda path: torch.save(nn.Linear(1, 1), path),
+            r"objects \(torch.nn.modules.linear.Linear",
+        ),
+        (
+            lambda path: torch.save(
+                {"args": Namespace()}, path, _use_new_zipfile_serialization=False
+            ),
+            r"objects \(argparse.Namespace",
+        ),
+        (lambda path: torch.jit.script(nn.Linear(1, 1)).save(str(path)), "a TorchScript archive"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_what_a_file_really_is_is_said_without_unsafe_advice(tmp_path: Path, write, found) -> None:
+    write(tmp_path / "net.pth")
+    with pytest.raises(CheckpointMismatch, match=found) as caught:
+        load_medicalnet(make_resnet(1), tmp_path / "net.pth")
+    assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_missing_checkpoint_says_how_to_give_one(tmp_path: Path) -> None:
