@@ -19,8 +19,7 @@ from mgmt_ray.baselines.radiomic_features import (
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.scan import Scan, read_scan
-from mgmt_ray.cohort.scan_checks import check_grid
+from mgmt_ray.cohort.scan import Scan, check_grid, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
 from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, Wanted, subject_file_state

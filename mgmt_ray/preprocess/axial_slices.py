@@ -19,8 +19,7 @@ from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, ProblemKind
-from mgmt_ray.cohort.scan import Scan, read_scan
-from mgmt_ray.cohort.scan_checks import check_grid
+from mgmt_ray.cohort.scan import Scan, check_grid, read_scan
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_geometry import Frame, Spacing, slice_window, sum_blocks
 from mgmt_ray.preprocess.spatial import bounding_box, resample, whole_window

@@ -12,8 +12,15 @@ from jaxtyping import Shaped
 
 from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, Problem
-from mgmt_ray.cohort.scan import Scan, mask_hash, read_scan, voxel_hash
-from mgmt_ray.cohort.scan_checks import check_grid, check_mask, check_values
+from mgmt_ray.cohort.scan import (
+    Scan,
+    check_grid,
+    check_mask,
+    check_values,
+    mask_hash,
+    read_scan,
+    voxel_hash,
+)
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, file_state, read_index
 from mgmt_ray.preprocess.axial_slices import SliceSource, slices_from_scan

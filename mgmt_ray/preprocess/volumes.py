@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float16, Float32
 
 from mgmt_ray.base import MgmtError, stream_seed
 from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan
-from mgmt_ray.cohort.scan import Scan, read_scan
-from mgmt_ray.cohort.scan_checks import check_grid
+from mgmt_ray.cohort.scan import Scan, check_grid, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess import augment
 from mgmt_ray.preprocess.recipe import RecipeConfig, augmentation_of, versions

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from mgmt_ray.cohort.problem import BadScan
-from mgmt_ray.cohort.scan import Grid, Scan
-from mgmt_ray.cohort.scan_checks import check_grid, check_mask, check_values
+from mgmt_ray.cohort.scan import Grid, Scan, check_grid, check_mask, check_values
 
 SCAN, MASK = Path("scan.nii.gz"), Path("mask.nii.gz")
 AFFINE = np.array([[0.0, 0, 1, 0], [0, 1, 0, -239], [1, 0, 0, 0], [0, 0, 0, 1]])

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK
 
-from mgmt_ray.cohort.scan import read_scan
-from mgmt_ray.cohort.scan_checks import check_grid
+from mgmt_ray.cohort.scan import check_grid, read_scan
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 
