@@ -28,12 +28,6 @@ def cautions(results: StudyResults) -> list[str]:
             f"An AUC above {SUSPICIOUS_AUC} is more than large honest studies of this question "
             "reach (0.55 to 0.67): look for leakage before believing it."
         )
-    separated = metrics["auc"].isin((0, 1)) & (metrics["auc_low"] == metrics["auc_high"])
-    if separated.any():
-        warnings.append(
-            "Where the classes are perfectly separated the bootstrap interval of AUC and AP "
-            "shrinks to a point; read the exact intervals of SEN and SPE there."
-        )
     warnings += [pooled_splits(results)] * (len(results.splits) > 1)
     warnings += _repeated_persons("The test set", results.cohort, results.predictions)
     for name, external in results.external.items():

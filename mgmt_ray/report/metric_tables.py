@@ -13,7 +13,6 @@ from mgmt_ray.report.columns import (
     Cell,
     Row,
     columns,
-    interval,
     make_table,
     network_name,
     text,
@@ -23,7 +22,6 @@ from mgmt_ray.report.html_table import (
     DASH,
     Table,
     drop_empty_paper_columns,
-    number,
     slug,
 )
 from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
@@ -124,17 +122,11 @@ def prevalence_note(results: StudyResults) -> str:
 
 
 def chance_table(results: StudyResults) -> Table:
-    """Return each AUC with both intervals and the permutation test, and the Brier score."""
+    """Return each AUC with the permutation test, and the Brier score."""
     metrics = results.metrics
     is_main = metrics["ensemble"].isin(results.main_ensembles)
     shown = metrics[is_main | leading_rows(metrics, results.baselines, results.main_ensembles)]
-    intervals: dict[str, Cell] = {
-        "AUC, bootstrap\ninterval": interval("auc"),
-        "DeLong's\ninterval": lambda row: (
-            f"[{number(row['auc_delong_low'])}, {number(row['auc_delong_high'])}]"
-        ),
-    }
-    cells = columns("model", "network", "subjects", intervals, "auc_p", "auc_p_holm", "brier")
+    cells = columns("model", "network", "subjects", "auc", "auc_p", "auc_p_holm", "brier")
     caption = "AUC against chance, and Brier score"
     return make_table("auc_against_chance", caption, cells, shown)
 

@@ -150,7 +150,8 @@ def _result_statements(results: StudyResults) -> dict[str, str]:
     tests = ", ".join(["exact intervals of rates", *_tests(results)])
     return {
         "metrics": "AUC, AP, Brier score, SEN, SPE, PPV, NPV, calibration, net benefit",
-        "uncertainty": f"{NUM_RESAMPLES} stratified bootstrap resamples of subjects, {tests}",
+        "uncertainty": f"AUC by DeLong, AP by the jackknife, Brier by {NUM_RESAMPLES} "
+        f"stratified bootstrap resamples of subjects, {tests}",
         "internal": f"{first['num_subjects']} held-out subjects, "
         f"{first['num_methylated']} methylated",
         "external": f"external data: {', '.join(results.external) or 'none in this study'}",

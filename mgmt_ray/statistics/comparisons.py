@@ -21,12 +21,14 @@ from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.predictions import check_labels, shorten_list
 from mgmt_ray.statistics.delong import delong_p
 from mgmt_ray.statistics.intervals import (
-    BOOTSTRAPPED,
     Labels,
     PerSubject,
-    ResampledModel,
     column_names,
     interval_columns,
+)
+from mgmt_ray.statistics.model_intervals import (
+    METRICS,
+    ResampledModel,
     paired_difference,
     resample_models,
 )
@@ -41,7 +43,7 @@ COMPARISON_COLUMNS: tuple[str, ...] = (
     *("comparison", "num_subjects", "network_a", "ensemble_a", "network_b", "ensemble_b"),
     *("friedman_chi2", "friedman_p", "nemenyi_p"),
     *("error_friedman_chi2", "error_friedman_p", "error_nemenyi_p"),
-    *column_names(*(f"{metric}_difference" for metric in BOOTSTRAPPED)),
+    *column_names(*(f"{metric}_difference" for metric in METRICS)),
     *("delong_p", "friedman_p_holm", "error_friedman_p_holm", "delong_p_holm"),
 )
 
@@ -135,8 +137,8 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
 def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     """Compare every pair of networks on the same inputs, and best ensembles with baseline models.
 
-    Differences are a − b on the same subjects, with paired bootstrap intervals; ``delong_p`` tests
-    that of AUC. Friedman's and Nemenyi's tests are made twice, on probabilities and on squared
+    Differences are a − b on the same subjects, with paired intervals; ``delong_p`` tests that of
+    AUC. Friedman's and Nemenyi's tests are made twice, on probabilities and on squared
     errors (see :func:`compare_networks`), between the networks that share an ensemble; they are
     NaN where fewer than three do. Corrected p-values (``_holm``) are Holm's over this whole table,
     Friedman's counted once per ensemble. Nemenyi's p-values account for the pairs of networks
@@ -196,7 +198,7 @@ def _between_networks(name: str, wide: pd.DataFrame, models: Models) -> Iterator
 def _paired(a: tuple[str, str], b: tuple[str, str], models: Models) -> dict[str, object]:
     """Return two models' names, their differences with intervals, and DeLong's p-value."""
     first, second = models[a], models[b]
-    differences = {f"{m}_difference": paired_difference(first, second, m) for m in BOOTSTRAPPED}
+    differences = {f"{m}_difference": paired_difference(first, second, m) for m in METRICS}
     return {
         "num_subjects": len(first.labels),
         "network_a": a[0],

@@ -8,8 +8,16 @@ import numpy as np
 from jaxtyping import Int
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student_t
 
-from mgmt_ray.statistics.intervals import CONFIDENCE, Interval, Labels, PerSubject, exact_interval
+from mgmt_ray.statistics.intervals import (
+    CONFIDENCE,
+    Interval,
+    Labels,
+    PerSubject,
+    exact_interval,
+    student_quantile,
+)
 
 
 def delong_variance(labels: Labels, probabilities: PerSubject) -> float:
@@ -61,8 +69,10 @@ def delong_interval(labels: Labels, probabilities: PerSubject) -> Interval:
 def delong_p(labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSubject) -> float:
     """Return the two-sided p-value of the difference between two AUCs of the same subjects.
 
-    z = (A − B) / s, with s² the variance of the difference (DeLong et al. 1988, eq. 8); the
-    subjects' contributions are subtracted first, which accounts for their covariance.
+    t = (A − B) / s, with s² the variance of the difference (DeLong et al. 1988, eq. 8); the
+    subjects' contributions are subtracted first, which accounts for their covariance. Unlike the
+    paper it takes Student's t with n − 2 degrees of freedom for the normal distribution: of 25
+    subjects the normal rejects up to 7.6 % of true null hypotheses at the level of 5 %.
 
     Returns:
         In [0, 1]; 1 where both models order every pair alike; NaN where the test is not defined: a
@@ -73,18 +83,36 @@ def delong_p(labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSu
     >>> a = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9])  # AUC 15/16
     >>> b = np.array([0.1, 0.2, 0.7, 0.6, 0.4, 0.3, 0.8, 0.9])  # AUC 12/16
     >>> round(delong_p(labels, a, b), 3)
-    0.268
+    0.31
     """
-    methylated_a, unmethylated_a = _placements(labels, probabilities_a)
-    methylated_b, unmethylated_b = _placements(labels, probabilities_b)
-    methylated, unmethylated = methylated_a - methylated_b, unmethylated_a - unmethylated_b
-    variance = _variance(methylated, unmethylated)
-    if math.isnan(variance):
-        return math.nan
-    difference = _mean(methylated, unmethylated)
-    if variance == 0:
+    difference, std = _difference(labels, probabilities_a, probabilities_b)
+    if std == 0:
         return 1.0 if difference == 0 else math.nan
-    return float(2 * norm.sf(abs(difference) / math.sqrt(variance)))
+    return float(2 * student_t.sf(abs(difference) / std, len(labels) - 2))
+
+
+def delong_difference(
+    labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSubject
+) -> Interval:
+    """Return the difference A − B of two AUCs of the same subjects, ± t·s as in :func:`delong_p`.
+
+    It excludes 0 where that p-value is below 0.05. Bounds are NaN where the p-value is.
+    """
+    difference, std = _difference(labels, probabilities_a, probabilities_b)
+    if std == 0 and difference != 0:
+        std = math.nan
+    half = student_quantile(len(labels)) * std
+    return Interval(difference, difference - half, difference + half)
+
+
+def _difference(labels: Labels, a: PerSubject, b: PerSubject) -> tuple[float, float]:
+    """Return A − B and its standard error; NaN where a class has fewer than two subjects."""
+    methylated_a, unmethylated_a = _placements(labels, a)
+    methylated_b, unmethylated_b = _placements(labels, b)
+    methylated, unmethylated = methylated_a - methylated_b, unmethylated_a - unmethylated_b
+    if not len(methylated) or not len(unmethylated):
+        return math.nan, math.nan
+    return _mean(methylated, unmethylated), math.sqrt(_variance(methylated, unmethylated))
 
 
 def _placements(

@@ -1,19 +1,18 @@
-"""Confidence intervals: bootstrap of subjects (paired between models), exact binomial, means."""
+"""Confidence intervals: bootstrap and jackknife of subjects, exact binomial, means of models."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int, Integer
 from scipy.stats import beta
+from scipy.stats import t as student_t
 
 from mgmt_ray.base import stream
-from mgmt_ray.training.metrics import auc, average_precision, brier, unit_weights
 
 Labels: TypeAlias = Integer[np.ndarray, " subject"]
 """1 methylated, 0 unmethylated."""
@@ -29,13 +28,6 @@ PerResample: TypeAlias = Float[np.ndarray, " resample"]
 
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
-
-BOOTSTRAPPED: Mapping[str, Callable[..., PerResample]] = {
-    "auc": auc,
-    "ap": average_precision,
-    "brier": brier,
-}
-"""Metrics whose intervals come from the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +98,41 @@ def percentile_interval(value: float, resampled: PerResample) -> Interval:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return Interval(value, float(low), float(high))
+
+
+def leave_one_out(num_subjects: int) -> Draws:
+    """Return the jackknife's samples: each leaves out one subject.
+
+    >>> leave_one_out(3).tolist()
+    [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    """
+    return 1 - np.eye(num_subjects, dtype=np.int64)
+
+
+def jackknife_std(labels: Labels, values: PerSubject) -> float:
+    """Return the standard error of a metric, classes being sampled separately.
+
+    The jackknife of several samples (Arvesen 1969): Σ (n − 1)/n · Σ (θᵢ − mean)², each class with
+    its own n and mean. Of an AUC it is :func:`.delong.delong_variance`'s root exactly.
+
+    Args:
+        values: the metric without each subject.
+
+    Returns:
+        NaN where a class has fewer than two subjects.
+    """
+    classes = [values[labels == label] for label in (0, 1)]
+    if min(map(len, classes)) < 2:
+        return math.nan
+    return math.sqrt(sum((len(v) - 1) * float(np.var(v)) for v in classes))
+
+
+def student_quantile(num_subjects: int) -> float:
+    """Return the factor of a standard error in a 95 % interval of two classes' subjects.
+
+    Student's t with n − 2 degrees of freedom, since the standard error is estimated too.
+    """
+    return float(student_t.ppf((1 + CONFIDENCE) / 2, num_subjects - 2))
 
 
 def interval_columns(intervals: Mapping[str, Interval]) -> dict[str, float]:
@@ -183,67 +210,3 @@ def _nan_mean(values: Float[np.ndarray, "row resample"]) -> PerResample:
     total, count = np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0)
     mean: np.ndarray = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
     return mean
-
-
-@dataclass(frozen=True, slots=True)
-class ResampledModel:
-    """One model's metrics, by name, on its subjects (sorted by id) and on resamples of them."""
-
-    subjects: tuple[str, ...]
-    labels: Labels
-    probabilities: PerSubject
-    values: Mapping[str, float]
-    resamples: Mapping[str, PerResample]
-
-    def interval(self, metric: str) -> Interval:
-        """Return the percentile interval of one metric over the resamples."""
-        return percentile_interval(self.values[metric], self.resamples[metric])
-
-
-def resample_models(predictions: pd.DataFrame, seed: int) -> dict[tuple[str, str], ResampledModel]:
-    """Score each network and ensemble on a stratified bootstrap, in the order given.
-
-    Models of equal labels share resamples, so that differences between them have intervals too.
-
-    >>> predictions = pd.DataFrame(
-    ...     {
-    ...         "network": ["spottune"] * 4 + ["random"] * 4,
-    ...         "ensemble": "DSC",
-    ...         "subject": ["S1", "S2", "S3", "S4"] * 2,
-    ...         "label": [1, 0, 1, 0] * 2,
-    ...         "probability": [0.9, 0.2, 0.6, 0.4, 0.5, 0.3, 0.6, 0.7],
-    ...     }
-    ... )
-    >>> models = resample_models(predictions, seed=42)
-    >>> a, b = models["spottune", "DSC"], models["random", "DSC"]
-    >>> a.values["auc"], b.values["auc"], paired_difference(a, b, "auc").value
-    (1.0, 0.5, 0.5)
-    """
-    drawn: dict[bytes, Draws] = {}
-    models = {}
-    for (network, name), rows in predictions.groupby(["network", "ensemble"], sort=False):
-        ordered = rows.sort_values("subject")
-        labels = ordered["label"].to_numpy(dtype=np.int64)
-        if labels.tobytes() not in drawn:
-            drawn[labels.tobytes()] = bootstrap_weights(labels, seed)
-        p, sample = ordered["probability"].to_numpy(dtype=float), unit_weights(len(labels))
-        models[str(network), str(name)] = ResampledModel(
-            tuple(ordered["subject"]),
-            labels,
-            p,
-            {metric: float(f(labels, p, sample)[0]) for metric, f in BOOTSTRAPPED.items()},
-            {metric: f(labels, p, drawn[labels.tobytes()]) for metric, f in BOOTSTRAPPED.items()},
-        )
-    return models
-
-
-def paired_difference(a: ResampledModel, b: ResampledModel, metric: str) -> Interval:
-    """Return the difference a − b of two models of the same subjects in a metric.
-
-    Both were scored on the same resamples; the difference is taken in each of them, so that
-    variation of subjects that affects both models equally cancels (percentile interval).
-    """
-    assert a.subjects == b.subjects, "only models of the same subjects are paired"
-    return percentile_interval(
-        a.values[metric] - b.values[metric], a.resamples[metric] - b.resamples[metric]
-    )

@@ -9,17 +9,18 @@ import pandas as pd
 
 from mgmt_ray.selection.ensembles import ensemble
 from mgmt_ray.statistics.delong import delong_p
-from mgmt_ray.statistics.intervals import interval_columns, paired_difference, resample_models
+from mgmt_ray.statistics.intervals import interval_columns
+from mgmt_ray.statistics.model_intervals import paired_difference, resample_models
 
 MASK_EFFECT_COLUMNS: tuple[str, ...] = (
     *("network", "ensemble", "num_members", "num_subjects", "num_methylated"),
     *("auc_given", "auc_predicted", "difference", "difference_low", "difference_high", "p"),
     *("mean_absolute_change", "median_dice"),
 )
-"""``difference`` is ``auc_predicted`` − ``auc_given``, with its 95 % interval (paired bootstrap of
-subjects); ``p`` is DeLong's, two-sided; ``mean_absolute_change`` is of the probability,
-``median_dice`` of the predicted masks with the given ones. Each row covers the subjects that have
-both masks; AUCs are NaN where these are all of one class."""
+"""``difference`` is ``auc_predicted`` − ``auc_given``, with its 95 % interval; ``p`` is two-sided
+(both by DeLong's method); ``mean_absolute_change`` is of the probability, ``median_dice`` of the
+predicted masks with the given ones. Each row covers the subjects that have both masks; AUCs are NaN
+where these are all of one class."""
 
 
 def mask_effect_table(

@@ -43,14 +43,9 @@ from mgmt_ray.statistics.comparisons import (
     permuted_labels,
 )
 from mgmt_ray.statistics.curves import DECISION_COLUMNS, decision_table
-from mgmt_ray.statistics.delong import delong_interval
-from mgmt_ray.statistics.intervals import (
-    BOOTSTRAPPED,
-    column_names,
-    interval_columns,
-    resample_models,
-)
+from mgmt_ray.statistics.intervals import column_names, interval_columns
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
+from mgmt_ray.statistics.model_intervals import METRICS, resample_models
 from mgmt_ray.statistics.operating_points import (
     OPERATING_COLUMNS,
     classification_rates,
@@ -72,7 +67,7 @@ from mgmt_ray.statistics.subgroups import SUBGROUP_COLUMNS, subgroups_table
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS, variance_table
 from mgmt_ray.training.metrics import THRESHOLD
 
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 """Incremented where the meaning of a table changes, so that finished studies are re-evaluated."""
 
 TargetSet: TypeAlias = Literal["test", "external"]
@@ -89,9 +84,7 @@ METRIC_COLUMNS: tuple[str, ...] = (
     "num_members",
     "num_subjects",
     "num_methylated",
-    *column_names(*BOOTSTRAPPED, "sen", "spe"),
-    "auc_delong_low",
-    "auc_delong_high",
+    *column_names(*METRICS, "sen", "spe"),
     "auc_p",
     "auc_p_holm",
 )
@@ -323,8 +316,8 @@ def metrics_table(
 ) -> pd.DataFrame:
     """Return AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
 
-    AUC, AP and Brier have stratified bootstrap intervals over subjects, SEN and SPE exact ones;
-    ``auc_delong_low`` and ``_high`` are :func:`delong_interval`'s. ``auc_p`` is the permutation
+    AUC, AP and Brier have the intervals of :meth:`.ResampledModel.interval`, SEN and SPE exact
+    ones. ``auc_p`` is the permutation
     test's, two-sided; ``auc_p_holm`` is Holm's over the whole table, one family of all networks,
     baseline models and ensembles. One row per network and ensemble, in the order given.
 
@@ -354,8 +347,7 @@ def metrics_table(
         labels, p = model.labels, model.probabilities
         if labels.tobytes() not in permuted:
             permuted[labels.tobytes()] = permuted_labels(labels, seed)
-        intervals = {metric: model.interval(metric) for metric in BOOTSTRAPPED}
-        delong = delong_interval(labels, p)
+        intervals = {metric: model.interval(metric) for metric in METRICS}
         rows.append(
             {
                 "network": key[0],
@@ -364,8 +356,6 @@ def metrics_table(
                 "num_subjects": len(labels),
                 "num_methylated": int(labels.sum()),
                 **interval_columns(intervals | classification_rates(labels, p >= THRESHOLD)),
-                "auc_delong_low": delong.low,
-                "auc_delong_high": delong.high,
                 "auc_p": permutation_p(labels, p, permuted[labels.tobytes()]),
             }
         )

@@ -12,13 +12,8 @@ from mgmt_ray.cohort.covariates import SEX, age_in_years
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.comparisons import BASELINES
-from mgmt_ray.statistics.delong import delong_interval
-from mgmt_ray.statistics.intervals import (
-    ResampledModel,
-    column_names,
-    interval_columns,
-    resample_models,
-)
+from mgmt_ray.statistics.intervals import column_names, interval_columns
+from mgmt_ray.statistics.model_intervals import ResampledModel, resample_models
 from mgmt_ray.statistics.operating_points import classification_rates
 from mgmt_ray.training.metrics import THRESHOLD
 
@@ -117,7 +112,7 @@ def _idh(text: str) -> str:
 def _metrics(model: ResampledModel) -> dict[str, object]:
     rates = classification_rates(model.labels, model.probabilities >= THRESHOLD)
     intervals = {
-        "auc": delong_interval(model.labels, model.probabilities),
+        "auc": model.interval("auc"),
         "sen": rates["sen"],
         "spe": rates["spe"],
         "brier": model.interval("brier"),

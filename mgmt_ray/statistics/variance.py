@@ -11,7 +11,8 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.intervals import Labels, PerSubject, resample_models
+from mgmt_ray.statistics.intervals import Labels, PerSubject
+from mgmt_ray.statistics.model_intervals import resample_models
 
 NUM_SIMULATIONS = 500
 VARIANCE_COLUMNS: tuple[str, ...] = ("network", "ensemble", "source", "num", "auc_std")

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from MLstatkit import Delong_test
 from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from mgmt_ray.base import stream
-from mgmt_ray.statistics.delong import delong_interval, delong_p, delong_variance
+from mgmt_ray.statistics.delong import (
+    delong_difference,
+    delong_interval,
+    delong_p,
+    delong_variance,
+)
 from tests.statistics.conftest import PAPER_LABELS
 
 
@@ -24,10 +29,14 @@ def two_models(case: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.ndarra
 @pytest.mark.parametrize("case", range(4))
 def test_intervals_and_differences_are_those_of_mlstatkit(case: int, ties: bool) -> None:
     labels, a, b = two_models(case, ties)
-    _, p, bounds, _, auc, _, info = Delong_test(labels, a, b)
+    z, _, bounds, _, auc, _, info = Delong_test(labels, a, b)
     assert info["method"] == "delong"
     # Both are sums of a few dozen terms; MLstatkit's bounds are on the probability's scale.
-    assert delong_p(labels, a, b) == pytest.approx(p, rel=1e-9)
+    assert delong_p(labels, a, b) == pytest.approx(2 * t.sf(abs(z), 55), rel=1e-9)
+    difference = delong_difference(labels, a, b)
+    half = abs(difference.value / z) * t.ppf(0.975, 55)
+    assert difference.high - difference.value == pytest.approx(half, rel=1e-9)
+    assert difference.excludes(0.0) == (delong_p(labels, a, b) < 0.05)
     deviation = (auc - bounds[0]) / norm.ppf(0.975)
     assert delong_variance(labels, a) == pytest.approx(deviation**2, rel=1e-9)
     interval = delong_interval(labels, a)
@@ -85,6 +94,8 @@ def test_the_p_value_is_uniform_when_models_are_equally_good() -> None:
 def test_what_cannot_be_tested_is_nan() -> None:
     perfect, constant = np.arange(4) / 4, np.full(4, 0.5)
     assert np.isnan(delong_p(np.array([0, 0, 1, 1]), perfect, constant))
+    assert np.isnan(delong_difference(np.array([0, 0, 1, 1]), perfect, constant).low)
+    assert np.isnan(delong_p(np.array([0, 0, 0, 1]), perfect, constant))
     assert np.isnan(delong_variance(np.array([0, 0, 0, 1]), perfect))
     single = delong_interval(np.array([0, 1, 0, 0]), perfect)
     assert single.value == pytest.approx(1 / 3)

@@ -3,25 +3,24 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.stats import binomtest, norm
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from scipy.stats import binomtest
 
 from mgmt_ray.base import stream
+from mgmt_ray.statistics.delong import delong_variance
 from mgmt_ray.statistics.intervals import (
     Interval,
     bootstrap_weights,
     defined_interval,
     exact_interval,
+    jackknife_std,
+    leave_one_out,
     mean_over_models,
-    paired_difference,
     percentile_interval,
-    resample_models,
     std_over_models,
 )
 from mgmt_ray.training.metrics import auc
-from tests.statistics.conftest import PAPER_LABELS, model_table
+from tests.statistics.conftest import PAPER_LABELS
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 24), (12, 24), (21, 33), (33, 33), (1, 1)])
@@ -65,21 +64,21 @@ def test_the_seed_alone_decides_the_resamples() -> None:
     assert (first != bootstrap_weights(PAPER_LABELS, seed=2)).any()
 
 
-def test_bootstrap_intervals_of_the_papers_size_cover_the_true_auc() -> None:
-    draws = stream(0, "coverage")
-    true_auc = 0.66
-    shift = np.sqrt(2) * norm.ppf(true_auc)
-    covered, widths = 0, []
-    for _ in range(300):
-        scores = draws.normal(size=57) + shift * PAPER_LABELS
-        weights = bootstrap_weights(PAPER_LABELS, int(draws.integers(2**31)), 500)
-        interval = percentile_interval(0.0, auc(PAPER_LABELS, scores, weights))
-        covered += interval.low <= true_auc <= interval.high
-        widths.append(interval.high - interval.low)
-    # 0.95 less the small-sample deficit of percentiles (about .01); 4 standard errors are .05.
-    assert 0.89 <= covered / 300 <= 0.99
-    # .66 ± 1.96 standard errors of .0744 (Hanley and McNeil 1982): .51 to .81.
-    assert np.mean(widths) == pytest.approx(0.29, abs=0.03)
+def test_percentiles_of_the_bootstrap_are_those_of_the_resamples() -> None:
+    interval = percentile_interval(0.3, np.arange(1001.0))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.3, 25, 975))
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_the_jackknife_of_an_auc_is_delongs_standard_error(decimals: int) -> None:
+    scores = (stream(decimals, "test").random(57) + 0.4 * PAPER_LABELS).round(decimals)
+    values = auc(PAPER_LABELS, scores, leave_one_out(57))
+    expected = math.sqrt(delong_variance(PAPER_LABELS, scores))
+    assert jackknife_std(PAPER_LABELS, values) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_class_of_one_subject_has_no_standard_error() -> None:
+    assert math.isnan(jackknife_std(np.array([0, 0, 0, 1]), np.arange(4.0)))
 
 
 def test_bounds_belong_to_the_interval() -> None:
@@ -125,61 +124,3 @@ def test_resamples_without_a_value_do_not_count() -> None:
     interval = defined_interval(np.array([0.5, 0.0, NAN, 1.0, NAN]))
     assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.025, 0.975))
     assert math.isnan(defined_interval(np.array([0.5, NAN])).low)
-
-
-LIBRARY = {"auc": roc_auc_score, "ap": average_precision_score, "brier": brier_score_loss}
-
-
-def predictions(noise: float = 0.02) -> pd.DataFrame:
-    """Networks "a" and "b" that nearly agree on each subject, rows in no order."""
-    draws = stream(0, "test")
-    shared = draws.random(57) * 0.6 + 0.3 * PAPER_LABELS
-    a = model_table(PAPER_LABELS, shared + noise * draws.random(57), network="a")
-    b = model_table(PAPER_LABELS, shared, network="b")
-    return pd.concat([a, b]).sample(frac=1, random_state=1)
-
-
-def test_resamples_are_the_librarys_metrics_of_repeated_subjects() -> None:
-    model = resample_models(predictions(), seed=42)["a", "DSC"]
-    weights = bootstrap_weights(model.labels, seed=42)
-    for metric, of in LIBRARY.items():
-        assert model.values[metric] == pytest.approx(of(model.labels, model.probabilities))
-        for i in (0, 1, 1999):
-            drawn = np.repeat(np.arange(57), weights[i])
-            expected = of(model.labels[drawn], model.probabilities[drawn])
-            assert model.resamples[metric][i] == pytest.approx(expected)
-
-
-def test_a_difference_is_taken_in_each_resample() -> None:
-    models = resample_models(predictions(), seed=42)
-    a, b = models["a", "DSC"], models["b", "DSC"]
-    weights = bootstrap_weights(a.labels, seed=42)
-    for metric, of in LIBRARY.items():
-        drawn = [np.repeat(np.arange(57), row) for row in weights[:200]]
-        apart = [
-            of(a.labels[i], a.probabilities[i]) - of(b.labels[i], b.probabilities[i]) for i in drawn
-        ]
-        difference = paired_difference(a, b, metric)
-        assert difference.value == pytest.approx(a.values[metric] - b.values[metric])
-        # sums of up to 1 in another order differ in the last bit
-        taken = a.resamples[metric][:200] - b.resamples[metric][:200]
-        np.testing.assert_allclose(taken, apart, atol=1e-14)
-        # what both models share cancels: far narrower than either's own interval
-        unpaired = a.interval(metric)
-        assert difference.high - difference.low < 0.5 * (unpaired.high - unpaired.low)
-        back = paired_difference(b, a, metric)
-        assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
-
-
-def test_equal_models_do_not_differ_at_all() -> None:
-    models = resample_models(predictions(noise=0.0), seed=42)
-    for metric in LIBRARY:
-        nothing = paired_difference(models["a", "DSC"], models["b", "DSC"], metric)
-        assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
-
-
-def test_models_of_different_subjects_are_not_paired() -> None:
-    table = predictions()
-    models = resample_models(table[(table["network"] == "a") | (table["subject"] > "S005")], 42)
-    with pytest.raises(AssertionError, match="same subjects"):
-        paired_difference(models["a", "DSC"], models["b", "DSC"], "auc")

@@ -43,8 +43,8 @@ def test_the_difference_is_of_the_same_subjects_probabilities() -> None:
     assert row["auc_given"] == pytest.approx(15 / 16, abs=1e-12)
     assert row["auc_predicted"] == pytest.approx(13 / 16, abs=1e-12)
     assert row["difference"] == pytest.approx(-2 / 16, abs=1e-12)
-    assert row["difference_low"] <= row["difference"] <= row["difference_high"] <= 0
-    assert 0 < row["p"] < 1
+    assert -1 < row["difference_low"] < row["difference"] < row["difference_high"] < 1
+    assert 0.05 < row["p"] < 1 and row["difference_high"] > 0
     assert row["mean_absolute_change"] == pytest.approx((0.4 + 0.05) / 8, abs=1e-12)
     assert row["median_dice"] == pytest.approx(0.675, abs=1e-12)
     assert (row["num_members"], row["num_subjects"], row["num_methylated"]) == (2, 8, 4)

@@ -130,7 +130,7 @@ def test_a_rows_numbers_are_those_of_their_definitions(study: Path) -> None:
     assert row["sen"] == pytest.approx((p >= 0.5)[labels == 1].mean())
     assert row["spe"] == pytest.approx((p < 0.5)[labels == 0].mean())
     delong = delong_interval(labels, p)
-    bounds = (row["auc_delong_low"], row["auc_delong_high"])
+    bounds = (row["auc_low"], row["auc_high"])
     assert bounds == pytest.approx((delong.low, delong.high))
     assert row["auc_p"] == permutation_p(labels, p, permuted_labels(labels, 42))
     # corrected over all rows of the table

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from mgmt_ray.base import stream
 from mgmt_ray.selection.ensembles import ensemble
-from mgmt_ray.statistics.intervals import resample_models
+from mgmt_ray.statistics.model_intervals import resample_models
 from mgmt_ray.statistics.variance import VARIANCE_COLUMNS, row_aucs, simulated_aucs, variance_table
 from tests.statistics.conftest import PAPER_LABELS as LABELS
 from tests.statistics.conftest import member_table, row_of
