@@ -181,10 +181,10 @@ def check_mlflow(context: StudyContext, num_trials: int) -> None:
 def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., StudyContext]) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     more = networks | {"transfer": {"kind": "transfer", "depth": 10, "width": 4}}
-    bring_up_to_date(make_job(networks=networks))
+    evaluated(make_job(networks=networks))
     context = make_job(networks=more)
     before = files(context.folder.root)
-    bring_up_to_date(context)
+    evaluated(context)
     after = files(context.folder.root)
     kept = {path: time for path, time in before.items() if "/trials/" in path}
     assert kept and kept.items() <= after.items()
@@ -195,9 +195,8 @@ def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., Stu
 def test_swept_values_are_chosen_on_validation(make_job: Callable[..., StudyContext]) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
     context = make_job(networks=networks, sweep={"learning_rate": [0.01, 1e-9]})
-    bring_up_to_date(context)
+    _, trials = evaluated(context)
     members = pd.read_csv(context.folder.ensembles / "members.csv")
-    _, trials = planned(context)
     assert len(trials) == 2 * 2 * 2
     assert len(members) == 2 * 2
     for _, rows in members.groupby("modality"):
@@ -249,11 +248,11 @@ def test_trials_of_other_volumes_are_not_taken_for_this_studys(
     make_job: Callable[..., StudyContext],
 ) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    bring_up_to_date(context)
+    trained(context)
     path = next(context.folder.trials.glob("*_PH_*/trial.json"))
     path.write_text(path.read_text(encoding="utf-8").replace('"PH": "', '"PH": "0'))
     with pytest.raises(MgmtError, match=r"trained from other files \(volumes_checksum differ\)"):
-        bring_up_to_date(context)
+        trained(context)
 
 
 def test_an_error_of_one_trial_is_reported_and_does_not_stop_the_others(
@@ -265,12 +264,12 @@ def test_an_error_of_one_trial_is_reported_and_does_not_stop_the_others(
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the trial's folder should be")
     with pytest.raises(MgmtError, match=r"1 of 4 trials are not finished \(1 failed"):
-        bring_up_to_date(context)
+        trained(context)
     printed = capsys.readouterr().out
     assert f"trial {trials[1].id} ended without a result" in printed
     assert "cannot be written" in printed
     in_the_way.unlink()
-    bring_up_to_date(context)
+    trained(context)
     assert context.folder.is_finished(trials[1].id)
 
 
@@ -375,15 +374,15 @@ def test_the_test_set_is_not_accessed_for_incomplete_trials(
 
 def test_a_lost_table_is_rebuilt(make_job: Callable[..., StudyContext]) -> None:
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    bring_up_to_date(context)
+    evaluated(context)
     before = (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8")
     (context.folder.ensembles / "metrics.csv").unlink()
     (context.folder.ensembles / "predictions.csv").write_text("")
-    bring_up_to_date(context)
+    evaluated(context)
     assert (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
     assert num_accesses(context) == 1, "what models predicted was there"
     (context.folder.ensembles / "member_predictions.csv").unlink()
-    bring_up_to_date(context)
+    evaluated(context)
     assert (context.folder.ensembles / "metrics.csv").read_text(encoding="utf-8") == before
     assert num_accesses(context) == 2
 
@@ -396,11 +395,11 @@ def test_a_corrected_covariate_changes_its_tables_without_test_set_access(
     own_data: Callable[..., StudyContext],
 ) -> None:
     context = own_data(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
-    bring_up_to_date(context)
+    evaluated(context)
     before = (context.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8")
     (table,) = context.study.cohort.root.glob("*clinical*.csv")
     table.write_text(table.read_text(encoding="utf-8").replace(",F,", ",M,"), encoding="utf-8")
-    bring_up_to_date(context)
+    evaluated(context)
     assert (context.folder.ensembles / "subgroups.csv").read_text(encoding="utf-8") != before
     assert num_accesses(context) == 1
 

@@ -14,12 +14,19 @@ from mgmt_ray.report.html import write_report
 from mgmt_ray.report.report_record import READ, RECORD, WRITTEN, is_up_to_date, update_report
 
 
+@pytest.fixture(scope="module")
+def once_reported(small_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose report was just written."""
+    out = tmp_path_factory.mktemp("reported") / "out"
+    shutil.copytree(small_study, out)
+    write_report(out)
+    return out
+
+
 @pytest.fixture
-def reported(small_study: Path, tmp_path: Path) -> Path:
-    """A copy of a study whose report was just written."""
-    shutil.copytree(small_study, tmp_path / "out")
-    write_report(tmp_path / "out")
-    return tmp_path / "out"
+def reported(once_reported: Path, tmp_path: Path) -> Path:
+    """A copy of it, with the same times of change."""
+    return Path(shutil.copytree(once_reported, tmp_path / "out"))
 
 
 def states(out: Path) -> dict[Path, int]:
