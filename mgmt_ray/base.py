@@ -12,8 +12,10 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
@@ -58,9 +60,28 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def expand_path(path: Path | str, folder: Path) -> Path:
+    r"""Return the absolute path of a file or folder that a user wrote.
+
+    ``~`` and variables such as ``$HOME`` are replaced. Unless there is a file of exactly that name,
+    outer spaces are dropped and backslashes are slashes.
+
+    >>> expand_path(r" P1\scans\flair.nii.gz ", Path("/data")).as_posix()
+    '/data/P1/scans/flair.nii.gz'
+    """
+    text = _expand_home(os.path.expandvars(str(path)))
+    if not os.path.lexists(folder / text):
+        text = _expand_home(text.strip().replace("\\", "/"))
+    return (folder / text).absolute()
+
+
+def _expand_home(text: str) -> str:
+    return os.path.expanduser(text)  # noqa: PTH111 (Path's raises where there is no such user)
+
+
 def _resolve_relative(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder")
-    return (folder / path.expanduser()).absolute() if folder else path
+    return expand_path(path, folder) if folder else path
 
 
 InputPath: TypeAlias = Annotated[Path, AfterValidator(_resolve_relative)]
@@ -88,18 +109,32 @@ def parse(config: type[C], content: Mapping[str, Any], where: str, folder: Path 
     >>> parse(Box, {"side_mm": 2, "colour": "red"}, "box.yaml")
     Traceback (most recent call last):
     mgmt_ray.base.MgmtError: box.yaml: colour: unknown key; remove it or fix its spelling
+    >>> parse(Box, {"side_mm": 2, "side": 3}, "box.yaml")
+    Traceback (most recent call last):
+    mgmt_ray.base.MgmtError: box.yaml: side: unknown key; did you mean side_mm?
     """
     try:
         return config.model_validate(content, context={"folder": folder})
     except ValidationError as error:
-        faults = "; ".join(_describe_fault(detail, content) for detail in error.errors())
+        faults = "; ".join(_describe_fault(detail, content, config) for detail in error.errors())
         raise MgmtError(f"{where}: {faults}") from error
 
 
-def _describe_fault(detail: Any, content: Mapping[str, Any]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question that names the most similar known word, or nothing.
+
+    >>> did_you_mean("epoch", ["epochs", "batch_size"]), did_you_mean("colour", ["epochs"])
+    ('; did you mean epochs?', '')
+    """
+    similar = get_close_matches(word.lower(), [name for name in known if isinstance(name, str)], 1)
+    return f"; did you mean {similar[0]}?" if similar else ""
+
+
+def _describe_fault(detail: Any, content: Mapping[str, Any], config: type[Config]) -> str:
     path = ".".join(_key_path(detail["loc"], content))
     if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown key; remove it or fix its spelling"
+        hint = did_you_mean(str(detail["loc"][-1]), _keys_at(config, detail["loc"][:-1]))
+        return f"{path}: unknown key{hint or '; remove it or fix its spelling'}"
     if detail["type"].startswith("union_tag"):
         key = detail["ctx"]["discriminator"].strip("'")
         known = detail["ctx"].get("expected_tags", "")
@@ -122,6 +157,34 @@ def _key_path(location: Sequence[str | int], content: Any) -> list[str]:
         else:
             content = content.get(part) if isinstance(content, Mapping) else None
     return keys
+
+
+def _keys_at(config: type[Config], location: Sequence[str | int]) -> list[str]:
+    """Return the keys that a configuration has at pydantic's location."""
+    kinds: list[Any] = [config]
+    for part in location:
+        below: list[Any] = []
+        for kind in _alternatives(kinds):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                fields = kind.model_fields.values()
+                tags = [tag for field in fields for tag in get_args(field.annotation)]
+                below += [kind] if part in tags else []
+                below += [f.annotation for name, f in kind.model_fields.items() if name == part]
+            else:
+                below += get_args(kind)
+        kinds = below
+    return [name for kind in _alternatives(kinds) for name in getattr(kind, "model_fields", ())]
+
+
+def _alternatives(kinds: Iterable[Any]) -> Iterator[Any]:
+    """Yield the members of unions, without annotations."""
+    for kind in kinds:
+        if get_origin(kind) is Annotated:
+            yield from _alternatives(get_args(kind)[:1])
+        elif get_origin(kind) in (Union, UnionType):
+            yield from _alternatives(get_args(kind))
+        else:
+            yield kind
 
 
 def fingerprint(value: Any) -> str:

@@ -10,6 +10,7 @@ from mgmt_ray.base import (
     CannotWrite,
     Config,
     MgmtError,
+    expand_path,
     fingerprint,
     first_line,
     parse,
@@ -92,3 +93,24 @@ def test_every_error_comes_back_whole_from_another_process() -> None:
 def test_an_error_without_a_message_is_named_by_its_class() -> None:
     assert first_line(EOFError()) == "EOFError"
     assert first_line(ValueError("one\ntwo")) == "one"
+
+
+def test_paths_are_read_as_people_write_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.setenv("STUDIES", "/mnt/studies")
+    for text, path in {
+        "data/f.nii": tmp_path / "data" / "f.nii",
+        r"data\P1\f.nii": tmp_path / "data" / "P1" / "f.nii",
+        "data ": tmp_path / "data",
+        "~/data": Path("/home/anna/data"),
+        r"~\data": Path("/home/anna/data"),
+        "$STUDIES/a": Path("/mnt/studies/a"),
+        "${HOME}/a": Path("/home/anna/a"),
+        "$NOT_SET/a": tmp_path / "$NOT_SET" / "a",
+        "~nobody-of-this-name/a": tmp_path / "~nobody-of-this-name" / "a",
+    }.items():
+        assert expand_path(text, tmp_path) == path, text
+    (tmp_path / r"a\b ").touch()
+    assert expand_path(r"a\b ", tmp_path) == tmp_path / r"a\b "

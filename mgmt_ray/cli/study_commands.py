@@ -219,6 +219,7 @@ class Predict(ClusterCommand):
 
     def run(self) -> None:
         """Needs a finished study."""
+        from mgmt_ray.base import expand_path
         from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.stages import predict_new
         from mgmt_ray.prediction.new_patients import check_overwrite
@@ -226,7 +227,7 @@ class Predict(ClusterCommand):
         check_overwrite(self.to)
         context = self.context(self.machine, needs_data=False)
         with connect_ray(self.machine.ray_address):
-            predict_new(context, self.scans, self.to)
+            predict_new(context, expand_path(self.scans, Path.cwd()), self.to)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, expand_path
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS
 from mgmt_ray.cohort.csv_rows import (
     group_rows,
@@ -126,8 +126,8 @@ def row_subject(
     return Subject(
         row["subject"],
         label,
-        {m: root / row[m] for m in modalities if row[m]},
-        root / row["mask"] if row.get("mask") else None,
+        {m: expand_path(row[m], root) for m in modalities if row[m]},
+        expand_path(row["mask"], root) if row.get("mask") else None,
         {name: cell for name, cell in row.items() if cell and name not in no_covariates},
         "" if is_unknown(person) else person,
     )

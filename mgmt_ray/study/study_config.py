@@ -8,7 +8,15 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from mgmt_ray.base import Config, InputPath, MgmtError, parse, write_text
+from mgmt_ray.base import (
+    Config,
+    InputPath,
+    MgmtError,
+    did_you_mean,
+    expand_path,
+    parse,
+    write_text,
+)
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.cohort.datasets import CohortConfig
 from mgmt_ray.nets.build import VolumeNetworkConfig
@@ -18,6 +26,7 @@ from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS, BaselineName, ForestConfig
 from mgmt_ray.study.folder import OLD_BASELINES_KEY
+from mgmt_ray.study.yaml_file import read_yaml
 from mgmt_ray.training.training_config import (
     ClassificationTraining,
     EvaluationConfig,
@@ -312,22 +321,22 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
     """
     if not path.is_file():
         raise MgmtError(f"{path}: no such study file. Shipped ones are in jobs/studies/.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        fault = " ".join(str(error).split())
-        raise MgmtError(f"{path}: is not YAML ({fault}). Fix this line.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("cohort"), dict):
+    content = read_yaml(path)
+    cohort = content.get("cohort") if isinstance(content, dict) else None
+    if not isinstance(cohort, dict):
+        for key in content if isinstance(content, dict) else ():
+            if key != "cohort" and (hint := did_you_mean(str(key), ["cohort"])):
+                raise MgmtError(f"{path}: {key}: unknown key{hint}")
         raise MgmtError(f"{path}: has no `cohort:` section, so it is not a study file.")
     if OLD_BASELINES_KEY in content:
         raise MgmtError(
             f"{path}: `{OLD_BASELINES_KEY}` is an earlier version's key. Write `baselines`, and "
             "recipe.noise_std for recipe.noise_deviation."
         )
-    if data is not None:
-        content["cohort"]["root"] = data.absolute()
+    if data is not None:  # not in place: with an anchor, an external cohort is the same mapping
+        content["cohort"] = {**cohort, "root": expand_path(data, Path.cwd())}
     if checkpoint is not None:
-        content["checkpoint"] = checkpoint.absolute()
+        content["checkpoint"] = expand_path(checkpoint, Path.cwd())
     if "root" not in content["cohort"]:
         raise MgmtError(
             f"{path}: does not say where the data set is. "

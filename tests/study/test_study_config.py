@@ -58,7 +58,23 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (MINIMAL + "training: {epoch: 3}\n", "training.epoch: unknown key"),
+        (
+            MINIMAL + "training: {epoch: 3}\n",
+            r"training\.epoch: unknown key; did you mean epochs\?",
+        ),
+        (MINIMAL + "Split: {folds: 3}\n", r"Split: unknown key; did you mean split\?"),
+        (MINIMAL + "spilt: {folds: 3}\nbaseline: [age_sex]\n", r"mean split\?; .* baselines\?"),
+        (MINIMAL.replace("{kind:", "{deph: 10, kind:"), r"random\.deph: .*mean depth\?"),
+        (
+            MINIMAL + "external: {x: {reader: table, modalites: [PH], root: x}}\n",
+            r"external\.x\.modalites: unknown key; did you mean modalities\?",
+        ),
+        (
+            MINIMAL.replace("random}}", "slices, segmentation: {epoch: 3}}}"),
+            r"networks\.random\.segmentation\.epoch: unknown key; did you mean epochs\?",
+        ),
+        (MINIMAL + "split: {folds: 3}\nsplit: {folds: 5}\n", "split: is there twice, in lines 5"),
+        (MINIMAL.replace("cohort:", "chort:"), r"chort: unknown key; did you mean cohort\?"),
         (MINIMAL + "training: {epochs: 0}\n", r"training.epochs: .*found 0"),
         (MINIMAL.replace("kind: random", "kind: best"), r"networks.random.kind: .*'spottune'"),
         (MINIMAL + "comparisons: [age_sex]\n", "`comparisons` is an earlier version's key"),
@@ -98,6 +114,13 @@ def test_a_fault_is_named_by_file_and_key(tmp_path: Path, text: str, message: st
         load_study(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_given_apart_is_that_of_the_cohort_alone(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{reader", "&c {reader") + "external: {x: *c}\n"
+    study = load_study(write(tmp_path, text), data=tmp_path / "other")
+    assert study.cohort.root == tmp_path / "other"
+    assert study.external["x"].root == tmp_path / "data"
 
 
 def test_a_missing_file_says_where_studies_are(tmp_path: Path) -> None:
