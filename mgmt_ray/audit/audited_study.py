@@ -178,7 +178,7 @@ def open_audit(context: StudyContext, seed: int) -> AuditContext:
     Raises:
         MgmtError: the study is not prepared, or its folder was created with another study file.
     """
-    cohort = read_cohort(context.folder.root)
+    cohort = read_cohort(context.folder.root, context.study.cohort.conventions)
     splits = current_splits(context, cohort)
     for modality in context.study.modalities:
         scanned = {s.id for s in cohort.subjects if modality in s.scans}

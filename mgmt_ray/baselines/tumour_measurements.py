@@ -19,7 +19,7 @@ from mgmt_ray.baselines.radiomic_features import (
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.scan import Scan, check_grid, read_scan
+from mgmt_ray.cohort.scan import Scan, check_grid, read_mask, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
 from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, Wanted, subject_file_state
@@ -119,7 +119,7 @@ def _measure_task(task: Sequence[Wanted[Subject]], options: MeasurementOptions) 
 
 
 def _measure(subject: Subject, options: MeasurementOptions) -> Artefact:
-    mask = read_scan(subject.required_mask)
+    mask = read_mask(subject.required_mask, subject.conventions)
     box = bounding_box(mask.voxels > 0)
     assert box is not None, "select_cohorts rejects empty masks"
     labels = crop(mask.voxels, box)
@@ -156,7 +156,7 @@ def _scans(
     crops = {}
     for modality in FEATURE_SCANS:
         path = subject.scans[modality]
-        scan = read_scan(path)
+        scan = read_scan(path, subject.conventions)
         if should_resample:
             crops[modality] = resample(scan, mask.grid, box)
         else:
@@ -176,6 +176,7 @@ def _key(subject: Subject, options: MeasurementOptions) -> str:
     files = _files(subject, options)
     states = {name: asdict(subject_file_state(subject.id, name, p)) for name, p in files.items()}
     requested = [options.features, options.resample, sorted(subject.scans)]
+    requested.append(asdict(subject.conventions))
     return fingerprint([FEATURE_NAMES, VOLUME_NAMES, requested, states])
 
 

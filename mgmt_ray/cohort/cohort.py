@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError, fingerprint, first_line, write_csv
-from mgmt_ray.cohort.subject import MODALITIES, Subject, group_modalities
+from mgmt_ray.cohort.subject import (
+    AS_STORED,
+    MODALITIES,
+    ScanConventions,
+    Subject,
+    group_modalities,
+)
 
 NEEDED_COLUMNS = ("subject", "label", "person", "score", "modalities", "mask")
 """Columns of ``cohort.csv`` that every version wrote."""
@@ -99,8 +105,12 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
     write_csv(folder / "exclusions.csv", [EXCLUSION_COLUMNS, *exclusions])
 
 
-def read_cohort(folder: Path) -> Cohort:
+def read_cohort(folder: Path, conventions: ScanConventions = AS_STORED) -> Cohort:
     """Read the tables that :func:`write_cohort` wrote.
+
+    Args:
+        folder: of the study or the external cohort.
+        conventions: of the cohort's files; needed only where these are read.
 
     Raises:
         MgmtError: the tables do not exist, or are not as :func:`write_cohort` writes them.
@@ -120,7 +130,7 @@ def read_cohort(folder: Path) -> Cohort:
     rows = _read_table(path, NEEDED_COLUMNS)
     modalities = {m for row in rows for m in row["modalities"].split()}
     try:
-        subjects = tuple(_subject(row, modalities) for row in rows)
+        subjects = tuple(_subject(row, modalities, conventions) for row in rows)
     except (KeyError, ValueError) as error:
         raise _not_a_study_table(path, f"{type(error).__name__}: {error}") from error
     rows = _read_table(folder / "exclusions.csv", EXCLUSION_COLUMNS)
@@ -148,7 +158,7 @@ def _not_a_study_table(path: Path, reason: str) -> MgmtError:
     )
 
 
-def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
+def _subject(row: Mapping[str, str], modalities: Set[str], conventions: ScanConventions) -> Subject:
     others = {*FIXED_COLUMNS, *modalities}
     return Subject(
         id=row["subject"],
@@ -160,6 +170,7 @@ def _subject(row: Mapping[str, str], modalities: Set[str]) -> Subject:
         score=float(row["score"]) if row["score"] else None,
         mask_kind="predicted" if row.get("tumour_mask") == "predicted" else "given",
         given_mask=Path(row["given_mask"]) if row.get("given_mask") else None,
+        conventions=conventions,
     )
 
 

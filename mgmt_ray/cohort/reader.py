@@ -14,7 +14,13 @@ from mgmt_ray.cohort.cohort import FIXED_COLUMNS, Exclusion
 from mgmt_ray.cohort.csv_rows import printable
 from mgmt_ray.cohort.dataset_files import missing_reason
 from mgmt_ray.cohort.problem import SCAN_KINDS, Action, Problem, ProblemKind
-from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject, group_modalities
+from mgmt_ray.cohort.subject import (
+    MODALITY_GROUPS,
+    Form,
+    ScanConventions,
+    Subject,
+    group_modalities,
+)
 
 RESERVED = ("cohort", *MODALITY_GROUPS, *FIXED_COLUMNS)
 """Names of columns and scopes in the study's tables, which no modality may have."""
@@ -61,6 +67,22 @@ class ReaderConfig(Config):
     mask_labels: tuple[int, ...] = Field(
         (1, 2, 4), description="labels that a given mask may have in addition to 0"
     )
+
+    trust_form: Form | None = Field(
+        None,
+        description="which of the two forms of a NIfTI header holds where they disagree or none is "
+        "declared; without it such a file is a problem",
+    )
+    background: float = Field(
+        0.0,
+        allow_inf_nan=False,
+        description="value of the scans where there is no tissue; it is read as 0",
+    )
+
+    @property
+    def conventions(self) -> ScanConventions:
+        """How the data set's files are to be read."""
+        return ScanConventions(self.trust_form, self.background)
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -188,7 +210,8 @@ def subject_result(
         problems.append(mask_fault)
     if mask_fault or not scans:
         return ReaderResult(problems=tuple(problems))
-    return ReaderResult((replace(subject, scans=scans),), tuple(exclusions), tuple(problems))
+    subject = replace(subject, scans=scans, conventions=config.conventions)
+    return ReaderResult((subject,), tuple(exclusions), tuple(problems))
 
 
 def _complete_groups(

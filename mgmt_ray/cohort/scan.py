@@ -1,27 +1,14 @@
-"""Reading a scan completely, from NIfTI or DICOM, into arrays of one axis order; its checks.
-
-SimpleITK silently reads a truncated ``.nii.gz`` and fills the rest with zeros, nibabel accepts a
-wrong checksum, and ITK turns NaN into 0. So the file is first decompressed completely and checked,
-and nibabel reads from those bytes.
-"""
+"""Reading a scan completely, from NIfTI or DICOM, into arrays of one axis order; its checks."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import math
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from isal import igzip
-from isal.igzip_lib import IsalError
 from jaxtyping import Float64, Shaped
-from nibabel.arrayproxy import ArrayProxy
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -29,12 +16,12 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
-from nibabel.spatialimages import HeaderDataError
 
-from mgmt_ray.base import first_line
 from mgmt_ray.cohort.csv_rows import join_first
 from mgmt_ray.cohort.dicom import read_series
-from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, VIEW_SCAN, BadScan, ProblemKind
+from mgmt_ray.cohort.nifti import NiftiFile, read_nifti
+from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, VIEW_SCAN, BadScan
+from mgmt_ray.cohort.subject import AS_STORED, Form, ScanConventions
 
 SPACING_TOLERANCE_MM = 1e-4
 ORIGIN_TOLERANCE_MM = 0.1
@@ -46,8 +33,15 @@ headers."""
 AXES = axcodes2ornt(("S", "P", "L"))
 """Directions of increasing depth, height and width: the order of UPENN-GBM and BraTS."""
 
-MIN_VOXEL_VOLUME_MM3 = 1e-9
-"""An affine of a smaller determinant is singular: no voxel has sides of a micrometre."""
+MIN_VOLUME_RATIO = 1e-6
+"""An affine is singular whose voxels have less of the volume of a box with their sides."""
+
+SPACINGS_MM = (0.05, 50.0)
+"""Smallest and largest distance between voxels that a scanner may make."""
+
+LABEL_TOLERANCE = 0.01
+"""Largest distance of a mask's value from the whole number that it stands for: labels up to 4 that
+were saved in the 256 steps of a byte are off by at most 0.008."""
 
 MAX_VALUE = float(np.finfo(np.float32).max)
 
@@ -123,17 +117,19 @@ class Scan:
     grid: Grid
 
 
-def read_scan(path: Path) -> Scan:
-    """Read a scan or a mask and check that it is complete.
+def read_scan(path: Path, conventions: ScanConventions = AS_STORED) -> Scan:
+    """Read a scan and check that it is complete.
 
     Args:
         path: a NIfTI file, ``.nii.gz`` or ``.nii``, or the folder of one DICOM series.
+        conventions: what the data set's files do not say clearly themselves.
 
     Raises:
         BadScan: missing, empty, truncated, damaged, of another format, not 3-D with one number per
-            voxel, or with NaN or infinite values.
+            voxel, with NaN or infinite values, of an unclear position, or with a spacing that no
+            scanner makes.
 
-    >>> import tempfile
+    >>> import nibabel, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "flair.nii.gz")
     ...     nibabel.Nifti1Image(np.zeros((4, 3, 2), np.int16), np.eye(4)).to_filename(path)
@@ -141,20 +137,129 @@ def read_scan(path: Path) -> Scan:
     >>> scan.voxels.shape, scan.grid.spacing_mm
     ((2, 3, 4), (1.0, 1.0, 1.0))
     """
-    voxels, affine = read_series(path) if path.is_dir() else _read_nifti(path)
+    unit_mm = 1.0
+    if path.is_dir() and not path.name.endswith((".nii", ".nii.gz")):
+        voxels, affine = read_series(path)
+    else:
+        file = read_nifti(path)
+        unit_mm, voxels = file.unit_mm, file.voxels
+        affine = _trusted_affine(path, file, conventions.trust_form)
     if voxels.dtype.kind == "f":
         num_invalid = voxels.size - int(np.count_nonzero(np.abs(voxels) <= MAX_VALUE))
         if num_invalid:
             found = f"{num_invalid} voxels are NaN or infinite (in single precision)"
             raise BadScan(path, "not_finite", found, VIEW_SCAN)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > MIN_VOXEL_VOLUME_MM3):
+    if not _is_sound(affine):
         found = "the file is damaged (its affine is singular or not finite)"
         raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN)
     transform = ornt_transform(io_orientation(affine), AXES)
     reoriented = apply_orientation(voxels, transform)
     affine = RAS_TO_LPS @ affine @ inv_ornt_aff(transform, voxels.shape)
     depth, height, width = reoriented.shape
-    return Scan(reoriented, Grid((depth, height, width), affine))
+    grid = Grid((depth, height, width), affine)
+    _check_spacing(path, grid, unit_mm)
+    if conventions.background:
+        air = np.isclose(reoriented, conventions.background, rtol=1e-5, atol=0)
+        reoriented = np.where(air, 0, reoriented - np.float32(conventions.background))
+    return Scan(reoriented, grid)
+
+
+def read_mask(path: Path, conventions: ScanConventions = AS_STORED) -> Scan:
+    """Read a mask like a scan; values that are whole numbers within rounding become integers.
+
+    >>> import nibabel, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "mask.nii.gz")
+    ...     labels = np.array([[[3.9999998, 0.0]]])
+    ...     nibabel.Nifti1Image(labels, np.eye(4)).to_filename(path)
+    ...     read_mask(path).voxels.ravel().tolist()
+    [4, 0]
+    """
+    mask = read_scan(path, replace(conventions, background=0.0))
+    if mask.voxels.dtype.kind == "f":
+        labels = np.rint(mask.voxels)
+        small = np.abs(labels).max(initial=0) <= np.iinfo(np.int32).max
+        if small and (np.abs(mask.voxels - labels) <= LABEL_TOLERANCE).all():
+            return Scan(labels.astype(np.int32), mask.grid)
+    return mask
+
+
+def stored_affine(
+    path: Path, conventions: ScanConventions = AS_STORED
+) -> Float64[np.ndarray, "4 4"]:
+    """Return the affine of a NIfTI file from its own axes to mm towards right, anterior, superior.
+
+    Raises:
+        BadScan: as :func:`read_scan`.
+    """
+    return _trusted_affine(path, read_nifti(path), conventions.trust_form)
+
+
+def _trusted_affine(path: Path, file: NiftiFile, trust: Form | None) -> Float64[np.ndarray, "4 4"]:
+    """Return the affine of a NIfTI file where its header is clear, else that of the trusted form.
+
+    Raises:
+        BadScan: the two forms disagree or none is declared, and none is trusted.
+    """
+    sound = {
+        form: affine
+        for form, affine in file.forms.items()
+        if affine is not None and _is_sound(affine)
+    }
+    clear = [form for form in file.declared if form in sound]
+    difference = ""
+    if len(clear) == 2:
+        width, height, depth = file.voxels.shape
+        sform, qform = (
+            Grid((width, height, depth), RAS_TO_LPS @ sound[form]) for form in ("sform", "qform")
+        )
+        difference = sform.difference(qform)
+    if clear and len(clear) == len(file.declared) and not difference:
+        return sound[clear[0]]
+    if trust is not None and trust in sound:
+        return sound[trust]
+    if not sound or trust:
+        found = f"the file is damaged (its {trust or 'affine'} is singular or not finite)"
+        raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN)
+    if difference:
+        found = f"its sform and qform place its voxels differently: {difference}"
+    elif file.declared:
+        bad = next(form for form in file.declared if form not in sound)
+        other = "qform" if bad == "sform" else "sform"
+        state = "is sound" if other in file.declared else "is not declared (its code is 0)"
+        found = f"its {bad} is singular or not finite, and its {other} {state}"
+    else:
+        found = "says neither by its sform nor by its qform where it lies (both codes are 0)"
+    remedy = (
+        "Find out in a viewer by which of the two scan and mask lie on each other and set "
+        "cohort.trust_form: sform or qform, write the file with one form, or leave the subject out "
+        "with cohort.exclude"
+    )
+    raise BadScan(path, "unclear_position", found, remedy)
+
+
+def _is_sound(affine: Float64[np.ndarray, "4 4"]) -> bool:
+    """Return whether an affine is finite and not singular."""
+    if not np.isfinite(affine).all():
+        return False
+    axes = affine[:3, :3]
+    box = float(np.prod(np.linalg.norm(axes, axis=0)))
+    return abs(float(np.linalg.det(axes))) > MIN_VOLUME_RATIO * box
+
+
+def _check_spacing(path: Path, grid: Grid, unit_mm: float) -> None:
+    low, high = SPACINGS_MM
+    if all(low <= spacing <= high for spacing in grid.spacing_mm):
+        return
+    unit = {1000.0: " (its header counts in metres)", 0.001: " (its header counts in micrometres)"}
+    raise BadScan(
+        path,
+        "impossible_spacing",
+        f"its voxels measure {'×'.join(f'{s:g}' for s in grid.spacing_mm)} mm, which no scanner "
+        f"makes{unit.get(unit_mm, '')}",
+        "Correct the spacing or its unit in the header, or leave the subject out with "
+        "cohort.exclude",
+    )
 
 
 def voxel_hash(scan: Scan) -> str:
@@ -198,7 +303,7 @@ def check_mask(mask: Scan, path: Path, labels: Sequence[int]) -> None:
     the mask has labels 3; known are 0, 1, 2, 4
     """
     present = np.unique(mask.voxels)
-    unknown = [f"{value:g}" for value in present if value not in (0, *labels)]
+    unknown = [_exact(value) for value in present if value not in (0, *labels)]
     if unknown:
         known = ", ".join(map(str, (0, *labels)))
         raise BadScan(
@@ -252,74 +357,10 @@ def format_extents(extents: tuple[int, ...]) -> str:
     return "×".join(map(str, extents))
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxels in the file's axis order, and their affine towards RAS."""
-    content = _decompress(path)
-    image_class = _nifti_class(content)
-    if image_class is None:
-        raise BadScan(
-            path,
-            "wrong_format",
-            "is not a NIfTI file",
-            "Write it as .nii.gz with the tool that made it, or give the right file",
-        )
-    try:
-        image = image_class.from_bytes(content)
-        num_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
-        assert isinstance(image.dataobj, ArrayProxy)
-        num_present = max(len(content) - image.dataobj.offset, 0)
-        if num_present < num_bytes:
-            found = f"the file is truncated ({num_present} of {num_bytes} bytes of voxels)"
-            raise BadScan(path, "truncated", found, DOWNLOAD_AGAIN)
-        voxels = np.asanyarray(image.dataobj)
-    except (ImageFileError, HeaderDataError, ValueError, OverflowError, EOFError) as error:
-        found = f"the file is damaged (its header is invalid: {first_line(error)})"
-        raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN) from error
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]  # a single volume, stored as a series of one
-    if voxels.dtype.kind not in "biuf" or voxels.ndim != 3:
-        size, dtype = format_extents(voxels.shape), voxels.dtype.name
-        raise BadScan(
-            path,
-            "not_3d",
-            f"is not a single 3-D volume (size {size}, numbers of type {dtype})",
-            "Give a single map or volume of it; a raw series is not a modality",
-        )
-    affine = np.asarray(image.affine, dtype=np.float64)
-    return voxels, affine
-
-
-def _nifti_class(content: bytes) -> type[nibabel.Nifti1Image] | None:
-    """Return the class for the header's size and magic (nifti1.h, nifti2.h); None if not NIfTI."""
-    size = (content[:4], content[:4][::-1])
-    if struct.pack("<i", 348) in size and content[344:348] == b"n+1\0":
-        return nibabel.Nifti1Image
-    if struct.pack("<i", 540) in size and content[4:8] == b"n+2\0":
-        return nibabel.Nifti2Image
-    return None
-
-
-def _decompress(path: Path) -> bytes:
-    """Return the decompressed content; gzip's own length and checksum are verified."""
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = igzip.decompress(content)
-    except FileNotFoundError as error:
-        raise BadScan(path, "no_file", "no such file", DOWNLOAD_AGAIN) from error
-    except EOFError as error:
-        found = "the file is truncated (its gzip stream does not end, or other bytes follow it)"
-        raise BadScan(path, "truncated", found, DOWNLOAD_AGAIN) from error
-    except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc] # stub: a value
-        kind: ProblemKind = "wrong_checksum" if "CRC" in str(error) else "damaged"
-        raise BadScan(path, kind, f"the file is damaged ({error})", DOWNLOAD_AGAIN) from error
-    except OSError as error:
-        found = f"cannot be read ({error.strerror or error})"
-        remedy = "Check its permissions and the disk, then rerun the command"
-        raise BadScan(path, "unreadable", found, remedy) from error
-    if not content:
-        raise BadScan(path, "empty_file", "the file is empty", DOWNLOAD_AGAIN)
-    return content
+def _exact(value: np.generic) -> str:
+    """Format a number with as few digits as tell it from any other of its type."""
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)
 
 
 def _format_numbers(numbers: tuple[float, ...]) -> str:

@@ -19,6 +19,9 @@ MODALITIES: tuple[str, ...] = tuple(m for group in MODALITY_GROUPS.values() for 
 MaskKind: TypeAlias = Literal["given", "predicted"]
 """Whether a mask came with the data set, or a network of a slices study predicted it."""
 
+Form: TypeAlias = Literal["sform", "qform"]
+"""The two ways in which a NIfTI header places its voxels (nifti1.h, methods 3 and 2)."""
+
 STRUCTURAL = MODALITY_GROUPS["Struct"]
 """Modalities of every public glioma data set; T1GD is T1 after contrast agent."""
 
@@ -48,6 +51,23 @@ def group_modalities(modalities: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanConventions:
+    """What a data set's files do not say clearly themselves.
+
+    Attributes:
+        trust_form: which form of a NIfTI header holds where the two disagree, or where none is
+            declared; None makes such a file a problem.
+        background: the scans' value where there is no tissue, which is read as 0.
+    """
+
+    trust_form: Form | None = None
+    background: float = 0.0
+
+
+AS_STORED = ScanConventions()
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """The baseline scans, label and covariates of one person.
 
@@ -64,6 +84,7 @@ class Subject:
             training subjects (see :func:`~mgmt_ray.splits.split.resolve_labels`); None where the
             label is given.
         given_mask: the data set's own mask where a predicted one is used instead.
+        conventions: how the data set's files are to be read.
 
     >>> subject = Subject("P1", 1, {"FLAIR": Path("flair.nii.gz")}, Path("mask.nii.gz"))
     >>> subject.has_all(["FLAIR", "T1"])
@@ -79,6 +100,7 @@ class Subject:
     score: float | None = None
     mask_kind: MaskKind = "given"
     given_mask: Path | None = None
+    conventions: ScanConventions = AS_STORED
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "person", self.person or self.id)

@@ -13,8 +13,8 @@ from mgmt_ray.cluster.progress import show_progress
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.persons import PersonRef, read_crosswalk
-from mgmt_ray.cohort.scan import Scan, read_scan
-from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.scan import Scan, read_mask
+from mgmt_ray.cohort.subject import ScanConventions, Subject
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.masks.contamination import THIS_STUDY, cached_scan_hashes, segmenter_exposure
 from mgmt_ray.masks.mask_files import ALTERNATE_MASKS
@@ -98,13 +98,14 @@ def mask_agreement(
         cohort: the study's, with the masks that it uses.
     """
     of_study = {s.id: s.required_mask for s in cohort.subjects}
-    pairs = {s.id: (of_study[s.id], s.required_mask) for s in alternate.subjects}
+    pairs = {s.id: (of_study[s.id], s.required_mask, s.conventions) for s in alternate.subjects}
     return dict(parallel_map(_mask_dice, [*pairs], pairs, resources))
 
 
-def _mask_dice(subject: str, masks: Mapping[str, tuple[Path, Path]]) -> float:
+def _mask_dice(subject: str, masks: Mapping[str, tuple[Path, Path, ScanConventions]]) -> float:
     """Return the Dice coefficient of two masks, on the grid of the first."""
-    first, second = (read_scan(path) for path in masks[subject])
+    *paths, conventions = masks[subject]
+    first, second = (read_mask(path, conventions) for path in paths)
     tumour = Scan((second.voxels > 0).astype(np.float32), second.grid)
     resampled = resample(tumour, first.grid, whole_window(first.grid.shape))
     return dice(resampled >= 0.5, first.voxels > 0)

@@ -15,6 +15,7 @@ from mgmt_ray.base import MgmtError, fingerprint, write_atomically
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.scan import read_scan
+from mgmt_ray.cohort.subject import AS_STORED, ScanConventions
 from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
 from mgmt_ray.masks.segmentation_study import Segmentations
 from mgmt_ray.preprocess.artefact_store import Artefact, FileFormat, Wanted, subject_file_state
@@ -42,11 +43,13 @@ class MaskRequest:
         id: the subject's.
         scan: of the modality that is segmented.
         networks: ids of the segmentations whose probabilities are averaged; at least one.
+        conventions: of the scan's data set.
     """
 
     id: str
     scan: Path
     networks: tuple[str, ...]
+    conventions: ScanConventions = AS_STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +127,13 @@ def describe_mask(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def mask_artefact(tumour: np.ndarray, scan: Path, networks: Sequence[str]) -> Artefact:
+def mask_artefact(tumour: np.ndarray, request: MaskRequest) -> Artefact:
     """Return the artefact of a mask: the bytes of its file, and what it was predicted by."""
-    description = {"tumour_voxels": int(np.count_nonzero(tumour)), "networks": list(networks)}
-    content = pack_mask(tumour, scan, json.dumps(description))
+    description = {
+        "tumour_voxels": int(np.count_nonzero(tumour)),
+        "networks": list(request.networks),
+    }
+    content = pack_mask(tumour, request.scan, json.dumps(description), request.conventions)
     return Artefact({"file": np.frombuffer(content, np.uint8)}, description)
 
 
@@ -160,7 +166,7 @@ def _segment_batch(
             except MgmtError as error:
                 masks.append(error)
                 continue
-        masks.append(mask_artefact(tumour, request.scan, request.networks))
+        masks.append(mask_artefact(tumour, request))
     return masks
 
 
@@ -168,8 +174,8 @@ def _find_tumour(
     request: MaskRequest, networks: Sequence[Segmenter], segmentations: Segmentations
 ) -> np.ndarray:
     """Segment a scan on its own grid."""
-    scan = read_scan(request.scan)
-    source = SliceSource(request.id, request.scan, None)
+    scan = read_scan(request.scan, request.conventions)
+    source = SliceSource(request.id, request.scan, None, request.conventions)
     slices = cut_slices(source, scan.voxels, None, scan.grid.spacing_mm, segmentations.recipe)
     for name in request.networks:
         problem = voxel_size_problem(slices.frame, segmentations.metadata[name])
@@ -185,4 +191,4 @@ def _key(request: MaskRequest, segmentations: Segmentations) -> str:
     state = asdict(subject_file_state(request.id, segmentations.modality, request.scan))
     recipe = segmentations.recipe.model_dump(mode="json")
     weights = [[name, segmentations.checksums[name]] for name in request.networks]
-    return fingerprint([state, recipe, weights])
+    return fingerprint([state, recipe, weights, asdict(request.conventions)])

@@ -103,7 +103,9 @@ def segment_subjects(
         By subject: the mask, or why its scan cannot be segmented.
     """
     modality = segmentations.modality
-    requests = [MaskRequest(s.id, s.scans[modality], eligible[s.id]) for s in subjects]
+    requests = [
+        MaskRequest(s.id, s.scans[modality], eligible[s.id], s.conventions) for s in subjects
+    ]
     predicted = 0
     with show_progress(name) as progress:
 

@@ -218,14 +218,17 @@ def load_existing(
     Raises:
         MgmtError: there was no earlier run, or the study has changed since.
     """
-    cohort = read_cohort(context.folder.root)
+    cohort = read_cohort(context.folder.root, context.study.cohort.conventions)
     names = context.study.external
     for name in names:
         if not (context.folder.external(name).root / "cohort.csv").exists():
             raise MgmtError(
                 f"external.{name}: not selected yet. Run `mgmt-ray run STUDY` with the same --out."
             )
-    external = {name: read_cohort(context.folder.external(name).root) for name in names}
+    external = {
+        name: read_cohort(context.folder.external(name).root, config.conventions)
+        for name, config in names.items()
+    }
     if not context.folder.splits.exists():
         raise MgmtError(
             f"{context.folder.splits}: does not exist yet. Run `mgmt-ray run STUDY` first."

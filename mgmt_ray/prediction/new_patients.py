@@ -186,7 +186,8 @@ def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, 
     segmentations = load_segmentations(source, inputs.study.modalities) if source else None
     modalities = dict.fromkeys([*channels, *([segmentations.modality] if segmentations else [])])
     result = read_patients(scans, list(modalities))
-    patients = _Patients(result.subjects)
+    conventions = inputs.study.cohort.conventions
+    patients = _Patients(replace(s, conventions=conventions) for s in result.subjects)
     taken = inputs.study.network_covariates
     for problem in (*result.problems, *covariate_problems(result.subjects, taken, str(scans))):
         patients.drop(problem.subject, f"{problem.where}: {problem.found}")

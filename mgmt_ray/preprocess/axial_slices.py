@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, ProblemKind
-from mgmt_ray.cohort.scan import Scan, check_grid, read_scan
+from mgmt_ray.cohort.scan import Scan, check_grid, read_mask, read_scan
+from mgmt_ray.cohort.subject import AS_STORED, ScanConventions
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_geometry import Frame, Spacing, slice_window, sum_blocks
 from mgmt_ray.preprocess.spatial import bounding_box, resample, whole_window
@@ -29,6 +30,10 @@ MAX_BRAIN_OUTSIDE = 0.01
 the slices hold the tumour."""
 
 
+MAX_BORDER_VALUED = 0.5
+"""Fraction of the voxels at the border of a scan's axial planes that may not be background."""
+
+
 @dataclass(frozen=True, slots=True)
 class SliceSource:
     """The files that a subject's slices of one modality are cut from; the mask may be missing."""
@@ -36,6 +41,7 @@ class SliceSource:
     id: str
     image: Path
     mask: Path | None
+    conventions: ScanConventions = AS_STORED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +78,12 @@ def slice_sources(cohort: Cohort, modality: str, *, masks: bool = True) -> tuple
     Predicted masks are not used: a segmentation is not judged by another network's prediction.
     """
     return tuple(
-        SliceSource(s.id, s.scans[modality], s.mask if masks and s.mask_kind == "given" else None)
+        SliceSource(
+            s.id,
+            s.scans[modality],
+            s.mask if masks and s.mask_kind == "given" else None,
+            s.conventions,
+        )
         for s in cohort.subjects
         if modality in s.scans
     )
@@ -84,8 +95,9 @@ def make_slices(source: SliceSource, recipe: SliceRecipe) -> SubjectSlices:
     Raises:
         BadScan: a file is damaged, or as :func:`slices_from_scan`.
     """
-    scan = read_scan(source.image)
-    return slices_from_scan(source, scan, read_scan(source.mask) if source.mask else None, recipe)
+    scan = read_scan(source.image, source.conventions)
+    mask = read_mask(source.mask, source.conventions) if source.mask else None
+    return slices_from_scan(source, scan, mask, recipe)
 
 
 def slices_from_scan(
@@ -126,8 +138,9 @@ def cut_slices(
         recipe: shape and shrinking of the slices, and the least brain and tumour.
 
     Raises:
-        BadScan: the scan is empty, the slices would cut the tumour or, without a mask, the brain,
-            or no slice has enough brain or, if annotated, enough tumour.
+        BadScan: the scan's background is not 0, the scan is empty, the slices would cut the tumour
+            or, without a mask, the brain, or no slice has enough brain or, if annotated, enough
+            tumour.
 
     >>> image = np.zeros((4, 40, 40), np.float32)
     >>> image[1:3, 5:35, 5:35] = 100
@@ -137,6 +150,7 @@ def cut_slices(
     >>> slices.images.shape, slices.depths.tolist(), slices.frame.spacing_mm
     ((2, 16, 16), [1, 2], (5.0, 2.0, 2.0))
     """
+    _check_background(source, image)
     frame = _centred_frame(source, image, spacing_mm, recipe)
     valued = sum_blocks(slice_window(image != 0, frame, recipe.shape), recipe.shrink)
     coarse = np.zeros(valued.shape, bool)
@@ -156,6 +170,29 @@ def cut_slices(
     images = (sums / np.maximum(valued[depths], 1)).astype(np.float32)
     masks = coarse[depths].astype(np.uint8)
     return SubjectSlices(source.id, images, masks, depths, frame, mask, of_brain[depths])
+
+
+def _check_background(source: SliceSource, image: np.ndarray) -> None:
+    """Raise BadScan if most of a scan's border is not 0: its air would be taken for brain.
+
+    The border is that of the axial planes: the lowest and highest plane may show brain only.
+    """
+    rows, columns = image[:, [0, -1]], image[:, 1:-1, [0, -1]]
+    border = np.concatenate([rows.ravel(), columns.ravel()])
+    share = np.count_nonzero(border) / border.size
+    if share <= MAX_BORDER_VALUED:
+        return
+    values, counts = np.unique(border, return_counts=True)
+    most = counts.argmax()
+    if counts[most] >= MAX_BORDER_VALUED * border.size:
+        value = f"{float(values[most]) + source.conventions.background:.9g}"
+        found = f"its background is {value}, not {source.conventions.background:g}"
+        remedy = f"Set cohort.background: {value} if that is so in all scans, or set it to 0"
+    else:
+        found = f"{share:.0%} of the voxels at its border are not 0, and of many values"
+        remedy = "Set its air to 0 (strip the skull)"
+    remedy += ", or leave the subject out with cohort.exclude"
+    raise BadScan(source.image, "background", found, remedy)
 
 
 def _centred_frame(

@@ -18,6 +18,7 @@ from mgmt_ray.cohort.scan import (
     check_mask,
     check_values,
     mask_hash,
+    read_mask,
     read_scan,
     voxel_hash,
 )
@@ -74,7 +75,7 @@ def inspection_key(
     window: list[Any] = []
     if isinstance(recipe, RecipeConfig):
         window = [recipe.window, recipe.allow_clipping]
-    settings = [*window, recipe.resample, list(mask_labels)]
+    settings = [*window, recipe.resample, list(mask_labels), asdict(subject.conventions)]
     if slices is not None:
         settings += [slices.model_dump(mode="json"), subject.mask_kind]
     content = [[field.name for field in fields(kind)] for kind in (Inspection, Problem, View)]
@@ -106,14 +107,14 @@ def inspect_subject(
     mask = None
     if subject.mask is not None:
         try:
-            mask = _read_mask(subject.mask, recipe, mask_labels)
+            mask = _read_mask(subject, subject.mask, recipe, mask_labels)
         except BadScan as error:
             add_problem(error, subject.mask)
     hashes: dict[str, str] = {}
     views: list[View] = []
     for modality, path in subject.scans.items():
         try:
-            scan = read_scan(path)
+            scan = read_scan(path, subject.conventions)
             check_values(scan, path)
             hashes[modality] = voxel_hash(scan)
             _check_distinct(hashes, modality, path)
@@ -194,8 +195,8 @@ def load_inspection(part: ArtefactPart, subject_id: str) -> Inspection:
     return Inspection(subject_id, problems, description["hashes"], views, description["mask_hash"])
 
 
-def _read_mask(path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
-    mask = read_scan(path)
+def _read_mask(subject: Subject, path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
+    mask = read_mask(path, subject.conventions)
     check_mask(mask, path, labels)
     window, allow_clipping = whole_window(mask.voxels.shape), False
     if isinstance(recipe, RecipeConfig):
@@ -229,5 +230,5 @@ def _check_slices(
 ) -> None:
     """Raise BadScan if no slices can be cut, which ignore predicted masks."""
     given = mask if subject.mask_kind == "given" else None
-    source = SliceSource(subject.id, path, subject.mask if given else None)
+    source = SliceSource(subject.id, path, subject.mask if given else None, subject.conventions)
     slices_from_scan(source, scan, given, recipe)

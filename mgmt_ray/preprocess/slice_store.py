@@ -113,7 +113,8 @@ def wanted_slices(
         files = [asdict(subject_file_state(source.id, modality, source.image))]
         if source.mask is not None:
             files.append(asdict(subject_file_state(source.id, "mask", source.mask)))
-        key = fingerprint([recipe.model_dump(mode="json"), files])
+        conventions = asdict(source.conventions)
+        key = fingerprint([recipe.model_dump(mode="json"), files, conventions])
         wanted.append(Wanted(modality, source.id, key, source))
     return wanted
 

@@ -125,7 +125,10 @@ def wanted_volumes(
         image = subject_file_state(subject.id, modality, subject.scans[modality])
         mask = subject_file_state(subject.id, "mask", subject.required_mask)
         files = {"image": asdict(image), "mask": asdict(mask)}
-        keys = {version: fingerprint([key, files]) for version, key in of_recipe.items()}
+        keys = {
+            version: fingerprint([key, files, asdict(subject.conventions)])
+            for version, key in of_recipe.items()
+        }
         source = VolumeSource(subject, keys, files, tuple(previous.get(subject.id, ())))
         wanted.append(Wanted(modality, subject.id, fingerprint(keys), source))
     return wanted

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float16, Float32
 
 from mgmt_ray.base import MgmtError, stream_seed
 from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan
-from mgmt_ray.cohort.scan import Scan, check_grid, read_scan
+from mgmt_ray.cohort.scan import Scan, check_grid, read_mask, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess import augment
 from mgmt_ray.preprocess.recipe import RecipeConfig, augmentation_of, versions
@@ -135,7 +135,7 @@ def make_volumes(
 
 
 def _find_tumour(subject: Subject, recipe: RecipeConfig) -> _Tumour:
-    scan = read_scan(subject.required_mask)
+    scan = read_mask(subject.required_mask, subject.conventions)
     mask = scan.voxels > 0
     clipped = check_window(
         mask, recipe.window, allow_clipping=recipe.allow_clipping, path=subject.required_mask
@@ -159,7 +159,7 @@ def _prepare(
     subject: Subject, modality: str, tumour: _Tumour, recipe: RecipeConfig
 ) -> augment.Volume:
     path = subject.scans[modality]
-    scan = read_scan(path)
+    scan = read_scan(path, subject.conventions)
     if recipe.resample:
         part = resample(scan, tumour.scan.grid, tumour.part)
     else:

@@ -14,10 +14,10 @@ import SimpleITK
 from jaxtyping import Bool, Shaped
 from nibabel.nifti1 import Nifti1Extension
 from nibabel.orientations import io_orientation, ornt_transform
-from nibabel.spatialimages import SpatialImage
 
 from mgmt_ray.base import write_atomically
-from mgmt_ray.cohort.scan import RAS_TO_LPS, read_scan
+from mgmt_ray.cohort.scan import RAS_TO_LPS, read_scan, stored_affine
+from mgmt_ray.cohort.subject import AS_STORED, ScanConventions
 
 
 def write_scan(voxels: Shaped[np.ndarray, "*series depth height width"], path: Path) -> None:
@@ -68,7 +68,12 @@ def copy_file(source: Path, target: Path) -> None:
     write_atomically(target, copy)
 
 
-def pack_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, comment: str = "") -> bytes:
+def pack_mask(
+    mask: Bool[np.ndarray, "depth height width"],
+    scan: Path,
+    comment: str = "",
+    conventions: ScanConventions = AS_STORED,
+) -> bytes:
     """Return the ``.nii.gz`` file of a tumour mask (1 tumour, 0 all else) on the grid of its scan.
 
     Its axes have the order and direction of the scan's file if that is NIfTI, so that it also fits
@@ -78,18 +83,18 @@ def pack_mask(mask: Bool[np.ndarray, "depth height width"], scan: Path, comment:
         mask: with axes ordered as :func:`mgmt_ray.cohort.scan.read_scan` does.
         scan: file or DICOM series.
         comment: kept in the file's header.
+        conventions: of the scan's data set.
 
     Raises:
         BadScan: the scan cannot be read.
     """
-    grid = read_scan(scan).grid
+    grid = read_scan(scan, conventions).grid
     assert mask.shape == grid.shape, f"a mask of {mask.shape} on a scan of {grid.shape}"
     affine = (RAS_TO_LPS @ grid.affine)[:, [2, 1, 0, 3]]
     image = nibabel.Nifti1Image(mask.astype(np.uint8).transpose(2, 1, 0), affine)
     if scan.is_file():
-        file = nibabel.load(scan)
-        assert isinstance(file, SpatialImage)
-        turn = ornt_transform(io_orientation(affine), io_orientation(file.affine))
+        stored = io_orientation(stored_affine(scan, conventions))
+        turn = ornt_transform(io_orientation(affine), stored)
         image = image.as_reoriented(turn)
     image.header.set_xyzt_units("mm")
     if comment:

@@ -36,7 +36,7 @@ def recipe() -> RecipeConfig:
 
 @pytest.fixture
 def make_subject(tmp_path: Path) -> MakeSubject:
-    """Writes a subject's scans (positive noise by default) and its mask (a ball by default)."""
+    """Writes a subject's scans (by default positive noise in air) and its mask (a ball)."""
 
     def make(
         subject_id: str = "S1",
@@ -53,6 +53,7 @@ def make_subject(tmp_path: Path) -> MakeSubject:
             scans[modality] = folder / f"{modality}.nii.gz"
             draws = stream(0, "test scan", subject_id, modality)
             drawn = draws.integers(1, 2000, mask.shape).astype(np.int16)
+            drawn[:, [0, -1]] = drawn[:, :, [0, -1]] = 0
             write_scan(scans[modality], drawn if scan is None else scan)
         return Subject(subject_id, 0, scans, folder / "mask.nii.gz")
 

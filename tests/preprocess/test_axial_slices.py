@@ -236,7 +236,7 @@ def test_files_are_read_and_their_grids_compared(make_subject: MakeSubject, tmp_
     assert made.frame.scan_shape == (24, 32, 28)
     (bare,) = slice_sources(cohort, "FLAIR", masks=False)
     assert bare.mask is None and not make_slices(bare, recipe).annotated
-    write_scan(source.image, np.ones((24, 32, 26), np.int16))
+    write_scan(source.image, np.pad(np.ones((24, 30, 24), np.int16), ((0, 0), (1, 1), (1, 1))))
     with pytest.raises(BadScan, match="not on the grid") as error:
         make_slices(source, recipe)
     assert "recipe.resample" in str(error.value)
