@@ -53,6 +53,11 @@ def subjects(row: Row) -> str:
     return f"{row['num_subjects']} ({row['num_methylated']})"
 
 
+def family(row: Row) -> str:
+    """Return a row's family of hypotheses, or the row that it is a copy of; a dash for neither."""
+    return f"as {row['copy_of']}" if row["copy_of"] else row["family"] or DASH
+
+
 _CELLS: Mapping[Format, Callable[[str], Cell]] = {
     "text": text,
     "count": text,
@@ -71,6 +76,7 @@ COLUMNS: dict[str, tuple[str, Cell]] = {
     "model": ("Ensemble", ensemble_or_dash),
     "subjects": ("Subjects\n(methylated)", subjects),
     "chance": ("AUC against\nchance", chance_cell),
+    "family": ("Family", family),
 }
 """Heading and cells of the columns of tables of results, and of a few that are made of several."""
 

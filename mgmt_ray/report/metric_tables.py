@@ -126,7 +126,7 @@ def chance_table(results: StudyResults) -> Table:
     metrics = results.metrics
     is_main = metrics["ensemble"].isin(results.main_ensembles)
     shown = metrics[is_main | leading_rows(metrics, results.baselines, results.main_ensembles)]
-    cells = columns("model", "network", "subjects", "auc", "auc_p", "auc_p_holm", "brier")
+    cells = columns("model", "network", "subjects", "auc", "family", "auc_p", "auc_p_holm", "brier")
     caption = "AUC against chance, and Brier score"
     return make_table("auc_against_chance", caption, cells, shown)
 

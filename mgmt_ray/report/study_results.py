@@ -205,7 +205,7 @@ def _read_external(folder: StudyFolder, command: str) -> ExternalResults:
     return ExternalResults(
         cohort=read_cohort(folder.root),
         predictions=read_table(folder.ensembles / "predictions.csv", command),
-        metrics=read_table(folder.ensembles / "metrics.csv", command),
+        metrics=read_result(folder.ensembles, "metrics"),
         openings=read_json_lines(folder.test_openings),
         tables=read_existing_results(folder.ensembles, SHOWN_TABLES),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from mgmt_ray.statistics.intervals import read_interval
 from mgmt_ray.statistics.planted_signal import CHANCE_AUC, PlantedVerdict
 
 LEVEL = 0.05
-"""P-values below it, after Holm's correction, are called findings."""
+"""P-values below it, after Holm's correction within their family, are called findings."""
 BASELINE_PREFIX = "against "
 """Prefix of the name of a comparison of each network's best ensemble with a baseline."""
 
@@ -24,6 +25,7 @@ def summary_sentences(results: StudyResults) -> list[str]:
     """Return the summary's sentences, one per point."""
     metrics = results.metrics
     main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
+    tested = _with_originals_p(metrics).loc[main.index]
     first = metrics.iloc[0]
     sentences = [
         f"{len(results.members)} trained models were evaluated on {first['num_subjects']} "
@@ -32,7 +34,7 @@ def summary_sentences(results: StudyResults) -> list[str]:
     ]
     sentences += _best_overall(results)
     sentences += [
-        chance_sentence(network_label(network), main[main["network"] == network])
+        chance_sentence(network_label(network), tested[tested["network"] == network])
         for network in results.networks
         if network in set(main["network"])
     ]
@@ -46,13 +48,38 @@ def summary_sentences(results: StudyResults) -> list[str]:
     return sentences + cautions(results)
 
 
+def _with_originals_p(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Give each copy the corrected p-value of the ensemble that it is a copy of."""
+    p = metrics.set_index(["network", "ensemble"])["auc_p_holm"]
+    original = metrics["copy_of"].mask(metrics["copy_of"] == "", metrics["ensemble"])
+    keys = zip(metrics["network"], original, strict=True)
+    return metrics.assign(auc_p_holm=[p[key] for key in keys])
+
+
+def p_text(p: float) -> str:
+    """Format a p-value in a sentence.
+
+    >>> p_text(0.0312), p_text(0.0003), p_text(float("nan"))
+    ('0.031', '0.0003', 'not tested')
+    """
+    if math.isnan(p):
+        return "not tested"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
+
+
 def _best_overall(results: StudyResults) -> list[str]:
     """Report each network's ensemble that was chosen on validation: one AUC per network."""
     rows = results.metrics[results.metrics["ensemble"] == BEST_OVERALL].to_dict("records")
     if not rows:
         return []
-    aucs = "; ".join(f"{network_label(r['network'])} {read_interval(r, 'auc')}" for r in rows)
-    return [f"AUC of each network's best ensemble by validation: {aucs}."]
+    aucs = "; ".join(
+        f"{network_label(r['network'])} {read_interval(r, 'auc')} (p = {p_text(r['auc_p_holm'])})"
+        for r in rows
+    )
+    return [
+        "Primary results, AUC of each network's best ensemble by validation (permutation test "
+        f"against 0.5, Holm's correction over these {len(rows)}): {aucs}."
+    ]
 
 
 def difference_sentences(results: StudyResults) -> list[str]:
@@ -100,7 +127,7 @@ def external_sentence(results: StudyResults, name: str) -> str:
     metrics = results.external[name].metrics
     largest = max(metrics.to_dict("records"), key=lambda row: int(row["num_subjects"]))
     main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
-    shown = main if len(main) else metrics
+    shown = _with_originals_p(metrics).loc[(main if len(main) else metrics).index]
     above = shown[shown["auc_low"] > CHANCE_AUC]
     values = [
         f"{network_label(row['network'])} {row['ensemble']} {read_interval(row, 'auc')}"
@@ -188,13 +215,16 @@ def planted_sentence(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:
 def chance_cell(row: Mapping[Hashable, Any]) -> str:
     r"""Say where an AUC's interval lies, and whether it is a finding after Holm's correction.
 
-    >>> chance_cell({"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6, "auc_p_holm": 1.0})
-    'contains 0.5'
-    >>> chance_cell({"auc": 0.7, "auc_low": 0.6, "auc_high": 0.8, "auc_p_holm": 0.01})
+    >>> row = {"auc": 0.7, "auc_low": 0.6, "auc_high": 0.8, "copy_of": "", "auc_p_holm": 0.01}
+    >>> chance_cell(row)
     'above 0.5,\nalso after Holm'
+    >>> chance_cell(row | {"copy_of": "best overall"})
+    'above 0.5,\nas best overall'
     """
     auc = read_interval(row, "auc")
     if not auc.excludes(CHANCE_AUC):
         return "contains 0.5"
     side = "above 0.5" if auc.low > CHANCE_AUC else "below 0.5"
+    if row["copy_of"]:
+        return f"{side},\nas {row['copy_of']}"
     return f"{side},\n{'also' if row['auc_p_holm'] < LEVEL else 'not'} after Holm"

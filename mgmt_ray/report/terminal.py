@@ -20,13 +20,14 @@ def summary(metrics: pd.DataFrame) -> str:
     """Return one line per network and ensemble, each metric with its 95 % interval.
 
     A star marks an AUC whose whole interval lies above 0.5, without correction; the last line says
-    how many of them remain after Holm's correction over the table. "size" counts the models.
+    how many of them remain after Holm's correction, copies of other ensembles being left out.
+    "size" counts the models.
 
     Args:
         metrics: columns as in a study's ``metrics.csv``.
 
     >>> row = {"network": "random", "ensemble": "DSC", "num_members": 5, "num_subjects": 57}
-    >>> row |= {"num_methylated": 24, "auc_p_holm": 0.2}
+    >>> row |= {"num_methylated": 24, "copy_of": "", "auc_p_holm": 0.2}
     >>> for metric in METRIC_LABELS:
     ...     row |= {metric: 0.6, f"{metric}_low": 0.52, f"{metric}_high": 0.68}
     >>> lines = summary(pd.DataFrame([row])).splitlines()
@@ -49,12 +50,12 @@ def summary(metrics: pd.DataFrame) -> str:
             cells[0] += "*" if row["auc_low"] > CHANCE_AUC else ""
             lines.append(f"{_truncate(row['ensemble'])} {row['num_members']:>4}  {_columns(cells)}")
         lines.append("")
-    stars = metrics[metrics["auc_low"] > CHANCE_AUC]
+    stars = metrics[(metrics["auc_low"] > CHANCE_AUC) & (metrics["copy_of"] == "")]
     num_findings = int((stars["auc_p_holm"] < LEVEL).sum())
     lines += [
         "* AUC above chance: its interval lies above 0.5. Without a star chance is not excluded.",
-        f"  Intervals are not corrected: {num_findings} of {len(stars)} stars remain after Holm's "
-        f"correction (p < {LEVEL}).",
+        f"  Intervals are not corrected: {num_findings} of {len(stars)} distinct stars remain "
+        f"after Holm's correction (p < {LEVEL}).",
     ]
     return "\n".join(lines)
 

@@ -87,12 +87,15 @@ RESULT_COLUMNS: dict[str, Column] = {
     "spe": Column("interval", "specificity", "SPE"),
     "ppv": Column("interval", "positive predictive value", "PPV"),
     "npv": Column("interval", "negative predictive value", "NPV"),
-    "auc_delong": Column("interval", "the AUC's interval by DeLong"),
     "auc_p": Column("p", "of the AUC against chance, by permutation", "Permutation\np"),
     "auc_p_holm": Column("p", "the same, corrected by Holm", "the same,\nHolm"),
     "source": Column("text", "what varies: policy draws, folds, seeds or test subjects"),
     "num": Column("count", "how many of them there are"),
     # comparisons of two models, A and B
+    "copy_of": Column(
+        "text", "the ensemble, or comparison, that the row is a copy of; it has no test"
+    ),
+    "family": Column("text", "family of hypotheses that Holm corrects: `primary` or `secondary`"),
     "comparison": Column("text", "what is compared: an ensemble of networks, or pairs", "Ensemble"),
     "network_a": Column("text", "network of A"),
     "ensemble_a": Column("text", "ensemble of A"),

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from mgmt_ray.statistics.intervals import (
 from mgmt_ray.statistics.model_intervals import (
     METRICS,
     ResampledModel,
+    find_copies,
     paired_difference,
     resample_models,
 )
@@ -39,8 +41,21 @@ _REMEDY = "Run `mgmt-ray ensemble STUDY` again."
 BASELINES: tuple[str, ...] = get_args(baseline_config.BaselineName)
 """Names, as networks and as ensembles, of the baseline models that networks are compared with."""
 
+UNTESTED_BASELINE = "prevalence"
+"""A constant, whose AUC is 0.5 (less over several splits, by construction): to test a model against
+it would be to test that model's AUC a second time."""
+
+Family: TypeAlias = Literal["primary", "secondary", ""]
+"""A family of hypotheses, within which p-values are corrected; "" for what is not tested.
+
+Primary are the ensembles "best overall", which validation chose before the test set was opened, and
+comparisons of them with each other and with baselines. Secondary are all distinct others. A copy of
+another ensemble or comparison (see :func:`.find_copies`) has no test of its own.
+"""
+
 COMPARISON_COLUMNS: tuple[str, ...] = (
     *("comparison", "num_subjects", "network_a", "ensemble_a", "network_b", "ensemble_b"),
+    *("copy_of", "family"),
     *("friedman_chi2", "friedman_p", "nemenyi_p"),
     *("error_friedman_chi2", "error_friedman_p", "error_nemenyi_p"),
     *column_names(*(f"{metric}_difference" for metric in METRICS)),
@@ -134,15 +149,41 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     return corrected
 
 
+def model_family(network: str, ensemble: str, copy_of: str) -> Family:
+    """Return the family of the hypothesis that an ensemble's AUC is 0.5.
+
+    >>> model_family("spottune", "best overall", ""), model_family("spottune", "DSC", "PH")
+    ('primary', '')
+    """
+    if copy_of or network == UNTESTED_BASELINE:
+        return ""
+    return "primary" if ensemble == BEST_OVERALL else "secondary"
+
+
+def holm_by_family(p: pd.Series[float], family: pd.Series[str]) -> pd.Series[float]:
+    """Correct p-values by :func:`holm` within each family.
+
+    >>> family = pd.Series(["primary", "secondary", "secondary"])
+    >>> holm_by_family(pd.Series([0.02, 0.02, 0.03]), family).tolist()
+    [0.02, 0.04, 0.04]
+    """
+    corrected = [
+        pd.Series(holm(values.to_numpy(dtype=float)), index=values.index)
+        for _, values in p.groupby(family, sort=False)
+    ]
+    return pd.concat(corrected).reindex(p.index) if corrected else p.astype(float)
+
+
 def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     """Compare every pair of networks on the same inputs, and best ensembles with baseline models.
 
     Differences are a − b on the same subjects, with paired intervals; ``delong_p`` tests that of
     AUC. Friedman's and Nemenyi's tests are made twice, on probabilities and on squared
     errors (see :func:`compare_networks`), between the networks that share an ensemble; they are
-    NaN where fewer than three do. Corrected p-values (``_holm``) are Holm's over this whole table,
-    Friedman's counted once per ensemble. Nemenyi's p-values account for the pairs of networks
-    within their ensemble, and are not corrected for the number of ensembles.
+    NaN where fewer than three do. Corrected p-values (``_holm``) are Holm's within a
+    :data:`Family`, Friedman's counted once per ensemble. A comparison of the same models as another
+    names it in ``copy_of`` and has differences, but no test. Nemenyi's p-values account for the
+    pairs of networks within their ensemble, and are not corrected for the number of ensembles.
 
     Args:
         predictions: as :func:`mgmt_ray.selection.ensembles.ensemble` returns them. Networks named
@@ -173,7 +214,29 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
             keys = (str(network), BEST_OVERALL), (str(name), str(name))
             rows.append({"comparison": what} | _paired(*keys, models))
     table = pd.DataFrame(rows).reindex(columns=list(COMPARISON_COLUMNS))
-    return _holm_corrected(table)
+    return _holm_corrected(_with_families(table, find_copies(models)))
+
+
+def _with_families(table: pd.DataFrame, copies: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """Fill ``copy_of`` and ``family``, and delete the p-values of what is not tested."""
+    is_primary = (table["comparison"] == BEST_OVERALL) | table["network_b"].isin(BASELINES)
+    originals: dict[frozenset[tuple[str, str]], str] = {}
+    copy_of: dict[int, str] = {}
+    for index in sorted(table.index, key=lambda index: not is_primary[index]):  # stable
+        row = table.loc[index]
+        models = ((row["network_a"], row["ensemble_a"]), (row["network_b"], row["ensemble_b"]))
+        pair = frozenset((network, copies[network, name] or name) for network, name in models)
+        copy_of[index] = originals.get(pair, "")
+        originals.setdefault(pair, row["comparison"])
+    table["copy_of"] = pd.Series(copy_of, index=table.index, dtype=object)
+    is_copy = table["copy_of"] != ""
+    is_untested = is_copy | (table["network_b"] == UNTESTED_BASELINE)
+    family = is_primary.map({True: "primary", False: "secondary"}).astype(object)
+    table["family"] = family.mask(is_untested, "")
+    table.loc[is_untested, "delong_p"] = math.nan
+    ranks = [name for name in table.columns if re.match("(error_)?(friedman|nemenyi)", name)]
+    table.loc[is_copy.groupby(table["comparison"]).transform("all"), ranks] = math.nan
+    return table
 
 
 def _between_networks(name: str, wide: pd.DataFrame, models: Models) -> Iterator[dict[str, object]]:
@@ -211,12 +274,13 @@ def _paired(a: tuple[str, str], b: tuple[str, str], models: Models) -> dict[str,
 
 
 def _holm_corrected(table: pd.DataFrame) -> pd.DataFrame:
-    comparisons = table.drop_duplicates("comparison").set_index("comparison")
+    # of several rows of a comparison, one that is no copy says which family it belongs to
+    tested = table.sort_values("copy_of", kind="stable").drop_duplicates("comparison")
+    comparisons = tested.set_index("comparison")
     for name in ("friedman_p", "error_friedman_p"):
-        corrected = holm(comparisons[name].to_numpy(dtype=float))
-        by_comparison = dict(zip(comparisons.index, corrected, strict=True))
-        table[f"{name}_holm"] = table["comparison"].map(by_comparison)
-    table["delong_p_holm"] = holm(table["delong_p"].to_numpy(dtype=float))
+        corrected = holm_by_family(comparisons[name], comparisons["family"])
+        table[f"{name}_holm"] = table["comparison"].map(corrected)
+    table["delong_p_holm"] = holm_by_family(table["delong_p"], table["family"])
     return table
 
 

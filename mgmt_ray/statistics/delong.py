@@ -75,9 +75,9 @@ def delong_p(labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSu
     subjects the normal rejects up to 7.6 % of true null hypotheses at the level of 5 %.
 
     Returns:
-        In [0, 1]; 1 where both models order every pair alike; NaN where the test is not defined: a
-        class has fewer than two subjects, or the AUCs differ but no contribution varies (perfect
-        separation against a constant).
+        In [0, 1]; 1 where both models order every pair alike; NaN where a class has fewer than two
+        subjects, and where a model is constant: that would test the other's AUC against 0.5, for
+        which there is a better test (:func:`.comparisons.permutation_p`).
 
     >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     >>> a = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9])  # AUC 15/16
@@ -85,6 +85,8 @@ def delong_p(labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSu
     >>> round(delong_p(labels, a, b), 3)
     0.31
     """
+    if _is_constant(probabilities_a) or _is_constant(probabilities_b):
+        return math.nan
     difference, std = _difference(labels, probabilities_a, probabilities_b)
     if std == 0:
         return 1.0 if difference == 0 else math.nan
@@ -96,13 +98,23 @@ def delong_difference(
 ) -> Interval:
     """Return the difference A − B of two AUCs of the same subjects, ± t·s as in :func:`delong_p`.
 
-    It excludes 0 where that p-value is below 0.05. Bounds are NaN where the p-value is.
+    It excludes 0 where that p-value is below 0.05. A constant model's AUC is 0.5 for any subjects:
+    then it is the other's :func:`delong_interval` less 0.5. Bounds are NaN where a class has fewer
+    than two subjects.
     """
+    if _is_constant(probabilities_b):
+        area = delong_interval(labels, probabilities_a)
+        return Interval(area.value - 0.5, area.low - 0.5, area.high - 0.5)
+    if _is_constant(probabilities_a):
+        area = delong_interval(labels, probabilities_b)
+        return Interval(0.5 - area.value, 0.5 - area.high, 0.5 - area.low)
     difference, std = _difference(labels, probabilities_a, probabilities_b)
-    if std == 0 and difference != 0:
-        std = math.nan
     half = student_quantile(len(labels)) * std
     return Interval(difference, difference - half, difference + half)
+
+
+def _is_constant(probabilities: PerSubject) -> bool:
+    return bool((probabilities == probabilities[0]).all())
 
 
 def _difference(labels: Labels, a: PerSubject, b: PerSubject) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.delong import delong_difference, delong_interval
 from mgmt_ray.statistics.intervals import (
     Draws,
@@ -95,6 +96,45 @@ def resample_models(predictions: pd.DataFrame, seed: int) -> dict[tuple[str, str
             {metric: METRICS[metric](labels, p, drawn[labels.tobytes()]) for metric in RESAMPLED},
         )
     return models
+
+
+def find_copies(models: Mapping[tuple[str, str], ResampledModel]) -> dict[tuple[str, str], str]:
+    """Find ensembles that are another one of their network under a second name.
+
+    So is the best overall ensemble, and a group of one modality; in a study of one modality all
+    are. The original is "best overall" if it is among them, else the first in the order given.
+
+    Returns:
+        By network and ensemble the name of the original; "" for originals.
+
+    >>> predictions = pd.DataFrame(
+    ...     {
+    ...         "network": "spottune",
+    ...         "ensemble": ["DSC"] * 2 + ["best overall"] * 2 + ["DTI"] * 2,
+    ...         "subject": ["S1", "S2"] * 3,
+    ...         "label": [1, 0] * 3,
+    ...         "probability": [0.9, 0.2, 0.9, 0.2, 0.9, 0.3],
+    ...     }
+    ... )
+    >>> copies = find_copies(resample_models(predictions, seed=42))
+    >>> copies["spottune", "DSC"], copies["spottune", "DTI"]
+    ('best overall', '')
+    """
+    originals: dict[str, list[tuple[str, ResampledModel]]] = {}
+    copy_of: dict[tuple[str, str], str] = {}
+    for key in sorted(models, key=lambda key: key[1] != BEST_OVERALL):  # stable
+        model, earlier = models[key], originals.setdefault(key[0], [])
+        copy_of[key] = next((name for name, other in earlier if _are_equal(model, other)), "")
+        if not copy_of[key]:
+            earlier.append((key[1], model))
+    return copy_of
+
+
+def _are_equal(a: ResampledModel, b: ResampledModel) -> bool:
+    """Return whether two models agree but for rounding, as means in another order do."""
+    return a.subjects == b.subjects and np.allclose(
+        a.probabilities, b.probabilities, rtol=0, atol=1e-9
+    )
 
 
 def average_precision_interval(labels: Labels, probabilities: PerSubject) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +39,15 @@ from mgmt_ray.statistics.calibrators import recalibrate
 from mgmt_ray.statistics.comparisons import (
     COMPARISON_COLUMNS,
     comparisons_table,
-    holm,
+    holm_by_family,
+    model_family,
     permutation_p,
     permuted_labels,
 )
 from mgmt_ray.statistics.curves import DECISION_COLUMNS, decision_table
 from mgmt_ray.statistics.intervals import column_names, interval_columns
 from mgmt_ray.statistics.mask_effect import MASK_EFFECT_COLUMNS
-from mgmt_ray.statistics.model_intervals import METRICS, resample_models
+from mgmt_ray.statistics.model_intervals import METRICS, find_copies, resample_models
 from mgmt_ray.statistics.operating_points import (
     OPERATING_COLUMNS,
     classification_rates,
@@ -85,6 +87,8 @@ METRIC_COLUMNS: tuple[str, ...] = (
     "num_subjects",
     "num_methylated",
     *column_names(*METRICS, "sen", "spe"),
+    "copy_of",
+    "family",
     "auc_p",
     "auc_p_holm",
 )
@@ -317,9 +321,10 @@ def metrics_table(
     """Return AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
 
     AUC, AP and Brier have the intervals of :meth:`.ResampledModel.interval`, SEN and SPE exact
-    ones. ``auc_p`` is the permutation
-    test's, two-sided; ``auc_p_holm`` is Holm's over the whole table, one family of all networks,
-    baseline models and ensembles. One row per network and ensemble, in the order given.
+    ones. ``auc_p`` is the permutation test's,
+    two-sided; ``auc_p_holm`` is Holm's within the row's :data:`.comparisons.Family`. A row that is
+    another one under a second name gives that one's in ``copy_of``, and has no p-value. One row per
+    network and ensemble, in the order given.
 
     Raises:
         MgmtError: a subject has two labels, or an ensemble's subjects are all of one class.
@@ -343,10 +348,13 @@ def metrics_table(
     num_members = predictions.groupby(["network", "ensemble"])["num_members"].first()
     permuted: dict[bytes, np.ndarray] = {}
     rows = []
-    for key, model in resample_models(predictions, seed).items():
+    models = resample_models(predictions, seed)
+    copies = find_copies(models)
+    for key, model in models.items():
         labels, p = model.labels, model.probabilities
         if labels.tobytes() not in permuted:
             permuted[labels.tobytes()] = permuted_labels(labels, seed)
+        family = model_family(*key, copies[key])
         intervals = {metric: model.interval(metric) for metric in METRICS}
         rows.append(
             {
@@ -356,11 +364,15 @@ def metrics_table(
                 "num_subjects": len(labels),
                 "num_methylated": int(labels.sum()),
                 **interval_columns(intervals | classification_rates(labels, p >= THRESHOLD)),
-                "auc_p": permutation_p(labels, p, permuted[labels.tobytes()]),
+                "copy_of": copies[key],
+                "family": family,
+                "auc_p": (
+                    permutation_p(labels, p, permuted[labels.tobytes()]) if family else math.nan
+                ),
             }
         )
     table = pd.DataFrame(rows).reindex(columns=list(METRIC_COLUMNS))
-    table["auc_p_holm"] = holm(table["auc_p"].to_numpy(dtype=float))
+    table["auc_p_holm"] = holm_by_family(table["auc_p"], table["family"])
     return table
 
 

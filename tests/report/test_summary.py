@@ -51,7 +51,8 @@ def test_ensembles_above_below_and_neither_are_distinguished() -> None:
 
 
 def cell(low: float, high: float, p: float = 0.5) -> str:
-    return chance_cell({"auc": (low + high) / 2, "auc_low": low, "auc_high": high, "auc_p_holm": p})
+    row = {"auc": (low + high) / 2, "auc_low": low, "auc_high": high, "auc_p_holm": p}
+    return chance_cell(row | {"copy_of": ""})
 
 
 def test_an_interval_that_ends_at_one_half_contains_it() -> None:

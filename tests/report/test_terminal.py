@@ -17,6 +17,7 @@ def metrics(**changes: object) -> pd.DataFrame:
         "num_subjects": 57,
         "num_methylated": 24,
     }
+    row |= {"copy_of": "", "family": "secondary"}
     row |= {name: 0.6639 for name in METRIC_COLUMNS if name not in row}
     return pd.DataFrame([row | changes])
 
@@ -36,12 +37,14 @@ def test_only_an_interval_above_one_half_earns_a_star() -> None:
 def test_the_last_line_counts_the_stars_that_holms_correction_leaves() -> None:
     table = pd.concat([metrics(auc_p_holm=p) for p in (0.049, 0.05, float("nan"))])
     last = summary(table).splitlines()[-1]
-    assert "1 of 3 stars remain after Holm's correction (p < 0.05)" in last
-    assert "0 of 0 stars" in summary(metrics(auc_low=0.4))
+    assert "1 of 3 distinct stars remain after Holm's correction (p < 0.05)" in last
+    assert "0 of 0 distinct stars" in summary(metrics(auc_low=0.4))
+    copied = pd.concat([table, metrics(copy_of="best overall")])
+    assert "1 of 3 distinct stars" in summary(copied).splitlines()[-1]
 
 
 def test_the_widest_lines_fit_in_a_hundred_columns(study: Path) -> None:
-    widest = dict.fromkeys(METRIC_COLUMNS[5:], 1.0)
+    widest = {name: 1.0 for name in METRIC_COLUMNS[5:] if name not in ("copy_of", "family")}
     long = metrics(ensemble="ap-rCBV+PH+PSR+AD+FA", num_members=1000, **widest)
     for table in (long, read_table(study / "ensembles" / "metrics.csv", "")):
         assert max(map(len, summary(table).splitlines())) <= 100

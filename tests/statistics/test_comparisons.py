@@ -87,12 +87,47 @@ def test_a_rows_numbers_are_those_of_the_libraries(table: pd.DataFrame) -> None:
     assert row["nemenyi_p"] != row["error_nemenyi_p"]
 
 
-def test_holm_counts_each_ensembles_friedman_test_once(table: pd.DataFrame) -> None:
-    first = table[:9].drop_duplicates("comparison")
+def test_holm_counts_each_ensembles_friedman_test_once_within_its_family(
+    table: pd.DataFrame,
+) -> None:
+    first = table[:9].drop_duplicates("comparison").set_index("comparison")
     for name in ("friedman_p", "error_friedman_p"):
-        assert list(first[f"{name}_holm"]) == list(holm(first[name].to_numpy()))
-        assert (table[f"{name}_holm"] >= table[name])[:9].all()
-    assert list(table["delong_p_holm"]) == list(holm(table["delong_p"].to_numpy()))
+        secondary = first.loc[["DSC", "DTI"]]
+        assert list(secondary[f"{name}_holm"]) == list(holm(secondary[name].to_numpy()))
+        best = first.loc["best overall"]
+        assert best[f"{name}_holm"] == best[name]
+    families = table.groupby("family")
+    assert families.size().to_dict() == {"": 3, "primary": 6, "secondary": 6}
+    for _, rows in families:
+        assert rows["delong_p_holm"].tolist() == pytest.approx(
+            holm(rows["delong_p"].to_numpy()).tolist(), nan_ok=True
+        )
+
+
+def test_no_model_is_tested_against_one_half_once_more(table: pd.DataFrame) -> None:
+    rows = table[table["comparison"] == "against prevalence"]
+    assert rows[["delong_p", "delong_p_holm"]].isna().all(axis=None)
+    assert set(rows["family"]) == {""} and rows["auc_difference_low"].notna().all()
+
+
+def test_a_comparison_of_the_same_models_under_other_names_has_no_test() -> None:
+    given = predictions()
+    copied = given[given["ensemble"] == "best overall"].assign(ensemble="Struct")
+    # means in another order differ in the last bit
+    copied["probability"] += 1e-12
+    partly = given[given["ensemble"] == "DTI"].assign(ensemble="FA")
+    partly.loc[partly["network"] == "spottune", "probability"] **= 2
+    table = comparisons_table(pd.concat([given, copied, partly]))
+    struct, fa = (table[table["comparison"] == name] for name in ("Struct", "FA"))
+    assert set(struct["copy_of"]) == {"best overall"} and set(struct["family"]) == {""}
+    assert struct.filter(regex="_p$|_holm$|chi2").isna().all(axis=None)
+    assert struct["auc_difference_low"].notna().all()
+    assert fa["copy_of"].tolist() == ["", "", "DTI"]
+    assert fa["delong_p"].isna().tolist() == [False, False, True]
+    assert fa[["friedman_p", "friedman_p_holm"]].notna().all(axis=None)
+    without = comparisons_table(pd.concat([given, partly]))
+    same = table[table["comparison"] != "Struct"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, without)
 
 
 def test_two_networks_differ_by_pairs_only() -> None:

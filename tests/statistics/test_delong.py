@@ -94,10 +94,20 @@ def test_the_p_value_is_uniform_when_models_are_equally_good() -> None:
 def test_what_cannot_be_tested_is_nan() -> None:
     perfect, constant = np.arange(4) / 4, np.full(4, 0.5)
     assert np.isnan(delong_p(np.array([0, 0, 1, 1]), perfect, constant))
-    assert np.isnan(delong_difference(np.array([0, 0, 1, 1]), perfect, constant).low)
     assert np.isnan(delong_p(np.array([0, 0, 0, 1]), perfect, constant))
     assert np.isnan(delong_variance(np.array([0, 0, 0, 1]), perfect))
     single = delong_interval(np.array([0, 1, 0, 0]), perfect)
     assert single.value == pytest.approx(1 / 3)
     assert np.isnan([single.low, single.high]).all()
     assert np.isnan(delong_interval(np.zeros(4, dtype=int), perfect).value)
+
+
+def test_a_difference_from_a_constant_is_an_auc_less_one_half_and_not_tested_again() -> None:
+    labels, a, _ = two_models(0, False)
+    constant, area = np.full(57, 0.4), delong_interval(labels, a)
+    over, under = delong_difference(labels, a, constant), delong_difference(labels, constant, a)
+    bounds = (over.value, over.low, over.high)
+    assert bounds == pytest.approx((area.value - 0.5, area.low - 0.5, area.high - 0.5))
+    mirrored = (-over.value, -over.high, -over.low)
+    assert (under.value, under.low, under.high) == pytest.approx(mirrored)
+    assert np.isnan([delong_p(labels, a, constant), delong_p(labels, constant, a)]).all()

@@ -133,8 +133,24 @@ def test_a_rows_numbers_are_those_of_their_definitions(study: Path) -> None:
     bounds = (row["auc_low"], row["auc_high"])
     assert bounds == pytest.approx((delong.low, delong.high))
     assert row["auc_p"] == permutation_p(labels, p, permuted_labels(labels, 42))
-    # corrected over all rows of the table
-    assert list(metrics["auc_p_holm"]) == pytest.approx(holm(metrics["auc_p"].to_numpy()))
+
+
+def test_p_values_are_corrected_within_their_family_and_copies_have_none(study: Path) -> None:
+    metrics = table(study, "metrics")
+    for _, rows in metrics.groupby("family"):
+        corrected = holm(rows["auc_p"].to_numpy())
+        assert list(rows["auc_p_holm"]) == pytest.approx(list(corrected), nan_ok=True)
+    primary = metrics[metrics["family"] == "primary"]
+    assert list(primary["network"]) == list(NETWORKS)
+    assert set(primary["ensemble"]) == {"best overall"}
+    copies = metrics[metrics["copy_of"] != ""]
+    # DSC is PH and DTI is FA; the best of the groups is best overall, and forward selection is one
+    assert len(copies) >= 3 * 4
+    assert copies[["auc_p", "auc_p_holm"]].isna().all(axis=None) and set(copies["family"]) == {""}
+    originals = metrics.set_index(["network", "ensemble"])
+    for copy in copies.to_dict("records"):
+        original = originals.loc[(copy["network"], copy["copy_of"])]
+        assert original["auc"] == pytest.approx(copy["auc"]) and original["copy_of"] == ""
 
 
 def test_test_subjects_change_nothing_that_validation_fits_or_chooses(tmp_path: Path) -> None:

@@ -90,7 +90,14 @@ def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
         "Comparison": lambda row: _comparison_name(row["comparison"]),
         "Difference between": lambda row: f"{_model(row, 'a')} – {_model(row, 'b')}",
     }
-    tested = ("auc_difference", "delong_p", "delong_p_holm", "ap_difference", "brier_difference")
+    tested = (
+        "family",
+        "auc_difference",
+        "delong_p",
+        "delong_p_holm",
+        "ap_difference",
+        "brier_difference",
+    )
     cells = columns(compared, "num_subjects", *tested)
     captions = {
         "differences": "Paired differences between networks",
