@@ -13,6 +13,9 @@ from mgmt_ray.selection.predictions import shorten_list
 DIVERGED = "diverged"
 """The ``rule`` of a training whose loss became NaN or infinite; it has no weights."""
 
+FALLBACK = "last_epoch"
+"""The ``rule`` of a training of which no epoch qualified."""
+
 CHOICE_KEYS = ["network", "modality", "outer_fold"]
 """Hyper-parameters are chosen separately for each value of these columns."""
 
@@ -33,9 +36,11 @@ MEMBER_COLUMNS: tuple[str, ...] = (
 
 
 def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
-    """Choose, by network, modality and outer split, the hyper-parameters with the best mean M.
+    """Choose the hyper-parameters of each network, modality and outer split on validation.
 
-    The mean of validation M is over folds and seeds; on a tie the first combination is chosen. An
+    The combination with the most trainings that qualify is chosen (:func:`.epoch_choice.qualifies`;
+    the others fell back to their last epoch), of several the one with the highest mean M over folds
+    and seeds, on a tie the first: the order in which epochs and ensembles are chosen too. An
     undefined M (a fold without one of the classes) counts as 0, the lowest possible. A combination
     is excluded if one of its trainings diverged. The test set is not used: the table has no such
     column.
@@ -90,7 +95,7 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best_combination(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
-    """Return the combination with the highest mean M."""
+    """Return the combination of the highest order: trainings that qualify, then mean M."""
     by_combination = rows.groupby(combination, sort=False)
     pairs = {
         str(name): sorted(zip(trained["repeat"], trained["fold"], strict=True))
@@ -98,8 +103,9 @@ def _best_combination(what: str, rows: pd.DataFrame, combination: pd.Series[str]
     }
     _check_balanced(what, pairs)
     mean_m = by_combination["validation_m"].agg(lambda m: m.fillna(0.0).mean())
-    # idxmax returns the first of equal values; rounding makes equal means equal.
-    return str(mean_m.round(12).idxmax())
+    num_qualified = by_combination["rule"].agg(lambda rule: int((rule != FALLBACK).sum()))
+    # max returns the first of equal ones; rounding makes equal means equal.
+    return str(max(mean_m.index, key=lambda name: (num_qualified[name], round(mean_m[name], 12))))
 
 
 def _check_not_all_excluded(table: pd.DataFrame, excluded: pd.Series[bool]) -> None:

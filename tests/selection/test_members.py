@@ -35,6 +35,17 @@ def test_the_best_mean_over_folds_wins_not_the_best_single_fold() -> None:
     assert tuple(chosen.columns) == MEMBER_COLUMNS
 
 
+def test_folds_that_qualify_count_before_their_m() -> None:
+    # SEN 1, SPE 0 in each fold against SEN .58, SPE .60
+    table = trials(all_methylated=[0.6] * 5, honest=[0.588] * 5, once=[0.9] * 5)
+    is_fallback = table["trial"].str.startswith("all")
+    is_fallback |= table["trial"].isin([f"once-{fold}" for fold in range(1, 5)])
+    table["rule"] = table["rule"].mask(is_fallback, "last_epoch")
+    assert choose_members(table)["trial"].tolist() == [f"honest-{fold}" for fold in range(5)]
+    nobody = table[~table["trial"].str.startswith("honest")].assign(rule="last_epoch")
+    assert choose_members(nobody)["trial"].tolist() == [f"once-{fold}" for fold in range(5)]
+
+
 def test_the_first_combination_given_wins_a_tie() -> None:
     assert choose_members(trials(b=[0.1, 0.7], a=[0.3, 0.5]))["trial"].tolist() == ["b-0", "b-1"]
 
