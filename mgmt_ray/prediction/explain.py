@@ -20,6 +20,7 @@ from mgmt_ray.prediction.predict_volumes import load_held_out, load_member
 from mgmt_ray.prediction.saliency import Method, saliency_map
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
+from mgmt_ray.selection.epoch_choice import qualifies
 from mgmt_ray.selection.predictions import read_predictions, read_table, shorten_list
 from mgmt_ray.study.folder import EXPLAIN
 from mgmt_ray.study.trial import Trial
@@ -91,14 +92,17 @@ def explain_subjects(
 def confident_subjects(predictions: pd.DataFrame, best: pd.DataFrame) -> tuple[str, ...]:
     """Return the most confident test predictions of the best ensemble: two right, two wrong.
 
-    Taken from the network whose best overall ensemble has the highest mean criterion M on
-    validation.
+    Taken from the network whose best overall ensembles qualify in the most splits on validation,
+    of several the one with the highest mean criterion M.
 
     Returns:
         Ids, correct predictions first; fewer than two of a kind where there are fewer.
 
     Examples:
-        >>> best = pd.DataFrame({"network": ["random"], "chosen": [1], "validation_m": [0.8]})
+        >>> best = pd.DataFrame({
+        ...     "network": ["random"], "chosen": [1], "validation_m": [0.8],
+        ...     "validation_sen": [0.8], "validation_spe": [0.8],
+        ... })
         >>> predictions = pd.DataFrame({
         ...     "network": "random", "ensemble": BEST_OVERALL, "subject": ["a", "b", "c"],
         ...     "probability": [0.9, 0.6, 0.7], "label": [1, 1, 0],
@@ -106,8 +110,13 @@ def confident_subjects(predictions: pd.DataFrame, best: pd.DataFrame) -> tuple[s
         >>> confident_subjects(predictions, best)
         ('a', 'b', 'c')
     """
-    m = best[best["chosen"] == 1].groupby("network", sort=False)["validation_m"].mean()
-    of_best = predictions[predictions["network"] == m.fillna(-1).idxmax()]
+    chosen = best[best["chosen"] == 1]
+    rates = zip(chosen["validation_sen"], chosen["validation_spe"], strict=True)
+    by_network = chosen.assign(
+        m=chosen["validation_m"].fillna(-1.0), qualified=[qualifies(*pair) for pair in rates]
+    ).groupby("network", sort=False)[["qualified", "m"]]
+    order = {name: tuple(means) for name, *means in by_network.mean().itertuples()}
+    of_best = predictions[predictions["network"] == max(order, key=lambda name: order[name])]
     of_best = of_best[of_best["ensemble"] == BEST_OVERALL]
     predicted_label = (of_best["probability"] >= THRESHOLD).astype(int)
     ranked = of_best.assign(

@@ -214,11 +214,16 @@ def test_a_subject_tested_in_several_splits_is_explained_by_those_members_only(
 def test_the_most_confident_predictions_of_the_network_best_on_validation_are_explained() -> None:
     best = pd.DataFrame(
         [
-            ("random", 0, "DSC", 0.9, 0),
-            ("random", 0, "DTI", 0.5, 1),
-            ("spottune", 0, "DSC", 0.6, 1),
+            ("random", 0, "DSC", 0.9, 0.9, 0.9, 0),
+            # the highest M, but it calls everyone methylated
+            ("random", 0, "DTI", 0.6, 1.0, 0.0, 1),
+            ("spottune", 0, "DSC", 0.55, 0.55, 0.55, 1),
+            ("transfer", 0, "DSC", 0.54, 0.54, 0.54, 1),
         ],
-        columns=["network", "outer_fold", "ensemble", "validation_m", "chosen"],
+        columns=[
+            *("network", "outer_fold", "ensemble"),
+            *("validation_m", "validation_sen", "validation_spe", "chosen"),
+        ],
     )
     probability = {"A": 0.95, "B": 0.1, "C": 0.55, "D": 0.9, "E": 0.3, "F": 0.49}
     label = {"A": 1, "B": 0, "C": 1, "D": 0, "E": 0, "F": 1}
