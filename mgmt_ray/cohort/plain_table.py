@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from mgmt_ray.cohort.csv_rows import (
     read_rows,
     row_problem,
 )
+from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
     ReaderConfig,
     ReaderResult,
@@ -73,7 +75,19 @@ def read_table_cohort(config: TableConfig) -> ReaderResult:
     _check_columns(path, columns)
     _check_ids(path, [row["subject"] for row in rows])
     by_id = sorted(group_rows(rows, "subject").items())
-    return merge_results(_read_subject(config, path, name, rows) for name, rows in by_id)
+    spellings = Counter(name.casefold() for name, _ in by_id)
+    return merge_results(
+        _same_in_other_case(name, path)
+        if spellings[name.casefold()] > 1
+        else _read_subject(config, path, name, rows)
+        for name, rows in by_id
+    )
+
+
+def _same_in_other_case(name: str, path: Path) -> ReaderResult:
+    found = "another row has the same id in other case"
+    remedy = "Keep one row, or give different subjects different ids"
+    return ReaderResult(problems=(Problem(name, "duplicated_subject", str(path), found, remedy),))
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

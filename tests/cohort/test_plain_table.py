@@ -137,6 +137,33 @@ def test_a_subject_in_several_rows_is_a_problem(
     assert kinds(result) == {"P1": kind}
 
 
+def test_ids_that_differ_in_case_alone_are_problems(tmp_path: Path) -> None:
+    touch(tmp_path / "f.nii.gz", tmp_path / "m.nii.gz")
+    rows = (f"{name},1,f.nii.gz,m.nii.gz" for name in ("case_1", "Case_1", "case_2"))
+    write_table(tmp_path, "subject,label,FLAIR,mask", *rows)
+    result = read_folder(tmp_path)
+    assert kinds(result) == {"case_1": "duplicated_subject", "Case_1": "duplicated_subject"}
+    assert [s.id for s in result.subjects] == ["case_2"]
+
+
+def test_a_table_of_another_system_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    touch(tmp_path / "scans" / "f.nii.gz", tmp_path / "m.nii.gz")
+    write_table(
+        tmp_path, "sep=;", "Subject;LABEL;flair;Mask;Age", r"P1;1.0;scans\f.nii.gz;~/m.nii.gz;45,5"
+    )
+    (subject,) = read_folder(tmp_path).subjects
+    assert subject.scans == {"FLAIR": tmp_path / "scans" / "f.nii.gz"}
+    assert (subject.mask, subject.label) == (tmp_path / "m.nii.gz", 1)
+    assert subject.covariates == {"age": "45,5"}
+
+
+def test_a_users_own_table_is_not_to_be_downloaded_again(tmp_path: Path) -> None:
+    write_table(tmp_path, "id,label", "P1,1")
+    with pytest.raises(MgmtError, match=r"no column subject, mask, FLAIR.*Give these names"):
+        read_folder(tmp_path)
+
+
 def test_a_named_file_that_is_not_there_is_one_problem_of_its_modality(tmp_path: Path) -> None:
     touch(tmp_path / "f.nii.gz", tmp_path / "m.nii.gz")
     write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", "P1,1,f.nii.gz,t.nii.gz,a,m.nii.gz")
