@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mgmt_ray.base import parse
 from mgmt_ray.cli import main
@@ -101,6 +102,21 @@ def test_an_out_folder_that_is_a_file_is_told_and_one_without_data_is_not_left_e
     assert "cannot be created or written" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+@pytest.mark.parametrize("verb", ["cohort", "plan", "run"])
+def test_gpus_that_are_not_there_are_told_before_anything_is_read(
+    verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "name: x\ncohort: {reader: upenn, modalities: [PH]}\nnetworks: {random: {kind: random}}\n"
+    )
+    where = ["--data", str(tmp_path / "absent"), "--out", str(tmp_path / "out")]
+    assert leave([verb, str(study), *where, "--backend", "in-process", "--gpus", "1"]) == 2
+    assert "--gpus 1: torch finds 0 GPUs here" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -154,10 +170,15 @@ def test_a_cohort_is_selected_and_planned(
     )
     where = [str(study), "--data", str(data), "--out", str(out)]
     capsys.readouterr()
+    for verb in ("plan", "run"):  # before anything is read
+        assert leave([verb, *where, "--backend", "in-process"]) == 2
+        assert "transfer start from pretrained weights, and none" in capsys.readouterr().err
+    assert not (out / "cohort.csv").exists()
     main(["cohort", *where])
     printed = capsys.readouterr().out
     assert "in the cohort" in printed and "excluded: follow-up scan" in printed
     assert (out / "cohort.csv").exists() and (out / "exclusions.csv").exists()
+    where += ["--checkpoint", str(data / "resnet_10_width_4_synthetic.pth")]
     main(["plan", *where])
     assert "8 trials, 0 finished" in capsys.readouterr().out
     assert (out / "splits.json").exists()

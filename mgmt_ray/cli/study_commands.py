@@ -50,7 +50,9 @@ class Machine:
     """Ray cluster: "local" starts one here, "auto" finds a running one, or HOST:PORT"""
     tracking: Annotated[str | None, arg(metavar="URI", help_behavior_hint=TRACKING_DEFAULT)] = None
     """MLflow tracking server"""
-    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    resources: OmitArgPrefixes[Resources] = field(
+        default_factory=Resources
+    )
 
     @property
     def ray_address(self) -> str | None:
@@ -93,12 +95,15 @@ class ClusterCommand(StudyCommand):
 
     @contextmanager
     def locked_study(self) -> Iterator[StudyContext]:
-        """Lock the study's folder and connect to Ray while the block runs."""
+        """Connect to Ray, check the GPUs, and lock the study's folder while the block runs."""
         from mgmt_ray.cluster.connection import connect_ray
+        from mgmt_ray.pipeline.doctor import check_gpus
 
         context = self.context(self.machine)
-        with context.folder.lock(), connect_ray(self.machine.ray_address):
-            yield context
+        with connect_ray(self.machine.ray_address):
+            check_gpus(context.resources)
+            with context.folder.lock():
+                yield context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +145,10 @@ class Plan(ClusterCommand):
         """Select, split and list; nothing is trained."""
         from mgmt_ray.pipeline.printing import show_plan
         from mgmt_ray.pipeline.select_cohorts import select
-        from mgmt_ray.pipeline.stages import plan_study
+        from mgmt_ray.pipeline.stages import check_checkpoint, plan_study
 
         with self.locked_study() as context:
+            check_checkpoint(context.study)
             show_plan(*plan_study(context, select(context)))
 
 
@@ -221,12 +227,14 @@ class Predict(ClusterCommand):
         """Needs a finished study."""
         from mgmt_ray.base import expand_path
         from mgmt_ray.cluster.connection import connect_ray
+        from mgmt_ray.pipeline.doctor import check_gpus
         from mgmt_ray.pipeline.stages import predict_new
         from mgmt_ray.prediction.new_patients import check_overwrite
 
         check_overwrite(self.to)
         context = self.context(self.machine, needs_data=False)
         with connect_ray(self.machine.ray_address):
+            check_gpus(context.resources)
             predict_new(context, expand_path(self.scans, Path.cwd()), self.to)
 
 

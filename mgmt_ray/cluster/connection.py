@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,12 @@ def ensure_connected() -> None:
     """
     if _start is not None and not _is_connected():
         _start()
+
+
+def cluster_resources() -> Mapping[str, float]:
+    """Connect if needed, and return the cluster's resources: numbers of "CPU" and "GPU"."""
+    ensure_connected()
+    return dict(sys.modules["ray"].cluster_resources())
 
 
 def _is_connected() -> bool:

@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cluster.connection import cluster_resources
 from mgmt_ray.cluster.progress import log
+from mgmt_ray.cluster.resources import Resources, max_concurrent_batches
 
 MIN_DISK_GB = 20.0
 MIN_MEMORY_GB = 8.0
@@ -43,6 +45,26 @@ def check_machine() -> None:
     if broken:
         raise MgmtError(f"{', '.join(broken)}: see above for what to do, then rerun the command.")
     log("Everything that a study needs works.")
+
+
+def check_gpus(resources: Resources) -> None:
+    """Check that there are the GPUs that trials ask for; without any, nothing is looked at.
+
+    Raises:
+        MgmtError: this machine, or the connected cluster, has too few.
+    """
+    if not resources.gpus:
+        return
+    if resources.backend == "ray":
+        max_concurrent_batches(resources, cluster_resources())
+        return
+    import torch
+
+    if torch.cuda.device_count() < resources.gpus:
+        raise MgmtError(
+            f"--gpus {resources.gpus:g}: torch finds {torch.cuda.device_count()} GPUs here. Omit "
+            "--gpus to train on the CPU, or see what `mgmt-ray doctor` says."
+        )
 
 
 def _python() -> str:

@@ -39,11 +39,10 @@ def check_networks(trials: Sequence[Trial], inputs: TrialInputs) -> None:
         inputs: of the study; volumes need not be prepared.
 
     Raises:
-        MgmtError: there is no checkpoint, it does not fit a network, or a trial's initial weights
-            are missing, belong to another network, or were trained or chosen on a subject that the
+        MgmtError: the checkpoint does not fit a network, or a trial's initial weights are missing,
+            belong to another network, or were trained or chosen on a subject that the
             trial is validated or tested on.
     """
-    _check_checkpoint_exists(inputs.study)
     unfinished = [t for t in trials if not inputs.folder.is_finished(t.id)]
     # networks of one configuration differ only in their number of channels
     distinct = {(t.network, t.dependency_level, len(t.channels)): t for t in unfinished}
@@ -53,7 +52,8 @@ def check_networks(trials: Sequence[Trial], inputs: TrialInputs) -> None:
         checked_initial_weights(trial, inputs)
 
 
-def _check_checkpoint_exists(study: StudyConfig) -> None:
+def check_checkpoint(study: StudyConfig) -> None:
+    """Raise MgmtError if a network starts from pretrained weights and there are none."""
     pretrained = [name for name, network in study.networks.items() if network.pretrained]
     if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
         fault = f"{study.checkpoint} does not exist" if study.checkpoint else "none are given"
@@ -191,6 +191,7 @@ def bring_up_to_date(context: StudyContext, svg: bool = False) -> None:
         svg: whether to write the report's figures as SVG too.
     """
     started = datetime.now(UTC)
+    check_checkpoint(context.study)
     selected = select(context)
     inputs, trials = plan_study(context, selected)
     check_networks(trials, inputs)
