@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,8 @@ class ResampledModel:
         of the bootstrap. ``python -m benchmarks.coverage`` measures their coverage.
         """
         if metric == "auc":
-            return delong_interval(self.labels, self.probabilities)
+            area = delong_interval(self.labels, self.probabilities)
+            return replace(area, value=self.values[metric])  # equal but for the last bit
         if metric == "ap":
             return average_precision_interval(self.labels, self.probabilities)
         return percentile_interval(self.values[metric], self.resamples[metric])
@@ -189,10 +190,9 @@ def paired_difference(a: ResampledModel, b: ResampledModel, metric: str) -> Inte
     the differences in the resamples that both were scored on.
     """
     assert a.subjects == b.subjects, "only models of the same subjects are paired"
+    value = a.values[metric] - b.values[metric]
     if metric == "auc":
-        return delong_difference(a.labels, a.probabilities, b.probabilities)
+        return replace(delong_difference(a.labels, a.probabilities, b.probabilities), value=value)
     if metric == "ap":
         return average_precision_difference(a.labels, a.probabilities, b.probabilities)
-    return percentile_interval(
-        a.values[metric] - b.values[metric], a.resamples[metric] - b.resamples[metric]
-    )
+    return percentile_interval(value, a.resamples[metric] - b.resamples[metric])

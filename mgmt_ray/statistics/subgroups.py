@@ -12,6 +12,7 @@ from mgmt_ray.cohort.covariates import SEX, age_in_years
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.comparisons import BASELINES
+from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.intervals import column_names, interval_columns
 from mgmt_ray.statistics.model_intervals import ResampledModel, resample_models
 from mgmt_ray.statistics.operating_points import classification_rates
@@ -112,7 +113,7 @@ def _idh(text: str) -> str:
 def _metrics(model: ResampledModel) -> dict[str, object]:
     rates = classification_rates(model.labels, model.probabilities >= THRESHOLD)
     intervals = {
-        "auc": model.interval("auc"),
+        "auc": delong_interval(model.labels, model.probabilities),
         "sen": rates["sen"],
         "spe": rates["spe"],
         "brier": model.interval("brier"),
