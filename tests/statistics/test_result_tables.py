@@ -119,7 +119,7 @@ def test_a_study_is_evaluated_from_its_members_predictions(study: Path) -> None:
 
 def test_a_rows_numbers_are_those_of_their_definitions(study: Path) -> None:
     metrics, predictions = table(study, "metrics"), table(study, "predictions")
-    model = {"network": "random", "ensemble": "DSC+DTI"}
+    model = {"network": "random", "ensemble": "best overall"}
     row = row_of(metrics, **model)
     chosen = (predictions[list(model)] == pd.Series(model)).all(axis=1)
     rows = predictions[chosen].sort_values("subject")
