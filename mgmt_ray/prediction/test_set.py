@@ -18,6 +18,7 @@ from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.prediction.access_log import is_predicted
 from mgmt_ray.prediction.evaluation import Target, evaluate, select_members, sets_by_split
 from mgmt_ray.prediction.prediction_files import MemberPredictions, write_predictions
+from mgmt_ray.prediction.protocol import declare_protocol, make_protocol
 from mgmt_ray.selection.predictions import read_predictions, write_table
 from mgmt_ray.statistics.result_tables import evaluate_ensembles
 from mgmt_ray.study.trial import Trial
@@ -34,6 +35,8 @@ def run_ensemble(
 
     A member predicts only the test subjects of the split that it was trained in. Baseline models
     are fitted before the test set is read.
+
+    Before that, ``protocol.json`` says what was decided.
 
     Returns:
         False if the tables were up to date and nothing was done.
@@ -82,5 +85,7 @@ def run_ensemble(
         "split_hashes": hashes,
     }
     tasks = [(trial, held_out[trial.outer_fold]) for trial in members.trials]
+    if not has_predictions:
+        declare_protocol(folder, make_protocol(trials, members, inputs))
     target = Target("ensembles", subjects, tasks, folder, folder, key, write, summarise)
     return evaluate(target, members, inputs, lambda done, _: progress(num_models + done, total))

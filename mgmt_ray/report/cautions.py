@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pandas as pd
 
+from mgmt_ray.base import fingerprint
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.study_results import StudyResults
+from mgmt_ray.selection.members import FALLBACK
 from mgmt_ray.statistics.planted_signal import SUSPICIOUS_AUC
 from mgmt_ray.study.folder import openings_by_purpose
 
+LEARNT_AUC = 0.95
+UNLEARNT_AUC = 0.6
+"""A network whose members mostly have this training AUC or more, and on average this validation AUC
+or less, learnt its training subjects by heart."""
 EXTREME_LOSS = 5.0
 """In nats; a model that is 99 % sure and wrong has 4.6."""
 
@@ -34,7 +42,9 @@ def cautions(results: StudyResults) -> list[str]:
         warnings += _repeated_persons(
             f"External cohort {name}", external.cohort, external.predictions
         )
+    warnings += _learnt_by_heart(results)
     warnings += _extreme_losses(results)
+    warnings += protocol_deviations(results)
     warnings += _repeated_openings(results)
     warnings += [
         f"External cohort {name} was predicted {len(external.openings)} times; choices made after "
@@ -69,6 +79,89 @@ def _repeated_persons(where: str, cohort: Cohort, predictions: pd.DataFrame) -> 
         "intervals and p-values treat subjects as independent, so intervals are too narrow and "
         "p-values too small."
     ]
+
+
+def _learnt_by_heart(results: StudyResults) -> list[str]:
+    """Name networks that know their training subjects and nothing of the validation subjects."""
+    kept = results.members.merge(results.epochs, on=["trial", "epoch"])
+    if "train_auc" not in kept:
+        return []
+    warnings = []
+    for network, rows in kept.groupby("network", sort=False):
+        is_learnt = rows["train_auc"] >= LEARNT_AUC
+        num_fallbacks = int((rows["rule"] == FALLBACK).sum())
+        fallbacks = (
+            f"in {num_fallbacks} of {len(rows)} trainings no epoch had SEN and SPE above 0.5 on "
+            "validation, so that the last one was kept"
+        )
+        if is_learnt.sum() > len(rows) / 2 and rows["validation_auc"].mean() <= UNLEARNT_AUC:
+            warnings.append(
+                f"{network_label(str(network))} learnt its training subjects by heart: training "
+                f"AUC at least {LEARNT_AUC} in {int(is_learnt.sum())} of {len(rows)} members, "
+                f"mean validation AUC {rows['validation_auc'].mean():.3f}; {fallbacks}."
+            )
+        elif num_fallbacks:
+            warnings.append(f"{network_label(str(network))}: {fallbacks}.")
+    return warnings
+
+
+_DECLARED = {
+    "study": "the study file",
+    "splits": "the splits",
+    "members": "the members",
+    "primary": "the primary ensembles",
+}
+
+
+def protocol_deviations(results: StudyResults) -> list[str]:
+    """Compare what was evaluated with what was decided before the test set was opened."""
+    first = results.protocol
+    if first is None:
+        return [
+            "No protocol.json was written before the test set was opened, so nothing shows what "
+            "was decided by then."
+        ]
+    warnings = []
+    amendments = first.get("amendments", [])
+    if amendments:
+        changed = [
+            text
+            for key, text in _DECLARED.items()
+            if any(later.get(key) != first.get(key) for later in amendments)
+        ]
+        times = "once" if len(amendments) == 1 else f"{len(amendments)} times"
+        what = ", ".join(changed) or "the numbers of trainings"
+        warnings.append(
+            f"The protocol was amended {times} after the test set was first opened "
+            f"(protocol.json; changed: {what}): results since then are exploratory."
+        )
+    declared = amendments[-1] if amendments else first
+    differing = [
+        _DECLARED[key] for key, value in _evaluated(results).items() if declared.get(key) != value
+    ]
+    if differing:
+        warnings.append(
+            "What was evaluated is not what protocol.json declared before the test set was "
+            f"opened: {', '.join(differing)} differ."
+        )
+    return warnings
+
+
+def _evaluated(results: StudyResults) -> dict[str, Any]:
+    """Return what was evaluated, in the words of the protocol."""
+    evaluated: dict[str, Any] = {
+        "study": fingerprint(results.config),
+        "splits": [split.hash for split in results.splits],
+        "members": fingerprint(sorted(results.members["trial"])),
+    }
+    if "best_ensembles" in results.tables:
+        best = results.tables["best_ensembles"]
+        chosen = best[best["chosen"] == 1].sort_values("outer_fold", kind="stable")
+        evaluated["primary"] = {
+            str(network): rows["ensemble"].tolist()
+            for network, rows in chosen.groupby("network", sort=False)
+        }
+    return evaluated
 
 
 def _extreme_losses(results: StudyResults) -> list[str]:

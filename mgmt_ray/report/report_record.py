@@ -13,7 +13,14 @@ REPORT = "report.html"
 RECORD = "report.json"
 READ = (
     *("study.yaml", "cohort.csv", "exclusions.csv", "problems.csv", "splits.json", "planted.json"),
-    *("audit.json", "provenance.json", "ensembles/*", "trials/*/trial.json", "trials/*/*.csv"),
+    *(
+        "audit.json",
+        "protocol.json",
+        "provenance.json",
+        "ensembles/*",
+        "trials/*/trial.json",
+        "trials/*/*.csv",
+    ),
     *("inspections/*.json", "volumes/*.json", "masks/*.json", "mask_effect/*.csv"),
     *("external/*/*.csv", "external/*/ensembles/*", "figures/explain_*.png"),
 )

@@ -76,6 +76,7 @@ class StudyResults:
         audit: content of audit.json; None if ``mgmt-ray audit`` has not run.
         evaluated: checksum of ``ensembles/evaluated.json``; None without that file.
         openings: the test-set access log, in the order logged.
+        protocol: what was decided before the first of them; None if it was not recorded.
         external: results on other cohorts, by their names in the study.
         provenance: versions, commit, times; empty where it was not recorded.
     """
@@ -99,6 +100,7 @@ class StudyResults:
     audit: Mapping[str, Any] | None
     evaluated: str | None
     openings: tuple[Mapping[str, Any], ...]
+    protocol: Mapping[str, Any] | None
     external: Mapping[str, ExternalResults]
     provenance: Mapping[str, Any]
 
@@ -170,6 +172,7 @@ def read_study_results(out: Path) -> StudyResults:
         audit=read_json(out / "audit.json"),
         evaluated=file_checksum(folder.evaluated) if folder.evaluated.is_file() else None,
         openings=read_json_lines(folder.test_openings),
+        protocol=read_json(folder.protocol),
         external={n: _read_external(folder.external(n), evaluate) for n in _external(config)},
         provenance=read_json(folder.provenance) or {},
     )

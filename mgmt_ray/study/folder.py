@@ -111,6 +111,8 @@ class StudyFolder:
     """One folder per finished trial."""
     ensembles = _Below("ensembles")
     """Tables of members, predictions, metrics and comparisons."""
+    protocol = _Below("protocol.json")
+    """What was decided before the test set was opened."""
     test_openings = _Below("ensembles", "test_openings.jsonl")
     """Test-set access log: one JSON line per access."""
     evaluated = _Below("ensembles", "evaluated.json")

@@ -25,6 +25,8 @@ from mgmt_ray.pipeline.stages import (
     select,
     train,
 )
+from mgmt_ray.report.cautions import protocol_deviations
+from mgmt_ray.report.study_results import read_study_results
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.table_layout import write_table_copy
 from mgmt_ray.tracking.mlflow_tracker import local_store
@@ -105,6 +107,7 @@ def test_a_study_runs_on_ray_though_a_worker_is_killed_and_does_nothing_twice(
     assert len(pd.read_csv(root / "ensembles" / "comparisons.csv")) == 7 * 3
     assert (root / "report.html").stat().st_size > 100_000
     check_mlflow(context, len(trials))
+    assert protocol_deviations(read_study_results(root)) == []
 
     before = files(root)
     capsys.readouterr()

@@ -3,7 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mgmt_ray.report.cautions import EXTREME_LOSS, cautions, pooled_splits
+import pandas as pd
+
+from mgmt_ray.base import fingerprint
+from mgmt_ray.report.cautions import EXTREME_LOSS, cautions, pooled_splits, protocol_deviations
 from mgmt_ray.report.study_results import read_study_results
 
 
@@ -50,6 +53,51 @@ def test_accesses_for_pictures_are_counted_apart_from_those_for_results(nested_s
         sentence for sentence in cautions(replace(results, openings=())) if "log" in sentence
     ]
     assert lost.startswith("No test-set access is logged although there are results")
+
+
+def test_a_network_that_knows_only_its_training_subjects_is_named(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    members = results.members.assign(rule="best_m")
+    network = members["network"].iloc[0]
+    of_network = members[members["network"] == network]
+    members.loc[of_network.index[:2], "rule"] = "last_epoch"
+    learnt = results.epochs.assign(train_auc=0.97, validation_auc=0.7)
+    is_own = learnt["trial"].isin(of_network["trial"])
+    learnt.loc[is_own, "validation_auc"] = 0.55
+
+    def named(epochs: pd.DataFrame) -> list[str]:
+        texts = cautions(replace(results, members=members, epochs=epochs))
+        return [text for text in texts if "on validation" in text]
+
+    (caution,) = named(learnt)
+    num = len(of_network)
+    assert f"by heart: training AUC at least 0.95 in {num} of {num} members" in caution
+    assert f"mean validation AUC 0.550; in 2 of {num} trainings no epoch" in caution
+    (fallbacks,) = named(learnt.assign(train_auc=0.9))
+    assert "by heart" not in fallbacks and f"in 2 of {num} trainings no epoch" in fallbacks
+
+
+def test_what_was_evaluated_is_compared_with_the_protocol(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    (lost,) = protocol_deviations(replace(results, protocol=None))
+    assert lost.startswith("No protocol.json was written")
+    best = results.tables["best_ensembles"]
+    chosen = best[best["chosen"] == 1].sort_values("outer_fold", kind="stable")
+    protocol = {
+        "study": fingerprint(results.config),
+        "splits": [split.hash for split in results.splits],
+        "members": fingerprint(sorted(results.members["trial"])),
+        "primary": {n: r["ensemble"].tolist() for n, r in chosen.groupby("network", sort=False)},
+        "num_trainings": 5,
+        "amendments": [],
+    }
+    assert protocol_deviations(replace(results, protocol=protocol)) == []
+    for key, text in {"study": "the study file", "primary": "the primary ensembles"}.items():
+        (caution,) = protocol_deviations(replace(results, protocol=protocol | {key: "other"}))
+        assert caution.endswith(f"before the test set was opened: {text} differ.")
+    later = protocol | {"amendments": [protocol | {"members": "x"}, protocol]}
+    (caution,) = protocol_deviations(replace(results, protocol=later))
+    assert "amended 2 times" in caution and "changed: the members)" in caution
 
 
 def test_tested_subjects_of_one_person_are_counted(nested_study: Path) -> None:

@@ -152,7 +152,11 @@ def _record_sections(results: StudyResults) -> list[Section]:
     members, openings = records.members_table(results), records.openings_table(results)
     return [
         Section("members", "Members", {"members": members}),
-        Section("openings", "Test-set access log", {"openings": openings}),
+        Section(
+            "openings",
+            "Test-set access log",
+            {"openings": openings, "protocol": records.protocol_table(results)},
+        ),
     ]
 
 

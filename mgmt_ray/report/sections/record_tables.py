@@ -264,6 +264,19 @@ def openings_table(results: StudyResults) -> Table | None:
     return Table("openings", "Test-set access log", ("No.", *keys), rows, is_wide=True)
 
 
+def protocol_table(results: StudyResults) -> Table | None:
+    """Return what was decided before the test set was opened; None if it was not recorded."""
+    if results.protocol is None:
+        return None
+    amendments = results.protocol.get("amendments", [])
+    versions = [results.protocol, *amendments]
+    keys = [key for key in results.protocol if key != "amendments"]
+    rows = tuple((key, *(cell_text(version.get(key)) for version in versions)) for key in keys)
+    header = ("Item", "Declared", *(f"Amendment {i}" for i in range(1, len(versions))))
+    caption = "Protocol, written before the test set was opened"
+    return Table("protocol", caption, header, rows, is_wide=True)
+
+
 def _table_name(table: str, external: str) -> str:
     return f"{table}_{slug(external)}" if external else table
 
