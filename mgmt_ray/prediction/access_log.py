@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mgmt_ray.base import file_checksum, fingerprint, write_json
+from mgmt_ray.prediction.access_register import AccessRegister
 from mgmt_ray.prediction.prediction_files import EXAMPLES
 from mgmt_ray.study.folder import StudyFolder
 
@@ -27,7 +30,11 @@ PREDICTION_FILES = (
 
 
 def log_access(
-    folder: StudyFolder, purpose: str, subjects: Mapping[str, Any], members: Iterable[str]
+    folder: StudyFolder,
+    purpose: str,
+    subjects: Mapping[str, Any],
+    members: Iterable[str],
+    register: AccessRegister | None = None,
 ) -> None:
     """Append a line to the test-set access log; to be called before subjects are read.
 
@@ -35,6 +42,8 @@ def log_access(
 
     Args:
         subjects: entries that say which subjects are accessed.
+        register: where the access is appended too, first; the log says as ``registered_before``
+            how many earlier accesses by others it has.
     """
     names = sorted(members)
     path = folder.test_openings
@@ -46,10 +55,19 @@ def log_access(
         "num_members": len(names),
         "members": fingerprint(names),
     }
+    if register is not None:
+        own_times = set(_logged_times(path))
+        entry["registered_before"] = register.append(folder.root, entry, own_times)
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(entry) + "\n")
         log.flush()
         os.fsync(log.fileno())
+
+
+def _logged_times(path: Path) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError, AttributeError):  # a damaged line is not this study's witness
+            yield str(json.loads(line).get("time"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from mgmt_ray.prediction.access_log import (
     log_access,
     mark_results,
 )
+from mgmt_ray.prediction.access_register import AccessRegister
 from mgmt_ray.prediction.predict_members import Task, predict_members
 from mgmt_ray.prediction.predict_slices import log_unannotated
 from mgmt_ray.prediction.prediction_files import MemberPredictions
@@ -160,6 +161,7 @@ class Target:
         write: writes the members' predictions.
         summarise: writes the tables that follow from them.
         tables: what ``summarise`` writes elsewhere.
+        external: the external cohort's name in the study; empty for the study's own test subjects.
     """
 
     purpose: str
@@ -171,6 +173,21 @@ class Target:
     write: Callable[[MemberPredictions], None]
     summarise: Callable[[], object]
     tables: tuple[Path, ...] = ()
+    external: str = ""
+
+
+def access_register(
+    study: StudyConfig, subjects: Collection[str], external: str = ""
+) -> AccessRegister | None:
+    """Return the register in which an access to these subjects is entered; None without one.
+
+    Args:
+        external: name of the external cohort that they are of; empty for the study's own.
+    """
+    if study.test_register is None:
+        return None
+    data_set = (study.external[external] if external else study.cohort).reader
+    return AccessRegister(study.test_register, data_set, tuple(sorted(subjects)))
 
 
 def evaluate(
@@ -195,7 +212,13 @@ def evaluate(
     invalidate_results(folder)
     if not has_predictions:
         check_members(members, inputs.folder)
-        log_access(target.access_log, target.purpose, target.subjects, members.table["trial"])
+        register = access_register(
+            inputs.study,
+            {s for _, held_out in target.tasks for s in held_out.label},
+            target.external,
+        )
+        trials = members.table["trial"]
+        log_access(target.access_log, target.purpose, target.subjects, trials, register)
         predicted = predict_members(target.tasks, inputs, progress)
         target.write(predicted)
         log_unannotated(predicted.slices, folder)

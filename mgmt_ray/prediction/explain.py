@@ -14,7 +14,13 @@ from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.figures.attribution_overlay import Explanation, NetworkSaliency, overlay_figure
 from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.prediction.access_log import log_access
-from mgmt_ray.prediction.evaluation import Members, check_members, select_members, sets_by_split
+from mgmt_ray.prediction.evaluation import (
+    Members,
+    access_register,
+    check_members,
+    select_members,
+    sets_by_split,
+)
 from mgmt_ray.prediction.predict_members import Task, map_members
 from mgmt_ray.prediction.predict_volumes import load_held_out, load_member
 from mgmt_ray.prediction.saliency import Method, saliency_map
@@ -76,7 +82,8 @@ def explain_subjects(
     chosen = list(dict.fromkeys(modalities)) or existing
     _check_names("--modalities", "modality of a model", chosen, existing)
     accessed = {"num_subjects": len(ids), "subjects": list(ids)}
-    log_access(inputs.folder, EXPLAIN, accessed, members.table["trial"])
+    register = access_register(inputs.study, ids)
+    log_access(inputs.folder, EXPLAIN, accessed, members.table["trial"], register)
     figures = FigureFolder(inputs.folder.root / "figures")
     paths: list[Path] = []
     for done, modality in enumerate(chosen, start=1):

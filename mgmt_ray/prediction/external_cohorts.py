@@ -120,6 +120,7 @@ def predict_external(
         members.result_key(inputs.study, _dependencies(external, tasks, folder)),
         lambda predicted: write_predictions(replace(predicted, policies=pd.DataFrame()), folder),
         lambda: evaluate_ensembles(folder.root, "external", modalities),
+        external=name,
     )
     return evaluate(target, members, inputs, progress)
 

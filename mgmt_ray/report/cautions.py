@@ -193,6 +193,14 @@ def _repeated_openings(results: StudyResults) -> list[str]:
             f"The test set was accessed {len(for_results)} times; choices made after the first "
             "access may depend on it."
         )
+    registered = max((int(o.get("registered_before", 0)) for o in results.openings), default=0)
+    if registered:
+        times = "once" if registered == 1 else f"{registered} times"
+        warnings.append(
+            f"By the register of accesses ({results.config.get('test_register')}) test subjects "
+            f"had been accessed {times} before by other studies, or by this folder before its own "
+            "log began; choices made after that may depend on them."
+        )
     if for_pictures:
         times = "once" if len(for_pictures) == 1 else f"{len(for_pictures)} times"
         warnings.append(

@@ -146,6 +146,11 @@ class StudyConfig(Config):
     sweep: SweepConfig = SweepConfig()
     num_seeds: int = Field(1, ge=1, description="repetitions of each network, input and fold")
     evaluation: EvaluationConfig = EvaluationConfig()
+    test_register: InputPath | None = Field(
+        None,
+        description="file in which each access to test subjects is entered, shared by the studies "
+        "of a data set",
+    )
     baselines: tuple[BaselineName, ...] = Field(
         (), description="baseline models without a network, fitted and tested like the networks"
     )

@@ -49,6 +49,8 @@ def test_accesses_for_pictures_are_counted_apart_from_those_for_results(nested_s
     repeated = accesses({}, explained, {}, explained)
     assert repeated[0].startswith("The test set was accessed 2 times")
     assert repeated[1].startswith("Test subjects were accessed 2 times")
+    (registered,) = [s for s in accesses({"registered_before": 2}) if "register" in s]
+    assert "had been accessed 2 times before by other studies" in registered
     (lost,) = [
         sentence for sentence in cautions(replace(results, openings=())) if "log" in sentence
     ]
