@@ -10,6 +10,8 @@ import pandas as pd
 from mgmt_ray.cluster.progress import log
 from mgmt_ray.report.terminal import summary
 from mgmt_ray.selection.ensembles import group_ensembles
+from mgmt_ray.splits.split import resolve_labels
+from mgmt_ray.statistics.delong import prospect
 from mgmt_ray.statistics.planted_signal import planted_verdict
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
@@ -28,6 +30,7 @@ def show_plan(inputs: TrialInputs, trials: Sequence[Trial]) -> None:
         log(f"{name}{numbers}, left out {len(split.left_out)}")
         for modality, ids in with_modality.items():
             log(f"  {modality:<8} training {len(set(ids) & set(split.training))}")
+    show_prospects(inputs)
     outcomes = {t.id: inputs.folder.outcome(t.id) for t in trials}
     finished = sum(outcome.is_final for outcome in outcomes.values())
     levels = sorted({trial.dependency_level for trial in trials})
@@ -39,6 +42,39 @@ def show_plan(inputs: TrialInputs, trials: Sequence[Trial]) -> None:
         for trial in of_level:
             log(f"{outcomes[trial.id].status:<8}  {trial.id}")
     log(f"{len(trials)} trials, {finished} finished")
+
+
+PROSPECTIVE_AUCS = (0.6, 0.65, 0.7)
+"""True AUCs; large honest studies of this question report 0.55 to 0.67."""
+
+
+def show_prospects(inputs: TrialInputs) -> None:
+    """Print what the test set can show, from the numbers of its subjects alone."""
+    labels: dict[str, int] = {}
+    for split in inputs.splits:
+        known = resolve_labels(split, inputs.cohort)
+        labels |= {subject: known[subject] for subject in split.test}
+    num_methylated = sum(labels.values())
+    sizes = (num_methylated, len(labels) - num_methylated)
+    if not all(sizes):
+        return  # AUC is not defined; evaluation says so
+    num_networks = len(inputs.study.networks)
+    log(
+        f"What the test set ({sizes[0]} methylated, {sizes[1]} unmethylated) can show of a network "
+        "with a true AUC:"
+    )
+    for auc in PROSPECTIVE_AUCS:
+        expected = prospect(auc, *sizes, num_networks)
+        low, high = expected.interval.low, expected.interval.high
+        corrected = (
+            f", {expected.corrected_power:.0%} as the best of {num_networks}"
+            if num_networks > 1
+            else ""
+        )
+        log(
+            f"  {auc:.2f}: expected interval {low:.2f} to {high:.2f} (width {high - low:.2f}), "
+            f"p < 0.05 against 0.5 with probability {expected.power:.0%}{corrected}"
+        )
 
 
 def show_diverged(folder: StudyFolder, trials: Sequence[Trial]) -> None:

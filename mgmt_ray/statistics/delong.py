@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
@@ -64,6 +65,46 @@ def delong_interval(labels: Labels, probabilities: PerSubject) -> Interval:
         return exact_interval(int(auc) * pairs, pairs)
     half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance) / (auc * (1 - auc))
     return Interval(auc, float(expit(logit(auc) - half)), float(expit(logit(auc) + half)))
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What a test set can show of a model with a true AUC.
+
+    Attributes:
+        interval: expected 95 % interval of the AUC.
+        power: probability that the two-sided permutation test against 0.5 has p < 0.05.
+        corrected_power: the same for p < 0.05 / m, as for the best of m models by Holm's method.
+    """
+
+    interval: Interval
+    power: float
+    corrected_power: float
+
+
+def prospect(auc: float, num_methylated: int, num_unmethylated: int, num_models: int) -> Prospect:
+    """Return what to expect of a test set before it is opened, from its size alone.
+
+    Standard error by Hanley and McNeil 1982 (eq. 2, Q1 = A / (2 − A), Q2 = 2A² / (1 + A)); under
+    chance the rank sum's, which is exact. The interval is that of :func:`delong_interval`.
+
+    >>> show = prospect(0.65, 24, 33, num_models=3)
+    >>> str(show.interval), round(show.power, 2), round(show.corrected_power, 2)
+    ('0.650 [0.493, 0.780]', 0.48, 0.31)
+    """
+    m, n = num_methylated, num_unmethylated
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = (auc * (1 - auc) + (m - 1) * (q1 - auc**2) + (n - 1) * (q2 - auc**2)) / (m * n)
+    std, chance_std = math.sqrt(variance), math.sqrt((m + n + 1) / (12 * m * n))
+    half = norm.ppf((1 + CONFIDENCE) / 2) * std / (auc * (1 - auc))
+    low, high = (float(expit(logit(auc) + side * half)) for side in (-1, 1))
+
+    def power(level: float) -> float:
+        needed = norm.ppf(1 - level / 2) * chance_std
+        return float(norm.cdf((auc - 0.5 - needed) / std) + norm.cdf((0.5 - auc - needed) / std))
+
+    level = 1 - CONFIDENCE
+    return Prospect(Interval(auc, low, high), power(level), power(level / num_models))
 
 
 def delong_p(labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSubject) -> float:

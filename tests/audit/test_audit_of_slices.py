@@ -128,6 +128,10 @@ def test_a_plan_is_listed_in_the_order_of_its_stages(
     show_plan(inputs, trials)
     lines = capsys.readouterr().out.splitlines()
     first, second = (i for i, line in enumerate(lines) if line.startswith("stage "))
+    (start,) = (i for i, line in enumerate(lines) if line.startswith("What the test set ("))
+    expected = [line for line in lines[start + 1 : first] if "expected interval" in line]
+    assert [line[:7] for line in expected] == ["  0.60:", "  0.65:", "  0.70:"]
+    assert all("as the best of 2" in line for line in expected)
     # two networks, two folds: of one 1 segmentation, of the other 1 + 3 for cross-fitted masks
     assert lines[first] == "stage 1 of 2: 10 trials"
     assert lines[second].startswith("stage 2 of 2: 4 trials, after stage 1")

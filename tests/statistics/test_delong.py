@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from MLstatkit import Delong_test
 from scipy.special import expit, logit
-from scipy.stats import norm, t
+from scipy.stats import mannwhitneyu, norm, t
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.delong import (
@@ -12,6 +12,7 @@ from mgmt_ray.statistics.delong import (
     delong_interval,
     delong_p,
     delong_variance,
+    prospect,
 )
 from tests.statistics.conftest import PAPER_LABELS
 
@@ -111,3 +112,24 @@ def test_a_difference_from_a_constant_is_an_auc_less_one_half_and_not_tested_aga
     mirrored = (-over.value, -over.high, -over.low)
     assert (under.value, under.low, under.high) == pytest.approx(mirrored)
     assert np.isnan([delong_p(labels, a, constant), delong_p(labels, constant, a)]).all()
+
+
+@pytest.mark.parametrize("sizes", [(24, 33), (10, 15)])
+def test_what_a_test_set_can_show_is_what_simulated_ones_show(sizes: tuple[int, int]) -> None:
+    draws, auc, number = stream(0, "prospect"), 0.7, 400
+    labels = np.repeat([1, 0], sizes)
+    scores = draws.normal(size=(number, sum(sizes))) + np.sqrt(2) * norm.ppf(auc) * labels
+    p = mannwhitneyu(scores[:, labels == 1], scores[:, labels == 0], axis=1).pvalue
+    expected = prospect(auc, *sizes, num_models=3)
+    # 4 standard errors of 400 are .1
+    assert np.mean(p < 0.05) == pytest.approx(expected.power, abs=0.1)
+    assert np.mean(p < 0.05 / 3) == pytest.approx(expected.corrected_power, abs=0.1)
+    widths = [i.high - i.low for i in (delong_interval(labels, row) for row in scores[:100])]
+    width = expected.interval.high - expected.interval.low
+    assert np.mean(widths) == pytest.approx(width, abs=0.04)
+
+
+def test_at_chance_the_power_is_the_level() -> None:
+    at_chance = prospect(0.5, 24, 33, num_models=1)
+    assert at_chance.power == pytest.approx(0.05, abs=0.005)
+    assert at_chance.corrected_power == at_chance.power
