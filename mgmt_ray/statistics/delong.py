@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
-from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student_t
 
@@ -16,9 +15,11 @@ from mgmt_ray.statistics.intervals import (
     Interval,
     Labels,
     PerSubject,
-    exact_interval,
+    logit_interval,
     student_quantile,
 )
+
+_NORMAL_QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def delong_variance(labels: Labels, probabilities: PerSubject) -> float:
@@ -36,12 +37,8 @@ def delong_variance(labels: Labels, probabilities: PerSubject) -> float:
 def delong_interval(labels: Labels, probabilities: PerSubject) -> Interval:
     """Return an AUC with its interval, normal on the logit scale (Pepe 2003, sec. 5.2.3).
 
-    logit(A) ± z·s / (A·(1 − A)), s² being :func:`delong_variance`; so within [0, 1]. Where the
-    classes are perfectly separated (or perfectly inverted) s is 0 and logit(A) infinite. Then the
-    interval is Clopper and Pearson's for k of k (or 0 of k) pairs in the right order, k the number
-    of subjects in the smaller class: k pairs can be formed that share no subject and so are
-    independent, and each is in order with probability A. It is wide, as it should be with few
-    subjects.
+    :func:`logit_interval` with the margin z·s, s² being :func:`delong_variance`: wide, as it should
+    be with few subjects, where the classes are perfectly separated.
 
     Returns:
         Bounds in [0, 1]; NaN where a class has fewer than two subjects. Where all probabilities
@@ -56,15 +53,9 @@ def delong_interval(labels: Labels, probabilities: PerSubject) -> Interval:
     methylated, unmethylated = _placements(labels, probabilities)
     if not len(methylated) or not len(unmethylated):
         return Interval(math.nan, math.nan, math.nan)
-    auc = _mean(methylated, unmethylated)
-    variance = _variance(methylated, unmethylated)
-    if math.isnan(variance):
-        return Interval(auc, math.nan, math.nan)
-    if auc in (0.0, 1.0):
-        pairs = min(len(methylated), len(unmethylated))
-        return exact_interval(int(auc) * pairs, pairs)
-    half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance) / (auc * (1 - auc))
-    return Interval(auc, float(expit(logit(auc) - half)), float(expit(logit(auc) + half)))
+    margin = _NORMAL_QUANTILE * math.sqrt(_variance(methylated, unmethylated))
+    pairs = min(len(methylated), len(unmethylated))
+    return logit_interval(_mean(methylated, unmethylated), margin, pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +87,14 @@ def prospect(auc: float, num_methylated: int, num_unmethylated: int, num_models:
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = (auc * (1 - auc) + (m - 1) * (q1 - auc**2) + (n - 1) * (q2 - auc**2)) / (m * n)
     std, chance_std = math.sqrt(variance), math.sqrt((m + n + 1) / (12 * m * n))
-    half = norm.ppf((1 + CONFIDENCE) / 2) * std / (auc * (1 - auc))
-    low, high = (float(expit(logit(auc) + side * half)) for side in (-1, 1))
+    interval = logit_interval(auc, _NORMAL_QUANTILE * std, min(m, n))
 
     def power(level: float) -> float:
         needed = norm.ppf(1 - level / 2) * chance_std
         return float(norm.cdf((auc - 0.5 - needed) / std) + norm.cdf((0.5 - auc - needed) / std))
 
     level = 1 - CONFIDENCE
-    return Prospect(Interval(auc, low, high), power(level), power(level / num_models))
+    return Prospect(interval, power(level), power(level / num_models))
 
 
 def delong_p(labels: Labels, probabilities_a: PerSubject, probabilities_b: PerSubject) -> float:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
+from scipy.special import expit, logit
 from scipy.stats import beta
 from scipy.stats import t as student_t
 
@@ -98,6 +99,29 @@ def percentile_interval(value: float, resampled: PerResample) -> Interval:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return Interval(value, float(low), float(high))
+
+
+def logit_interval(value: float, margin: float, num_pairs: int) -> Interval:
+    """Return the interval of an AUC or AP that is symmetric on the logit scale.
+
+    logit(value) ± margin / (value·(1 − value)), so within [0, 1]. A value of 1 (or 0) has no margin
+    and no finite logit: its interval is Clopper and Pearson's for k of k (or 0 of k) pairs in the
+    right order, k being the number of subjects in the smaller class. So many pairs can be formed
+    that share no subject and so are independent, and each is in order with probability AUC.
+
+    Args:
+        margin: standard error times the quantile; NaN gives no bounds.
+        num_pairs: k.
+
+    >>> str(logit_interval(0.8, 0.1, 10)), str(logit_interval(1.0, 0.0, 10))
+    ('0.800 [0.682, 0.882]', '1.000 [0.692, 1.000]')
+    """
+    if math.isnan(value) or math.isnan(margin):
+        return Interval(value, math.nan, math.nan)
+    if value in (0.0, 1.0):
+        return exact_interval(int(value) * num_pairs, num_pairs)
+    half = margin / (value * (1 - value))
+    return Interval(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)))
 
 
 def leave_one_out(num_subjects: int) -> Draws:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.delong import delong_difference, delong_interval
@@ -19,9 +17,9 @@ from mgmt_ray.statistics.intervals import (
     PerResample,
     PerSubject,
     bootstrap_weights,
-    exact_interval,
     jackknife_std,
     leave_one_out,
+    logit_interval,
     percentile_interval,
     student_quantile,
 )
@@ -141,8 +139,8 @@ def _are_equal(a: ResampledModel, b: ResampledModel) -> bool:
 def average_precision_interval(labels: Labels, probabilities: PerSubject) -> Interval:
     """Return an AP with its interval on the logit scale.
 
-    logit(AP) ± t·s / (AP·(1 − AP)), s being :func:`jackknife_std`; so within [0, 1]. Percentiles
-    of a bootstrap cover 80 to 89 % (in a resample a subject that is drawn twice is ranked beside
+    :func:`logit_interval` with the margin t·s, s being :func:`jackknife_std`. Percentiles of a
+    bootstrap cover 80 to 89 % (in a resample a subject that is drawn twice is ranked beside
     itself, which raises AP). A perfect AP has the interval of a perfect AUC
     (:func:`delong_interval`), from as many pairs as the smaller class has subjects.
 
@@ -156,13 +154,8 @@ def average_precision_interval(labels: Labels, probabilities: PerSubject) -> Int
     """
     ap = float(average_precision(labels, probabilities, unit_weights(len(labels)))[0])
     std = jackknife_std(labels, _leave_one_out_precision(labels, probabilities))
-    if math.isnan(std):
-        return Interval(ap, math.nan, math.nan)
-    if ap == 1:
-        pairs = int(min(labels.sum(), len(labels) - labels.sum()))
-        return exact_interval(pairs, pairs)
-    half = student_quantile(len(labels)) * std / (ap * (1 - ap))
-    return Interval(ap, float(expit(logit(ap) - half)), float(expit(logit(ap) + half)))
+    pairs = int(min(labels.sum(), len(labels) - labels.sum()))
+    return logit_interval(ap, student_quantile(len(labels)) * std, pairs)
 
 
 def average_precision_difference(labels: Labels, a: PerSubject, b: PerSubject) -> Interval:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,17 @@ from jaxtyping import Float, Int
 from mgmt_ray.base import MgmtError
 from mgmt_ray.selection.predictions import read_complete_table, read_table
 from mgmt_ray.statistics.intervals import (
+    Interval,
     PerResample,
     column_names,
     defined_interval,
     interval_columns,
+    jackknife_std,
+    leave_one_out,
+    logit_interval,
     mean_over_models,
     std_over_models,
+    student_quantile,
 )
 from mgmt_ray.statistics.slice_overlap import (
     SEGMENTATION_COLUMNS,
@@ -140,8 +145,9 @@ def slice_classification_table(slices: pd.DataFrame, seed: int = 42) -> pd.DataF
     ``_std`` is the standard deviation of :func:`std_over_models`. The interval of test and
     external patients is the percentile interval of a cluster bootstrap, stratified by label:
     patients are drawn with all their slices, the same ones for all models and both levels. A
-    resample in which no model has a value is omitted. Training and validation have no interval,
-    since their patients differ from fold to fold.
+    resample in which no model has a value is omitted. AUC has that of a jackknife of patients on
+    the logit scale instead, which does not shrink to a point at perfect separation. Training and
+    validation have no interval, since their patients differ from fold to fold.
 
     Returns:
         :data:`CLASSIFICATION_COLUMNS`, one row per network, modality, phase and level.
@@ -193,7 +199,7 @@ def best_slice_models(slices: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
                     "num_patients": scored["subject"].nunique(),
                     "num_rows": len(scored),
                 }
-                auc = defined_interval(score_model(scored, drawn)["auc"])
+                auc = _auc_interval([scored], np.zeros(1, dtype=np.int64), drawn)
                 rows.append({**key, **columns, **interval_columns({"auc": auc})})
     return pd.DataFrame(rows, columns=list(BEST_SLICE_COLUMNS))
 
@@ -222,11 +228,34 @@ def _score_columns(rows: pd.DataFrame, drawn: PatientResamples) -> dict[str, flo
     columns: dict[str, float] = {}
     for metric in SLICE_METRICS:
         values = np.stack([s[metric] for s in scores])
-        interval = defined_interval(mean_over_models(values, outers))
+        interval = (
+            _auc_interval(models, outers, drawn)
+            if metric == "auc"
+            else defined_interval(mean_over_models(values, outers))
+        )
         columns |= interval_columns({metric: interval})
         columns[f"{metric}_std"] = std_over_models(values[:, 0], outers)
         columns[f"{metric}_undefined"] = int(np.isnan(values[:, 0]).sum())
     return columns
+
+
+def _auc_interval(
+    models: Sequence[pd.DataFrame], outers: Int[np.ndarray, " model"], drawn: PatientResamples
+) -> Interval:
+    """Return the mean AUC of models; only patients that are resampled give it an interval."""
+    sample = np.ones((1, len(drawn.patients)), dtype=np.int64)
+    is_resampled = len(drawn.weights) > 1
+    parts = [sample, leave_one_out(len(drawn.patients))] if is_resampled else [sample]
+    left_out = PatientResamples(drawn.patients, np.concatenate(parts))
+    values = np.stack([score_model(model, left_out)["auc"] for model in models])
+    means = mean_over_models(values, outers)
+    value = float(means[0])
+    if not is_resampled:
+        return Interval(value, math.nan, math.nan)
+    label = pd.concat(models).drop_duplicates("subject").set_index("subject")["label"]
+    labels = label.loc[drawn.patients].to_numpy(np.int64)
+    margin = student_quantile(len(labels)) * jackknife_std(labels, means[1:])
+    return logit_interval(value, margin, int(min(labels.sum(), len(labels) - labels.sum())))
 
 
 def slice_tables(out: Path) -> dict[str, pd.DataFrame]:

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
+from scipy.stats import t
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from mgmt_ray.base import MgmtError, stream
 from mgmt_ray.splits.draw import SplitConfig
+from mgmt_ray.statistics.delong import delong_variance
 from mgmt_ray.statistics.result_tables import RESULT_TABLES, evaluate_ensembles
 from mgmt_ray.statistics.slice_classification import (
+    LEVELS,
     MAX_BLOCK_SIZE,
     SLICE_COLUMNS,
     SLICE_METRICS,
@@ -141,6 +145,32 @@ def test_the_interval_is_wider_than_if_slices_were_independent() -> None:
         assert widths[0] / widths[1] == pytest.approx(15**0.5, rel=0.15)
 
 
+@pytest.mark.parametrize("num_slices", [1, 3])
+def test_an_auc_has_the_interval_of_its_patients(num_slices: int) -> None:
+    draws = stream(0, "patients")
+    patients = {
+        f"S{i:02}": (i % 2, (float(draws.uniform() + 0.2 * (i % 2)),) * num_slices)
+        for i in range(30)
+    }
+    rows = [row_of(slice_classification_table(slices_of(patients)), level=n) for n in LEVELS]
+    labels = np.array([label for label, _ in patients.values()])
+    p = np.array([values[0] for _, values in patients.values()])
+    area = roc_auc_score(labels, p)
+    margin = t.ppf(0.975, 28) * math.sqrt(delong_variance(labels, p)) / (area * (1 - area))
+    for row in rows:  # equal slices say what one does
+        bounds = (row["auc_low"], row["auc_high"])
+        expected = (expit(logit(area) - margin), expit(logit(area) + margin))
+        assert bounds == pytest.approx(expected)
+
+
+def test_perfectly_separated_patients_are_not_certain() -> None:
+    patients = {f"S{i}": (int(i < 3), (0.9, 0.8) if i < 3 else (0.1, 0.2)) for i in range(7)}
+    for row in slice_classification_table(slices_of(patients)).to_dict("records"):
+        # 3 of 3 pairs of patients in order
+        assert row["auc_low"] == pytest.approx(0.025 ** (1 / 3))
+        assert (row["auc"], row["auc_high"]) == (1, 1)
+
+
 def test_training_and_validation_have_no_interval() -> None:
     patients = {"A": (1, (0.9, 0.4)), "B": (0, (0.1, 0.6))}
     parts = [slices_of(patients, split=s) for s in ("train", "validation", "test", "external")]
@@ -197,7 +227,8 @@ def test_the_best_model_is_that_of_validation_whatever_the_test_says() -> None:
     assert tuple(table.columns) == RESULT_TABLES["slice_best"].columns
     assert set(table["trial"]) == {"chen_fold1"} and set(table["fold"]) == {1}
     row = row_of(table, phase="test", level="slice")
-    assert (row["auc"], row["auc_low"], row["num_rows"]) == (0, 0, 4)
+    assert (row["auc"], row["num_rows"]) == (0, 4)
+    assert math.isnan(row["auc_low"])  # a patient per class has no standard error
     assert row_of(table, phase="validation", level="patient")["auc"] == 1
     assert math.isnan(row_of(table, phase="train", level="slice")["auc_low"])
 
