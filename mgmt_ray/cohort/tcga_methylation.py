@@ -2,9 +2,9 @@
 
 Two kinds of tables are read, which differ in their first line: a matrix with a probe per row and a
 sample per column (UCSC Xena, Firehose, which has four columns per sample and a second line that
-names them), and a table with a sample per row and a column per probe. Cells are delimited by tabs
-or commas; a table may be compressed with gzip. A matrix of every probe has gigabytes: it is read
-line by line to its end, so that a truncated or damaged copy is detected.
+names them), and a table with a sample per row and a column per probe. Cells are delimited by tabs,
+semicolons or commas; a table may be compressed with gzip. A matrix of every probe has gigabytes: it
+is read line by line to its end, so that a truncated or damaged copy is detected.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mgmt_ray.base import MgmtError, first_line
+from mgmt_ray.cohort.csv_rows import is_unknown, read_number
 from mgmt_ray.cohort.problem import Problem
 
 PROBES = ("cg12434587", "cg12981137")
@@ -31,7 +32,6 @@ BARCODE = re.compile(r"(TCGA[-.][A-Z0-9]{2}[-.][A-Z0-9]{4})[-.](\d{2})[A-Z]?(?:[
 PRIMARY_TUMOUR = "01"
 """Other sample types are recurrences (02) or normal tissue (10, 11), not the first tumour."""
 
-NOT_MEASURED = ("", "na", "nan", "n/a", "null")
 STP27_CUT_OFF = 0.358
 CLIP = 1e-6
 """Distance that betas keep from 0 and 1, where M is infinite: M stays within ±20, much further out
@@ -150,7 +150,7 @@ def read_samples(path: Path) -> list[Sample]:
 
 def _samples(path: Path, lines: Iterator[bytes]) -> list[Sample]:
     head = next(lines, b"").removeprefix(b"\xef\xbb\xbf")
-    delimiter = "\t" if b"\t" in head else ","
+    delimiter = max("\t;,", key=lambda mark: head.count(mark.encode()))
     header = _cells(head, delimiter)
     if set(PROBES) <= set(header):
         return list(_by_row(path, header, (_cells(line, delimiter) for line in lines)))
@@ -228,12 +228,9 @@ def _split_barcode(barcode: str) -> tuple[str, str]:
 
 
 def _beta(cell: str) -> float | None:
-    if cell.lower() in NOT_MEASURED:
+    if is_unknown(cell):
         return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+    value = read_number(cell)
     if not 0 <= value <= 1:
         raise ValueError(cell)
     return value

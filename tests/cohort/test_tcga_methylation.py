@@ -73,11 +73,16 @@ def test_methylated_by_stp27_is_above_the_published_cut_off(tmp_path: Path) -> N
     assert measured[ANNA].score == pytest.approx(0.089)
 
 
-@pytest.mark.parametrize("by", ["\t", ","])
+@pytest.mark.parametrize("by", ["\t", ",", ";"])
 @pytest.mark.parametrize("end", ["", "A", "A-01D-A45W-05"])
 def test_a_matrix_is_read_with_short_and_long_barcodes(tmp_path: Path, by: str, end: str) -> None:
     samples = {f"{ANNA}-01{end}": (0.1, 0.2), f"{BERT}-01{end}": (0.3, 0.4)}
     assert betas(matrix(tmp_path / "m", samples, by=by)) == {ANNA: (0.1, 0.2), BERT: (0.3, 0.4)}
+
+
+def test_decimal_commas_are_read_between_other_delimiters(tmp_path: Path) -> None:
+    samples: dict[str, tuple[object, object]] = {f"{ANNA}-01": ("0,1", "0,25")}
+    assert betas(matrix(tmp_path / "m", samples, by=";")) == {ANNA: (0.1, 0.25)}
 
 
 def test_a_compressed_matrix_is_recognised_by_its_content_not_its_name(tmp_path: Path) -> None:
