@@ -50,7 +50,7 @@ class Machine:
     """Ray cluster: "local" starts one here, "auto" finds a running one, or HOST:PORT"""
     tracking: Annotated[str | None, arg(metavar="URI", help_behavior_hint=TRACKING_DEFAULT)] = None
     """MLflow tracking server"""
-    resources: OmitArgPrefixes[Resources] = field(
+    resources: OmitArgPrefixes[Annotated[Resources, arg(name="resource")]] = field(
         default_factory=Resources
     )
 
@@ -65,7 +65,7 @@ class StudyCommand:
     """A verb that works on the files of a study."""
 
     study: Positional[StudyFile]
-    files: OmitArgPrefixes[Files] = field(default_factory=Files)
+    files: OmitArgPrefixes[Annotated[Files, arg(name="file")]] = field(default_factory=Files)
 
     def context(self, machine: Machine, *, needs_data: bool = True) -> StudyContext:
         """Load the study file, and return the study with its folder and resources.
@@ -91,7 +91,7 @@ class StudyCommand:
 class ClusterCommand(StudyCommand):
     """A verb that works on a study with Ray."""
 
-    machine: OmitArgPrefixes[Machine] = field(default_factory=Machine)
+    machine: OmitArgPrefixes[Annotated[Machine, arg(name="")]] = field(default_factory=Machine)
 
     @contextmanager
     def locked_study(self) -> Iterator[StudyContext]:

@@ -16,12 +16,10 @@ MAX_FAILURES = 2
 """How often a task or a batch of trials is retried after a worker died."""
 
 
+# with backend "ray" these need a connection to it: see connect_ray
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Resources of each trial; they change results by rounding only.
-
-    A batch is a list of trials that one worker group runs one after another. Whoever is given
-    resources with backend "ray" needs a connection to it (see ``connect_ray``).
 
     Attributes:
         backend: how trials run: Ray Tune over Ray Train, or one after another in this process
