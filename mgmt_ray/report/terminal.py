@@ -12,7 +12,7 @@ from mgmt_ray.statistics.intervals import Interval, read_interval
 from mgmt_ray.statistics.planted_signal import CHANCE_AUC
 from mgmt_ray.training.metrics import METRIC_LABELS
 
-_NAME_WIDTH = 14
+_NAME_WIDTH = 17
 _METRIC_WIDTHS = (19, 18, 18, 18)
 
 
@@ -33,8 +33,8 @@ def summary(metrics: pd.DataFrame) -> str:
     >>> lines = summary(pd.DataFrame([row])).splitlines()
     >>> lines[0]
     'From scratch: 57 test subjects, 24 methylated, 95 % intervals'
-    >>> lines[2][:37]
-    'DSC               5  .600 [.52, .68]*'
+    >>> lines[2][:40]
+    'DSC                  5  .600 [.52, .68]*'
     """
     heading = f"{'ensemble':<{_NAME_WIDTH}} size  {_columns(list(METRIC_LABELS.values()))}"
     lines = []
@@ -48,7 +48,11 @@ def summary(metrics: pd.DataFrame) -> str:
         for row in rows.to_dict("records"):
             cells = [_short(read_interval(row, metric)) for metric in METRIC_LABELS]
             cells[0] += "*" if row["auc_low"] > CHANCE_AUC else ""
-            lines.append(f"{_truncate(row['ensemble'])} {row['num_members']:>4}  {_columns(cells)}")
+            name = str(row["ensemble"])
+            if len(name) > _NAME_WIDTH:  # on a line of its own, not cut
+                lines.append(name)
+                name = ""
+            lines.append(f"{name:<{_NAME_WIDTH}} {row['num_members']:>4}  {_columns(cells)}")
         lines.append("")
     stars = metrics[(metrics["auc_low"] > CHANCE_AUC) & (metrics["copy_of"] == "")]
     num_findings = int((stars["auc_p_holm"] < LEVEL).sum())
@@ -62,7 +66,7 @@ def summary(metrics: pd.DataFrame) -> str:
 
 def _columns(cells: Sequence[str]) -> str:
     padded = (f"{cell:<{width}}" for cell, width in zip(cells, _METRIC_WIDTHS, strict=True))
-    return "  ".join(padded).rstrip()
+    return " ".join(padded).rstrip()
 
 
 def _short(interval: Interval) -> str:
@@ -73,8 +77,3 @@ def _short(interval: Interval) -> str:
 
 def _without_leading_zero(number: str) -> str:
     return number[1:] if number.startswith("0.") else number
-
-
-def _truncate(name: str) -> str:
-    """Pad a name to the column's width; a longer one is cut and ends in an ellipsis."""
-    return f"{name:<{_NAME_WIDTH}}" if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
