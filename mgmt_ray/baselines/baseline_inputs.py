@@ -67,7 +67,7 @@ def prepare_baselines(context: StudyContext, cohort: Cohort) -> Baselines:
     measured: Mapping[str, TumourMeasurement] = {}
     forest = "radiomics_forest" in study.baselines
     if forest or "tumour_volume" in study.baselines:
-        options = MeasurementOptions(features=forest, resample=study.first_recipe.resample)
+        options = MeasurementOptions(forest, study.first_recipe.resample, study.cohort.label_map)
         with show_progress("radiomics") as progress:
             measured = measure_tumours(
                 cohort, options, context.folder.radiomics, context.resources, progress

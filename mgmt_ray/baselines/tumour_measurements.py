@@ -19,12 +19,16 @@ from mgmt_ray.baselines.radiomic_features import (
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.reader import LABEL_PRESETS, LabelMap
 from mgmt_ray.cohort.scan import Scan, check_grid, read_mask, read_scan
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
 from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, Wanted, subject_file_state
 from mgmt_ray.preprocess.spatial import Window, bounding_box, crop, resample
-from mgmt_ray.study.baseline_config import FEATURE_SCANS
+from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS
+
+OTHER = 5
+"""Label of tumour that is none of the parts in :data:`REGIONS`."""
 
 PART = "tumours"
 """Part of a store of measurements."""
@@ -42,7 +46,8 @@ class TumourMeasurement:
         subject: id.
         features: the six features by name; all NaN if the subject has no scan of one of
             ``FEATURE_SCANS``, or if features were not requested.
-        volumes_ml: by the names in :data:`VOLUME_NAMES`, in ml.
+        volumes_ml: by the names in :data:`VOLUME_NAMES`, in ml; NaN for parts of the tumour if it
+            is not known which label is which.
         flags: anything unusual: an empty region ("empty necrosis"), a missing scan ("no T1").
         checksum: of the content of all files that were read.
     """
@@ -61,10 +66,12 @@ class MeasurementOptions:
     Attributes:
         features: measure the six features besides the volumes.
         resample: resample a scan onto its mask's grid; otherwise, another grid is an error.
+        labels: which label of a mask is which; None where only the whole tumour can be measured.
     """
 
     features: bool
     resample: bool
+    labels: LabelMap | None = LABEL_PRESETS["brats2021"]
 
 
 def measure_tumours(
@@ -105,7 +112,7 @@ def write_measurements(measured: Mapping[str, TumourMeasurement], path: Path) ->
         [
             row.subject,
             *("" if math.isnan(n) else repr(n) for n in row.features.values()),
-            *map(repr, row.volumes_ml.values()),
+            *("" if math.isnan(n) else repr(n) for n in row.volumes_ml.values()),
             "; ".join(row.flags),
             row.checksum,
         ]
@@ -122,7 +129,7 @@ def _measure(subject: Subject, options: MeasurementOptions) -> Artefact:
     mask = read_mask(subject.required_mask, subject.conventions)
     box = bounding_box(mask.voxels > 0)
     assert box is not None, "select_cohorts rejects empty masks"
-    labels = crop(mask.voxels, box)
+    labels = _translate(crop(mask.voxels, box), options.labels)
     voxel_ml = abs(float(np.linalg.det(mask.grid.affine[:3, :3]))) / 1000
     volumes = measure_volumes(labels, voxel_ml)
     missing = [m for m in FEATURE_SCANS if m not in subject.scans]
@@ -130,6 +137,9 @@ def _measure(subject: Subject, options: MeasurementOptions) -> Artefact:
     if options.features and not missing:
         features = measure_features(_scans(subject, mask, box, options.resample), labels)
     flags = [f"empty {region}" for region in empty_regions(labels)]
+    if options.labels is None:
+        volumes |= dict.fromkeys(VOLUME_NAMES[:-1], math.nan)
+        flags = []
     if options.features:
         flags += [f"no {modality}" for modality in missing]
     files = _files(subject, options)
@@ -139,6 +149,14 @@ def _measure(subject: Subject, options: MeasurementOptions) -> Artefact:
         "volumes_ml": np.array([volumes[name] for name in VOLUME_NAMES]),
     }
     return Artefact(arrays, {"flags": flags, "checksum": checksum})
+
+
+def _translate(mask: np.ndarray, labels: LabelMap | None) -> np.ndarray:
+    """Return a mask whose parts have the labels of :data:`REGIONS`; all else is ``OTHER``."""
+    translated = np.where(mask > 0, OTHER, 0)
+    for name, label in labels.parts.items() if labels else ():
+        translated[mask == label] = REGIONS[name][0]
+    return translated
 
 
 def _read(subject: str, part: ArtefactPart) -> TumourMeasurement:
@@ -176,7 +194,8 @@ def _key(subject: Subject, options: MeasurementOptions) -> str:
     files = _files(subject, options)
     states = {name: asdict(subject_file_state(subject.id, name, p)) for name, p in files.items()}
     requested = [options.features, options.resample, sorted(subject.scans)]
-    requested.append(asdict(subject.conventions))
+    labels = options.labels.model_dump() if options.labels else None
+    requested += [asdict(subject.conventions), labels]
     return fingerprint([FEATURE_NAMES, VOLUME_NAMES, requested, states])
 
 

@@ -22,6 +22,7 @@ from mgmt_ray.cohort.csv_rows import (
 )
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
+    MaskLabels,
     ReaderConfig,
     ReaderResult,
     exclude_subject,
@@ -48,8 +49,10 @@ class TableConfig(ReaderConfig):
         description="CSV in root with the columns subject, label, mask (not needed where masks are "
         "predicted), one per modality, and optionally person; every other column is a covariate",
     )
-    mask_labels: tuple[int, ...] = Field(
-        (1, 2, 3, 4), description="labels that a mask may have in addition to 0"
+    mask_labels: MaskLabels = Field(
+        (1, 2, 3, 4),
+        description="labels that a mask may have in addition to 0; brats2021, brats2023 or a "
+        "mapping say which is which, as the baseline radiomics_forest needs it",
     )
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
 from mgmt_ray.base import Config, InputPath
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS, Exclusion
@@ -37,6 +37,48 @@ def _check_quoted(ids: Any) -> Any:
 MaskChoice: TypeAlias = Literal["given", "predicted", "predicted_where_missing"]
 """Origin of a cohort's tumour masks."""
 
+LabelPreset: TypeAlias = Literal["brats2021", "brats2023"]
+
+
+class LabelMap(Config):
+    """Which label of a mask is which part of the tumour.
+
+    >>> LabelMap(necrosis=1, edema=2, enhancing=3, other=(4,)).all_labels
+    (1, 2, 3, 4)
+    """
+
+    necrosis: PositiveInt
+    edema: PositiveInt
+    enhancing: PositiveInt
+    other: tuple[PositiveInt, ...] = Field(
+        (), description="labels that are tumour, but none of the three parts"
+    )
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Label of each part, by name."""
+        return {n: getattr(self, n) for n in ("necrosis", "edema", "enhancing")}
+
+    @property
+    def all_labels(self) -> tuple[int, ...]:
+        """All labels that a mask may have in addition to 0."""
+        return (*self.parts.values(), *self.other)
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> LabelMap:
+        if len(set(self.all_labels)) < len(self.all_labels):
+            raise ValueError("a label is named twice; give each part its own")
+        return self
+
+
+LABEL_PRESETS: dict[LabelPreset, LabelMap] = {
+    "brats2021": LabelMap(necrosis=1, edema=2, enhancing=4),
+    "brats2023": LabelMap(necrosis=1, edema=2, enhancing=3),
+}
+"""Labels of BraTS up to 2021, UPENN-GBM, UCSF-PDGM and TCGA-GBM, and of BraTS from 2023."""
+
+MaskLabels: TypeAlias = LabelPreset | LabelMap | tuple[int, ...]
+
 SubjectIds: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_check_quoted)]
 """Ids of subjects in a configuration, where YAML may turn unquoted ones into numbers."""
 
@@ -64,8 +106,12 @@ class ReaderConfig(Config):
         "study in `mask_source` segment every tumour; predicted_where_missing: only the tumours of "
         "subjects without a mask",
     )
-    mask_labels: tuple[int, ...] = Field(
-        (1, 2, 4), description="labels that a given mask may have in addition to 0"
+    mask_labels: MaskLabels = Field(
+        "brats2021",
+        description="labels that a given mask may have in addition to 0, and which is which: "
+        "brats2021 (1 necrosis, 2 edema, 4 enhancing tumour), brats2023 (3 is enhancing tumour) or "
+        "a mapping {necrosis: 1, edema: 2, enhancing: 4, other: []}; a mere list does not say "
+        "which is which",
     )
 
     trust_form: Form | None = Field(
@@ -80,6 +126,26 @@ class ReaderConfig(Config):
     )
 
     @property
+    def label_map(self) -> LabelMap | None:
+        """Which label is which; None where only their numbers are known."""
+        match self.mask_labels:
+            case str(preset):
+                return LABEL_PRESETS[preset]
+            case LabelMap() as labels:
+                return labels
+            case labels:
+                # what study files said before there were presets
+                return LABEL_PRESETS["brats2021"] if set(labels) == {1, 2, 4} else None
+
+    @property
+    def known_labels(self) -> tuple[int, ...]:
+        """Labels that a given mask may have in addition to 0."""
+        if isinstance(self.mask_labels, tuple):
+            return self.mask_labels
+        assert self.label_map is not None
+        return self.label_map.all_labels
+
+    @property
     def conventions(self) -> ScanConventions:
         """How the data set's files are to be read."""
         return ScanConventions(self.trust_form, self.background)
@@ -88,6 +154,16 @@ class ReaderConfig(Config):
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Modalities that are used only together; a group is read completely or not at all."""
         return group_modalities(self.modalities)
+
+    @field_validator("mask_labels", mode="before")
+    @classmethod
+    def _check_preset(cls, labels: Any) -> Any:
+        if isinstance(labels, str) and labels not in LABEL_PRESETS:
+            raise ValueError(
+                f"no such preset; write {' or '.join(LABEL_PRESETS)}, a mapping like "
+                "{necrosis: 1, edema: 2, enhancing: 4}, or a list of labels"
+            )
+        return labels
 
     @field_validator("modalities")
     @classmethod

@@ -306,11 +306,17 @@ def check_mask(mask: Scan, path: Path, labels: Sequence[int]) -> None:
     unknown = [_exact(value) for value in present if value not in (0, *labels)]
     if unknown:
         known = ", ".join(map(str, (0, *labels)))
+        # 3 is the enhancing tumour of BraTS from 2023, 4 that of the years before
+        preset = {"3": "brats2023", "4": "brats2021"}.get(",".join(unknown))
+        if preset:
+            meant = f"set cohort.mask_labels: {preset} if {unknown[0]} is the enhancing tumour"
+        else:
+            meant = "name all its labels in cohort.mask_labels"
         raise BadScan(
             path,
             "unknown_mask_label",
             f"the mask has labels {join_first(unknown, 5)}; known are {known}",
-            "Fix the mask, or name all its labels in cohort.mask_labels",
+            f"Fix the mask, or {meant}",
         )
     if not (present > 0).any():
         found = "the mask marks no tumour (no label above 0)"

@@ -103,7 +103,7 @@ def list_subjects(
         inspections = inspect_cohort(
             result.subjects,
             study.first_recipe,
-            config.mask_labels,
+            config.known_labels,
             folder.inspections,
             resources,
             progress,

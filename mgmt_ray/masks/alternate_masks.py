@@ -72,7 +72,7 @@ def alternate_masks(inputs: TrialInputs, source: MaskSource) -> AlternateMasks:
         alternates |= {s.id: s for s in predicted}
         reasons |= without
     usable = []
-    for kind, labels in (("given", study.cohort.mask_labels), ("predicted", PREDICTED_LABELS)):
+    for kind, labels in (("given", study.cohort.known_labels), ("predicted", PREDICTED_LABELS)):
         of_kind = [s for s in alternates.values() if s.mask_kind == kind]
         with show_progress(f"check {kind} masks of test subjects") as progress:
             cache = inputs.folder.mask_effect.inspections

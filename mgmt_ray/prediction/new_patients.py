@@ -229,7 +229,7 @@ def _inspect_scans(
         patients.subjects |= {s.id: replace(s, mask=None) for s in given}
     with show_progress("check patients") as progress:
         subjects = list(patients.subjects.values())
-        labels, folder = study.cohort.mask_labels, files.root / "scans"
+        labels, folder = study.cohort.known_labels, files.root / "scans"
         inspections = inspect_cohort(
             subjects,
             study.first_recipe,

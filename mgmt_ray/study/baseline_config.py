@@ -11,7 +11,7 @@ from mgmt_ray.base import Config
 BaselineName: TypeAlias = Literal["radiomics_forest", "age_sex", "tumour_volume", "prevalence"]
 
 NECROSIS, EDEMA, ENHANCING = 1, 2, 4
-"""Labels of a tumour mask, as in BraTS up to 2021 and UPENN-GBM."""
+"""Labels by which a tumour is measured, as in BraTS up to 2021; other masks are translated."""
 
 REGIONS: dict[str, tuple[int, ...]] = {
     "necrosis": (NECROSIS,),

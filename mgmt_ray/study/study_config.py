@@ -24,7 +24,7 @@ from mgmt_ray.nets.myronenko import MIN_FACTOR
 from mgmt_ray.nets.slice_classifier import SIDE
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.splits.draw import SplitConfig
-from mgmt_ray.study.baseline_config import FEATURE_SCANS, REGIONS, BaselineName, ForestConfig
+from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
 from mgmt_ray.study.folder import OLD_BASELINES_KEY
 from mgmt_ray.study.yaml_file import read_yaml
 from mgmt_ray.training.training_config import (
@@ -249,12 +249,12 @@ class StudyConfig(Config):
                 f"baselines: radiomics_forest needs {', '.join(missing)}, not in "
                 "cohort.modalities. Add it there, or remove radiomics_forest"
             )
-        labels = {label for region in REGIONS.values() for label in region}
-        if not labels <= {*self.cohort.mask_labels}:
+        if self.cohort.label_map is None:
             raise ValueError(
-                "baselines: radiomics_forest needs masks that distinguish necrosis (1), edema "
-                "(2) and enhancing tumour (4), but cohort.mask_labels does not have all three. "
-                "Remove it"
+                "baselines: radiomics_forest needs to know which label of the masks is necrosis, "
+                "edema and enhancing tumour. Write cohort.mask_labels: brats2021 (1, 2, 4), "
+                "brats2023 (1, 2, 3) or {necrosis: 1, edema: 2, enhancing: 4}, or remove "
+                "radiomics_forest"
             )
         return self
 

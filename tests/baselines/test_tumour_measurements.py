@@ -20,6 +20,7 @@ from mgmt_ray.baselines.tumour_measurements import (
 )
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.reader import LABEL_PRESETS
 from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.upenn import UpennConfig, read_upenn
 from mgmt_ray.study.baseline_config import FEATURE_SCANS
@@ -141,3 +142,32 @@ def test_a_damaged_scan_is_named_and_the_others_are_kept(cohort: Cohort, tmp_pat
 def test_ray_measures_the_same(cohort: Cohort, tmp_path: Path) -> None:
     here = measure_tumours(cohort, ALL, tmp_path / "here", HERE, Steps())
     assert measure_tumours(cohort, ALL, tmp_path / "ray", Resources(), Steps()) == here
+
+
+def test_labels_of_another_preset_are_measured_as_the_same_parts(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    first = cohort.subjects[0]
+    part = Cohort((first,))
+    before = measure_tumours(part, ALL, tmp_path / "r", HERE, Steps())[first.id]
+    assert before.volumes_ml["enhancing_ml"] > 0
+    labels = read_scan(first.mask).voxels
+    write_scan(np.where(labels == 4, 3, labels), first.mask)
+    as_2023 = replace(ALL, labels=LABEL_PRESETS["brats2023"])
+    after = measure_tumours(part, as_2023, tmp_path / "r", HERE, Steps())[first.id]
+    assert (after.features, after.volumes_ml, after.flags) == (
+        before.features,
+        before.volumes_ml,
+        (),
+    )
+    # the choice is part of what a measurement is of
+    again = measure_tumours(part, ALL, tmp_path / "r", HERE, Steps())[first.id]
+    assert again.flags == ("empty enhancing",)
+    unknown = MeasurementOptions(features=False, resample=False, labels=None)
+    whole = measure_tumours(part, unknown, tmp_path / "r", HERE, Steps())
+    volumes = whole[first.id].volumes_ml
+    assert volumes["tumour_ml"] == before.volumes_ml["tumour_ml"]
+    assert np.isnan(volumes["enhancing_ml"]) and not whole[first.id].flags
+    write_measurements(whole, tmp_path / "radiomics.csv")
+    with (tmp_path / "radiomics.csv").open(newline="") as file:
+        assert [row["edema_ml"] for row in csv.DictReader(file)] == [""]

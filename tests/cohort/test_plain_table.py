@@ -276,3 +276,38 @@ def test_the_study_names_the_modalities(tmp_path: Path) -> None:
         parse(TableConfig, {"reader": "table", "root": tmp_path}, "test")
     content = {"reader": "table", "root": tmp_path, "modalities": ["ADC"]}
     assert parse(TableConfig, content, "test").mask_labels == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "parts"),
+    [
+        (None, (1, 2, 3, 4), None),
+        ("brats2021", (1, 2, 4), (1, 2, 4)),
+        ("brats2023", (1, 2, 3), (1, 2, 3)),
+        ([1], (1,), None),
+        ([4, 1, 2], (4, 1, 2), (1, 2, 4)),
+        ({"necrosis": 3, "edema": 1, "enhancing": 2, "other": [7]}, (3, 1, 2, 7), (3, 1, 2)),
+    ],
+)
+def test_labels_of_masks_are_known_by_number_and_perhaps_by_part(
+    tmp_path: Path, labels: object, known: tuple[int, ...], parts: tuple[int, ...] | None
+) -> None:
+    content = {"reader": "table", "root": tmp_path, "modalities": ["ADC"]}
+    config = parse(TableConfig, content | ({"mask_labels": labels} if labels else {}), "test")
+    assert config.known_labels == known
+    given = config.label_map and tuple(config.label_map.parts.values())
+    assert given == parts
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ("brats2022", "mask_labels: no such preset; write brats2021 or brats2023, a mapping"),
+        ({"necrosis": 1, "edema": 1, "enhancing": 4}, "a label is named twice"),
+        ({"necrosis": 1, "edema": 2}, "enhancing: Field required"),
+    ],
+)
+def test_unclear_labels_of_masks_are_refused(tmp_path: Path, labels: object, says: str) -> None:
+    content = {"reader": "table", "root": tmp_path, "modalities": ["ADC"], "mask_labels": labels}
+    with pytest.raises(MgmtError, match=says):
+        parse(TableConfig, content, "test")

@@ -87,7 +87,7 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
         (
             MINIMAL.replace("[PH]", "[T1, T2, T1GD, FLAIR], mask_labels: [1]")
             + "baselines: [radiomics_forest]\n",
-            r"masks that distinguish necrosis \(1\), edema \(2\)",
+            r"needs to know which label .*Write cohort.mask_labels: brats2021 \(1, 2, 4\)",
         ),
         (
             MINIMAL.replace("{random: {kind", "{prevalence: {kind") + "baselines: [prevalence]\n",
