@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mgmt_ray.base import MgmtError
@@ -23,6 +23,7 @@ from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderResult
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.preprocess.scan_inspection import Inspection
+from mgmt_ray.preprocess.spatial import smallest_window
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 
@@ -110,9 +111,23 @@ def list_subjects(
             study.slice_recipe,
         )
     check_scan_sizes(inspections, study)
+    if not name and "radiomics_forest" in study.baselines:
+        check_parts_marked(inspections, config)
     crosswalk = read_crosswalk(config.crosswalk)
     selection = _select(name, config, result, inspections, crosswalk)
     return ScannedCohort(name, config, folder, result, inspections, crosswalk, selection)
+
+
+def smallest_recipe(inspections: Iterable[Inspection], shrink: int) -> str:
+    """Return the smallest window and shape that hold all tumours, as YAML; empty if unknown."""
+    seen = [i for i in inspections if i.tumour_box and i.mask_shape]
+    boxes = [i.tumour_box for i in seen if i.tumour_box]
+    grid = [min(sizes) for sizes in zip(*(i.mask_shape for i in seen if i.mask_shape), strict=True)]
+    smallest = smallest_window(boxes, grid, shrink) if boxes else None
+    if smallest is None:
+        return ""
+    window, shape = ([*map(list, smallest[0])], list(smallest[1]))
+    return f"recipe: {{window: {window}, shape: {shape}, shrink: {shrink}}}"
 
 
 def check_scan_sizes(inspections: Mapping[str, Inspection], study: StudyConfig) -> None:
@@ -127,8 +142,23 @@ def check_scan_sizes(inspections: Mapping[str, Inspection], study: StudyConfig) 
         raise MgmtError(
             f"recipe.window: {small[0].found}; the same holds for all {len(inspections)} subjects. "
             "Fit recipe.window to your scans, and recipe.shape (window extents divided by "
-            f"recipe.shrink = {study.recipe.shrink}, or more)."
+            f"recipe.shrink = {study.recipe.shrink}, or more). The smallest that hold all tumours: "
+            f"{smallest_recipe(inspections.values(), study.recipe.shrink)}"
         )
+
+
+def check_parts_marked(inspections: Mapping[str, Inspection], config: CohortConfig) -> None:
+    """Raise MgmtError if no mask marks a part of the tumour that the forest measures."""
+    present = sorted({label for i in inspections.values() for label in i.labels})
+    if not present or config.label_map is None:
+        return
+    for part, label in config.label_map.parts.items():
+        if label not in present:
+            raise MgmtError(
+                f"cohort.mask_labels: {label} is {part}, but no mask has it (they have "
+                f"{', '.join(map(str, present))}). Write which label is which, or remove "
+                "radiomics_forest from baselines."
+            )
 
 
 def shared_voxel_pairs(cohorts: Sequence[ScannedCohort]) -> list[tuple[SubjectKey, SubjectKey]]:

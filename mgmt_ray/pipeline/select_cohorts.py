@@ -15,7 +15,12 @@ from mgmt_ray.cohort.csv_rows import group_alike
 from mgmt_ray.cohort.datasets import CohortConfig
 from mgmt_ray.cohort.inclusion import exclude_persons, write_findings
 from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, count_matches, find_persons
-from mgmt_ray.data.scanned_cohort import ScannedCohort, list_subjects, shared_voxel_pairs
+from mgmt_ray.data.scanned_cohort import (
+    ScannedCohort,
+    list_subjects,
+    shared_voxel_pairs,
+    smallest_recipe,
+)
 from mgmt_ray.masks.predicted_masks import predict_masks
 from mgmt_ray.masks.segmentation_study import load_segmentations
 from mgmt_ray.study.folder import StudyFolder
@@ -62,6 +67,8 @@ def select(context: StudyContext) -> StudyCohorts:
     else:
         (folder.root / "planted.json").unlink(missing_ok=True)
     _show(f"data: {study.cohort.root}", cohort, study.modalities)
+    if smallest := _smallest_recipe([main_scan, *external_scans], study):
+        log(smallest)
     for name, external_cohort in external.items():
         config = _restrict_modalities(name, study.external[name], study)
         _show(f"external {name}: {config.root}", external_cohort, config.modalities)
@@ -90,10 +97,10 @@ def _scan_data_sets(
         list_subjects(name, config, study, folder.external(name) if name else folder, resources)
         for name, config in ({"": study.cohort} | configs).items()
     ]
-    _check_unresolved(cohorts, folder)
+    _check_unresolved(cohorts, study, folder)
     if segmentations:
         cohorts = predict_masks(cohorts, study, segmentations, resources)
-        _check_unresolved(cohorts, folder)
+        _check_unresolved(cohorts, study, folder)
     for cohort in cohorts:
         num_covered = len(cohort.selection.findings) - len(cohort.selection.unresolved)
         if num_covered:
@@ -171,7 +178,23 @@ def _most_common_reason(cohort: Cohort) -> str:
     return "".join(f"{number}: {reason}. " for reason, number in reasons.most_common(1))
 
 
-def _check_unresolved(cohorts: list[ScannedCohort], folder: StudyFolder) -> None:
+def _smallest_recipe(cohorts: list[ScannedCohort], study: StudyConfig) -> str:
+    """Say which window and shape hold all tumours of the selected subjects, if any is needed."""
+    if study.volume_recipe is None:
+        return ""
+    selected = [
+        cohort.inspections[subject.id]
+        for cohort in cohorts
+        for subject in cohort.selection.cohort.subjects
+        if subject.id in cohort.inspections
+    ]
+    yaml = smallest_recipe(selected, study.recipe.shrink)
+    return f"The smallest window and shape that hold all tumours: {yaml}" if yaml else ""
+
+
+def _check_unresolved(
+    cohorts: list[ScannedCohort], study: StudyConfig, folder: StudyFolder
+) -> None:
     """Write problems.csv of each cohort; raise MgmtError with all problems without a rule."""
     for cohort in cohorts:
         write_findings(cohort.selection.findings, cohort.folder.problems)
@@ -185,6 +208,8 @@ def _check_unresolved(cohorts: list[ScannedCohort], folder: StudyFolder) -> None
         for name, problem in problems
     )
     paths = ", ".join(map(str, dict.fromkeys(tables)))
+    clipped = {"clipped", "small_scan"} & {*kinds}
+    smallest = _smallest_recipe(cohorts, study) if clipped else ""
     raise MgmtError(
         "\n".join(
             [
@@ -193,6 +218,7 @@ def _check_unresolved(cohorts: list[ScannedCohort], folder: StudyFolder) -> None
                 "Fix the files or tables, list subjects in cohort.exclude, or add rules for "
                 f"{', '.join(kinds)} to cohort.rules (for instance `{kinds[0]}: exclude_subject`); "
                 "for an external cohort, in its own section.",
+                *([smallest] if smallest else []),
             ]
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,7 +27,14 @@ from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, file_stat
 from mgmt_ray.preprocess.axial_slices import SliceSource, slices_from_scan
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_preview import View, view_scan
-from mgmt_ray.preprocess.spatial import check_window, count_outside, resample, whole_window
+from mgmt_ray.preprocess.spatial import (
+    Window,
+    bounding_box,
+    check_window,
+    count_outside,
+    resample,
+    whole_window,
+)
 
 PARTS = ("given", "predicted", "unmasked")
 """Parts of a store of inspections: by the kind of the subjects' masks."""
@@ -46,6 +53,9 @@ class Inspection:
         hashes: hash of each readable scan's voxels, by modality (see ``scan.voxel_hash``).
         views: previews of the scans without a problem.
         mask_hash: hash of the mask (see ``scan.mask_hash``); empty if the mask has a problem.
+        labels: that the mask has, apart from 0; empty if it cannot be read.
+        mask_shape: depth, height, width of the mask, and
+        tumour_box: of the tumour in it; both None if it cannot be read or marks none.
     """
 
     subject: str
@@ -53,6 +63,9 @@ class Inspection:
     hashes: dict[str, str]
     views: tuple[View, ...]
     mask_hash: str = ""
+    labels: tuple[int, ...] = ()
+    mask_shape: tuple[int, int, int] | None = None
+    tumour_box: Window | None = None
 
 
 def is_final(description: Mapping[str, Any]) -> bool:
@@ -104,17 +117,17 @@ def inspect_subject(
             Problem(subject.id, error.kind, str(path), error.found, error.remedy, modality)
         )
 
-    mask = None
-    if subject.mask is not None:
-        try:
-            mask = _read_mask(subject, subject.mask, recipe, mask_labels)
-        except BadScan as error:
-            add_problem(error, subject.mask)
+    labelled, fault = _read_mask(subject, recipe, mask_labels)
+    mask = None if fault else labelled
+    if fault:
+        add_problem(fault, fault.path)
     hashes: dict[str, str] = {}
     views: list[View] = []
     for modality, path in subject.scans.items():
         try:
             scan = read_scan(path, subject.conventions)
+            if labelled is not None and problems and problems[0].kind == "small_scan":
+                problems[0] = _small_mask_problem(problems[0], labelled, scan, path)
             check_values(scan, path)
             hashes[modality] = voxel_hash(scan)
             _check_distinct(hashes, modality, path)
@@ -135,6 +148,9 @@ def inspect_subject(
         hashes,
         tuple(views),
         mask_hash(mask) if mask else "",
+        tuple(int(value) for value in np.unique(labelled.voxels) if value) if labelled else (),
+        labelled.grid.shape if labelled else None,
+        bounding_box(labelled.voxels > 0) if labelled else None,
     )
 
 
@@ -151,6 +167,9 @@ def inspection_artefact(inspection: Inspection) -> Artefact:
         "problems": [asdict(problem) for problem in inspection.problems],
         "hashes": inspection.hashes,
         "mask_hash": inspection.mask_hash,
+        "labels": inspection.labels,
+        "mask_shape": inspection.mask_shape,
+        "tumour_box": inspection.tumour_box,
         "views": [[v.modality, v.slice_number, v.low, v.high] for v in inspection.views],
     }
     return Artefact(arrays, description)
@@ -192,17 +211,51 @@ def load_inspection(part: ArtefactPart, subject_id: str) -> Inspection:
         for i, (modality, number, low, high) in enumerate(description["views"])
     )
     problems = tuple(Problem(**problem) for problem in description["problems"])
-    return Inspection(subject_id, problems, description["hashes"], views, description["mask_hash"])
+    shape, box = description["mask_shape"], description["tumour_box"]
+    return Inspection(
+        subject_id,
+        problems,
+        description["hashes"],
+        views,
+        description["mask_hash"],
+        tuple(description["labels"]),
+        tuple(shape) if shape else None,
+        ((*box[0],), (*box[1],), (*box[2],)) if box else None,
+    )
 
 
-def _read_mask(subject: Subject, path: Path, recipe: AnyRecipe, labels: Sequence[int]) -> Scan:
-    mask = read_mask(path, subject.conventions)
-    check_mask(mask, path, labels)
+def _read_mask(
+    subject: Subject, recipe: AnyRecipe, labels: Sequence[int]
+) -> tuple[Scan | None, BadScan | None]:
+    """Return a subject's mask if its labels are known, and what is wrong with it."""
+    if subject.mask is None:
+        return None, None
+    try:
+        mask = read_mask(subject.mask, subject.conventions)
+        check_mask(mask, subject.mask, labels)
+    except BadScan as error:
+        return None, error
+    try:
+        _check_window(mask, subject.mask, recipe)
+    except BadScan as error:
+        return mask, error
+    return mask, None
+
+
+def _check_window(mask: Scan, path: Path, recipe: AnyRecipe) -> None:
     window, allow_clipping = whole_window(mask.voxels.shape), False
     if isinstance(recipe, RecipeConfig):
         window, allow_clipping = recipe.window, recipe.allow_clipping
     check_window(mask.voxels > 0, window, allow_clipping=allow_clipping, path=path)
-    return mask
+
+
+def _small_mask_problem(problem: Problem, mask: Scan, scan: Scan, path: Path) -> Problem:
+    """Return the problem of a mask that does not hold the window, although its scan does."""
+    if not any(m < s for m, s in zip(mask.grid.shape, scan.grid.shape, strict=True)):
+        return problem
+    found = f"is on a smaller grid than {path.name}: {mask.grid.difference(scan.grid)}"
+    remedy = "Resample the mask onto its scans, or leave the subject out with cohort.exclude"
+    return replace(problem, kind="other_grid", found=found, remedy=remedy)
 
 
 def _check_distinct(hashes: Mapping[str, str], modality: str, path: Path) -> None:

@@ -108,6 +108,35 @@ def _is_within_scan(
     return reached
 
 
+def smallest_window(
+    boxes: Sequence[Window], grid: Sequence[int], shrink: int
+) -> tuple[Window, tuple[int, int, int]] | None:
+    """Return the smallest window that holds all boxes, and its shape after shrinking.
+
+    Args:
+        boxes: of tumours, at least one.
+        grid: depth, height, width of the smallest of their masks along each axis.
+        shrink: the window's extents are multiples of it.
+
+    Returns:
+        None if such a window would reach beyond the grid.
+
+    >>> smallest_window([((1, 4), (5, 9), (2, 3)), ((2, 6), (5, 8), (7, 8))], (6, 12, 8), 2)
+    (((0, 6), (5, 9), (2, 8)), (3, 2, 3))
+    """
+    sides: list[tuple[int, int]] = []
+    for axis, size in enumerate(grid):
+        low, high = min(box[axis][0] for box in boxes), max(box[axis][1] for box in boxes)
+        extent = -(-(high - low) // shrink) * shrink
+        start = min(low, size - extent)
+        if start < 0:
+            return None
+        sides.append((start, start + extent))
+    window = (sides[0], sides[1], sides[2])
+    depth, height, width = ((stop - start) // shrink for start, stop in window)
+    return window, (depth, height, width)
+
+
 def count_clipped(mask: Bool[np.ndarray, "depth height width"], window: Window) -> int:
     """Count the tumour voxels that lie outside the window."""
     return int(np.count_nonzero(mask)) - int(np.count_nonzero(crop(mask, window)))

@@ -11,7 +11,7 @@ import SimpleITK
 from mgmt_ray.base import stream
 from mgmt_ray.cohort.problem import Problem, ProblemKind
 from mgmt_ray.cohort.scan import EMPTY_HASH
-from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.subject import ScanConventions, Subject
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_inspection import (
     Inspection,
@@ -103,7 +103,7 @@ def test_every_fault_of_every_scan_is_found_at_once(
         (np.zeros(SHAPE), "empty_mask"),
         (TUMOUR * 3, "unknown_mask_label"),
         (ball(SHAPE, (3, 15, 11), 6), "clipped"),
-        (ball((12, 32, 28), (6, 15, 11), 3), "small_scan"),
+        (ball((12, 32, 28), (6, 15, 11), 3), "other_grid"),
         (None, "no_file"),
     ],
 )
@@ -252,7 +252,9 @@ def test_the_key_follows_the_files_and_what_they_are_compared_with(
     others.append(inspection_key(subject, recipe, LABELS))
     subject.mask.unlink()
     others.append(inspection_key(subject, recipe, LABELS))
-    assert len({key, *others}) == 10
+    for conventions in (ScanConventions("sform"), ScanConventions(background=-1.0)):
+        others.append(inspection_key(replace(subject, conventions=conventions), recipe, LABELS))
+    assert len({key, *others}) == 12
 
 
 @pytest.mark.parametrize("kind", ["unreadable", "no_file", "truncated"])
@@ -275,3 +277,41 @@ def test_scans_without_a_mask_are_inspected_alone(
     assert key != inspection_key(subject, recipe, LABELS)
     subject.mask.unlink()
     assert key == inspection_key(replace(subject, mask=None), recipe, LABELS)
+
+
+def test_a_mask_on_a_smaller_grid_is_named_as_such(
+    make_subject: MakeSubject, recipe: RecipeConfig
+) -> None:
+    subject = make_subject("S1", ("T1", "FLAIR"))
+    write_scan(subject.required_mask, ball((12, 32, 28), (6, 15, 11), 3).astype(np.uint8))
+    for resampled in (recipe, recipe.model_copy(update={"resample": True})):
+        (problem,) = inspect_subject(subject, resampled, LABELS).problems
+        assert (problem.kind, problem.where) == ("other_grid", str(subject.mask))
+        assert "smaller grid than T1.nii.gz: size 12×32×28 against 24×32×28" in problem.found
+
+
+def test_labels_and_box_of_a_mask_are_kept_though_the_window_clips_it(
+    make_subject: MakeSubject, recipe: RecipeConfig, tmp_path: Path
+) -> None:
+    mask = ball(SHAPE, (3, 15, 11), 3) * 2
+    mask[3, 15, 11] = 4
+    inspection = inspect_subject(make_subject("S1", mask=mask), recipe, LABELS)
+    assert [p.kind for p in inspection.problems] == ["clipped"]
+    assert inspection.labels == (2, 4)
+    assert inspection.mask_shape == SHAPE
+    assert inspection.tumour_box == ((0, 7), (12, 19), (8, 15))
+    write_inspection(inspection, tmp_path)
+    read = read_inspection(tmp_path, "S1")
+    assert read is not None and read.tumour_box == inspection.tumour_box
+    assert (read.labels, read.mask_shape) == ((2, 4), SHAPE)
+
+
+def test_labels_by_the_other_preset_are_a_problem_that_names_it(
+    make_subject: MakeSubject, recipe: RecipeConfig
+) -> None:
+    for labels, present, preset in (((1, 2, 4), 3, "brats2023"), ((1, 2, 3), 4, "brats2021")):
+        (problem,) = inspect_subject(
+            make_subject("S1", mask=TUMOUR * present), recipe, labels
+        ).problems
+        assert problem.kind == "unknown_mask_label"
+        assert f"cohort.mask_labels: {preset} if {present} is" in problem.remedy
