@@ -109,7 +109,6 @@ def recipe_for(grid: tuple[int, int, int]) -> RecipeConfig:
     return RecipeConfig(
         window=((0, 2 * depth), (0, 2 * height), (0, 2 * width)),
         shape=(depth, max(height, width), max(height, width)),
-        deform_sigma_voxels=5.0 * max(height, width) / 86,
     )
 
 

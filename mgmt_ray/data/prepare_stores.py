@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mgmt_ray.cluster.progress import ProgressCallback, log, show_progress
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.cohort.csv_rows import join_first
 from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
 from mgmt_ray.preprocess.artefact_store import ArtefactPart, Wanted
 from mgmt_ray.preprocess.axial_slices import slice_sources
-from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
+from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe, augmentation_of
 from mgmt_ray.preprocess.slice_store import make_slice_artefacts, wanted_slices
 from mgmt_ray.preprocess.volume_store import (
     VolumeSource,
@@ -21,6 +23,14 @@ from mgmt_ray.preprocess.volume_store import (
     wanted_volumes,
 )
 from mgmt_ray.study.folder import StudyFolder
+
+MAX_VOLUME_CHANGE = 0.5
+"""Change of a tumour's volume by an augmentation, as a fraction, above which it is reported."""
+
+REMEDIES = {
+    "deform": "Lower recipe.deform_sigma_voxels, or omit it.",
+    "rotate": "Make recipe.shape as high as wide, so that less leaves the volume.",
+}
 
 
 def prepare_cohort(
@@ -101,7 +111,36 @@ def prepare_volumes(
     about = {"recipe": recipe.model_dump(mode="json")}
     update = bring_up_to_date(folder, wanted, maker, about, resources, progress)
     update.check_faults()
+    if update.num_made and (warning := describe_torn_tumours(update.entries)):
+        log(warning)
     return update.num_made
+
+
+def describe_torn_tumours(entries: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
+    """Say which augmentations change tumours' volumes by more than half; empty if none does.
+
+    Args:
+        entries: descriptions of volumes by modality and subject.
+
+    >>> voxels = {"original": 881, "flip": 881, "deform": 391}
+    >>> versions = {name: ["key", {"tumour_voxels": n}] for name, n in voxels.items()}
+    >>> describe_torn_tumours({("T1", "P1"): {"versions": versions}})[:65]
+    'warning: deform changes the tumour of 1 of 1 subjects by more tha'
+    """
+    torn: dict[str, dict[str, str]] = {}
+    for (_, subject), entry in entries.items():
+        voxels = {name: drawn["tumour_voxels"] for name, (_, drawn) in entry["versions"].items()}
+        before = voxels["original"]
+        for name, after in voxels.items():
+            if abs(after - before) > MAX_VOLUME_CHANGE * before:
+                kind = augmentation_of(name)
+                torn.setdefault(kind, {})[subject] = f"{subject}: {before} voxels became {after}"
+    total = len({subject for _, subject in entries})
+    return "\n".join(
+        f"warning: {kind} changes the tumour of {len(subjects)} of {total} subjects by more than "
+        f"half ({join_first([*subjects.values()], 3)}). {REMEDIES.get(kind, '')}"
+        for kind, subjects in torn.items()
+    )
 
 
 def prepare_slices(

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field, PositiveInt, model_validator
 
 from mgmt_ray.base import Config, fingerprint
 from mgmt_ray.preprocess.spatial import Window, describe_window
 
 AUGMENTATIONS = ("flip", "rotate", "noise", "deform")
+
+
+PAPER_SHAPE = (70, 86, 86)
+PAPER_DEFORM_SIGMA_VOXELS = 5.0
+
+
+def proportional_sigma(shape: Sequence[int]) -> float:
+    """Return the paper's deformation in voxels of another volume.
+
+    Displacements keep their proportion to the distance of the deformation grid's points along the
+    axis that is shortest compared with the paper's: on a smaller volume the paper's number of
+    voxels would tear tumours apart.
+
+    >>> proportional_sigma((70, 86, 86)), proportional_sigma((35, 43, 43))
+    (5.0, 2.5)
+    """
+    return PAPER_DEFORM_SIGMA_VOXELS * min(
+        size / paper for size, paper in zip(shape, PAPER_SHAPE, strict=True)
+    )
 
 
 class RecipeConfig(Config):
@@ -23,7 +44,7 @@ class RecipeConfig(Config):
     )
     shrink: int = Field(2, ge=1, description="voxels averaged into one along each axis")
     shape: tuple[int, int, int] = Field(
-        (70, 86, 86), description="depth, height, width of a volume after padding both sides"
+        PAPER_SHAPE, description="depth, height, width of a volume after padding both sides"
     )
     resample: bool = Field(
         False,
@@ -37,9 +58,10 @@ class RecipeConfig(Config):
         0.1, ge=0, le=1, description="standard deviation of the added noise; volumes span 0 to 1"
     )
     deform_sigma_voxels: float = Field(
-        5.0,
+        default_factory=lambda given: proportional_sigma(given.get("shape", PAPER_SHAPE)),
         ge=0,
-        description="standard deviation of the deformation grid's displacements after shrinking",
+        description="standard deviation of the deformation grid's displacements after shrinking; "
+        "left out, the paper's 5 on its 70 × 86 × 86 voxels, and in proportion on others",
     )
     deform_points: int = Field(3, ge=2, description="deformation grid points along each axis")
     rounds: int = Field(1, ge=0, description="how often each of the four augmentations is applied")

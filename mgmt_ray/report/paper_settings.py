@@ -113,7 +113,7 @@ def changed_keys(
     for key, field in kind.model_fields.items():
         if key not in given or field.is_required():
             continue
-        default = field.get_default(call_default_factory=True)
+        default = field.get_default(call_default_factory=True, validated_data={})
         if _normalise_value(given[key]) != _normalise_value(default):
             yield f"{where}.{key}", _value_text(given[key]), _value_text(default)
 

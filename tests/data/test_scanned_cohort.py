@@ -5,6 +5,7 @@ import yaml
 
 from mgmt_ray.base import MgmtError, parse
 from mgmt_ray.cohort.upenn import UpennConfig
+from mgmt_ray.data.prepare_stores import describe_torn_tumours
 from mgmt_ray.data.scanned_cohort import check_parts_marked, smallest_recipe
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.scan_inspection import Inspection
@@ -39,3 +40,21 @@ def test_a_part_that_no_mask_has_is_refused() -> None:
     with pytest.raises(MgmtError, match=r"4 is enhancing, but no mask has it \(they have 1, 2\)"):
         check_parts_marked(masks, config)
     check_parts_marked(masks | {"P3": inspected("P3", box, (4, 4, 4), 4)}, config)
+
+
+def test_augmentations_that_tear_tumours_are_reported_by_kind() -> None:
+    def entry(**voxels: int) -> dict[str, object]:
+        return {"versions": {k: ["key", {"tumour_voxels": n}] for k, n in voxels.items()}}
+
+    entries = {
+        ("T1", "P1"): entry(original=100, flip=100, rotate=49, deform=51),
+        ("T2", "P1"): entry(original=100, flip=100, rotate=49, deform=51),
+        ("T1", "P2"): entry(original=100, rotate=100, deform=151),
+    }
+    rotate, deform = describe_torn_tumours(entries).splitlines()
+    assert "rotate changes the tumour of 1 of 2 subjects" in rotate
+    assert "P1: 100 voxels became 49" in rotate and "recipe.shape as high as wide" in rotate
+    assert "deform changes the tumour of 1 of 2 subjects" in deform
+    assert "P2: 100 voxels became 151" in deform and "recipe.deform_sigma_voxels" in deform
+    del entries["T1", "P2"]
+    assert "deform" not in describe_torn_tumours(entries)

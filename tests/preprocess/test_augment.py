@@ -10,6 +10,8 @@ from scipy import ndimage
 from mgmt_ray.base import stream
 from mgmt_ray.preprocess import augment
 from mgmt_ray.preprocess.augment import Augmented, Volumes
+from mgmt_ray.preprocess.recipe import RecipeConfig
+from tests.preprocess.conftest import ball
 
 SHAPE = (10, 24, 24)
 Move = Callable[[Volumes, np.ndarray, np.random.Generator], Augmented]
@@ -176,3 +178,19 @@ def test_a_tumour_of_one_voxel_survives_a_rotation(seed: int) -> None:
     )
     assert moved_mask.any()
     np.testing.assert_allclose(moved["T1"][moved_mask], 1.0, rtol=1e-6)
+
+
+def test_the_default_deformation_keeps_tumours_of_a_small_volume_together() -> None:
+    mask = ball((18, 22, 22), (9, 11, 11), 6)
+    volumes = {"T1": mask.astype(np.float32)}
+    recipe = RecipeConfig(window=((0, 36), (0, 44), (0, 44)), shape=(18, 22, 22))
+
+    def largest_change(sigma: float) -> float:
+        changes = []
+        for seed in range(20):
+            _, deformed, _ = augment.deform(volumes, mask, sigma, 3, np.random.default_rng(seed))
+            changes.append(abs(int(deformed.sum()) - int(mask.sum())) / int(mask.sum()))
+        return max(changes)
+
+    assert largest_change(recipe.deform_sigma_voxels) < 0.5
+    assert largest_change(5.0) > 0.5

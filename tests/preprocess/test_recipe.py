@@ -73,3 +73,18 @@ def test_inconsistent_recipes_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         RecipeConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sigma"),
+    [((70, 86, 86), 5.0), ((140, 172, 172), 10.0), ((18, 22, 22), 5 * 22 / 86), ((7, 86, 86), 0.5)],
+)
+def test_the_papers_deformation_is_scaled_with_the_volume_unless_it_is_given(
+    shape: tuple[int, int, int], sigma: float
+) -> None:
+    window = tuple((0, 2 * side) for side in shape)
+    recipe = RecipeConfig.model_validate({"window": window, "shape": shape})
+    assert recipe.deform_sigma_voxels == pytest.approx(sigma)
+    assert RecipeConfig.model_validate(recipe.model_dump(mode="json")) == recipe
+    given = {"window": window, "shape": shape, "deform_sigma_voxels": 2}
+    assert RecipeConfig.model_validate(given).deform_sigma_voxels == 2
