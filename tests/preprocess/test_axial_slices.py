@@ -251,3 +251,33 @@ def test_the_default_recipe_is_the_papers_and_invalid_ones_are_refused() -> None
         parse(SliceRecipe, {"least_tumor_voxels": 3}, "study.yaml")
     with pytest.raises(MgmtError, match="shape"):
         parse(SliceRecipe, {"shape": [0, 128]}, "study.yaml")
+
+
+def brain_in_air(air: float = 0.0) -> np.ndarray:
+    """A brain that touches the border of a tight box, and fills its lowest plane."""
+    brain = ball((12, 40, 40), (0, 19.5, 19.5), 20)
+    values = np.random.default_rng(0).uniform(50, 100, brain.shape)
+    return np.where(brain, values, air).astype(np.float32)
+
+
+WHOLE = SliceRecipe(shape=(40, 40), shrink=1, least_brain_voxels=20)
+BARE = SliceSource("S7", Path("S7_FLAIR.nii.gz"), None)
+
+
+@pytest.mark.parametrize("air", [-1024.0, -1.0, 0.5, 120.25])
+def test_a_background_that_is_not_0_is_a_problem_that_names_it(air: float) -> None:
+    spacing = (5.0, 1.0, 1.0)
+    sound = cut_slices(BARE, brain_in_air(), None, spacing, WHOLE)
+    assert np.count_nonzero(sound.images) == np.count_nonzero(brain_in_air()[sound.depths])
+    with pytest.raises(BadScan) as error:
+        cut_slices(BARE, brain_in_air(air), None, spacing, WHOLE)
+    assert error.value.kind == "background"
+    assert error.value.found == f"its background is {air:g}, not 0"
+    assert f"Set cohort.background: {air:g}" in error.value.remedy
+
+
+def test_a_background_of_noise_is_a_problem() -> None:
+    image = brain_in_air()
+    noise = np.random.default_rng(1).rayleigh(5, image.shape).astype(np.float32)
+    with pytest.raises(BadScan, match="at its border are not 0, and of many values"):
+        cut_slices(BARE, np.where(image > 0, image, noise), None, (5.0, 1.0, 1.0), WHOLE)

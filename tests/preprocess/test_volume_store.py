@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.cohort.subject import Subject
+from mgmt_ray.cohort.subject import AS_STORED, ScanConventions, Subject
 from mgmt_ray.data.bring_up_to_date import UnusableFiles
 from mgmt_ray.data.prepare_stores import prepare_volumes
 from mgmt_ray.preprocess import volume_store
-from mgmt_ray.preprocess.recipe import RecipeConfig, versions
-from mgmt_ray.preprocess.volume_store import VolumeStore
+from mgmt_ray.preprocess.axial_slices import slice_sources
+from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe, versions
+from mgmt_ray.preprocess.slice_store import wanted_slices
+from mgmt_ray.preprocess.volume_store import VolumeStore, wanted_volumes
 from mgmt_ray.preprocess.volumes import make_versions, make_volumes
 
 MakeSubject = Callable[..., Subject]
@@ -194,3 +197,15 @@ def test_missing_modalities_and_files_are_named(
     cohort.subjects[1].scans["FLAIR"].unlink()
     with pytest.raises(MgmtError, match=r"subject S2: FLAIR .*FLAIR.nii.gz cannot be read"):
         prepare(tmp_path, cohort, recipe)
+
+
+def test_other_conventions_of_the_files_are_prepared_anew(
+    cohort: Cohort, recipe: RecipeConfig, tmp_path: Path
+) -> None:
+    slices = SliceRecipe(shape=(18, 16))
+    keys = set()
+    for conventions in (AS_STORED, ScanConventions("qform"), ScanConventions(background=5.0)):
+        other = Cohort(tuple(replace(s, conventions=conventions) for s in cohort.subjects))
+        keys |= {w.key for w in wanted_volumes(tmp_path, other, "FLAIR", recipe)}
+        keys |= {w.key for w in wanted_slices("FLAIR", slice_sources(other, "FLAIR"), slices)}
+    assert len(keys) == 3 * 2 * 2
