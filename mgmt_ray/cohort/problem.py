@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, first_line
 
 ProblemKind: TypeAlias = Literal[
     "no_file",
@@ -64,6 +66,26 @@ class BadScan(MgmtError):
         self.kind: ProblemKind = kind
         self.found = found
         self.remedy = remedy
+
+
+@contextmanager
+def faults_of(path: Path) -> Iterator[None]:
+    """Raise an error that nothing foresees as a fault of the file, which stops no other subject.
+
+    >>> try:
+    ...     with faults_of(Path("t1.nii")):
+    ...         raise IndexError("list index out of range")
+    ... except BadScan as error:
+    ...     print(error.found)
+    cannot be used (IndexError: list index out of range)
+    """
+    try:
+        yield
+    except (MgmtError, MemoryError):
+        raise
+    except Exception as error:
+        found = f"cannot be used ({type(error).__name__}: {first_line(error)})"
+        raise BadScan(path, "damaged", found, DOWNLOAD_AGAIN) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from nibabel.orientations import (
 )
 
 from mgmt_ray.cohort.csv_rows import join_first
-from mgmt_ray.cohort.dicom import read_series
+from mgmt_ray.cohort.dicom.series import read_series
 from mgmt_ray.cohort.nifti import NiftiFile, read_nifti
-from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, VIEW_SCAN, BadScan
+from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, VIEW_SCAN, BadScan, faults_of
 from mgmt_ray.cohort.subject import AS_STORED, Form, ScanConventions
 
 SPACING_TOLERANCE_MM = 1e-4
@@ -138,12 +138,13 @@ def read_scan(path: Path, conventions: ScanConventions = AS_STORED) -> Scan:
     ((2, 3, 4), (1.0, 1.0, 1.0))
     """
     unit_mm = 1.0
-    if path.is_dir() and not path.name.endswith((".nii", ".nii.gz")):
-        voxels, affine = read_series(path)
-    else:
-        file = read_nifti(path)
-        unit_mm, voxels = file.unit_mm, file.voxels
-        affine = _trusted_affine(path, file, conventions.trust_form)
+    with faults_of(path):
+        if path.is_dir() and not path.name.endswith((".nii", ".nii.gz")):
+            voxels, affine = read_series(path)
+        else:
+            file = read_nifti(path)
+            unit_mm, voxels = file.unit_mm, file.voxels
+            affine = _trusted_affine(path, file, conventions.trust_form)
     if voxels.dtype.kind == "f":
         num_invalid = voxels.size - int(np.count_nonzero(np.abs(voxels) <= MAX_VALUE))
         if num_invalid:

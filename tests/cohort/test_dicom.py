@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import locale
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
+from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2KLossless
 
-from mgmt_ray.cohort.dicom import read_series
+from mgmt_ray.cohort.dicom.series import read_series
 from mgmt_ray.cohort.problem import BadScan
 from mgmt_ray.cohort.scan import read_scan
 from tests.layouts.dicom_series import write_series
@@ -214,6 +218,142 @@ def test_slices_with_slopes_of_their_own_keep_their_values(series: Path) -> None
     expected[2] += 0.5
     assert np.array_equal(slice_of(path), halves)
     assert np.array_equal(read_series(series)[0].T, expected)
+
+
+def edit(folder: Path, change: Callable[[pydicom.Dataset], object], *names: str) -> None:
+    for path in [folder / name for name in names] or [*folder.iterdir()]:
+        tags = pydicom.dcmread(path)
+        change(tags)
+        tags.save_as(path)
+
+
+def setting(keyword: str, value: object) -> Callable[[pydicom.Dataset], object]:
+    return lambda tags: setattr(tags, keyword, value)
+
+
+def compress(tags: pydicom.Dataset, syntax: str) -> None:
+    """Declare the voxels to be compressed, as they are."""
+    tags.file_meta.TransferSyntaxUID = syntax
+    tags.PixelData = encapsulate([tags.PixelData])
+    tags["PixelData"].is_undefined_length = True
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "kind", "found"),
+    [
+        (lambda t: t.pop("PixelSpacing"), (), "damaged", "slices without a pixel spacing"),
+        (lambda t: t.pop("PixelSpacing"), ("Image-3.dcm",), "damaged", "without a pixel spacing"),
+        (setting("PixelSpacing", [0, 0]), (), "damaged", "not above 0"),
+        (
+            setting("PixelSpacing", [0.5, 0.5]),
+            ("Image-6.dcm", "Image-7.dcm"),
+            "wrong_format",
+            "different pixel spacing (0.5×0.5, 1.1×0.9 mm)",
+        ),
+        (lambda t: t.pop("ImageOrientationPatient"), (), "damaged", "without a direction"),
+        (setting("ImageOrientationPatient", [0] * 6), (), "damaged", "not perpendicular unit"),
+        (
+            lambda t: t.pop("ImagePositionPatient"),
+            ("Image-3.dcm",),
+            "damaged",
+            "without a position",
+        ),
+        (
+            setting("PhotometricInterpretation", "MONOCHROME1"),
+            ("Image-3.dcm",),
+            "wrong_format",
+            "Image-3.dcm is inverted",
+        ),
+        (setting("ImageType", ["ORIGINAL", "MOSAIC"]), (), "not_3d", "Image-1.dcm is a mosaic"),
+        (
+            lambda t: setattr(t, "PixelData", t.PixelData[:100]),
+            ("Image-6.dcm",),
+            "truncated",
+            "Image-6.dcm is truncated (100 of 720 bytes of voxels)",
+        ),
+        (
+            lambda t: compress(t, HTJ2KLossless),
+            (),
+            "wrong_format",
+            "Image-1.dcm: its compression cannot be read (High-Throughput JPEG 2000",
+        ),
+    ],
+)
+def test_slices_that_make_no_volume_are_said_to(
+    series: Path, change: Callable[..., object], names: tuple[str, ...], kind: str, found: str
+) -> None:
+    edit(series, change, *names)
+    error = fault(series)
+    assert error.kind == kind
+    assert found in error.found
+
+
+def test_a_single_slice_is_no_volume(series: Path) -> None:
+    for path in series.iterdir():
+        if path.name != "Image-4.dcm":
+            path.unlink()
+    assert (fault(series).kind, fault(series).found) == (
+        "not_3d",
+        "is a single slice, not a volume",
+    )
+
+
+def test_a_sheared_stack_is_named_and_rounded_positions_are_not(series: Path) -> None:
+    def shift(mm: float) -> Callable[[pydicom.Dataset], object]:
+        def change(tags: pydicom.Dataset) -> None:
+            x, y, z = tags.ImagePositionPatient
+            tags.ImagePositionPatient = [x, y + mm * int(tags.InstanceNumber), z]
+
+        return change
+
+    edit(series, shift(0.01))
+    assert read_series(series)[0].shape == SHAPE[::-1]
+    edit(series, shift(0.39))
+    assert fault(series).kind == "wrong_format"
+    assert (
+        fault(series).found == "each slice is shifted sideways against the one before (by 0.4 mm)"
+    )
+
+
+@pytest.mark.parametrize(
+    "sop_class",
+    [
+        "1.2.840.10008.5.1.4.1.1.11.1",  # presentation state
+        "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
+        "1.2.840.10008.5.1.4.1.1.88.33",  # report
+        "1.3.46.670589.11.0.0.12.1",  # a vendor's spectrum
+    ],
+)
+@pytest.mark.parametrize("series_uid", ["own", "the scan's"])
+def test_objects_beside_the_slices_are_left_alone(
+    series: Path, sop_class: str, series_uid: str
+) -> None:
+    expected, affine = read_series(series)
+    tags = pydicom.dcmread(series / "Image-1.dcm")
+    for keyword in ("Rows", "Columns", "PixelData"):
+        del tags[keyword]
+    tags.SOPClassUID = tags.file_meta.MediaStorageSOPClassUID = sop_class
+    if series_uid == "own":
+        tags.SeriesInstanceUID = "2.25.1"
+    tags.save_as(series / "beside.dcm")
+    voxels, affine_again = read_series(series)
+    assert np.array_equal(voxels, expected) and np.array_equal(affine_again, affine)
+    for path in series.glob("Image*"):
+        path.unlink()
+    assert fault(series).found.startswith("holds no slices: its 1 DICOM files are")
+
+
+def test_an_image_cut_before_its_size_is_not_left_out(series: Path) -> None:
+    path = series / "Image-12.dcm"
+    path.write_bytes(path.read_bytes()[:500])
+    assert fault(series).found.startswith("Image-12.dcm of 12 files: truncated")
+
+
+def test_what_no_reader_foresees_is_the_files_fault(series: Path) -> None:
+    edit(series, lambda tags: tags.add_new("NumberOfFrames", "SH", "many"))
+    with pytest.raises(BadScan, match="cannot be used") as caught:
+        read_scan(series)
+    assert caught.value.kind == "damaged"
 
 
 def test_writing_a_series_leaves_the_locale_as_it_was(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK
 
 from mgmt_ray.base import fingerprint
-from mgmt_ray.cohort.dicom import ORIENTATION, POSITION, quiet_itk
+from mgmt_ray.cohort.dicom.series import ORIENTATION, POSITION, quiet_itk
 
 SERIES_UID = "0020|000e"
 

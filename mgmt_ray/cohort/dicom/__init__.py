@@ -1,0 +1,1 @@
+"""DICOM: from a folder's files to one volume."""
