@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.csv_rows import group_rows, read_rows, row_problem
-from mgmt_ray.cohort.dataset_files import find_nifti, is_folder, list_folder
+from mgmt_ray.cohort.dataset_files import find_nifti, is_folder, list_folder, missing_reason
 from mgmt_ray.cohort.plain_table import OPTIONAL, SUBJECT_ID, row_subject
-from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, Problem
+from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderResult, merge_results
 from mgmt_ray.cohort.subject import Subject
 
@@ -76,7 +76,13 @@ def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
 
 
 def _from_folder(folder: Path, modalities: Sequence[str]) -> ReaderResult:
-    scans = {m: path for m in modalities if (path := _scan(folder, m))}
+    try:
+        scans = {m: path for m in modalities if (path := _scan(folder, m))}
+    except MgmtError as error:  # without permission, for instance
+        fault = Problem(
+            folder.name, "unreadable", str(folder), str(error), "Then rerun the command"
+        )
+        return ReaderResult(problems=(fault,))
     subject = Subject(folder.name, NO_LABEL, scans, find_nifti(folder / "mask.nii.gz"))
     return _check_patient(subject, folder, modalities)
 
@@ -89,7 +95,7 @@ def _scan(folder: Path, modality: str) -> Path | None:
 def _check_patient(subject: Subject, where: Path, modalities: Sequence[str]) -> ReaderResult:
     name, fault = subject.id, None
     paths = [*subject.scans.values(), *([subject.mask] if subject.mask else [])]
-    missing = [path for path in paths if not path.exists()]
+    missing = [(path, *reason) for path in paths if (reason := missing_reason(path))]
     if not SUBJECT_ID.fullmatch(name):
         found = "an id that cannot be used in file names"
         remedy = "Write up to 100 letters (A to Z), digits, dots, underscores and hyphens"
@@ -99,5 +105,6 @@ def _check_patient(subject: Subject, where: Path, modalities: Sequence[str]) -> 
         remedy = f"Name the files of scans like {modalities[0]}.nii.gz"
         fault = Problem(name, "missing_modality", str(where), found, remedy)
     elif missing:
-        fault = Problem(name, "no_file", str(missing[0]), "no such file", DOWNLOAD_AGAIN)
+        path, found, remedy = missing[0]
+        fault = Problem(name, "no_file", str(path), found, remedy)
     return ReaderResult(problems=(fault,)) if fault else ReaderResult((subject,))

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mgmt_ray.base import CannotWrite, MgmtError, folder_lock
+from mgmt_ray.base import CannotWrite, MgmtError, first_line, folder_lock
 from mgmt_ray.cluster.parallel_map import parallel_map
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
@@ -51,7 +51,8 @@ class Maker(Generic[Source]):
 
     Attributes:
         make: importable function of a task and ``shared``; returns for each item of the task the
-            artefact, or what is wrong with the subject's files. What it raises holds for all items.
+            artefact, or what is wrong with the subject's files. An MgmtError that it raises holds
+            for all items, and so does any other error of a task for a single subject.
         shared: configuration that all tasks have in common.
         batch: divides what is missing into tasks.
         is_valid: whether an artefact with this description may be kept.
@@ -156,6 +157,14 @@ def _make_task(
         return maker.make(task, maker.shared)
     except MgmtError as error:
         return [error] * len(task)
+    except Exception as error:
+        if _num_subjects(task) > 1 or isinstance(error, MemoryError):
+            raise  # no single subject's files can be at fault
+        fault = MgmtError(
+            f"its files cannot be used ({type(error).__name__}: {first_line(error)}). Look at them "
+            "in a viewer; replace them, or leave the subject out with cohort.exclude."
+        )
+        return [fault] * len(task)
 
 
 def _num_subjects(task: Sequence[Wanted[Source]]) -> int:

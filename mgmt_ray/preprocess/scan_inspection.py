@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mgmt_ray.base import MgmtError, fingerprint
-from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, Problem
+from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, Problem, faults_of
 from mgmt_ray.cohort.scan import (
     Scan,
     check_grid,
@@ -81,10 +81,7 @@ def inspection_key(
 ) -> str:
     """Return a fingerprint of all that an inspection depends on, without reading a file."""
     files = {**({"mask": subject.mask} if subject.mask else {}), **subject.scans}
-    states = {
-        name: [str(path), asdict(file_state(path)) if path.exists() else None]
-        for name, path in files.items()
-    }
+    states = {name: [str(path), _state(path)] for name, path in files.items()}
     window: list[Any] = []
     if isinstance(recipe, RecipeConfig):
         window = [recipe.window, recipe.allow_clipping]
@@ -93,6 +90,14 @@ def inspection_key(
         settings += [slices.model_dump(mode="json"), subject.mask_kind]
     content = [[field.name for field in fields(kind)] for kind in (Inspection, Problem, View)]
     return fingerprint([content, states, settings])
+
+
+def _state(path: Path) -> dict[str, Any] | None:
+    """Return the state of a file or series; None where a part is missing or not accessible."""
+    try:
+        return asdict(file_state(path))
+    except OSError:
+        return None
 
 
 def inspect_subject(
@@ -125,17 +130,18 @@ def inspect_subject(
     views: list[View] = []
     for modality, path in subject.scans.items():
         try:
-            scan = read_scan(path, subject.conventions)
-            if labelled is not None and problems and problems[0].kind == "small_scan":
-                problems[0] = _small_mask_problem(problems[0], labelled, scan, path)
-            check_values(scan, path)
-            hashes[modality] = voxel_hash(scan)
-            _check_distinct(hashes, modality, path)
-            if mask is not None:
-                voxels = _on_mask_grid(mask, scan, path, subject.required_mask, recipe)
-                views.append(view_scan(modality, path, voxels, mask.voxels > 0))
-            if slices is not None:
-                _check_slices(subject, path, scan, mask, slices)
+            with faults_of(path):
+                scan = read_scan(path, subject.conventions)
+                if labelled is not None and problems and problems[0].kind == "small_scan":
+                    problems[0] = _small_mask_problem(problems[0], labelled, scan, path)
+                check_values(scan, path)
+                hashes[modality] = voxel_hash(scan)
+                _check_distinct(hashes, modality, path)
+                if mask is not None:
+                    voxels = _on_mask_grid(mask, scan, path, subject.required_mask, recipe)
+                    views.append(view_scan(modality, path, voxels, mask.voxels > 0))
+                if slices is not None:
+                    _check_slices(subject, path, scan, mask, slices)
         except BadScan as error:
             if error.path != subject.mask:
                 add_problem(error, path, modality)
@@ -231,8 +237,9 @@ def _read_mask(
     if subject.mask is None:
         return None, None
     try:
-        mask = read_mask(subject.mask, subject.conventions)
-        check_mask(mask, subject.mask, labels)
+        with faults_of(subject.mask):
+            mask = read_mask(subject.mask, subject.conventions)
+            check_mask(mask, subject.mask, labels)
     except BadScan as error:
         return None, error
     try:
