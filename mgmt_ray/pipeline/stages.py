@@ -28,7 +28,8 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.pipelines import prepare_stores
-from mgmt_ray.trials.run_trial import checked_initial_weights, input_checksums
+from mgmt_ray.trials.resume import set_aside_if_damaged
+from mgmt_ray.trials.run_trial import checked_initial_weights, input_checksums, state_file
 from mgmt_ray.trials.warm_start import check_external_leakage
 
 
@@ -129,6 +130,8 @@ def train(trials: Sequence[Trial], inputs: TrialInputs) -> None:
         log(f"trials: up to date ({len(trials)} finished)")
         show_diverged(folder, trials)
         return
+    for trial in pending:  # here, since what a Ray worker says is not seen
+        set_aside_if_damaged(state_file(trial, inputs))
     from mgmt_ray.trials.tune import run_trials, watch_trials  # imports Ray's libraries
 
     with show_progress("trials") as progress, watch_trials(trials, folder, progress):

@@ -27,7 +27,7 @@ from mgmt_ray.selection.predictions import read_table
 from mgmt_ray.splits.split import Split, check_group_leakage, read_splits
 from mgmt_ray.statistics.comparisons import BASELINES
 from mgmt_ray.statistics.result_tables import read_existing_results, read_result
-from mgmt_ray.study.folder import StudyFolder, openings_by_purpose
+from mgmt_ray.study.folder import StudyFolder, check_trial_tables, openings_by_purpose
 
 SHOWN_TABLES = (
     *("best_ensembles", "forward_selection", "operating_points", "calibration", "reliability"),
@@ -219,6 +219,7 @@ def _read_trial(folder: StudyFolder, name: str, splits: tuple[Split, ...]) -> Ma
     if not folder.is_finished(name):
         raise missing_file_error(path, f"mgmt-ray run STUDY --out {folder.root}")
     trial = folder.read_trial(name)
+    check_trial_tables(folder.trial(name))
     if trial.get("split_hash") not in {split.hash for split in splits}:
         raise MgmtError(
             f"{path}: trained with another split than {folder.splits}. Restore that split, or "

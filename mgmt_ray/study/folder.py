@@ -9,7 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mgmt_ray.base import CannotWrite, MgmtError, file_checksum, folder_lock, write_json
+from mgmt_ray.base import (
+    CannotWrite,
+    MgmtError,
+    file_checksum,
+    fingerprint,
+    first_line,
+    folder_lock,
+    write_json,
+)
 from mgmt_ray.study.outcome import Outcome
 
 EXPLAIN = "explain"
@@ -19,8 +27,11 @@ MASK_EFFECT = "mask effect"
 """Purpose of a test-set access in which the same members predict the same test subjects with their
 other masks; it changes no other result."""
 
-WEIGHTS = "weights.safetensors"
-"""File name in a finished trial's folder."""
+WEIGHTS, TRIAL_FILE = "weights.safetensors", "trial.json"
+"""File names in a finished trial's folder."""
+
+TABLE_CHECKSUMS, TRIAL_CHECKSUM = "tables_sha256", "trial_sha256"
+"""Entries of ``trial.json``: SHA-256 of each table, and of all other entries."""
 
 OLD_BASELINES_KEY = "comparisons"
 """Key of ``baselines`` in study files before the first release."""
@@ -45,6 +56,48 @@ def openings_by_purpose(
     return of_results, for_saliency
 
 
+def read_trial_file(trial: Path) -> dict[str, Any]:
+    """Read ``trial.json`` in a trial's folder.
+
+    Raises:
+        MgmtError: it is damaged.
+    """
+    path = trial / TRIAL_FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        recorded = content.pop(TRIAL_CHECKSUM, None)  # earlier versions wrote none
+        if recorded is not None and recorded != fingerprint(content):
+            raise ValueError("its checksum is not the one in its last line")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MgmtError(
+            f"{path}: is damaged ({first_line(error)}). Delete that trial's folder and rerun its "
+            "study, which trains it again."
+        ) from error
+    return content
+
+
+def write_trial_file(trial: Path, content: Mapping[str, Any]) -> None:
+    """Write ``trial.json`` with a checksum of itself, and of the tables beside it."""
+    tables = {path.name: file_checksum(path) for path in sorted(trial.glob("*.csv"))}
+    content = {**content, TABLE_CHECKSUMS: tables}
+    write_json(trial / TRIAL_FILE, {**content, TRIAL_CHECKSUM: fingerprint(content)})
+
+
+def check_trial_tables(trial: Path) -> None:
+    """Check that the tables of a finished trial are those that its training wrote.
+
+    Raises:
+        MgmtError: one is missing or was changed.
+    """
+    for name, checksum in read_trial_file(trial).get(TABLE_CHECKSUMS, {}).items():
+        path = trial / name
+        if not path.is_file() or file_checksum(path) != checksum:
+            raise MgmtError(
+                f"{path}: its checksum is not the one in {TRIAL_FILE}, so it was changed or lost. "
+                "Delete that trial's folder and rerun its study, which trains it again."
+            )
+
+
 def check_weights(trial: Path) -> Path:
     """Return the file of a finished trial's weights, which must be those that its training wrote.
 
@@ -57,7 +110,7 @@ def check_weights(trial: Path) -> Path:
         MgmtError: the file is missing or was changed.
     """
     path = trial / WEIGHTS
-    metadata = json.loads((trial / "trial.json").read_text(encoding="utf-8"))
+    metadata = read_trial_file(trial)
     if not path.is_file() or file_checksum(path) != metadata["weights_sha256"]:
         raise MgmtError(
             f"{path}: its checksum is not the one in trial.json, so it was changed or lost, and "
@@ -145,14 +198,11 @@ class StudyFolder:
 
     def is_finished(self, trial_id: str) -> bool:
         """Return whether a trial is complete; its folder is moved into place as a whole."""
-        return (self.trial(trial_id) / "trial.json").is_file()
+        return (self.trial(trial_id) / TRIAL_FILE).is_file()
 
     def read_trial(self, trial_id: str) -> dict[str, Any]:
         """Read ``trial.json`` of a finished trial: its inputs and its outcome."""
-        content: dict[str, Any] = json.loads(
-            (self.trial(trial_id) / "trial.json").read_text(encoding="utf-8")
-        )
-        return content
+        return read_trial_file(self.trial(trial_id))
 
     def outcome(self, trial_id: str) -> Outcome:
         """Return how a trial ended, or how far it is."""

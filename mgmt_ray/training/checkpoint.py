@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mgmt_ray.base import MgmtError, first_line, write_atomically
+from mgmt_ray.base import MgmtError, file_checksum, first_line, write_atomically
 from mgmt_ray.nets.network import Network
+
+CHECKSUM_BYTES = 64
+"""At the end of a training state: the SHA-256 (hexadecimal) of all before."""
+
+
+class DamagedState(MgmtError):
+    """A training state was cut off or changed, so that no training can continue from it."""
 
 
 def trained_weights(network: Network) -> dict[str, Tensor]:
@@ -71,11 +79,14 @@ def load_weights(network: Network, path: Path, partial: bool = False) -> None:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a training state, completely or not at all."""
+    """Write a training state and its checksum, completely or not at all."""
 
     def write(aside: Path) -> None:
         try:
             torch.save(state, aside)
+            checksum = file_checksum(aside)
+            with aside.open("ab") as file:  # what follows an archive is no part of it
+                file.write(checksum.encode())
         except RuntimeError as error:  # what torch raises for a full disk
             raise OSError(first_line(error)) from error
 
@@ -83,9 +94,25 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read a training state into CPU memory; no code in the file is executed."""
+    """Read a training state into CPU memory; no code in the file is executed.
+
+    Raises:
+        DamagedState: the file is not as it was written.
+    """
+    check_state(path)
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content
+
+
+def check_state(path: Path) -> None:
+    """Raise DamagedState unless a training state is as it was written."""
+    digest, remaining = hashlib.sha256(), path.stat().st_size - CHECKSUM_BYTES
+    with path.open("rb") as file:
+        while remaining > 0 and (chunk := file.read(min(remaining, 1 << 20))):
+            digest.update(chunk)
+            remaining -= len(chunk)
+        if remaining or file.read() != digest.hexdigest().encode():
+            raise DamagedState(f"{path}: its checksum is not the one at its end")
 
 
 def _frozen_names(network: Network) -> set[str]:

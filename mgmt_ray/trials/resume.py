@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mgmt_ray.cluster.progress import log
 from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig
 from mgmt_ray.nets.network import Network
 from mgmt_ray.selection.epoch_choice import EpochChoice, EpochScore, choose_best, choose_epoch
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
+from mgmt_ray.training.checkpoint import (
+    DamagedState,
+    check_state,
+    load_state,
+    save_state,
+    trained_weights,
+)
 from mgmt_ray.training.loop import Epoch, TrainingState
 
 STATE_KEYS = ("files", "training", "rows", "choice", "weights")
@@ -48,8 +56,10 @@ class TrainingHistory:
 def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> TrainingHistory:
     """Restore a training from its saved state, or return an empty history if there is none.
 
-    A state that was trained from other files than ``files``, or is incomplete, is ignored.
+    A state that was trained from other files than ``files``, or is incomplete, is ignored; a
+    damaged one is set aside.
     """
+    set_aside_if_damaged(path)
     saved = load_state(path) if path.is_file() else None
     if saved is None or saved["files"] != files:
         return TrainingHistory()
@@ -59,6 +69,18 @@ def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> 
     choice = EpochChoice(**saved["choice"])
     columns = {name: saved[name] for name in saved if name not in STATE_KEYS}
     return TrainingHistory(saved["rows"], choice, saved["weights"], columns)
+
+
+def set_aside_if_damaged(path: Path) -> None:
+    """Rename a saved state that is not as it was written, and say so: its training begins anew."""
+    try:
+        if path.is_file():
+            check_state(path)
+    except DamagedState as error:
+        aside = path.parent.with_name(f"{path.parent.name}.damaged.pt")
+        with suppress(FileNotFoundError):  # another worker of the same training was first
+            path.rename(aside)
+        log(f"{error}, so this training begins anew. The damaged file was set aside as {aside}.")
 
 
 def save_training(

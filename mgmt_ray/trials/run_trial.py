@@ -15,6 +15,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.nets.network import Network
+from mgmt_ray.study.folder import check_trial_tables
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_weights
 from mgmt_ray.training.dataset import VolumeSet
@@ -66,7 +67,7 @@ def run_trial(
     if inputs.folder.is_finished(trial.id):
         return
     world, started = world or World(), time.perf_counter()
-    split, state_file = inputs.splits[trial.outer_fold], _state_file(trial, inputs)
+    split, saved = inputs.splits[trial.outer_fold], state_file(trial, inputs)
     initial, history = find_initial_weights(trial), TrainingHistory()
     metadata: dict[str, Any] = {}
     result: Callable[[str], Tables] | Diverged
@@ -78,12 +79,12 @@ def run_trial(
                 training_sizes(network, sets.training) | covariate_scaling(network) | sets.metadata
             )
             state = TrainingState(network, trial.training_config)
-            history = resume_training(state, state_file, files)
+            history = resume_training(state, saved, files)
             data, config = (sets.training, sets.validation), trial.training_config
             for epoch in fit(state, *data, config, trial.seed, world):
                 history.add(trial, epoch, network)
                 if world.rank == 0:
-                    _save_progress(state, history, state_file, files, inputs.state_seconds)
+                    _save_progress(state, history, saved, files, inputs.state_seconds)
                 if report:
                     report(history.rows[-1])
             result = partial(sets.tables, history, network)
@@ -111,7 +112,8 @@ def _save_progress(
         history.saved_at = time.monotonic()
 
 
-def _state_file(trial: Trial, inputs: TrialInputs) -> Path:
+def state_file(trial: Trial, inputs: TrialInputs) -> Path:
+    """Return the file of the state that an interrupted training continues from."""
     return inputs.folder.partial_trial(trial.id) / "state.pt"
 
 
@@ -119,8 +121,9 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     """Return checksums of the files that a trial is trained from.
 
     Raises:
-        MgmtError: the trial is finished, but was trained from other files; or starting it from the
-            weights in its ``start_from`` would leak test or validation subjects.
+        MgmtError: the trial is finished, but was trained from other files, or its own were changed;
+            or starting it from the weights in its ``start_from`` would leak test or validation
+            subjects.
     """
     files: dict[str, Any] = {
         **pipeline_of(trial).input_checksums(trial, inputs.folder),
@@ -134,6 +137,7 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         files["start_checksum"] = file_checksum(initial.weights)
     if inputs.folder.is_finished(trial.id):
         metadata = inputs.folder.read_trial(trial.id)
+        check_trial_tables(inputs.folder.trial(trial.id))
         # a deleted segmentation may be retrained to the same bits: it is compared afterwards
         deleted = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
         kept = {n: c for n, c in metadata.get("segmentations", {}).items() if n not in deleted}

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from mgmt_ray.base import file_checksum, write_csv, write_json
+from mgmt_ray.base import file_checksum, write_csv
 from mgmt_ray.nets.network import Network
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.folder import WEIGHTS, StudyFolder
+from mgmt_ray.study.folder import WEIGHTS, StudyFolder, write_trial_file
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.dataset import VolumeSet
@@ -75,7 +75,7 @@ def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _commit_trial(trial: Trial, folder: StudyFolder, description: dict[str, Any]) -> None:
     """Write ``trial.json`` and rename the partial folder."""
     partial = folder.partial_trial(trial.id)
-    write_json(partial / "trial.json", description)
+    write_trial_file(partial, description)
     (partial / "state.pt").unlink(missing_ok=True)
     try:
         os.rename(partial, folder.trial(trial.id))

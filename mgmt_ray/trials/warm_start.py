@@ -6,7 +6,6 @@ was selected by, including those of the trial that it started from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -17,7 +16,7 @@ from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.selection.predictions import shorten_list
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.folder import WEIGHTS, check_weights
+from mgmt_ray.study.folder import WEIGHTS, check_weights, read_trial_file
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.slices_pipeline import exclude_inner_fold
 
@@ -75,7 +74,7 @@ def find_initial_weights(trial: Trial) -> InitialWeights | None:
 def _read_metadata(folder: Path) -> dict[str, Any]:
     """Read a trial's ``trial.json``, and check its weights against the recorded checksum."""
     try:
-        metadata: dict[str, Any] = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+        metadata = read_trial_file(folder)
         metadata["persons"]["trained"], metadata["persons"]["chosen"], metadata["weights_sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise MgmtError(

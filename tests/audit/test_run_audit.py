@@ -29,7 +29,7 @@ from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, write_cohort
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.study.folder import EXPLAIN, StudyFolder
+from mgmt_ray.study.folder import EXPLAIN, StudyFolder, read_trial_file
 from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.study.trial import Trial
@@ -164,7 +164,7 @@ def test_what_differs_with_the_test_subjects_is_named(clean: Case, tmp_path: Pat
     trials = plan_of(clean)
     assert list_differences(first, second, trials) == []
     path = second.trial(trials[0].id) / "trial.json"
-    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata = read_trial_file(path.parent)
     metadata["selection"]["epoch"] += 1
     path.write_text(json.dumps(metadata), encoding="utf-8")
     (second.ensembles / "members.csv").write_text("changed", encoding="utf-8")

@@ -35,7 +35,10 @@ COHORTS = {
 }
 """What ``mgmt-ray synthesize`` is given, by study."""
 
-OF_THE_RUN = {"time", "seconds", "seconds_least", "seconds_most", "device", "versions"}
+OF_THE_RUN = {
+    *("time", "seconds", "seconds_least", "seconds_most", "device", "versions"),
+    *("tables_sha256", "trial_sha256"),
+}
 """Columns and keys that differ from run to run, or with the machine's name and packages."""
 
 LEFT_OUT = {"decision.csv", "slice_seconds.csv"}

@@ -27,6 +27,7 @@ from mgmt_ray.pipeline.stages import (
 )
 from mgmt_ray.report.cautions import protocol_deviations
 from mgmt_ray.report.study_results import read_study_results
+from mgmt_ray.study.folder import read_trial_file
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.table_layout import write_table_copy
 from mgmt_ray.tracking.mlflow_tracker import local_store
@@ -253,7 +254,9 @@ def test_trials_of_other_volumes_are_not_taken_for_this_studys(
     context = make_job(networks={"random": {"kind": "random", "depth": 10, "width": 4}})
     trained(context)
     path = next(context.folder.trials.glob("*_PH_*/trial.json"))
-    path.write_text(path.read_text(encoding="utf-8").replace('"PH": "', '"PH": "0'))
+    metadata = read_trial_file(path.parent)
+    metadata["volumes_checksum"]["PH"] += "0"
+    path.write_text(json.dumps(metadata), encoding="utf-8")
     with pytest.raises(MgmtError, match=r"trained from other files \(volumes_checksum differ\)"):
         trained(context)
 

@@ -25,7 +25,7 @@ from mgmt_ray.pipeline.stages import load_existing, plan_study, predict_new, pre
 from mgmt_ray.prediction.external_cohorts import predict_external
 from mgmt_ray.prediction.new_patients import DISCLAIMER, PATIENT_COLUMNS, PATIENTS
 from mgmt_ray.preprocess.scan_inspection import read_inspection
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import StudyFolder, read_trial_file
 from mgmt_ray.study.study_config import load_study
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.trials.context import StudyContext
@@ -264,7 +264,7 @@ def test_a_person_known_to_a_models_initial_weights_is_not_predicted(
     shutil.copytree(joined["given"].folder.root, tmp_path / "study")
     context = replace(joined["given"], folder=StudyFolder(tmp_path / "study"))
     path = context.folder.trial(load_existing(context)[1][-1].id) / "trial.json"
-    metadata = json.loads(path.read_text())
+    metadata = read_trial_file(path.parent)
     metadata["persons"][role].append("P3")
     path.write_text(json.dumps(metadata))
     predict_new(context, patients(masks=True), tmp_path / "predictions.csv")

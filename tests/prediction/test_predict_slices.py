@@ -20,6 +20,7 @@ from mgmt_ray.prediction.external_cohorts import predict_external
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.tumour_slices import slices_through_prediction, slices_through_tumour
 from mgmt_ray.statistics.slice_overlap import SEGMENTATION_COLUMNS
+from mgmt_ray.study.folder import read_trial_file
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.mask_overlap import dice
@@ -226,7 +227,7 @@ def test_an_external_cohort_with_other_voxel_sizes_is_an_error_in_one_line(
     _, trials = planned(copied)
     for trial in whole_segmentations(trials):
         path = copied.folder.trial(trial.id) / "trial.json"
-        metadata = json.loads(path.read_text())
+        metadata = read_trial_file(path.parent)
         path.write_text(json.dumps(metadata | {"in_plane_mm": [0.3, 0.7]}))
     cohort = elsewhere(copied, lambda number: number == 0)
     with pytest.raises(MgmtError, match=r"external\.elsewhere: X-.* and 3 more: ") as error:
@@ -266,7 +267,7 @@ def silence(context: StudyContext, trials: list[Trial]) -> None:
         checksums[trial.id] = file_checksum(path)
     for trial in trials:
         path = context.folder.trial(trial.id) / "trial.json"
-        metadata = json.loads(path.read_text())
+        metadata = read_trial_file(path.parent)
         metadata["weights_sha256"] = checksums.get(trial.id, metadata["weights_sha256"])
         known = metadata.get("segmentations", {})
         metadata["segmentations"] = known | {n: c for n, c in checksums.items() if n in known}

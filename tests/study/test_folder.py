@@ -1,11 +1,18 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mgmt_ray.base import MgmtError, write_json
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import (
+    StudyFolder,
+    check_trial_tables,
+    check_weights,
+    read_trial_file,
+    write_trial_file,
+)
 from mgmt_ray.study.outcome import Outcome
 
 
@@ -56,3 +63,55 @@ def test_a_folder_of_an_earlier_version_is_told_in_one_line(tmp_path: Path) -> N
     ):
         pass
     assert "\n" not in str(raised.value) and "--out" in str(raised.value)
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Path:
+    (tmp_path / "validation.csv").write_text("subject,probability\na,0.25\n")
+    write_trial_file(tmp_path, {"status": "finished", "selection": {"epoch": 15, "m": 0.1}})
+    return tmp_path
+
+
+def test_a_trial_file_is_read_as_it_was_written(trial: Path) -> None:
+    content = read_trial_file(trial)
+    assert content["selection"] == {"epoch": 15, "m": 0.1}
+    check_trial_tables(trial)
+    write_json(trial / "trial.json", {"status": "finished"})  # of an earlier version
+    assert read_trial_file(trial) == {"status": "finished"}
+    check_trial_tables(trial)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-40],
+        lambda text: "",
+        lambda text: text.replace("15", "14"),
+        lambda text: text.replace("epoch", "epocj"),
+        lambda text: "[]",
+        lambda text: text.replace("{", "\0", 1),
+    ],
+)
+def test_a_damaged_trial_file_is_told_in_one_line(
+    trial: Path, damage: Callable[[str], str]
+) -> None:
+    path = trial / "trial.json"
+    path.write_text(damage(path.read_text()))
+    for read in (read_trial_file, check_weights, check_trial_tables):
+        with pytest.raises(
+            MgmtError, match=r"trial.json: is damaged .*Delete that trial"
+        ) as caught:
+            read(trial)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_changed_or_lost_table_is_named(trial: Path) -> None:
+    path = trial / "validation.csv"
+    path.write_text(path.read_text().replace("0.25", "0.35"))
+    with pytest.raises(
+        MgmtError, match=r"validation.csv: its checksum is not the one in trial.json"
+    ):
+        check_trial_tables(trial)
+    path.unlink()
+    with pytest.raises(MgmtError, match=r"validation.csv: its checksum"):
+        check_trial_tables(trial)

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.training.checkpoint import load_weights, save_weights, trained_weights
+from mgmt_ray.training.checkpoint import (
+    DamagedState,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+    trained_weights,
+)
 
 
 @pytest.mark.parametrize("kind", ["spottune", "random", "transfer"])
@@ -44,3 +51,18 @@ def test_a_cut_file_is_refused(make_network, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MgmtError, match="unreadable weights"):
         load_weights(make_network("random"), path)
+
+
+def test_no_change_of_a_training_state_goes_unnoticed(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    save_state({"epoch": 3, "weights": torch.arange(500.0)}, path)
+    assert torch.equal(load_state(path)["weights"], torch.arange(500.0))
+    whole = path.read_bytes()
+    for place in (0, 100, len(whole) // 2, len(whole) - 65, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(DamagedState, match="checksum"):
+            load_state(path)
+    for length in (0, 10, 64, len(whole) - 64, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedState, match="checksum"):
+            load_state(path)

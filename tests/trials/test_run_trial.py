@@ -62,7 +62,10 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
         assert (whole / name).read_bytes() == (continued / name).read_bytes()
     tables = [pd.read_csv(p / "epochs.csv").drop(columns="seconds") for p in (whole, continued)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-    metadata = [f.read_trial(trial.id) | {"seconds": 0} for f in (inputs.folder, other.folder)]
+    metadata = [
+        f.read_trial(trial.id) | {"seconds": 0, "tables_sha256": {}}
+        for f in (inputs.folder, other.folder)
+    ]
     assert metadata[0] == metadata[1]
     assert not other.folder.partial_trial(trial.id).exists()
 
@@ -84,6 +87,30 @@ def test_a_state_that_lacks_a_part_is_not_continued(
     epochs: list[float] = []
     run_trial(trial, inputs, "cpu", report=lambda row: epochs.append(row["epoch"]))
     assert epochs == [1, 2, 3, 4]
+
+
+def test_a_damaged_state_is_set_aside_and_the_trial_begins_anew(
+    first_trial: tuple[StudyContext, TrialInputs, Trial], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, inputs, trial = first_trial
+
+    def cut(row: dict[str, float]) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(trial, replace(inputs, state_seconds=0.0), "cpu", report=cut)
+    partial = inputs.folder.partial_trial(trial.id)
+    state = partial / "state.pt"
+    damaged = state.read_bytes()[:-5000]
+    state.write_bytes(damaged)
+    epochs: list[float] = []
+    run_trial(trial, inputs, "cpu", report=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [1, 2, 3, 4]
+    assert partial.with_name(f"{trial.id}.damaged.pt").read_bytes() == damaged
+    assert "so this training begins anew" in capsys.readouterr().out
+    (inputs.folder.trial(trial.id) / "validation.csv").write_text("subject\n")
+    with pytest.raises(MgmtError, match=r"validation.csv: its checksum is not the one"):
+        run_trial(trial, inputs, "cpu")
 
 
 def test_a_finished_trial_is_not_run_again(
