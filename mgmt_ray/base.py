@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -73,6 +74,23 @@ def expand_path(path: Path | str, folder: Path) -> Path:
     if not os.path.lexists(folder / text):
         text = _expand_home(text.strip().replace("\\", "/"))
     return (folder / text).absolute()
+
+
+def local_path(path: Path, option: str) -> Path:
+    """Return the absolute path of a command line's option, as :func:`expand_path` reads it.
+
+    Raises:
+        MgmtError: it is an address, like s3://bucket/folder.
+
+    >>> local_path(Path("/data/study"), "--out").as_posix()
+    '/data/study'
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path makes one slash of two
+        raise MgmtError(
+            f"{option} {path}: is an address, not a folder of this machine. Give a path, for "
+            "instance where that storage is mounted."
+        )
+    return expand_path(path, Path.cwd())
 
 
 def _expand_home(text: str) -> str:
@@ -321,6 +339,7 @@ def folder_lock(path: Path) -> Iterator[None]:
 
     Raises:
         FolderLocked: another process holds it.
+        CannotWrite: the folder is read-only.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -335,6 +354,11 @@ def folder_lock(path: Path) -> Iterator[None]:
         lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         _take_over(path, holder)
+    except OSError as error:
+        raise CannotWrite(
+            f"{path.parent}: cannot be written ({error.strerror}). Choose another folder with "
+            "--out, or change its permissions, then rerun the command."
+        ) from error
     else:
         with os.fdopen(lock, "w") as file:
             file.write(holder)

@@ -13,6 +13,7 @@ from mgmt_ray.base import (
     expand_path,
     fingerprint,
     first_line,
+    local_path,
     parse,
     stream,
     stream_seed,
@@ -114,3 +115,14 @@ def test_paths_are_read_as_people_write_them(
         assert expand_path(text, tmp_path) == path, text
     (tmp_path / r"a\b ").touch()
     assert expand_path(r"a\b ", tmp_path) == tmp_path / r"a\b "
+
+
+def test_an_address_is_no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    for text, path in (("~/a", "/home/someone/a"), ("a%b?c#d", tmp_path / "a%b?c#d")):
+        assert local_path(Path(text), "--out") == Path(path)
+    assert local_path(Path("a:b/c"), "--out") == tmp_path / "a:b" / "c"
+    for text in ("s3://bucket/study", "file:///data", "gs://b", "hdfs:/data"):
+        with pytest.raises(MgmtError, match=r"^--out \w+:/.*: is an address, not a folder"):
+            local_path(Path(text), "--out")

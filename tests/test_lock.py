@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_ray.base import FolderLocked, folder_lock
+from mgmt_ray.base import CannotWrite, FolderLocked, folder_lock
 
 
 def dead_pid() -> int:
@@ -53,3 +53,11 @@ def test_a_lock_that_may_be_alive_is_respected_and_its_removal_explained(
     with pytest.raises(FolderLocked, match=f"delete {lock}"):
         folder_lock(lock).__enter__()
     assert lock.read_text(encoding="utf-8") == text
+
+
+def test_a_folder_that_cannot_be_written_is_told() -> None:
+    with (
+        pytest.raises(CannotWrite, match="/proc: cannot be written"),
+        folder_lock(Path("/proc/study.lock")),
+    ):
+        pass

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mgmt_ray.base import MgmtError, parse
+from mgmt_ray.base import MgmtError, local_path, parse
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Synthesize:
             },
             "synthesize",
         )
-        synthesize_with_weights(cohort, weights, self.dir, self.layout)
+        synthesize_with_weights(cohort, weights, local_path(self.dir, "DIR"), self.layout)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Demo:
         """Takes a few minutes on two cores."""
         from mgmt_ray.pipeline.demo import run_demo
 
-        run_demo(self.out)
+        run_demo(local_path(self.out, "--out"))
 
 
 def _amplitude(text: str) -> tuple[str, float]:

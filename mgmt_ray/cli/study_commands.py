@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from mgmt_ray.base import local_path
 from mgmt_ray.cluster.resources import Resources
 
 if TYPE_CHECKING:
@@ -75,16 +76,22 @@ class StudyCommand:
             needs_data: whether the data set is read, whose folder must then be known.
 
         Raises:
-            MgmtError: the study file does not exist or is not valid.
+            MgmtError: the study file does not exist or is not valid, or a path is not usable.
         """
         from mgmt_ray.study.folder import StudyFolder
         from mgmt_ray.study.study_config import load_study
+        from mgmt_ray.tracking.mlflow_tracker import check_local_store
         from mgmt_ray.trials.context import StudyContext
 
-        data = self.files.data or (None if needs_data else Path())
-        study = load_study(self.study, data, self.files.checkpoint)
-        out = self.files.out or Path(f"{study.name}_study")
-        return StudyContext(study, StudyFolder(out.absolute()), machine.resources, machine.tracking)
+        given = {"--out": self.files.out, "--data": self.files.data}
+        given |= {"--checkpoint": self.files.checkpoint}
+        out, data, checkpoint = (path and local_path(path, name) for name, path in given.items())
+        study = load_study(self.study, data or (None if needs_data else Path()), checkpoint)
+        out = out or Path(f"{study.name}_study")
+        folder = StudyFolder(out.absolute())
+        if machine.tracking is None:
+            check_local_store(folder)
+        return StudyContext(study, folder, machine.resources, machine.tracking)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,17 +232,17 @@ class Predict(ClusterCommand):
 
     def run(self) -> None:
         """Needs a finished study."""
-        from mgmt_ray.base import expand_path
         from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.doctor import check_gpus
         from mgmt_ray.pipeline.stages import predict_new
         from mgmt_ray.prediction.new_patients import check_overwrite
 
-        check_overwrite(self.to)
+        scans, to = local_path(self.scans, "--scans"), local_path(self.to, "--to")
+        check_overwrite(to)
         context = self.context(self.machine, needs_data=False)
         with connect_ray(self.machine.ray_address):
             check_gpus(context.resources)
-            predict_new(context, expand_path(self.scans, Path.cwd()), self.to)
+            predict_new(context, scans, to)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
-from mgmt_ray.base import fingerprint, first_line, write_json
+from mgmt_ray.base import MgmtError, fingerprint, first_line, write_json
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
@@ -50,6 +51,21 @@ def local_store(folder: StudyFolder) -> str:
         'sqlite:////data/demo_study/mlflow.db'
     """
     return f"sqlite:///{folder.root.absolute() / 'mlflow.db'}"
+
+
+def check_local_store(folder: StudyFolder) -> None:
+    """Check that the study's own database would lie in its folder.
+
+    Raises:
+        MgmtError: SQLAlchemy reads another path from its address: it takes what follows a question
+            mark for options, and %41 for an A.
+    """
+    path = str(folder.root.absolute())
+    if "?" in path or unquote(path) != path:
+        raise MgmtError(
+            f"--out {path}: MLflow would write its database elsewhere, since the path has a ? or "
+            "a % with two digits. Choose another name, or give --tracking URI."
+        )
 
 
 class Tracker:
@@ -242,6 +258,12 @@ class _MlflowCopy:
 
     def _find_experiment(self, name: str, uri: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            number = experiment.experiment_id
+            raise MgmtError(
+                f"its experiment {name} was deleted there; MLFLOW_TRACKING_URI={uri} mlflow "
+                f"experiments restore --experiment-id {number} restores it"
+            )
         if experiment is not None:
             return str(experiment.experiment_id)
         is_local = uri == local_store(self._folder)

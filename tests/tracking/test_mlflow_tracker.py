@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import make_url
 
-from mgmt_ray.base import write_json, write_text
+from mgmt_ray.base import MgmtError, write_json, write_text
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import make_plan
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
+from mgmt_ray.tracking.mlflow_tracker import Tracker, check_local_store, local_store
 
 STUDY = StudyConfig.model_validate(
     {
@@ -205,3 +206,35 @@ def test_runs_of_slices_have_their_stage(tmp_path: Path) -> None:
     }
     parts = {("segmentation", part) for part in ("none", "0", "1")}
     assert stages == parts | {("classification", "none")}
+
+
+def test_a_deleted_experiment_is_told_with_its_restoration(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    client = MlflowClient(local_store(folder))
+    number = client.create_experiment("tracked")
+    client.delete_experiment(number)
+    (warning,) = track(folder, trials, "FINISHED", None)
+    assert "its experiment tracked was deleted there" in warning
+    assert f"experiments restore --experiment-id {number} restores it" in warning
+    client.restore_experiment(number)
+    assert track(folder, trials, "FINISHED", None) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_accepted"),
+    [("a?b", False), ("100%41", False), ("a%20b", False), ("100%", True), ("a%b#c d~", True)],
+)
+def test_the_database_lies_in_the_study_or_the_folders_name_is_refused(
+    tmp_path: Path, name: str, is_accepted: bool
+) -> None:
+    folder = StudyFolder(tmp_path / name)
+    # where SQLAlchemy, with which MLflow opens it, takes the database to be
+    database = make_url(local_store(folder)).database
+    assert (database == str(folder.root / "mlflow.db")) == is_accepted
+    if is_accepted:
+        check_local_store(folder)
+    else:
+        with pytest.raises(MgmtError, match="write its database elsewhere"):
+            check_local_store(folder)
