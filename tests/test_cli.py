@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from mgmt_ray.base import parse
 from mgmt_ray.cli import main
+from mgmt_ray.cluster.progress import log
 from mgmt_ray.cohort.plain_table import TableConfig, read_table_cohort
 
 VERBS = [
@@ -186,3 +188,12 @@ def test_a_cohort_is_selected_and_planned(
     assert "8 of 8 trials are not finished" in capsys.readouterr().err
     assert leave(["report", *where]) == 2
     assert "mgmt-ray" in capsys.readouterr().err
+
+
+def test_text_that_the_output_cannot_encode_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("ascii", "latin-1"):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        assert leave(["plan", "no_such_study.yaml"]) == 2
+        log("Dice … 3 mm³ α")
+        assert written.getvalue().decode(encoding).startswith("Dice ? 3 mm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from typing import Annotated
@@ -47,6 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run ``mgmt-ray``; exits with 2 on an :class:`MgmtError`, and with 130 on Ctrl-C."""
     # preemption sends SIGTERM; an exception ends MLflow runs and releases locks properly
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a locale that cannot write “…” or “³”
     try:
         command: Command = tyro.cli(
             Command,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +18,20 @@ LINE_SECONDS = 10.0
 """Minimum time between two plain lines of one progress."""
 
 
+class _Output(Console):
+    """The standard output; work goes on without it where nobody reads it any more."""
+
+    def __init__(self) -> None:
+        super().__init__(soft_wrap=True, highlight=False, markup=False)
+
+    def on_broken_pipe(self) -> None:
+        """Discard what is printed from now on: `mgmt-ray run STUDY | head` must not end a study."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def log(text: str) -> None:
     """Print a line to the standard output, without markup or wrapping."""
-    Console(soft_wrap=True, highlight=False, markup=False).print(text)
+    _Output().print(text)
 
 
 @contextmanager
@@ -30,7 +43,7 @@ def show_progress(name: str) -> Iterator[ProgressCallback]:
         ...     progress(3, 3)
         volumes: 3 of 3 (0 s)
     """
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = _Output()
     if not console.is_terminal:
         yield _plain_progress(name, console)
         return
