@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgmt_ray.base import MgmtError, first_line
@@ -23,6 +24,11 @@ RAY_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_maximum_startup_concurrency": "4",  # besides drivers that only wait
 }
+
+
+MAX_SOCKET_BYTES = 107
+SOCKET_EXAMPLE = f"ray/session_2026-01-01_00-00-00_000000_{10**7}/sockets/plasma_store"
+SHORT_FOLDER = "/tmp"
 
 
 _start: Callable[[], None] | None = None
@@ -85,14 +91,29 @@ def _init(address: str, cpus: int | None) -> None:
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        settings |= {"num_cpus": cpus, "include_dashboard": False}
+        settings |= {"num_cpus": cpus, "include_dashboard": False, "_temp_dir": _socket_folder()}
     try:
         ray.init(address=address, **settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a bare one where a node is slow to start
+        if address == "local":
+            raise MgmtError(
+                f"Ray does not start on this machine ({first_line(error)}). Rerun the command, "
+                "or use --backend in-process, which needs no Ray."
+            ) from error
         raise MgmtError(
             f"--address {address}: cannot connect to a Ray cluster ({first_line(error)}). "
             "Start one with `ray start --head`, or omit --address to use this machine."
         ) from error
+
+
+def _socket_folder() -> str | None:
+    """Return where Ray may put its sockets; None where the folder that it takes itself will do.
+
+    A socket's path has at most 107 bytes (unix(7)), and some schedulers set long temporary folders.
+    """
+    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or SHORT_FOLDER
+    fits = len(os.fsencode(Path(chosen) / SOCKET_EXAMPLE)) <= MAX_SOCKET_BYTES
+    return None if fits else str(Path(SHORT_FOLDER) / "ray")
 
 
 def _check_reachable(address: str) -> None:
