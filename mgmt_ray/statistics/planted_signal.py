@@ -94,6 +94,18 @@ def _single_groups(
     return metrics[(metrics["network"] == judged) & metrics["ensemble"].isin(single)]
 
 
+def is_found(auc: Interval) -> bool:
+    """Return whether a network found a signal that is known to be there.
+
+    Its AUC's interval lies above 0.5, or every subject is in the right order: of five subjects a
+    class or fewer, the exact interval of an AUC of 1 contains 0.5.
+
+    >>> is_found(Interval(1.0, 0.158, 1.0)), is_found(Interval(0.9, 0.4, 0.99))
+    (True, False)
+    """
+    return auc.low > CHANCE_AUC or auc.value == 1
+
+
 def _judge(auc: Interval, has_signal: bool) -> tuple[bool, str]:
     """Return whether the interval matches what was planted, and the sentence about it."""
     if not has_signal and auc.excludes(CHANCE_AUC):
@@ -102,6 +114,6 @@ def _judge(auc: Interval, has_signal: bool) -> tuple[bool, str]:
         return True, "at chance as planted: interval contains 0.5"
     if auc.high < CHANCE_AUC:
         return False, "NOT found: interval below 0.5, so predictions are inverted"
-    if auc.low > CHANCE_AUC:
+    if is_found(auc):
         return True, "above chance: found"
     return False, "NOT found: interval not above 0.5"

@@ -34,6 +34,14 @@ def test_a_missed_signal_and_a_false_one_are_both_called_out() -> None:
     assert struct.sentence.startswith("NOT at chance")
 
 
+def test_a_signal_that_orders_the_few_subjects_there_are_is_found() -> None:
+    table = metrics(("spottune", "DSC", 1.0, 0.158, 1.0), ("spottune", "Struct", 1.0, 0.158, 1.0))
+    dsc, struct = planted_verdict(table, {"signal": {"PH": 2.0}}, GROUPS)
+    assert dsc.matches_planted and dsc.sentence == "above chance: found"
+    # nothing was planted here, and two subjects a class show nothing
+    assert struct.matches_planted
+
+
 def test_a_signal_turned_round_is_not_found() -> None:
     table = metrics(("spottune", "DSC", 0.1, 0.0, 0.3))
     (verdict,) = planted_verdict(table, {"signal": {"PH": 2.0}}, GROUPS)
