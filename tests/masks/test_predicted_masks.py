@@ -28,7 +28,7 @@ from mgmt_ray.masks.segmentation_study import Segmentations, load_segmentations
 from mgmt_ray.pipeline.stages import plan_study, prepare, select
 from mgmt_ray.preprocess.axial_slices import SliceSource, cut_slices
 from mgmt_ray.preprocess.volume_store import VolumeStore
-from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.folder import StudyFolder, read_trial_file, write_trial_file
 from mgmt_ray.synthetic.generate import SyntheticConfig, synthesize
 from mgmt_ray.synthetic.table_layout import write_table_copy
 from mgmt_ray.trials.context import StudyContext
@@ -76,9 +76,8 @@ def change_bias(slices: Path, trial: str, by: float) -> None:
     weights = load_file(folder / "weights.safetensors")
     weights["decoder.last.bias"] += by
     save_file(weights, folder / "weights.safetensors")
-    metadata = json.loads((folder / "trial.json").read_text())
-    metadata["weights_sha256"] = file_checksum(folder / "weights.safetensors")
-    (folder / "trial.json").write_text(json.dumps(metadata))
+    checksum = file_checksum(folder / "weights.safetensors")
+    write_trial_file(folder, read_trial_file(folder) | {"weights_sha256": checksum})
 
 
 def test_a_network_never_predicts_the_mask_of_a_person_it_was_trained_or_chosen_on(
@@ -149,10 +148,10 @@ def test_a_person_that_all_networks_were_trained_or_chosen_on_is_an_error(
     role: str, copied_slices: Path, make_joined_job: MakeJob
 ) -> None:
     person = sorted(exposed_persons(copied_slices).popitem()[1])[0]
-    for path in copied_slices.glob("*/chen-segmentation*/trial.json"):
-        metadata = json.loads(path.read_text())
+    for trial in copied_slices.glob("*/chen-segmentation*"):
+        metadata = read_trial_file(trial)
         metadata["persons"][role] = sorted({*metadata["persons"][role], person})
-        path.write_text(json.dumps(metadata))
+        write_trial_file(trial, metadata)
     message = f"was trained or chosen on {person}_11, so none may predict their masks. Exclude them"
     with pytest.raises(MgmtError, match=message):
         select(make_joined_job(slices=copied_slices))

@@ -19,6 +19,7 @@ from mgmt_ray.pipeline.stages import (
     select,
     train,
 )
+from mgmt_ray.study.folder import read_trial_file, write_trial_file
 from mgmt_ray.study.outcome import Outcome
 from mgmt_ray.trials.context import StudyContext
 from mgmt_ray.trials.run_trial import run_trial
@@ -123,10 +124,8 @@ def test_every_mask_of_a_training_slice_is_by_a_network_that_did_not_train_on_it
 def test_a_part_that_trained_on_its_patients_is_refused(key: str, copied: StudyContext) -> None:
     inputs, trials = planned(copied)
     trial = next(t for t in trials if t.is_classifier)
-    path = copied.folder.trial(trial.needs[1].id) / "trial.json"
-    metadata = json.loads(path.read_text())
-    fold_metadata = copied.folder.read_trial(trial.needs[0].id)
-    path.write_text(json.dumps(metadata | {key: fold_metadata[key]}))
+    part, fold = (copied.folder.trial(trial.needs[number].id) for number in (1, 0))
+    write_trial_file(part, read_trial_file(part) | {key: read_trial_file(fold)[key]})
     shutil.rmtree(copied.folder.trial(trial.id))
     with pytest.raises(MgmtError, match="from a network that was trained on the same persons"):
         run_trial(trial, inputs, "cpu")
@@ -163,12 +162,11 @@ def test_a_classifier_of_another_segmentation_than_the_one_that_came_back_is_ref
 ) -> None:
     inputs, trials = planned(copied)
     classifier = next(t for t in trials if t.is_classifier)
-    path = copied.folder.trial(classifier.id) / "trial.json"
-    metadata = json.loads(path.read_text())
+    metadata = copied.folder.read_trial(classifier.id)
     for number, name in enumerate(need.id for need in classifier.needs[:2]):
         shutil.rmtree(copied.folder.trial(name))
         metadata["segmentations"][name] = str(number)
-    path.write_text(json.dumps(metadata))
+    write_trial_file(copied.folder.trial(classifier.id), metadata)
     with pytest.raises(MgmtError, match=r"other files \(segmentations differ\)"):
         train(trials, inputs)
     assert all(copied.folder.is_finished(need.id) for need in classifier.needs)
@@ -256,10 +254,8 @@ def test_a_classifier_of_a_segmentation_that_diverged_says_so(copied: StudyConte
     classifier = next(t for t in trials if t.is_classifier)
     shutil.rmtree(copied.folder.trial(classifier.id))
     folder = copied.folder.trial(classifier.needs[1].id)
-    metadata = json.loads((folder / "trial.json").read_text())
-    (folder / "trial.json").write_text(
-        json.dumps(metadata | {"status": "diverged", "weights_sha256": None, "message": "lost"})
-    )
+    diverged = {"status": "diverged", "weights_sha256": None, "message": "lost"}
+    write_trial_file(folder, read_trial_file(folder) | diverged)
     run_trial(classifier, inputs, "cpu")
     metadata = copied.folder.read_trial(classifier.id)
     assert metadata["status"] == "diverged" and classifier.needs[1].id in metadata["message"]

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mgmt_ray.base import MgmtError, file_checksum, write_json
+from mgmt_ray.base import MgmtError, file_checksum
 from mgmt_ray.cohort.cohort import Cohort
+from mgmt_ray.study.folder import write_trial_file
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.run_trial import input_checksums, run_trial
@@ -130,7 +131,7 @@ def test_a_start_is_taken_only_with_the_weights_that_it_left(
         input_checksums(same, inputs)
     weights.write_bytes(content)
     metadata.write_text(description[:200])
-    with pytest.raises(MgmtError, match=r"trial\.json: does not record the persons"):
+    with pytest.raises(MgmtError, match=r"trial\.json: is damaged"):
         input_checksums(same, inputs)
     metadata.write_text(description)
     input_checksums(same, inputs)
@@ -158,11 +159,10 @@ def test_persons_are_handed_on_from_start_to_start(
     plan: Callable[..., Any], begin: Callable[..., Any]
 ) -> None:
     inputs, (first, _) = begin({"kind": "random"})
-    path = inputs.folder.trial(first.id) / "trial.json"
-    metadata = inputs.folder.read_trial(first.id)
+    folder, metadata = inputs.folder.trial(first.id), inputs.folder.read_trial(first.id)
     metadata["persons"]["trained"].append("of-another-cohort")
-    write_json(path, metadata)
-    _, (second, _) = plan({"kind": "random", "start_from": str(path.parent)}, STILL, "second")
+    write_trial_file(folder, metadata)
+    _, (second, _) = plan({"kind": "random", "start_from": str(folder)}, STILL, "second")
     run_trial(second, inputs, "cpu")
     assert "of-another-cohort" in inputs.folder.read_trial(second.id)["persons"]["trained"]
 
@@ -196,7 +196,7 @@ def test_no_start_several_starts_and_old_ones_are_refused(
             find_initial_weights(second)
     metadata = inputs.folder.read_trial(first.id)
     del metadata["persons"]
-    write_json(inputs.folder.trial(first.id) / "trial.json", metadata)
+    write_trial_file(inputs.folder.trial(first.id), metadata)
     text = str(inputs.folder.trial(first.id))
     _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
     with pytest.raises(MgmtError, match="does not record the persons"):
@@ -225,6 +225,6 @@ def test_a_trial_whose_start_was_trained_anew_is_not_kept(
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
     metadata = inputs.folder.read_trial(first.id) | {"weights_sha256": file_checksum(path)}
-    write_json(folder / "trial.json", metadata)
+    write_trial_file(folder, metadata)
     with pytest.raises(MgmtError, match=r"trained from other files \(start_checksum differ"):
         input_checksums(second, inputs)
