@@ -80,8 +80,8 @@ def make_splits(
         ``repeats`` × ``outer_folds`` splits (or ``repeats``, without outer folds).
 
     Raises:
-        MgmtError: the test set or a fold would have only one class, a person has two labels, or
-            the cohort cannot satisfy the configuration.
+        MgmtError: the cohort, the test set or a fold would have only one class, a person has two
+            labels, or the cohort cannot satisfy the configuration.
 
     >>> cohort = Cohort(tuple(Subject(f"P{i:02}", i % 2, {}, None) for i in range(20)))
     >>> (split,) = make_splits(cohort, SplitConfig(folds=2), modalities=())
@@ -94,6 +94,14 @@ def make_splits(
         raise MgmtError(
             "split.repeats: labels that follow from a score differ between repeats, so they do not "
             "average. Set repeats: 1, or use a rule that gives labels (stp27)."
+        )
+    classes = {s.label if s.score is None else None for s in cohort.subjects}
+    if classes in ({0}, {1}):
+        names = ("unmethylated", "methylated")
+        only, other = names if classes == {0} else names[::-1]
+        raise MgmtError(
+            f"cohort: all {len(cohort.subjects)} subjects are {only}, and a network learns from "
+            f"both classes. Check the labels in the cohort's table, or add {other} subjects."
         )
     persons = _persons(cohort)
     draws = (_test_sets(persons, config, modalities, repeat) for repeat in range(config.repeats))

@@ -301,6 +301,13 @@ def test_too_few_subjects_for_the_folds_are_named() -> None:
 IDS = tuple(f"S{i:02}" for i in range(20))
 
 
+@pytest.mark.parametrize(("label", "only"), [(1, "methylated"), (0, "unmethylated")])
+def test_a_cohort_of_one_class_is_named_as_such(label: int, only: str) -> None:
+    cohort = Cohort(tuple(Subject(f"P{i}", label, {}, None) for i in range(9)))
+    with pytest.raises(MgmtError, match=f"^cohort: all 9 subjects are {only}, .*both classes"):
+        make_splits(cohort, SplitConfig(folds=2), modalities=())
+
+
 def test_every_patient_is_in_one_part_and_parts_are_even() -> None:
     parts = make_inner_folds(IDS, {s: s for s in IDS}, 3, seed=1)
     assert sorted(s for part in parts for s in part) == list(IDS)
