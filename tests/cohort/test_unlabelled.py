@@ -65,3 +65,11 @@ def test_a_folder_without_patients_is_an_error(
             (folder / name).write_text(text)
     with pytest.raises(MgmtError, match=words):
         read_patients(folder, ("FLAIR",))
+
+
+def test_a_broken_link_of_a_patient_is_named(tmp_path: Path) -> None:
+    (tmp_path / "P1").mkdir()
+    (tmp_path / "P1" / "FLAIR.nii.gz").symlink_to(".git/annex/objects/nothing")
+    (problem,) = read_patients(tmp_path, ["FLAIR"]).problems
+    assert (problem.kind, problem.found) == ("no_file", "the link is broken")
+    assert "git annex get" in problem.remedy
