@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import math
 import struct
 from collections.abc import Mapping
@@ -28,6 +29,10 @@ from mgmt_ray.base import first_line
 from mgmt_ray.cohort.dataset_files import DOWNLOAD_CONTENT, missing_reason
 from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, BadScan, ProblemKind
 from mgmt_ray.cohort.subject import Form
+
+SILENT = logging.getLogger("mgmt_ray.nifti")
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
 
 UNIT_MM = {1: 1000.0, 3: 0.001}
 """Millimetres of the header's unit of length (nifti1.h): metre, micrometre. Any other code means
@@ -91,7 +96,8 @@ def read_nifti(path: Path) -> NiftiFile:
     try:
         content = _with_sound_offset(path, content, image_class)
         # not the image itself, which would not be made of a broken form beside a sound one
-        header = image_class.header_class.from_fileobj(io.BytesIO(content))
+        header = image_class.header_class.from_fileobj(io.BytesIO(content), check=False)
+        header.check_fix(logger=SILENT)  # raises as the image would, without lines of its own
         proxy = ArrayProxy(io.BytesIO(content), header)
         num_bytes = math.prod(proxy.shape) * proxy.dtype.itemsize
         num_present = max(len(content) - proxy.offset, 0)

@@ -309,7 +309,9 @@ def check_mask(mask: Scan, path: Path, labels: Sequence[int]) -> None:
         known = ", ".join(map(str, (0, *labels)))
         # 3 is the enhancing tumour of BraTS from 2023, 4 that of the years before
         preset = {"3": "brats2023", "4": "brats2021"}.get(",".join(unknown))
-        if preset:
+        if any(value % 1 for value in present):
+            meant = "resample it by nearest neighbour: labels are whole numbers"
+        elif preset:
             meant = f"set cohort.mask_labels: {preset} if {unknown[0]} is the enhancing tumour"
         else:
             meant = "name all its labels in cohort.mask_labels"

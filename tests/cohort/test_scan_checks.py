@@ -48,8 +48,11 @@ def test_unknown_labels_of_a_mask_are_named() -> None:
 
 def test_a_mask_of_fractions_is_rejected() -> None:
     blurred = Scan(a_mask(1).voxels * 0.5, Grid((10, 12, 14), AFFINE))
-    with pytest.raises(BadScan, match=r"labels 0\.5; known"):
+    with pytest.raises(BadScan, match=r"labels 0\.5; known .*nearest neighbour"):
         check_mask(blurred, MASK, (1, 2, 4))
+    close = Scan(np.where(blurred.voxels, 3.9999998, 0.0), blurred.grid)
+    with pytest.raises(BadScan, match=r"labels 3\.9999998; known"):
+        check_mask(close, MASK, (1, 2, 4))
 
 
 def moved(*changes: tuple[int, int, float]) -> np.ndarray:
