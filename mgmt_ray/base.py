@@ -19,7 +19,14 @@ from types import UnionType
 from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 
 
 class MgmtError(Exception):
@@ -95,6 +102,24 @@ def local_path(path: Path, option: str) -> Path:
 
 def _expand_home(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111 (Path's raises where there is no such user)
+
+
+def later_key(default: Any, **options: Any) -> Any:
+    """Declare a key of a configuration that did not exist when studies were first saved.
+
+    A dump omits it at its default, so that ids of trials and fingerprints of recipes, which follow
+    from dumps, stay what they were before the key existed.
+
+    Args:
+        options: of pydantic's ``Field``.
+
+    >>> class Box(Config):
+    ...     side_mm: float
+    ...     colour: str = later_key("red", description="of all sides")
+    >>> Box(side_mm=2).model_dump(), Box(side_mm=2, colour="blue").model_dump()
+    ({'side_mm': 2.0}, {'side_mm': 2.0, 'colour': 'blue'})
+    """
+    return Field(default, exclude_if=lambda value: value == default, **options)
 
 
 def _resolve_relative(path: Path, info: ValidationInfo) -> Path:

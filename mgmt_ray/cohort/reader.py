@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
-from mgmt_ray.base import Config, InputPath
+from mgmt_ray.base import Config, InputPath, later_key
 from mgmt_ray.cohort.cohort import FIXED_COLUMNS, Exclusion
 from mgmt_ray.cohort.csv_rows import printable
 from mgmt_ray.cohort.dataset_files import missing_reason
@@ -183,6 +183,16 @@ class ReaderConfig(Config):
                     f"{kind}: is not a problem of a single scan; write exclude_subject"
                 )
         return rules
+
+
+class TwoMasksConfig(ReaderConfig):
+    """A data set with an automatic mask of each subject, and a corrected one of some."""
+
+    corrected_masks: bool = later_key(
+        True,
+        description="take the manually corrected mask where there is one; false takes automatic "
+        "masks alone",
+    )
 
 
 def check_modalities(modalities: tuple[str, ...], available: tuple[str, ...]) -> None:

@@ -18,8 +18,8 @@ from mgmt_ray.base import InputPath, MgmtError
 from mgmt_ray.cohort.dataset_files import SEARCH_DEPTH, is_folder, paths_below
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
-    ReaderConfig,
     ReaderResult,
+    TwoMasksConfig,
     exclude_subject,
     merge_results,
     missing_mask_problem,
@@ -46,7 +46,7 @@ SKIP_NOTHING = re.compile(r"(?!)")
 """Matches no folder: subjects are identified by the names of files."""
 
 
-class TcgaConfig(ReaderConfig):
+class TcgaConfig(TwoMasksConfig):
     """A copy of TCGA-GBM with masks, and methylation tables."""
 
     available_modalities = STRUCTURAL
@@ -178,7 +178,8 @@ def _read_session(
     if session.duplicates:
         return ReaderResult(problems=(_duplicate_files_problem(session),))
     folder = next(iter(scans.values())).parent
-    kinds = [kind for kind, part in MASKS.items() if part in files]
+    used = MASKS if config.corrected_masks else {"automatic": MASKS["automatic"]}
+    kinds = [kind for kind, part in used.items() if part in files]
     automatic = folder / session_file(patient, session.date, MASKS["automatic"])
     mask = files[MASKS[kinds[0]]] if kinds else None
     betas = {f"beta_{p}": f"{beta:.6g}" for p, beta in zip(PROBES, measured.betas, strict=True)}
@@ -188,7 +189,7 @@ def _read_session(
     score = measured.score if config.rule == "median" else None
     label = int(measured.is_methylated_by_stp27) if score is None else 0
     subject = Subject(patient, label, scans, mask, covariates, score=score)
-    found = "no tumour mask, corrected or automatic"
+    found = f"no tumour mask, {' or '.join(used)}"
     fault = None if mask else missing_mask_problem(patient, automatic, found)
     return subject_result(subject, config, folder, fault)
 

@@ -32,8 +32,8 @@ from mgmt_ray.cohort.dataset_files import (
 )
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import (
-    ReaderConfig,
     ReaderResult,
+    TwoMasksConfig,
     exclude_subject,
     merge_results,
     missing_mask_problem,
@@ -61,7 +61,7 @@ SUBJECT_FOLDERS = re.compile(r"images_|automated_segm|UPENN-GBM-\d{5}")
 """Start of the names of folders with subjects, which need not be searched for images."""
 
 
-class UpennConfig(ReaderConfig):
+class UpennConfig(TwoMasksConfig):
     """A copy of UPENN-GBM."""
 
     available_modalities = MODALITIES
@@ -174,13 +174,16 @@ def _read_subject(
     if fault := _duplicate_folder_problem(images, name):
         return ReaderResult(problems=(fault,))
     covariates = known_cells(row, COVARIATES)
-    mask, automatic = find_nifti(corrected_mask(images, name)), automatic_mask(images, name)
-    if mask:
+    automatic = automatic_mask(images, name)
+    corrected = find_nifti(corrected_mask(images, name)) if config.corrected_masks else None
+    if mask := corrected:
         covariates["mask_kind"] = "corrected"
     elif mask := find_nifti(automatic):
         covariates["mask_kind"] = "automatic"
     else:
         found = "no tumour mask, neither corrected nor automatic"
+        if not config.corrected_masks:
+            found = "no automatic tumour mask, and cohort.corrected_masks is false"
         remedy = (
             "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude"
         )

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from mgmt_ray.base import Config, InputPath, MgmtError
+from mgmt_ray.base import Config, InputPath, MgmtError, later_key
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.medicalnet import inflate_stem, load_medicalnet
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.network import AnyNetworkConfig, Network, VolumeNetwork
-from mgmt_ray.nets.resnet3d import ARCHITECTURES, Depth, ResNet3d
+from mgmt_ray.nets.resnet3d import ARCHITECTURES, Depth, Initialisation, ResNet3d
 from mgmt_ray.nets.single_path import PlainNetwork
 from mgmt_ray.nets.slice_classifier import SliceClassifier
-from mgmt_ray.nets.spottune import SpotTune
+from mgmt_ray.nets.spottune import AgentOptions, SpotTune
+
+KEYS_OF_KINDS = {
+    "trainable_blocks": "transfer",
+    "covariates_for": "spottune",
+    "agent_dropout": "spottune",
+    "initialisation": "random",
+}
+"""Keys of a network that apply to one kind only."""
 
 
 class NetworkConfig(Config):
@@ -26,8 +34,10 @@ class NetworkConfig(Config):
     kind: Literal["spottune", "random", "transfer"]
     depth: Depth = Field(50, description="layers of the residual network")
     width: int = Field(64, ge=1, description="channels of its stem")
-    trainable_blocks: int = Field(
-        0, ge=0, description="transfer only: blocks before the classifier that are trained"
+    trainable_blocks: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        0,
+        description="transfer only: blocks before the classifier that are trained; all trains the "
+        "stem too",
     )
     agent_depth: Depth = Field(10, description="spottune only: layers of the agent")
     agent_width: int = Field(64, ge=1, description="spottune only: channels of the agent's stem")
@@ -36,6 +46,15 @@ class NetworkConfig(Config):
     )
     covariates: tuple[Covariate, ...] = Field(
         (), description="age, sex or both, appended to the features before the classifier"
+    )
+    covariates_for: Literal["classifier", "agent", "both"] = later_key(
+        "classifier", description="spottune only: what takes the covariates"
+    )
+    agent_dropout: float = later_key(
+        0.0, ge=0, lt=1, description="probability to drop a feature before the agent's last layer"
+    )
+    initialisation: Initialisation = later_key(
+        "normal", description="random only: distribution of the convolutions' initial weights"
     )
     start_from: InputPath | None = Field(
         None,
@@ -47,13 +66,15 @@ class NetworkConfig(Config):
     def _check_consistent(self) -> NetworkConfig:
         if len(set(self.covariates)) < len(self.covariates):
             raise ValueError("covariates: the same one is listed twice. Name each once")
-        if self.trainable_blocks and self.kind != "transfer":
-            raise ValueError(
-                f"trainable_blocks: does not apply to a {self.kind} network. Omit it, or set "
-                "kind: transfer"
-            )
+        for name, kind in KEYS_OF_KINDS.items():
+            if getattr(self, name) != type(self).model_fields[name].default and self.kind != kind:
+                raise ValueError(
+                    f"{name}: does not apply to a {self.kind} network. Omit it, or set kind: {kind}"
+                )
+        if self.covariates_for != "classifier" and not self.covariates:
+            raise ValueError("covariates_for: there are none. List covariates, or omit it")
         num_blocks = sum(ARCHITECTURES[self.depth][1])
-        if self.trainable_blocks > num_blocks:
+        if self.trainable_blocks != "all" and self.trainable_blocks > num_blocks:
             raise ValueError(
                 f"trainable_blocks: depth {self.depth} has {num_blocks} blocks. "
                 f"Set {num_blocks} or fewer"
@@ -76,6 +97,8 @@ class NetworkConfig(Config):
                 return f"{resnet}, trained from random weights"
             case "transfer":
                 number = self.trainable_blocks
+                if number == "all":
+                    return f"pretrained {resnet}, all of it trained"
                 blocks = f" and the last {number} block{'s' * (number > 1)}" if number else ""
                 return f"pretrained {resnet}, trained in its classifier{blocks}"
 
@@ -150,7 +173,7 @@ def build_volume_network(
     >>> network(torch.zeros(3, 2, 16, 16, 16)).shape
     torch.Size([3])
     """
-    resnet = ResNet3d(config.depth, config.width, channels, outputs=1)
+    resnet = ResNet3d(config.depth, config.width, channels, 1, config.initialisation)
     if config.pretrained:
         if checkpoint is None:
             raise MgmtError(
@@ -163,8 +186,14 @@ def build_volume_network(
             num_blocks = len(resnet.blocks)
             agent = ResNet3d(config.agent_depth, config.agent_width, 1, 2 * num_blocks)
             inflate_stem(agent, channels)
-            return SpotTune(resnet, agent, temperature, config.dropout, config.covariates)
+            takes = config.covariates_for
+            of_classifier = () if takes == "agent" else config.covariates
+            of_agent = AgentOptions(
+                config.agent_dropout, () if takes == "classifier" else config.covariates
+            )
+            return SpotTune(resnet, agent, temperature, config.dropout, of_classifier, of_agent)
         case "random":
             return PlainNetwork(resnet, None, config.dropout, config.covariates)
         case "transfer":
-            return PlainNetwork(resnet, config.trainable_blocks, config.dropout, config.covariates)
+            number = None if config.trainable_blocks == "all" else config.trainable_blocks
+            return PlainNetwork(resnet, number, config.dropout, config.covariates)

@@ -53,6 +53,7 @@ class CovariateHead(nn.Module):
         num_features: inputs of the layer's image part; the initial weights have the range of one
             layer for features and covariates together.
         covariates: in the order of the values' columns.
+        outputs: of the layer; None for its only one, the logit.
 
     >>> head = CovariateHead(num_features=8, covariates=("age",))
     >>> head.fit_scaling(torch.tensor([[50.0], [70.0], [float("nan")]]))
@@ -65,11 +66,14 @@ class CovariateHead(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, num_features: int, covariates: tuple[Covariate, ...]) -> None:
+    def __init__(
+        self, num_features: int, covariates: tuple[Covariate, ...], outputs: int | None = None
+    ) -> None:
         super().__init__()
         self.covariates = covariates
         bound = (num_features + len(covariates)) ** -0.5
-        self.weight = nn.Parameter(torch.empty(len(covariates)).uniform_(-bound, bound))
+        shape = (*(() if outputs is None else (outputs,)), len(covariates))
+        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.register_buffer("mean", torch.zeros(len(covariates)))
         self.register_buffer("std", torch.ones(len(covariates)))
 
@@ -95,14 +99,16 @@ class CovariateHead(nn.Module):
                 # all of the same age: nothing to scale by
                 self.std[column] = std if std > 0 else 1.0
 
-    def forward(self, values: Covariates) -> Logits:
-        """Return the covariates' part of the logits.
+    def forward(self, values: Covariates) -> Float[Tensor, "..."]:
+        """Return the covariates' part of the logits (or of the layer's outputs).
 
         Args:
             values: age in years, sex as -0.5 or +0.5; NaN where not known.
         """
         scaled = torch.nan_to_num((values - self.mean) / self.std, nan=0.0)
-        return (scaled * self.weight).sum(dim=1)
+        if self.weight.dim() == 1:
+            return (scaled * self.weight).sum(dim=1)
+        return scaled @ self.weight.T
 
 
 def classify_pooled(linear: nn.Linear, pooled: Pooled, keep: Pooled | None) -> Logits:
@@ -131,7 +137,7 @@ def add_covariates(
 
 
 def make_covariate_head(
-    num_features: int, covariates: tuple[Covariate, ...]
+    num_features: int, covariates: tuple[Covariate, ...], outputs: int | None = None
 ) -> CovariateHead | None:
     """Return a head for these covariates, or None if there are none."""
-    return CovariateHead(num_features, covariates) if covariates else None
+    return CovariateHead(num_features, covariates, outputs) if covariates else None

@@ -80,6 +80,11 @@ class Network(nn.Module):
         super().__init__()
         self.covariate_head: CovariateHead | None = None
 
+    @property
+    def covariate_heads(self) -> list[CovariateHead]:
+        """All parts that take age and sex, which are scaled by the training subjects."""
+        return [module for module in self.modules() if isinstance(module, CovariateHead)]
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters; each group has its learning rate in the training."""
         return {"network": [p for p in self.parameters() if p.requires_grad]}
@@ -104,11 +109,17 @@ class VolumeNetwork(Network):
         num_features: pooled features before the classifier.
         dropout: probability to drop one of them while training.
         num_routed_blocks: blocks that an agent keeps frozen or tunes; 0 without an agent.
+        num_agent_features: pooled features before the agent's last layer.
+        agent_dropout: probability to drop one of these while training.
+        temperature: τ of the relaxation of its policy.
     """
 
     num_features: int
     dropout: float
     num_routed_blocks = 0
+    num_agent_features = 0
+    agent_dropout = 0.0
+    temperature = 1.0
 
     def forward(
         self,
@@ -116,6 +127,7 @@ class VolumeNetwork(Network):
         noise: Float[Tensor, "batch block 2"] | None = None,
         keep: Pooled | None = None,
         covariates: Covariates | None = None,
+        agent_keep: Pooled | None = None,
     ) -> Logits:
         """Return logits of methylation.
 
@@ -125,6 +137,7 @@ class VolumeNetwork(Network):
                 an agent draws one policy per subject; ignored by networks without one.
             keep: see :func:`mgmt_ray.nets.head.dropout_mask`; None while evaluating.
             covariates: if the network takes any; NaN where not known.
+            agent_keep: as ``keep``, of the agent's features; ignored by networks without one.
         """
         raise NotImplementedError
 

@@ -7,6 +7,7 @@ its faults). MedicalNet's segmentation head is left out.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import Literal, TypeAlias
 
@@ -20,7 +21,9 @@ Volumes: TypeAlias = Float[Tensor, "batch channels depth height width"]
 Outputs: TypeAlias = Float[Tensor, "batch out_channels out_depth out_height out_width"]
 """A block's output."""
 
-Depth = Literal[10, 18, 34, 50, 101]
+Depth = Literal[10, 18, 34, 50, 101, 152, 200]
+
+Initialisation = Literal["normal", "uniform"]
 
 STAGE_STRIDES = (1, 2, 1, 1)
 STAGE_DILATIONS = (1, 1, 2, 4)
@@ -92,6 +95,8 @@ ARCHITECTURES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, i
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+    200: (Bottleneck, (3, 24, 36, 3)),
 }
 """Block type and number of blocks per stage, by depth."""
 
@@ -105,6 +110,7 @@ class ResNet3d(nn.Module):
     Args:
         width: channels of the stem and of the first stage; 64 in the papers.
         outputs: values per subject.
+        initialisation: distribution of the convolutions' initial weights, see :func:`_initialise`.
 
     >>> network = ResNet3d(10, width=4, channels=1, outputs=3)
     >>> network(torch.zeros(2, 1, 16, 16, 16)).shape
@@ -113,7 +119,14 @@ class ResNet3d(nn.Module):
     16
     """
 
-    def __init__(self, depth: Depth, width: int, channels: int, outputs: int) -> None:
+    def __init__(
+        self,
+        depth: Depth,
+        width: int,
+        channels: int,
+        outputs: int,
+        initialisation: Initialisation = "normal",
+    ) -> None:
         super().__init__()
         block, counts = ARCHITECTURES[depth]
         self.conv1 = nn.Conv3d(channels, width, 7, stride=2, padding=3, bias=False)
@@ -129,7 +142,7 @@ class ResNet3d(nn.Module):
                 inputs = stage_width * block.expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = FullLinear(inputs, outputs)
-        self.apply(_initialise)
+        self.apply(partial(_initialise, distribution=initialisation))
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -143,11 +156,15 @@ class ResNet3d(nn.Module):
 
     def forward(self, volumes: Volumes) -> Float[Tensor, "batch outputs"]:
         """Return unbounded outputs (logits) per subject."""
+        output: Tensor = self.fc(self.features(volumes))
+        return output
+
+    def features(self, volumes: Volumes) -> Float[Tensor, "batch features"]:
+        """Return the pooled features, the last layer's input."""
         x = self.stem(volumes)
         for block in self.blocks:
             x = block(x)
-        output: Tensor = self.fc(pool(x))
-        return output
+        return pool(x)
 
 
 def run_stem(convolution: nn.Conv3d, norm: nn.BatchNorm3d, volumes: Volumes) -> Outputs:
@@ -197,7 +214,13 @@ def _shortcut(inputs: int, outputs: int, stride: int, projects: bool) -> nn.Modu
     return nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm3d(outputs))
 
 
-def _initialise(module: nn.Module) -> None:
-    """Initialise convolutions as MedicalNet does (Kaiming); BatchNorm starts at 1 and 0."""
+def _initialise(module: nn.Module, distribution: Initialisation) -> None:
+    """Initialise convolutions by He et al. 2015; BatchNorm starts at 1 and 0.
+
+    "normal" is what MedicalNet and the public code draw; "uniform", the word of Schmitz et al.
+    2024, has the same standard deviation √(2 / fan-out), since the paper gives no range.
+    """
     if isinstance(module, nn.Conv3d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        normal, uniform = nn.init.kaiming_normal_, nn.init.kaiming_uniform_
+        draw = normal if distribution == "normal" else uniform
+        draw(module.weight, mode="fan_out")

@@ -77,6 +77,7 @@ class PlainNetwork(VolumeNetwork):
         noise: Float[Tensor, "batch block 2"] | None = None,
         keep: Pooled | None = None,
         covariates: Covariates | None = None,
+        agent_keep: Pooled | None = None,
     ) -> Logits:
         return self.forward_trained(self.frozen_features(volumes), keep, covariates)
 
@@ -130,5 +131,6 @@ class TrainedTail(VolumeNetwork):
         noise: Float[Tensor, "batch block 2"] | None = None,
         keep: Pooled | None = None,
         covariates: Covariates | None = None,
+        agent_keep: Pooled | None = None,
     ) -> Logits:
         return self.forward_trained(x, keep, covariates)

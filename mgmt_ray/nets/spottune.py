@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -81,6 +81,21 @@ class _Mix(torch.autograd.Function):
         return policy_gradient.to(policy.dtype), gradient * choice, gradient * (1 - choice)
 
 
+class AgentOptions(NamedTuple):
+    """What else an agent takes.
+
+    Attributes:
+        dropout: probability to drop one of its pooled features while training.
+        covariates: appended to them.
+    """
+
+    dropout: float = 0.0
+    covariates: tuple[Covariate, ...] = ()
+
+
+IMAGE_ALONE = AgentOptions()
+
+
 class SpotTune(VolumeNetwork):
     """A pretrained network whose blocks an agent keeps frozen or tunes, per subject.
 
@@ -89,7 +104,8 @@ class SpotTune(VolumeNetwork):
         agent: a network with two outputs per block of ``pretrained``.
         temperature: τ of the Gumbel-softmax relaxation.
         dropout: probability to drop a pooled feature while training; not applied to the agent.
-        covariates: appended to the pooled features; the agent gets the image alone.
+        covariates: appended to the pooled features.
+        agent_options: the same of the agent; by default it gets the image alone.
 
     >>> from mgmt_ray.nets.policy import gumbel_noise
     >>> pretrained, agent = (ResNet3d(10, 2, 1, outputs=number) for number in (1, 8))
@@ -106,6 +122,7 @@ class SpotTune(VolumeNetwork):
         temperature: float,
         dropout: float = 0.0,
         covariates: tuple[Covariate, ...] = (),
+        agent_options: AgentOptions = IMAGE_ALONE,
     ) -> None:
         super().__init__()
         blocks = pretrained.blocks
@@ -120,6 +137,11 @@ class SpotTune(VolumeNetwork):
         self.dropout = dropout
         self.num_features = pretrained.fc.in_features
         self.covariate_head = make_covariate_head(self.num_features, covariates)
+        self.agent_dropout = agent_options.dropout
+        self.num_agent_features = agent.fc.in_features
+        self.agent_head = make_covariate_head(
+            self.num_agent_features, agent_options.covariates, agent.fc.out_features
+        )
 
     @property
     def blocks(self) -> list[RoutedBlock]:
@@ -136,14 +158,31 @@ class SpotTune(VolumeNetwork):
         self.bn1.eval()
         return self
 
-    def policy_logits(self, volumes: Volumes) -> Float[Tensor, "batch block 2"]:
-        """Return the agent's log-odds per subject and block: [..., 0] frozen, [..., 1] tuned."""
-        logits: Tensor = self.agent(volumes)
+    def policy_logits(
+        self,
+        volumes: Volumes,
+        covariates: Covariates | None = None,
+        keep: Pooled | None = None,
+    ) -> Float[Tensor, "batch block 2"]:
+        """Return the agent's log-odds per subject and block: [..., 0] frozen, [..., 1] tuned.
+
+        Args:
+            covariates: if the agent takes any; None counts all as not known.
+            keep: see :func:`mgmt_ray.nets.head.dropout_mask`; None while evaluating.
+        """
+        features = self.agent.features(volumes)
+        if keep is not None:
+            features = features * keep.to(features.device, features.dtype)
+        logits: Tensor = self.agent.fc(features)
+        if self.agent_head is not None and covariates is not None:
+            logits = logits + self.agent_head(covariates)
         return logits.view(-1, self.num_routed_blocks, 2)
 
-    def tuned_probability(self, volumes: Volumes) -> Float[Tensor, "batch block"]:
+    def tuned_probability(
+        self, volumes: Volumes, covariates: Covariates | None = None
+    ) -> Float[Tensor, "batch block"]:
         """Return the probability that a subject's policy tunes a block, in [0, 1]."""
-        return torch.softmax(self.policy_logits(volumes), dim=-1)[..., 1]
+        return torch.softmax(self.policy_logits(volumes, covariates), dim=-1)[..., 1]
 
     def forward(
         self,
@@ -151,9 +190,11 @@ class SpotTune(VolumeNetwork):
         noise: Float[Tensor, "batch block 2"] | None = None,
         keep: Pooled | None = None,
         covariates: Covariates | None = None,
+        agent_keep: Pooled | None = None,
     ) -> Logits:
         assert noise is not None, "a policy is drawn"
-        policy = sample_policy(self.policy_logits(volumes), self.temperature, noise)
+        policy_logits = self.policy_logits(volumes, covariates, agent_keep)
+        policy = sample_policy(policy_logits, self.temperature, noise)
         x = self.stem(volumes)
         for index, block in enumerate(self.blocks):
             x = block(x, policy[:, index])
@@ -165,7 +206,7 @@ class SpotTune(VolumeNetwork):
         covariates: Covariates | None,
         draw: DrawPolicies,
     ) -> tuple[Float[Tensor, "draw batch"], Float[Tensor, "batch block"] | None]:
-        tuned = self.tuned_probability(volumes)
+        tuned = self.tuned_probability(volumes, covariates)
         logits = route_logits(self, volumes, draw(tuned))
         return add_covariates(logits, self.covariate_head, covariates), tuned
 
@@ -188,7 +229,8 @@ class SpotTune(VolumeNetwork):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters under "network" and "agent", each with its own rate."""
-        agent = list(self.agent.parameters())
+        agent_head = [] if self.agent_head is None else [*self.agent_head.parameters()]
+        agent = [*self.agent.parameters(), *agent_head]
         tuned = [p for block in self.blocks for p in block.tuned.parameters()]
         head = [] if self.covariate_head is None else [*self.covariate_head.parameters()]
         return {"network": [*tuned, *self.fc.parameters(), *head], "agent": agent}
@@ -225,37 +267,47 @@ def route_logits(
     """
     num_blocks = network.num_routed_blocks
     # The trie is planned on the CPU: on a GPU each level would wait for the device.
-    codes, leaf = torch.unique(_route_codes(routes.cpu()), return_inverse=True)
+    choices, new_from, leaf = _sorted_routes(routes.cpu())
     x = network.stem(volumes)
-    pending = [(0, codes, x, torch.arange(len(x)))]
+    pending = [(0, choices, new_from, x, torch.arange(len(x)))]
     pooled = []
     while pending:
-        level, codes, x, rows = pending.pop()
+        level, choices, new_from, x, rows = pending.pop()
         if level == num_blocks:
             pooled.append(pool(x)[rows.to(x.device)])
             continue
-        nodes = torch.unique_consecutive(codes >> (num_blocks - 1 - level))
-        parents, parent = torch.unique_consecutive(nodes >> 1, return_inverse=True)
-        if len(nodes) * x[0].nbytes > max_input_bytes and len(parents) > 1:
-            half = len(parents) // 2
-            first = codes >> (num_blocks - level) < parents[half]
-            pending.append((level, codes[~first], x, rows[half:]))
-            pending.append((level, codes[first], x, rows[:half]))
+        # routes through a node are neighbours: it begins where this level or an earlier differs
+        begins = (new_from <= level).nonzero().squeeze(1)
+        is_new_parent = new_from[begins] < level
+        parent = is_new_parent.cumsum(0) - 1
+        num_parents = int(parent[-1]) + 1
+        if len(begins) * x[0].nbytes > max_input_bytes and num_parents > 1:
+            half = num_parents // 2
+            cut = int(begins[is_new_parent][half])
+            pending.append((level, choices[cut:], new_from[cut:], x, rows[half:]))
+            pending.append((level, choices[:cut], new_from[:cut], x, rows[:half]))
             continue
-        x, rows = _run_block(network.blocks[level], x, rows[parent], nodes & 1)
-        pending.append((level + 1, codes, x, rows))
+        x, rows = _run_block(network.blocks[level], x, rows[parent], choices[begins, level])
+        pending.append((level + 1, choices, new_from, x, rows))
     return classify_pooled(network.fc, torch.cat(pooled), None)[leaf.to(volumes.device)]
 
 
-def _route_codes(routes: Float[Tensor, "draw batch block"]) -> Int[Tensor, "draw batch"]:
-    """Encode subject and choices as one number, earlier blocks in higher bits.
+def _sorted_routes(
+    routes: Float[Tensor, "draw batch block"],
+) -> tuple[Int[Tensor, "route block"], Int[Tensor, " route"], Int[Tensor, "draw batch"]]:
+    """Return the distinct routes of each subject, sorted, as leaves of a trie.
 
-    Sorted, the routes through any node of the trie are neighbours.
+    Returns:
+        Choices; the first block in which a route differs from the one before it, -1 where the
+        subject does; and each draw's row among them.
     """
-    _, batch, num_blocks = routes.shape
-    assert num_blocks + batch.bit_length() < 64
-    place_value = 2 ** torch.arange(num_blocks - 1, -1, -1)
-    return (torch.arange(batch) << num_blocks) + (routes.long() * place_value).sum(dim=-1)
+    num_draws, batch, num_blocks = routes.shape
+    subject = torch.arange(batch).view(1, batch, 1).expand(num_draws, batch, 1)
+    table = torch.cat([subject, routes.long()], dim=2).view(num_draws * batch, num_blocks + 1)
+    table, leaf = torch.unique(table, dim=0, return_inverse=True)
+    differs = table[1:] != table[:-1]
+    first = torch.cat([torch.zeros(1, dtype=torch.long), differs.int().argmax(dim=1)])
+    return table[:, 1:], first - 1, leaf.view(num_draws, batch)
 
 
 def _run_block(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias, get_args
 
 from pydantic import Field, PositiveInt, model_validator
 
-from mgmt_ray.base import Config, fingerprint
+from mgmt_ray.base import Config, fingerprint, later_key
 from mgmt_ray.preprocess.spatial import Window, describe_window
 
-AUGMENTATIONS = ("flip", "rotate", "noise", "deform")
+Augmentation: TypeAlias = Literal["flip", "rotate", "noise", "deform"]
+
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 
 
 PAPER_SHAPE = (70, 86, 86)
@@ -64,11 +67,16 @@ class RecipeConfig(Config):
         "left out, the paper's 5 on its 70 × 86 × 86 voxels, and in proportion on others",
     )
     deform_points: int = Field(3, ge=2, description="deformation grid points along each axis")
-    rounds: int = Field(1, ge=0, description="how often each of the four augmentations is applied")
+    augmentations: tuple[Augmentation, ...] = later_key(
+        AUGMENTATIONS, min_length=1, description="which augmentations are applied"
+    )
+    rounds: int = Field(1, ge=0, description="how often each augmentation is applied")
     seed: int = Field(0, description="random seed of the augmentations")
 
     @model_validator(mode="after")
     def _check_shape(self) -> RecipeConfig:
+        if len(set(self.augmentations)) < len(self.augmentations):
+            raise ValueError("augmentations: one is listed twice. Raise rounds to repeat them all")
         for name, (start, stop), size in zip(
             ("depth", "height", "width"), self.window, self.shape, strict=True
         ):
@@ -93,16 +101,19 @@ class RecipeConfig(Config):
 def versions(recipe: RecipeConfig) -> tuple[str, ...]:
     """Return the names of a subject's volumes: the original and each round of augmentations.
 
-    A flip is not random, so ``flip-2`` equals ``flip``; it exists so that every round has all four
+    A flip is not random, so ``flip-2`` equals ``flip``; it exists so that every round has all
     augmentations.
 
     >>> versions(RecipeConfig())
     ('original', 'flip', 'rotate', 'noise', 'deform')
     >>> versions(RecipeConfig(rounds=2))[5:]
     ('flip-2', 'rotate-2', 'noise-2', 'deform-2')
+    >>> versions(RecipeConfig(augmentations=("flip", "noise")))
+    ('original', 'flip', 'noise')
     """
-    names = ["original", *AUGMENTATIONS] if recipe.rounds else ["original"]
-    names += [f"{kind}-{i}" for i in range(2, recipe.rounds + 1) for kind in AUGMENTATIONS]
+    kinds = recipe.augmentations
+    names = ["original", *kinds] if recipe.rounds else ["original"]
+    names += [f"{kind}-{i}" for i in range(2, recipe.rounds + 1) for kind in kinds]
     return tuple(names)
 
 

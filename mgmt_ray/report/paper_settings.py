@@ -41,6 +41,9 @@ PARTS: dict[str, type[Config]] = {
     "evaluation": EvaluationConfig,
 }
 
+PUBLISHED: dict[str, str] = {"initialisation": "uniform"}
+"""Keys whose default is not what Schmitz et al. 2024 write, with their value."""
+
 SLICE_STAGES: dict[str, type[Config]] = {
     "segmentation": SegmentationTraining,
     "classification": ClassificationTraining,
@@ -58,7 +61,7 @@ def settings_table(results: StudyResults) -> Table | None:
     networks: Mapping[str, Any] = results.config.get("networks") or {}
     for name, network in networks.items():
         if name not in slice_networks(results):
-            rows += changed_keys(f"networks.{name}", network or {}, NetworkConfig)
+            rows += _changed_network(f"networks.{name}", network or {})
     rows += _swept_values(results)
     if not rows:
         return None
@@ -95,6 +98,18 @@ def _changed_keys(
     results: StudyResults, name: str, kind: type[Config]
 ) -> Iterator[tuple[str, str, str]]:
     yield from changed_keys(name, results.config.get(name) or {}, kind)
+
+
+def _changed_network(where: str, network: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the keys of a network that differ from the paper; not every default is the paper's."""
+    from_scratch = network.get("kind") == "random"
+    published = PUBLISHED if from_scratch else {}
+    given = {key: value for key, value in network.items() if key not in published}
+    yield from changed_keys(where, given, NetworkConfig)
+    for key, value in published.items():
+        used = network.get(key, NetworkConfig.model_fields[key].default)
+        if used != value:
+            yield f"{where}.{key}", _value_text(used), value
 
 
 def changed_keys(

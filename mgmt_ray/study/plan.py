@@ -20,6 +20,8 @@ AGENT_KEYS = (
     "agent_width",
     "agent_learning_rate",
     "temperature",
+    "temperature_schedule",
+    "temperature_end",
     "validation_draws",
 )
 """Keys of networks and training that have no effect on a network without an agent."""

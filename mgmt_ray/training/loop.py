@@ -122,6 +122,8 @@ class TrainingState:
                 {"params": parameters, "lr": rates[name], "name": name}
                 for name, parameters in network.parameter_groups().items()
             ],
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
             # one kernel for all parameters; on CPUs in float32 it would round differently
             fused=on_gpu or config.precision == "bf16",
         )
@@ -210,6 +212,9 @@ def fit(
         started = time.perf_counter()
         number = state.epoch + 1
         rates = state.learning_rates
+        if isinstance(config, TrainingConfig) and config.temperature_end is not None:
+            assert isinstance(state.network, VolumeNetwork)
+            state.network.temperature = config.temperature_in(number)
         with raise_compile_error_with_hint(config):
             train = _train_epoch(network, state, training, task, config, seed, world)
         _check_finite("training", train, number)

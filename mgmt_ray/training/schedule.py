@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.training.task import EpochScores
-from mgmt_ray.training.training_config import AnyTraining
+from mgmt_ray.training.training_config import AnyTraining, ClassificationTraining
 
 Scheduler = ReduceLROnPlateau | LambdaLR
 
@@ -66,16 +66,19 @@ def end_epoch(scheduler: Scheduler, config: AnyTraining, validation: EpochScores
 
 
 def is_stable(accuracies: Sequence[float], config: AnyTraining) -> bool:
-    """Return whether the validation accuracy stayed the same for ``config.stable_epochs`` epochs.
+    """Return whether the validation accuracy was stable for ``config.stable_epochs`` epochs.
 
     Args:
         config: never stable if its ``stable_epochs`` is None.
 
-    >>> from mgmt_ray.training.training_config import ClassificationTraining
     >>> is_stable([0.5, 0.8, 0.8, 0.8], ClassificationTraining(stable_epochs=2))
+    True
+    >>> is_stable([0.8, 0.7, 0.6], ClassificationTraining(stable_epochs=2, stable="not_better"))
     True
     """
     number = config.stable_epochs
     if number is None or len(accuracies) <= number:
         return False
+    if isinstance(config, ClassificationTraining) and config.stable == "not_better":
+        return max(accuracies[-number:]) <= max(accuracies[:-number])
     return len({*accuracies[-number - 1 :]}) == 1

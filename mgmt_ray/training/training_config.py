@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from mgmt_ray.base import Config
+from mgmt_ray.base import Config, later_key
 from mgmt_ray.nets.policy import DrawKind
 
 Precision = Literal["fp32", "bf16"]
@@ -29,7 +29,16 @@ class TrainingConfig(Config):
     batch_size: int = Field(12, ge=2, description="volumes per step, over all workers")
     learning_rate: float = Field(1e-5, gt=0, description="Adam's rate for the network")
     agent_learning_rate: float = Field(1e-4, gt=0, description="Adam's rate for the agent")
+    weight_decay: float = later_key(
+        0.0, ge=0, description="Adam's L2 penalty; the public code has 1e-8, the paper none"
+    )
     temperature: float = Field(100.0, gt=0, description="τ of the Gumbel-softmax relaxation")
+    temperature_schedule: Literal["constant", "linear", "exponential"] = later_key(
+        "constant", description="how τ goes from its value in the first epoch to that in the last"
+    )
+    temperature_end: float | None = later_key(
+        None, gt=0, description="linear, exponential: τ in the last epoch"
+    )
     patience: int = Field(
         20, ge=0, description="plateau: epochs without a better monitor before the rates fall"
     )
@@ -64,7 +73,28 @@ class TrainingConfig(Config):
         for name in () if self.schedule == "plateau" else ("monitor", "patience", "rate_factor"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: applies to schedule plateau only. Omit it")
+        if (self.temperature_schedule == "constant") != (self.temperature_end is None):
+            raise ValueError(
+                "temperature_end: applies to temperature_schedule linear or exponential, which "
+                "need it. Give both keys, or neither"
+            )
         return self
+
+    def temperature_in(self, epoch: int) -> float:
+        """Return τ in an epoch, counted from 1.
+
+        >>> config = TrainingConfig(
+        ...     epochs=3, temperature=100, temperature_schedule="exponential", temperature_end=1
+        ... )
+        >>> [round(config.temperature_in(epoch), 6) for epoch in (1, 2, 3)]
+        [100.0, 10.0, 1.0]
+        """
+        if self.temperature_end is None:
+            return self.temperature
+        share = (epoch - 1) / max(self.epochs - 1, 1)
+        if self.temperature_schedule == "linear":
+            return self.temperature + share * (self.temperature_end - self.temperature)
+        return float(self.temperature * (self.temperature_end / self.temperature) ** share)
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -76,12 +106,18 @@ class TrainingConfig(Config):
         """Volumes train to the last epoch."""
         return None
 
+    @property
+    def adam_epsilon(self) -> float:
+        """Adam's ε; PyTorch's."""
+        return 1e-8
+
 
 class SegmentationTraining(Config):
     """Training a segmentation of slices; the defaults are those of Chen et al. 2020."""
 
     schedule: ClassVar[Literal["plateau"]] = "plateau"
     monitor: ClassVar[Literal["loss"]] = "loss"
+    weight_decay: ClassVar[float] = 0.0
     stable_epochs: ClassVar[None] = None
 
     epochs: int = Field(50, ge=1, description="passes over the training slices")
@@ -91,6 +127,7 @@ class SegmentationTraining(Config):
         5, ge=0, description="epochs without a lower validation loss before the rate falls"
     )
     rate_factor: float = Field(0.5, gt=0, lt=1, description="factor of the rate")
+    adam_epsilon: float = later_key(1e-8, gt=0, description="Adam's ε; Keras's is 1e-7")
     precision: Precision = Field("fp32", description="of the convolutions")
     compile: bool = Field(False, description="compile the training step")
 
@@ -104,6 +141,7 @@ class ClassificationTraining(Config):
     """Training a classifier of slices; the defaults are those of Chen et al. 2020."""
 
     schedule: ClassVar[Literal["constant"]] = "constant"
+    weight_decay: ClassVar[float] = 0.0
     compile: ClassVar[bool] = False
     """PyTorch 2.13 compiles this network wrongly on CPUs (float32 logits off by 2), and a network
     of 3,498 parameters would gain nothing."""
@@ -117,6 +155,11 @@ class ClassificationTraining(Config):
         description="end training when the validation accuracy has not changed for this many "
         "epochs; null: never",
     )
+    stable: Literal["unchanged", "not_better"] = later_key(
+        "unchanged",
+        description="stable accuracy: the same to the digit, or none better than the best before",
+    )
+    adam_epsilon: float = later_key(1e-8, gt=0, description="Adam's ε; Keras's is 1e-7")
     balance: Literal["weight", "none"] = Field(
         "none", description="classes: weight the loss so that both count equally, or not"
     )

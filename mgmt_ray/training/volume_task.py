@@ -61,29 +61,34 @@ class VolumeTask:
     weights: Float[Tensor, "2"] | None
 
     def noise(self, seed: int, epoch: int) -> Callable[[int], Noise]:
-        """Draw Gumbel noise for the policies, and dropout factors of the pooled features."""
-        gumbel, dropped = (
-            epoch_generator(seed, "gumbel", epoch),
-            epoch_generator(seed, "dropout", epoch),
-        )
-        blocks, features = self.network.num_routed_blocks, self.network.num_features
-        dropout = self.network.dropout
+        """Draw Gumbel noise for the policies, and dropout factors of network and agent."""
+        network = self.network
+        gumbel = epoch_generator(seed, "gumbel", epoch)
+        dropped = [
+            (features, rate, epoch_generator(seed, purpose, epoch))
+            for purpose, features, rate in (
+                ("dropout", network.num_features, network.dropout),
+                ("agent dropout", network.num_agent_features, network.agent_dropout),
+            )
+        ]
 
         def draw(num_rows: int) -> Noise:
-            keep = dropout_mask(num_rows, features, dropout, dropped) if dropout else None
-            return gumbel_noise(num_rows, blocks, gumbel), keep
+            policies = gumbel_noise(num_rows, network.num_routed_blocks, gumbel)
+            return policies, *(
+                dropout_mask(num_rows, features, rate, random) if rate else None
+                for features, rate, random in dropped
+            )
 
         return draw
 
     def loss(self, network: nn.Module, batch: VolumeSet, noise: Noise) -> BatchLoss:
         """Return the binary cross-entropy under one drawn policy per row."""
-        gumbel, keep = noise
+        gumbel, keep, agent_keep = noise
         assert gumbel is not None
         device = batch.volumes.device
         with autocast(device, self.config.precision):
-            logits = network(
-                batch.inputs(parameter_dtype(network)), gumbel.to(device), keep, batch.covariates
-            )
+            inputs = batch.inputs(parameter_dtype(network))
+            logits = network(inputs, gumbel.to(device), keep, batch.covariates, agent_keep)
         total = cross_entropy_sum(logits, batch.labels, self.weights)
         outputs = torch.stack([logits.detach().to(batch.labels.dtype), batch.labels], dim=1)
         return BatchLoss(total, outputs)

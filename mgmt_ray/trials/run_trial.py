@@ -190,8 +190,8 @@ def _initial_network(
     network = build_network(config, len(trial.channels), trial.temperature, checkpoint)
     if initial:
         load_weights(network, initial.weights, partial=True)
-    if network.covariate_head:
+    rows = {subject: row for row, subject in enumerate(training.subjects)}  # one per subject
+    for head in network.covariate_heads:
         assert training.covariates is not None
-        rows = {subject: row for row, subject in enumerate(training.subjects)}  # one per subject
-        network.covariate_head.fit_scaling(training.covariates[[*rows.values()]].cpu())
+        head.fit_scaling(training.covariates[[*rows.values()]].cpu())
     return network

@@ -120,9 +120,9 @@ def training_sizes(network: Network, training: VolumeSet) -> dict[str, Any]:
 
 def covariate_scaling(network: Network) -> dict[str, Any]:
     """Return mean and standard deviation by which each covariate is scaled; 0 and 1 for sex."""
-    head = network.covariate_head
-    if head is None:
+    if not network.covariate_heads:
         return {}
+    head = network.covariate_heads[0]  # all have the same scaling
     values = zip(head.covariates, head.mean.tolist(), head.std.tolist(), strict=True)
     return {"covariates": {name: {"mean": m, "std": d} for name, m, d in values}}
 

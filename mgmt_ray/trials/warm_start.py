@@ -6,6 +6,7 @@ was selected by, including those of the trial that it started from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -20,7 +21,10 @@ from mgmt_ray.study.folder import WEIGHTS, check_weights, read_trial_file
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.slices_pipeline import exclude_inner_fold
 
-ARCHITECTURE = ("kind", "depth", "width", "agent_depth", "agent_width", "covariates")
+ARCHITECTURE = (
+    *("kind", "depth", "width", "agent_depth", "agent_width"),
+    *("covariates", "covariates_for"),
+)
 """Keys of a network's configuration that must be equal in both trials."""
 
 
@@ -146,9 +150,10 @@ def _check_same_network(trial: Trial, initial: InitialWeights, checkpoint: str |
     """Raise MgmtError unless both trials have the same network."""
     config, metadata = trial.network_config.model_dump(mode="json"), initial.metadata
     initial_config = metadata["network_config"]
-    differing = [name for name in ARCHITECTURE if config[name] != initial_config.get(name)]
+    differing = [name for name in ARCHITECTURE if config.get(name) != initial_config.get(name)]
     # blocks trained in the initial weights must be trained here too: frozen ones are MedicalNet's
-    if initial_config["trainable_blocks"] > config["trainable_blocks"]:
+    before, now = (c["trainable_blocks"] for c in (initial_config, config))
+    if (math.inf if before == "all" else before) > (math.inf if now == "all" else now):
         differing.append("trainable_blocks")
     if len(metadata["channels"]) != len(trial.channels):
         differing.append("number of channels")

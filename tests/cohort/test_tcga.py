@@ -97,6 +97,8 @@ def test_the_mask_corrected_by_hand_is_preferred(tmp_path: Path) -> None:
     (subject,) = read_folder(tmp_path).subjects
     assert subject.mask == folder / f"{ANNA}_{DATE}_GlistrBoost_ManuallyCorrected.nii.gz"
     assert subject.covariates["mask_kind"] == "corrected"
+    (subject,) = read_folder(tmp_path, corrected_masks=False).subjects
+    assert subject.mask == folder / f"{ANNA}_{DATE}_GlistrBoost.nii.gz"
 
 
 def test_everyone_found_is_a_subject_or_out_with_one_reason_or_a_problem(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def one_subject(root: Path, **scans: tuple[str, ...]) -> str:
     return name
 
 
-def read_copy(root: Path, modalities: tuple[str, ...] = ()) -> ReaderResult:
-    return read_upenn(UpennConfig(reader="upenn", root=root, modalities=modalities))
+def read_copy(root: Path, modalities: tuple[str, ...] = (), **more: bool) -> ReaderResult:
+    return read_upenn(UpennConfig(reader="upenn", root=root, modalities=modalities, **more))
 
 
 def test_a_complete_subject_offers_every_modality_by_its_public_name(tmp_path: Path) -> None:
@@ -162,6 +162,17 @@ def test_the_mask_corrected_by_hand_is_preferred(tmp_path: Path) -> None:
     (subject,) = read_copy(tmp_path).subjects
     assert subject.mask == corrected
     assert subject.covariates["mask_kind"] == "corrected"
+
+
+def test_without_corrected_masks_the_automatic_one_is_taken(tmp_path: Path) -> None:
+    name = one_subject(tmp_path)
+    images = tmp_path / "NIfTI-files"
+    touch(images / "images_segm" / f"{name}_segm.nii.gz")
+    (subject,) = read_copy(tmp_path, corrected_masks=False).subjects
+    assert subject.covariates["mask_kind"] == "automatic"
+    (images / "automated_segm" / f"{name}_automated_approx_segm.nii.gz").unlink()
+    (problem,) = read_copy(tmp_path, corrected_masks=False).problems
+    assert problem.kind == "no_mask" and "corrected_masks" in problem.found
 
 
 def test_the_images_are_found_at_and_below_the_root(tmp_path: Path) -> None:

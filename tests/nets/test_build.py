@@ -65,6 +65,10 @@ def test_both_branches_of_spottune_start_from_the_checkpoint(medicalnet: Path) -
             {"kind": "transfer", "trainable_blocks": 1},
             "pretrained ResNet-50 in 3-D, trained in its classifier and the last 1 block",
         ),
+        (
+            {"kind": "transfer", "trainable_blocks": "all"},
+            "pretrained ResNet-50 in 3-D, all of it trained",
+        ),
     ],
 )
 def test_a_network_says_what_it_is(settings: dict, description: str) -> None:
@@ -141,7 +145,7 @@ def test_the_last_blocks_are_trained_and_no_others(number: int, tmp_path: Path) 
     assert not network.resnet.conv1.weight.requires_grad
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(10, 4), (18, 8), (34, 16), (50, 16), (101, 33)])
+@pytest.mark.parametrize(("depth", "blocks"), [(10, 4), (34, 16), (50, 16), (152, 50), (200, 66)])
 def test_every_depth_builds_and_gives_one_logit_per_subject(
     depth: int, blocks: int, tmp_path: Path
 ) -> None:
@@ -160,8 +164,67 @@ def test_every_depth_builds_and_gives_one_logit_per_subject(
         ({"kind": "random", "covariates": ["age", "age"]}, "listed twice"),
         ({"kind": "random", "covariates": ["idh1"]}, "covariates"),
         ({"kind": "random", "dropout": 1.0}, "dropout"),
+        ({"kind": "transfer", "initialisation": "uniform"}, "does not apply to a transfer network"),
+        ({"kind": "random", "agent_dropout": 0.5}, "does not apply to a random network"),
+        ({"kind": "spottune", "covariates_for": "agent"}, "List covariates"),
     ],
 )
 def test_an_impossible_network_is_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NetworkConfig(**settings)
+
+
+def test_a_fully_tuned_transfer_starts_from_the_checkpoint_and_trains_its_stem(
+    tmp_path: Path,
+) -> None:
+    source = ResNet3d(10, 4, 1, 1)
+    write_medicalnet(source, tmp_path / "net.pth")
+    config = NetworkConfig(kind="transfer", depth=10, width=4, trainable_blocks="all")
+    network = build_volume_network(config, 1, 1.0, tmp_path / "net.pth").train()
+    assert torch.equal(network.resnet.conv1.weight, source.conv1.weight)
+    assert all(p.requires_grad for p in network.parameters())
+    assert network.split_frozen() is None and network.resnet.bn1.training
+
+
+@pytest.mark.parametrize("depth", [152, 200])
+def test_medicalnets_deepest_networks_have_their_layers(depth: int) -> None:
+    with torch.device("meta"):
+        convolutions = [
+            name
+            for name, module in ResNet3d(depth, 1, 1, 1).named_modules()
+            if isinstance(module, torch.nn.Conv3d) and "downsample" not in name
+        ]
+    assert len(convolutions) + 1 == depth  # the linear layer is counted too
+
+
+def test_uniform_weights_have_the_normal_ones_standard_deviation_and_an_edge() -> None:
+    torch.manual_seed(0)
+    kernels = {
+        kind: ResNet3d(10, 16, 1, 1, kind).layer4[0].conv2.weight.flatten()
+        for kind in ("normal", "uniform")
+    }
+    std = (2 / (27 * 128)) ** 0.5
+    for kernel in kernels.values():  # 442,368 draws: 1 % is some ten standard errors
+        assert kernel.std().item() == pytest.approx(std, rel=0.01)
+    assert kernels["uniform"].abs().max().item() == pytest.approx(3**0.5 * std, rel=1e-4)
+    assert kernels["normal"].abs().max() > 3 * std
+
+
+@pytest.mark.parametrize("takes", ["agent", "both"])
+def test_age_reaches_the_policy_where_the_agent_takes_it(takes: str, tmp_path: Path) -> None:
+    write_medicalnet(ResNet3d(10, 4, 1, 1), tmp_path / "net.pth")
+    config = NetworkConfig(
+        kind="spottune", depth=10, width=4, agent_width=2, covariates=("age",), covariates_for=takes
+    )
+    network = build_volume_network(config, 1, 1.0, tmp_path / "net.pth").eval()
+    assert len(network.covariate_heads) == (2 if takes == "both" else 1)
+    assert network.agent_head in network.covariate_heads
+    volumes = torch.rand(1, 1, 12, 12, 12).expand(2, -1, -1, -1, -1)
+    for head in network.covariate_heads:
+        head.fit_scaling(torch.tensor([[50.0], [70.0]]))
+    young, old = network.tuned_probability(volumes, torch.tensor([[40.0], [80.0]]))
+    assert not torch.allclose(young, old)
+    known, unknown = network.tuned_probability(volumes, torch.tensor([[60.0], [float("nan")]]))
+    torch.testing.assert_close(known, unknown)  # unknown counts as the mean age
+    agent = {id(p) for p in network.parameter_groups()["agent"]}
+    assert id(network.agent_head.weight) in agent

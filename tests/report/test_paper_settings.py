@@ -64,7 +64,10 @@ def test_a_networks_setting_has_its_name(results: StudyResults) -> None:
     assert rows(results, networks=networks) == {
         "networks.small.depth": ("10", "50"),
         "networks.small.covariates": ("age, sex", "–"),
+        "networks.small.initialisation": ("normal", "uniform"),
     }
+    papers = {"random": {"kind": "random", "initialisation": "uniform"}}
+    assert rows(results, networks=papers) == {}
 
 
 def test_sweeps_and_repetitions_are_listed(results: StudyResults) -> None:

@@ -32,6 +32,8 @@ CONFIG = TrainingConfig(
     validation_draws=4,
 )
 OPTIONS = {"dropout": 0.4, "covariates": ("age", "sex")}
+OF_AGENT = {"agent_dropout": 0.4, "covariates": ("age", "sex"), "covariates_for": "both"}
+DECAY = {"weight_decay": 0.1, "temperature_schedule": "linear", "temperature_end": 0.1}
 
 
 @pytest.fixture
@@ -54,8 +56,8 @@ def make_started(make_network):
 
     def make(kind: str, training: VolumeSet, **settings):
         network = make_network(kind, **settings)
-        if network.covariate_head is not None:
-            network.covariate_head.fit_scaling(training.covariates)
+        for head in network.covariate_heads:
+            head.fit_scaling(training.covariates)
         return network
 
     return make
@@ -109,6 +111,7 @@ AUC = {"monitor": "auc"}
         ("transfer", {}, {}),
         ("spottune", COSINE, OPTIONS),
         ("transfer", COSINE, OPTIONS),
+        ("spottune", DECAY, OF_AGENT),
     ],
 )
 def test_resumed_from_any_epoch_equals_uninterrupted_to_the_bit(
@@ -372,3 +375,36 @@ def test_the_scaling_travels_with_the_weights(
         predict(fresh, validation, **draws).probability.tolist()
         == predict(trained, validation, **draws).probability.tolist()
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"weight_decay": 0.1}, {}),
+        ({"temperature_schedule": "exponential", "temperature_end": 0.01}, {}),
+        ({}, {"agent_dropout": 0.5}),
+    ],
+)
+def test_each_option_of_training_changes_the_weights(
+    changes: dict, settings: dict, make_network, make_data
+) -> None:
+    trained = []
+    for config, options in ((CONFIG, {}), (CONFIG.model_copy(update=changes), settings)):
+        state = TrainingState(make_network("spottune", **options), config)
+        epochs = list(fit(state, make_data(8, 1), make_data(4, 2), config, 3))
+        trained.append((epochs[0].train.loss, state.network.agent.fc.weight.detach().clone()))
+    (first, plain), (first_changed, changed) = trained
+    assert not torch.equal(plain, changed)
+    # the first epoch's forward passes see dropout; decay and τ act on the update alone
+    assert bool(settings) or first == pytest.approx(first_changed, rel=0.2)
+
+
+def test_the_temperature_of_an_epoch_is_the_schedules(make_network, make_data) -> None:
+    config = CONFIG.model_copy(
+        update={"temperature_schedule": "linear", "temperature": 4.0, "temperature_end": 1.0}
+    )
+    state = TrainingState(make_network("spottune"), config)
+    used = [
+        state.network.temperature for _ in fit(state, make_data(8, 1), make_data(4, 2), config, 3)
+    ]
+    assert used == [4.0, 3.0, 2.0, 1.0]
