@@ -22,6 +22,7 @@ PREDICTION_FILES = (
     "member_predictions.csv",
     "validation_members.csv",
     "policies.csv",
+    "routed_predictions.csv",
     "slice_predictions.csv",
     "segmentations.csv",
     EXAMPLES,

@@ -27,6 +27,8 @@ class MemberPredictions:
         table: a row per subject and member; the columns of ``PREDICTION_COLUMNS``.
         policies: a row per subject and member with an agent: the probability of tuning each block
             (``block_1`` is the first), in [0, 1]; empty where no member has an agent.
+        routed: the columns of ``table``, and the policy: a row per subject, member with an agent
+            and policy that is not the agent's, predicted with the same weights.
         slices: a row per slice and member that takes slices; empty without such members.
         segmentations: a row per subject and segmentation of such a member.
         examples: for each annotated subject and segmentation, the slice with the most tumour.
@@ -34,6 +36,7 @@ class MemberPredictions:
 
     table: pd.DataFrame
     policies: pd.DataFrame = field(default_factory=pd.DataFrame)
+    routed: pd.DataFrame = field(default_factory=pd.DataFrame)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
     segmentations: pd.DataFrame = field(default_factory=pd.DataFrame)
     examples: tuple[SegmentationExample, ...] = ()
@@ -41,12 +44,12 @@ class MemberPredictions:
 
 def join_predictions(by_member: Sequence[MemberPredictions]) -> MemberPredictions:
     """Concatenate the predictions of several members, in their order."""
-    table, policies, slices, segmentations = (
+    table, policies, routed, slices, segmentations = (
         pd.concat([getattr(predictions, name) for predictions in by_member], ignore_index=True)
-        for name in ("table", "policies", "slices", "segmentations")
+        for name in ("table", "policies", "routed", "slices", "segmentations")
     )
     examples = tuple(example for predictions in by_member for example in predictions.examples)
-    return MemberPredictions(table, policies, slices, segmentations, examples)
+    return MemberPredictions(table, policies, routed, slices, segmentations, examples)
 
 
 def write_predictions(predicted: MemberPredictions, folder: StudyFolder) -> None:
@@ -54,6 +57,7 @@ def write_predictions(predicted: MemberPredictions, folder: StudyFolder) -> None
     tables = {
         "member_predictions.csv": predicted.table,
         "policies.csv": predicted.policies,
+        "routed_predictions.csv": predicted.routed,
         "slice_predictions.csv": predicted.slices,
         "segmentations.csv": predicted.segmentations,
     }

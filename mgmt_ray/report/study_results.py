@@ -31,7 +31,7 @@ from mgmt_ray.study.folder import StudyFolder, check_trial_tables, openings_by_p
 
 SHOWN_TABLES = (
     *("best_ensembles", "forward_selection", "operating_points", "calibration", "reliability"),
-    *("decision", "variance", "subgroups", "mask_effect", "policies"),
+    *("decision", "variance", "subgroups", "mask_effect", "policies", "routing"),
     *("slice_overlap", "slice_seconds", "slice_classification", "slice_best"),
 )
 """Tables of results that sections of the report show, and that may be missing."""

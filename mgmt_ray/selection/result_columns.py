@@ -154,15 +154,26 @@ RESULT_COLUMNS: dict[str, Column] = {
     "value": Column("interval", "its mean over models and splits"),
     "std": Column("number", "its standard deviation over models"),
     "num_empty": Column("count", "segmentations without any tumour"),
-    "accuracy": Column("interval", "share that is called rightly"),
+    "accuracy": Column("interval", "share that is called rightly", "Accuracy"),
     "recall": Column("interval", "share of the methylated that is called so"),
     "precision": Column("interval", "share of those called methylated that is"),
-    "f1": Column("interval", "harmonic mean of recall and precision"),
+    "f1": Column("interval", "harmonic mean of recall and precision", "F1"),
     **{
         f"{score}_{suffix}": Column(form, meaning)
         for score in ("accuracy", "recall", "precision", "f1", "auc")
         for suffix, form, meaning in _OVER_MODELS
     },
+    # other policies than the agent's
+    "policy": Column(
+        "text",
+        "`agent`, `random` (every block tuned with probability one half), `another subject` (the "
+        "agent's policy of another test subject), `tuned` or `frozen` (every block)",
+        "Policy",
+    ),
+    "routing_difference": Column(
+        "interval", "AUC of this policy less that of the agent's", "Policy − agent"
+    ),
+    "routing_p": Column("p", "DeLong's p-value of that difference", "DeLong p"),
     # predicted in place of given masks
     "auc_given": Column("number", "AUC with given masks", "AUC, given"),
     "auc_predicted": Column("number", "AUC with predicted masks", "AUC, predicted"),

@@ -6,14 +6,17 @@ agent tunes each block, before any policy is drawn (Schmitz et al. 2024, sec. 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from mgmt_ray.statistics.intervals import bootstrap_weights, percentile_interval
+from mgmt_ray.selection.ensembles import ensemble
+from mgmt_ray.statistics.delong import delong_p
+from mgmt_ray.statistics.intervals import bootstrap_weights, interval_columns, percentile_interval
+from mgmt_ray.statistics.model_intervals import paired_difference, resample_models
 
 CERTAIN = 0.05
 """A decision is near certain where its less likely outcome has a probability below this."""
@@ -22,6 +25,63 @@ CLASS_COLUMNS: tuple[str, ...] = (
     *("network", "modality", "block", "label", "num_subjects"),
     *("tuned", "tuned_low", "tuned_high"),
 )
+
+AGENT = "agent"
+"""The policy that the agent gives, with which the others are compared."""
+
+ROUTING_COLUMNS: tuple[str, ...] = (
+    *("network", "ensemble", "policy", "num_members", "num_subjects", "num_methylated"),
+    *("auc", "auc_low", "auc_high"),
+    *("routing_difference", "routing_difference_low", "routing_difference_high", "routing_p"),
+)
+
+
+def routing_table(
+    agent: pd.DataFrame,
+    routed: pd.DataFrame,
+    groups: Mapping[str, tuple[str, ...]],
+    seed: int = 42,
+) -> pd.DataFrame:
+    """Compare the agent's policies with others, of the same weights and test subjects.
+
+    Args:
+        agent: a prediction table of members; those without an agent are left out.
+        routed: the same rows for each further ``policy``.
+        groups: modalities by ensemble.
+
+    Returns:
+        :data:`ROUTING_COLUMNS`: for each network with an agent and each ensemble the agent's
+        policies first. The difference of the AUC is another policy's less the agent's, with its
+        95 % interval and DeLong's p.
+    """
+    members = agent[agent["trial"].isin(set(routed["trial"]))]
+    order = [AGENT, *dict.fromkeys(routed["policy"])]
+    by_policy = {name: rows.drop(columns="policy") for name, rows in routed.groupby("policy")}
+    by_policy[AGENT] = members
+    averaged = {name: ensemble(by_policy[name].reset_index(drop=True), groups) for name in order}
+    num_members = averaged[AGENT].groupby(["network", "ensemble"])["num_members"].max()
+    models = {name: resample_models(averaged[name], seed) for name in order}
+    rows = []
+    for key, by_agent in models[AGENT].items():
+        for name in order:
+            model = models[name][key]
+            assert model.subjects == by_agent.subjects, "two sets of subjects"
+            row = {
+                "network": key[0],
+                "ensemble": key[1],
+                "policy": name,
+                "num_members": int(num_members[key]),
+                "num_subjects": len(model.subjects),
+                "num_methylated": int(model.labels.sum()),
+                **interval_columns({"auc": model.interval("auc")}),
+            }
+            if name != AGENT:
+                difference = paired_difference(model, by_agent, "auc")
+                row |= interval_columns({"routing_difference": difference})
+                p = delong_p(model.labels, model.probabilities, by_agent.probabilities)
+                row["routing_p"] = p
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(ROUTING_COLUMNS))
 
 
 def block_columns(policies: pd.DataFrame) -> list[str]:

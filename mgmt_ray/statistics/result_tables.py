@@ -53,6 +53,7 @@ from mgmt_ray.statistics.operating_points import (
     classification_rates,
     operating_points_table,
 )
+from mgmt_ray.statistics.policy_summary import ROUTING_COLUMNS, routing_table
 from mgmt_ray.statistics.reliability import RELIABILITY_COLUMNS, reliability_table
 from mgmt_ray.statistics.slice_classification import (
     BEST_SLICE_COLUMNS,
@@ -149,8 +150,8 @@ RESULT_TABLES: dict[str, ResultTable] = {
     ),
     "operating_points": ResultTable(
         OPERATING_COLUMNS,
-        "SEN, SPE, PPV, NPV at 0.5, at the threshold chosen on validation, and after correction "
-        "for the training prior",
+        "SEN, SPE, PPV, NPV, accuracy and F1 at 0.5, at the threshold chosen on validation, and "
+        "after correction for the training prior",
     ),
     "calibration": ResultTable(CALIBRATION_COLUMNS, "Brier, slope, intercepts, ECE"),
     "reliability": ResultTable(RELIABILITY_COLUMNS, "bins of the reliability diagram"),
@@ -168,6 +169,15 @@ RESULT_TABLES: dict[str, ResultTable] = {
         ),
         "probability that the agent of each SpotTune model tunes each block, per test subject",
         is_written=False,
+    ),
+    "routed_predictions": ResultTable(
+        (*PREDICTION_COLUMNS, "policy"),
+        "every SpotTune model's probability of each test subject under other policies",
+        is_written=False,
+    ),
+    "routing": ResultTable(
+        ROUTING_COLUMNS,
+        "whether routing matters: AUC of the same weights under the agent's and other policies",
     ),
     "slice_predictions": ResultTable(
         SLICE_COLUMNS,
@@ -272,6 +282,7 @@ def evaluate_ensembles(
             "decision": decision_table(recalibrated),
             "variance": _variance(predictions, members, groups, ensembles.choices, folder),
             "subgroups": subgroups_table(predictions, read_cohort(out).subjects),
+            **_routing(members, groups, folder),
         }
     tables |= {
         "predictions": predictions,
@@ -281,6 +292,14 @@ def evaluate_ensembles(
     }
     write_results(folder, tables)
     return tables["metrics"]
+
+
+def _routing(
+    members: pd.DataFrame, groups: Mapping[str, tuple[str, ...]], folder: Path
+) -> dict[str, pd.DataFrame]:
+    """Return the table of other policies than the agent's, if members predicted under any."""
+    routed = read_existing_results(folder, ["routed_predictions"]).get("routed_predictions")
+    return {} if routed is None else {"routing": routing_table(members, routed, groups)}
 
 
 def _variance(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import nn
 
 from mgmt_ray.base import stream_seed
@@ -110,3 +111,52 @@ def predict(
         np.where(torch.cat(infinite).cpu().numpy(), np.inf, -np.log(likelihood)),
         torch.cat(tuned).cpu().numpy() if tuned else None,
     )
+
+
+@torch.no_grad()
+def predict_routed(
+    network: VolumeNetwork,
+    data: VolumeSet,
+    policies: Mapping[str, Float[np.ndarray, "row block"]],
+    *,
+    num_draws: int,
+    kind: DrawKind,
+    seed: int,
+    precision: Precision,
+) -> dict[str, Float[np.ndarray, " row"]]:
+    """Predict with an agent's network under policies that are given instead of the agent's.
+
+    The draws of all policies of a subject share their common beginnings
+    (:func:`mgmt_ray.nets.spottune.route_logits`). A subject's draws are from the same stream for
+    each policy, so that policies differ by their probabilities alone.
+
+    Args:
+        policies: probabilities of tuning, by name; one draw where all are 0 or 1.
+
+    Returns:
+        Mean probability of methylation per row, by name.
+    """
+    rows = {subject: row for row, subject in enumerate(data.subjects)}
+    numbers = {
+        name: 1 if np.isin(tuned, (0, 1)).all() else num_draws for name, tuned in policies.items()
+    }
+    means: dict[str, list[torch.Tensor]] = {name: [] for name in policies}
+    for part in evaluation_batches(network, data, ROWS_PER_BATCH):
+        seeds = [stream_seed(seed, "policy", subject) for subject in part.subjects]
+        chosen = [rows[subject] for subject in part.subjects]
+
+        def draw(agent: torch.Tensor) -> torch.Tensor:
+            return torch.cat(
+                [
+                    draw_policies(torch.from_numpy(tuned[chosen]).to(agent), number, kind, seeds)  # noqa: B023
+                    for (_, tuned), number in zip(policies.items(), numbers.values(), strict=True)
+                ]
+            )
+
+        with autocast(data.volumes.device, precision):
+            volumes = part.inputs(parameter_dtype(network))
+            logits, _ = network.draw_logits(volumes, part.covariates, draw)
+        drawn = torch.sigmoid(logits).double().split([*numbers.values()])
+        for name, probability in zip(policies, drawn, strict=True):
+            means[name].append(probability.mean(dim=0))
+    return {name: torch.cat(parts).cpu().numpy() for name, parts in means.items()}

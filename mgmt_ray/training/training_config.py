@@ -181,3 +181,6 @@ class EvaluationConfig(Config):
     draws: int = Field(100, ge=1, le=MAX_DRAWS, description="policies per subject and model")
     kind: DrawKind = Field("independent", description="how policies are drawn")
     seed: int = Field(42, description="of the policies")
+    routing: bool = later_key(
+        True, description="also predict under other policies than the agent's, with equal weights"
+    )

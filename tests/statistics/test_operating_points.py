@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from statsmodels.stats.proportion import proportion_confint
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.calibrators import recalibrate
+from mgmt_ray.statistics.intervals import bootstrap_weights
 from mgmt_ray.statistics.operating_points import (
     OPERATING_COLUMNS,
     classification_rates,
     operating_points_table,
+    overall_scores,
 )
 from tests.statistics.conftest import split_predictions
 
@@ -31,6 +33,19 @@ def test_rates_and_intervals_are_those_of_published_libraries() -> None:
         low, high = proportion_confint(right, number, method="beta")
         assert interval.value == pytest.approx(right / number)
         assert (interval.low, interval.high) == pytest.approx((low, high))
+
+
+def test_accuracy_and_f1_are_those_of_scikit_learn() -> None:
+    labels = (np.arange(57) < 24).astype(int)
+    called = stream(0, "test").random(57) < 0.3 + 0.4 * labels
+    weights = bootstrap_weights(labels, seed=42)
+    scores = overall_scores(labels, called, weights)
+    assert scores["accuracy"].value == pytest.approx(accuracy_score(labels, called))
+    assert scores["f1"].value == pytest.approx(f1_score(labels, called))
+    for interval in scores.values():
+        assert interval.low < interval.value < interval.high
+    nobody = overall_scores(labels, np.zeros(57, dtype=bool), weights)
+    assert (nobody["f1"].value, nobody["f1"].high) == (0, 0)
 
 
 def test_a_value_of_nobody_is_not_a_number() -> None:

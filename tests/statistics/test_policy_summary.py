@@ -3,11 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from mgmt_ray.base import stream
 from mgmt_ray.statistics.policy_summary import (
+    ROUTING_COLUMNS,
     class_means,
     policy_stability,
+    routing_table,
     sort_by_class,
     subject_policies,
 )
@@ -138,3 +141,47 @@ def test_rows_are_sorted_by_class_and_then_by_how_much_is_tuned() -> None:
     order, labels = sort_by_class(means, BLOCKS)
     assert order == ["S01", "S03", "S02", "S00"]
     assert labels.tolist() == [0, 0, 1, 1]
+
+
+def test_routing_is_compared_on_the_same_subjects_with_delongs_interval() -> None:
+    random = stream(0, "routing")
+    labels = np.repeat([0, 1], 20)
+    frames = []
+    for policy, shift in (("agent", 1.5), ("random", 0.2), ("frozen", 0.0)):
+        for trial in ("a", "b"):
+            p = 1 / (1 + np.exp(-(shift * labels + random.standard_normal(40))))
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "subject": [f"S{i:02}" for i in range(40)],
+                        "split": "test",
+                        "outer_fold": 0,
+                        "fold": int(trial == "b"),
+                        "network": "spottune",
+                        "modality": "FA",
+                        "trial": trial,
+                        "probability": p,
+                        "probability_std": 0.0,
+                        "label": labels,
+                        "weights_sha256": "",
+                        "prior": 0.5,
+                        "policy": policy,
+                    }
+                )
+            )
+    table = pd.concat(frames, ignore_index=True)
+    agent = table[table["policy"] == "agent"].drop(columns="policy")
+    other_network = agent.assign(network="random", trial="c", fold=0).drop_duplicates("subject")
+    members = pd.concat([agent, other_network], ignore_index=True)
+    routing = routing_table(members, table[table["policy"] != "agent"], {"DTI": ("FA",)})
+    assert tuple(routing.columns) == ROUTING_COLUMNS
+    assert set(routing["network"]) == {"spottune"}
+    assert routing["policy"].tolist() == ["agent", "random", "frozen"] * 2
+    means = table.groupby(["policy", "subject"])["probability"].mean()
+    for row in routing.itertuples():
+        assert row.auc == pytest.approx(roc_auc_score(labels, means[row.policy].to_numpy()))
+    of_agent, worse, _ = routing.head(3).itertuples()
+    assert np.isnan([of_agent.routing_difference, of_agent.routing_p]).all()
+    assert worse.routing_difference == pytest.approx(worse.auc - of_agent.auc)
+    assert worse.routing_difference_low < worse.routing_difference < worse.routing_difference_high
+    assert worse.routing_p < 0.05

@@ -4,7 +4,7 @@ import torch
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.nets.policy import draw_policies
-from mgmt_ray.training.evaluate import predict
+from mgmt_ray.training.evaluate import predict, predict_routed
 
 
 def test_prediction_is_the_mean_over_the_draws(make_network, make_data) -> None:
@@ -67,3 +67,26 @@ def test_nobody_is_predicted_where_there_is_nobody(make_network, make_data) -> N
     empty = make_data(4, 5).select(np.array([], dtype=int))
     settings = {"num_draws": 2, "kind": "sobol", "seed": 1, "precision": "fp32"}
     assert len(predict(make_network("spottune"), empty, **settings).probability) == 0
+
+
+def test_given_policies_route_a_network_as_its_own_blocks_do(make_network, make_data) -> None:
+    network, data = make_network("spottune").eval(), make_data(5, 1)
+    with torch.no_grad():
+        for block in network.blocks:
+            for p in block.tuned.parameters():
+                p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    draws = {"num_draws": 20, "kind": "independent", "seed": 42, "precision": "fp32"}
+    by_agent = predict(network, data, **draws)
+    tuned = by_agent.tuned_probability
+    policies = {"same": tuned, "all": np.ones_like(tuned), "none": np.zeros_like(tuned)}
+    routed = predict_routed(network, data, policies, **draws)
+    # float32 sums of batches of other sizes
+    np.testing.assert_allclose(routed["same"], by_agent.probability, atol=1e-6)
+    with torch.no_grad():
+        for name, branch in (("all", "tuned"), ("none", "frozen")):
+            x = network.stem(data.volumes.float())
+            for block in network.blocks:
+                x = getattr(block, branch)(x)
+            expected = torch.sigmoid(network.classify(x))
+            np.testing.assert_allclose(routed[name], expected, atol=1e-6)
+    assert np.abs(routed["all"] - routed["none"]).max() > 1e-3

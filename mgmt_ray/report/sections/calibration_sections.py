@@ -126,8 +126,13 @@ def _split_leading(
 def operating_table(points: pd.DataFrame, name: str) -> Table:
     """Return rows of ``operating_points.csv`` as the table of this name."""
     point: dict[str, Cell] = {"Point": lambda row: _POINTS.get(row["point"]) or str(row["point"])}
-    cells = columns("model", "network", point, "threshold", *RATES)
-    return make_table(name, "Rates at three thresholds, with exact intervals", cells, points)
+    cells = columns("model", "network", point, "threshold", *RATES, "accuracy", "f1")
+    return make_table(
+        name,
+        "Rates at three thresholds, with exact intervals; F1's is the bootstrap's",
+        cells,
+        points,
+    )
 
 
 def calibration_table(calibration: pd.DataFrame, name: str) -> Table:

@@ -13,7 +13,8 @@ from mgmt_ray.figures.policy_plots import (
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.report.columns import Cell, columns, make_table, rounded, text
+from mgmt_ray.report.cautions import pooled_splits
+from mgmt_ray.report.columns import Cell, columns, make_table, rounded, subjects, text
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.study_results import StudyResults
@@ -52,7 +53,25 @@ def routing_section(results: StudyResults, figures: FigureFolder) -> Section:
     for name, (draw, caption, alt) in figure_texts.items():
         path = figures.save(draw(policies), name, compact=True)
         pictures.append(Picture(path, caption, alt))
-    return Section(anchor, title, {"agreement": table, "figures": pictures})
+    routing = results.tables.get("routing")
+    content = {
+        "agreement": table,
+        "figures": pictures,
+        "policies": None if routing is None else policies_table(routing),
+        "pooled": pooled_splits(results),
+    }
+    return Section(anchor, title, content)
+
+
+def policies_table(routing: pd.DataFrame) -> Table:
+    """Return rows of ``routing.csv``: the same weights under the agent's and other policies."""
+    cells = columns(
+        *("network", "ensemble", "policy"),
+        {"Subjects": subjects},
+        *("auc", "routing_difference", "routing_p"),
+    )
+    caption = "AUC under the agent's policies and under others, the same weights and subjects"
+    return make_table("routing", caption, cells, routing)
 
 
 def has_no_agent(results: StudyResults) -> bool:
