@@ -97,6 +97,11 @@ class ReaderConfig(Config):
     rules: dict[ProblemKind, Action] = Field(
         {}, description="actions for problems of a kind, instead of stopping"
     )
+    whole_groups: bool = later_key(
+        True,
+        description="use the scans of a modality group (Struct, DTI, DSC) only together; false "
+        "takes what there is of each subject",
+    )
     crosswalk: InputPath | None = Field(
         None, description="CSV in which all ids in a row are one person (see ``persons``)"
     )
@@ -153,6 +158,8 @@ class ReaderConfig(Config):
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Modalities that are used only together; a group is read completely or not at all."""
+        if not self.whole_groups:
+            return {modality: (modality,) for modality in self.modalities}
         return group_modalities(self.modalities)
 
     @field_validator("mask_labels", mode="before")

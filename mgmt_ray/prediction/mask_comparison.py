@@ -80,7 +80,7 @@ def measure_mask_effect(trials: Sequence[Trial], inputs: TrialInputs) -> None:
             "num_subjects": len(cohort.subjects),
             "split_hashes": [split.hash for split in inputs.splits],
         },
-        [(trial, held_out[trial.outer_fold]) for trial in members.trials],
+        [(t, held_out[t.outer_fold].having(t.channels)) for t in members.trials],
         folder,
         effect_folder,
         members.result_key(inputs.study, _dependencies(members, alternate, cohort, inputs)),

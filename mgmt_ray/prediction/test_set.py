@@ -84,7 +84,7 @@ def run_ensemble(
         "num_subjects": len({s for split in splits for s in split.test}),
         "split_hashes": hashes,
     }
-    tasks = [(trial, held_out[trial.outer_fold]) for trial in members.trials]
+    tasks = [(t, held_out[t.outer_fold].having(t.channels)) for t in members.trials]
     if not has_predictions:
         declare_protocol(folder, make_protocol(trials, members, inputs))
     target = Target("ensembles", subjects, tasks, folder, folder, key, write, summarise)

@@ -33,8 +33,9 @@ def check_member_predictions(members: pd.DataFrame) -> None:
     if splits == ["validation"]:
         _check_validation_coverage(members)
         return
-    # Test subjects differ by outer split, those of an external cohort by modality.
-    key = "modality" if splits == ["external"] else "outer_fold"
+    # Test subjects differ by outer split, and by modality if they need not have all of them;
+    # those of an external cohort by modality alone.
+    key = ["modality"] if splits == ["external"] else ["outer_fold", "modality"]
     for _, rows in members.groupby(key, sort=True):
         _check_same_subjects(rows)
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from statistics import median
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from mgmt_ray.base import Config, MgmtError, stream
+from mgmt_ray.base import Config, MgmtError, later_key, stream
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.subject import MODALITIES, Subject, group_modalities
 from mgmt_ray.splits.split import Split, check_classes, check_group_leakage
@@ -29,6 +29,16 @@ class SplitConfig(Config):
 
     seed: int = Field(0, description="of the draws of test set and folds")
     test_fraction: float = Field(0.3, gt=0, lt=1, description="share of subjects held out")
+    test_set: Literal["shared", "per_modality"] = later_key(
+        "shared",
+        description="shared: test subjects have every modality, and all models the same ones; "
+        "per_modality: each modality has its share of test subjects, who may lack others",
+    )
+    test_subjects: dict[str, int] = later_key(
+        {},
+        description="per_modality: number of test subjects with a modality, like {FLAIR: 15}, "
+        "instead of test_fraction of them",
+    )
     outer_folds: int = Field(
         0,
         ge=0,
@@ -54,6 +64,13 @@ class SplitConfig(Config):
     def _check_values(self) -> SplitConfig:
         if self.outer_folds == 1:
             raise ValueError("outer_folds: 1 leaves no training subjects; write 0, or 2 or more")
+        if self.test_set == "per_modality" and (self.outer_folds or self.drop_rest):
+            raise ValueError(
+                "test_set: per_modality leaves nobody out and draws one test set; write "
+                "drop_rest: false, and no outer_folds"
+            )
+        if self.test_subjects and self.test_set == "shared":
+            raise ValueError("test_subjects: applies to test_set: per_modality only. Remove it")
         if self.left_out_with and (self.outer_folds or not self.drop_rest):
             raise ValueError(
                 "left_out_with: no subject is left out with outer_folds or drop_rest: false; "
@@ -74,7 +91,8 @@ def make_splits(
 
     Test subjects have every modality, so that all models are tested on the same subjects; in the
     public cohort these are the subjects with DSC. A person is tested on only if all of its subjects
-    have every modality.
+    have every modality. With ``test_set: per_modality`` test subjects may lack modalities, and each
+    model is tested on those that have its own.
 
     Returns:
         ``repeats`` × ``outer_folds`` splits (or ``repeats``, without outer folds).
@@ -138,9 +156,65 @@ def _test_sets(
         for part in _stratified_parts(complete, config.outer_folds, modalities, random):
             yield set(part), set()
         return
+    if config.test_set == "per_modality":
+        yield _test_per_modality(persons, config, modalities, first), set()
+        return
     test = _stratified_share(complete, config, _streams(config, first, "test"))
     left_out = _leave_out(incomplete, config, modalities, first) if config.drop_rest else set()
     yield {s.id for p in test for s in p}, left_out
+
+
+def _test_per_modality(
+    persons: Sequence[Person], config: SplitConfig, modalities: tuple[str, ...], number: int
+) -> set[str]:
+    """Draw a test set with a given number of subjects of each modality, stratified by label.
+
+    Persons are taken in a random order while none of their modalities would have too many; the
+    order is drawn again until all numbers are met.
+    """
+    unknown = sorted({*config.test_subjects} - {*modalities})
+    if unknown:
+        raise MgmtError(f"split.test_subjects: the study has no {', '.join(unknown)}. Remove it.")
+    counts = {person[0].id: Counter(m for s in person for m in s.scans) for person in persons}
+    streams = _streams(config, number, "test")
+    test: set[str] = set()
+    wanted = {m: _numbers_by_label(persons, counts, config, m) for m in modalities}
+    for label, random in streams.items():
+        candidates = [p for p in persons if p[0].label == label]
+        for _ in range(ATTEMPTS):
+            remaining = {m: wanted[m][label] for m in modalities}
+            drawn: list[Person] = []
+            for index in random.permutation(len(candidates)):
+                has = {m: counts[candidates[index][0].id][m] for m in modalities}
+                if any(has.values()) and all(has[m] <= remaining[m] for m in modalities):
+                    drawn.append(candidates[index])
+                    remaining = {m: remaining[m] - has[m] for m in modalities}
+            if not any(remaining.values()):
+                break
+        else:
+            raise MgmtError(
+                f"split.test_set: in {ATTEMPTS} draws no test set had "
+                f"{', '.join(f'{sum(n.values())} with {m}' for m, n in wanted.items())}. Set other "
+                "numbers in split.test_subjects."
+            )
+        test |= {s.id for person in drawn for s in person}
+    return test
+
+
+def _numbers_by_label(
+    persons: Sequence[Person],
+    counts: Mapping[str, Counter[str]],
+    config: SplitConfig,
+    modality: str,
+) -> dict[int, int]:
+    """Return how many test subjects with a modality each label has."""
+    available = Counter[int]()
+    for person in persons:
+        available[person[0].label] += counts[person[0].id][modality]
+    share = -int(-config.test_fraction * available.total() // 1)
+    total = config.test_subjects.get(modality, share)
+    methylated = round(total * available[1] / max(available.total(), 1))
+    return {0: total - methylated, 1: methylated}
 
 
 def _by_completeness(

@@ -145,6 +145,12 @@ def check_classes(split: Split, cohort: Cohort, modalities: tuple[str, ...]) -> 
         )
     for modality in modalities:
         available = {s.id for s in cohort.subjects if modality in s.scans}
+        if {label[s] for s in split.test if s in available} != {0, 1}:
+            raise MgmtError(
+                f"split: in {modality}, the test subjects do not have both classes. Raise "
+                "split.test_fraction, give other numbers in split.test_subjects, or another "
+                "split.seed."
+            )
         for number, fold in enumerate(split.folds):
             if {label[s] for s in fold if s in available} != {0, 1}:
                 raise MgmtError(

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy.stats import friedmanchisquare, rankdata
 
 from mgmt_ray.base import MgmtError, stream
-from mgmt_ray.selection.best_on_validation import BEST_OVERALL
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL, FORWARD_SELECTION
 from mgmt_ray.selection.predictions import check_labels, shorten_list
 from mgmt_ray.statistics.delong import delong_p
 from mgmt_ray.statistics.intervals import (
@@ -203,6 +203,8 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
     models = resample_models(predictions, seed)
     rows: list[dict[str, object]] = []
     for name, group in predictions[~is_baseline].groupby("ensemble", sort=False):
+        if name in (BEST_OVERALL, FORWARD_SELECTION) and _subjects_differ(group):
+            continue  # networks chose modalities that are tested on other subjects
         wide = pivot_by_network(group, str(name))
         if wide.shape[1] > 1:
             rows += _between_networks(str(name), wide, models)
@@ -215,6 +217,10 @@ def comparisons_table(predictions: pd.DataFrame, seed: int = 42) -> pd.DataFrame
             rows.append({"comparison": what} | _paired(*keys, models))
     table = pd.DataFrame(rows).reindex(columns=list(COMPARISON_COLUMNS))
     return _holm_corrected(_with_families(table, find_copies(models)))
+
+
+def _subjects_differ(rows: pd.DataFrame) -> bool:
+    return rows.groupby("network")["subject"].agg(frozenset).nunique() > 1
 
 
 def _with_families(table: pd.DataFrame, copies: Mapping[tuple[str, str], str]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mgmt_ray.cohort.cohort import Cohort
@@ -23,3 +23,8 @@ class HeldOutSet:
     folder: StudyFolder
     label: Mapping[str, int]
     cohort: Cohort
+
+    def having(self, channels: tuple[str, ...]) -> HeldOutSet:
+        """Return the subjects that have these modalities; those of a shared test set have all."""
+        complete = {s.id for s in self.cohort.subjects if s.has_all(channels)}
+        return replace(self, label={s: y for s, y in self.label.items() if s in complete})

@@ -231,3 +231,13 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     add_session(tmp_path, ANNA)
     with pytest.raises(MgmtError, match=r"no methylation table.*cohort\.methylation"):
         read_folder(tmp_path)
+
+
+def test_without_whole_groups_a_patient_has_the_scans_that_there_are(tmp_path: Path) -> None:
+    add_session(tmp_path, ANNA, scans=("flair",))
+    write_betas(tmp_path, {ANNA: 0.5})
+    asked = {"modalities": ["FLAIR", "T1GD"]}
+    (subject,) = read_folder(tmp_path, **asked, whole_groups=False).subjects
+    assert [*subject.scans] == ["FLAIR"]
+    (problem,) = read_folder(tmp_path, **asked).problems
+    assert problem.kind == "missing_modality"

@@ -166,8 +166,9 @@ def test_an_external_ensemble_is_of_the_subjects_with_all_its_modalities() -> No
     }
     assert probability(table, "DSC", "u") == pytest.approx(0.3)
     assert probability(table, "DSC+Struct", "m") == pytest.approx(0.4)
-    with pytest.raises(MgmtError, match="has no prediction for n"):
-        ensemble(members.assign(split="test"), {})
+    # and so is one of test subjects that are drawn for each modality
+    of_test = ensemble(members.assign(split="test"), group_ensembles(("PH", "T1")))
+    pd.testing.assert_frame_equal(of_test, table)
 
 
 def out_of_fold(

@@ -332,3 +332,68 @@ def test_parts_follow_from_the_seed_alone() -> None:
 def test_fewer_patients_than_parts_are_rejected() -> None:
     with pytest.raises(MgmtError, match="2 training patients are too few for 3 parts"):
         make_inner_folds(IDS[:2], {s: s for s in IDS}, 3, seed=1)
+
+
+def chens_cohort(scored: bool) -> Cohort:
+    """The paper's numbers: FLAIR of 66, CE-T1 of 87, both of 47 patients."""
+    kinds = [("FLAIR", "T1GD")] * 47 + [("FLAIR",)] * 19 + [("T1GD",)] * 40
+    subjects = []
+    for number, modalities in enumerate(kinds):
+        scans = {m: Path(f"{m}.nii.gz") for m in modalities}
+        score = (number * 37 % 106) / 106 if scored else None
+        mask = Path("mask.nii.gz")
+        subjects.append(Subject(f"S-{number:04}", number % 2, scans, mask, score=score))
+    return Cohort(tuple(subjects))
+
+
+PER_MODALITY = {"test_set": "per_modality", "drop_rest": False, "test_fraction": 0.2}
+
+
+@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize(
+    ("given", "numbers"),
+    [({}, {"FLAIR": 14, "T1GD": 18}), ({"FLAIR": 15, "T1GD": 17}, {"FLAIR": 15, "T1GD": 17})],
+)
+def test_each_modality_has_its_number_of_test_patients(
+    given: dict[str, int], numbers: dict[str, int], scored: bool
+) -> None:
+    cohort = chens_cohort(scored)
+    tests = []
+    for seed in range(3):
+        config = SplitConfig(seed=seed, folds=10, test_subjects=given, **PER_MODALITY)
+        (split,) = make_splits(cohort, config, ("FLAIR", "T1GD"))
+        by_id = {s.id: s for s in cohort.subjects}
+        tested = [by_id[s] for s in split.test]
+        assert {m: sum(m in s.scans for s in tested) for m in numbers} == numbers
+        assert any(len(s.scans) == 1 for s in tested)
+        assert not {*split.test} & {*split.training} and split.left_out == ()
+        if not scored:
+            for m, number in numbers.items():
+                assert abs(sum(s.label for s in tested if m in s.scans) - number / 2) <= 1
+        tests.append(split.test)
+    assert len({*tests}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test_subjects": {"T2": 3}}, "the study has no T2"),
+        ({"test_subjects": {"FLAIR": 67}}, "no test set had 67 with FLAIR"),
+    ],
+)
+def test_numbers_that_no_test_set_can_have_are_an_error(changes: dict, message: str) -> None:
+    with pytest.raises(MgmtError, match=message):
+        make_splits(chens_cohort(True), SplitConfig(**PER_MODALITY, **changes), ("FLAIR", "T1GD"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"test_set": "per_modality"},
+        {"test_set": "per_modality", "drop_rest": False, "outer_folds": 3},
+        {"test_subjects": {"FLAIR": 3}},
+    ],
+)
+def test_settings_that_contradict_the_kind_of_test_set_are_refused(settings: dict) -> None:
+    with pytest.raises(ValueError, match="per_modality"):
+        SplitConfig(**settings)

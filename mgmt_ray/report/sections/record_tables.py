@@ -163,7 +163,12 @@ def split_table(results: StudyResults) -> Table:
 def split_notes(results: StudyResults) -> list[str]:
     """Return sentences on testing, repeated persons and fitted cut-offs."""
     notes = ["A number in parentheses counts methylated subjects."]
-    if len(results.splits) == 1:
+    if (results.config.get("split") or {}).get("test_set") == "per_modality":
+        notes.append(
+            "A model is tested on the test subjects that have its modalities, so that models of "
+            "different modalities are tested on different subjects."
+        )
+    elif len(results.splits) == 1:
         notes.append("All models are tested on the same subjects.")
     else:
         notes.append(
