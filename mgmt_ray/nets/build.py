@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from mgmt_ray.base import Config, InputPath, MgmtError, later_key
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.nets.medicalnet import inflate_stem, load_medicalnet
-from mgmt_ray.nets.myronenko import SegmentationNetwork
+from mgmt_ray.nets.myronenko import SegmentationNetwork, SegmentationStart
 from mgmt_ray.nets.network import AnyNetworkConfig, Network, VolumeNetwork
 from mgmt_ray.nets.resnet3d import ARCHITECTURES, Depth, Initialisation, ResNet3d
 from mgmt_ray.nets.single_path import PlainNetwork
-from mgmt_ray.nets.slice_classifier import SliceClassifier
+from mgmt_ray.nets.slice_classifier import BatchNorms, SliceClassifier
 from mgmt_ray.nets.spottune import AgentOptions, SpotTune
 
 KEYS_OF_KINDS = {
@@ -119,10 +119,13 @@ class SegmentationConfig(Config):
     kind: Literal["segmentation"] = "segmentation"
     width: int = Field(32, ge=8, multiple_of=8, description="channels of its first stage")
     shape: tuple[int, int] = Field(description="height and width of the slices")
+    initialisation: SegmentationStart = later_key(
+        "glorot", description="distribution of initial kernels"
+    )
 
 
 class SliceClassifierConfig(Config):
-    """The network that classifies slices (Chen et al. 2020, sec. 2.4); it has no options."""
+    """The network that classifies slices (Chen et al. 2020, sec. 2.4)."""
 
     description: ClassVar[str] = "slice classifier"
     no_saliency: ClassVar[str] = (
@@ -134,6 +137,8 @@ class SliceClassifierConfig(Config):
     start_from: ClassVar[None] = None
 
     kind: Literal["slice_classifier"] = "slice_classifier"
+    convolutions: int = later_key(2, ge=2, le=5, description="number of convolutions")
+    batch_norm: BatchNorms = later_key("pytorch", description="whose constants BatchNorm has")
 
 
 def build_network(
@@ -146,9 +151,9 @@ def build_network(
     """
     match config:
         case SegmentationConfig():
-            return SegmentationNetwork(config.width, config.shape)
+            return SegmentationNetwork(config.width, config.shape, config.initialisation)
         case SliceClassifierConfig():
-            return SliceClassifier()
+            return SliceClassifier(config.convolutions, config.batch_norm)
         case NetworkConfig():
             return build_volume_network(config, channels, temperature, checkpoint)
         case _:

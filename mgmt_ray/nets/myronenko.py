@@ -16,8 +16,9 @@ the segmentation path except for the layers without weights. Where the sources d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -252,6 +253,9 @@ class Reconstructor(nn.Module):
         return Reconstruction(images, mean, log_variance)
 
 
+SegmentationStart: TypeAlias = Literal["glorot", "he"]
+
+
 class SegmentationNetwork(Network):
     """Segments the tumour in a slice; a second branch, for training only, rebuilds the slice.
 
@@ -259,6 +263,7 @@ class SegmentationNetwork(Network):
         width: channels of the first stage, a multiple of 8; Chen's is 32.
         shape: height and width of the training slices, which set the size of the reconstruction's
             dense layers; None omits the reconstruction.
+        initialisation: of kernels: "glorot" for Keras's default, "he" for the classifier's.
 
     >>> network = SegmentationNetwork(width=8, shape=(32, 32))
     >>> network(torch.zeros(2, 40, 48)).logits.shape
@@ -268,14 +273,19 @@ class SegmentationNetwork(Network):
     torch.Size([2, 32, 32])
     """
 
-    def __init__(self, width: int = 32, shape: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        width: int = 32,
+        shape: tuple[int, int] | None = None,
+        initialisation: SegmentationStart = "glorot",
+    ) -> None:
         super().__init__()
         assert width % NUM_GROUPS == 0, f"width {width} is not a multiple of {NUM_GROUPS} groups"
         self.num_keep = 2 * width
         self.encoder = Encoder(width)
         self.decoder = Decoder(width)
         self.reconstructor = None if shape is None else Reconstructor(width, shape)
-        self.apply(_initialise)
+        self.apply(_INITIALISE[initialisation])
 
     def forward(
         self,
@@ -314,9 +324,15 @@ class SegmentationNetwork(Network):
         return kernels
 
 
-def _initialise(module: nn.Module) -> None:
-    """Initialise by Glorot and Bengio 2010, eq. 16; GroupNorm starts at 1 and 0."""
+def _initialise(draw: Callable[[Tensor], object], module: nn.Module) -> None:
+    """Initialise kernels by a distribution, biases by 0; GroupNorm starts at 1 and 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
+        draw(module.weight)
         assert module.bias is not None
         nn.init.zeros_(module.bias)
+
+
+_INITIALISE: dict[SegmentationStart, Callable[[nn.Module], None]] = {
+    "glorot": partial(_initialise, nn.init.xavier_uniform_),  # Glorot and Bengio 2010, eq. 16
+    "he": partial(_initialise, nn.init.kaiming_normal_),  # He et al. 2015, eq. 10
+}

@@ -1,11 +1,13 @@
 """The small network that predicts methylation from a slice and its tumour (Chen et al. 2020).
 
 Their sec. 2.4 counts 3,498 parameters, BatchNorm's moving means and variances among them: as
-PyTorch names things 3,458 parameters and 40 values of buffers. BatchNorm's momentum and ε are
-PyTorch's (0.1 and 1e-5), as the paper gives none.
+PyTorch names things 3,458 parameters and 40 values of buffers. The paper gives no momentum and ε of
+BatchNorm; it used Keras, whose values are in :data:`BATCH_NORMS` beside PyTorch's.
 """
 
 from __future__ import annotations
+
+from typing import Literal, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,6 +23,15 @@ CHANNELS = ("image", "probability", "product")
 of tumour, and their product."""
 
 LEAK = 0.3
+
+BatchNorms: TypeAlias = Literal["pytorch", "keras"]
+
+BATCH_NORMS: dict[BatchNorms, tuple[float, float]] = {
+    "pytorch": (1e-5, 0.1),
+    "keras": (1e-3, 0.01),
+}
+"""ε and momentum by framework: the share of the newest batch, where Keras says 0.99 of the old."""
+
 CLASSES = ("unmethylated", "methylated")
 
 
@@ -30,17 +41,32 @@ class SliceClassifier(Network):
     Each convolution is followed by LeakyReLU, BatchNorm and max-pooling of 4 × 4, in this order.
     Weights start from He et al.'s (2015) normal distribution, biases from 0.
 
+    The paper also tried three to five convolutions and does not describe them. Here each further
+    one has 4 filters, keeps the 7 × 7 positions (padding 1) and is not pooled, so that the linear
+    layers stay the same.
+
+    Args:
+        convolutions: their number, 2 to 5.
+        batch_norm: whose constants BatchNorm has.
+
     >>> import torch
     >>> SliceClassifier()(torch.zeros(5, 3, SIDE, SIDE)).shape
     torch.Size([5, 2])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, convolutions: int = 2, batch_norm: BatchNorms = "pytorch") -> None:
         super().__init__()
+        eps, momentum = BATCH_NORMS[batch_norm]
         self.conv1 = nn.Conv2d(len(CHANNELS), 16, 3)
-        self.bn1 = nn.BatchNorm2d(16)
+        self.bn1 = nn.BatchNorm2d(16, eps, momentum)
         self.conv2 = nn.Conv2d(16, 4, 3)
-        self.bn2 = nn.BatchNorm2d(4)
+        self.bn2 = nn.BatchNorm2d(4, eps, momentum)
+        self.further = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(4, 4, 3, padding=1), nn.LeakyReLU(LEAK), nn.BatchNorm2d(4, eps, momentum)
+            )
+            for _ in range(convolutions - 2)
+        )
         self.fc1 = FullLinear(4 * 7 * 7, 12)
         self.fc2 = FullLinear(12, len(CLASSES))
         self.apply(_initialise)
@@ -58,6 +84,8 @@ class SliceClassifier(Network):
         )
         x = _pool(self.bn1(_leaky(self.conv1(slices))))
         x = _pool(self.bn2(_leaky(self.conv2(x))))
+        for stage in self.further:
+            x = stage(x)
         x = self.fc1(x.flatten(1).to(self.fc1.weight.dtype))
         logits: Tensor = self.fc2(x.relu())
         return logits

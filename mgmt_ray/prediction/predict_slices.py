@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from mgmt_ray.cluster.progress import log
-from mgmt_ray.nets.slice_classifier import SliceClassifier
+from mgmt_ray.nets.build import build_network
 from mgmt_ray.prediction.prediction_files import MemberPredictions
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.selection.predictions import shorten_list
@@ -35,7 +35,7 @@ def predict_slices(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> M
     store, ids = open_slices(held_out.folder.slices, trial), tuple(held_out.label)
     segmenters = dict.fromkeys(ids, segmenter)
     data = slices_to_classify(store, segmenters, segmenter, held_out.label, device)
-    network = SliceClassifier()
+    network = build_network(trial.network_config, 1, trial.temperature, checkpoint=None)
     load_weights(network, inputs.folder.weights(trial.id))
     set_precision(network.to(device), precision)
     probability = classify(network, data.data, precision)[:, 0].tolist()

@@ -48,6 +48,8 @@ def join_predictions(by_member: Sequence[MemberPredictions]) -> MemberPrediction
         pd.concat([getattr(predictions, name) for predictions in by_member], ignore_index=True)
         for name in ("table", "policies", "routed", "slices", "segmentations")
     )
+    if len(segmentations):  # several members may use one segmentation
+        segmentations = segmentations.drop_duplicates(["trial", "subject"], ignore_index=True)
     examples = tuple(example for predictions in by_member for example in predictions.examples)
     return MemberPredictions(table, policies, routed, slices, segmentations, examples)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -173,7 +173,10 @@ def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey)
         settings = {"network": network, "training": training, "slices": study.slices}
         return {name: value.model_dump(mode="json") for name, value in settings.items()}
 
-    segmenter = SegmentationConfig(width=config.width, shape=study.slices.shape)
+    segmenter = SegmentationConfig(
+        width=config.width, shape=study.slices.shape, initialisation=config.initialisation
+    )
+    classifier_key, key = key, replace(key, network=config.segmentations_of or key.network)
     of_segmentation = determined_by(segmenter, config.segmentation)
     name = f"{key.network}-segmentation"
     seed = key.derive_seed("segmentation")
@@ -193,15 +196,18 @@ def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey)
                 inner_folds=inner_folds,
             )
         )
-    classifier = SliceClassifierConfig()
+    classifier = SliceClassifierConfig(
+        convolutions=config.convolutions, batch_norm=config.batch_norm
+    )
     needs = {"needs": [trial.id for trial in trials]}
-    classification = key.make_trial(
-        key.network,
+    classification = classifier_key.make_trial(
+        classifier_key.network,
         classifier,
         config.classification,
-        key.derive_seed(),
+        classifier_key.derive_seed(),
         determined_by(classifier, config.classification) | needs,
         inner_folds=inner_folds,
         needs=tuple(trials),
     )
-    return [*trials, classification]
+    shared = config.segmentations_of is not None
+    return [*([] if shared else trials), classification]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -14,14 +15,15 @@ from mgmt_ray.base import (
     MgmtError,
     did_you_mean,
     expand_path,
+    later_key,
     parse,
     write_text,
 )
 from mgmt_ray.cohort.covariates import Covariate
 from mgmt_ray.cohort.datasets import CohortConfig
 from mgmt_ray.nets.build import VolumeNetworkConfig
-from mgmt_ray.nets.myronenko import MIN_FACTOR
-from mgmt_ray.nets.slice_classifier import SIDE
+from mgmt_ray.nets.myronenko import MIN_FACTOR, SegmentationStart
+from mgmt_ray.nets.slice_classifier import SIDE, BatchNorms
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
@@ -57,6 +59,21 @@ class SlicePipelineConfig(Config):
     )
     parts: int = Field(
         3, ge=2, description="cross-fitted: parts of the training patients, each left out once"
+    )
+    initialisation: SegmentationStart = later_key(
+        "glorot",
+        description="of the segmentation's kernels: glorot is Keras's default, he the classifier's",
+    )
+    convolutions: int = later_key(
+        2, ge=2, le=5, description="of the classifier; the paper tried 2 to 5 and chose 2"
+    )
+    batch_norm: BatchNorms = later_key(
+        "pytorch", description="whose momentum and ε the classifier's BatchNorm has"
+    )
+    segmentations_of: str | None = later_key(
+        None,
+        description="another network of kind slices whose segmentations are used instead of own "
+        "ones; both must describe the same",
     )
     segmentation: SegmentationTraining = SegmentationTraining()
     classification: ClassificationTraining = ClassificationTraining()
@@ -179,6 +196,9 @@ class StudyConfig(Config):
     def _check_slices(self) -> StudyConfig:
         if "slices" not in self.pipelines:
             return self
+        for name, network in self.networks.items():
+            if isinstance(network, SlicePipelineConfig):
+                _check_shared_segmentations(name, network, self.networks)
         if any(len(channels) > 1 for channels in self.inputs):
             raise ValueError(
                 "inputs: a network of kind slices takes one modality at a time. Omit inputs, or "
@@ -236,6 +256,11 @@ class StudyConfig(Config):
 
     @model_validator(mode="after")
     def _check_baselines(self) -> StudyConfig:
+        if self.baselines and self.split.test_set == "per_modality":
+            raise ValueError(
+                "baselines: models are compared on the same subjects only, and with "
+                "split.test_set: per_modality these differ by modality. Remove them"
+            )
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines: a model is listed twice")
         conflicts = sorted({*self.baselines} & {*self.networks})
@@ -299,6 +324,27 @@ class StudyConfig(Config):
     def model_inputs(self) -> tuple[tuple[str, ...], ...]:
         """Input channels of each model."""
         return self.inputs or tuple((m,) for m in self.modalities)
+
+
+OF_SEGMENTATIONS = ("width", "initialisation", "cross_fitted", "parts", "segmentation")
+"""Keys of a network of kind slices that its segmentations depend on."""
+
+
+def _check_shared_segmentations(
+    name: str, network: SlicePipelineConfig, networks: Mapping[str, StudyNetwork]
+) -> None:
+    """Raise ValueError unless the network whose segmentations are used would train the same."""
+    if network.segmentations_of is None:
+        return
+    owner = networks.get(network.segmentations_of)
+    where = f"networks.{name}.segmentations_of: {network.segmentations_of}"
+    if not isinstance(owner, SlicePipelineConfig) or owner.segmentations_of is not None:
+        raise ValueError(f"{where} is no network of kind slices with segmentations of its own")
+    differing = [key for key in OF_SEGMENTATIONS if getattr(network, key) != getattr(owner, key)]
+    if differing:
+        raise ValueError(
+            f"{where} has another {', '.join(differing)}. Write the same, or train own ones"
+        )
 
 
 def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = None) -> StudyConfig:

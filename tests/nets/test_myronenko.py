@@ -290,3 +290,15 @@ def test_the_gradient_of_every_parameter_is_that_of_finite_differences() -> None
             p += step * way
             # cut off at step² and rounded at 1e-16/step; a ReLU may change its side within a step
             assert (p.grad * way).sum().item() == pytest.approx(expected.item(), abs=1e-6), name
+
+
+def test_he_normal_kernels_have_their_standard_deviation() -> None:
+    torch.manual_seed(0)
+    std = {
+        kind: SegmentationNetwork(8, None, kind).encoder.state_dict() for kind in ("glorot", "he")
+    }
+    name = max(std["he"], key=lambda key: std["he"][key].numel())
+    kernel = std["he"][name]
+    assert kernel.std().item() == pytest.approx((2 / kernel[0].numel()) ** 0.5, rel=0.03)
+    assert kernel.abs().max() > 3 * kernel.std()  # uniform ones end at √3 standard deviations
+    assert std["glorot"][name].abs().max() < 2 * std["glorot"][name].std()

@@ -99,3 +99,20 @@ def test_in_bfloat16_logits_are_float32_and_layers_hand_on_bfloat16() -> None:
     # bfloat16 rounds by up to 2^-9, in two convolutions and what follows each
     assert (half - full).norm() < 0.05 * full.norm()
     assert not torch.equal(half, full)
+
+
+@pytest.mark.parametrize("convolutions", [3, 5])
+def test_further_convolutions_keep_the_positions_and_the_linear_layers(convolutions: int) -> None:
+    classifier = SliceClassifier(convolutions)
+    kernels = [m for m in classifier.modules() if isinstance(m, nn.Conv2d)]
+    assert [k.out_channels for k in kernels] == [16] + [4] * (convolutions - 1)
+    assert classifier.fc1.in_features == 4 * 7 * 7
+    output = classifier(torch.randn(3, 3, 128, 128))
+    output.sum().backward()
+    assert output.shape == (3, 2) and all(k.weight.grad.abs().sum() > 0 for k in kernels)
+
+
+def test_kerass_constants_are_those_of_its_documentation() -> None:
+    # BatchNormalization(momentum=0.99, epsilon=0.001); its momentum is of the old average
+    norms = [m for m in SliceClassifier(3, "keras").modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [(1 - m.momentum, m.eps) for m in norms] == [(0.99, 0.001)] * 3
