@@ -227,3 +227,29 @@ def _is_outlying(
     distance = np.abs(values - np.median(values))
     is_extreme = 0.6745 * distance > OUTLIER_THRESHOLD * np.median(distance)
     return is_extreme & (distance > min_distance)
+
+
+def matching_figure(
+    before: Mapping[str, Float64[np.ndarray, " voxel"]],
+    after: Mapping[str, Float64[np.ndarray, " voxel"]],
+) -> Figure:
+    """Draw densities of two scans before and after histogram matching (Chen et al. 2020, fig. 1).
+
+    Args:
+        before: valued voxels by subject, in the scans' own unit; without the background, whose
+            peak the paper's figure shows at 0.
+        after: the same voxels on the standard scale.
+    """
+    figure, axes = style.panels(2, columns=2, width=3.4, height=2.6)
+    for panel, values, name, unit in (
+        (axes[0], before, "Before matching", "Intensity"),
+        (axes[1], after, "After matching", "Standard scale"),
+    ):
+        low, high = np.percentile(np.concatenate([*values.values()]), [0.5, 99.5])
+        for (subject, voxels), line in zip(values.items(), ("-", "--"), strict=True):
+            density, edges = np.histogram(voxels, bins=60, range=(low, high), density=True)
+            panel.plot((edges[1:] + edges[:-1]) / 2, density, line, label=subject)
+        style.title(panel, name)
+        style.label_axes(panel, unit, "Density")
+        panel.legend(fontsize="small")
+    return figure

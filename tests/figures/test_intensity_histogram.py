@@ -7,7 +7,12 @@ from matplotlib.collections import LineCollection
 from mgmt_ray.base import stream
 from mgmt_ray.figures import style
 from mgmt_ray.figures.contact_sheet import ScanPreview
-from mgmt_ray.figures.intensity_histogram import find_outliers, intensity_figure, quantiles
+from mgmt_ray.figures.intensity_histogram import (
+    find_outliers,
+    intensity_figure,
+    matching_figure,
+    quantiles,
+)
 from mgmt_ray.preprocess.scan_preview import BINS, PICTURE, View
 
 
@@ -159,3 +164,16 @@ def test_eleven_modalities_of_the_public_cohort_are_named_beside_each_other() ->
     assert named.get_text() == "unusual:\n000\n010\n020\n030\nand 2 more"
     box, panel = named.get_window_extent(), figure.axes[0].get_window_extent()
     assert panel.x0 < box.x0 and box.x1 < panel.x1 and panel.y0 < box.y0
+
+
+def test_densities_before_and_after_matching_are_drawn_of_both_scans() -> None:
+    random = np.random.default_rng(0)
+    before = {"A": random.normal(100, 10, 5000), "B": random.normal(900, 90, 5000)}
+    after = {name: (v - v.mean()) / (6 * v.std()) + 0.5 for name, v in before.items()}
+    left, right = matching_figure(before, after).axes
+    peaks = [
+        [line.get_xdata()[np.argmax(line.get_ydata())] for line in panel.get_lines()]
+        for panel in (left, right)
+    ]
+    assert peaks[0] == pytest.approx([100, 900], rel=0.15)
+    assert abs(peaks[1][0] - peaks[1][1]) < 0.1

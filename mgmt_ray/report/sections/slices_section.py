@@ -7,11 +7,15 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.figures.intensity_histogram import matching_figure
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.roc_and_pr import slice_roc_figure
+from mgmt_ray.preprocess.histogram_matching import StandardHistogram
+from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
 from mgmt_ray.report.sections.segmentation_section import PHASE_LABELS, model_name
@@ -25,8 +29,12 @@ from mgmt_ray.statistics.published_results import (
     CHEN_FOLDS,
 )
 from mgmt_ray.statistics.slice_classification import LEVELS, SLICE_METRICS, read_classified_slices
+from mgmt_ray.study.folder import StudyFolder
 
 ANCHOR, TITLE = "slices", "Slices"
+
+MATCHING_SCANS = 12
+"""Training scans of which two are drawn before and after histogram matching."""
 
 
 def slices_sections(out: Path, results: StudyResults, figures: FigureFolder) -> list[Section]:
@@ -52,6 +60,7 @@ def slices_sections(out: Path, results: StudyResults, figures: FigureFolder) -> 
         "masks": mask_sentences(networks),
         "undefined": undefined_sentence(scores),
         "figures": _pictures(slices, best, figures),
+        "matching": _matching_pictures(out, results, figures),
         "citation": CHEN_CITATION,
     }
     return [Section(ANCHOR, TITLE, content)]
@@ -221,4 +230,45 @@ def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: FigureFolder) -
         )
         pictures.append(Picture(path, caption, f"ROC curves of {label}. Areas: {areas}."))
     figures.delete_others("slice_roc_*.png", {picture.path for picture in pictures})
+    return pictures
+
+
+def _matching_pictures(out: Path, results: StudyResults, figures: FigureFolder) -> list[Picture]:
+    """Draw figure 1 of the paper for each modality: two training scans of one fold's standard.
+
+    These are the two whose median intensities differ most before matching. Modalities whose slices
+    are no longer stored have no figure.
+    """
+    standards: dict[str, StandardHistogram] = {}
+    for trial in results.needed.values():
+        if "standard_histogram" in trial:
+            read = StandardHistogram.from_json(trial["standard_histogram"])
+            standards.setdefault(str(trial["modality"]), read)
+    pictures = []
+    folder = StudyFolder(out).slices
+    for modality, standard in standards.items():
+        if not (folder / f"{modality}.json").is_file():
+            continue
+        store = SliceStore(folder, modality)
+        before, after = {}, {}
+        for name in standard.learnt_from[:MATCHING_SCANS]:
+            (scan,) = store.load((name,))
+            valued = scan.images != 0
+            counted = valued & scan.of_brain[:, None, None]
+            before[name] = scan.images[counted].astype(np.float64)
+            after[name] = standard.apply(scan.images, valued, name, scan.of_brain)[counted]
+        by_median = sorted(before, key=lambda name: float(np.median(before[name])))
+        pair = [by_median[0], by_median[-1]]
+        figure = matching_figure({n: before[n] for n in pair}, {n: after[n] for n in pair})
+        path = figures.save(figure, f"slice_matching_{modality}")
+        caption = (
+            f"{modality}: densities of two training scans before and after histogram matching, as "
+            f"figure 1 of the paper: of {len(before)} scans the two whose medians differ most."
+        )
+        medians = ", ".join(
+            f"{n} {np.median(before[n]):.3g} before and {np.median(after[n]):.3g} after"
+            for n in pair
+        )
+        pictures.append(Picture(path, caption, f"Two densities. Medians: {medians}."))
+    figures.delete_others("slice_matching_*.png", {picture.path for picture in pictures})
     return pictures
