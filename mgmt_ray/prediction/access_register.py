@@ -74,8 +74,10 @@ class AccessRegister:
                         f"{WAIT_SECONDS:g} s. If it is gone, delete that file; then rerun."
                     ) from error
                 time.sleep(0.05)
-            except OSError as error:
-                raise self._cannot_write(error) from error
+            except (CannotWrite, OSError) as error:
+                cause = error.__cause__ or error
+                assert isinstance(cause, OSError)
+                raise self._cannot_write(cause) from error
 
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
