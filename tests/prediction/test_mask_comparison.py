@@ -15,7 +15,7 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.cohort.scan import read_scan
-from mgmt_ray.masks.mask_files import mask_artefact, write_mask_file
+from mgmt_ray.masks.mask_files import MaskRequest, mask_artefact, write_mask_file
 from mgmt_ray.pipeline.stages import ensemble, load_existing, report
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.trial import Trial
@@ -41,9 +41,10 @@ def predict_what_was_given(folder: StudyFolder) -> None:
     for subject in read_cohort(folder.root).subjects:
         if subject.id in index:
             tumour = read_scan(subject.required_mask).voxels > 0
-            scan, entry = subject.scans["FLAIR"], index[subject.id]
+            entry = index[subject.id]
+            request = MaskRequest(subject.id, subject.scans["FLAIR"], tuple(entry["networks"]))
             path = folder.masks / "alternate_masks" / entry["file"]
-            write_mask_file(path, mask_artefact(tumour, scan, entry["networks"]))
+            write_mask_file(path, mask_artefact(tumour, request))
 
 
 @pytest.fixture
