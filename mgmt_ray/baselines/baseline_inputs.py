@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from mgmt_ray.base import MgmtError, fingerprint
+from mgmt_ray.baselines.first_order import first_order_features
 from mgmt_ray.baselines.tumour_measurements import (
     MeasurementOptions,
     TumourMeasurement,
@@ -17,9 +18,14 @@ from mgmt_ray.baselines.tumour_measurements import (
 from mgmt_ray.cluster.progress import show_progress
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import AGE_SEX, read_covariates
+from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.splits.split import Split, resolve_labels
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
+from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.trials.context import StudyContext
+
+Values: TypeAlias = Mapping[str, tuple[float, ...]]
+"""A model's input values by subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +38,45 @@ class Baselines:
         seed: the study's seed.
         values: by model and subject, the model's input values; only subjects that have the scans
             that the model needs. An unknown age or sex is NaN.
+        first_order: the input values of ``first_order``, by modality and subject.
     """
 
     names: tuple[BaselineName, ...] = ()
     forest: ForestConfig = field(default_factory=ForestConfig)
     seed: int = 0
-    values: Mapping[BaselineName, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    values: Mapping[BaselineName, Values] = field(default_factory=dict)
+    first_order: Mapping[str, Values] = field(default_factory=dict)
+
+    @property
+    def models(self) -> list[tuple[BaselineName, str]]:
+        """Name and modality of each model: ``first_order`` has one per modality.
+
+        All others have their name for a modality.
+        """
+        return [
+            (name, modality)
+            for name in self.names
+            for modality in (self.first_order if name == "first_order" else (name,))
+        ]
+
+    def inputs(self, name: BaselineName, modality: str) -> Values:
+        """Return the input values of one of :attr:`models`, by subject."""
+        return self.first_order[modality] if name == "first_order" else self.values[name]
 
     @property
     def dependencies(self) -> dict[str, Any]:
         """Everything that their predictions depend on besides the splits, for a fingerprint."""
+        of_modalities = {f"first_order {m}": rows for m, rows in self.first_order.items()}
         values = {
             name: {subject: list(map(repr, numbers)) for subject, numbers in rows.items()}
-            for name, rows in self.values.items()
+            for name, rows in {**self.values, **of_modalities}.items()
         }
         forest = self.forest.model_dump(mode="json")
         return {"baselines": [list(self.names), forest, self.seed, fingerprint(values)]}
 
     def num_models(self, splits: Sequence[Split]) -> int:
-        """Return how many models are fitted: one per name, split and fold."""
-        return len(self.names) * len(list_folds(splits))
+        """Return how many models are fitted: one per model, split and fold."""
+        return len(self.models) * len(list_folds(splits))
 
 
 NO_BASELINES = Baselines()
@@ -73,8 +98,14 @@ def prepare_baselines(context: StudyContext, cohort: Cohort) -> Baselines:
                 cohort, options, context.folder.radiomics, context.resources, progress
             )
         write_measurements(measured, context.folder.radiomics_table)
-    values = {name: _values(name, cohort, measured) for name in study.baselines}
-    return Baselines(study.baselines, study.forest, study.seed, values)
+    values: dict[BaselineName, Values] = {
+        name: _values(name, cohort, measured) for name in study.baselines if name != "first_order"
+    }
+    first_order: dict[str, Values] = {}
+    if "first_order" in study.baselines:
+        modalities = sorted({m for channels in study.model_inputs for m in channels})
+        first_order = {m: _first_order_values(context.folder, m) for m in modalities}
+    return Baselines(study.baselines, study.forest, study.seed, values, first_order)
 
 
 def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Sequence[Split]) -> None:
@@ -114,7 +145,7 @@ def list_folds(splits: Sequence[Split]) -> list[tuple[Split, int]]:
 
 def _values(
     name: BaselineName, cohort: Cohort, measured: Mapping[str, TumourMeasurement]
-) -> dict[str, tuple[float, ...]]:
+) -> Values:
     """Return a model's input values, of the subjects that have them."""
     match name:
         case "radiomics_forest":
@@ -127,3 +158,11 @@ def _values(
             return {s: (math.log(volume),) for s, volume in volumes.items()}
         case "prevalence":
             return {s.id: () for s in cohort.subjects}
+        case "first_order":
+            raise AssertionError("first_order has values for each modality")
+
+
+def _first_order_values(folder: StudyFolder, modality: str) -> Values:
+    """Return the features of each subject's prepared volume, read one by one."""
+    store = VolumeStore(folder.volumes, modality)
+    return {s: first_order_features(store.load([s], ["original"])[0, 0]) for s in store.ids}

@@ -14,6 +14,7 @@ from jaxtyping import Float64, Int64
 from mgmt_ray.base import stream_seed
 from mgmt_ray.baselines.baseline_inputs import Baselines, list_folds
 from mgmt_ray.baselines.baseline_model import BaselineModel, Prevalence
+from mgmt_ray.baselines.first_order import fit_first_order
 from mgmt_ray.baselines.logistic import fit_logistic
 from mgmt_ray.baselines.random_forest import grow_forest
 from mgmt_ray.cluster.parallel_map import parallel_map
@@ -43,6 +44,7 @@ class BaselineTask:
 
     Attributes:
         name: the model.
+        modality: that it is fitted to; the name of a model that is not of one modality.
         outer_fold: number of the outer split.
         fold: number of the validation fold.
         values: input values of the training subjects.
@@ -52,6 +54,7 @@ class BaselineTask:
     """
 
     name: BaselineName
+    modality: str
     outer_fold: int
     fold: int
     values: Float64[np.ndarray, "subject column"]
@@ -62,7 +65,8 @@ class BaselineTask:
     @property
     def trial(self) -> str:
         """The model's id in prediction tables."""
-        return f"{self.name}-outer{self.outer_fold}-fold{self.fold}"
+        name = self.name if self.modality == self.name else f"{self.name}-{self.modality}"
+        return f"{name}-outer{self.outer_fold}-fold{self.fold}"
 
     @property
     def prior(self) -> float:
@@ -85,7 +89,7 @@ def fit_baselines(
     resources: Resources,
     progress: Callable[[int, int], None],
 ) -> list[FittedBaseline]:
-    """Fit one model per name, outer split and fold, on the other folds.
+    """Fit one model per name (and modality), outer split and fold, on the other folds.
 
     No test subject is used.
 
@@ -100,8 +104,8 @@ def fit_baselines(
         Models in the order of names, splits and folds.
     """
     tasks = [
-        _baseline_task(baselines, name, cohort, split, fold)
-        for name in baselines.names
+        _baseline_task(baselines, model, cohort, split, fold)
+        for model in baselines.models
         for split, fold in list_folds(splits)
     ]
     fitted: dict[str, FittedBaseline] = {}
@@ -119,7 +123,8 @@ def predict_validation(
     for baseline in fitted:
         split = next(s for s in splits if s.outer_fold == baseline.task.outer_fold)
         label = resolve_labels(split, cohort)
-        _, ids = split.fold(baseline.task.fold, set(baselines.values[baseline.task.name]))
+        values = baselines.inputs(baseline.task.name, baseline.task.modality)
+        _, ids = split.fold(baseline.task.fold, set(values))
         tables.append(_predict(baseline, baselines, "validation", {s: label[s] for s in ids}))
     return tables
 
@@ -153,22 +158,29 @@ def describe_baselines(fitted: Sequence[FittedBaseline]) -> pd.DataFrame:
 
 
 def _baseline_task(
-    baselines: Baselines, name: BaselineName, cohort: Cohort, split: Split, fold: int
+    baselines: Baselines,
+    model: tuple[BaselineName, str],
+    cohort: Cohort,
+    split: Split,
+    fold: int,
 ) -> BaselineTask:
-    values = baselines.values[name]
+    name, modality = model
+    values = baselines.inputs(name, modality)
     train, _ = split.fold(fold, set(values))
     label = resolve_labels(split, cohort)
     labels = np.array([label[s] for s in train], dtype=np.int64)
     seed = stream_seed(baselines.seed, "comparison", name, split.outer_fold, fold)
-    return BaselineTask(
-        name, split.outer_fold, fold, _value_matrix(values, train), labels, baselines.forest, seed
-    )
+    inputs = _value_matrix(values, train)
+    outer = split.outer_fold
+    return BaselineTask(name, modality, outer, fold, inputs, labels, baselines.forest, seed)
 
 
 def _fit(task: BaselineTask, threads: int) -> BaselineModel:
     match task.name:
         case "radiomics_forest":
             return grow_forest(task.values, task.labels, task.forest, task.seed, threads)
+        case "first_order":
+            return fit_first_order(task.values, task.labels)
         case "age_sex":
             return fit_logistic(task.values, task.labels, AGE_SEX, ("median", "mode"))
         case "tumour_volume":
@@ -182,12 +194,12 @@ def _predict(
 ) -> pd.DataFrame:
     """Predict the subjects that have a label."""
     task, ids = fitted.task, list(label)
-    values = _value_matrix(baselines.values[task.name], ids)
+    values = _value_matrix(baselines.inputs(task.name, task.modality), ids)
     model = {
         "outer_fold": task.outer_fold,
         "fold": task.fold,
         "network": task.name,
-        "modality": task.name,
+        "modality": task.modality,
         "trial": task.trial,
         "weights_sha256": fitted.model.checksum,
         "prior": task.prior,

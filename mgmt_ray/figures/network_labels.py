@@ -8,6 +8,7 @@ NETWORK_LABELS: dict[str, str] = {
     "transfer": "Transfer",
     "transfer-2": "Transfer-2",
     "radiomics_forest": "Radiomics forest",
+    "first_order": "First-order features",
     "age_sex": "Age and sex",
     "tumour_volume": "Tumour volume",
     "prevalence": "Prevalence",

@@ -97,6 +97,8 @@ def baselines_table(results: StudyResults) -> Table | None:
 
 BASELINE_DESCRIPTIONS = {
     "radiomics_forest": "a random forest on six radiomic features",
+    "first_order": "logistic regression on mean, standard deviation, skewness and log "
+    "volume of the masked scan, in the modalities that validation chose",
     "age_sex": "logistic regression on age and sex",
     "tumour_volume": "logistic regression on the logarithm of the tumour’s volume",
     "prevalence": "the share of methylated training subjects, the same for a split’s subjects",

@@ -51,7 +51,7 @@ def _preprocessing(results: StudyResults) -> str:
     fitted = []
     if covariates := used_covariates(results):
         fitted.append(f"a network's {' and '.join(covariates)}")
-    if {"age_sex", "tumour_volume"} & set(results.baselines):
+    if {"first_order", "age_sex", "tumour_volume"} & set(results.baselines):
         fitted.append("the inputs of the baseline regressions")
     over_subjects = (
         f"of volumes nothing is fitted over subjects; {' and '.join(fitted)} are scaled by mean "

@@ -25,8 +25,8 @@ from mgmt_ray.report.study_files import (
 from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.selection.predictions import read_table
 from mgmt_ray.splits.split import Split, check_group_leakage, read_splits
-from mgmt_ray.statistics.comparisons import BASELINES
 from mgmt_ray.statistics.result_tables import read_existing_results, read_result
+from mgmt_ray.study.baseline_config import BASELINES
 from mgmt_ray.study.folder import StudyFolder, check_trial_tables, openings_by_purpose
 
 SHOWN_TABLES = (

@@ -17,6 +17,7 @@ from mgmt_ray.selection.ensembles import (
     single_models,
 )
 from mgmt_ray.selection.epoch_choice import qualifies
+from mgmt_ray.study.baseline_config import BASELINES
 from mgmt_ray.training.metrics import auc, criterion_m, sensitivity, specificity, unit_weights
 
 BEST_OVERALL = "best overall"
@@ -107,8 +108,8 @@ def make_ensembles(
 
     Choices are made from ``validation_members`` before ``test_members`` is read. In outer split o,
     ``best overall`` is the group ensemble chosen in o, ``forward selection`` the mean of the
-    modalities selected in o. A baseline model, whose network is its modality, is its own only
-    ensemble.
+    modalities selected in o. A baseline model has one ensemble, of its own name; where it has
+    modalities, these are what would be its ``best overall``.
 
     Args:
         validation_members: a prediction table, all "validation": each training subject predicted
@@ -151,6 +152,8 @@ def choose_ensembles(
             labels = split.label.loc[complete.index].to_numpy(dtype=np.int64)
             best_by_split[outer], rows = _choose_best(_candidates(split, groups), complete, labels)
             best += [key | row for row in rows]
+            if network in BASELINES:
+                continue
             forward_by_split[outer], rows = _select_forward(split.modalities, complete, labels)
             forward += [key | row for row in rows]
         modalities[network] = {BEST_OVERALL: best_by_split, FORWARD_SELECTION: forward_by_split}
@@ -236,4 +239,6 @@ def add_chosen_ensembles(
         }
         for network, splits in models.items()
     }
+    for baseline in (name for name in BASELINES if name in choices.modalities):
+        ensembles[baseline] = {baseline: choices.modalities[baseline][BEST_OVERALL]}
     return average_modalities(models, ensembles)

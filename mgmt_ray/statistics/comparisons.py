@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -34,12 +34,9 @@ from mgmt_ray.statistics.model_intervals import (
     paired_difference,
     resample_models,
 )
-from mgmt_ray.study import baseline_config
+from mgmt_ray.study.baseline_config import BASELINES
 
 _REMEDY = "Run `mgmt-ray ensemble STUDY` again."
-
-BASELINES: tuple[str, ...] = get_args(baseline_config.BaselineName)
-"""Names, as networks and as ensembles, of the baseline models that networks are compared with."""
 
 UNTESTED_BASELINE = "prevalence"
 """A constant, whose AUC is 0.5 (less over several splits, by construction): to test a model against

@@ -11,11 +11,11 @@ import pandas as pd
 from mgmt_ray.cohort.covariates import SEX, age_in_years
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.statistics.comparisons import BASELINES
 from mgmt_ray.statistics.delong import delong_interval
 from mgmt_ray.statistics.intervals import column_names, interval_columns
 from mgmt_ray.statistics.model_intervals import ResampledModel, resample_models
 from mgmt_ray.statistics.operating_points import classification_rates
+from mgmt_ray.study.baseline_config import BASELINES
 from mgmt_ray.training.metrics import THRESHOLD
 
 UNKNOWN_LEVEL = "unknown"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from pydantic import Field
 
 from mgmt_ray.base import Config
 
-BaselineName: TypeAlias = Literal["radiomics_forest", "age_sex", "tumour_volume", "prevalence"]
+BaselineName: TypeAlias = Literal[
+    "radiomics_forest", "first_order", "age_sex", "tumour_volume", "prevalence"
+]
+
+BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
+"""Names, as networks and as ensembles, of the baseline models that networks are compared with."""
 
 NECROSIS, EDEMA, ENHANCING = 1, 2, 4
 """Labels by which a tumour is measured, as in BraTS up to 2021; other masks are translated."""

@@ -266,6 +266,11 @@ class StudyConfig(Config):
         conflicts = sorted({*self.baselines} & {*self.networks})
         if conflicts:
             raise ValueError(f"networks: {', '.join(conflicts)} is a baseline model; rename it")
+        if "first_order" in self.baselines and "volumes" not in self.pipelines:
+            raise ValueError(
+                "baselines: first_order measures the volumes that networks read, and this study "
+                "has only networks of kind slices. Remove it"
+            )
         if "radiomics_forest" not in self.baselines:
             return self
         missing = [m for m in FEATURE_SCANS if m not in self.modalities]

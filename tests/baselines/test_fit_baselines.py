@@ -83,17 +83,21 @@ def checksums(baselines: Baselines, cohort: Cohort, splits: tuple[Split, ...]) -
 
 
 def test_baseline_models_are_members_of_a_study(make: Callable[..., StudyContext]) -> None:
-    context = make(split={"folds": 3, "outer_folds": 2})
+    names = (*NAMES, "first_order")
+    context = make(split={"folds": 3, "outer_folds": 2}, baselines=[*names])
     evaluated(context)
     splits, cohort = read_splits(context.folder.splits), read_cohort(context.folder.root)
     label = {s.id: s.label for s in cohort.subjects}
     test = pd.read_csv(context.folder.ensembles / "member_predictions.csv")
     validation = pd.read_csv(context.folder.ensembles / "validation_members.csv")
     models = pd.read_csv(context.folder.ensembles / "baselines.csv")
-    assert list(dict.fromkeys(test["network"])) == ["random", *NAMES]
-    assert list(dict.fromkeys(validation["network"])) == ["random", *NAMES]
+    assert list(dict.fromkeys(test["network"])) == ["random", *names]
+    assert list(dict.fromkeys(validation["network"])) == ["random", *names]
     assert set(models["trial"]) == {
-        f"{n}-outer{o}-fold{f}" for n in NAMES for o in (0, 1) for f in range(3)
+        f"{n}-outer{o}-fold{f}"
+        for n in (*NAMES, "first_order-T1GD")
+        for o in (0, 1)
+        for f in range(3)
     }
     for (name, outer, fold), rows in test.groupby(["network", "outer_fold", "fold"]):
         split = splits[outer]
@@ -105,7 +109,8 @@ def test_baseline_models_are_members_of_a_study(make: Callable[..., StudyContext
             assert table["label"].tolist() == [label[s] for s in table["subject"]]
         if name == "random":
             continue
-        assert set(rows["modality"]) == {name} and set(rows["probability_std"]) == {0}
+        assert set(rows["modality"]) == {"T1GD" if name == "first_order" else name}
+        assert set(rows["probability_std"]) == {0}
         ids = [s for s in split.training if s not in split.folds[fold]]
         share = sum(label[s] for s in ids) / len(ids)
         model = models.query("trial == @rows.trial.iloc[0]").iloc[0]
@@ -117,7 +122,8 @@ def test_baseline_models_are_members_of_a_study(make: Callable[..., StudyContext
         )
         assert (set(rows["probability"]) == {model["prior"]}) == (name == "prevalence")
     metrics = pd.read_csv(context.folder.ensembles / "metrics.csv")
-    assert set(metrics["network"]) == {"random", *NAMES}
+    assert set(metrics["network"]) == {"random", *names}
+    assert metrics.query("network == 'first_order'")["ensemble"].tolist() == ["first_order"]
     fitted = json.loads(models.query("baseline == 'age_sex'").iloc[0]["fitted"])
     assert fitted["columns"]["age"]["num_filled"] == 0
 

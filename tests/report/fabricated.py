@@ -15,7 +15,7 @@ from mgmt_ray.cohort.cohort import Cohort, Exclusion
 from mgmt_ray.cohort.subject import MODALITY_GROUPS, Subject
 from mgmt_ray.selection.predictions import PREDICTION_COLUMNS, write_table
 from mgmt_ray.splits.split import Split
-from mgmt_ray.statistics.comparisons import BASELINES
+from mgmt_ray.study.baseline_config import BASELINES
 
 NUM_BLOCKS = 6
 SIDE = 48

@@ -52,7 +52,7 @@ def test_differences_name_the_models_they_are_between(results: StudyResults) -> 
     assert first[1] == "SpotTune – From scratch" and first[3] in ("secondary", "as best overall")
     assert first[4].startswith(f"{row['auc_difference']:.3f}\n[{row['auc_difference_low']:.3f}")
     with_baselines = content["baselines"].rows
-    assert len(with_baselines) == 3 * 4
+    assert len(with_baselines) == 3 * 5
     assert with_baselines[0][:2] == ("against Radiomics forest", "SpotTune – Radiomics forest")
     assert {row[0] for row in content["single_inputs"].rows} == {"PH", "FA", "T1"}
 

@@ -271,3 +271,20 @@ def test_faulty_validation_is_refused() -> None:
     both = pd.concat([members("validation"), members("test")], ignore_index=True)
     with pytest.raises(MgmtError, match="several splits"):
         make_ensembles(both, members("test"), GROUPS)
+
+
+def test_a_baseline_with_modalities_has_one_ensemble_of_those_that_validation_chose() -> None:
+    networks = ("spottune", "first_order")
+    made = make_ensembles(members("validation", networks), members("test", networks), GROUPS)
+    rows = made.test[made.test["network"] == "first_order"]
+    assert set(rows["ensemble"]) == {"first_order"}
+    best = made.choices.best.query("network == 'first_order' and chosen == 1")
+    (chosen,) = best["ensemble"]
+    assert "first_order" not in set(made.choices.forward["network"])
+    single = members("test", ("first_order",))
+    in_chosen = single[single["modality"].isin(GROUPS[chosen])]
+    by_modality = in_chosen.groupby(["subject", "modality"])["probability"].mean()
+    expected = by_modality.groupby("subject").mean()
+    assert rows.set_index("subject")["probability"].to_numpy() == pytest.approx(
+        expected.to_numpy(), rel=1e-12
+    )
