@@ -14,6 +14,12 @@ from mgmt_ray.nets.policy import DrawKind
 
 Precision = Literal["fp32", "bf16"]
 
+Criterion = Literal["m", "accuracy_auc"]
+"""By which an epoch is chosen: M, or the sum of accuracy and AUC."""
+
+LEAST_RATE = 0.5
+"""Sensitivity and specificity that what is chosen on validation exceeds."""
+
 MAX_DRAWS = 2**16
 """The number of policies of sixteen blocks."""
 
@@ -54,6 +60,16 @@ class TrainingConfig(Config):
     )
     balance: Literal["prune", "weight", "none"] = Field(
         "prune", description="classes: prune volumes of the larger one, weight the loss, or neither"
+    )
+    criterion: Criterion = later_key(
+        "m",
+        description="by which an epoch is chosen: M, or accuracy + AUC, which the paper had first",
+    )
+    min_sensitivity: float = later_key(
+        LEAST_RATE, ge=0, lt=1, description="an epoch qualifies with a sensitivity above it"
+    )
+    min_specificity: float = later_key(
+        LEAST_RATE, ge=0, lt=1, description="an epoch qualifies with a specificity above it"
     )
     precision: Precision = Field(
         "fp32",

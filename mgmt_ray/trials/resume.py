@@ -13,7 +13,13 @@ import torch
 from mgmt_ray.cluster.progress import log
 from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig
 from mgmt_ray.nets.network import Network
-from mgmt_ray.selection.epoch_choice import EpochChoice, EpochScore, choose_best, choose_epoch
+from mgmt_ray.selection.epoch_choice import (
+    EpochChoice,
+    EpochScore,
+    Gate,
+    choose_best,
+    choose_epoch,
+)
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import (
     DamagedState,
@@ -23,6 +29,8 @@ from mgmt_ray.training.checkpoint import (
     trained_weights,
 )
 from mgmt_ray.training.loop import Epoch, TrainingState
+from mgmt_ray.training.metrics import THRESHOLD
+from mgmt_ray.training.training_config import TrainingConfig
 
 STATE_KEYS = ("files", "training", "rows", "choice", "weights")
 """Keys of a saved state; all other keys are columns of the validation rows."""
@@ -44,9 +52,17 @@ class TrainingHistory:
     columns: dict[str, list[float]] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
 
-    def add(self, trial: Trial, epoch: Epoch, network: Network) -> None:
-        """Append an epoch; keep its weights if the selection rule now prefers it."""
+    def add(self, trial: Trial, epoch: Epoch, network: Network, labels: torch.Tensor) -> None:
+        """Append an epoch; keep its weights if the selection rule now prefers it.
+
+        Args:
+            labels: of the validation rows.
+        """
         self.rows.append(_epoch_row(epoch))
+        if _takes_accuracy(trial):
+            probability = torch.tensor(epoch.predictions.columns["probability"])
+            is_right = (probability >= THRESHOLD) == (labels.cpu() == 1)
+            self.rows[-1]["validation_accuracy"] = float(is_right.double().mean())
         self.choice = _select_epoch(trial, self.rows)
         if self.choice.epoch == epoch.number:
             self.weights = trained_weights(network)
@@ -102,7 +118,7 @@ def save_training(
 
 
 def _select_epoch(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
-    """Select an epoch by criterion M, or for slices by validation loss or accuracy."""
+    """Select an epoch by its training's criterion, or for slices by loss or accuracy."""
     nan = float("nan")
     scores = [
         EpochScore(int(r["epoch"]), r.get("validation_sen", nan), r.get("validation_spe", nan))
@@ -116,7 +132,19 @@ def _select_epoch(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
                 scores, [row["validation_accuracy"] for row in rows], "best_accuracy"
             )
         case _:
-            return choose_epoch(scores)
+            config = trial.training_config
+            assert isinstance(config, TrainingConfig)
+            gate = Gate(config.min_sensitivity, config.min_specificity)
+            if not _takes_accuracy(trial):
+                return choose_epoch(scores, gate)
+            sums = {int(r["epoch"]): r["validation_accuracy"] + r["validation_auc"] for r in rows}
+            return choose_epoch(scores, gate, sums)
+
+
+def _takes_accuracy(trial: Trial) -> bool:
+    """Return whether a trial of volumes chooses its epoch by accuracy + AUC."""
+    config = trial.training_config
+    return isinstance(config, TrainingConfig) and config.criterion == "accuracy_auc"
 
 
 def _epoch_row(epoch: Epoch) -> dict[str, float]:

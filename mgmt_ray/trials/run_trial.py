@@ -82,7 +82,7 @@ def run_trial(
             history = resume_training(state, saved, files)
             data, config = (sets.training, sets.validation), trial.training_config
             for epoch in fit(state, *data, config, trial.seed, world):
-                history.add(trial, epoch, network)
+                history.add(trial, epoch, network, sets.validation.labels)
                 if world.rank == 0:
                     _save_progress(state, history, saved, files, inputs.state_seconds)
                 if report:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mgmt_ray.selection.epoch_choice import EpochScore, choose_epoch, qualifies
+from mgmt_ray.selection.epoch_choice import EpochScore, Gate, choose_epoch, qualifies
 from mgmt_ray.training.metrics import criterion_m
 
 
@@ -55,3 +55,32 @@ def test_a_fold_without_methylated_subjects_falls_back_with_an_undefined_m() -> 
     choice = choose_epoch([EpochScore(1, math.nan, 0.9), EpochScore(2, math.nan, 0.8)])
     assert (choice.epoch, choice.rule) == (2, "last_epoch")
     assert math.isnan(choice.m)
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [
+        (Gate(), (2, "best_m")),
+        (Gate(spe=0.3), (1, "best_m")),
+        (Gate(sen=0.7, spe=0.5), (4, "last_epoch")),
+        (Gate(0.0, 0.0), (1, "best_m")),
+    ],
+)
+def test_the_gate_decides_which_epochs_may_be_chosen(gate: Gate, expected: tuple[int, str]) -> None:
+    history = [
+        EpochScore(1, 1.0, 0.4),
+        EpochScore(2, 0.7, 0.6),
+        EpochScore(3, 0.0, 1.0),
+        EpochScore(4, 0.6, 0.55),
+    ]
+    choice = choose_epoch(history, gate)
+    assert (choice.epoch, choice.rule) == expected
+
+
+def test_accuracy_and_auc_decide_among_epochs_that_qualify_the_earliest_on_a_tie() -> None:
+    history = [EpochScore(1, 0.9, 0.9), EpochScore(2, 0.6, 0.6), EpochScore(3, 0.6, 0.6)]
+    history.append(EpochScore(4, 1.0, 0.3))
+    sums = {1: 1.2, 2: 1.1 + 0.2, 3: 1.3, 4: 2.0}  # 1.1 + 0.2 is above 1.3 in floating point
+    choice = choose_epoch(history, Gate(), sums)
+    assert (choice.epoch, choice.rule, choice.m) == (2, "best_accuracy_auc", pytest.approx(0.6))
+    assert choose_epoch(history[3:], Gate(), sums).rule == "last_epoch"

@@ -156,3 +156,28 @@ def test_every_option_is_repeatable_to_the_bit(make_job: Callable[..., StudyCont
         train(trials[:1], inputs)
         checksums.append(context.folder.read_trial(trials[0].id)["weights_sha256"])
     assert checksums[0] == checksums[1]
+
+
+def test_a_trial_keeps_the_epoch_of_the_highest_accuracy_plus_auc(
+    make_job: Callable[..., StudyContext],
+) -> None:
+    choosing = {"criterion": "accuracy_auc", "min_sensitivity": 0.0, "min_specificity": 0.0}
+    context = make_job(
+        networks={"random": {"kind": "random", "depth": 10, "width": 4}},
+        inputs=[["FLAIR"]],
+        training=TRAINING | choosing | {"epochs": 4},
+    )
+    inputs, (trial, *_) = prepared(context)
+    run_trial(trial, inputs, "cpu")
+    selection = context.folder.read_trial(trial.id)["selection"]
+    epochs = pd.read_csv(context.folder.trial(trial.id) / "epochs.csv")
+    kept = epochs.query("epoch == @selection['epoch']").iloc[0]
+    validation = pd.read_csv(context.folder.trial(trial.id) / "validation.csv")
+    accuracy = ((validation["probability"] >= 0.5) == (validation["label"] == 1)).mean()
+    assert kept["validation_accuracy"] == pytest.approx(accuracy, rel=1e-12)
+    passing = epochs[(epochs["validation_sen"] > 0) & (epochs["validation_spe"] > 0)]
+    sums = passing["validation_accuracy"] + passing["validation_auc"]
+    expected = ("last_epoch", 4)
+    if len(passing):
+        expected = ("best_accuracy_auc", passing.loc[sums.round(12).idxmax(), "epoch"])
+    assert (selection["rule"], selection["epoch"]) == expected
