@@ -56,6 +56,9 @@ class NetworkConfig(Config):
     initialisation: Initialisation = later_key(
         "normal", description="random only: distribution of the convolutions' initial weights"
     )
+    centred: bool = later_key(
+        False, description="subtract each tumour's mean from its voxels before the first layer"
+    )
     start_from: InputPath | None = Field(
         None,
         description="folder of a finished trial whose weights training starts from; {modality}, "
@@ -178,7 +181,10 @@ def build_volume_network(
     >>> network(torch.zeros(3, 2, 16, 16, 16)).shape
     torch.Size([3])
     """
-    resnet = ResNet3d(config.depth, config.width, channels, 1, config.initialisation)
+    centred = config.centred
+    resnet = ResNet3d(
+        config.depth, config.width, channels, 1, config.initialisation, centred=centred
+    )
     if config.pretrained:
         if checkpoint is None:
             raise MgmtError(
@@ -189,7 +195,9 @@ def build_volume_network(
     match config.kind:
         case "spottune":
             num_blocks = len(resnet.blocks)
-            agent = ResNet3d(config.agent_depth, config.agent_width, 1, 2 * num_blocks)
+            agent = ResNet3d(
+                config.agent_depth, config.agent_width, 1, 2 * num_blocks, centred=centred
+            )
             inflate_stem(agent, channels)
             takes = config.covariates_for
             of_classifier = () if takes == "agent" else config.covariates

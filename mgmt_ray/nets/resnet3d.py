@@ -25,6 +25,11 @@ Depth = Literal[10, 18, 34, 50, 101, 152, 200]
 
 Initialisation = Literal["normal", "uniform"]
 
+CONTRAST = 5.0
+"""Factor of centred volumes: a tumour's values, from 0 to 1, then deviate by about 1, as those that
+MedicalNet was trained on. Without it what a stem of random weights makes of a small tumour is no
+larger than BatchNorm's ε."""
+
 STAGE_STRIDES = (1, 2, 1, 1)
 STAGE_DILATIONS = (1, 1, 2, 4)
 
@@ -111,6 +116,7 @@ class ResNet3d(nn.Module):
         width: channels of the stem and of the first stage; 64 in the papers.
         outputs: values per subject.
         initialisation: distribution of the convolutions' initial weights, see :func:`_initialise`.
+        centred: whether volumes pass :func:`centre` first.
 
     >>> network = ResNet3d(10, width=4, channels=1, outputs=3)
     >>> network(torch.zeros(2, 1, 16, 16, 16)).shape
@@ -126,10 +132,13 @@ class ResNet3d(nn.Module):
         channels: int,
         outputs: int,
         initialisation: Initialisation = "normal",
+        *,
+        centred: bool = False,
     ) -> None:
         super().__init__()
         block, counts = ARCHITECTURES[depth]
-        self.conv1 = nn.Conv3d(channels, width, 7, stride=2, padding=3, bias=False)
+        first = CentredConv3d if centred else nn.Conv3d
+        self.conv1 = first(channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(width)
         inputs = width
         for stage, count in enumerate(counts):
@@ -165,6 +174,30 @@ class ResNet3d(nn.Module):
         for block in self.blocks:
             x = block(x)
         return pool(x)
+
+
+def centre(volumes: Volumes) -> Volumes:
+    """Subtract each tumour's mean from its voxels, and multiply by :data:`CONTRAST`.
+
+    The background stays 0 and is then the tumour's mean: the step at the tumour's edge, which is
+    larger than any texture, is gone. What is not 0 is tumour, in each channel.
+
+    >>> centre(torch.tensor([0.0, 0.25, 0.75]).reshape(1, 1, 1, 1, 3)).flatten().tolist()
+    [0.0, -1.25, 1.25]
+    """
+    inside = volumes != 0
+    axes = (2, 3, 4)
+    total = volumes.sum(dim=axes, keepdim=True)
+    mean = total / inside.sum(dim=axes, keepdim=True).clamp(min=1)
+    return torch.where(inside, (volumes - mean) * CONTRAST, torch.zeros_like(volumes))
+
+
+class CentredConv3d(nn.Conv3d):
+    """A convolution of volumes that are centred first."""
+
+    def forward(self, x: Volumes) -> Outputs:
+        """Centre the volumes, then compute ``nn.Conv3d``."""
+        return super().forward(centre(x))
 
 
 def run_stem(convolution: nn.Conv3d, norm: nn.BatchNorm3d, volumes: Volumes) -> Outputs:

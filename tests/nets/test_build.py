@@ -228,3 +228,32 @@ def test_age_reaches_the_policy_where_the_agent_takes_it(takes: str, tmp_path: P
     torch.testing.assert_close(known, unknown)  # unknown counts as the mean age
     agent = {id(p) for p in network.parameter_groups()["agent"]}
     assert id(network.agent_head.weight) in agent
+
+
+@pytest.mark.parametrize("kind", ["spottune", "transfer", "random"])
+def test_centred_networks_see_tumours_less_their_mean_and_have_the_same_weights(
+    kind: str, tmp_path: Path
+) -> None:
+    write_medicalnet(ResNet3d(10, 4, 1, 1), tmp_path / "net.pth")
+    sizes = {"kind": kind, "depth": 10, "width": 4, "agent_width": 2}
+    plain, centred = (
+        build_volume_network(
+            NetworkConfig(**sizes, centred=flag), 2, 1.0, tmp_path / "net.pth"
+        ).eval()
+        for flag in (False, True)
+    )
+    centred.load_state_dict(plain.state_dict())
+    tumours = torch.rand(3, 2, 12, 12, 12) * 0.5 + 0.25
+    tumours[..., 6:] = 0
+    by_hand = tumours.clone()
+    for volume in by_hand.flatten(0, 1):
+        volume[..., :6] = 5 * (volume[..., :6] - volume[..., :6].mean())
+    noise = gumbel_noise(3, 4, torch.Generator().manual_seed(0))
+    # float32 sums of 864 voxels in another order
+    torch.testing.assert_close(centred(tumours, noise), plain(by_hand, noise), rtol=1e-4, atol=1e-5)
+    empty = centred(torch.zeros(1, 2, 12, 12, 12), noise[:1])
+    assert empty.isfinite().all()
+    if kind == "spottune":
+        torch.testing.assert_close(
+            centred.policy_logits(tumours), plain.policy_logits(by_hand), rtol=1e-4, atol=1e-5
+        )
