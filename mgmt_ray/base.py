@@ -246,25 +246,28 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def placeholder_reason(head: bytes) -> str:
-    r"""Say what a file is that stands in the place of another; empty if it is no such file.
+def placeholder_fault(content: bytes) -> tuple[str, str] | None:
+    r"""Say what a file is that stands in the place of another, of whatever kind, and what to do.
 
     Args:
-        head: the file's first bytes, at least 64 if it has as many.
+        content: of the file, or its first bytes (1024 are enough).
 
-    >>> placeholder_reason(b"<!DOCTYPE html><html><title>Not found</title>")
-    'a web page, saved in the place of the file'
-    >>> placeholder_reason(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a1b")
-    'a pointer of git-lfs, not the file itself (git lfs pull gets it)'
+    Returns:
+        What the file is, and a remedy; None if it is no such file.
+
+    >>> placeholder_fault(b"<!DOCTYPE html><html><title>Not found</title>")[0]
+    'a web page, as a failed or refused download leaves it'
+    >>> placeholder_fault(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a1b")
+    ('a pointer of Git LFS, not the file', 'Run git lfs pull')
     """
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    start = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith((b"version https://git-lfs", b"version https://hawser")):
-        return "a pointer of git-lfs, not the file itself (git lfs pull gets it)"
+        return "a pointer of Git LFS, not the file", "Run git lfs pull"
     if start.startswith(b"/annex/objects/") or b".git/annex/objects/" in start[:64]:
-        return "a pointer of git-annex, not the file itself (git annex get gets it)"
-    if start.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml")):
-        return "a web page, saved in the place of the file"
-    return ""
+        return "a pointer of git-annex, not the file", "Run git annex get"
+    if start.startswith((b"<!doctype", b"<head", b"<body", b"<?xml")) or b"<html" in start:
+        return "a web page, as a failed or refused download leaves it", "Download the file again"
+    return None
 
 
 def stream_seed(seed: int, *purpose: str | int) -> int:

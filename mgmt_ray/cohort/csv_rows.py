@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, placeholder_fault
 from mgmt_ray.cohort.problem import Problem
 
 DELIMITERS = ",;\t"
@@ -153,6 +153,8 @@ def read_rows(
     columns = _requested_names(header, (*needed, *optional))
     missing = [name for name in needed if name not in columns]
     if missing:
+        if len(header) == 1 and not header[0].isalnum():
+            remedy = "Put commas, semicolons or tabs between cells. " + remedy
         raise MgmtError(
             f"{path}: has no column {', '.join(missing)}; its columns are "
             f"{', '.join(map(printable, header)) or 'none'}. {remedy}"
@@ -294,6 +296,8 @@ def _read_text(path: Path) -> str:
         raise MgmtError(
             f"{path}: cannot be read ({error.strerror}). Give the right path of the table."
         ) from error
+    if fault := placeholder_fault(content):
+        raise MgmtError(f"{path}: is no table but {fault[0]}. {fault[1]}.")
     if content.startswith(WORKBOOKS):
         raise MgmtError(f"{path}: is an Excel workbook. Save it as CSV (UTF-8).")
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

@@ -25,8 +25,8 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from mgmt_ray.base import first_line
-from mgmt_ray.cohort.dataset_files import DOWNLOAD_CONTENT, missing_reason
+from mgmt_ray.base import first_line, placeholder_fault
+from mgmt_ray.cohort.dataset_files import missing_reason
 from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, BadScan, ProblemKind
 from mgmt_ray.cohort.subject import Form
 
@@ -43,8 +43,6 @@ UNIT_BITS = 7
 TWO_FILES = "Write image and header as one .nii.gz, for instance with fslchfiletype NIFTI_GZ"
 CONVERT = "Convert it to .nii.gz, or give the right file"
 FOREIGN_CONTENT: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"version https://git-lfs", "is a pointer of Git LFS, not the file", "Run git lfs pull"),
-    (0, b"/annex/objects/", "is a pointer of git-annex, not the file", DOWNLOAD_CONTENT),
     (0, b"\x1f\x8b", "is compressed twice", "Decompress it once"),
     (0, b"PK\x03\x04", "is a zip archive", "Unpack it, and give the file in it"),
     (0, b"BZh", "is compressed with bzip2", CONVERT),
@@ -61,7 +59,7 @@ FOREIGN_CONTENT: tuple[tuple[int, bytes, str, str], ...] = (
     (4, b"ni2\0", "is the header of a NIfTI pair (.hdr and .img)", TWO_FILES),
 )
 """Offset and bytes by which a file that is no NIfTI file is recognised, what it is, and what to
-do."""
+do; :func:`mgmt_ray.base.placeholder_fault` knows what stands in the place of any file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,9 +180,8 @@ def _other_format(path: Path, content: bytes) -> BadScan:
     """Say what a file is that is no NIfTI file."""
     found, remedy = "is not a NIfTI file", "Write it as .nii.gz with the tool that made it"
     start = content[:1024].lstrip()
-    if b"<html" in start.lower() or start.lower().startswith(b"<!doctype html"):
-        found = "is a web page, as a failed or refused download leaves it"
-        remedy = DOWNLOAD_AGAIN
+    if fault := placeholder_fault(content):
+        found, remedy = f"is {fault[0]}", fault[1]
     elif struct.pack("<i", 348) in (content[:4], content[:4][::-1]) and len(content) == 348:
         found, remedy = "is the header of an Analyze pair (.hdr and .img)", TWO_FILES
     elif path.name.removesuffix(".gz").endswith(".img"):

@@ -11,14 +11,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mgmt_ray.base import MgmtError, first_line, placeholder_reason, write_atomically
+from mgmt_ray.base import MgmtError, first_line, placeholder_fault, write_atomically
 from mgmt_ray.nets.resnet3d import ResNet3d
 
 STATE_DICT = "state_dict"
@@ -175,8 +175,9 @@ def _is_anchor(key: object) -> bool:
 def _read_content(path: Path) -> object:
     """Return what a file of weights holds; no code in it is executed."""
     if not path.exists():
+        found = "the link is broken" if path.is_symlink() else "no such file"
         raise CheckpointMismatch(
-            f"{path}: there is no such file. Give MedicalNet's .pth file with --checkpoint FILE."
+            f"{path}: {found}. Give MedicalNet's .pth file with --checkpoint FILE."
         )
     try:
         with path.open("rb") as file:
@@ -197,15 +198,28 @@ def _describe_fault(path: Path, head: bytes, error: Exception) -> tuple[str, str
     """Return what a file is that cannot be read, and a remedy; torch's own advice is unsafe."""
     if not head:
         return "it is empty", COPY_AGAIN
-    if reason := placeholder_reason(head):
-        return f"it is {reason}", COPY_AGAIN
+    if fault := placeholder_fault(head):
+        return f"it is {fault[0]}", f"{fault[1]}."
     if found := FOREIGN_CLASS.search(str(error)):
         return f"it holds Python objects ({found[1]}), which could run any code", SAVE_WEIGHTS
     if "TorchScript" in str(error):
         return "it is a TorchScript archive", SAVE_WEIGHTS
     if head.startswith(b"PK") and not is_zipfile(path):
         return "it is cut off", COPY_AGAIN
+    if _is_archive(path, head):
+        return "it is an archive, or compressed", "Unpack it, and give the .pth file in it."
     return "it is damaged, or of another format", COPY_AGAIN
+
+
+def _is_archive(path: Path, head: bytes) -> bool:
+    """Whether a file is compressed, a tar, or a zip archive other than torch's own."""
+    if head.startswith(b"PK"):
+        try:
+            with ZipFile(path) as archive:
+                return not any(name.endswith("data.pkl") for name in archive.namelist())
+        except BadZipFile:
+            return False
+    return head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar"
 
 
 def _shorten(keys: list[str]) -> str:

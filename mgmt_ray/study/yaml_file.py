@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mgmt_ray.base import MgmtError, first_line
+from mgmt_ray.base import MgmtError, first_line, placeholder_fault
 
 OTHER_BASE = re.compile(r"[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
 """Numbers that YAML 1.1 reads with another base: 012 is 10, and 1:30 is 90."""
@@ -32,7 +32,10 @@ def read_yaml(path: Path) -> Any:
     {'training': {'epochs': 30}}
     """
     try:
-        loader = yaml.SafeLoader(path.read_bytes())
+        content = path.read_bytes()
+        if fault := placeholder_fault(content):
+            raise MgmtError(f"{path}: is no YAML but {fault[0]}. {fault[1]}.")
+        loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
         if faults := list(_faults(node, (), set())):
             raise MgmtError(f"{path}: {'; '.join(faults)}.")

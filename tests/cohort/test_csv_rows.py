@@ -62,6 +62,8 @@ def test_columns_are_found_in_any_case_and_spelling(tmp_path: Path) -> None:
     [
         ("a\nx\nK\xf6ln\n".encode("latin-1"), "line 3 has a character that is not UTF-8"),
         (b"PK\x03\x04rest", "is an Excel workbook"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is no table but a pointer of Git LFS"),
+        (b"\xef\xbb\xbf<!doctype html>\n<body>", "is no table but a web page"),
         ("a,b\n1,2\n".encode("utf-16-le"), "is not a text file"),
         (b'a,b\n1,"2\n3,4\n', "line 3: is not a table"),
         (b"", "has no column a; its columns are none"),
@@ -111,7 +113,8 @@ def test_spellings_of_one_label_are_one_label() -> None:
         ("a,b\n1,2,3\n", "row 2 has 3 cells and the header 2"),
         ("a\n" + "1,2\n" * 9, "row 3 has 2 cells, row 4 has 2 cells and 6 more and the header"),
         ("a,b,a\n1,2,3\n", "has column a more than once"),
-        ("b,c\n1,2\n", "has no column a; its columns are b, c"),
+        ("b,c\n1,2\n", "has no column a; its columns are b, c. Give"),
+        ("a|b\n1|2\n", r"its columns are a\|b. Put commas, semicolons or tabs between cells"),
         ('"b\nc"\n1\n', r"its columns are 'b\\nc'"),
     ],
 )

@@ -123,8 +123,14 @@ def test_a_file_that_is_no_dicom_inside_is_named(series: Path) -> None:
     for number in (3, 4):
         (series / f"Image-{number}.dcm").write_bytes(b"<html>not found</html>" * 50)
     error = fault(series)
-    assert error.kind == "damaged"
-    assert "Image-3.dcm and 1 more of 12 files" in error.found
+    assert error.kind == "wrong_format"
+    assert "Image-3.dcm and 1 more of 12 files: a web page" in error.found
+    for number in (3, 4):
+        (series / f"Image-{number}.dcm").write_bytes(b"not found" * 50)
+    assert (fault(series).kind, fault(series).found) == (
+        "damaged",
+        "Image-3.dcm and 1 more of 12 files: damaged, does not start like a DICOM file",
+    )
 
 
 def test_a_series_of_truncated_files_alone_is_truncated(series: Path) -> None:
@@ -136,6 +142,8 @@ def test_a_series_of_truncated_files_alone_is_truncated(series: Path) -> None:
 def test_a_folder_without_dicom_says_so(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("empty")
     assert (fault(tmp_path).kind, fault(tmp_path).found) == ("wrong_format", "holds no DICOM files")
+    (tmp_path / "series 4").mkdir()
+    assert "like series 4 in it" in fault(tmp_path).remedy
 
 
 def test_two_series_in_a_folder_are_rejected(series: Path, tmp_path: Path) -> None:

@@ -200,8 +200,8 @@ def test_the_value_of_background_is_read_as_0(tmp_path: Path) -> None:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7\n", "Git LFS", "git lfs"),
         (b"/annex/objects/SHA256E-s1--ab.nii.gz\n", "git-annex", "git annex get"),
-        (b"\n<!DOCTYPE html><title>Log in</title>", "web page", "download the file again"),
-        (b"<?xml version='1.0'?><html>", "web page", "download the file again"),
+        (b"\n<!DOCTYPE html><title>Log in</title>", "web page", "Download the file again"),
+        (b"<?xml version='1.0'?><html>", "web page", "Download the file again"),
         (b"<Error><Code>AccessDenied</Code>", "begins with the text '<Error><Code>", "Write it"),
         (b"PK\x03\x04" + bytes(40), "zip archive", "Unpack"),
         (gzip.compress(b"x", mtime=0), "compressed twice", "once"),

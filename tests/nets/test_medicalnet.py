@@ -1,9 +1,11 @@
 """Our networks compute what MedicalNet's do, part by part, from files in its format."""
 
+import gzip
 import importlib.util
 import sys
 from argparse import Namespace
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -171,10 +173,16 @@ def test_two_networks_in_a_file_are_named(tmp_path: Path) -> None:
     ("write", "found"),
     [
         (lambda path: path.write_bytes(b""), "it is empty"),
-        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git-lfs"),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+            "git lfs pull",
+        ),
         (lambda path: path.write_text("/annex/objects/SHA256E-s185--1.pth\n"), "git-annex"),
         (lambda path: path.write_text("\n<!DOCTYPE html><html>"), "it is a web page"),
         (lambda path: path.write_bytes(b"PK\3\4" + bytes(90)), "it is cut off"),
+        (lambda path: ZipFile(path, "w").writestr("resnet_50.pth", b"1"), "Unpack it"),
+        (lambda path: path.write_bytes(gzip.compress(b"weights")), "Unpack it"),
+        (lambda path: path.symlink_to("nowhere.pth"), "the link is broken"),
         (lambda path: path.mkdir(), "cannot be opened"),
         (
             lambda path: torch.save(nn.Linear(1, 1), path),

@@ -32,6 +32,7 @@ def test_a_file_is_read_in_the_encodings_of_editors(tmp_path: Path, encoding: st
         ("a: [1, -07]\n", "a.1: -07 in line 1 is no decimal number"),
         ("a: 1:30\n", "a: 1:30 in line 1 is no decimal number"),
         ("a: 1:30.5\n", "a: 1:30.5 in line 1 is no decimal number"),
+        ("<!DOCTYPE html>\n<html>", "is no YAML but a web page"),
     ],
 )
 def test_what_would_be_read_otherwise_than_it_looks_is_an_error(

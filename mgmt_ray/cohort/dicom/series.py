@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 import SimpleITK
 
-from mgmt_ray.base import placeholder_reason
+from mgmt_ray.base import placeholder_fault
 from mgmt_ray.cohort.dataset_files import missing_reason
 from mgmt_ray.cohort.dicom.headers import (
     holds_no_slice,
@@ -85,7 +85,9 @@ def _series_files(folder: Path) -> dict[str, pydicom.Dataset]:
     """Return the headers of the files of the folder's single series, by file name."""
     files = sorted(p.name for p in folder.iterdir() if _is_dicom(p))
     if not files:
-        raise BadScan(folder, "wrong_format", "holds no DICOM files", DOWNLOAD_AGAIN)
+        below = next((p.name for p in sorted(folder.iterdir()) if p.is_dir()), "")
+        remedy = f"Give the folder of the series, like {below} in it" if below else DOWNLOAD_AGAIN
+        raise BadScan(folder, "wrong_format", "holds no DICOM files", remedy)
     headers = {name: read_header(folder / name) for name in files}
     slices = {name: header for name, header in headers.items() if not holds_no_slice(header)}
     if not slices:
@@ -109,9 +111,13 @@ def _series_files(folder: Path) -> dict[str, pydicom.Dataset]:
 def _series_of_gdcm(folder: Path) -> list[list[str]]:
     """Return the names of the files that GDCM can read completely, by series."""
     reader = SimpleITK.ImageSeriesReader
-    with quiet_itk():
-        ids = reader.GetGDCMSeriesIDs(str(folder))
-        series = [reader.GetGDCMSeriesFileNames(str(folder), name) for name in ids]
+    try:
+        with quiet_itk():
+            ids = reader.GetGDCMSeriesIDs(str(folder))
+            series = [reader.GetGDCMSeriesFileNames(str(folder), name) for name in ids]
+    except RuntimeError as error:
+        found = "the series is damaged (GDCM cannot read its tags)"
+        raise BadScan(folder, "damaged", found, DOWNLOAD_AGAIN) from error
     return [[Path(path).name for path in paths] for paths in series]
 
 
@@ -123,8 +129,10 @@ def _unread_files_error(folder: Path, unread: list[str], num_files: int) -> BadS
         return BadScan(folder, "empty_file", f"{which}: empty", DOWNLOAD_AGAIN)
     if not _has_magic(first):
         with first.open("rb") as file:
-            reason = placeholder_reason(file.read(1024))
-        found = f"{which}: {reason or 'damaged, does not start like a DICOM file'}"
+            fault = placeholder_fault(file.read(1024))
+        if fault:
+            return BadScan(folder, "wrong_format", f"{which}: {fault[0]}", fault[1])
+        found = f"{which}: damaged, does not start like a DICOM file"
         return BadScan(folder, "damaged", found, DOWNLOAD_AGAIN)
     return BadScan(folder, "truncated", f"{which}: truncated, or without an image", DOWNLOAD_AGAIN)
 
