@@ -65,17 +65,20 @@ def read_table_cohort(config: TableConfig) -> ReaderResult:
     """Read the subjects of a table, sorted by id.
 
     Cells are paths of files, or of folders of a DICOM series, absolute or relative to ``root``; an
-    empty cell means that the subject has no such scan. Columns of the paper's modalities that the
-    study does not use are not covariates, nor is a column without a name (pandas' index).
+    empty cell, or a word for unknown like NA, means that the subject has no such scan. Columns of
+    the paper's modalities that the study does not use are not covariates, nor is a column without a
+    name (pandas' index).
 
     Raises:
-        MgmtError: no table; a column is missing, duplicated or reserved; a row is truncated; or an
-            id cannot be used in file names.
+        MgmtError: no table, or no rows; a column is missing, duplicated or reserved; a row is
+            truncated; or an id cannot be used in file names.
     """
     path = config.root / config.table
     mask_column = ("mask",) if config.mask == "given" else ()
     columns, rows = read_rows(path, (*NEEDED, *mask_column, *config.modalities), OPTIONAL)
     _check_columns(path, columns)
+    if not rows:
+        raise MgmtError(f"{path}: has no rows below its header. Write a row for each subject.")
     _check_ids(path, [row["subject"] for row in rows])
     by_id = sorted(group_rows(rows, "subject").items())
     spellings = Counter(name.casefold() for name, _ in by_id)
@@ -143,8 +146,8 @@ def row_subject(
     return Subject(
         row["subject"],
         label,
-        {m: expand_path(row[m], root) for m in modalities if row[m]},
-        expand_path(row["mask"], root) if row.get("mask") else None,
+        {m: expand_path(row[m], root) for m in modalities if not is_unknown(row[m])},
+        None if is_unknown(row.get("mask", "")) else expand_path(row["mask"], root),
         {name: cell for name, cell in row.items() if cell and name not in no_covariates},
         "" if is_unknown(person) else person,
     )

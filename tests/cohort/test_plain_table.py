@@ -176,9 +176,11 @@ def test_a_named_file_that_is_not_there_is_one_problem_of_its_modality(tmp_path:
     assert result.exclusions == ()
 
 
-def test_an_empty_cell_is_a_missing_modality(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cell", ["", "NA", "n/a", "NaN", "-"])
+def test_an_empty_or_unknown_cell_is_a_missing_modality(tmp_path: Path, cell: str) -> None:
     touch(tmp_path / "f.nii.gz", tmp_path / "m.nii.gz")
-    write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", "P1,1,f.nii.gz,,,m.nii.gz")
+    row = f"P1,1,f.nii.gz,{cell},{cell},m.nii.gz"
+    write_table(tmp_path, "subject,label,FLAIR,T1,ADC,mask", row)
     result = read_folder(tmp_path, "FLAIR", "T1", "ADC")
     assert result.problems == ()
     assert result.exclusions == (Exclusion("P1", "T1", "no T1"), Exclusion("P1", "ADC", "no ADC"))
@@ -192,7 +194,7 @@ def test_a_subject_without_scans_is_excluded(tmp_path: Path) -> None:
 
 
 def test_problems_of_scans_and_mask_come_together(tmp_path: Path) -> None:
-    one_row(tmp_path, scan="none.nii.gz", mask="")
+    one_row(tmp_path, scan="none.nii.gz", mask="NA")
     result = read_folder(tmp_path)
     assert (result.subjects, result.exclusions) == ((), ())
     assert [p.kind for p in result.problems] == ["no_file", "no_mask"]
@@ -268,6 +270,12 @@ def test_the_table_may_have_another_name_and_must_be_there(tmp_path: Path) -> No
     (tmp_path / "cohort.csv").rename(tmp_path / "ours.csv")
     assert len(read_folder(tmp_path, table="ours.csv").subjects) == 1
     with pytest.raises(MgmtError, match=r"cohort\.csv: cannot be read"):
+        read_folder(tmp_path)
+
+
+def test_a_table_without_rows_is_an_error(tmp_path: Path) -> None:
+    write_table(tmp_path, "subject,label,FLAIR,mask")
+    with pytest.raises(MgmtError, match=r"cohort\.csv: has no rows below its header"):
         read_folder(tmp_path)
 
 
