@@ -131,6 +131,26 @@ def test_each_frame_has_its_own_slope(tmp_path: Path) -> None:
     assert np.array_equal(read_series(tmp_path)[0].T, VOXELS * (1.5 + numbers) + numbers)
 
 
+def test_a_slope_without_a_value_is_refused(tmp_path: Path) -> None:
+    write_multi_frame(tmp_path)
+
+    def empty(tags: pydicom.Dataset) -> None:
+        for frame in tags.PerFrameFunctionalGroupsSequence:
+            frame.PixelValueTransformationSequence = group(RescaleSlope=None, RescaleIntercept=None)
+
+    rewrite(tmp_path, empty)
+    assert "RescaleIntercept without a value" in fault(tmp_path).found
+
+
+def test_a_slice_beside_a_file_of_frames_is_refused(tmp_path: Path) -> None:
+    write_multi_frame(tmp_path)
+    write_series(volume(), tmp_path / "slices", "P1", "FLAIR")
+    (tmp_path / "slices" / "Image-1.dcm").rename(tmp_path / "Image-1.dcm")
+    error = fault(tmp_path)
+    assert error.kind == "wrong_format"
+    assert "Image-1.dcm holds a single slice, other files" in error.found
+
+
 TWICE = UPWARDS + UPWARDS
 
 

@@ -11,7 +11,12 @@ import pydicom
 from jaxtyping import Float64, Shaped
 
 from mgmt_ray.cohort.dicom.headers import num_frames
-from mgmt_ray.cohort.dicom.slice_stack import SAME_POSITION_MM, SlicePlane, stack_slices
+from mgmt_ray.cohort.dicom.slice_stack import (
+    ONE_SERIES,
+    SAME_POSITION_MM,
+    SlicePlane,
+    stack_slices,
+)
 from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, BadScan
 
 DIMENSIONS = {
@@ -79,6 +84,9 @@ def _list_frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
     shared_groups = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     of_frames = header.get("PerFrameFunctionalGroupsSequence") or []
     number = num_frames(header)
+    if not of_frames and number == 1:
+        found = f"{path.name} holds a single slice, other files of its series hold several"
+        raise BadScan(path.parent, "wrong_format", found, ONE_SERIES)
     if not of_frames:
         found = f"{path.name} holds {number} frames without a position of each"
         remedy = "Export it as one file per slice, or leave the subject out with cohort.exclude"
@@ -86,7 +94,11 @@ def _list_frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
     if len(of_frames) != number:
         found = f"{path.name} has {number} frames and describes {len(of_frames)}"
         raise BadScan(path.parent, "truncated", found, DOWNLOAD_AGAIN)
-    return [_frame(header, shared_groups[0], groups) for groups in of_frames]
+    try:
+        return [_frame(header, shared_groups[0], groups) for groups in of_frames]
+    except TypeError as error:  # GDCM would scale by whatever is in memory
+        found = f"{path.name} has a RescaleSlope or RescaleIntercept without a value"
+        raise BadScan(path.parent, "damaged", found, DOWNLOAD_AGAIN) from error
 
 
 def _frame(header: pydicom.Dataset, shared: pydicom.Dataset, own: pydicom.Dataset) -> Frame:
