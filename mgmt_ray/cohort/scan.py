@@ -311,6 +311,8 @@ def check_mask(mask: Scan, path: Path, labels: Sequence[int]) -> None:
         preset = {"3": "brats2023", "4": "brats2021"}.get(",".join(unknown))
         if any(value % 1 for value in present):
             meant = "resample it by nearest neighbour: labels are whole numbers"
+        elif present.min() < 0:
+            meant = "set what is below 0 to 0, the background"
         elif preset:
             meant = f"set cohort.mask_labels: {preset} if {unknown[0]} is the enhancing tumour"
         else:

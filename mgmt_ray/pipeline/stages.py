@@ -11,6 +11,7 @@ from mgmt_ray.base import MgmtError, write_json
 from mgmt_ray.baselines.baseline_inputs import check_baselines, prepare_baselines
 from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
+from mgmt_ray.cohort.dataset_files import missing_reason
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.pipeline.printing import show_diverged, show_results
 from mgmt_ray.pipeline.provenance import differs_from, provenance
@@ -57,7 +58,10 @@ def check_checkpoint(study: StudyConfig) -> None:
     """Raise MgmtError if a network starts from pretrained weights and there are none."""
     pretrained = [name for name, network in study.networks.items() if network.pretrained]
     if pretrained and (study.checkpoint is None or not study.checkpoint.is_file()):
-        fault = f"{study.checkpoint} does not exist" if study.checkpoint else "none are given"
+        fault = "none are given"
+        if study.checkpoint is not None:
+            found, _ = missing_reason(study.checkpoint) or ("is a folder", "")
+            fault = f"{study.checkpoint}: {found}"
         raise MgmtError(
             f"{', '.join(pretrained)} start from pretrained weights, and {fault}. "
             "Give MedicalNet's .pth file with --checkpoint FILE."

@@ -44,6 +44,9 @@ def test_unknown_labels_of_a_mask_are_named() -> None:
     with pytest.raises(BadScan, match="the mask has labels 3, 9; known are 0, 1, 2, 4"):
         check_mask(a_mask(1, 3, 9), MASK, (1, 2, 4))
     check_mask(a_mask(1, 3, 9), MASK, (1, 3, 9))
+    negative = Scan(-a_mask(1).voxels.astype(np.int16), Grid((10, 12, 14), AFFINE))
+    with pytest.raises(BadScan, match=r"labels -1; known .*what is below 0 to 0"):
+        check_mask(negative, MASK, (1, 2, 4))
 
 
 def test_a_mask_of_fractions_is_rejected() -> None:

@@ -35,7 +35,13 @@ def test_a_missing_checkpoint_is_named_with_the_networks_that_need_it(
     make_job: Callable[..., StudyContext], tmp_path: Path
 ) -> None:
     context = make_job(networks={"net": {"kind": "transfer", **SMALL}}, inputs=[["FLAIR"]])
-    for path, fault in ((None, "none are given"), (tmp_path / "absent.pth", "does not exist")):
+    (tmp_path / "link.pth").symlink_to("absent.pth")
+    for path, fault in (
+        (None, "none are given"),
+        (tmp_path / "absent.pth", "absent.pth: no such file"),
+        (tmp_path / "link.pth", "link.pth: the link is broken"),
+        (tmp_path, "is a folder"),
+    ):
         study = context.study.model_copy(update={"checkpoint": path})
         with pytest.raises(MgmtError, match=f"net start from pretrained weights, and .*{fault}"):
             bring_up_to_date(StudyContext(study, context.folder, context.resources))
