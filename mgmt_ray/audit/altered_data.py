@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float16
@@ -22,7 +22,7 @@ from mgmt_ray.preprocess.artefact_store import (
 )
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.slice_store import SliceStore, slice_artefact
-from mgmt_ray.preprocess.volume_store import DTYPE, volume_artefact
+from mgmt_ray.preprocess.volume_store import DTYPE, VolumeStore, volume_artefact
 from mgmt_ray.study.study_config import PipelineName
 
 Volumes: TypeAlias = Float16[np.ndarray, "version depth height width"]
@@ -41,11 +41,13 @@ SLAB_VOXELS = 2
 """Thickness of the planted slabs: thinner than any anatomy, and thick enough for a stem of
 stride 2."""
 
-DARK_FACTOR = 0.25
-"""Factor of the darkened voxels.
+Strength: TypeAlias = Literal["easy", "medium", "hard"]
+
+DARK_FACTORS: dict[Strength, float] = {"easy": 0.25, "medium": 0.6, "hard": 0.85}
+"""Factors of the darkened voxels, by how hard the pattern is to find.
 
 The contrast of 4 to 1 cannot be missed by a pipeline that learns at all, since a tumour's own
-texture is a tenth of its mean. The audit tests whether it learns, not how small a signal it finds.
+texture is a tenth of its mean; 20 to 17 is little more than that texture.
 """
 
 
@@ -82,7 +84,7 @@ def _write_changed_part(
     write_index(target, modality, about, entries)
 
 
-def darken_slabs(volumes: Volumes) -> Volumes:
+def darken_slabs(volumes: Volumes, factor: float = DARK_FACTORS["easy"]) -> Volumes:
     """Darken every other axial slab of a tumour.
 
     Neither the flip nor a rotation in the axial plane changes this pattern, so that all augmented
@@ -93,8 +95,8 @@ def darken_slabs(volumes: Volumes) -> Volumes:
         array([1.  , 1.  , 0.25, 0.25], dtype=float16)
     """
     is_dark = np.arange(volumes.shape[1]) // SLAB_VOXELS % 2 == 1
-    factor = np.where(is_dark, np.float16(DARK_FACTOR), np.float16(1))[None, :, None, None]
-    return (volumes * factor).astype(DTYPE)
+    factors = np.where(is_dark, np.float16(factor), np.float16(1))[None, :, None, None]
+    return (volumes * factors).astype(DTYPE)
 
 
 def noise_like(volumes: Volumes, random: np.random.Generator) -> Volumes:
@@ -117,13 +119,13 @@ def write_changed_slices(source: Path, modality: str, target: Path, change: Slic
     _write_changed_part(source, modality, target, change_artefact)
 
 
-def darken_tumour(slices: SubjectSlices) -> SubjectSlices:
-    """Multiply a tumour's intensities with :data:`DARK_FACTOR`.
+def darken_tumour(slices: SubjectSlices, factor: float) -> SubjectSlices:
+    """Multiply a tumour's intensities with a factor.
 
     Slabs as in volumes would not work: a network sees single slices, and rotated ones.
     """
-    factor = np.where(slices.masks > 0, np.float32(DARK_FACTOR), np.float32(1))
-    return replace(slices, images=slices.images * factor)
+    factors = np.where(slices.masks > 0, np.float32(factor), np.float32(1))
+    return replace(slices, images=slices.images * factors)
 
 
 def noise_and_mirrored(slices: SubjectSlices, random: np.random.Generator) -> SubjectSlices:
@@ -144,7 +146,10 @@ WRITE_CHANGED: dict[PipelineName, Callable[[Path, str, Path, Change], None]] = {
         source, modality, target, lambda slices: change(slices.id, slices)
     ),
 }
-PLANT: dict[PipelineName, Callable[[Any], Any]] = {"volumes": darken_slabs, "slices": darken_tumour}
+PLANT: dict[PipelineName, Callable[[Any, float], Any]] = {
+    "volumes": darken_slabs,
+    "slices": darken_tumour,
+}
 NOISE: dict[PipelineName, Callable[[Any, np.random.Generator], Any]] = {
     "volumes": noise_like,
     "slices": noise_and_mirrored,
@@ -161,11 +166,30 @@ def share_store(audit: AuditContext, name: str) -> None:
 
 
 def plant_signal(
-    audit: AuditContext, name: str, modality: str, methylated: Collection[str]
+    audit: AuditContext,
+    name: str,
+    modality: str,
+    methylated: Collection[str],
+    strength: Strength = "easy",
 ) -> None:
     """Write a sub-study's copy of a modality with a pattern in the methylated subjects' tumours."""
-    plant = PLANT[audit.pipeline]
-    _alter(audit, name, modality, methylated, lambda _, own: plant(own))
+    plant, factor = PLANT[audit.pipeline], DARK_FACTORS[strength]
+    _alter(audit, name, modality, methylated, lambda _, own: plant(own, factor))
+
+
+def masked_scan(audit: AuditContext, name: str, modality: str, subject: str) -> np.ndarray:
+    """Return a subject's volume or slices in a sub-study's copy of a modality.
+
+    Returns:
+        Intensities [depth, height, width]; 0 outside the tumour.
+    """
+    folder = audit.work_folder / name / audit.pipeline
+    if audit.pipeline == "volumes":
+        store = VolumeStore(folder, modality)
+        volume: np.ndarray = store.load((subject,), store.versions[:1])[0, 0]
+        return volume
+    (slices,) = SliceStore(folder, modality).load((subject,))
+    return np.where(slices.masks > 0, slices.images, np.float32(0))
 
 
 def replace_by_noise(

@@ -32,6 +32,18 @@ Outcome: TypeAlias = Literal["passed", "failed", "warning", "not done"]
 
 NO_VOLUMES = "it uses prepared volumes, and no network of this study takes any"
 
+LEVELS = {
+    "duplicate persons": 0.01,
+    "shortcuts": 0.01,
+    "plain properties": 0.01,
+    "permuted labels": 0.01,
+}
+"""Chance of a false alarm of each check on a sound study: together at most 0.05 (Bonferroni).
+
+All others compare what must be equal, or count. The planted signals say what the study could find,
+not whether it is sound.
+"""
+
 NUM_SWEPT = 2
 """Values of each swept hyperparameter that the audit trains: enough for a choice to go wrong."""
 
@@ -119,26 +131,46 @@ class AuditContext:
         return min(self.study.modalities, key=lambda m: len(self.subjects_with(m)))
 
     @cached_property
-    def cheapest_network(self) -> str:
-        """The trainable network with the fewest parameters, or with the narrowest segmentation.
-
-        Raises:
-            NoTrainableNetwork: all networks start from pretrained weights, and there are none.
-        """
+    def trainable_networks(self) -> dict[str, StudyNetwork]:
+        """The networks of the audit's pipeline whose pretrained weights, if any, are there."""
         study = self.study
         has_checkpoint = study.checkpoint is not None and study.checkpoint.is_file()
-        trainable = {
+        return {
             name: config
             for name, config in study.networks_of(self.pipeline).items()
             if has_checkpoint or not config.pretrained
         }
-        if not trainable:
-            raise NoTrainableNetwork
-        return min(trainable, key=lambda name: _size(trainable[name], study))
 
-    def reduced_study(self, modalities: tuple[str, ...]) -> StudyConfig:
-        """Return the study with its cheapest network, one repeat, and these modalities only."""
-        study, name = self.study, self.cheapest_network
+    @cached_property
+    def cheapest_by_kind(self) -> dict[str, str]:
+        """The cheapest trainable network of each kind, the cheapest of all first.
+
+        That is the one with the fewest parameters, or with the narrowest segmentation.
+        """
+        networks = self.trainable_networks
+        cheapest: dict[str, str] = {}
+        for name in sorted(networks, key=lambda name: _size(networks[name], self.study)):
+            cheapest.setdefault(networks[name].kind, name)
+        return cheapest
+
+    @property
+    def cheapest_network(self) -> str:
+        """The cheapest trainable network.
+
+        Raises:
+            NoTrainableNetwork: all networks start from pretrained weights, and there are none.
+        """
+        if not self.cheapest_by_kind:
+            raise NoTrainableNetwork
+        return next(iter(self.cheapest_by_kind.values()))
+
+    def reduced_study(self, modalities: tuple[str, ...], name: str = "") -> StudyConfig:
+        """Return the study with one network, one repeat, and these modalities only.
+
+        Args:
+            name: of the network; the cheapest if empty.
+        """
+        study, name = self.study, name or self.cheapest_network
         network = study.networks[name]
         if network.start_from is not None:
             network = network.model_copy(update={"start_from": None})

@@ -2,139 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float16
+from jaxtyping import Float16
 
-from mgmt_ray.audit.audited_study import NO_VOLUMES, AuditContext, Check
+from mgmt_ray.audit.audited_study import LEVELS, NO_VOLUMES, AuditContext, Check
+from mgmt_ray.audit.image_matching import (
+    ALIGNMENTS,
+    LEAST_CORRELATION,
+    LEAST_VOXELS,
+    FineStructure,
+    copy_scores,
+    copy_threshold,
+    fine_structure,
+    match_tumours,
+    register,
+)
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import read_cohort
 from mgmt_ray.preprocess.artefact_store import index_path
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.predictions import shorten_list
-from mgmt_ray.splits.split import Split
-from mgmt_ray.statistics.leak_detection import (
-    Similarity,
-    compute_similarity,
-    move_to_origin,
-    tumour_box,
-)
 
-MIN_CORRELATION = 0.9
-"""Two tumours with this correlation, where they overlap, are one image.
-
-Measured on synthetic cohorts (99 subjects of 20 × 24 × 24 voxels in three modalities, 27 of
-70 × 86 × 86 in two): different persons reach at most 0.80 in any alignment; an image and its copy
-with noise of 2 % of the intensity range correlate with 0.96, with noise of 5 % with 0.81 to 0.94.
-"""
-
-CORRELATION_MIN_OVERLAP = 0.4
-"""Minimum Jaccard index for :data:`MIN_CORRELATION` to apply; small overlaps may correlate."""
-
-MIN_OVERLAP = 0.9
-"""Two tumours with this Jaccard index are one; different persons reach 0.74 in these cohorts."""
-
-OVERLAP_MIN_CORRELATION = 0.3
-"""Minimum correlation for :data:`MIN_OVERLAP` to apply; noise of 20 % leaves 0.3 to 0.6."""
-
-MIN_VOXELS = 30
-"""Smaller tumours are not compared: they resemble many others."""
+NUM_CANDIDATES = 3
+"""Most similar others of each subject that are registered with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class DuplicatePair:
-    """Two subjects with similar images.
+class TumourPair:
+    """Two subjects whose tumours were registered, and that are distinct persons by their names.
 
     Attributes:
-        first: the test or external subject, or one of two training subjects.
-        second: a training subject.
-        sides: their roles, such as "test" and "training".
-        alignment: of the tumours in the comparison: "in place", "moved" or "mirrored".
-        correlation: of the intensities where the tumours overlap.
-        overlap: Jaccard index of the tumours.
+        external: cohort of the first; empty for the study's own.
+        alignment: of the tumours before registration: "in place", "moved" or "mirrored".
+        correlation: of the fine structure where the tumours overlap.
+        shared: voxels that were compared.
+        sides: roles that must be separate, such as "test" and "training"; empty if there are none.
     """
 
     first: str
     second: str
-    sides: tuple[str, str]
+    external: str
     modality: str
     alignment: str
     correlation: float
-    overlap: float
+    shared: int
+    sides: tuple[str, str] | None = None
 
     @property
     def between_folds(self) -> bool:
         """Whether both are training subjects: that affects validation, but no test result."""
-        return self.sides[0].startswith("fold")
+        return self.sides is not None and self.sides[0].startswith("fold")
 
     @property
     def pair(self) -> tuple[str, str, str]:
-        """Identifies the pair in all alignments, modalities and splits."""
-        if self.sides[0].startswith("external"):
-            return self.sides[0], self.first, self.second
-        return "", min(self.first, self.second), max(self.first, self.second)
-
-    @property
-    def weight(self) -> tuple[bool, float]:
-        """Orders comparisons of one pair; the highest is reported."""
-        return not self.between_folds, self.correlation
+        """Identifies the pair in all modalities."""
+        return self.external, self.first, self.second
 
     def __str__(self) -> str:
+        first, second = self.sides or ("", "")
         return (
-            f"{self.first} ({self.sides[0]}) and {self.second} ({self.sides[1]}) in "
-            f"{self.modality}, "
-            f"{self.alignment}: correlation {self.correlation:.2f}, overlap {self.overlap:.2f}"
+            f"{self.first} ({first}) and {self.second} ({second}) in {self.modality}, "
+            f"{self.alignment}: correlation {self.correlation:.2f} in {self.shared} voxels"
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _SubjectGroup:
-    """Subjects of one role.
+class _Tumours:
+    """The tumours of a cohort in one modality.
 
     Attributes:
-        role: such as "training".
         persons: in the order of the ids.
         volumes: not augmented.
     """
 
-    role: str
     ids: tuple[str, ...]
     persons: tuple[str, ...]
     volumes: Float16[np.ndarray, "subject depth height width"]
-
-    @property
-    def has_large_tumour(self) -> Bool[np.ndarray, " subject"]:
-        return np.count_nonzero(self.volumes, axis=(1, 2, 3)) >= MIN_VOXELS
+    fine: FineStructure
 
 
 def check_duplicates(audit: AuditContext) -> Check:
-    """Compare the prepared volumes of subjects that must be different persons.
+    """Compare the tumours of all subjects that are different persons by their names.
 
-    A duplicate of a training subject in the test set or an external cohort fails the check. One in
+    What is usual is learnt from the study's own pairs, nearly all of which are of distinct persons.
+    A copy of a training subject in the test set or an external cohort fails the check. One in
     another fold is a warning: only choices on validation are affected.
     """
     name = "duplicate persons"
     expected = "no two subjects of test, external and training sets or of two folds look alike"
     if audit.pipeline != "volumes":
         return Check(name, "not done", expected, NO_VOLUMES)
-    duplicates: dict[tuple[str, str, str], DuplicatePair] = {}
+    modalities = audit.study.modalities
+    copies: dict[tuple[str, str, str], TumourPair] = {}
     highest = 0.0
-    for modality in audit.study.modalities:
-        for group, other in _groups_to_compare(audit, modality):
-            for pair in _compare(group, other, modality):
-                if _is_duplicate(pair):
-                    previous = duplicates.setdefault(pair.pair, pair)
-                    duplicates[pair.pair] = max(previous, pair, key=lambda p: p.weight)
-                elif pair.overlap >= CORRELATION_MIN_OVERLAP:
-                    highest = max(highest, pair.correlation)
-    if not duplicates:
+    for modality in modalities:
+        pairs = list(_registered_pairs(audit, modality))
+        for pair, is_copy in zip(pairs, _are_copies(pairs, len(modalities)), strict=True):
+            placed = _with_sides(audit, pair)
+            if not is_copy:
+                highest = max(highest, pair.correlation)
+            elif placed.sides is not None:
+                previous = copies.setdefault(placed.pair, placed)
+                copies[placed.pair] = max(previous, placed, key=lambda p: p.correlation)
+    if not copies:
         found = f"the highest correlation of different persons is {highest:.2f}"
         return Check(name, "passed", expected, found)
-    leaking = [pair for pair in duplicates.values() if not pair.between_folds]
-    shown = [*leaking, *(pair for pair in duplicates.values() if pair.between_folds)]
-    found = f"{len(duplicates)}: {shorten_list([str(pair) for pair in shown], 5)}"
+    leaking = [pair for pair in copies.values() if not pair.between_folds]
+    shown = [*leaking, *(pair for pair in copies.values() if pair.between_folds)]
+    found = f"{len(copies)}: {shorten_list([str(pair) for pair in shown], 5)}"
     remedy = (
         "Look at both scans. If they are of one person, exclude one with cohort.exclude, or list "
         "both ids in one row of cohort.crosswalk; then rerun the study."
@@ -142,106 +120,94 @@ def check_duplicates(audit: AuditContext) -> Check:
     return Check(name, "failed" if leaking else "warning", expected, found, remedy)
 
 
-def _is_duplicate(pair: DuplicatePair) -> bool:
-    same_image = pair.correlation >= MIN_CORRELATION and pair.overlap >= CORRELATION_MIN_OVERLAP
-    return same_image or (
-        pair.overlap >= MIN_OVERLAP and pair.correlation >= OVERLAP_MIN_CORRELATION
-    )
+def _are_copies(pairs: list[TumourPair], num_modalities: int) -> list[bool]:
+    """Return which pairs of one modality no two distinct persons would make."""
+    if not pairs:
+        return []
+    correlation = np.array([pair.correlation for pair in pairs])
+    scores = copy_scores(correlation, np.array([pair.shared for pair in pairs]))
+    threshold = copy_threshold(scores, LEVELS["duplicate persons"] / num_modalities)
+    copies: list[bool] = ((scores > threshold) & (correlation >= LEAST_CORRELATION)).tolist()
+    return copies
 
 
-def _groups_to_compare(
-    audit: AuditContext, modality: str
-) -> Iterator[tuple[_SubjectGroup, _SubjectGroup]]:
-    """Yield pairs of groups that must not share persons; the training group is second."""
-    for split in audit.splits:
-        training = _load_group(audit, modality, "training", split.training)
-        yield _load_group(audit, modality, "test", split.test), training
-        yield from _folds(split, training)
-    all_training = sorted({s for split in audit.splits for s in split.training})
+def _registered_pairs(audit: AuditContext, modality: str) -> Iterator[TumourPair]:
+    """Register each subject with those most like it, in the study and in external cohorts."""
+    person = {s.id: s.person for s in audit.cohort.subjects}
+    own = _load(VolumeStore(audit.store, modality), person)
+    yield from _pairs(own, own, "", modality)
     for name in audit.study.external:
         external = _load_external(audit, name, modality)
         if external is not None:
-            yield external, _load_group(audit, modality, "training", all_training)
+            yield from _pairs(external, own, name, modality)
 
 
-def _folds(split: Split, training: _SubjectGroup) -> Iterator[tuple[_SubjectGroup, _SubjectGroup]]:
-    """Yield each fold with the subjects of all later folds."""
-    for number, ids in enumerate(split.folds[:-1]):
-        later = [s for fold in split.folds[number + 1 :] for s in fold]
-        yield _select(training, f"fold {number}", ids), _select(training, "a later fold", later)
+def _pairs(group: _Tumours, other: _Tumours, external: str, modality: str) -> Iterator[TumourPair]:
+    """Yield the most similar pairs of distinct persons, each once, registered."""
+    if not group.ids or not other.ids:
+        return
+    matches = match_tumours(group.fine, other.fine)
+    different = np.array(group.persons)[:, None] != np.array(other.persons)[None]
+    similarity = np.where(different, matches.correlation, -1)
+    done = set()
+    for row, order in enumerate(np.argsort(-similarity, axis=1, kind="stable")):
+        for column in order[:NUM_CANDIDATES].tolist():
+            pair = (row, column)
+            if group is other and row > column:
+                pair = (column, row)
+            if similarity[pair] < 0 or pair in done:
+                continue
+            done.add(pair)
+            first, second = pair
+            alignment = ALIGNMENTS[matches.alignment[first, second]]
+            correlation, shared = register(group.volumes[first], other.volumes[second], alignment)
+            if shared:
+                ids = group.ids[first], other.ids[second]
+                yield TumourPair(*ids, external, modality, alignment.name, correlation, shared)
 
 
-def _select(group: _SubjectGroup, role: str, ids: Sequence[str]) -> _SubjectGroup:
-    """Return the subjects of a group that are in ids, with another role."""
-    selected = set(ids)
-    rows = [row for row, subject in enumerate(group.ids) if subject in selected]
-    kept, persons = (tuple(names[row] for row in rows) for names in (group.ids, group.persons))
-    return _SubjectGroup(role, kept, persons, group.volumes[rows])
+def _with_sides(audit: AuditContext, pair: TumourPair) -> TumourPair:
+    """Return the pair with the roles in which it must not be one person, if there are any.
+
+    Test and training come before two folds; the test subject is named first.
+    """
+    swapped = replace(pair, first=pair.second, second=pair.first)
+    between_folds = pair
+    for split in audit.splits:
+        training = set(split.training)
+        if pair.external:
+            if pair.second in training:
+                return replace(pair, sides=(f"external {pair.external}", "training"))
+            continue
+        for ordered in (pair, swapped):
+            if ordered.first in split.test and ordered.second in training:
+                return replace(ordered, sides=("test", "training"))
+            numbers = {s: k for k, ids in enumerate(split.folds) for s in ids}
+            first, second = numbers.get(ordered.first), numbers.get(ordered.second)
+            if first is not None and second is not None and first < second:
+                between_folds = replace(ordered, sides=(f"fold {first}", f"fold {second}"))
+    return between_folds
 
 
-def _load_group(audit: AuditContext, modality: str, role: str, ids: Sequence[str]) -> _SubjectGroup:
-    person = {s.id: s.person for s in audit.cohort.subjects if modality in s.scans}
-    scanned = tuple(s for s in ids if s in person)
-    store = VolumeStore(audit.store, modality)
-    volumes = store.load(scanned, store.versions[:1])[:, 0]
-    return _SubjectGroup(role, scanned, tuple(person[s] for s in scanned), volumes)
+def _load(store: VolumeStore, person: dict[str, str]) -> _Tumours:
+    """Load the subjects whose tumours are large enough to be compared."""
+    ids = tuple(s for s in store.ids if s in person)
+    volumes = store.load(ids, store.versions[:1])[:, 0]
+    large = np.flatnonzero(np.count_nonzero(volumes, axis=(1, 2, 3)) >= LEAST_VOXELS).tolist()
+    kept = tuple(ids[row] for row in large)
+    volumes = volumes[large]
+    return _Tumours(kept, tuple(person[s] for s in kept), volumes, fine_structure(volumes))
 
 
-def _load_external(audit: AuditContext, name: str, modality: str) -> _SubjectGroup | None:
+def _load_external(audit: AuditContext, name: str, modality: str) -> _Tumours | None:
     """Load an external cohort's subjects; None if their volumes are not prepared."""
     folder = audit.context.folder.external(name)
     if not index_path(folder.volumes, modality).exists():
         return None
-    store, own = (
-        VolumeStore(folder.volumes, modality),
-        VolumeStore(audit.store, modality),
-    )
+    store, own = VolumeStore(folder.volumes, modality), VolumeStore(audit.store, modality)
     if store.volume_shape != own.volume_shape:
         raise MgmtError(
             f"{store.path}: volumes have {store.volume_shape} voxels, those of the study's own "
             f"cohort {own.volume_shape}. Run `mgmt-ray prepare STUDY` first."
         )
-    person = {s.id: s.person for s in read_cohort(folder.root).subjects}
-    ids = tuple(s for s in store.ids if s in person)
-    volumes = store.load(ids, store.versions[:1])[:, 0]
-    return _SubjectGroup(f"external {name}", ids, tuple(person[s] for s in ids), volumes)
-
-
-def _compare(group: _SubjectGroup, other: _SubjectGroup, modality: str) -> Iterator[DuplicatePair]:
-    """Yield, per subject and alignment, the most similar of the other group by either criterion."""
-    if not group.ids or not other.ids:
-        return
-    different = np.array(group.persons)[:, None] != np.array(other.persons)[None]
-    compared = different & group.has_large_tumour[:, None] & other.has_large_tumour[None]
-    for alignment, similarity in _alignments(group.volumes, other.volumes):
-        correlation = np.where(
-            compared & (similarity.overlap >= CORRELATION_MIN_OVERLAP), similarity.correlation, -1
-        )
-        overlap = np.where(
-            compared & (similarity.correlation >= OVERLAP_MIN_CORRELATION), similarity.overlap, -1
-        )
-        for measure in (correlation, overlap):
-            for row, column in enumerate(measure.argmax(axis=1)):
-                if measure[row, column] < 0:
-                    continue
-                yield DuplicatePair(
-                    group.ids[row],
-                    other.ids[column],
-                    (group.role, other.role),
-                    modality,
-                    alignment,
-                    float(similarity.correlation[row, column]),
-                    float(similarity.overlap[row, column]),
-                )
-
-
-def _alignments(volumes: np.ndarray, other: np.ndarray) -> Iterator[tuple[str, Similarity]]:
-    """Yield each alignment of the tumours with the similarity of all pairs in it."""
-    yield "in place", compute_similarity(volumes, other)
-    boxes = [tumour_box(volume != 0) for group in (volumes, other) for volume in group]
-    sides = [[side.stop - side.start for side in box] for box in boxes]
-    depth, height, width = (max(lengths) for lengths in zip(*sides, strict=True))
-    shape = (depth, height, width)
-    moved = move_to_origin(other, shape)
-    yield "moved", compute_similarity(move_to_origin(volumes, shape), moved)
-    yield "mirrored", compute_similarity(move_to_origin(volumes[..., ::-1], shape), moved)
+    return _load(store, {s.id: s.person for s in read_cohort(folder.root).subjects})

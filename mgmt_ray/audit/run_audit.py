@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mgmt_ray.audit.audited_study import AuditContext, Check, NoTrainableNetwork, open_audit
 from mgmt_ray.audit.duplicate_check import check_duplicates
+from mgmt_ray.audit.property_check import check_properties
 from mgmt_ray.audit.result_checks import check_accesses, check_plausible_auc
 from mgmt_ray.audit.shortcut_check import check_shortcuts
 from mgmt_ray.audit.training_checks import (
@@ -26,6 +27,7 @@ FILE_CHECKS: tuple[Callable[[AuditContext], Check], ...] = (
     check_plausible_auc,
     check_duplicates,
     check_shortcuts,
+    check_properties,
 )
 TRAINING_CHECKS: dict[str, Callable[[AuditContext], Check]] = {
     "permuted labels": check_permuted_labels,

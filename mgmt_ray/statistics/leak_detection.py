@@ -1,17 +1,18 @@
-"""Leak detection: voxels and numbers associated with the label, and subjects that are duplicates.
-
-On plain arrays; no network is involved.
-"""
+"""Leak detection: voxels, numbers and plain properties associated with the label. On arrays."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Integer, Num
-from scipy.ndimage import find_objects
+from jaxtyping import Float, Float16, Integer, Num
+from scipy.stats import chi2, hypergeom, norm
 
 from mgmt_ray.statistics.intervals import Labels
+from mgmt_ray.training.metrics import auc, unit_weights
 
 BLOCK = 1 << 14
 """Voxels processed together: the ranks of 200 subjects take 13 MB."""
@@ -127,69 +128,144 @@ def _midranks(numbers: Num[np.ndarray, "number subject"]) -> Float[np.ndarray, "
     return ranks
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Similarity:
-    """Similarity of each volume of group a to each of group b.
+Value: TypeAlias = str | float | None
+"""A property's value for one subject; None where it has none."""
+
+FEW_VALUES = 12
+"""A number with as many different values or fewer is also tested at each cut between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyAssociation:
+    """How well a property alone separates the classes.
 
     Attributes:
-        correlation: Pearson's, over the voxels that are tumour in both; 0 where it is not defined.
-        overlap: voxels that are tumour in both, over those that are tumour in either (Jaccard).
+        auc: of the property's best reading, at least 0.5: its order, one of its values against all
+            others, a cut, or all values as groups (each subject by the rate of the others in its
+            group).
+        p: corrected for all readings of all properties.
     """
 
-    correlation: Float[np.ndarray, "a b"]
-    overlap: Float[np.ndarray, "a b"]
+    auc: float
+    p: float
 
 
-def compute_similarity(
-    volumes_a: Float16[np.ndarray, "a depth height width"],
-    volumes_b: Float16[np.ndarray, "b depth height width"],
-) -> Similarity:
-    """Compare each volume of group a with each of group b, in six matrix products.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """One way to read a property: the score of every labelling, and the AUC of the first.
 
-    All volumes are on one grid, 0 outside the tumour.
-
-    >>> tumour = np.zeros((1, 2, 2, 2), dtype=np.float16)
-    >>> tumour[0, 0] = [[0.25, 0.5], [0.5, 0.75]]
-    >>> similarity = compute_similarity(tumour, 0.5 * tumour)
-    >>> similarity.correlation, similarity.overlap
-    (array([[1.]]), array([[1.]]))
+    Attributes:
+        log_p: natural logarithm of a p-value, exact for a yes or no, else of large samples.
     """
-    a, b = volumes_a.reshape(len(volumes_a), -1), volumes_b.reshape(len(volumes_b), -1)
-    shared = np.flatnonzero(a.any(axis=0) & b.any(axis=0))
-    sums = np.zeros((6, len(a), len(b)))
-    for start in range(0, len(shared), BLOCK):
-        block = shared[start : start + BLOCK]
-        x, y = a[:, block].astype(np.float32), b[:, block].astype(np.float32)
-        in_x, in_y = (x != 0).astype(np.float32), (y != 0).astype(np.float32)
-        pairs = ((in_x, in_y), (x, in_y), (in_x, y), (x * x, in_y), (in_x, y * y), (x, y))
-        for total, (left, right) in zip(sums, pairs, strict=True):
-            total += left @ right.T
-    number, sum_x, sum_y, sum_xx, sum_yy, sum_xy = sums
-    variances = (number * sum_xx - sum_x**2) * (number * sum_yy - sum_y**2)
-    # below this fraction of the sums the product of variances is their rounding error
-    defined = variances > (1e-5 * number * number) ** 2
-    product = number * sum_xy - sum_x * sum_y
-    correlation = np.divide(
-        product, np.sqrt(np.maximum(variances, 0)), out=np.zeros_like(product), where=defined
+
+    log_p: Float[np.ndarray, " labelling"]
+    auc: float
+
+
+def associate_properties(
+    properties: Sequence[Sequence[Value]],
+    labels: Labels,
+    permuted: Integer[np.ndarray, "permutation subject"],
+) -> list[PropertyAssociation]:
+    """Test every property for association with the label, in each of its readings.
+
+    The smallest p-value of all readings of all properties is compared with its distribution under
+    permuted labels (Westfall and Young 1993, min-P, single step): the chance that any property is
+    called associated by chance is at most the level, however the properties depend on one another
+    and whether or not a reading's own p-value is exact.
+
+    Examples:
+        >>> labels = np.repeat([0, 1], 10)
+        >>> random = np.random.default_rng(1)
+        >>> permuted = np.stack([random.permutation(labels) for _ in range(99)])
+        >>> site = ["Basel"] * 10 + ["Bern"] * 10
+        >>> [(a.auc, a.p) for a in associate_properties([site, [1.0] * 20], labels, permuted)]
+        [(1.0, 0.01), (0.5, 1.0)]
+    """
+    labellings = np.concatenate([labels[None], permuted])
+    best = [_best_reading(values, labellings) for values in properties]
+    least = np.min([reading.log_p for reading in best], axis=0)[1:]
+    return [
+        PropertyAssociation(reading.auc, float(np.mean([1, *(least <= reading.log_p[0] + 1e-9)])))
+        for reading in best
+    ]
+
+
+def _best_reading(
+    values: Sequence[Value], labellings: Integer[np.ndarray, "labelling subject"]
+) -> _Reading:
+    """Return the smallest p-value of a property's readings, and the AUC of that of the labels."""
+    readings = list(_readings(values, labellings))
+    if not readings:
+        return _Reading(np.zeros(len(labellings)), 0.5)
+    table = np.stack([reading.log_p for reading in readings])
+    return _Reading(table.min(axis=0), readings[int(table[:, 0].argmin())].auc)
+
+
+def _readings(
+    values: Sequence[Value], labellings: Integer[np.ndarray, "labelling subject"]
+) -> Iterator[_Reading]:
+    groups = sorted(
+        {value for value in values if value is not None}, key=lambda v: (str(type(v)), v)
     )
-    sizes = np.count_nonzero(a, axis=1)[:, None] + np.count_nonzero(b, axis=1)[None]
-    return Similarity(correlation, number / np.maximum(sizes - number, 1))
+    codes = np.array([-1 if value is None else groups.index(value) for value in values])
+    if len(groups) + (codes < 0).any() < 2:
+        return
+    known = codes >= 0
+    numbers = [value for value in groups if isinstance(value, float)]
+    yes = {tuple(known)}
+    yes |= {tuple(codes == code) for code in range(len(groups)) if (codes == code).sum() > 1}
+    if len(numbers) == len(groups):
+        yes |= {tuple(codes >= cut) for cut in range(1, len(groups)) if len(groups) <= FEW_VALUES}
+        if all(number.is_integer() for number in numbers):
+            odd = np.array([number % 2 for number in numbers])
+            yes.add(tuple(known & (odd[codes] == 1)))
+        if len(groups) > 2:
+            yield _order_reading(codes, labellings)
+    for indicator in sorted(yes):
+        if any(indicator) and not all(indicator):
+            yield _yes_reading(np.array(indicator), labellings)
+    if 2 < len(groups) <= len(values) / 2:
+        yield _group_reading(codes, labellings)
 
 
-def move_to_origin(
-    volumes: Float16[np.ndarray, "subject depth height width"], shape: tuple[int, int, int]
-) -> Float16[np.ndarray, "subject d h w"]:
-    """Move each tumour into the corner of a grid, so that its position no longer matters."""
-    moved = np.zeros((len(volumes), *shape), volumes.dtype)
-    for target, volume in zip(moved, volumes, strict=True):
-        box = tumour_box(volume != 0)
-        part = volume[box]
-        depth, height, width = part.shape
-        target[:depth, :height, :width] = part
-    return moved
+def _yes_reading(yes: np.ndarray, labellings: Integer[np.ndarray, "labelling subject"]) -> _Reading:
+    """Test a yes or no: Fisher's exact test, two-sided."""
+    number, methylated = len(yes), int(labellings[0].sum())
+    probability = hypergeom.pmf(np.arange(number + 1), number, methylated, int(yes.sum()))
+    p = np.array([probability[probability <= each * (1 + 1e-9)].sum() for each in probability])
+    counts = (labellings @ yes.astype(np.int64)).astype(int)
+    rates = counts[0] / methylated, (yes.sum() - counts[0]) / (number - methylated)
+    area = 0.5 + abs(float(rates[0] - rates[1])) / 2
+    return _Reading(np.log(np.maximum(p, 1e-300))[counts], area)
 
 
-def tumour_box(mask: Bool[np.ndarray, "depth height width"]) -> tuple[slice, ...]:
-    """Return the bounding box of a mask; empty slices for an empty mask."""
-    boxes = find_objects(mask.astype(np.uint8))
-    return boxes[0] if boxes else (slice(0, 0),) * 3
+def _order_reading(
+    codes: np.ndarray, labellings: Integer[np.ndarray, "labelling subject"]
+) -> _Reading:
+    """Test the order of the known values: Mann-Whitney, normal approximation with ties."""
+    known = codes >= 0
+    among = labellings[:, known].astype(np.float64)
+    ranks = _midranks(codes[None, known]).astype(np.float64)[0]
+    total, positives = known.sum(), among.sum(axis=1)
+    pairs = positives * (total - positives)
+    excess = among @ ranks - positives * (total + 1) / 2
+    std = np.sqrt(pairs * ranks.var() / max(total - 1, 1))
+    z = np.divide(excess, std, out=np.zeros_like(excess), where=std > 0)
+    area = abs(excess[0]) / pairs[0] if pairs[0] else 0.0
+    return _Reading(math.log(2) + norm.logsf(np.abs(z)), 0.5 + float(area))
+
+
+def _group_reading(
+    codes: np.ndarray, labellings: Integer[np.ndarray, "labelling subject"]
+) -> _Reading:
+    """Test all values as groups, unknown being one: chi-squared."""
+    names, group = np.unique(codes, return_inverse=True)
+    member = np.eye(len(names))[group]
+    sizes, share = member.sum(axis=0), labellings[0].mean()
+    counts = labellings @ member
+    statistic = ((counts - sizes * share) ** 2 / sizes).sum(axis=1) / (share * (1 - share))
+    # each subject by the rate of the others in its group, the mean rate where there are none
+    others = (counts[0][group] - labellings[0] + share) / sizes[group]
+    area = float(auc(labellings[0], others, unit_weights(len(group)))[0])
+    return _Reading(chi2.logsf(statistic, len(names) - 1), max(area, 0.5))

@@ -12,6 +12,7 @@ import yaml
 from mgmt_ray.audit.altered_data import plant_signal, replace_by_noise, share_store
 from mgmt_ray.audit.audited_study import AuditContext, open_audit
 from mgmt_ray.audit.run_audit import run_audit
+from mgmt_ray.audit.training_checks import permuted_studies
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort
@@ -76,7 +77,7 @@ def test_the_checks_that_train_do_so_on_slices_and_the_others_say_why_not(
     same = checks["test-set isolation"]
     assert same.outcome == "passed", same.found
     assert same.found.startswith("4 trials of chen in FLAIR")
-    assert "audit: planted, 4 trials of chen" in capsys.readouterr().out
+    assert "audit: planted-easy, 4 trials of chen" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("networks", [{}, {"random": {"kind": "random", "depth": 10, "width": 4}}])
@@ -90,6 +91,20 @@ def test_what_is_written_beside_the_audits_trainings_loads_again(
     reduced = audit.reduced_study(("FLAIR",))
     write_study(reduced, tmp_path / "reduced.yaml")
     assert [*load_study(tmp_path / "reduced.yaml").networks] == [*(networks or ["chen"])]
+
+
+def test_each_kind_of_network_meets_permuted_labels_once(
+    context: StudyContext, tmp_path: Path
+) -> None:
+    small = {"kind": "random", "depth": 10, "width": 4}
+    networks = {"large": small | {"width": 8}, "small": small}
+    networks["transfer"] = {"kind": "transfer", "depth": 10, "width": 4}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY | {"networks": networks}))
+    study = load_study(path, context.study.cohort.root)
+    audit = AuditContext(replace(context, study=study), Cohort((), ()), (), 0)
+    assert audit.cheapest_by_kind == {"random": "small"}  # transfer has no weights
+    assert [*permuted_studies(audit)] == ["permuted"]
 
 
 def test_copies_differ_in_whom_they_are_to_differ(context: StudyContext) -> None:

@@ -5,13 +5,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mgmt_ray.statistics.leak_detection import (
+    Value,
     associate_numbers,
+    associate_properties,
     associate_voxels,
-    compute_similarity,
     familywise_p,
-    move_to_origin,
     rank_aucs,
-    tumour_box,
 )
 
 
@@ -94,41 +93,40 @@ def test_the_corrected_p_is_uniform_where_nothing_tells() -> None:
     assert np.mean(p) == pytest.approx(0.5, abs=0.062)  # 3 × sqrt(1/12/200)
 
 
-def tumours(number: int, seed: int) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    volumes = (0.1 + 0.9 * random.random((number, 6, 7, 8))).astype(np.float16)
-    return np.where(random.random(volumes.shape) < 0.6, volumes, np.float16(0))
+CODES: dict[str, list[list[Value]]] = {
+    "text": [["Basel", "Bern"]],
+    "number": [[1.0, 1.001]],
+    "unknown": [[None, 3.0]],
+    "parity": [[float(2 * i + k) for k in (0, 1)] for i in range(40)],
+    "many numbers": [[float(i), 100.0 + i] for i in range(40)],
+    "both sides": [[0.0, -1.0], [0.0, 1.0]],
+    "many scanners": [[f"a{i}", f"b{i}"] for i in range(8)],
+}
+"""Values of an unmethylated and a methylated subject, taken in turn."""
 
 
-def test_correlation_and_overlap_are_numpys_over_common_voxels() -> None:
-    one, other = tumours(3, 0), tumours(4, 1)
-    agreement = compute_similarity(one, other)
-    for i, a in enumerate(one.astype(np.float64)):
-        for j, b in enumerate(other.astype(np.float64)):
-            both = (a != 0) & (b != 0)
-            # products of float32 sums of some hundred values near 1
-            assert agreement.correlation[i, j] == pytest.approx(
-                np.corrcoef(a[both], b[both])[0, 1], abs=1e-5
-            )
-            jaccard = both.sum() / ((a != 0) | (b != 0)).sum()
-            assert agreement.overlap[i, j] == pytest.approx(jaccard)
+@pytest.mark.parametrize("code", CODES)
+def test_every_way_to_code_the_label_is_found_among_others(code: str) -> None:
+    labels = labels_of(60)
+    random = np.random.default_rng(5)
+    noise: list[list[Value]] = [random.normal(size=60).tolist() for _ in range(200)]
+    values = [CODES[code][i % len(CODES[code])][k] for i, k in enumerate(labels)]
+    *others, found = associate_properties([*noise, values], labels, permuted_of(labels, 199))
+    assert found.p == pytest.approx(1 / 200)
+    assert found.auc >= 0.75
+    assert min(each.p for each in others) > 0.01
 
 
-def test_a_volume_is_itself_and_a_flat_or_distant_one_is_like_nobody() -> None:
-    volumes = tumours(2, 2)
-    assert np.diag(compute_similarity(volumes, volumes).correlation) == pytest.approx(1.0, abs=1e-5)
-    flat = np.where(volumes != 0, np.float16(0.5), np.float16(0))
-    assert not compute_similarity(volumes, flat).correlation.any()
-    empty = np.zeros_like(volumes)
-    assert not compute_similarity(volumes, empty).overlap.any()
-
-
-def test_at_the_origin_a_tumour_is_the_same_wherever_it_was() -> None:
-    volume = np.zeros((2, 9, 9, 9), np.float16)
-    part = tumours(1, 3)[0, :3, :4, :5] + np.float16(0.1)
-    volume[0, 1:4, 2:6, 3:8] = part
-    volume[1, 6:9, 5:9, 0:5] = part
-    assert tumour_box(volume[0] != 0) == (slice(1, 4), slice(2, 6), slice(3, 8))
-    moved = move_to_origin(volume, (4, 4, 5))
-    assert (moved[0] == moved[1]).all()
-    assert (moved[0, :3] == part).all() and not moved[0, 3].any()
+def test_properties_of_any_kind_are_called_associated_as_rarely_as_the_level_says() -> None:
+    random = np.random.default_rng(6)
+    labels = labels_of(40)
+    least = []
+    for _ in range(60):
+        table: list[list[Value]] = [random.normal(size=40).tolist() for _ in range(5)]
+        table += [[str(v) for v in random.integers(0, k, 40)] for k in (2, 6, 15, 40)]
+        table += [[None if v < 1 else float(v) for v in random.integers(0, 4, 40)]]
+        table += [["same"] * 40, [float(i) for i in range(40)]]
+        permuted = np.stack([random.permutation(labels) for _ in range(99)])
+        truly = random.permutation(labels)
+        least.append(min(each.p for each in associate_properties(table, truly, permuted)))
+    assert np.mean(np.array(least) <= 0.1) <= 0.1 + 3 * (0.09 / 60) ** 0.5
