@@ -66,10 +66,11 @@ class Baselines:
     @property
     def dependencies(self) -> dict[str, Any]:
         """Everything that their predictions depend on besides the splits, for a fingerprint."""
-        of_modalities = {f"first_order {m}": rows for m, rows in self.first_order.items()}
+        by_model: dict[str, Values] = {str(name): rows for name, rows in self.values.items()}
+        by_model |= {f"first_order {m}": rows for m, rows in self.first_order.items()}
         values = {
             name: {subject: list(map(repr, numbers)) for subject, numbers in rows.items()}
-            for name, rows in {**self.values, **of_modalities}.items()
+            for name, rows in by_model.items()
         }
         forest = self.forest.model_dump(mode="json")
         return {"baselines": [list(self.names), forest, self.seed, fingerprint(values)]}

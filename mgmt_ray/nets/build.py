@@ -91,7 +91,7 @@ class NetworkConfig(Config):
 
     @property
     def description(self) -> str:
-        resnet = f"ResNet-{self.depth} in 3-D"
+        resnet = f"ResNet-{self.depth} in 3-D{' on centred tumours' * self.centred}"
         match self.kind:
             case "spottune":
                 agent = f"an agent (ResNet-{self.agent_depth})"

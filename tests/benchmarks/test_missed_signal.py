@@ -15,5 +15,5 @@ def test_the_signal_is_one_that_first_order_features_show(tmp_path: Path) -> Non
     assert found["first_order"] > 0.74
     assert len(found["auc"]) == 1
     zoomed = Variation(subjects=12, epochs=1, augmented=False, frame=12, zoom=2, scaling="z")
-    again = compare(zoomed, training[:12], held_out[:14], Options(seeds=0), tmp_path)
+    again = compare(zoomed, training[:12], held_out[:14], Options(seeds=0, validation=4), tmp_path)
     assert again["median_voxels"] > 8 * 40

@@ -62,6 +62,10 @@ def test_both_branches_of_spottune_start_from_the_checkpoint(medicalnet: Path) -
         ({"kind": "random", "depth": 34}, "ResNet-34 in 3-D, trained from random weights"),
         ({"kind": "transfer"}, "pretrained ResNet-50 in 3-D, trained in its classifier"),
         (
+            {"kind": "random", "centred": True},
+            "ResNet-50 in 3-D on centred tumours, trained from random weights",
+        ),
+        (
             {"kind": "transfer", "trainable_blocks": 1},
             "pretrained ResNet-50 in 3-D, trained in its classifier and the last 1 block",
         ),

@@ -43,7 +43,8 @@ def test_baselines_are_next_to_the_papers_forest(whole_study: Path) -> None:
     table = tables.baselines_table(results)
     assert table is not None
     rows = {row[0]: row for row in table.rows}
-    assert list(rows) == ["Radiomics forest", "Age and sex", "Tumour volume", "Prevalence"]
+    of_covariates = ["Age and sex", "Tumour volume", "Prevalence"]
+    assert list(rows) == ["Radiomics forest", "First-order features", *of_covariates]
     assert rows["Radiomics forest"][3::2][:4] == ("0.5764", "0.4886", "0.2174", "0.9355")
     assert rows["Prevalence"][3] == "–"
     assert results.networks == ("spottune", "random", "transfer")

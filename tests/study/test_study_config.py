@@ -81,6 +81,10 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
         (MINIMAL + "baselines: [forest]\n", "baselines.0: .*'radiomics_forest'"),
         (MINIMAL + "baselines: [age_sex, age_sex]\n", "baselines: a model is listed twice"),
         (
+            MINIMAL.replace("kind: random", "kind: slices") + "baselines: [first_order]\n",
+            "baselines: first_order measures the volumes .* Remove it",
+        ),
+        (
             MINIMAL + "baselines: [radiomics_forest]\n",
             "radiomics_forest needs T1, FLAIR, T1GD, T2, not in cohort.modalities. Add it there",
         ),
