@@ -181,6 +181,9 @@ def test_a_cohort_is_selected_and_planned(
     assert "in the cohort" in printed and "excluded: follow-up scan" in printed
     assert (out / "cohort.csv").exists() and (out / "exclusions.csv").exists()
     where += ["--checkpoint", str(data / "resnet_10_width_4_synthetic.pth")]
+    assert leave(["plan", *where]) == 2
+    assert "does not fit the network" in capsys.readouterr().err
+    study.write_text(study.read_text().replace("{kind:", "{depth: 10, width: 4, kind:"))
     main(["plan", *where])
     assert "8 trials, 0 finished" in capsys.readouterr().out
     assert (out / "splits.json").exists()

@@ -152,11 +152,13 @@ class Plan(ClusterCommand):
         """Select, split and list; nothing is trained."""
         from mgmt_ray.pipeline.printing import show_plan
         from mgmt_ray.pipeline.select_cohorts import select
-        from mgmt_ray.pipeline.stages import check_checkpoint, plan_study
+        from mgmt_ray.pipeline.stages import check_checkpoint, check_networks, plan_study
 
         with self.locked_study() as context:
             check_checkpoint(context.study)
-            show_plan(*plan_study(context, select(context)))
+            inputs, trials = plan_study(context, select(context))
+            check_networks(trials, inputs)
+            show_plan(inputs, trials)
 
 
 @dataclass(frozen=True, kw_only=True)
