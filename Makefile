@@ -21,7 +21,7 @@ demo: setup ## a whole study on a synthetic cohort, left in demo_study/
 	@$(BIN)/mgmt-ray demo --out demo_study
 
 test: setup ## the test-suite
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 3
 
 lint: setup ## style, types and the rooms' import rules
 	@$(BIN)/ruff check .

@@ -53,7 +53,7 @@ def _ray_tests(file: Path) -> frozenset[str]:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """With `-n 2` neither Ray nor a file's fixtures are started in several processes.
+    """In parallel neither Ray nor a file's fixtures are started in several processes.
 
     (xdist's own groups, `--dist loadgroup`, do nothing with pytest 9.2.)
     """
