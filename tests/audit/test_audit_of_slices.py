@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from mgmt_ray.audit.altered_data import plant_signal, replace_by_noise, share_store
+from mgmt_ray.audit import training_checks
+from mgmt_ray.audit.altered_data import DARK_FACTORS, plant_signal, replace_by_noise, share_store
 from mgmt_ray.audit.audited_study import AuditContext, open_audit
 from mgmt_ray.audit.run_audit import run_audit
 from mgmt_ray.audit.training_checks import permuted_studies
@@ -66,8 +67,10 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> StudyContext:
 
 
 def test_the_checks_that_train_do_so_on_slices_and_the_others_say_why_not(
-    context: StudyContext, capsys: pytest.CaptureFixture[str]
+    context: StudyContext, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # the other strengths are trained on volumes, which takes a fraction of the time
+    monkeypatch.setattr(training_checks, "DARK_FACTORS", {"easy": DARK_FACTORS["easy"]})
     checks = {check.name: check for check in run_audit(context)}
     for name in ("duplicate persons", "shortcuts"):
         assert checks[name].outcome == "not done"
@@ -100,11 +103,18 @@ def test_each_kind_of_network_meets_permuted_labels_once(
     networks = {"large": small | {"width": 8}, "small": small}
     networks["transfer"] = {"kind": "transfer", "depth": 10, "width": 4}
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(STUDY | {"networks": networks}))
+    path.write_text(yaml.safe_dump(STUDY | {"networks": STUDY["networks"] | networks}))
     study = load_study(path, context.study.cohort.root)
     audit = AuditContext(replace(context, study=study), Cohort((), ()), (), 0)
     assert audit.cheapest_by_kind == {"random": "small"}  # transfer has no weights
     assert [*permuted_studies(audit)] == ["permuted"]
+    audit.__dict__["cheapest_by_kind"] = {"random": "small", "transfer": "transfer"}  # with weights
+    studies = permuted_studies(audit)
+    assert {folder: [*study.networks] for folder, study in studies.items()} == {
+        "permuted": ["small"],
+        "permuted-transfer": ["transfer"],
+    }
+    assert studies["permuted-transfer"].split.folds == 2
 
 
 def test_copies_differ_in_whom_they_are_to_differ(context: StudyContext) -> None:
