@@ -36,7 +36,7 @@ could, and else are reported without a warning, since the baselines have them to
 
 
 @dataclass(frozen=True, slots=True)
-class TestedProperty:
+class CheckedProperty:
     """A property, and how well it separates the classes.
 
     Attributes:
@@ -71,13 +71,13 @@ def check_properties(audit: AuditContext) -> Check:
     permuted = permuted_label_rows(audit, ids, PERMUTATIONS)
     associations = associate_properties([table[n] for n in distinct], labels, permuted)
     tested = [
-        TestedProperty(name, sources[name], association, alike)
+        CheckedProperty(name, sources[name], association, alike)
         for (name, alike), association in zip(distinct.items(), associations, strict=True)
     ]
     return judge_properties(tested, f"{len(table)} properties of {len(ids)} training persons")
 
 
-def judge_properties(tested: list[TestedProperty], scope: str) -> Check:
+def judge_properties(tested: list[CheckedProperty], scope: str) -> Check:
     """Return the check's outcome, from properties of one family."""
     expected = f"no property of file, table or mask tells the label (family-wise p > {LEVEL})"
     tested = sorted(tested, key=lambda each: (each.association.p, -each.association.auc))

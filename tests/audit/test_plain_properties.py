@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mgmt_ray.audit.plain_properties import Source, nifti_facts, without_ids
-from mgmt_ray.audit.property_check import TestedProperty, judge_properties
+from mgmt_ray.audit.property_check import CheckedProperty, judge_properties
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.statistics.leak_detection import PropertyAssociation
 
@@ -91,8 +91,8 @@ def test_ids_and_long_numbers_are_taken_out_of_names() -> None:
 def test_what_separates_plausibly_is_not_called_a_leak(
     source: Source, auc: float, p: float, outcome: str
 ) -> None:
-    tested = TestedProperty("column age", source, PropertyAssociation(auc, p))
-    dull = TestedProperty("grid", "file", PropertyAssociation(0.5, 1.0))
+    tested = CheckedProperty("column age", source, PropertyAssociation(auc, p))
+    dull = CheckedProperty("grid", "file", PropertyAssociation(0.5, 1.0))
     check = judge_properties([dull, tested], "2 properties")
     assert check.outcome == outcome
     assert f"column age: AUC {auc:.2f}" in check.found
