@@ -100,7 +100,7 @@ def our_result(case: Case, config: TrainingConfig, batch: VolumeSet, noise: Tens
     network = spottune(case)
     parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
     before = copies(parameters)
-    logits, labels = OurTraining(network, config, batch).learn(batch, (noise, None)).T
+    logits, labels = OurTraining(network, config, batch).learn(batch, (noise, None, None)).T
     return make_result(logits, labels, parameters, before)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report import ensemble_tables
 from mgmt_ray.report.sections import calibration_sections, routing_section, variance_sections
 from mgmt_ray.report.study_results import StudyResults, read_study_results
@@ -46,8 +47,9 @@ def test_chosen_ensembles_and_baselines_come_first(results: StudyResults) -> Non
     first = {(row[0], row[1]) for row in content["first"].rows}
     assert first == {
         *((e, n) for e in ensemble_tables.CHOSEN for n in ("SpotTune", "From scratch", "Transfer")),
-        *(("–", n) for n in ("Radiomics forest", "Age and sex", "Tumour volume", "Prevalence")),
+        *(("–", network_label(name)) for name in results.baselines),
     }
+    assert len(results.baselines) == 5
     points = results.tables["operating_points"]
     assert len(content["first"].rows) + len(content["others"].rows) == len(points)
 
