@@ -13,6 +13,7 @@ from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.statistics.delong import prospect
 from mgmt_ray.statistics.planted_signal import planted_verdict
+from mgmt_ray.statistics.result_tables import read_result
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
@@ -102,14 +103,14 @@ def _is_empty(folder: StudyFolder, trial: Trial) -> bool:
 
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:
     """Print the results, and for a synthetic cohort whether they show the planted signal."""
-    metrics = pd.read_csv(folder.ensembles / "metrics.csv")
+    metrics = read_result(folder.ensembles, "metrics")
     log("")
     log(summary(metrics))
     for name in study.external:
-        path = folder.external(name).ensembles / "metrics.csv"
-        if path.is_file():
+        ensembles = folder.external(name).ensembles
+        if (ensembles / "metrics.csv").is_file():
             log(f"external {name}, predicted by the same models")
-            log(summary(pd.read_csv(path)))
+            log(summary(read_result(ensembles, "metrics")))
     planted = folder.root / "planted.json"
     if planted.is_file():
         groups = group_ensembles(study.modalities)
