@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.baselines.first_order import first_order_features
@@ -27,57 +27,39 @@ from mgmt_ray.trials.context import StudyContext
 Values: TypeAlias = Mapping[str, tuple[float, ...]]
 """A model's input values by subject."""
 
+ModelKey: TypeAlias = tuple[BaselineName, str]
+"""Name and modality: ``first_order`` has a model of each; all others have their name for one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
     """The baseline models of a study, and their input values.
 
     Attributes:
-        names: the models.
         forest: hyperparameters of the random forest.
         seed: the study's seed.
         values: by model and subject, the model's input values; only subjects that have the scans
             that the model needs. An unknown age or sex is NaN.
-        first_order: the input values of ``first_order``, by modality and subject.
     """
 
-    names: tuple[BaselineName, ...] = ()
     forest: ForestConfig = field(default_factory=ForestConfig)
     seed: int = 0
-    values: Mapping[BaselineName, Values] = field(default_factory=dict)
-    first_order: Mapping[str, Values] = field(default_factory=dict)
-
-    @property
-    def models(self) -> list[tuple[BaselineName, str]]:
-        """Name and modality of each model: ``first_order`` has one per modality.
-
-        All others have their name for a modality.
-        """
-        return [
-            (name, modality)
-            for name in self.names
-            for modality in (self.first_order if name == "first_order" else (name,))
-        ]
-
-    def inputs(self, name: BaselineName, modality: str) -> Values:
-        """Return the input values of one of :attr:`models`, by subject."""
-        return self.first_order[modality] if name == "first_order" else self.values[name]
+    values: Mapping[ModelKey, Values] = field(default_factory=dict)
 
     @property
     def dependencies(self) -> dict[str, Any]:
         """Everything that their predictions depend on besides the splits, for a fingerprint."""
-        by_model: dict[str, Values] = {str(name): rows for name, rows in self.values.items()}
-        by_model |= {f"first_order {m}": rows for m, rows in self.first_order.items()}
         values = {
-            name: {subject: list(map(repr, numbers)) for subject, numbers in rows.items()}
-            for name, rows in by_model.items()
+            " ".join(dict.fromkeys(model)): {s: list(map(repr, row)) for s, row in rows.items()}
+            for model, rows in self.values.items()
         }
         forest = self.forest.model_dump(mode="json")
-        return {"baselines": [list(self.names), forest, self.seed, fingerprint(values)]}
+        names = list(dict.fromkeys(name for name, _ in self.values))
+        return {"baselines": [names, forest, self.seed, fingerprint(values)]}
 
     def num_models(self, splits: Sequence[Split]) -> int:
         """Return how many models are fitted: one per model, split and fold."""
-        return len(self.models) * len(list_folds(splits))
+        return len(self.values) * len(list_folds(splits))
 
 
 NO_BASELINES = Baselines()
@@ -99,14 +81,14 @@ def prepare_baselines(context: StudyContext, cohort: Cohort) -> Baselines:
                 cohort, options, context.folder.radiomics, context.resources, progress
             )
         write_measurements(measured, context.folder.radiomics_table)
-    values: dict[BaselineName, Values] = {
-        name: _values(name, cohort, measured) for name in study.baselines if name != "first_order"
-    }
-    first_order: dict[str, Values] = {}
-    if "first_order" in study.baselines:
-        modalities = sorted({m for channels in study.model_inputs for m in channels})
-        first_order = {m: _first_order_values(context.folder, m) for m in modalities}
-    return Baselines(study.baselines, study.forest, study.seed, values, first_order)
+    values: dict[ModelKey, Values] = {}
+    for name in study.baselines:
+        if name == "first_order":
+            modalities = sorted({m for channels in study.model_inputs for m in channels})
+            values |= {(name, m): _first_order_values(context.folder, m) for m in modalities}
+        else:
+            values[name, name] = _values(name, cohort, measured)
+    return Baselines(study.forest, study.seed, values)
 
 
 def check_baselines(names: Sequence[BaselineName], cohort: Cohort, splits: Sequence[Split]) -> None:
@@ -145,7 +127,9 @@ def list_folds(splits: Sequence[Split]) -> list[tuple[Split, int]]:
 
 
 def _values(
-    name: BaselineName, cohort: Cohort, measured: Mapping[str, TumourMeasurement]
+    name: Literal["radiomics_forest", "age_sex", "tumour_volume", "prevalence"],
+    cohort: Cohort,
+    measured: Mapping[str, TumourMeasurement],
 ) -> Values:
     """Return a model's input values, of the subjects that have them."""
     match name:
@@ -159,8 +143,6 @@ def _values(
             return {s: (math.log(volume),) for s, volume in volumes.items()}
         case "prevalence":
             return {s.id: () for s in cohort.subjects}
-        case "first_order":
-            raise AssertionError("first_order has values for each modality")
 
 
 def _first_order_values(folder: StudyFolder, modality: str) -> Values:

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from mgmt_ray.base import stream_seed
-from mgmt_ray.baselines.baseline_inputs import Baselines, list_folds
+from mgmt_ray.baselines.baseline_inputs import Baselines, ModelKey, list_folds
 from mgmt_ray.baselines.baseline_model import BaselineModel, Prevalence
 from mgmt_ray.baselines.first_order import fit_first_order
 from mgmt_ray.baselines.logistic import fit_logistic
@@ -63,10 +63,14 @@ class BaselineTask:
     seed: int
 
     @property
+    def model(self) -> ModelKey:
+        """Key of the model's input values."""
+        return self.name, self.modality
+
+    @property
     def trial(self) -> str:
         """The model's id in prediction tables."""
-        name = self.name if self.modality == self.name else f"{self.name}-{self.modality}"
-        return f"{name}-outer{self.outer_fold}-fold{self.fold}"
+        return f"{'-'.join(dict.fromkeys(self.model))}-outer{self.outer_fold}-fold{self.fold}"
 
     @property
     def prior(self) -> float:
@@ -105,7 +109,7 @@ def fit_baselines(
     """
     tasks = [
         _baseline_task(baselines, model, cohort, split, fold)
-        for model in baselines.models
+        for model in baselines.values
         for split, fold in list_folds(splits)
     ]
     fitted: dict[str, FittedBaseline] = {}
@@ -123,8 +127,7 @@ def predict_validation(
     for baseline in fitted:
         split = next(s for s in splits if s.outer_fold == baseline.task.outer_fold)
         label = resolve_labels(split, cohort)
-        values = baselines.inputs(baseline.task.name, baseline.task.modality)
-        _, ids = split.fold(baseline.task.fold, set(values))
+        _, ids = split.fold(baseline.task.fold, set(baselines.values[baseline.task.model]))
         tables.append(_predict(baseline, baselines, "validation", {s: label[s] for s in ids}))
     return tables
 
@@ -159,13 +162,13 @@ def describe_baselines(fitted: Sequence[FittedBaseline]) -> pd.DataFrame:
 
 def _baseline_task(
     baselines: Baselines,
-    model: tuple[BaselineName, str],
+    model: ModelKey,
     cohort: Cohort,
     split: Split,
     fold: int,
 ) -> BaselineTask:
     name, modality = model
-    values = baselines.inputs(name, modality)
+    values = baselines.values[model]
     train, _ = split.fold(fold, set(values))
     label = resolve_labels(split, cohort)
     labels = np.array([label[s] for s in train], dtype=np.int64)
@@ -194,7 +197,7 @@ def _predict(
 ) -> pd.DataFrame:
     """Predict the subjects that have a label."""
     task, ids = fitted.task, list(label)
-    values = _value_matrix(baselines.inputs(task.name, task.modality), ids)
+    values = _value_matrix(baselines.values[task.model], ids)
     model = {
         "outer_fold": task.outer_fold,
         "fold": task.fold,

@@ -55,8 +55,8 @@ def test_each_modality_has_a_model_of_its_training_subjects_alone() -> None:
 
     def fit(values: dict[str, tuple[float, ...]]) -> tuple[list[FittedBaseline], Baselines]:
         without_s15 = {name: row for name, row in values.items() if name != "S15"}
-        by_modality = {"PH": values, "T1": without_s15}
-        baselines = Baselines(("first_order",), first_order=by_modality)
+        by_model = {("first_order", "PH"): values, ("first_order", "T1"): without_s15}
+        baselines = Baselines(values=by_model)
         resources = Resources(backend="in-process")
         return fit_baselines(baselines, cohort, [split], resources, lambda *_: None), baselines
 

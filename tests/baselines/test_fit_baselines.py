@@ -142,7 +142,7 @@ def test_a_study_of_slices_brings_scans_onto_masks_as_its_slices_are(
         prepare_baselines(context, cohort)
     context = make(**chen, slices={"resample": True})
     gathered = prepare_baselines(context, cohort)
-    assert [*gathered.values["radiomics_forest"]] == [first.id]
+    assert [*gathered.values["radiomics_forest", "radiomics_forest"]] == [first.id]
 
 
 def test_nothing_is_made_twice_and_another_forest_causes_another_test_set_access(
@@ -209,7 +209,7 @@ def test_models_are_fitted_before_test_set_access(
     prepare(context, selected)
     train(trials, inputs)
     nothing = {s.id: (float("nan"), float("nan")) for s in selected.cohort.subjects}
-    unfit = Baselines(("age_sex",), values={"age_sex": nothing})
+    unfit = Baselines(values={("age_sex", "age_sex"): nothing})
     with pytest.raises(AssertionError, match="a column without any value"):
         run_ensemble(trials, inputs, lambda done, number: None, unfit)
     assert not context.folder.test_openings.exists()
@@ -242,9 +242,10 @@ def test_the_forest_leaves_out_subjects_without_a_scan(make: Callable[..., Study
         )
     )
     baselines = prepare_baselines(context, part)
-    assert set(baselines.values["prevalence"]) - set(baselines.values["radiomics_forest"]) == {
-        incomplete
-    }
+    every, measured = (
+        set(baselines.values[name, name]) for name in ("prevalence", "radiomics_forest")
+    )
+    assert every - measured == {incomplete}
     fitted = fit_baselines(baselines, part, (split,), HERE, lambda done, number: None)
     sizes = {baseline.task.trial: len(baseline.task.labels) for baseline in fitted}
     assert sizes["radiomics_forest-outer0-fold1"] + 1 == sizes["prevalence-outer0-fold1"]
