@@ -101,10 +101,9 @@ def check_duplicates(audit: AuditContext) -> Check:
     for modality in modalities:
         pairs = list(_registered_pairs(audit, modality))
         for pair, is_copy in zip(pairs, _are_copies(pairs, len(modalities)), strict=True):
-            placed = _with_sides(audit, pair)
             if not is_copy:
                 highest = max(highest, pair.correlation)
-            elif placed.sides is not None:
+            elif (placed := _with_sides(audit, pair)).sides is not None:
                 previous = copies.setdefault(placed.pair, placed)
                 copies[placed.pair] = max(previous, placed, key=lambda p: p.correlation)
     if not copies:

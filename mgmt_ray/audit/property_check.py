@@ -137,12 +137,12 @@ def _table(
 ) -> tuple[dict[str, Source], dict[str, list[Value]]]:
     """Return the properties' sources, and their values in the order of the ids."""
     by_id = {s.id: s for s in audit.cohort.subjects}
-    order = sorted(by_id)
+    place = {name: float(number) for number, name in enumerate(sorted(by_id))}
     sources: dict[str, Source] = {}
     table: dict[str, list[Value]] = {}
     for row, subject in enumerate(ids):
-        place = PlainProperty("place in the order of ids", "file", float(order.index(subject)))
-        for each in (place, *plain_properties(audit, by_id[subject])):
+        order = PlainProperty("place in the order of ids", "file", place[subject])
+        for each in (order, *plain_properties(audit, by_id[subject])):
             if each.of_voxels and each.name.partition(":")[0] in audit.planted:
                 continue
             sources[each.name] = each.source
@@ -164,7 +164,7 @@ def _add_volumes(
     """Add what can be said of a tumour on the networks' grid, where its place and size show."""
     store = VolumeStore(audit.store, modality)
     for row, subject in enumerate(ids):
-        if subject not in store.ids:
+        if subject not in store.descriptions:
             continue
         (volume,) = store.load((subject,), store.versions[:1])[0]
         for name, value in _volume_numbers(volume):

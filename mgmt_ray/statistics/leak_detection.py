@@ -208,13 +208,15 @@ def _readings(
     groups = sorted(
         {value for value in values if value is not None}, key=lambda v: (str(type(v)), v)
     )
-    codes = np.array([-1 if value is None else groups.index(value) for value in values])
+    place = {value: number for number, value in enumerate(groups)}
+    codes = np.array([-1 if value is None else place[value] for value in values])
     if len(groups) + (codes < 0).any() < 2:
         return
     known = codes >= 0
     numbers = [value for value in groups if isinstance(value, float)]
     yes = {tuple(known)}
-    yes |= {tuple(codes == code) for code in range(len(groups)) if (codes == code).sum() > 1}
+    repeated = np.flatnonzero(np.bincount(codes[known], minlength=len(groups)) > 1)
+    yes |= {tuple(codes == code) for code in repeated}
     if len(numbers) == len(groups):
         yes |= {tuple(codes >= cut) for cut in range(1, len(groups)) if len(groups) <= FEW_VALUES}
         if all(number.is_integer() for number in numbers):
