@@ -219,7 +219,7 @@ def _read_trial(folder: StudyFolder, name: str, splits: tuple[Split, ...]) -> Ma
     if not folder.is_finished(name):
         raise missing_file_error(path, f"mgmt-ray run STUDY --out {folder.root}")
     trial = folder.read_trial(name)
-    check_trial_tables(folder.trial(name))
+    check_trial_tables(folder.trial(name), trial)
     if trial.get("split_hash") not in {split.hash for split in splits}:
         raise MgmtError(
             f"{path}: trained with another split than {folder.splits}. Restore that split, or "

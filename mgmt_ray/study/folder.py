@@ -83,13 +83,17 @@ def write_trial_file(trial: Path, content: Mapping[str, Any]) -> None:
     write_json(trial / TRIAL_FILE, {**content, TRIAL_CHECKSUM: fingerprint(content)})
 
 
-def check_trial_tables(trial: Path) -> None:
+def check_trial_tables(trial: Path, content: Mapping[str, Any]) -> None:
     """Check that the tables of a finished trial are those that its training wrote.
+
+    Args:
+        trial: its folder.
+        content: of its ``trial.json``.
 
     Raises:
         MgmtError: one is missing or was changed.
     """
-    for name, checksum in read_trial_file(trial).get(TABLE_CHECKSUMS, {}).items():
+    for name, checksum in content.get(TABLE_CHECKSUMS, {}).items():
         path = trial / name
         if not path.is_file() or file_checksum(path) != checksum:
             raise MgmtError(

@@ -75,8 +75,11 @@ def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> 
     A state that was trained from other files than ``files``, or is incomplete, is ignored; a
     damaged one is set aside.
     """
-    set_aside_if_damaged(path)
-    saved = load_state(path) if path.is_file() else None
+    saved = None
+    try:
+        saved = load_state(path) if path.is_file() else None
+    except DamagedState as error:
+        _set_aside(path, error)
     if saved is None or saved["files"] != files:
         return TrainingHistory()
     if saved["training"].keys() != state.state_dict().keys():
@@ -88,15 +91,19 @@ def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> 
 
 
 def set_aside_if_damaged(path: Path) -> None:
-    """Rename a saved state that is not as it was written, and say so: its training begins anew."""
+    """Rename a saved state that is not as it was written, and say so: its training starts over."""
     try:
         if path.is_file():
             check_state(path)
     except DamagedState as error:
-        aside = path.parent.with_name(f"{path.parent.name}.damaged.pt")
-        with suppress(FileNotFoundError):  # another worker of the same training was first
-            path.rename(aside)
-        log(f"{error}, so this training begins anew. The damaged file was set aside as {aside}.")
+        _set_aside(path, error)
+
+
+def _set_aside(path: Path, error: DamagedState) -> None:
+    aside = path.parent.with_name(f"{path.parent.name}.damaged.pt")
+    with suppress(FileNotFoundError):  # another worker of the same training was first
+        path.rename(aside)
+    log(f"{error}, so this training starts over. The damaged file was set aside as {aside}.")
 
 
 def save_training(

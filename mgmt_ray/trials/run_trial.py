@@ -137,7 +137,7 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
         files["start_checksum"] = file_checksum(initial.weights)
     if inputs.folder.is_finished(trial.id):
         metadata = inputs.folder.read_trial(trial.id)
-        check_trial_tables(inputs.folder.trial(trial.id))
+        check_trial_tables(inputs.folder.trial(trial.id), metadata)
         # a deleted segmentation may be retrained to the same bits: it is compared afterwards
         deleted = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
         kept = {n: c for n, c in metadata.get("segmentations", {}).items() if n not in deleted}

@@ -89,7 +89,7 @@ def test_a_state_that_lacks_a_part_is_not_continued(
     assert epochs == [1, 2, 3, 4]
 
 
-def test_a_damaged_state_is_set_aside_and_the_trial_begins_anew(
+def test_a_damaged_state_is_set_aside_and_the_trial_starts_over(
     first_trial: tuple[StudyContext, TrialInputs, Trial], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, inputs, trial = first_trial
@@ -107,7 +107,7 @@ def test_a_damaged_state_is_set_aside_and_the_trial_begins_anew(
     run_trial(trial, inputs, "cpu", report=lambda row: epochs.append(row["epoch"]))
     assert epochs == [1, 2, 3, 4]
     assert partial.with_name(f"{trial.id}.damaged.pt").read_bytes() == damaged
-    assert "so this training begins anew" in capsys.readouterr().out
+    assert "so this training starts over" in capsys.readouterr().out
     (inputs.folder.trial(trial.id) / "validation.csv").write_text("subject\n")
     with pytest.raises(MgmtError, match=r"validation.csv: its checksum is not the one"):
         run_trial(trial, inputs, "cpu")
