@@ -28,6 +28,7 @@ from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.selection.epoch_choice import qualifies
 from mgmt_ray.selection.predictions import read_predictions, read_table, shorten_list
+from mgmt_ray.study.baseline_config import BASELINES
 from mgmt_ray.study.folder import EXPLAIN
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.metrics import THRESHOLD
@@ -117,7 +118,7 @@ def confident_subjects(predictions: pd.DataFrame, best: pd.DataFrame) -> tuple[s
         >>> confident_subjects(predictions, best)
         ('a', 'b', 'c')
     """
-    chosen = best[best["chosen"] == 1]
+    chosen = best[(best["chosen"] == 1) & ~best["network"].isin(BASELINES)]
     rates = zip(chosen["validation_sen"], chosen["validation_spe"], strict=True)
     by_network = chosen.assign(
         m=chosen["validation_m"].fillna(-1.0), qualified=[qualifies(*pair) for pair in rates]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mgmt_ray.base import MgmtError, fingerprint, write_json
 from mgmt_ray.prediction.evaluation import Members
-from mgmt_ray.selection.best_on_validation import choose_ensembles
+from mgmt_ray.selection.best_on_validation import choose_ensembles, primary_ensembles
 from mgmt_ray.selection.ensembles import group_ensembles, single_models
 from mgmt_ray.selection.predictions import read_predictions
 from mgmt_ray.study.folder import StudyFolder
@@ -35,7 +35,6 @@ def make_protocol(trials: Sequence[Trial], members: Members, inputs: TrialInputs
     )
     groups = group_ensembles(list(dict.fromkeys(validation["modality"])))
     best = choose_ensembles(single_models(validation), groups).best
-    chosen = best[best["chosen"] == 1].sort_values("outer_fold", kind="stable")
     planned = {trial.id for trial in trials}
     finished = {path.parent.name for path in folder.trials.glob("*/trial.json")}
     configurations = {(t.network, t.channels, json.dumps(t.hyperparameters)) for t in trials}
@@ -44,10 +43,7 @@ def make_protocol(trials: Sequence[Trial], members: Members, inputs: TrialInputs
         "splits": [split.hash for split in inputs.splits],
         "plan": fingerprint(sorted(planned)),
         "members": fingerprint(sorted(members.table["trial"])),
-        "primary": {
-            str(network): rows["ensemble"].tolist()
-            for network, rows in chosen.groupby("network", sort=False)
-        },
+        "primary": primary_ensembles(best),
         "num_trainings": len(planned),
         "num_configurations": len(configurations),
         "num_other_trainings": len(finished - planned),

@@ -11,6 +11,7 @@ from mgmt_ray.base import fingerprint
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.study_results import StudyResults
+from mgmt_ray.selection.best_on_validation import primary_ensembles
 from mgmt_ray.selection.members import FALLBACK
 from mgmt_ray.statistics.planted_signal import SUSPICIOUS_AUC
 from mgmt_ray.study.folder import openings_by_purpose
@@ -155,12 +156,7 @@ def _evaluated(results: StudyResults) -> dict[str, Any]:
         "members": fingerprint(sorted(results.members["trial"])),
     }
     if "best_ensembles" in results.tables:
-        best = results.tables["best_ensembles"]
-        chosen = best[best["chosen"] == 1].sort_values("outer_fold", kind="stable")
-        evaluated["primary"] = {
-            str(network): rows["ensemble"].tolist()
-            for network, rows in chosen.groupby("network", sort=False)
-        }
+        evaluated["primary"] = primary_ensembles(results.tables["best_ensembles"])
     return evaluated
 
 

@@ -84,6 +84,26 @@ class Choices:
     modalities: dict[str, dict[str, BySplit]]
 
 
+def primary_ensembles(best: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the best overall ensemble of each network in each outer split, in their order.
+
+    Args:
+        best: :data:`BEST_COLUMNS`; rows of baselines, whose choice is no network's, are ignored.
+
+    >>> rows = [("spottune", 0, "DSC", 1), ("spottune", 0, "DTI", 0), ("first_order", 0, "DTI", 1)]
+    >>> primary_ensembles(
+    ...     pd.DataFrame(rows, columns=["network", "outer_fold", "ensemble", "chosen"])
+    ... )
+    {'spottune': ['DSC']}
+    """
+    is_primary = (best["chosen"] == 1) & ~best["network"].isin(BASELINES)
+    chosen = best[is_primary].sort_values("outer_fold", kind="stable")
+    return {
+        str(network): rows["ensemble"].tolist()
+        for network, rows in chosen.groupby("network", sort=False)
+    }
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ensembles:
     """All ensembles of a study, including those chosen on validation.

@@ -21,6 +21,7 @@ from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.pipeline.stages import ensemble, plan_study, prepare, select, train
 from mgmt_ray.prediction.test_set import run_ensemble
+from mgmt_ray.selection.best_on_validation import primary_ensembles
 from mgmt_ray.splits.split import Split, read_splits
 from mgmt_ray.study.baseline_config import FEATURE_SCANS
 from mgmt_ray.study.folder import StudyFolder
@@ -124,6 +125,10 @@ def test_baseline_models_are_members_of_a_study(make: Callable[..., StudyContext
     metrics = pd.read_csv(context.folder.ensembles / "metrics.csv")
     assert set(metrics["network"]) == {"random", *names}
     assert metrics.query("network == 'first_order'")["ensemble"].tolist() == ["first_order"]
+    best = pd.read_csv(context.folder.ensembles / "best_ensembles.csv")
+    declared = json.loads(context.folder.protocol.read_text(encoding="utf-8"))["primary"]
+    assert "first_order" in set(best["network"]) and [*declared] == ["random"]
+    assert primary_ensembles(best) == declared
     fitted = json.loads(models.query("baseline == 'age_sex'").iloc[0]["fitted"])
     assert fitted["columns"]["age"]["num_filled"] == 0
 

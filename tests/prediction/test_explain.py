@@ -219,6 +219,7 @@ def test_the_most_confident_predictions_of_the_network_best_on_validation_are_ex
             ("random", 0, "DTI", 0.6, 1.0, 0.0, 1),
             ("spottune", 0, "DSC", 0.55, 0.55, 0.55, 1),
             ("transfer", 0, "DSC", 0.54, 0.54, 0.54, 1),
+            ("first_order", 0, "DSC", 0.8, 0.8, 0.8, 1),  # a baseline is no network
         ],
         columns=[
             *("network", "outer_fold", "ensemble"),
