@@ -13,15 +13,9 @@ REPORT = "report.html"
 RECORD = "report.json"
 READ = (
     *("study.yaml", "cohort.csv", "exclusions.csv", "problems.csv", "splits.json", "planted.json"),
-    *(
-        "audit.json",
-        "protocol.json",
-        "provenance.json",
-        "ensembles/*",
-        "trials/*/trial.json",
-        "trials/*/*.csv",
-    ),
-    *("inspections/*.json", "volumes/*.json", "masks/*.json", "mask_effect/*.csv"),
+    *("audit.json", "protocol.json", "provenance.json"),
+    *("ensembles/*", "trials/*/trial.json", "trials/*/*.csv", "mask_effect/*.csv"),
+    *("inspections/*.json", "volumes/*.json", "slices/*.json", "masks/*.json"),
     *("external/*/*.csv", "external/*/ensembles/*", "figures/explain_*.png"),
 )
 """Patterns of all files that a report is drawn from, below the study's folder."""

@@ -52,6 +52,7 @@ def append(path: Path) -> None:
         ("audit.json", lambda path: path.write_text('{"checks": []}')),
         ("trials/*/epochs.csv", append),
         ("inspections/given.json", lambda path: (path.parent.mkdir(), path.write_bytes(b"x"))),
+        ("slices/FLAIR.json", lambda path: (path.parent.mkdir(), path.write_bytes(b"x"))),
         ("figures/explain_S1_T1.png", lambda path: path.write_bytes(b"x")),
         ("report.html", append),
         ("report.html", Path.unlink),
