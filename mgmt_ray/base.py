@@ -92,10 +92,11 @@ def local_path(path: Path, option: str) -> Path:
     >>> local_path(Path("/data/study"), "--out").as_posix()
     '/data/study'
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path makes one slash of two
+    scheme, mark, place = str(path).partition(":/")  # Path makes one slash of two
+    if mark and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", scheme):
         raise MgmtError(
-            f"{option} {path}: is an address, not a folder of this machine. Give a path, for "
-            "instance where that storage is mounted."
+            f"{option} {scheme}://{place}: is an address, not a folder of this machine. Give a "
+            "path, for instance where that storage is mounted."
         )
     return expand_path(path, Path.cwd())
 

@@ -185,7 +185,8 @@ def check_planted_signal(audit: AuditContext) -> Check:
     )
     name = "planted signal"
     expected = (
-        f"the AUC interval of {audit.cheapest_network} in {modality} is above 0.5 if easy, or AUC 1"
+        f"{audit.cheapest_network} finds the easy signal in {modality}: its AUC's interval lies "
+        "above 0.5, or its AUC is 1"
     )
     cohort = permute_labels(audit.cohort, audit.random_stream("planted signal"))
     try:

@@ -340,10 +340,9 @@ def metrics_table(
     """Return AUC, AP, Brier, SEN and SPE of each network and ensemble, with 95 % intervals.
 
     AUC, AP and Brier have the intervals of :meth:`.ResampledModel.interval`, SEN and SPE exact
-    ones. ``auc_p`` is the permutation test's,
-    two-sided; ``auc_p_holm`` is Holm's within the row's :data:`.comparisons.Family`. A row that is
-    another one under a second name gives that one's in ``copy_of``, and has no p-value. One row per
-    network and ensemble, in the order given.
+    ones. ``auc_p`` is the permutation test's, two-sided; ``auc_p_holm`` is Holm's within the row's
+    :data:`.comparisons.Family`. A row that is another one under a second name gives that one's in
+    ``copy_of``, and has no p-value. One row per network and ensemble, in the order given.
 
     Raises:
         MgmtError: a subject has two labels, or an ensemble's subjects are all of one class.
