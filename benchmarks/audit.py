@@ -187,7 +187,7 @@ def _noisy(share: float) -> Callable[[Voxels, np.random.Generator], Voxels]:
     return change
 
 
-def _registered_anew(voxels: Voxels, random: np.random.Generator) -> Voxels:
+def _registered_again(voxels: Voxels, random: np.random.Generator) -> Voxels:
     """Turn by three degrees about any axis, and move by half a voxel in any direction."""
     axis, shift = (_direction(random) for _ in range(2))
     turn = Rotation.from_rotvec(np.deg2rad(ROTATION_DEG) * axis).as_matrix()
@@ -224,11 +224,11 @@ COPIES: Mapping[str, CopyChange] = {
     "copy, noise of 5 %": _noisy(0.05),
     "copy, mirrored": lambda voxels, _: {n: v[::-1] for n, v in voxels.items()},
     "copy, moved": lambda voxels, _: {n: np.roll(v, 3, 1) for n, v in voxels.items()},
-    "copy, registered anew": _registered_anew,
+    "copy, registered again": _registered_again,
     "copy, mask grown": _grown,
     "copy, mask shrunk": _shrunk,
-    "copy, registered anew, mask grown": lambda v, r: _registered_anew(_grown(v, r), r),
-    "copy, registered anew, mask shrunk": lambda v, r: _registered_anew(_shrunk(v, r), r),
+    "copy, registered again, mask grown": lambda v, r: _registered_again(_grown(v, r), r),
+    "copy, registered again, mask shrunk": lambda v, r: _registered_again(_shrunk(v, r), r),
 }
 
 

@@ -1,7 +1,7 @@
 """Matching of tumours: which pairs look like two copies of one image. On plain arrays.
 
-A tumour's shape and its compartments are alike in many persons, and a mask drawn anew changes them.
-So what is compared is the fine structure of the intensities, that is all below a few voxels, where
+A tumour's shape and its compartments are alike in many persons, and another mask changes them. So
+what is compared is the fine structure of the intensities, that is all below a few voxels, where
 two tumours overlap after one was moved onto the other.
 """
 

@@ -19,7 +19,7 @@ LINE_SECONDS = 10.0
 
 
 class _Output(Console):
-    """The standard output; work goes on without it where nobody reads it any more."""
+    """The standard output; work goes on without it where its reader is gone."""
 
     def __init__(self) -> None:
         super().__init__(soft_wrap=True, highlight=False, markup=False)

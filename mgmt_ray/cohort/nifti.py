@@ -178,25 +178,30 @@ def _nifti_class(content: bytes) -> type[nibabel.Nifti1Image] | None:
 
 def _other_format(path: Path, content: bytes) -> BadScan:
     """Say what a file is that is no NIfTI file."""
-    found, remedy = "is not a NIfTI file", "Write it as .nii.gz with the tool that made it"
+    unknown = "", "Write it as .nii.gz with the tool that made it"
+    what, remedy = _recognise(path, content) or unknown
+    found = "is not a NIfTI file"
     start = content[:1024].lstrip()
-    if fault := placeholder_fault(content):
-        found, remedy = f"is {fault[0]}", fault[1]
-    elif struct.pack("<i", 348) in (content[:4], content[:4][::-1]) and len(content) == 348:
-        found, remedy = "is the header of an Analyze pair (.hdr and .img)", TWO_FILES
-    elif path.name.removesuffix(".gz").endswith(".img"):
-        found, remedy = "is the image of a pair (.hdr and .img), without a header", TWO_FILES
-    for offset, magic, what, what_to_do in FOREIGN_CONTENT:
-        if content[offset : offset + len(magic)] == magic:
-            found, remedy = what, what_to_do
-            break
-    else:
-        if start and found == "is not a NIfTI file" and start[:64].isascii():
-            text = start[:40].decode().partition("\n")[0]
-            found += f" (it begins with the text {text!r})" if text.isprintable() else ""
-    if not found.startswith("is not"):
-        found = f"is not a NIfTI file: it {found}"
+    if what:
+        found += f": it {what}"
+    elif start and start[:64].isascii():
+        text = start[:40].decode().partition("\n")[0]
+        found += f" (it begins with the text {text!r})" if text.isprintable() else ""
     return BadScan(path, "wrong_format", found, remedy)
+
+
+def _recognise(path: Path, content: bytes) -> tuple[str, str] | None:
+    """Return what a file is, and what to do; None if it is of no known kind."""
+    for offset, magic, what, remedy in FOREIGN_CONTENT:
+        if content[offset : offset + len(magic)] == magic:
+            return what, remedy
+    if fault := placeholder_fault(content):
+        return f"is {fault[0]}", fault[1]
+    if struct.pack("<i", 348) in (content[:4], content[:4][::-1]) and len(content) == 348:
+        return "is the header of an Analyze pair (.hdr and .img)", TWO_FILES
+    if path.name.removesuffix(".gz").endswith(".img"):
+        return "is the image of a pair (.hdr and .img), without a header", TWO_FILES
+    return None
 
 
 def _decompress(path: Path) -> bytes:

@@ -49,7 +49,7 @@ RESULT_COLUMNS: dict[str, Column] = {
     "num_models": Column("count", "models that were averaged"),
     "num_splits": Column("count", "outer splits that they are of"),
     "device": Column("text", "processor or card that computed"),
-    # of whom
+    # of which subjects
     "subject": Column("text", "identifier in the cohort"),
     "split": Column("text", "`train`, `validation`, `test` or `external`"),
     "phase": Column("text", "the same"),

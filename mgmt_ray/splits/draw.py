@@ -66,7 +66,7 @@ class SplitConfig(Config):
             raise ValueError("outer_folds: 1 leaves no training subjects; write 0, or 2 or more")
         if self.test_set == "per_modality" and (self.outer_folds or self.drop_rest):
             raise ValueError(
-                "test_set: per_modality leaves nobody out and draws one test set; write "
+                "test_set: per_modality leaves no subject out and draws one test set; write "
                 "drop_rest: false, and no outer_folds"
             )
         if self.test_subjects and self.test_set == "shared":

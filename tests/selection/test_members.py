@@ -42,8 +42,8 @@ def test_folds_that_qualify_count_before_their_m() -> None:
     is_fallback |= table["trial"].isin([f"once-{fold}" for fold in range(1, 5)])
     table["rule"] = table["rule"].mask(is_fallback, "last_epoch")
     assert choose_members(table)["trial"].tolist() == [f"honest-{fold}" for fold in range(5)]
-    nobody = table[~table["trial"].str.startswith("honest")].assign(rule="last_epoch")
-    assert choose_members(nobody)["trial"].tolist() == [f"once-{fold}" for fold in range(5)]
+    fallbacks = table[~table["trial"].str.startswith("honest")].assign(rule="last_epoch")
+    assert choose_members(fallbacks)["trial"].tolist() == [f"once-{fold}" for fold in range(5)]
 
 
 def test_the_first_combination_given_wins_a_tie() -> None:

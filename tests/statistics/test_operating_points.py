@@ -44,8 +44,8 @@ def test_accuracy_and_f1_are_those_of_scikit_learn() -> None:
     assert scores["f1"].value == pytest.approx(f1_score(labels, called))
     for interval in scores.values():
         assert interval.low < interval.value < interval.high
-    nobody = overall_scores(labels, np.zeros(57, dtype=bool), weights)
-    assert (nobody["f1"].value, nobody["f1"].high) == (0, 0)
+    none_called = overall_scores(labels, np.zeros(57, dtype=bool), weights)
+    assert (none_called["f1"].value, none_called["f1"].high) == (0, 0)
 
 
 def test_a_value_of_nobody_is_not_a_number() -> None:

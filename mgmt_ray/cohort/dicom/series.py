@@ -34,7 +34,7 @@ ORIENTATION, POSITION = "0020|0037", "0020|0032"
 
 PIXEL_FORMAT = ("BitsStored", "PixelRepresentation", "RescaleIntercept", "RescaleSlope")
 
-DECOMPRESS = "Decompress it (for instance with gdcmconv --raw or dcmdjpls), or export it anew"
+DECOMPRESS = "Decompress it (for instance with gdcmconv --raw or dcmdjpls), or export it again"
 
 
 def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
