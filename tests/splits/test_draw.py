@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 
@@ -178,7 +179,7 @@ def test_a_person_is_on_one_side_and_classes_are_spread_whatever_the_cohort(
                 [s.test for s in splits if s.outer_fold // config.outer_folds == 0], cohort, size
             )
         else:
-            wanted = config.test_fraction * len(complete)
+            wanted = Fraction(config.test_fraction) * len(complete)  # exact
             share = sum(s.label for s in complete) / len(complete)
             tested = [s.label for s in cohort.subjects if s.id in split.test]
             # a person with more subjects than are still needed of its class is skipped
