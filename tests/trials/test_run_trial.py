@@ -34,26 +34,30 @@ def first_trial(make_job: Callable[..., StudyContext]) -> tuple[StudyContext, Tr
     return context, inputs, trials[0]
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
-    first_trial: tuple[StudyContext, TrialInputs, Trial], stop: int
-) -> None:
-    context, inputs, trial = first_trial
-    run_trial(trial, inputs, "cpu")
-    other = replace(inputs, folder=StudyFolder(context.folder.root / "other"), state_seconds=0.0)
-    (context.folder.root / "other").mkdir()
-    (context.folder.root / "other" / "volumes").symlink_to(context.folder.volumes)
+def interrupt(trial: Trial, inputs: TrialInputs, stop: int = 1) -> Path:
+    """Run a trial until the end of an epoch, and return its saved state."""
 
     def cut(row: dict[str, float]) -> None:
         if row["epoch"] == stop:
             raise Stopped
 
     with pytest.raises(Stopped):
-        run_trial(trial, other, "cpu", report=cut)
+        run_trial(trial, replace(inputs, state_seconds=0.0), "cpu", report=cut)
+    return inputs.folder.partial_trial(trial.id) / "state.pt"
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
+    first_trial: tuple[StudyContext, TrialInputs, Trial], stop: int
+) -> None:
+    context, inputs, trial = first_trial
+    run_trial(trial, inputs, "cpu")
+    other = replace(inputs, folder=StudyFolder(context.folder.root / "other"))
+    (context.folder.root / "other").mkdir()
+    (context.folder.root / "other" / "volumes").symlink_to(context.folder.volumes)
+    state = interrupt(trial, other, stop)
     assert not other.folder.is_finished(trial.id)
-    assert (
-        load_state(other.folder.partial_trial(trial.id) / "state.pt")["training"]["epoch"] == stop
-    )
+    assert load_state(state)["training"]["epoch"] == stop
     epochs: list[float] = []
     run_trial(trial, other, "cpu", report=lambda row: epochs.append(row["epoch"]))
     assert epochs == list(range(stop + 1, 5))
@@ -74,13 +78,7 @@ def test_a_state_that_lacks_a_part_is_not_continued(
     first_trial: tuple[StudyContext, TrialInputs, Trial],
 ) -> None:
     _, inputs, trial = first_trial
-
-    def cut(row: dict[str, float]) -> None:
-        raise Stopped
-
-    with pytest.raises(Stopped):
-        run_trial(trial, replace(inputs, state_seconds=0.0), "cpu", report=cut)
-    path = inputs.folder.partial_trial(trial.id) / "state.pt"
+    path = interrupt(trial, inputs)
     state = load_state(path)
     del state["training"]["accuracies"]
     save_state(state, path)
@@ -93,19 +91,13 @@ def test_a_damaged_state_is_set_aside_and_the_trial_starts_over(
     first_trial: tuple[StudyContext, TrialInputs, Trial], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, inputs, trial = first_trial
-
-    def cut(row: dict[str, float]) -> None:
-        raise Stopped
-
-    with pytest.raises(Stopped):
-        run_trial(trial, replace(inputs, state_seconds=0.0), "cpu", report=cut)
-    partial = inputs.folder.partial_trial(trial.id)
-    state = partial / "state.pt"
+    state = interrupt(trial, inputs)
     damaged = state.read_bytes()[:-5000]
     state.write_bytes(damaged)
     epochs: list[float] = []
     run_trial(trial, inputs, "cpu", report=lambda row: epochs.append(row["epoch"]))
     assert epochs == [1, 2, 3, 4]
+    partial = inputs.folder.partial_trial(trial.id)
     assert partial.with_name(f"{trial.id}.damaged.pt").read_bytes() == damaged
     assert "so this training starts over" in capsys.readouterr().out
     (inputs.folder.trial(trial.id) / "validation.csv").write_text("subject\n")
