@@ -9,6 +9,7 @@ import pandas as pd
 
 from mgmt_ray.baselines.baseline_inputs import NO_BASELINES, Baselines
 from mgmt_ray.baselines.fit_baselines import (
+    FittedBaseline,
     describe_baselines,
     fit_baselines,
     predict_test,
@@ -33,10 +34,8 @@ def run_ensemble(
 ) -> bool:
     """Choose members on validation, predict the test set with them, and write the tables.
 
-    A member predicts only the test subjects of the split that it was trained in. Baseline models
-    are fitted before the test set is read.
-
-    Before that, ``protocol.json`` says what was decided.
+    A member predicts only the test subjects of the split that it was trained in. Before the test
+    set is read, baseline models are fitted and ``protocol.json`` says what was decided.
 
     Returns:
         False if the tables were up to date and nothing was done.
@@ -57,13 +56,12 @@ def run_ensemble(
     num_models = baselines.num_models(splits)
     total = num_models + len(members.trials)
     has_predictions = is_predicted(folder, key)
-    fitted = (
-        []
-        if has_predictions
-        else fit_baselines(
+    fitted: list[FittedBaseline] = []
+    if not has_predictions:
+        fitted = fit_baselines(
             baselines, cohort, splits, inputs.resources, lambda done, _: progress(done, total)
         )
-    )
+        declare_protocol(folder, make_protocol(trials, members, inputs))
 
     def write(predicted: MemberPredictions) -> None:
         test = [predicted.table, *predict_test(fitted, baselines, held_out)]
@@ -85,7 +83,5 @@ def run_ensemble(
         "split_hashes": hashes,
     }
     tasks = [(t, held_out[t.outer_fold].having(t.channels)) for t in members.trials]
-    if not has_predictions:
-        declare_protocol(folder, make_protocol(trials, members, inputs))
     target = Target("ensembles", subjects, tasks, folder, folder, key, write, summarise)
     return evaluate(target, members, inputs, lambda done, _: progress(num_models + done, total))
