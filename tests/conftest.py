@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class _ByFile(LoadScopeScheduling):
-    """A file's tests run in one process, and all that start Ray in one."""
+    """A file's tests run in one process, and all that share the session's Ray in one."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:
         super().__init__(config, log)
@@ -35,20 +35,19 @@ class _ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        return "ray" if test.partition("[")[0] in _ray_tests(self.config.rootpath / file) else file
+        shared = _tests_with_shared_ray(self.config.rootpath / file)
+        return "ray" if test.partition("[")[0] in shared else file
 
 
 @cache
-def _ray_tests(file: Path) -> frozenset[str]:
-    """Names of a file's tests that are marked as starting Ray."""
+def _tests_with_shared_ray(file: Path) -> frozenset[str]:
+    """Names of a file's tests that use the fixture ``local_ray``."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    if any("mark.ray" in ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)):
-        return frozenset(function.name for function in functions)  # its ``pytestmark``
     return frozenset(
-        function.name
-        for function in functions
-        if any("mark.ray" in ast.unparse(decorator) for decorator in function.decorator_list)
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any("local_ray" in ast.unparse(decorator) for decorator in node.decorator_list)
     )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.training.checkpoint import (
@@ -21,6 +20,7 @@ from mgmt_ray.training.distributed import World
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit, prepare_training_rows
 from mgmt_ray.training.training_config import TrainingConfig
+from tests.worker_processes import run_workers
 
 CONFIG = TrainingConfig(
     epochs=4,
@@ -285,7 +285,7 @@ def _worker(rank: int, folder: str, network, training, validation) -> None:
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     world = World(rank, 2)
     step = after_one_step(network, training, validation, world)
-    # spawn hands over tensors in shared memory
+    # they come in shared memory
     state = TrainingState(copy.deepcopy(network), CONFIG)
     epochs = [numbers(e) for e in fit(state, training, validation, CONFIG, 3, world)]
     torch.save((step, epochs, state.network.state_dict()), f"{folder}/{rank}.pt")
@@ -305,7 +305,7 @@ def test_two_workers_agree_with_one(
     step = after_one_step(network, training, validation)
     alone = TrainingState(copy.deepcopy(network), CONFIG)
     expected = [numbers(e) for e in fit(alone, training, validation, CONFIG, 3)]
-    multiprocessing.spawn(_worker, (str(tmp_path), network, training, validation), nprocs=2)
+    run_workers(_worker, (str(tmp_path), network, training, validation), 2)
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
     for their_step, epochs, weights in results:
         for name, value in step.items():

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.network import Network
@@ -26,6 +25,7 @@ from mgmt_ray.training.training_config import (
     ClassificationTraining,
     SegmentationTraining,
 )
+from tests.worker_processes import run_workers
 
 SEGMENTATION = SegmentationTraining(epochs=4, batch_size=4, learning_rate=2e-3, patience=0)
 CLASSIFICATION = ClassificationTraining(epochs=4, batch_size=4, learning_rate=1e-3)
@@ -177,7 +177,7 @@ def test_two_workers_agree_with_one(kind: str, tmp_path: Path) -> None:
     config = CONFIGS[kind]
     network = make_network(kind)
     place = f"file://{tmp_path / 'meeting'}"
-    multiprocessing.spawn(train_worker, (place, kind, network, tmp_path), nprocs=2)
+    run_workers(train_worker, (place, kind, network, tmp_path), 2)
     alone = TrainingState(copy.deepcopy(network), config)
     expected = [e.train.loss for e in fit(alone, *sets(kind), config, 3)]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1))
