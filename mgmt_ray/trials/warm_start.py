@@ -7,9 +7,14 @@ was selected by, including those of the trial that it started from.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from glob import escape
+from functools import lru_cache
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,9 @@ ARCHITECTURE = (
     *("covariates", "covariates_for"),
 )
 """Keys of a network's configuration that must be equal in both trials."""
+
+SETTLED_NS = 2 * 10**9
+"""Nanoseconds after its last change from which a folder's names are not listed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +70,9 @@ def find_initial_weights(trial: Trial) -> InitialWeights | None:
     start_from = str(trial.network_config.start_from)
     for name in ("modality", "outer_fold", "fold", "repeat"):
         start_from = start_from.replace(f"{{{name}}}", str(getattr(trial, name)))
-    path = Path(start_from).absolute()
-    pattern = "*".join(escape(part) for part in str(path.relative_to(path.anchor)).split("*"))
     files = ("trial.json", WEIGHTS)  # a diverged trial has no weights
-    matches = [p for p in Path(path.anchor).glob(pattern) if all((p / f).is_file() for f in files)]
+    paths = matching_paths(Path(start_from).absolute())
+    matches = [path for path in paths if all((path / file).is_file() for file in files)]
     if len(matches) != 1:
         raise MgmtError(
             f"trial {trial.id} starts from {start_from}, which matches {len(matches)} trials with "
@@ -73,6 +80,43 @@ def find_initial_weights(trial: Trial) -> InitialWeights | None:
             "trial that did not diverge."
         )
     return InitialWeights(matches[0], _read_metadata(matches[0]))
+
+
+def matching_paths(pattern: Path) -> list[Path]:
+    """Return the paths that match a pattern, in which only * has a meaning.
+
+    Only names that begin like the pattern are compared: each of thousands of trials looks for its
+    own among as many.
+    """
+    paths = [Path(pattern.anchor)]
+    for part in pattern.parts[1:]:
+        start, star, _ = part.partition("*")
+        if not star:
+            paths = [path / part for path in paths]
+        elif part == "**":  # at any depth
+            paths = [below for path in paths for below in path.glob(part)]
+        else:
+            matches = re.compile(".*".join(map(re.escape, part.split("*"))), re.DOTALL).fullmatch
+            named = ((path, name) for path in paths for name in _names_from(path, start))
+            paths = [path / name for path, name in named if matches(name)]
+    return paths
+
+
+def _names_from(folder: Path, start: str) -> Iterator[str]:
+    """Yield the names in a folder that begin with some characters."""
+    with suppress(OSError):  # not a folder, or one that may not be read
+        changed = folder.stat().st_mtime_ns
+        # the clock of a file system may tick slowly: a recent change may not be the last
+        is_settled = time.time_ns() - changed > SETTLED_NS
+        list_names = _sorted_names if is_settled else _sorted_names.__wrapped__
+        names = list_names(folder, changed)
+        first = bisect_left(names, start)
+        yield from takewhile(lambda name: name.startswith(start), islice(names, first, None))
+
+
+@lru_cache(maxsize=16)
+def _sorted_names(folder: Path, _changed: int) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from mgmt_ray.study.folder import write_trial_file
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import StudyContext, TrialInputs
 from mgmt_ray.trials.run_trial import input_checksums, run_trial
-from mgmt_ray.trials.warm_start import check_external_leakage, find_initial_weights
+from mgmt_ray.trials.warm_start import check_external_leakage, find_initial_weights, matching_paths
 from tests.run_stages import prepared
 
 SMALL = {"depth": 10, "width": 4, "agent_width": 2}
@@ -201,6 +202,33 @@ def test_no_start_several_starts_and_old_ones_are_refused(
     _, (second, _) = plan({"kind": "random", "start_from": text}, TRAINING, "second")
     with pytest.raises(MgmtError, match="does not record the persons"):
         find_initial_weights(second)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("study/trials/net_fold1_*", ["study/trials/net_fold1_a[1]"]),
+        ("study/trials/net_fold1_a[1]", ["study/trials/net_fold1_a[1]"]),
+        ("s*y/trials/*_fold1*a*", ["study/trials/net_fold10_a", "study/trials/net_fold1_a[1]"]),
+        ("**/net_fold10_*", ["study/trials/net_fold10_a"]),
+        ("study/trials/net_fold1_?[1]*", []),  # only * has a meaning
+        ("study/file/*", []),
+        ("absent/*", []),
+    ],
+)
+def test_a_star_stands_for_anything(pattern: str, found: list[str], tmp_path: Path) -> None:
+    for name in ("net_fold1_a[1]", "net_fold10_a", "other_fold1"):
+        (tmp_path / "study" / "trials" / name).mkdir(parents=True)
+    (tmp_path / "study" / "file").touch()
+    for _ in range(2):  # the second time from a list that was kept
+        paths = [path for path in matching_paths(tmp_path / pattern) if path.is_dir()]
+        assert paths == [tmp_path / name for name in found]
+        for folder in (tmp_path / "study" / "trials", tmp_path / "study", tmp_path):
+            os.utime(folder, (0, 0))
+    (tmp_path / "study" / "trials" / "net_fold1_new").mkdir()
+    assert (tmp_path / "study/trials/net_fold1_new") in matching_paths(
+        tmp_path / "study/trials/net_fold1_*"
+    )
 
 
 def test_a_trial_is_of_its_start_and_not_of_where_that_stands(
