@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -39,6 +39,8 @@ PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_TAG = "mgmt_ray.epochs"
 RECORD = "mlflow.json"
 """File in the study's folder: what was copied last, and where; delete it to copy all again."""
+MAX_METRICS = 1000
+"""That MLflow takes in one call."""
 NO_WEIGHTS = "none"
 """Tag of a diverged trial."""
 
@@ -217,7 +219,7 @@ class _MlflowCopy:
         for prefix, folder in ({"": self._folder} | external).items():
             metrics = folder.ensembles / "metrics.csv"
             if metrics.is_file():
-                self._log(self._parent, metrics=_result_metrics(metrics, prefix))
+                self._log(self._parent, {0: _result_metrics(metrics, prefix)})
         for path in _artifacts(self._folder, list(self._external.values())):
             subfolder = path.parent.relative_to(self._folder.root).as_posix()
             self._client.log_artifact(
@@ -228,12 +230,18 @@ class _MlflowCopy:
     def _copy_epochs(self, trial: Trial, rows: pd.DataFrame) -> None:
         if trial.id not in self._runs:
             self._begin(trial)
-        for _, row in rows[rows["epoch"] > self._epochs.get(trial.id, 0)].iterrows():
-            values = {str(name): float(value) for name, value in row.items()}
-            epoch = int(values.pop("epoch"))
+        new = rows[rows["epoch"] > self._epochs.get(trial.id, 0)].to_dict("records")
+        num_at_once = MAX_METRICS // max(1, len(rows.columns))
+        for start in range(0, len(new), num_at_once):
+            epochs = new[start : start + num_at_once]
+            values = {
+                int(row["epoch"]): {str(k): v for k, v in row.items() if k != "epoch"}
+                for row in epochs
+            }
+            last = max(values)
             # logged in one call with the metrics, so that no epoch is copied twice
-            self._log(self._runs[trial.id], values, epoch, tags={EPOCHS_TAG: str(epoch)})
-            self._epochs[trial.id] = epoch
+            self._log(self._runs[trial.id], values, tags={EPOCHS_TAG: str(last)})
+            self._epochs[trial.id] = last
 
     def _copy_result(self, trial: Trial) -> None:
         result = self._folder.read_trial(trial.id)
@@ -248,7 +256,7 @@ class _MlflowCopy:
             tags = {"selection_rule": selection["rule"]}
         tags["weights_sha256"] = result["weights_sha256"] or NO_WEIGHTS
         metrics = {name: value for name, value in values.items() if value is not None}
-        self._log(self._runs[trial.id], metrics, tags=tags)
+        self._log(self._runs[trial.id], {0: metrics}, tags=tags)
         self._client.set_terminated(self._runs[trial.id], status)
 
     def _begin(self, trial: Trial) -> None:
@@ -300,18 +308,26 @@ class _MlflowCopy:
     def _log(
         self,
         run: str,
-        metrics: dict[str, float] | None = None,
-        step: int = 0,
+        metrics: Mapping[int, Mapping[str, float]] | None = None,
         params: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
     ) -> None:
-        """Log everything in one call; values that are NaN or infinite are left out."""
+        """Log everything in one call; values that are NaN or infinite are left out.
+
+        Args:
+            metrics: by step and name, at most :data:`MAX_METRICS`.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
         self._client.log_batch(
             run,
-            [Metric(k, v, now, step) for k, v in (metrics or {}).items() if math.isfinite(v)],
+            [
+                Metric(str(name), float(value), now, step)
+                for step, values in (metrics or {}).items()
+                for name, value in values.items()
+                if math.isfinite(value)
+            ],
             [Param(k, v) for k, v in (params or {}).items()],
             [RunTag(k, v) for k, v in (tags or {}).items()],
         )

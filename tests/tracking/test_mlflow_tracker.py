@@ -66,6 +66,18 @@ def test_epochs_are_copied_once_however_often_the_study_is_continued(
     assert {run.info.status for run in runs} == {"KILLED", "FAILED"}
 
 
+def test_a_long_training_is_copied_in_as_many_calls_as_mlflow_needs(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    folder = StudyFolder(tmp_path)
+    write_epochs(folder, trials[0], 700)  # 1400 metrics without NaN; MLflow refuses above 1000
+    assert track(folder, trials, "KILLED", None) == []
+    client = MlflowClient(local_store(folder))
+    child = client.search_runs(["1"], f"tags.`mgmt_ray.trial` = '{trials[0].id}'")[0]
+    history = client.get_metric_history(child.info.run_id, "train_loss")
+    assert [point.step for point in history] == [*range(1, 701)]
+
+
 def test_a_run_of_a_plan_that_has_changed_is_not_left_running(
     tmp_path: Path, trials: list[Trial]
 ) -> None:
