@@ -62,6 +62,10 @@ class Cohort:
             )
         object.__setattr__(self, "subjects", tuple(sorted(self.subjects, key=lambda s: s.id)))
 
+    def __hash__(self) -> int:
+        """Hash the ids alone: a subject's dictionaries cannot be hashed."""
+        return hash(tuple(subject.id for subject in self.subjects))
+
     @property
     def roster_hash(self) -> str:
         """Fingerprint of the subjects with their persons, labels (or scores) and modalities."""

@@ -135,7 +135,7 @@ def _dependencies(external: Cohort, tasks: Sequence[Task], folder: StudyFolder) 
     covariates = {name for trial, _ in tasks for name in trial.network_config.covariates}
     return {
         "cohort": external.hash,
-        "covariates": covariates_checksum(external, sorted(covariates)),
+        "covariates": covariates_checksum(external, tuple(sorted(covariates))),
         **stored,
     }
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -234,11 +234,16 @@ def read_index(folder: Path, part: str) -> Mapping[str, Any] | None:
         MgmtError: the file is not an index.
     """
     path = index_path(folder, part)
+    state = _index_state(path)
+    return None if state is None else _parse_index(path, *state)
+
+
+def _index_state(path: Path) -> tuple[int, int, int] | None:
     try:
         state = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _parse_index(path, state.st_mtime_ns, state.st_size, state.st_ino)
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 @lru_cache(maxsize=32)
@@ -253,6 +258,32 @@ def _parse_index(path: Path, *_state: int) -> Mapping[str, Any]:
             "`mgmt-ray prepare STUDY` again."
         ) from error
     return index
+
+
+class Store(Protocol):
+    """A kind of store whose parts have a fingerprint of all their arrays."""
+
+    @property
+    def checksum(self) -> str: ...
+
+
+def part_checksum(store: Callable[[Path, str], Store], folder: Path, part: str) -> str:
+    """Return the checksum of a part of a store, which is made once while its index is the same.
+
+    Args:
+        store: opens a part in a folder.
+
+    Raises:
+        MgmtError: the part is not complete.
+    """
+    return _checksum_at(store, folder, part, _index_state(index_path(folder, part)))
+
+
+@lru_cache(maxsize=64)
+def _checksum_at(
+    store: Callable[[Path, str], Store], folder: Path, part: str, _state: tuple[int, ...] | None
+) -> str:
+    return store(folder, part).checksum
 
 
 class ArtefactPart:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -64,7 +65,7 @@ class Split:
     @property
     def hash(self) -> str:
         """Fingerprint of all attributes."""
-        return fingerprint(asdict(self))
+        return _fingerprint(self)
 
     @property
     def training(self) -> tuple[str, ...]:
@@ -76,6 +77,12 @@ class Split:
         validation = set(self.folds[index])
         train = tuple(s for s in self.training if s not in validation and s in available)
         return train, tuple(s for s in self.folds[index] if s in available)
+
+
+@lru_cache(maxsize=1024)
+def _fingerprint(split: Split) -> str:
+    """Made once: each of a study's trials asks for it, and it takes as long as the cohort is."""
+    return fingerprint(asdict(split))
 
 
 def resolve_labels(split: Split, cohort: Cohort) -> dict[str, int]:

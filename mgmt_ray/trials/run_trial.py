@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +152,9 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     return files
 
 
-def covariates_checksum(cohort: Cohort, names: Sequence[Covariate]) -> str:
-    """Return the checksum of all subjects' values."""
+@lru_cache(maxsize=8)
+def covariates_checksum(cohort: Cohort, names: tuple[Covariate, ...]) -> str:
+    """Return the checksum of all subjects' values, made once for all trials of a study."""
     covariates = read_covariates(cohort.subjects, names)
     return fingerprint({s: [repr(value) for value in values] for s, values in covariates.items()})
 

@@ -13,6 +13,7 @@ from mgmt_ray.data.prepare_stores import prepare_slices
 from mgmt_ray.nets.build import SegmentationConfig
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.network import Network
+from mgmt_ray.preprocess.artefact_store import part_checksum
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.preprocess.slice_rotation import ANGLES_DEGREES
@@ -62,7 +63,9 @@ class SlicesPipeline:
     def input_checksums(self, trial: Trial, folder: StudyFolder) -> dict[str, Any]:
         finished = (need.id for need in trial.needs if folder.is_finished(need.id))
         return {
-            "slices_checksum": {c: self.open_store(folder, c).checksum for c in trial.channels},
+            "slices_checksum": {
+                c: part_checksum(SliceStore, folder.slices, c) for c in trial.channels
+            },
             "segmentations": {name: folder.read_trial(name)["weights_sha256"] for name in finished},
         }
 

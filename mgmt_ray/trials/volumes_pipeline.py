@@ -10,6 +10,7 @@ from typing import Any
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.data.prepare_stores import prepare_cohort
 from mgmt_ray.nets.network import Network
+from mgmt_ray.preprocess.artefact_store import part_checksum
 from mgmt_ray.preprocess.recipe import RecipeConfig
 from mgmt_ray.preprocess.volume_store import VolumeStore
 from mgmt_ray.selection.predictions import prediction_rows
@@ -39,8 +40,9 @@ class VolumesPipeline:
         return VolumeStore(folder.volumes, modality)
 
     def input_checksums(self, trial: Trial, folder: StudyFolder) -> dict[str, Any]:
+        volumes = folder.volumes
         return {
-            "volumes_checksum": {c: self.open_store(folder, c).checksum for c in trial.channels}
+            "volumes_checksum": {c: part_checksum(VolumeStore, volumes, c) for c in trial.channels}
         }
 
     def describe(self, trial: Trial) -> dict[str, Any]:

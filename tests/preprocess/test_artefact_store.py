@@ -16,6 +16,7 @@ from mgmt_ray.preprocess.artefact_store import (
     index_path,
     list_artefacts,
     load_artefact,
+    part_checksum,
     read_description,
     read_index,
     write_artefact,
@@ -148,6 +149,23 @@ def test_an_unchanged_index_is_parsed_once_and_a_changed_one_again(
     write_index(tmp_path, "T1", {"recipe": {"shrink": 4}}, part.subjects)
     assert ArtefactPart(tmp_path, "T1").index["recipe"] == {"shrink": 4}
     assert read_index(tmp_path, "FLAIR") is None
+
+
+def test_a_parts_checksum_is_made_once_for_an_index(part: ArtefactPart, tmp_path: Path) -> None:
+    opened = []
+
+    class Counted(ArtefactPart):
+        @property
+        def checksum(self) -> str:
+            opened.append(self.path)
+            return str(self.index["recipe"])
+
+    assert {part_checksum(Counted, tmp_path, "T1") for _ in range(3)} == {str(part.index["recipe"])}
+    assert len(opened) == 1
+    write_index(tmp_path, "T1", {"recipe": {"shrink": 40}}, part.subjects)
+    assert part_checksum(Counted, tmp_path, "T1") == "{'shrink': 40}"
+    with pytest.raises(MgmtError, match="not prepared yet"):
+        part_checksum(Counted, tmp_path, "T2")
 
 
 def test_finding_a_subject_does_not_search_the_others(tmp_path: Path) -> None:
