@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mgmt_ray.base import MgmtError, file_checksum, first_line, write_atomically
+from mgmt_ray.base import MgmtError, first_line, write_atomically
 from mgmt_ray.nets.network import Network
 
 CHECKSUM_BYTES = 64
@@ -27,12 +29,13 @@ def trained_weights(network: Network) -> dict[str, Tensor]:
 
     Frozen ones are the pretrained checkpoint's and are not stored a second time.
     """
+    return {name: tensor.clone() for name, tensor in trained_tensors(network).items()}
+
+
+def trained_tensors(network: Network) -> dict[str, Tensor]:
+    """Return what :func:`trained_weights` copies: the network's own memory."""
     frozen = _frozen_names(network)
-    return {
-        name: tensor.detach().clone()
-        for name, tensor in network.state_dict().items()
-        if name not in frozen
-    }
+    return {name: t.detach() for name, t in network.state_dict().items() if name not in frozen}
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
@@ -83,14 +86,90 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
     def write(aside: Path) -> None:
         try:
-            torch.save(state, aside)
-            checksum = file_checksum(aside)
-            with aside.open("ab") as file:  # what follows an archive is no part of it
-                file.write(checksum.encode())
+            with aside.open("wb") as file:
+                hashing = _HashingFile(file)
+                torch.save(state, hashing)  # type: ignore[arg-type]
+                # what follows an archive is no part of it
+                file.write(hashing.digest.hexdigest().encode())
         except RuntimeError as error:  # what torch raises for a full disk
             raise OSError(first_line(error)) from error
 
     write_atomically(path, write)
+
+
+class _HashingFile:
+    """A file that is hashed while it is written, and so need not be read again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, content: bytes | memoryview) -> int:
+        self.digest.update(content)
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+class StateWriter:
+    """Writes training states in a thread beside the training, one after the other.
+
+    Leaving the context waits for the last file.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with StateWriter() as writer:
+    ...         writer.save({"epoch": 1}, Path(folder, "state.pt"))
+    ...     load_state(Path(folder, "state.pt"))
+    {'epoch': 1}
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def save(self, state: dict[str, Any], path: Path) -> None:
+        """Copy a state into CPU memory and start to write it (see :func:`save_state`).
+
+        Waits until the file before is written, and raises the error of writing that.
+        """
+        self._wait()
+        self._pending = self._thread.submit(save_state, _copy_to_cpu(state, {}), path)
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> StateWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if error is None:  # else that one matters more
+            self._wait()
+
+
+def _copy_to_cpu(value: Any, copies: dict[int, Tensor]) -> Any:
+    """Copy nested containers and tensors, a tensor that occurs twice once.
+
+    Args:
+        copies: of the tensors so far, by the identity of what was copied.
+    """
+    match value:
+        case Tensor():
+            if id(value) not in copies:
+                copies[id(value)] = value.detach().to("cpu", copy=True)
+            return copies[id(value)]
+        case dict():
+            return {key: _copy_to_cpu(entry, copies) for key, entry in value.items()}
+        case list() | tuple():
+            return type(value)(_copy_to_cpu(entry, copies) for entry in value)
+        case _:
+            return value
 
 
 def load_state(path: Path) -> dict[str, Any]:

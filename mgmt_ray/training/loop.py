@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mgmt_ray.base import MgmtError, stream, stream_seed
 from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.network import Network, VolumeNetwork
+from mgmt_ray.training.checkpoint import trained_tensors
 from mgmt_ray.training.classification_task import ClassificationTask, SliceScores
 from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
 from mgmt_ray.training.distributed import World
@@ -137,19 +138,19 @@ class TrainingState:
         return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
 
     def state_dict(self) -> dict[str, object]:
-        """Return all that changes during training."""
+        """Return all that changes during training, without a copy."""
         return {
             "epoch": self.epoch,
-            "network": self.network.state_dict(),
+            "network": trained_tensors(self.network),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "accuracies": [*self.accuracies],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state, whichever device saved it."""
+        """Restore a state, whichever device saved it, in a network with the same frozen part."""
         self.epoch = state["epoch"]
-        self.network.load_state_dict(state["network"])
+        self.network.load_state_dict(self.network.state_dict() | state["network"])
         saved = state["optimizer"]
         fused = self.optimizer.defaults["fused"]  # depends on the device, not on the state
         groups = [group | {"fused": fused} for group in saved["param_groups"]]

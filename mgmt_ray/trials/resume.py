@@ -23,9 +23,9 @@ from mgmt_ray.selection.epoch_choice import (
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import (
     DamagedState,
+    StateWriter,
     check_state,
     load_state,
-    save_state,
     trained_weights,
 )
 from mgmt_ray.training.loop import Epoch, TrainingState
@@ -82,7 +82,10 @@ def resume_training(state: TrainingState, path: Path, files: dict[str, Any]) -> 
         _set_aside(path, error)
     if saved is None or saved["files"] != files:
         return TrainingHistory()
-    if saved["training"].keys() != state.state_dict().keys():
+    expected: dict[str, Any] = state.state_dict()
+    if saved["training"].keys() != expected.keys():
+        return TrainingHistory()
+    if saved["training"]["network"].keys() != expected["network"].keys():
         return TrainingHistory()
     state.load_state_dict(saved["training"])
     choice = EpochChoice(**saved["choice"])
@@ -107,14 +110,25 @@ def _set_aside(path: Path, error: DamagedState) -> None:
 
 
 def save_training(
-    state: TrainingState, history: TrainingHistory, path: Path, files: dict[str, Any]
+    state: TrainingState,
+    history: TrainingHistory,
+    path: Path,
+    files: dict[str, Any],
+    writer: StateWriter,
 ) -> None:
-    """Write the state that :func:`resume_training` reads."""
+    """Start to write the state that :func:`resume_training` reads.
+
+    Weights that are frozen are not in it, as the trial's files determine them, and those of the
+    last epoch are in it once if that epoch is the selected one.
+    """
     assert history.choice is not None
-    save_state(
+    training = state.state_dict()
+    if history.choice.epoch == state.epoch:
+        training["network"] = history.weights
+    writer.save(
         {
             "files": files,
-            "training": state.state_dict(),
+            "training": training,
             "rows": history.rows,
             "choice": asdict(history.choice),
             "weights": history.weights,

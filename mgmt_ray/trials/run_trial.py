@@ -17,7 +17,7 @@ from mgmt_ray.nets.build import build_network
 from mgmt_ray.nets.network import Network
 from mgmt_ray.study.folder import check_trial_tables
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.checkpoint import load_weights
+from mgmt_ray.training.checkpoint import StateWriter, load_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.loop import Diverged, TrainingState, fit
@@ -81,12 +81,14 @@ def run_trial(
             state = TrainingState(network, trial.training_config)
             history = resume_training(state, saved, files)
             data, config = (sets.training, sets.validation), trial.training_config
-            for epoch in fit(state, *data, config, trial.seed, world):
-                history.add(trial, epoch, network, sets.validation.labels)
-                if world.rank == 0:
-                    _save_progress(state, history, saved, files, inputs.state_seconds)
-                if report:
-                    report(history.rows[-1])
+            with StateWriter() as writer:
+                save = partial(_save_progress, state, history, saved, files, inputs, writer)
+                for epoch in fit(state, *data, config, trial.seed, world):
+                    history.add(trial, epoch, network, sets.validation.labels)
+                    if world.rank == 0:
+                        save()
+                    if report:
+                        report(history.rows[-1])
             result = partial(sets.tables, history, network)
         except Diverged as error:
             result = error
@@ -103,12 +105,13 @@ def _save_progress(
     history: TrainingHistory,
     file: Path,
     files: dict[str, Any],
-    seconds: float,
+    inputs: TrialInputs,
+    writer: StateWriter,
 ) -> None:
-    """Write the epochs so far, and the large state if the last save is ``seconds`` ago."""
+    """Write the epochs so far, and the large state if it is time for it."""
     write_rows(file.parent / "epochs.csv", history.rows)
-    if time.monotonic() - history.saved_at >= seconds:
-        save_training(state, history, file, files)
+    if time.monotonic() - history.saved_at >= inputs.state_seconds:
+        save_training(state, history, file, files, writer)
         history.saved_at = time.monotonic()
 
 

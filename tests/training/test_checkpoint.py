@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import CannotWrite, MgmtError
 from mgmt_ray.training.checkpoint import (
     DamagedState,
+    StateWriter,
     load_state,
     load_weights,
     save_state,
@@ -66,3 +67,29 @@ def test_no_change_of_a_training_state_goes_unnoticed(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(DamagedState, match="checksum"):
             load_state(path)
+
+
+def test_a_state_is_written_as_it_was_when_it_was_saved(tmp_path: Path) -> None:
+    weight, path = torch.zeros(300_000), tmp_path / "state.pt"
+    state = {"weight": weight, "rows": [{"epoch": 1}], "twice": (weight,)}
+    with StateWriter() as writer:
+        writer.save(state, path)
+        weight.fill_(1.0)
+        state["rows"].append({"epoch": 2})
+    saved = load_state(path)
+    assert not saved["weight"].any()
+    assert saved["rows"] == [{"epoch": 1}]
+    assert path.stat().st_size < 1.1 * weight.nbytes  # the tensor that occurs twice once
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_that_cannot_be_written_ends_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "state.pt"
+    with pytest.raises(CannotWrite, match="cannot be written"), StateWriter() as writer:
+        writer.save({"epoch": 1}, path)
+    with StateWriter() as writer:
+        writer.save({"epoch": 1}, path)
+        with pytest.raises(CannotWrite, match="cannot be written"):
+            writer.save({"epoch": 2}, tmp_path / "state.pt")
+    assert not (tmp_path / "state.pt").exists()

@@ -57,7 +57,9 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
     (context.folder.root / "other" / "volumes").symlink_to(context.folder.volumes)
     state = interrupt(trial, other, stop)
     assert not other.folder.is_finished(trial.id)
-    assert load_state(state)["training"]["epoch"] == stop
+    saved = load_state(state)
+    assert saved["training"]["epoch"] == stop
+    assert saved["training"]["network"].keys() == saved["weights"].keys()  # nothing frozen
     epochs: list[float] = []
     run_trial(trial, other, "cpu", report=lambda row: epochs.append(row["epoch"]))
     assert epochs == list(range(stop + 1, 5))
