@@ -25,7 +25,7 @@ from mgmt_ray.selection.epoch_choice import EpochScore, choose_epoch
 from mgmt_ray.synthetic.random_fields import smoothed_noise
 from mgmt_ray.synthetic.scan_writer import write_scan
 from mgmt_ray.training.dataset import volume_set
-from mgmt_ray.training.loop import TrainingState, fit, prepare_training_rows
+from mgmt_ray.training.loop import TrainingState, fit, training_rows
 from mgmt_ray.training.metrics import auc, unit_weights
 from mgmt_ray.training.pretrain import SourceTaskConfig, write_source_task_checkpoint
 from mgmt_ray.training.training_config import TrainingConfig
@@ -279,7 +279,7 @@ def train(
     network = build_volume_network(
         network_config, 1, 1.0, None if variation.kind == "random" else checkpoint
     )
-    rows = prepare_training_rows(sets["training"], config, seed)
+    rows = sets["training"].select(training_rows(sets["training"].labels.numpy(), config, seed))
     history, tests, trains = [], [], []
     for epoch in fit(TrainingState(network, config), rows, sets["held-out"], config, seed):
         probability = np.array(epoch.predictions.columns["probability"])

@@ -15,7 +15,7 @@ from mgmt_ray.preprocess.recipe import RecipeConfig, versions
 from mgmt_ray.preprocess.volumes import make_versions
 from mgmt_ray.splits.draw import SplitConfig, make_splits
 from mgmt_ray.training.dataset import VolumeSet, volume_set
-from mgmt_ray.training.loop import Epoch, TrainingState, fit, prepare_training_rows
+from mgmt_ray.training.loop import Epoch, TrainingState, fit, training_rows
 from mgmt_ray.training.training_config import TrainingConfig
 
 
@@ -33,7 +33,8 @@ def train_one_fold(
         return volume_set([np.stack(volumes)], [subjects[s].label for s in ids], ids, "cpu")
 
     train_ids, validation_ids = split.fold(0, set(subjects))
-    rows = prepare_training_rows(load(train_ids, versions(recipe)), training, seed=0)
+    rows = load(train_ids, versions(recipe))
+    rows = rows.select(training_rows(rows.labels.numpy(), training, seed=0))
     torch.manual_seed(0)
     network = build_volume_network(config, 1, training.temperature, checkpoint=None)
     state = TrainingState(network, training)

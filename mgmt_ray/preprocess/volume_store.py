@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +73,34 @@ class VolumeStore:
         Raises:
             MgmtError: a subject or version is not in the store, or a volume was changed.
         """
-        self._part.check_present(subject_ids)
+        volumes = np.empty((len(subject_ids), len(versions), *self.volume_shape), DTYPE)
+        rows = [(subject, version) for subject in subject_ids for version in versions]
+        self.read(rows, volumes.reshape(-1, *self.volume_shape))
+        return volumes
+
+    def read(
+        self,
+        rows: Sequence[tuple[str, str]],
+        volumes: Float16[np.ndarray, "row depth height width"],
+    ) -> None:
+        """Fill ``volumes`` with rows, each a subject and a version; raises as :meth:`load`.
+
+        No other version of a subject is read or hashed.
+        """
+        self._part.check_present(dict.fromkeys(subject for subject, _ in rows))
+        versions = dict.fromkeys(version for _, version in rows)
         missing = [version for version in versions if version not in self.versions]
         if missing:
             raise MgmtError(
                 f"{self.path}: no version {', '.join(missing)} among {', '.join(self.versions)}. "
                 "Run `mgmt-ray prepare STUDY` for the recipe that you have now."
             )
-        volumes = np.empty((len(subject_ids), len(versions), *self.volume_shape), DTYPE)
-        for target, subject_id in zip(volumes, subject_ids, strict=True):
-            arrays = self._part.load(subject_id, versions).arrays
-            for volume, version in zip(target, versions, strict=True):
-                volume[:] = arrays[version]
-        return volumes
+        numbered = groupby(enumerate(rows), key=lambda entry: entry[1][0])
+        for subject, entries in numbered:  # a file is opened once for neighbouring rows
+            named = [(row, version) for row, (_, version) in entries]
+            arrays = self._part.load(subject, [version for _, version in named]).arrays
+            for row, version in named:
+                volumes[row] = arrays[version]
 
     def parameters(self, subject_id: str, version: str) -> Mapping[str, float | int]:
         """Return a volume's random draws and voxel counts, for instance ``angle_degrees``."""

@@ -63,14 +63,16 @@ def volume_set(
         covariates: values per subject, for a network that takes any.
 
     Returns:
-        One row per subject and version, a subject's versions together.
+        One row per subject and version, a subject's versions together. On a CPU a single float16
+        channel is not copied.
 
     >>> flair, t1 = np.zeros((2, 3, 8, 8, 8)), np.ones((2, 3, 8, 8, 8))  # 2 subjects, 3 versions
     >>> data = volume_set([flair, t1], labels=[1, 0], subjects=["P-1", "P-2"], device="cpu")
     >>> data.volumes.shape, data.subjects[:4]
     (torch.Size([6, 2, 8, 8, 8]), ('P-1', 'P-1', 'P-1', 'P-2'))
     """
-    stacked = np.stack([np.asarray(c, dtype=np.float16) for c in channels], axis=2)
+    arrays = [np.asarray(c, dtype=np.float16) for c in channels]
+    stacked = np.stack(arrays, axis=2) if len(arrays) > 1 else np.expand_dims(arrays[0], 2)
     num_versions = stacked.shape[1]
     rows = torch.from_numpy(stacked.reshape(-1, *stacked.shape[2:]))
     label = torch.tensor(labels, dtype=torch.float32).repeat_interleave(num_versions)

@@ -163,12 +163,15 @@ class TrainingState:
         self.accuracies = [*state["accuracies"]]
 
 
-def prepare_training_rows(data: VolumeSet, config: TrainingConfig, seed: int) -> VolumeSet:
-    """Prune the larger class at random if the config says so; otherwise return all rows."""
+def training_rows(labels: np.ndarray, config: TrainingConfig, seed: int) -> np.ndarray:
+    """Prune rows of the larger class at random if the config says so; otherwise return all.
+
+    Args:
+        labels: [row], 0 or 1.
+    """
     if config.balance != "prune":
-        return data
-    rows = balanced_rows(data.labels.cpu().numpy(), stream(seed, "prune"))
-    return data.select(rows)
+        return np.arange(len(labels))
+    return balanced_rows(labels, stream(seed, "prune"))
 
 
 def fit(
@@ -186,7 +189,7 @@ def fit(
 
     Args:
         state: changed in place; between epochs it can be saved.
-        training: see :func:`prepare_training_rows`; the whole set on every worker.
+        training: see :func:`training_rows`; the whole set on every worker.
         validation: one row per subject (or its slices), never augmented.
         world: the workers that share each batch; None trains with one worker.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from mgmt_ray.cohort.covariates import read_covariates
 from mgmt_ray.data.prepare_stores import prepare_cohort
@@ -18,8 +21,8 @@ from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.held_out_set import HeldOutSet
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
-from mgmt_ray.training.dataset import VolumeSet, volume_set
-from mgmt_ray.training.loop import prepare_training_rows
+from mgmt_ray.training.dataset import VolumeSet
+from mgmt_ray.training.loop import training_rows
 from mgmt_ray.training.training_config import TrainingConfig
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.resume import TrainingHistory
@@ -61,11 +64,12 @@ class VolumesPipeline:
             device=device,
             covariates=covariates,
         )
-        training = load(ids=fold.training, augmented=True)
-        assert isinstance(trial.training_config, TrainingConfig)
-        training = prepare_training_rows(training, trial.training_config, trial.seed)
+        config = trial.training_config
+        assert isinstance(config, TrainingConfig)
+        choose = partial(training_rows, config=config, seed=trial.seed)
+        training = load(ids=fold.training, choose_augmented=choose)
         validation = load(ids=fold.validation)
-        share = prior(training, trial.training_config)
+        share = prior(training, config)
 
         def tables(history: TrainingHistory, network: Network, checksum: str) -> Tables:
             table = prediction_rows(
@@ -93,18 +97,29 @@ def load_volumes(
     ids: tuple[str, ...],
     device: str,
     *,
-    augmented: bool = False,
+    choose_augmented: Callable[[np.ndarray], np.ndarray] | None = None,
     covariates: Mapping[str, Sequence[float]] | None = None,
 ) -> VolumeSet:
-    """Load volumes of subjects onto a device, without or with all their augmentations.
+    """Load volumes of subjects onto a device: the originals, or rows of all their versions.
 
     Args:
         channels: modalities, in the order of the input channels.
-        augmented: whether to load all versions of a volume, or the original alone.
+        choose_augmented: from the labels of all versions of all subjects, a subject's versions
+            together, returns the numbers of the rows to load; None loads the originals.
         covariates: by subject, for a network that takes any.
     """
     stores = [VolumeStore(folder, channel) for channel in channels]
-    versions = stores[0].versions if augmented else stores[0].versions[:1]
-    arrays = [store.load(ids, versions) for store in stores]
-    values = None if covariates is None else [covariates[s] for s in ids]
-    return volume_set(arrays, [label[s] for s in ids], ids, device, values)
+    versions = stores[0].versions if choose_augmented else stores[0].versions[:1]
+    rows = [(subject, version) for subject in ids for version in versions]
+    if choose_augmented:
+        chosen = choose_augmented(np.array([label[subject] for subject, _ in rows]))
+        rows = [rows[row] for row in chosen]
+    volumes = np.empty((len(rows), len(stores), *stores[0].volume_shape), np.float16)
+    for channel, store in enumerate(stores):
+        store.read(rows, volumes[:, channel])
+    subjects = tuple(subject for subject, _ in rows)
+    values = None
+    if covariates is not None:
+        values = torch.tensor([covariates[s] for s in subjects], dtype=torch.float32).to(device)
+    labels = torch.tensor([label[s] for s in subjects], dtype=torch.float32)
+    return VolumeSet(torch.from_numpy(volumes).to(device), labels.to(device), subjects, values)

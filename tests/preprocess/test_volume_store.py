@@ -89,6 +89,10 @@ def test_volumes_come_in_the_order_asked_for(
     np.testing.assert_array_equal(
         store.load(["S3", "S1"], ["noise", "original"]), whole[[2, 0]][:, [3, 0]]
     )
+    rows = np.empty((3, 10, 12, 14), np.float16)
+    store.read([("S2", "deform"), ("S2", "flip"), ("S1", "original")], rows)
+    np.testing.assert_array_equal(rows[2], whole[0, 0])
+    np.testing.assert_array_equal(rows[:2], store.load(["S2"], ["deform", "flip"])[0])
     with pytest.raises(MgmtError, match=r"no subject S7, S9 among its 3 \(S1, S2, S3\)"):
         store.load(["S1", "S7", "S9"], ["original"])
     with pytest.raises(MgmtError, match="no version flip-2 among original, flip"):
