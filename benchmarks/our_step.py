@@ -12,7 +12,7 @@ from mgmt_ray.nets.network import VolumeNetwork
 from mgmt_ray.nets.spottune import SpotTune
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.loop import TrainingState, make_task, train_step
-from mgmt_ray.training.precision import compile_network
+from mgmt_ray.training.precision import compile_network, search_kernels
 from mgmt_ray.training.task import Noise
 from mgmt_ray.training.training_config import TrainingConfig
 
@@ -54,15 +54,16 @@ class OurTraining:
 
     def learn(self, batch: VolumeSet, noise: Noise) -> Tensor:
         """Train on a batch; return its logits and labels [row, 2] before the step."""
-        return train_step(
-            self.network,
-            self.optimizer,
-            batch,
-            self.task,
-            noise,
-            num_rows=len(batch),
-            num_workers=1,
-        )
+        with search_kernels(batch.volumes.device, self.config.precision):
+            return train_step(
+                self.network,
+                self.optimizer,
+                batch,
+                self.task,
+                noise,
+                num_rows=len(batch),
+                num_workers=1,
+            )
 
 
 def spottune(case: Case, device: str | None = None) -> SpotTune:

@@ -25,6 +25,7 @@ from mgmt_ray.training.precision import (
     check_bf16_kernels,
     compile_network,
     raise_compile_error_with_hint,
+    search_kernels,
     set_precision,
 )
 from mgmt_ray.training.schedule import end_epoch, is_stable, make_scheduler
@@ -211,7 +212,8 @@ def fit(
     trained, training, validation = cache_frozen_features(
         state.network, training, validation, config.batch_size, config.precision
     )
-    network = compile_network(world.wrap(trained), config, training.volumes.device)
+    device = training.volumes.device
+    network = compile_network(world.wrap(trained), config, device)
     while state.epoch < config.epochs and not is_stable(state.accuracies, config):
         started = time.perf_counter()
         number = state.epoch + 1
@@ -219,7 +221,7 @@ def fit(
         if isinstance(config, TrainingConfig) and config.temperature_end is not None:
             assert isinstance(state.network, VolumeNetwork)
             state.network.temperature = config.temperature_in(number)
-        with raise_compile_error_with_hint(config):
+        with raise_compile_error_with_hint(config), search_kernels(device, config.precision):
             train = _train_epoch(network, state, training, task, config, seed, world)
         _check_finite("training", train, number)
         scores, predictions = _validate(task, trained, validation, seed, world)

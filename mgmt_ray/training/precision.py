@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,12 @@ from mgmt_ray.base import MgmtError, first_line
 from mgmt_ray.training.training_config import AnyTraining, Precision
 
 CHANNELS_LAST = torch.channels_last_3d
+
+COMPILERS = {"cpu": ("g++", "clang++"), "cuda": ("gcc", "clang", "cc")}
+"""Of which PyTorch needs one, by device."""
+
+MAX_GRAPHS = 64
+"""Of one network class in a process: kinds of networks, shapes of volumes and their settings."""
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -33,15 +39,28 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def set_precision(network: nn.Module, precision: Precision) -> None:
     """Choose the memory layout of a network's weights for its device; values stay the same.
 
-    For bfloat16 tensor cores need channels last, and cuDNN times its algorithms once for the shapes
-    of a training, which never change. On a CPU channels last gained nothing, and gradients differed
-    in their last bits from run to run.
+    For bfloat16 tensor cores need channels last. On a CPU channels last gained nothing, and
+    gradients differed in their last bits from run to run.
     """
     if precision == "bf16" and next(network.parameters()).is_cuda:
-        torch.backends.cudnn.benchmark = True
         is_3d = any(p.dim() == 5 for p in network.parameters())
         layout = CHANNELS_LAST if is_3d else torch.channels_last
         network.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+@contextmanager
+def search_kernels(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Let cuDNN time its algorithms for each new shape in the block, if it computes in bfloat16.
+
+    For training steps, whose batches have two shapes. Validation has hundreds, as the draws that
+    share a block's input change from epoch to epoch, and each would wait for a search.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or (device.type == "cuda" and precision == "bf16")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def check_bf16_kernels(
@@ -96,21 +115,51 @@ def raise_compile_error_with_hint(config: AnyTraining) -> Iterator[None]:
 def compile_network(network: nn.Module, config: AnyTraining, device: torch.device) -> nn.Module:
     """Compile the network if the config says so.
 
-    Batches of a training have at most two sizes, and each is compiled separately: dynamic sizes
-    would cost speed at every step. Code compiled for earlier trials is dropped from memory: it
-    would count towards PyTorch's limit of versions, beyond which it silently falls back to
-    uncompiled code. Its cache on disk serves later trials.
+    One graph serves every training of a kind of network in this process, whatever the number of
+    rows in its batches, and PyTorch's cache on disk serves later processes.
 
     Raises:
         MgmtError: no C or C++ compiler is installed.
     """
     if not config.compile:
         return network
-    compilers = ("g++", "clang++") if device.type == "cpu" else ("gcc", "clang", "cc")
+    compilers = COMPILERS[device.type]
     if not any(map(shutil.which, compilers)):
         raise MgmtError(
             f"training.compile needs a compiler ({' or '.join(compilers)}), and none was found. "
             f"Install {compilers[0]}, or omit compile from the study's training."
         )
-    torch.compiler.reset()
-    return cast(nn.Module, torch.compile(network, dynamic=False))
+    from torch._dynamo import config as tracing
+    from torch._functorch import config as caching
+    from torch._inductor import config as generation
+
+    # Without these PyTorch does not look into its cache for a network that mixes branches or leaves
+    # autocast for its last layer. Both are traced, so that the cache's key holds what they do.
+    caching.autograd_cache_allow_custom_autograd_functions = True
+    generation.unsafe_marked_cacheable_functions |= {
+        f"torch.amp.autocast_mode.{name}": torch.__version__
+        for name in ("_enter_autocast", "_exit_autocast")
+    }
+    # Backward runs outside autocast, as without compiling: the last layer's gradient stays float32.
+    caching.backward_pass_autocast = "off"
+    # More kinds of networks in one process than this are an error, not silently uncompiled code.
+    tracing.recompile_limit = MAX_GRAPHS
+    tracing.fail_on_recompile_limit_hit = True
+    return CompiledNetwork(network)
+
+
+class CompiledNetwork(nn.Module):
+    """A compiled network for batches of any number of rows."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.compiled = torch.compile(network, dynamic=False)
+
+    def forward(self, *inputs: Tensor | None) -> Any:
+        """Call the network with inputs whose first axis is the batch."""
+        from torch._dynamo import maybe_mark_dynamic
+
+        for tensor in inputs:
+            if tensor is not None:
+                maybe_mark_dynamic(tensor, 0)
+        return self.compiled(*inputs)
