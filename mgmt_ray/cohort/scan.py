@@ -339,8 +339,10 @@ def check_values(scan: Scan, path: Path) -> None:
         raise BadScan(path, "constant", f"every voxel is {low:g}", VIEW_SCAN)
 
 
-def check_grid(scan: Scan, mask: Scan, path: Path, mask_path: Path) -> None:
-    """Check that an image and its mask are on the same grid.
+def check_grid(
+    scan: Scan, mask: Scan, path: Path, mask_path: Path, reference: str = "its mask"
+) -> None:
+    """Check that an image and its mask, or another ``reference``, are on the same grid.
 
     Raises:
         BadScan: size, spacing, origin or direction differ.
@@ -355,7 +357,7 @@ def check_grid(scan: Scan, mask: Scan, path: Path, mask_path: Path) -> None:
     """
     difference = scan.grid.difference(mask.grid)
     if difference:
-        found = f"is not on the grid of its mask {mask_path.name}: {difference}"
+        found = f"is not on the grid of {reference} {mask_path.name}: {difference}"
         raise BadScan(path, "other_grid", found, RESAMPLE_OR_EXCLUDE)
 
 

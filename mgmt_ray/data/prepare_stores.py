@@ -36,7 +36,7 @@ REMEDIES = {
 def prepare_cohort(
     name: str,
     cohort: Cohort,
-    modalities: tuple[str, ...],
+    inputs: tuple[tuple[str, ...], ...],
     recipe: RecipeConfig,
     folder: StudyFolder,
     resources: Resources,
@@ -48,7 +48,7 @@ def prepare_cohort(
     Args:
         name: what log lines begin with.
         cohort: of subjects with masks.
-        modalities: to prepare.
+        inputs: modalities of each model's input; all of them are prepared, one by one.
         recipe: how scans become volumes.
         folder: that holds the store.
         verify: whether all volumes are read again and compared with their checksums; loading a
@@ -57,6 +57,7 @@ def prepare_cohort(
     Raises:
         MgmtError: as :func:`prepare_volumes`, or volumes were changed after they were written.
     """
+    modalities = tuple(dict.fromkeys(m for channels in inputs for m in channels))
     with show_progress(name) as progress:
         volumes = folder.volumes
         prepared = prepare_volumes(cohort, modalities, recipe, volumes, resources, progress)
@@ -146,7 +147,7 @@ def describe_torn_tumours(entries: Mapping[tuple[str, str], Mapping[str, Any]]) 
 def prepare_slices(
     name: str,
     cohort: Cohort,
-    modalities: tuple[str, ...],
+    inputs: tuple[tuple[str, ...], ...],
     recipe: SliceRecipe,
     folder: StudyFolder,
     resources: Resources,
@@ -155,12 +156,18 @@ def prepare_slices(
 ) -> None:
     """Bring a slice store up to date, and log the result; arguments as :func:`prepare_cohort`.
 
+    Each input is a part of the store: its modalities are sliced at the same positions.
+
     Raises:
         UnusableFiles: files of some subjects cannot be used; the others are prepared.
         MgmtError: the disk is full, or slices were changed after they were written.
     """
     name, store = f"{name} slices", folder.slices
-    wanted = {m: wanted_slices(m, slice_sources(cohort, m), recipe) for m in modalities}
+    parts = {"+".join(channels): channels for channels in inputs}
+    wanted = {
+        part: wanted_slices(part, slice_sources(cohort, *channels), recipe)
+        for part, channels in parts.items()
+    }
     maker = Maker(make_slice_artefacts, recipe)
     about = {"recipe": recipe.model_dump(mode="json")}
     with show_progress(name) as progress:
@@ -168,7 +175,7 @@ def prepare_slices(
     update.check_faults()
     log(f"{name}: {update.num_made} scans sliced" if update.num_made else f"{name}: up to date")
     if verify:
-        _verify(name, store, modalities)
+        _verify(name, store, tuple(parts))
 
 
 def _by_subject(pending: Sequence[Wanted[VolumeSource]]) -> list[list[Wanted[VolumeSource]]]:

@@ -14,12 +14,11 @@ import torch
 from mgmt_ray.base import MgmtError, fingerprint, write_atomically
 from mgmt_ray.cluster.progress import ProgressCallback
 from mgmt_ray.cluster.resources import Resources
-from mgmt_ray.cohort.scan import read_scan
 from mgmt_ray.cohort.subject import AS_STORED, ScanConventions
 from mgmt_ray.data.bring_up_to_date import Maker, bring_up_to_date
 from mgmt_ray.masks.segmentation_study import Segmentations
 from mgmt_ray.preprocess.artefact_store import Artefact, FileFormat, Wanted, subject_file_state
-from mgmt_ray.preprocess.axial_slices import SliceSource, cut_slices
+from mgmt_ray.preprocess.axial_slices import SliceSource, make_slices
 from mgmt_ray.synthetic.scan_writer import pack_mask, read_comment
 from mgmt_ray.training.out_of_memory import raise_oom_with_hint
 from mgmt_ray.trials.segmenter import Segmenter, load_segmenter, segment_scan
@@ -37,17 +36,17 @@ SCANS_PER_TASK = 4
 
 @dataclass(frozen=True, slots=True)
 class MaskRequest:
-    """A scan to be segmented.
+    """A subject to be segmented.
 
     Attributes:
         id: the subject's.
-        scan: of the modality that is segmented.
+        scans: of the modalities that are segmented together; the mask has the first one's grid.
         networks: ids of the segmentations whose probabilities are averaged; at least one.
-        conventions: of the scan's data set.
+        conventions: of the scans' data set.
     """
 
     id: str
-    scan: Path
+    scans: tuple[Path, ...]
     networks: tuple[str, ...]
     conventions: ScanConventions = AS_STORED
 
@@ -133,7 +132,7 @@ def mask_artefact(tumour: np.ndarray, request: MaskRequest) -> Artefact:
         "tumour_voxels": int(np.count_nonzero(tumour)),
         "networks": list(request.networks),
     }
-    content = pack_mask(tumour, request.scan, json.dumps(description), request.conventions)
+    content = pack_mask(tumour, request.scans[0], json.dumps(description), request.conventions)
     return Artefact({"file": np.frombuffer(content, np.uint8)}, description)
 
 
@@ -173,22 +172,24 @@ def _segment_batch(
 def _find_tumour(
     request: MaskRequest, networks: Sequence[Segmenter], segmentations: Segmentations
 ) -> np.ndarray:
-    """Segment a scan on its own grid."""
-    scan = read_scan(request.scan, request.conventions)
-    source = SliceSource(request.id, request.scan, None, request.conventions)
-    slices = cut_slices(source, scan.voxels, None, scan.grid.spacing_mm, segmentations.recipe)
+    """Segment scans on the grid of the first."""
+    source = SliceSource(request.id, request.scans, None, request.conventions)
+    slices = make_slices(source, segmentations.recipe)
     for name in request.networks:
         problem = voxel_size_problem(slices.frame, segmentations.metadata[name])
         if problem:
             raise MgmtError(
-                f"{request.scan}: {problem}, or leave the subject out with cohort.exclude."
+                f"{request.scans[0]}: {problem}, or leave the subject out with cohort.exclude."
             )
     return segment_scan(networks, slices)
 
 
 def _key(request: MaskRequest, segmentations: Segmentations) -> str:
     """Return a fingerprint of all that a mask depends on, without reading a voxel."""
-    state = asdict(subject_file_state(request.id, segmentations.modality, request.scan))
+    states = [
+        asdict(subject_file_state(request.id, segmentations.modality, scan))
+        for scan in request.scans
+    ]
     recipe = segmentations.recipe.model_dump(mode="json")
     weights = [[name, segmentations.checksums[name]] for name in request.networks]
-    return fingerprint([state, recipe, weights, asdict(request.conventions)])
+    return fingerprint([*states, recipe, weights, asdict(request.conventions)])

@@ -93,7 +93,7 @@ def segment_subjects(
 
     Args:
         name: what log lines begin with.
-        subjects: with scans of the segmented modality.
+        subjects: with scans of the segmented modalities.
         eligible: ids of the segmentations that may segment each subject, by subject.
         segmentations: all that ``eligible`` names.
         folder: of the masks.
@@ -102,9 +102,10 @@ def segment_subjects(
     Returns:
         By subject: the mask, or why its scan cannot be segmented.
     """
-    modality = segmentations.modality
+    channels = segmentations.channels
     requests = [
-        MaskRequest(s.id, s.scans[modality], eligible[s.id], s.conventions) for s in subjects
+        MaskRequest(s.id, tuple(s.scans[c] for c in channels), eligible[s.id], s.conventions)
+        for s in subjects
     ]
     predicted = 0
     with show_progress(name) as progress:
@@ -136,7 +137,7 @@ def segment_eligible(
     modality = segmentations.modality
     reasons: dict[str, str] = {}
     for subject in subjects:
-        if modality not in subject.scans:
+        if not subject.has_all(segmentations.channels):
             reasons[subject.id] = f"no {modality} to predict a mask from"
         elif not eligible[subject.id]:
             reasons[subject.id] = "every segmentation was trained or chosen on this person"
@@ -165,17 +166,18 @@ def segment_with_members(
 
     Args:
         members: of the study; those without a segmentation are skipped.
-        subjects: to segment, as far as they have the modality.
+        subjects: to segment, as far as they have the modalities.
         study: of the members.
-        folder: gets a folder NETWORK_MODALITY of masks for each network and modality.
+        folder: gets a folder NETWORK_MODALITY of masks for each network and input.
     """
-    needed: dict[tuple[str, str], dict[str, None]] = {}
+    needed: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
     for trial in (t for t in members if t.needs):
-        needed.setdefault((trial.network, trial.modality), {})[trial.needs[0].id] = None
-    for (network, modality), networks in needed.items():
+        needed.setdefault((trial.network, trial.channels), {})[trial.needs[0].id] = None
+    for (network, channels), networks in needed.items():
+        modality = "+".join(channels)
         source = MaskSource(study=study.root, network=network, modality=modality)
-        segmentations = load_segmentations(source, [modality])
-        scanned = [s for s in subjects if modality in s.scans]
+        segmentations = load_segmentations(source, channels)
+        scanned = [s for s in subjects if s.has_all(channels)]
         eligible = {s.id: tuple(networks) for s in scanned}
         name = f"{network}_{modality}"
         masks = segment_subjects(
@@ -196,8 +198,12 @@ def _add_predicted_masks(
 ) -> ScannedCohort:
     """Predict the masks of a cohort's subjects, and inspect them like given masks."""
     modality = segmentations.modality
-    segmentable = [s for s in without_mask if modality in s.scans]
-    problems = [_missing_scan_problem(s, modality) for s in without_mask if modality not in s.scans]
+    segmentable = [s for s in without_mask if s.has_all(segmentations.channels)]
+    problems = [
+        _missing_scan_problem(s, modality)
+        for s in without_mask
+        if not s.has_all(segmentations.channels)
+    ]
     name = f"masks {scanned.name}" if scanned.name else "masks"
     networks = {s.id: eligible[scanned.name, s.id] for s in segmentable}
     folder = scanned.folder.masks
@@ -207,7 +213,9 @@ def _add_predicted_masks(
         raise MgmtError("\n".join(faults))
     masks = {s: mask for s, mask in results.items() if isinstance(mask, PredictedMask)}
     problems += [
-        _empty_mask_problem(s, modality) for s in segmentable if not masks[s.id].tumour_voxels
+        _empty_mask_problem(s, segmentations.channels)
+        for s in segmentable
+        if not masks[s.id].tumour_voxels
     ]
     with_tumour = {s for s, mask in masks.items() if mask.tumour_voxels}
     subjects = tuple(
@@ -259,11 +267,11 @@ def _missing_scan_problem(subject: Subject, modality: str) -> Problem:
     )
 
 
-def _empty_mask_problem(subject: Subject, modality: str) -> Problem:
+def _empty_mask_problem(subject: Subject, channels: Sequence[str]) -> Problem:
     return Problem(
         subject.id,
         "empty_predicted_mask",
-        str(subject.scans[modality]),
+        str(subject.scans[channels[0]]),
         "the segmentations find no tumour in it",
         "Give it a mask and set cohort.mask: predicted_where_missing, leave the subject out with "
         "cohort.exclude, or set cohort.rules.empty_predicted_mask: exclude_subject",

@@ -23,11 +23,12 @@ DEFAULT_MODALITY = "FLAIR"
 
 @dataclass(frozen=True, slots=True)
 class Segmentations:
-    """Finished segmentations of one modality.
+    """Finished segmentations of one input.
 
     Attributes:
         folder: of their study.
         network: its name in that study.
+        channels: modalities that are segmented together.
         recipe: of their slices.
         trials: by id, in the plan's order.
         metadata: content of their ``trial.json``, by id.
@@ -37,12 +38,17 @@ class Segmentations:
 
     folder: StudyFolder
     network: str
-    modality: str
+    channels: tuple[str, ...]
     recipe: SliceRecipe
     trials: Mapping[str, Trial]
     metadata: Mapping[str, Mapping[str, Any]]
     cohort: Cohort
     crosswalk: Crosswalk
+
+    @property
+    def modality(self) -> str:
+        """Name of the input, as of a trial."""
+        return "+".join(self.channels)
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -71,21 +77,21 @@ def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
     folder.check_version()
     study = load_study(path)
     network = _network(source, study)
-    modality = _modality(source, study, modalities)
-    trials = _finished_trials(folder, study, network, modality)
+    channels = _channels(source, study, modalities)
+    trials = _finished_trials(folder, study, network, channels)
     metadata = {name: folder.read_trial(name) for name in trials}
     trained = {
         name: trial for name, trial in metadata.items() if trial["weights_sha256"] is not None
     }
     if not trained:
         raise MgmtError(
-            f"mask_source.study: every segmentation of {modality} in {source.study} diverged. "
-            f"Lower networks.{network}.segmentation.learning_rate there and run it again."
+            f"mask_source.study: every segmentation of {'+'.join(channels)} in {source.study} "
+            f"diverged. Lower networks.{network}.segmentation.learning_rate there and run it again."
         )
     return Segmentations(
         folder,
         network,
-        modality,
+        channels,
         study.slices,
         {name: trials[name] for name in trained},
         trained,
@@ -95,19 +101,20 @@ def load_segmentations(source: MaskSource, modalities: Sequence[str]) -> Segment
 
 
 def _finished_trials(
-    folder: StudyFolder, study: StudyConfig, network: str, modality: str
+    folder: StudyFolder, study: StudyConfig, network: str, channels: tuple[str, ...]
 ) -> dict[str, Trial]:
-    """Return all segmentations of a modality that a study plans, by id; they must be finished."""
+    """Return all segmentations of an input that a study plans, by id; they must be finished."""
     remedy = f"Finish that study with `mgmt-ray run` (its study file, --out {folder.root})."
     if not folder.splits.is_file():
         raise MgmtError(f"mask_source.study: {folder.root} has no splits yet. {remedy}")
     plan = make_plan(study, read_splits(folder.splits))
-    trials = {t.id: t for t in plan if _matches(t, network, modality)}
+    trials = {t.id: t for t in plan if _matches(t, network, channels)}
     missing = [name for name in trials if not folder.is_finished(name)]
     if missing:
         raise MgmtError(
-            f"mask_source.study: {len(missing)} of {len(trials)} segmentations of {modality} in "
-            f"{folder.root} are not finished, for example {missing[0]}. {remedy}"
+            f"mask_source.study: {len(missing)} of {len(trials)} segmentations of "
+            f"{'+'.join(channels)} in {folder.root} are not finished, for example {missing[0]}. "
+            f"{remedy}"
         )
     return trials
 
@@ -132,23 +139,24 @@ def _network(source: MaskSource, study: StudyConfig) -> str:
     return source.network or names[0]
 
 
-def _modality(source: MaskSource, study: StudyConfig, modalities: Sequence[str]) -> str:
-    segmented = [channels[0] for channels in study.model_inputs]
-    default = DEFAULT_MODALITY if DEFAULT_MODALITY in segmented else segmented[0]
+def _channels(source: MaskSource, study: StudyConfig, modalities: Sequence[str]) -> tuple[str, ...]:
+    segmented = {"+".join(channels): channels for channels in study.model_inputs}
+    default = DEFAULT_MODALITY if DEFAULT_MODALITY in segmented else next(iter(segmented))
     modality = source.modality or default
     if modality not in segmented:
         raise MgmtError(
             f"mask_source.modality: {source.study} segments {', '.join(segmented)}, not "
             f"{modality}. Name one of them."
         )
-    if modality not in modalities:
+    missing = ", ".join(m for m in segmented[modality] if m not in modalities)
+    if missing:
         raise MgmtError(
-            f"mask_source.modality: {source.study} segments {modality}, which this study does not "
-            f"use. Add {modality} to cohort.modalities, or name another mask_source.modality."
+            f"mask_source.modality: {source.study} segments {missing}, which this study does not "
+            f"use. Add {missing} to cohort.modalities, or name another mask_source.modality."
         )
-    return modality
+    return segmented[modality]
 
 
-def _matches(trial: Trial, network: str, modality: str) -> bool:
+def _matches(trial: Trial, network: str, channels: tuple[str, ...]) -> bool:
     is_segmentation = isinstance(trial.network_config, SegmentationConfig)
-    return is_segmentation and trial.network == network and trial.channels == (modality,)
+    return is_segmentation and trial.network == network and trial.channels == channels

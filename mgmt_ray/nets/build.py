@@ -149,14 +149,16 @@ def build_network(
 ) -> Network:
     """Build any network; arguments as of :func:`build_volume_network`.
 
+    Networks of slices take ``channels`` modalities.
+
     >>> build_network(SliceClassifierConfig(), channels=1, temperature=1.0, checkpoint=None).fc2
     FullLinear(in_features=12, out_features=2, bias=True)
     """
     match config:
         case SegmentationConfig():
-            return SegmentationNetwork(config.width, config.shape, config.initialisation)
+            return SegmentationNetwork(config.width, config.shape, config.initialisation, channels)
         case SliceClassifierConfig():
-            return SliceClassifier(config.convolutions, config.batch_norm)
+            return SliceClassifier(config.convolutions, config.batch_norm, channels)
         case NetworkConfig():
             return build_volume_network(config, channels, temperature, checkpoint)
         case _:

@@ -47,6 +47,9 @@ MIN_FACTOR = 2 ** (len(NUM_BLOCKS) - 1)
 
 
 Maps: TypeAlias = Float[Tensor, "batch channels height width"]
+Slices: TypeAlias = Float[Tensor, "batch *modality height width"]
+"""Normalised slices; those of one modality alone have no axis of modalities."""
+
 OutputMaps: TypeAlias = Float[Tensor, "batch out_channels height width"]
 
 
@@ -91,9 +94,9 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """A 3×3 convolution and four stages of blocks, with 3×3 convolutions of stride 2 between."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, modalities: int = 1) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, width, 3, padding=1)
+        self.stem = nn.Conv2d(modalities, width, 3, padding=1)
         self.stages = nn.ModuleList()
         self.halve = nn.ModuleList()
         inputs = width
@@ -105,9 +108,10 @@ class Encoder(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
             inputs = outputs
 
-    def forward(self, images: Float[Tensor, "batch height width"]) -> list[Tensor]:
+    def forward(self, images: Slices) -> list[Tensor]:
         """Return the stages' outputs, the finest first."""
-        features = [self.stages[0](self.stem(images.unsqueeze(1)))]
+        channels = images.unsqueeze(1) if images.ndim == 3 else images
+        features = [self.stages[0](self.stem(channels))]
         for halve, stage in zip(self.halve, self.stages[1:], strict=True):
             features.append(stage(halve(features[-1])))
         return features
@@ -118,23 +122,24 @@ class Decoder(nn.Module):
 
     Args:
         width: channels of the output layer; the input has 8 times as many.
+        outputs: values per pixel.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, outputs: int = 1) -> None:
         super().__init__()
         widths = [width * 2**stage for stage in reversed(range(len(NUM_BLOCKS) - 1))]
-        self.narrow = nn.ModuleList(nn.Conv2d(2 * outputs, outputs, 1) for outputs in widths)
-        self.blocks = nn.ModuleList(Block(outputs, outputs) for outputs in widths)
+        self.narrow = nn.ModuleList(nn.Conv2d(2 * level, level, 1) for level in widths)
+        self.blocks = nn.ModuleList(Block(level, level) for level in widths)
         self.penalised = nn.Conv2d(width, width, 3, padding=1)
-        self.last = FullConv2d(width, 1, 1)
+        self.last = FullConv2d(width, outputs, 1)
 
     def forward(
         self,
         x: Float[Tensor, "batch channels low_height low_width"],
         skips: Sequence[Tensor],
         keep: Float[Tensor, "batch features"] | None,
-    ) -> Float[Tensor, "batch height width"]:
-        """Return one value per pixel, at 8 times the input's resolution.
+    ) -> Slices:
+        """Return the values of each pixel, at 8 times the input's resolution.
 
         Args:
             skips: features added after each doubling, the coarsest first; may be empty.
@@ -195,7 +200,7 @@ class Reconstruction(NamedTuple):
         log_variance: log σ².
     """
 
-    images: Float[Tensor, "batch height width"]
+    images: Slices
     mean: Float[Tensor, "batch latent"]
     log_variance: Float[Tensor, "batch latent"]
 
@@ -217,9 +222,10 @@ class Reconstructor(nn.Module):
 
     Args:
         shape: height and width of the slices, multiples of 16.
+        modalities: of a slice, all of which are rebuilt.
     """
 
-    def __init__(self, width: int, shape: tuple[int, int]) -> None:
+    def __init__(self, width: int, shape: tuple[int, int], modalities: int) -> None:
         super().__init__()
         factor = 2 * MIN_FACTOR
         assert not any(side % factor for side in shape), (
@@ -234,7 +240,7 @@ class Reconstructor(nn.Module):
         self.distribution = FullLinear(num_values, 2 * NUM_LATENT)
         self.rebuild = FullLinear(NUM_LATENT, num_values)
         self.widen = nn.Conv2d(BRANCH_CHANNELS, deepest, 1)
-        self.decoder = Decoder(width)
+        self.decoder = Decoder(width, modalities)
 
     def forward(
         self,
@@ -264,6 +270,7 @@ class SegmentationNetwork(Network):
         shape: height and width of the training slices, which set the size of the reconstruction's
             dense layers; None omits the reconstruction.
         initialisation: of kernels: "glorot" for Keras's default, "he" for the classifier's.
+        modalities: of a slice, the channels of the first convolution.
 
     >>> network = SegmentationNetwork(width=8, shape=(32, 32))
     >>> network(torch.zeros(2, 40, 48)).logits.shape
@@ -278,18 +285,19 @@ class SegmentationNetwork(Network):
         width: int = 32,
         shape: tuple[int, int] | None = None,
         initialisation: SegmentationStart = "glorot",
+        modalities: int = 1,
     ) -> None:
         super().__init__()
         assert width % NUM_GROUPS == 0, f"width {width} is not a multiple of {NUM_GROUPS} groups"
         self.num_keep = 2 * width
-        self.encoder = Encoder(width)
+        self.encoder = Encoder(width, modalities)
         self.decoder = Decoder(width)
-        self.reconstructor = None if shape is None else Reconstructor(width, shape)
+        self.reconstructor = None if shape is None else Reconstructor(width, shape, modalities)
         self.apply(_INITIALISE[initialisation])
 
     def forward(
         self,
-        images: Float[Tensor, "batch height width"],
+        images: Slices,
         noise: Float[Tensor, "batch latent"] | None = None,
         keep: Float[Tensor, "batch features"] | None = None,
     ) -> Segmentation:
@@ -304,7 +312,7 @@ class SegmentationNetwork(Network):
             keep: while training, :func:`mgmt_ray.nets.head.dropout_mask` of ``num_keep`` features:
                 first the segmentation's, then the reconstruction's. None drops nothing.
         """
-        height, width = images.shape[1:]
+        height, width = images.shape[-2:]
         assert height % MIN_FACTOR == 0 and width % MIN_FACTOR == 0, (
             f"slices of {height} × {width}: both sides must be multiples of {MIN_FACTOR}"
         )

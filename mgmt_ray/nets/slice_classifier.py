@@ -20,7 +20,7 @@ SIDE = 128
 
 CHANNELS = ("image", "probability", "product")
 """The paper does not name its three channels. Ours: the normalised image, the predicted probability
-of tumour, and their product."""
+of tumour, and their product. Slices of several modalities have an image and a product of each."""
 
 LEAK = 0.3
 
@@ -48,16 +48,19 @@ class SliceClassifier(Network):
     Args:
         convolutions: their number, 2 to 5.
         batch_norm: whose constants BatchNorm has.
+        modalities: of a slice; 2 · ``modalities`` + 1 channels enter the first convolution.
 
     >>> import torch
     >>> SliceClassifier()(torch.zeros(5, 3, SIDE, SIDE)).shape
     torch.Size([5, 2])
     """
 
-    def __init__(self, convolutions: int = 2, batch_norm: BatchNorms = "pytorch") -> None:
+    def __init__(
+        self, convolutions: int = 2, batch_norm: BatchNorms = "pytorch", modalities: int = 1
+    ) -> None:
         super().__init__()
         eps, momentum = BATCH_NORMS[batch_norm]
-        self.conv1 = nn.Conv2d(len(CHANNELS), 16, 3)
+        self.conv1 = nn.Conv2d(num_channels(modalities), 16, 3)
         self.bn1 = nn.BatchNorm2d(16, eps, momentum)
         self.conv2 = nn.Conv2d(16, 4, 3)
         self.bn2 = nn.BatchNorm2d(4, eps, momentum)
@@ -72,7 +75,7 @@ class SliceClassifier(Network):
         self.apply(_initialise)
 
     def forward(
-        self, slices: Float[Tensor, "batch 3 height width"]
+        self, slices: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch class"]:
         """Return logits of the :data:`CLASSES`; their softmax is the paper's output.
 
@@ -89,6 +92,15 @@ class SliceClassifier(Network):
         x = self.fc1(x.flatten(1).to(self.fc1.weight.dtype))
         logits: Tensor = self.fc2(x.relu())
         return logits
+
+
+def num_channels(modalities: int) -> int:
+    """Return the channels of slices of a number of modalities.
+
+    >>> num_channels(1), num_channels(2)
+    (3, 5)
+    """
+    return len(CHANNELS) + 2 * (modalities - 1)
 
 
 def _leaky(x: Tensor) -> Tensor:

@@ -130,8 +130,8 @@ def _dependencies(external: Cohort, tasks: Sequence[Task], folder: StudyFolder) 
     stored: dict[str, dict[str, str]] = {"volumes": {}}
     for trial, _ in tasks:
         checksums = stored.setdefault(trial.pipeline, {})
-        for channel in trial.channels:
-            checksums[channel] = pipeline_of(trial).open_store(folder, channel).checksum
+        for part in pipeline_of(trial).parts(trial):
+            checksums[part] = pipeline_of(trial).open_store(folder, part).checksum
     covariates = {name for trial, _ in tasks for name in trial.network_config.covariates}
     return {
         "cohort": external.hash,

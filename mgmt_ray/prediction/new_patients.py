@@ -184,7 +184,7 @@ def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, 
     channels = list(dict.fromkeys(channel for t in members.trials for channel in t.channels))
     source = inputs.study.mask_source
     segmentations = load_segmentations(source, inputs.study.modalities) if source else None
-    modalities = dict.fromkeys([*channels, *([segmentations.modality] if segmentations else [])])
+    modalities = dict.fromkeys([*channels, *(segmentations.channels if segmentations else [])])
     result = read_patients(scans, list(modalities))
     conventions = inputs.study.cohort.conventions
     patients = _Patients(replace(s, conventions=conventions) for s in result.subjects)

@@ -35,7 +35,9 @@ def predict_slices(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> M
     store, ids = open_slices(held_out.folder.slices, trial), tuple(held_out.label)
     segmenters = dict.fromkeys(ids, segmenter)
     data = slices_to_classify(store, segmenters, segmenter, held_out.label, device)
-    network = build_network(trial.network_config, 1, trial.temperature, checkpoint=None)
+    network = build_network(
+        trial.network_config, len(trial.channels), trial.temperature, checkpoint=None
+    )
     load_weights(network, inputs.folder.weights(trial.id))
     set_precision(network.to(device), precision)
     probability = classify(network, data.data, precision)[:, 0].tolist()

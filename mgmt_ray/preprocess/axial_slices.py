@@ -10,6 +10,7 @@ tumour.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,13 @@ from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, ProblemKind
 from mgmt_ray.cohort.scan import Scan, check_grid, read_mask, read_scan
 from mgmt_ray.cohort.subject import AS_STORED, ScanConventions
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_geometry import Frame, Spacing, slice_window, sum_blocks
+from mgmt_ray.preprocess.slice_geometry import (
+    Frame,
+    Spacing,
+    by_modality,
+    slice_window,
+    sum_blocks,
+)
 from mgmt_ray.preprocess.spatial import bounding_box, resample, whole_window
 
 MAX_BRAIN_OUTSIDE = 0.01
@@ -36,30 +43,36 @@ MAX_BORDER_VALUED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SliceSource:
-    """The files that a subject's slices of one modality are cut from; the mask may be missing."""
+    """The files that a subject's slices are cut from; the mask may be missing.
+
+    Attributes:
+        scans: of one modality, or of several whose slices are cut at the same positions.
+    """
 
     id: str
-    image: Path
+    scans: tuple[Path, ...]
     mask: Path | None
     conventions: ScanConventions = AS_STORED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectSlices:
-    """Slices of one subject and modality, from inferior to superior.
+    """Slices of one subject, from inferior to superior.
 
     Attributes:
-        images: the scan's own intensities; exactly 0 in the background and the padding.
+        images: the scans' own intensities; exactly 0 in the background and the padding. There is
+            an axis of modalities if there are several.
         masks: 1 tumour, 0 all else; all 0 if not annotated.
         depths: depth of each slice in the scan.
         frame: where the slices lie in the scan.
         scan_mask: the given tumour mask on the scan's own grid; None if not annotated.
-        of_brain: which slices hold enough brain. Intensities are normalised by these alone: the
-            others are kept for their tumour, and a scan without a mask does not have them.
+        of_brain: which slices hold enough brain in each modality. Intensities are normalised by
+            these alone: the others are kept for their tumour, and a scan without a mask does not
+            have them.
     """
 
     id: str
-    images: Float32[np.ndarray, "slice height width"]
+    images: Float32[np.ndarray, "slice *modality height width"]
     masks: UInt8[np.ndarray, "slice height width"]
     depths: Int64[np.ndarray, " slice"]
     frame: Frame
@@ -71,21 +84,27 @@ class SubjectSlices:
         """Whether the subject has a given mask."""
         return self.scan_mask is not None
 
+    @property
+    def brain(self) -> Bool[np.ndarray, "slice height width"]:
+        """Voxels that are not 0 in any of the modalities."""
+        return np.any([image != 0 for image in by_modality(self.images)], axis=0)
 
-def slice_sources(cohort: Cohort, modality: str, *, masks: bool = True) -> tuple[SliceSource, ...]:
-    """Return the cohort's scans of a modality, with their given masks unless ``masks`` is false.
 
-    Predicted masks are not used: a segmentation is not judged by another network's prediction.
+def slice_sources(cohort: Cohort, *modalities: str, masks: bool = True) -> tuple[SliceSource, ...]:
+    """Return the scans of the subjects with all of some modalities, together for each subject.
+
+    They come with the given masks unless ``masks`` is false. Predicted masks are not used: a
+    segmentation is not judged by another network's prediction.
     """
     return tuple(
         SliceSource(
             s.id,
-            s.scans[modality],
+            tuple(s.scans[modality] for modality in modalities),
             s.mask if masks and s.mask_kind == "given" else None,
             s.conventions,
         )
         for s in cohort.subjects
-        if modality in s.scans
+        if s.has_all(modalities)
     )
 
 
@@ -93,47 +112,53 @@ def make_slices(source: SliceSource, recipe: SliceRecipe) -> SubjectSlices:
     """Read a subject's files and cut its slices (see :func:`cut_slices`).
 
     Raises:
-        BadScan: a file is damaged, or as :func:`slices_from_scan`.
+        BadScan: a file is damaged, or as :func:`slices_from_scans`.
     """
-    scan = read_scan(source.image, source.conventions)
+    scans = [read_scan(path, source.conventions) for path in source.scans]
     mask = read_mask(source.mask, source.conventions) if source.mask else None
-    return slices_from_scan(source, scan, mask, recipe)
+    return slices_from_scans(source, scans, mask, recipe)
 
 
-def slices_from_scan(
-    source: SliceSource, scan: Scan, mask_scan: Scan | None, recipe: SliceRecipe
+def slices_from_scans(
+    source: SliceSource, scans: Sequence[Scan], mask_scan: Scan | None, recipe: SliceRecipe
 ) -> SubjectSlices:
-    """Cut the slices of a scan that is read already, on the grid of its mask if it has one.
+    """Cut the slices of scans that are read already, on the grid of their mask.
+
+    Without a mask the first scan's grid takes its place.
 
     Raises:
-        BadScan: scan and mask have different grids, or as :func:`cut_slices`.
+        BadScan: the grids differ, or as :func:`cut_slices`.
     """
-    image, grid, mask = scan.voxels, scan.grid, None
+    reference, path, kind = scans[0], source.scans[0], "the scan"
     if mask_scan is not None:
         assert source.mask is not None
-        mask, grid = mask_scan.voxels > 0, mask_scan.grid
-        if recipe.resample:
-            image = resample(scan, grid, whole_window(mask.shape))
-        else:
-            check_grid(scan, mask_scan, source.image, source.mask)
-    return cut_slices(source, image, mask, grid.spacing_mm, recipe)
+        reference, path, kind = mask_scan, source.mask, "its mask"
+    window = whole_window(reference.grid.shape)
+    if not recipe.resample:
+        for scan, own in zip(scans, source.scans, strict=True):
+            check_grid(scan, reference, own, path, kind)
+    images = [resample(scan, reference.grid, window) for scan in scans]
+    mask = None if mask_scan is None else mask_scan.voxels > 0
+    return cut_slices(source, images, mask, reference.grid.spacing_mm, recipe)
 
 
 def cut_slices(
     source: SliceSource,
-    image: Shaped[np.ndarray, "depth height width"],
+    scans: Sequence[Shaped[np.ndarray, "depth height width"]],
     mask: Bool[np.ndarray, "depth height width"] | None,
     spacing_mm: Spacing,
     recipe: SliceRecipe,
 ) -> SubjectSlices:
-    """Crop, shrink and pad the slices of a scan that hold enough brain, or any tumour.
+    """Crop, shrink and pad the slices of scans that hold enough brain, or any tumour.
 
-    All slices of a scan are cut at the same position, around the box of its non-zero voxels. A
-    voxel of a slice is the mean over the non-zero voxels of its block, so that the brain's rim is
-    not darkened, and tumour if at least half of its block is: unlike the 3-D recipe's masks these
-    are what a segmentation learns, so they must not grow by every block that is touched.
+    All slices of a subject are cut at the same position, around the box of the voxels that are not
+    0 in any of the modalities; planes with too little brain in one of them are left out. A voxel
+    of a slice is the mean over the non-zero voxels of its block, so that the brain's rim is not
+    darkened, and tumour if at least half of its block is: unlike the 3-D recipe's masks these are
+    what a segmentation learns, so they must not grow by every block that is touched.
 
     Args:
+        scans: on one grid, in the order of ``source.scans``.
         mask: the tumour; None if not annotated.
         recipe: shape and shrinking of the slices, and the least brain and tumour.
 
@@ -145,34 +170,61 @@ def cut_slices(
     >>> image = np.zeros((4, 40, 40), np.float32)
     >>> image[1:3, 5:35, 5:35] = 100
     >>> recipe = SliceRecipe(shape=(16, 16), shrink=2, least_brain_voxels=50)
-    >>> slices = cut_slices(SliceSource("S1", Path("S1_FLAIR.nii.gz"), None), image, None,
+    >>> slices = cut_slices(SliceSource("S1", (Path("S1_FLAIR.nii.gz"),), None), [image], None,
     ...                     (5.0, 1.0, 1.0), recipe)
     >>> slices.images.shape, slices.depths.tolist(), slices.frame.spacing_mm
     ((2, 16, 16), [1, 2], (5.0, 2.0, 2.0))
     """
-    _check_background(source, image)
-    frame = _centred_frame(source, image, spacing_mm, recipe)
-    valued = sum_blocks(slice_window(image != 0, frame, recipe.shape), recipe.shrink)
-    coarse = np.zeros(valued.shape, bool)
+    for path, scan in zip(source.scans, scans, strict=True):
+        _check_background(source, path, scan)
+    brain = np.any([scan != 0 for scan in scans], axis=0)
+    frame = _centred_frame(source, brain, spacing_mm, recipe)
+    valued = [_shrunk_counts(scan != 0, frame, recipe) for scan in scans]
+    coarse = np.zeros(valued[0].shape, bool)
     if mask is None:
-        _check_brain(source, image, int(valued.sum()), recipe)
+        kept = int(np.count_nonzero(slice_window(brain, frame, recipe.shape)))
+        _check_brain(source, brain, kept, recipe)
     else:
         window = slice_window(mask, frame, recipe.shape)
         _check_mask(source, mask, window, recipe)
         coarse |= 2 * sum_blocks(window, recipe.shrink) >= recipe.shrink**2
-    of_brain = _large_enough(source, source.image, valued, "brain", "constant", recipe)
+    of_brain = _with_brain(source, valued, recipe)
     if mask is not None:
         _large_enough(source, source.mask, coarse, "tumour", "small_tumour", recipe)
     depths = np.flatnonzero(of_brain | coarse.any(axis=(1, 2)))
-    window = slice_window(image[depths], frame, recipe.shape)
-    # float64: the sum must not depend on the order in which NumPy adds a block's voxels
-    sums = sum_blocks(window, recipe.shrink)
-    images = (sums / np.maximum(valued[depths], 1)).astype(np.float32)
+    images = []
+    for scan, counts in zip(scans, valued, strict=True):
+        window = slice_window(scan[depths], frame, recipe.shape)
+        # float64: the sum must not depend on the order in which NumPy adds a block's voxels
+        sums = sum_blocks(window, recipe.shrink)
+        images.append((sums / np.maximum(counts[depths], 1)).astype(np.float32))
+    joined = images[0] if len(images) == 1 else np.stack(images, axis=1)
     masks = coarse[depths].astype(np.uint8)
-    return SubjectSlices(source.id, images, masks, depths, frame, mask, of_brain[depths])
+    return SubjectSlices(source.id, joined, masks, depths, frame, mask, of_brain[depths])
 
 
-def _check_background(source: SliceSource, image: np.ndarray) -> None:
+def _shrunk_counts(voxels: np.ndarray, frame: Frame, recipe: SliceRecipe) -> np.ndarray:
+    """Return how many voxels of each block of the slices are marked."""
+    return sum_blocks(slice_window(voxels, frame, recipe.shape), recipe.shrink)
+
+
+def _with_brain(
+    source: SliceSource, valued: Sequence[np.ndarray], recipe: SliceRecipe
+) -> Bool[np.ndarray, " depth"]:
+    """Return which slices have enough brain in each modality; raises BadScan if none has."""
+    enough = [
+        _large_enough(source, path, counts, "brain", "constant", recipe)
+        for path, counts in zip(source.scans, valued, strict=True)
+    ]
+    everywhere: np.ndarray = np.all(enough, axis=0)
+    if not everywhere.any():
+        others = ", ".join(path.name for path in source.scans[1:])
+        found = f"no slice of subject {source.id} shows brain both here and in {others}"
+        raise BadScan(source.scans[0], "constant", found, VIEW_SCAN)
+    return everywhere
+
+
+def _check_background(source: SliceSource, path: Path, image: np.ndarray) -> None:
     """Raise BadScan if most of a scan's border is not 0: its air would be taken for brain.
 
     The border is that of the axial planes: the lowest and highest plane may show brain only.
@@ -192,32 +244,32 @@ def _check_background(source: SliceSource, image: np.ndarray) -> None:
         found = f"{share:.0%} of the voxels at its border are not 0, and of many values"
         remedy = "Set its air to 0 (strip the skull)"
     remedy += ", or leave the subject out with cohort.exclude"
-    raise BadScan(source.image, "background", found, remedy)
+    raise BadScan(path, "background", found, remedy)
 
 
 def _centred_frame(
-    source: SliceSource, image: np.ndarray, spacing_mm: Spacing, recipe: SliceRecipe
+    source: SliceSource, brain: np.ndarray, spacing_mm: Spacing, recipe: SliceRecipe
 ) -> Frame:
-    box = bounding_box(image != 0)
+    box = bounding_box(brain)
     if box is None:
         found = f"the scan of subject {source.id} is 0 everywhere"
-        raise BadScan(source.image, "constant", found, VIEW_SCAN)
+        raise BadScan(source.scans[0], "constant", found, VIEW_SCAN)
     shrink = recipe.shrink
     top, left = (
         (low + high - size * shrink) // 2
         for (low, high), size in zip(box[1:], recipe.shape, strict=True)
     )
-    depth, height, width = image.shape
+    depth, height, width = brain.shape
     coarse_mm = (spacing_mm[0], spacing_mm[1] * shrink, spacing_mm[2] * shrink)
     return Frame((depth, height, width), top, left, shrink, coarse_mm)
 
 
-def _check_brain(source: SliceSource, image: np.ndarray, kept: int, recipe: SliceRecipe) -> None:
+def _check_brain(source: SliceSource, brain: np.ndarray, kept: int, recipe: SliceRecipe) -> None:
     """Raise BadScan if the slices cut the brain: without a mask the tumour may lie anywhere."""
-    total = int(np.count_nonzero(image))
+    total = int(np.count_nonzero(brain))
     if total - kept > MAX_BRAIN_OUTSIDE * total:
         found = f"{(total - kept) / total:.1%} of the {total} voxels of subject {source.id}"
-        raise _clipped_error(source.image, f"{found} that are not 0", recipe)
+        raise _clipped_error(source.scans[0], f"{found} that are not 0", recipe)
 
 
 def _check_mask(

@@ -4,14 +4,15 @@ L. G. Nyúl, J. K. Udupa, X. Zhang: New variants of a method of MRI scale standa
 Transactions on Medical Imaging 19 (2000) 143-150. Landmarks are the deciles between the 1st and
 99th percentile (their method L4 with the percentages of Chen et al. 2020). Each training image's
 landmarks are first mapped so that its 1st percentile is 0 and its 99th is 1; their mean is the
-standard scale. An image is all slices of one subject and modality together. Only its valued
+standard scale. An image is all slices of one subject and modality together; slices of several
+modalities are several images, each with its own standard. Only its valued
 (non-zero) voxels count, and of these only those in slices with enough brain (``of_brain``), since
 the other slices are kept for a given mask and a scan without one does not have them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.preprocess.slice_geometry import by_modality
 
 PERCENTILES = (1.0, *(float(percentage) for percentage in range(10, 100, 10)), 99.0)
 
@@ -31,19 +33,23 @@ class StandardHistogram:
     """The standard scale of a fold.
 
     Attributes:
-        landmarks: one per :data:`PERCENTILES`, from 0 to 1, non-decreasing.
+        landmarks: of each modality one per :data:`PERCENTILES`, from 0 to 1, non-decreasing.
         learnt_from: the ids of the training subjects, sorted.
     """
 
-    landmarks: tuple[float, ...]
+    landmarks: tuple[tuple[float, ...], ...]
     learnt_from: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        assert len(self.landmarks) == len(PERCENTILES), "one landmark per percentile"
+        assert {len(own) for own in self.landmarks} == {len(PERCENTILES)}, "one per percentile"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content for a trial's record; :meth:`from_json` reads it back exactly."""
-        return {"percentiles": PERCENTILES, **asdict(self)}
+        """Return the content for a trial's record; :meth:`from_json` reads it back exactly.
+
+        Landmarks of one modality alone are a flat list.
+        """
+        flat = self.landmarks[0] if len(self.landmarks) == 1 else self.landmarks
+        return {"percentiles": PERCENTILES, **asdict(self), "landmarks": flat}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StandardHistogram:
@@ -58,16 +64,18 @@ class StandardHistogram:
                 f"mgmt-ray uses {list(PERCENTILES)}. Train the study again, or use the version "
                 "that wrote it."
             )
-        return cls(tuple(value["landmarks"]), tuple(value["learnt_from"]))
+        landmarks = value["landmarks"]
+        nested = landmarks if isinstance(landmarks[0], Sequence) else [landmarks]
+        return cls(tuple(map(tuple, nested)), tuple(value["learnt_from"]))
 
     def apply(
         self,
-        images: Shaped[np.ndarray, "slice height width"],
-        valued: Bool[np.ndarray, "slice height width"],
+        images: Shaped[np.ndarray, "slice *modality height width"],
+        valued: Bool[np.ndarray, "slice *modality height width"],
         subject: str,
         of_brain: Bool[np.ndarray, " slice"] | None = None,
-    ) -> Float64[np.ndarray, "slice height width"]:
-        """Map all slices of one subject and modality to the standard scale.
+    ) -> Float64[np.ndarray, "slice *modality height width"]:
+        """Map all slices of one subject to the standard scale, each modality by itself.
 
         Between landmarks the map is linear, and beyond them it continues the outermost segments.
         Where an image has several equal landmarks (few grey levels), they go to the mean of the
@@ -82,24 +90,34 @@ class StandardHistogram:
         Raises:
             MgmtError: the images have too few voxels or grey levels.
         """
-        values = images[valued].astype(np.float64)
-        counted = values if of_brain is None else values[_brain_voxels(of_brain, valued)]
-        landmarks, which = np.unique(_landmarks(counted, subject), return_inverse=True)
-        standard = np.bincount(which, self.landmarks) / np.bincount(which)
-        slopes = np.diff(standard) / np.diff(landmarks)
-        segment = np.clip(np.searchsorted(landmarks, values, side="right") - 1, 0, len(slopes) - 1)
         matched = np.zeros(images.shape)
-        matched[valued] = standard[segment] + slopes[segment] * (values - landmarks[segment])
+        scans = zip(*map(by_modality, (images, valued, matched)), self.landmarks, strict=True)
+        for scan, has_value, target, standard in scans:
+            values = scan[has_value].astype(np.float64)
+            counted = values if of_brain is None else values[_brain_voxels(of_brain, has_value)]
+            target[has_value] = _match(values, _landmarks(counted, subject), standard)
         return matched
 
 
+def _match(
+    values: Float64[np.ndarray, " voxel"], own: np.ndarray, to: Sequence[float]
+) -> Float64[np.ndarray, " voxel"]:
+    """Map values by the lines between an image's own landmarks and those of a standard."""
+    landmarks, which = np.unique(own, return_inverse=True)
+    standard = np.bincount(which, to) / np.bincount(which)
+    slopes = np.diff(standard) / np.diff(landmarks)
+    segment = np.clip(np.searchsorted(landmarks, values, side="right") - 1, 0, len(slopes) - 1)
+    matched: np.ndarray = standard[segment] + slopes[segment] * (values - landmarks[segment])
+    return matched
+
+
 def learn_standard(
-    images: Iterable[tuple[str, Shaped[np.ndarray, "_ height width"]]],
+    images: Iterable[tuple[str, Shaped[np.ndarray, "_ *modality height width"]]],
 ) -> StandardHistogram:
     """Learn a standard scale from the valued (non-zero) voxels of training subjects.
 
     Args:
-        images: ids and slices [slice, height, width] of one modality; of a fold's training subjects
+        images: ids and slices of one modality, or of several; of a fold's training subjects
             **only**. Read one subject at a time. Each subject has the same weight, however many
             slices it has.
 
@@ -108,27 +126,31 @@ def learn_standard(
 
     >>> scan = np.arange(1, 1001, dtype=np.float32).reshape(10, 10, 10)
     >>> standard = learn_standard([("S1", scan), ("S2", 5 * scan)])
-    >>> standard.landmarks[0], round(standard.landmarks[5], 3), standard.learnt_from
+    >>> (landmarks,) = standard.landmarks
+    >>> landmarks[0], round(landmarks[5], 3), standard.learnt_from
     (0.0, 0.5, ('S1', 'S2'))
     """
     mapped = {}
     for subject, slices in images:
         assert subject not in mapped, f"{subject} twice"
-        landmarks = _landmarks(slices[slices != 0].astype(np.float64), subject)
-        mapped[subject] = (landmarks - landmarks[0]) / (landmarks[-1] - landmarks[0])
+        own = [
+            _landmarks(scan[scan != 0].astype(np.float64), subject) for scan in by_modality(slices)
+        ]
+        mapped[subject] = [(marks - marks[0]) / (marks[-1] - marks[0]) for marks in own]
     assert mapped, "no training subjects"
     ids = sorted(mapped)  # the mean must not depend on the order of adding
-    mean = np.mean([mapped[subject] for subject in ids], axis=0)
-    return StandardHistogram(tuple(mean.tolist()), tuple(ids))
+    scans = zip(*(mapped[subject] for subject in ids), strict=True)
+    means = (np.mean(scan, axis=0).tolist() for scan in scans)
+    return StandardHistogram(tuple(map(tuple, means)), tuple(ids))
 
 
 def z_score(
-    images: Shaped[np.ndarray, "slice height width"],
-    valued: Bool[np.ndarray, "slice height width"],
+    images: Shaped[np.ndarray, "slice *modality height width"],
+    valued: Bool[np.ndarray, "slice *modality height width"],
     subject: str,
     of_brain: Bool[np.ndarray, " slice"] | None = None,
-) -> Float32[np.ndarray, "slice height width"]:
-    """Shift and scale one subject's valued voxels to mean 0 and standard deviation 1.
+) -> Float32[np.ndarray, "slice *modality height width"]:
+    """Shift and scale one subject's valued voxels to mean 0 and deviation 1, by modality.
 
     Arguments as of :meth:`StandardHistogram.apply`. The background is exactly 0.
 
@@ -139,27 +161,27 @@ def z_score(
     >>> z_score(images, images != 0, "S1").tolist()
     [[[0.0, -1.0, 1.0]]]
     """
-    values = images[valued].astype(np.float64)
-    counted = values if of_brain is None else values[_brain_voxels(of_brain, valued)]
-    if not counted.size or counted.min() == counted.max():
-        found = "its voxels that are not 0 have fewer than two intensities"
-        raise _unusable_scan_error(subject, found)
     scores = np.zeros(images.shape, np.float32)
-    scores[valued] = (values - counted.mean()) / counted.std()
+    for scan, has_value, target in zip(*map(by_modality, (images, valued, scores)), strict=True):
+        values = scan[has_value].astype(np.float64)
+        counted = values if of_brain is None else values[_brain_voxels(of_brain, has_value)]
+        if not counted.size or counted.min() == counted.max():
+            found = "its voxels that are not 0 have fewer than two intensities"
+            raise _unusable_scan_error(subject, found)
+        target[has_value] = (values - counted.mean()) / counted.std()
     return scores
 
 
 def normalise_slices(
-    images: Float32[np.ndarray, "slice height width"],
+    images: Float32[np.ndarray, "slice *modality height width"],
     standard: StandardHistogram,
     subject: str,
     of_brain: Bool[np.ndarray, " slice"] | None = None,
-) -> Float32[np.ndarray, "slice height width"]:
+) -> Float32[np.ndarray, "slice *modality height width"]:
     """Match one subject's slices to a standard scale, then take z-scores over valued voxels.
 
     Args:
-        images: all slices of one subject and modality, with the scan's own intensities; 0 in the
-            background.
+        images: all slices of one subject, with the scans' own intensities; 0 in the background.
         of_brain: the slices that landmarks, mean and standard deviation are computed over; None
             for all.
 

@@ -24,7 +24,7 @@ from mgmt_ray.cohort.scan import (
 )
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.preprocess.artefact_store import Artefact, ArtefactPart, file_state, read_index
-from mgmt_ray.preprocess.axial_slices import SliceSource, slices_from_scan
+from mgmt_ray.preprocess.axial_slices import SliceSource, slices_from_scans
 from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.preprocess.scan_preview import View, view_scan
 from mgmt_ray.preprocess.spatial import (
@@ -290,5 +290,5 @@ def _check_slices(
 ) -> None:
     """Raise BadScan if no slices can be cut, which ignore predicted masks."""
     given = mask if subject.mask_kind == "given" else None
-    source = SliceSource(subject.id, path, subject.mask if given else None, subject.conventions)
-    slices_from_scan(source, scan, given, recipe)
+    source = SliceSource(subject.id, (path,), subject.mask if given else None, subject.conventions)
+    slices_from_scans(source, [scan], given, recipe)

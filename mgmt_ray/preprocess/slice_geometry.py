@@ -37,6 +37,17 @@ class Frame:
         return depth, height / self.shrink, width / self.shrink
 
 
+def by_modality(
+    images: Shaped[np.ndarray, "slice *modality height width"],
+) -> list[Shaped[np.ndarray, "slice height width"]]:
+    """Return a view of the slices of each modality, which have no axis where there is one alone.
+
+    >>> [len(by_modality(np.zeros((5, *modalities, 8, 8)))) for modalities in [(), (2,)]]
+    [1, 2]
+    """
+    return [images] if images.ndim == 3 else [*np.moveaxis(images, 1, 0)]
+
+
 def paste_onto_scan(
     values: Shaped[np.ndarray, "slice height width"],
     depths: Int64[np.ndarray, " slice"],

@@ -20,9 +20,9 @@ BLOCK = 16
 
 
 def rotate_images(
-    images: Float[np.ndarray, "slice height width"], angle_degrees: float
-) -> Float[np.ndarray, "slice height width"]:
-    """Rotate images by linear interpolation; beyond their edges they are 0.
+    images: Float[np.ndarray, "slice *modality height width"], angle_degrees: float
+) -> Float[np.ndarray, "slice *modality height width"]:
+    """Rotate images, of all modalities alike, by linear interpolation; 0 beyond their edges.
 
     A positive angle moves what lies at large width (left) towards small height (anterior), like
     ``augment.rotate``. At the rim of the brain values mix with the background, so normalise first:
@@ -35,14 +35,14 @@ def rotate_images(
     """
     if angle_degrees == 0:
         return images.copy()
-    size = images.shape[1] * images.shape[2]
-    matrix = _interpolation(images.shape[1], images.shape[2], angle_degrees).astype(images.dtype)
-    rotated = np.empty_like(images, order="C")
-    for first in range(0, len(images), BLOCK):
+    height, width = images.shape[-2:]
+    matrix = _interpolation(height, width, angle_degrees).astype(images.dtype)
+    flat = images.reshape(-1, height * width)
+    rotated = np.empty_like(flat, order="C")
+    for first in range(0, len(flat), BLOCK):
         block = slice(first, first + BLOCK)
-        columns = images[block].reshape(-1, size).T
-        rotated[block] = (matrix @ columns).T.reshape(images[block].shape)
-    return rotated
+        rotated[block] = (matrix @ flat[block].T).T
+    return rotated.reshape(images.shape)
 
 
 def rotate_masks(

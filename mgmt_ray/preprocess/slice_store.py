@@ -1,7 +1,9 @@
-"""The slice store: a subject's slices of one modality are an artefact.
+"""The slice store: a subject's slices of one input are an artefact.
 
-Its arrays are the images (float32) and masks (uint8) [slice, height, width], which slices are
-``of_brain``, and the given mask on the scan's own grid (``outline``, bits; empty without a mask).
+An input is a modality, or several at the same positions. The arrays are the images (float32)
+[slice, height, width], with an axis of several modalities after the first, the masks (uint8), which
+slices are ``of_brain``, and the given mask on the scan's own grid (``outline``, bits; empty without
+a mask).
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class SliceRow:
 
 
 class SliceStore:
-    """The finished slices of one modality, open for reading.
+    """The finished slices of one input, open for reading.
 
     Attributes:
         rows: description of each subject's slices.
@@ -102,7 +104,10 @@ class SliceStore:
 def wanted_slices(
     modality: str, sources: Sequence[SliceSource], recipe: SliceRecipe
 ) -> list[Wanted[SliceSource]]:
-    """List the artefacts of a modality that a slice store has to hold, without reading a scan.
+    """List the artefacts of an input that a slice store has to hold, without reading a scan.
+
+    Args:
+        modality: name of the input.
 
     Raises:
         MgmtError: no subject has the modality, or a file of the cohort is missing.
@@ -110,7 +115,7 @@ def wanted_slices(
     check_any_scan(sources, modality)
     wanted = []
     for source in sources:
-        files = [asdict(subject_file_state(source.id, modality, source.image))]
+        files = [asdict(subject_file_state(source.id, modality, scan)) for scan in source.scans]
         if source.mask is not None:
             files.append(asdict(subject_file_state(source.id, "mask", source.mask)))
         conventions = asdict(source.conventions)

@@ -6,19 +6,20 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, Shaped
 
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_geometry import overlap
+from mgmt_ray.preprocess.slice_geometry import by_modality, overlap
 
 TUMOUR_THRESHOLD = 0.5
 """Least probability of a voxel that is predicted tumour."""
 
 
 def classifier_channels(
-    images: Float[np.ndarray, "slice height width"],
+    images: Float[np.ndarray, "slice *modality height width"],
     probabilities: Float[np.ndarray, "slice height width"],
     side: int,
-) -> Float[np.ndarray, "slice 3 side side"]:
+) -> Float[np.ndarray, "slice channel side side"]:
     """Stack each slice's channels and crop a square around the middle of its predicted tumour.
 
+    The channels are the image of each modality, the probabilities, and their product with each.
     Chen et al. 2020 crop to 128 × 128 and do not say where. A slice without predicted tumour is
     cropped around its own middle. Beyond the edges of a slice all channels are 0.
 
@@ -28,9 +29,11 @@ def classifier_channels(
     >>> channels.shape, channels[0, 0].tolist()[0]
     ((1, 3, 4, 4), [0.0, 0.0, 0.0, 0.0])
     """
-    channels = np.stack([images, probabilities, images * probabilities], axis=1)
+    scans = by_modality(images)
+    products = [scan * probabilities for scan in scans]
+    channels = np.stack([*scans, probabilities, *products], axis=1)
     square = np.zeros((*channels.shape[:2], side, side), images.dtype)
-    height, width = images.shape[1:]
+    height, width = images.shape[-2:]
     for number, probability in enumerate(probabilities):
         row, column = _middle(probability >= TUMOUR_THRESHOLD)
         rows, in_rows = overlap(row - side // 2, side, height)

@@ -151,11 +151,11 @@ def wanted_volumes(
 
 
 def check_any_scan(scans: Sequence[object], modality: str) -> None:
-    """Raise MgmtError if a cohort has no scan of a modality."""
+    """Raise MgmtError if a cohort has no scan of a modality, or of all of an input together."""
     if not scans:
         raise MgmtError(
-            f"cohort: no subject has {modality}. Drop it from cohort.modalities, or look at "
-            "exclusions.csv for the reason."
+            f"cohort: no subject has {modality}. Drop it from cohort.modalities or inputs, or look "
+            "at exclusions.csv for the reason."
         )
 
 

@@ -40,8 +40,8 @@ from mgmt_ray.training.training_config import (
 class SlicePipelineConfig(Config):
     """A pipeline that segments slices, then classifies them by image and predicted tumour mask.
 
-    Chen et al. 2020, sec. 2.3 and 2.4. The study treats it as a network with one modality that
-    predicts methylation: both networks of a fold together are one member of the ensembles.
+    Chen et al. 2020, sec. 2.3 and 2.4. The study treats it as a network that predicts
+    methylation: both networks of a fold together are one member of the ensembles.
     """
 
     pretrained: ClassVar[bool] = False
@@ -97,7 +97,8 @@ class MaskSource(Config):
     )
     modality: str | None = Field(
         None,
-        description="the modality that is segmented; FLAIR if that study has it, else its first",
+        description="the input that is segmented, such as FLAIR+T1GD for two channels; FLAIR if "
+        "that study has it, else its first",
     )
 
 
@@ -199,11 +200,6 @@ class StudyConfig(Config):
         for name, network in self.networks.items():
             if isinstance(network, SlicePipelineConfig):
                 _check_shared_segmentations(name, network, self.networks)
-        if any(len(channels) > 1 for channels in self.inputs):
-            raise ValueError(
-                "inputs: a network of kind slices takes one modality at a time. Omit inputs, or "
-                "put that network into its own study"
-            )
         if any(side % MIN_SIDE for side in self.slices.shape):
             raise ValueError(
                 f"slices.shape: {self.slices.shape[0]} × {self.slices.shape[1]}, but networks of "

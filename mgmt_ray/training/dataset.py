@@ -17,7 +17,8 @@ class VolumeSet:
     Attributes:
         volumes: [row, channel, depth, height, width], float16 in [0, 1]; or outputs of a network's
             frozen part (see ``training.frozen_features``); or slices, float16: normalised
-            [row, height, width], or [row, channel, height, width] for the slice classifier.
+            [row, height, width], or [row, channel, height, width] for several modalities and for
+            the slice classifier.
         labels: [row], float32, 1 methylated, 0 unmethylated; for segmentation the slices' masks
             [row, height, width], uint8.
         subjects: id per row; a subject has several rows if its augmentations are loaded.

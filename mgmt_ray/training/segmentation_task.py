@@ -94,7 +94,7 @@ class SegmentationTask:
         """Return loss and pixels per slice; the slice is rebuilt from its distribution's mean."""
         parts = [torch.empty(0, 4, dtype=torch.float64)]
         device, penalty = data.volumes.device, weight_penalty(self.network.penalised_kernels())
-        batch_size = slices_per_batch(data.volumes.shape[1:], device)
+        batch_size = slices_per_batch(data.volumes.shape[-2:], device)
         for part in evaluation_batches(network, data, batch_size):
             images = part.inputs(parameter_dtype(network))
             with autocast(device, self.config.precision):
@@ -119,15 +119,16 @@ def predict_tumour(
 
     Args:
         network: in evaluation mode; its reconstruction does not run.
-        images: normalised slices [slice, height, width] on any device.
+        images: normalised slices [slice, height, width] on any device, or
+            [slice, modality, height, width].
 
     >>> network = SegmentationNetwork(width=8).eval()
     >>> predict_tumour(network, torch.zeros(2, 32, 40), "fp32").shape
     torch.Size([2, 32, 40])
     """
     parameter = next(network.parameters())
-    parts = [torch.empty(0, *images.shape[1:], device=parameter.device)]
-    batch_size = slices_per_batch(images.shape[1:], parameter.device)
+    parts = [torch.empty(0, *images.shape[-2:], device=parameter.device)]
+    batch_size = slices_per_batch(images.shape[-2:], parameter.device)
     for rows in even_batches(np.arange(len(images)), batch_size) if len(images) else ():
         part = images[rows[0] : rows[-1] + 1].to(parameter.device, parameter.dtype)
         with autocast(parameter.device, precision):

@@ -14,7 +14,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mgmt_ray.nets.myronenko import Segmentation, at_least_float32
+from mgmt_ray.nets.myronenko import Segmentation, Slices, at_least_float32
 
 DICE_EPSILON = 1e-8
 RECONSTRUCTION_WEIGHT = 0.1
@@ -41,7 +41,7 @@ class SegmentationLoss(NamedTuple):
 
 def segmentation_loss(
     segmentation: Segmentation,
-    images: Float[Tensor, "batch height width"],
+    images: Slices,
     masks: Num[Tensor, "batch height width"],
 ) -> SegmentationLoss:
     """Return the three-term loss, eq. 1 of Chen et al. 2020, without :func:`weight_penalty`.
@@ -59,7 +59,7 @@ def segmentation_loss(
     if rebuilt is None:
         return SegmentationLoss(dice, dice, torch.zeros_like(dice), torch.zeros_like(dice))
     l2 = reconstruction_loss(rebuilt.images, images)
-    kl = kl_divergence(rebuilt.mean, rebuilt.log_variance, num_pixels=images[0].numel())
+    kl = kl_divergence(rebuilt.mean, rebuilt.log_variance, num_pixels=masks[0].numel())
     return SegmentationLoss(dice + RECONSTRUCTION_WEIGHT * l2 + KL_WEIGHT * kl, dice, l2, kl)
 
 
@@ -86,10 +86,8 @@ def soft_dice_loss(
     return 1 - 2 * shared / (sizes + DICE_EPSILON)
 
 
-def reconstruction_loss(
-    rebuilt: Float[Tensor, "batch height width"], images: Float[Tensor, "batch height width"]
-) -> Float[Tensor, " batch"]:
-    """Return the mean squared error over a slice's pixels.
+def reconstruction_loss(rebuilt: Slices, images: Slices) -> Float[Tensor, " batch"]:
+    """Return the mean squared error over a slice's pixels in all of its modalities.
 
     Myronenko 2018 prints the squared norm, a sum. Its weight of 0.1 relative to a Dice loss of at
     most 1 only fits the mean, which his published code (MONAI's ``SegResNetVAE``) uses too.
@@ -97,7 +95,8 @@ def reconstruction_loss(
     >>> reconstruction_loss(torch.zeros(1, 4, 4), torch.full((1, 4, 4), 2.0)).tolist()
     [4.0]
     """
-    return (at_least_float32(rebuilt) - at_least_float32(images)).square().mean(dim=(1, 2))
+    squares = (at_least_float32(rebuilt) - at_least_float32(images)).square()
+    return squares.mean(dim=tuple(range(1, squares.ndim)))
 
 
 def kl_divergence(

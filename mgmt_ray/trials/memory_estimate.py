@@ -26,14 +26,15 @@ def oom_hint(
     """
     network, training = trial.network_config, trial.training_config
     trains = action == "trains"
+    modalities = (len(trial.channels),) if len(trial.channels) > 1 else ()
     match network:
         case SegmentationConfig():
             number = slices_per_batch(network.shape, torch.device(device))
             rows = "slices"
-            shape: tuple[int, ...] = network.shape
+            shape: tuple[int, ...] = (*modalities, *network.shape)
             settings = f"networks.{trial.network}.segmentation"
         case SliceClassifierConfig():
-            number, shape, rows = SLICES_PER_BATCH, (SIDE, SIDE), "slices"
+            number, shape, rows = SLICES_PER_BATCH, (*modalities, SIDE, SIDE), "slices"
             settings = f"networks.{trial.network}.classification"
         case _:
             number, rows, settings = ROWS_PER_BATCH, "volumes", "training"

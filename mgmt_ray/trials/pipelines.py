@@ -35,7 +35,10 @@ class Pipeline(Protocol):
         """Return how a study's scans become what is stored."""
 
     def open_store(self, folder: StudyFolder, modality: str) -> VolumeStore | SliceStore:
-        """Open what was prepared of a modality."""
+        """Open what was prepared of a modality, or of another part."""
+
+    def parts(self, trial: Trial) -> tuple[str, ...]:
+        """Return the parts of the store that a trial reads."""
 
     def input_checksums(self, trial: Trial, folder: StudyFolder) -> dict[str, Any]:
         """Return checksums of what a trial reads besides the pretrained weights."""
@@ -90,10 +93,12 @@ def prepare_stores(
     Raises:
         UnusableFiles: files of some subjects cannot be used; the others are prepared.
     """
-    modalities = tuple(m for m in study.modalities if augmented or m in cohort.modalities)
+    inputs = dict.fromkeys([*((m,) for m in study.modalities), *study.model_inputs])
+    if not augmented:
+        inputs = {c: None for c in inputs if any(s.has_all(c) for s in cohort.subjects)}
     for pipeline in pipelines_of(study):
         recipe = pipeline.recipe(study, augmented=augmented)
-        pipeline.prepare(name, cohort, modalities, recipe, folder, resources, verify=verify)
+        pipeline.prepare(name, cohort, tuple(inputs), recipe, folder, resources, verify=verify)
 
 
 def pipeline_of(trial: Trial) -> Pipeline:

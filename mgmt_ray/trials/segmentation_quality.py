@@ -15,6 +15,7 @@ import torch
 
 from mgmt_ray.preprocess.axial_slices import SubjectSlices
 from mgmt_ray.preprocess.recipe import SliceRecipe
+from mgmt_ray.preprocess.slice_geometry import by_modality
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.preprocess.tumour_slices import TUMOUR_THRESHOLD, slices_through_tumour
 from mgmt_ray.statistics.slice_overlap import hd95
@@ -30,7 +31,7 @@ class SegmentationExample:
 
     Attributes:
         depth: index of the slice in the scan.
-        image: normalised [height, width].
+        image: normalised [height, width], of the first modality.
         given: mask of the slice, uint8.
         probability: predicted, of tumour.
     """
@@ -65,7 +66,7 @@ def measure_scans(
         (slices,) = store.load((subject,))
         images = segmenter.normalise(slices)
         if not is_warm:  # the first call's set-up of the device is not timed
-            segmenter.predict(images[: slices_per_batch(images.shape[1:], segmenter.device)])
+            segmenter.predict(images[: slices_per_batch(images.shape[-2:], segmenter.device)])
             is_warm = True
         probability, seconds = _predict_timed(segmenter, images)
         row = {
@@ -117,7 +118,7 @@ def _example(
         trial.modality,
         trial.outer_fold,
         int(slices.depths[row]),
-        images[row].copy(),
+        by_modality(images)[0][row].copy(),
         slices.masks[row].copy(),
         probability[row].copy(),
     )

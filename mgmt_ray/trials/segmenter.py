@@ -49,12 +49,14 @@ class Segmenter:
         """The network's device."""
         return next(self.network.parameters()).device
 
-    def normalise(self, slices: SubjectSlices) -> Float32[np.ndarray, "slice height width"]:
-        """Scale the intensities of all slices of a scan together, as the network requires."""
+    def normalise(
+        self, slices: SubjectSlices
+    ) -> Float32[np.ndarray, "slice *modality height width"]:
+        """Scale the intensities of all slices of each scan together, as the network requires."""
         return normalise_slices(slices.images, self.histogram, slices.id, slices.of_brain)
 
     def predict(
-        self, images: Float32[np.ndarray, "slice height width"]
+        self, images: Float32[np.ndarray, "slice *modality height width"]
     ) -> Float32[np.ndarray, "slice height width"]:
         """Return probabilities of tumour for normalised slices."""
         probability = predict_tumour(self.network, torch.from_numpy(images), self.precision)
@@ -66,7 +68,7 @@ class TumourSlices:
     """The slices of a scan that a classifier takes: those through its given or predicted tumour.
 
     Attributes:
-        images: normalised [slice, height, width].
+        images: normalised [slice, height, width], or [slice, modality, height, width].
         tumour: predicted probabilities [slice, height, width].
         depths: index of each slice in the scan.
         annotated: whether the scan has a given mask.
@@ -98,7 +100,7 @@ def mask_on_scan(
     slices: SubjectSlices, predicted: Bool[np.ndarray, "slice height width"]
 ) -> Bool[np.ndarray, "depth rows columns"]:
     """Put a predicted mask on the scan's grid, and remove what lies outside the brain."""
-    return paste_onto_scan(predicted & (slices.images != 0), slices.depths, slices.frame)
+    return paste_onto_scan(predicted & slices.brain, slices.depths, slices.frame)
 
 
 def select_tumour_slices(
@@ -139,7 +141,7 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
         )
     config = trial.network_config
     assert isinstance(config, SegmentationConfig)
-    network = SegmentationNetwork(config.width, config.shape)
+    network = SegmentationNetwork(config.width, config.shape, modalities=len(trial.channels))
     load_weights(network, check_weights(folder.trial(trial.id)))
     network.to(device).requires_grad_(False).eval()
     precision = trial.training_config.precision

@@ -126,9 +126,8 @@ def slices_to_classify(
 
 
 def open_slices(folder: Path, trial: Trial) -> SliceStore:
-    """Open the slice store of a trial's modality."""
-    (modality,) = trial.channels
-    return SliceStore(folder, modality)
+    """Open the slice store of a trial's input."""
+    return SliceStore(folder, trial.modality)
 
 
 def _iterate_subjects(store: SliceStore, ids: Sequence[str]) -> Iterator[SubjectSlices]:

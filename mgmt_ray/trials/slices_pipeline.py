@@ -60,11 +60,14 @@ class SlicesPipeline:
     def open_store(self, folder: StudyFolder, modality: str) -> SliceStore:
         return SliceStore(folder.slices, modality)
 
+    def parts(self, trial: Trial) -> tuple[str, ...]:
+        return (trial.modality,)
+
     def input_checksums(self, trial: Trial, folder: StudyFolder) -> dict[str, Any]:
         finished = (need.id for need in trial.needs if folder.is_finished(need.id))
         return {
             "slices_checksum": {
-                c: part_checksum(SliceStore, folder.slices, c) for c in trial.channels
+                m: part_checksum(SliceStore, folder.slices, m) for m in self.parts(trial)
             },
             "segmentations": {name: folder.read_trial(name)["weights_sha256"] for name in finished},
         }

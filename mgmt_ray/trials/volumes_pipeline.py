@@ -42,10 +42,15 @@ class VolumesPipeline:
     def open_store(self, folder: StudyFolder, modality: str) -> VolumeStore:
         return VolumeStore(folder.volumes, modality)
 
+    def parts(self, trial: Trial) -> tuple[str, ...]:
+        return trial.channels
+
     def input_checksums(self, trial: Trial, folder: StudyFolder) -> dict[str, Any]:
         volumes = folder.volumes
         return {
-            "volumes_checksum": {c: part_checksum(VolumeStore, volumes, c) for c in trial.channels}
+            "volumes_checksum": {
+                m: part_checksum(VolumeStore, volumes, m) for m in self.parts(trial)
+            }
         }
 
     def describe(self, trial: Trial) -> dict[str, Any]:

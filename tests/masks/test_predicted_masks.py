@@ -91,8 +91,8 @@ def test_a_network_never_predicts_the_mask_of_a_person_it_was_trained_or_chosen_
     numbers = set()
     for subject in cohort.subjects:
         scan = read_scan(subject.scans["FLAIR"])
-        request = SliceSource(subject.id, subject.scans["FLAIR"], None)
-        slices = cut_slices(request, scan.voxels, None, scan.grid.spacing_mm, source.recipe)
+        request = SliceSource(subject.id, (subject.scans["FLAIR"],), None)
+        slices = cut_slices(request, [scan.voxels], None, scan.grid.spacing_mm, source.recipe)
         eligible_networks = [networks[n] for n in networks if subject.person not in known[n]]
         numbers.add(len(eligible_networks))
         assert (
@@ -307,7 +307,7 @@ def test_a_scan_that_cannot_be_segmented_does_not_stop_the_others(
     SimpleITK.WriteImage(beyond, str(wide))
     network = tuple(source.trials)[:1]
     paths = {"fine": fine, "wide": wide, "sound": sound}
-    requests = [MaskRequest(name, path, network) for name, path in paths.items()]
+    requests = [MaskRequest(name, (path,), network) for name, path in paths.items()]
     masks = segment_scans(
         requests, source, tmp_path / "masks", context.resources, lambda done, total: None
     )

@@ -132,6 +132,23 @@ def test_the_segmentation_path_has_the_papers_size() -> None:
     assert num_parameters(SegmentationNetwork()) == 6_014_721
 
 
+def test_two_modalities_enter_one_stem_and_are_rebuilt() -> None:
+    torch.manual_seed(0)
+    network = SegmentationNetwork(8, (32, 32), modalities=2)
+    added = 9 * 8 + (8 + 1)  # kernels of the stem, and the last layer of the reconstruction
+    assert num_parameters(network) == num_parameters(SegmentationNetwork(8, (32, 32))) + added
+    images = torch.randn(3, 2, 32, 32)
+    rebuilt = network(images, make_noise(3)).reconstruction
+    assert rebuilt.images.shape == images.shape
+    loss = segmentation_loss(network(images, make_noise(3)), images, (images[:, 0] > 0).float())
+    errors = (rebuilt.images - images).square()
+    # float32, summed in another order
+    torch.testing.assert_close(loss.l2, errors.flatten(1).mean(1), rtol=1e-5, atol=0)
+    changed = images.clone()
+    changed[:, 1] += 1
+    assert (network(changed).logits != network(images).logits).any()
+
+
 def test_the_reconstruction_adds_to_it_and_takes_nothing_away() -> None:
     network = SegmentationNetwork(32, (128, 128))
     branch = network.reconstructor

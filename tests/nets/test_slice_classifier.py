@@ -23,6 +23,13 @@ def test_the_classifier_has_the_papers_size() -> None:
     assert trained + moving == 3_498
 
 
+def test_a_further_modality_adds_an_image_and_a_product() -> None:
+    classifier = SliceClassifier(modalities=2)
+    added = sum(p.numel() for p in classifier.parameters()) - 3_458
+    assert added == 2 * 9 * 16
+    assert classifier(torch.zeros(2, 5, 128, 128)).shape == (2, 2)
+
+
 def test_each_layer_has_the_papers_shape() -> None:
     classifier = make_classifier()
     shapes = []

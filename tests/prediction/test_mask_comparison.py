@@ -42,7 +42,7 @@ def predict_what_was_given(folder: StudyFolder) -> None:
         if subject.id in index:
             tumour = read_scan(subject.required_mask).voxels > 0
             entry = index[subject.id]
-            request = MaskRequest(subject.id, subject.scans["FLAIR"], tuple(entry["networks"]))
+            request = MaskRequest(subject.id, (subject.scans["FLAIR"],), tuple(entry["networks"]))
             path = folder.masks / "alternate_masks" / entry["file"]
             write_mask_file(path, mask_artefact(tumour, request))
 

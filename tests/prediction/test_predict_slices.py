@@ -119,7 +119,7 @@ def evaluate(copied: StudyContext) -> Evaluate:
         prepare_slices(
             "prepare",
             cohort,
-            ("FLAIR",),
+            (("FLAIR",),),
             study.slices,
             folder,
             copied.resources,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,12 @@ from mgmt_ray.preprocess.axial_slices import (
 )
 from mgmt_ray.preprocess.histogram_matching import learn_standard, normalise_slices
 from mgmt_ray.preprocess.recipe import SliceRecipe
-from mgmt_ray.preprocess.slice_geometry import paste_onto_scan
+from mgmt_ray.preprocess.slice_geometry import paste_onto_scan, slice_window, sum_blocks
 from tests.preprocess.conftest import MakeSubject, ball, write_scan
 from tests.reference.plain_slices import plain_slices
 
 SHAPE = (10, 24, 20)
-SOURCE = SliceSource("S7", Path("S7_FLAIR.nii.gz"), Path("S7_mask.nii.gz"))
+SOURCE = SliceSource("S7", (Path("S7_FLAIR.nii.gz"),), Path("S7_mask.nii.gz"))
 RECIPE = SliceRecipe(shape=(12, 10), least_tumour_voxels=4, least_brain_voxels=10)
 
 
@@ -41,7 +42,7 @@ def tumour() -> np.ndarray:
 
 def cut(image: np.ndarray, mask: np.ndarray | None, **changes: object) -> SubjectSlices:
     recipe = RECIPE.model_copy(update=changes)
-    return cut_slices(SOURCE, image, mask, (5.0, 1.0, 0.9), recipe)
+    return cut_slices(SOURCE, [image], mask, (5.0, 1.0, 0.9), recipe)
 
 
 @pytest.mark.parametrize("shrink", [1, 2, 3])
@@ -51,7 +52,7 @@ def test_slices_are_those_of_the_plain_implementation(
 ) -> None:
     shape = (32 // shrink, 26 // shrink + 1)
     recipe = RECIPE.model_copy(update={"shrink": shrink, "shape": shape})
-    made = cut_slices(SOURCE, brain(centre), tumour(), (5.0, 1.0, 0.9), recipe)
+    made = cut_slices(SOURCE, [brain(centre)], tumour(), (5.0, 1.0, 0.9), recipe)
     images, masks, depths = plain_slices(brain(centre), tumour(), recipe)
     # rounded once to float32, numbers of up to 200
     np.testing.assert_allclose(made.images, images, rtol=1e-7)
@@ -227,6 +228,42 @@ def test_a_mask_put_back_covers_the_tumour_to_within_a_voxel() -> None:
     assert 1 <= back.sum() / tumour().sum() < (4 / 3.5) ** 2
 
 
+def test_modalities_of_an_input_are_sliced_at_the_same_planes_and_positions() -> None:
+    scans = [brain((1, 11, 9)), brain((8, 12, 11))]
+    source = SliceSource("S7", (Path("S7_FLAIR.nii.gz"), Path("S7_T1GD.nii.gz")), SOURCE.mask)
+    recipe = RECIPE.model_copy(update={"shrink": 2})
+    made = cut_slices(source, scans, tumour(), (5.0, 1.0, 0.9), recipe)
+    assert made.images.shape == (len(made.depths), 2, *RECIPE.shape)
+    alone = [cut(scan, tumour(), shrink=2) for scan in scans]
+    of_brain = [{*own.depths[own.of_brain]} for own in alone]
+    assert {*made.depths[made.of_brain]} == set.intersection(*of_brain) != of_brain[0]
+    for channel, scan in enumerate(scans):
+        here, window = made.images[:, channel], slice_window(scan, made.frame, recipe.shape)
+        blocks = sum_blocks(window, 2) / np.maximum(sum_blocks(window != 0, 2), 1)
+        # rounded once to float32
+        np.testing.assert_allclose(here, blocks[made.depths], rtol=1e-6)
+    np.testing.assert_array_equal(made.brain, (made.images != 0).any(axis=1))
+
+
+def test_modalities_without_a_common_plane_or_grid_are_refused(
+    make_subject: MakeSubject,
+) -> None:
+    below, above = brain(), brain()
+    below[5:], above[:5] = 0, 0
+    source = SliceSource("S7", (Path("S7_FLAIR.nii.gz"), Path("S7_T1GD.nii.gz")), None)
+    with pytest.raises(BadScan, match=r"shows brain both here and in S7_T1GD\.nii\.gz"):
+        cut_slices(source, [below, above], None, (5.0, 1.0, 0.9), WHOLE)
+    (pair,) = slice_sources(Cohort((make_subject("S1", ("FLAIR", "T1")),)), "T1", "FLAIR")
+    recipe = SliceRecipe(shape=(18, 16), least_tumour_voxels=3, least_brain_voxels=20)
+    assert make_slices(pair, recipe).images.shape[1] == 2
+    write_scan(pair.scans[1], np.pad(np.ones((24, 30, 24), np.int16), ((0, 0), (1, 1), (1, 1))))
+    bare = replace(pair, mask=None)
+    with pytest.raises(BadScan, match=r"not on the grid of the scan .*T1.*: size"):
+        make_slices(bare, recipe)
+    resampled = make_slices(bare, recipe.model_copy(update={"resample": True, "shape": (32, 32)}))
+    assert resampled.frame.scan_shape == (24, 32, 28)
+
+
 def test_files_are_read_and_their_grids_compared(make_subject: MakeSubject, tmp_path: Path) -> None:
     cohort = Cohort((make_subject("S1", ("FLAIR", "T1")), make_subject("S2", ("T1",))))
     (source,) = slice_sources(cohort, "FLAIR")
@@ -236,7 +273,7 @@ def test_files_are_read_and_their_grids_compared(make_subject: MakeSubject, tmp_
     assert made.frame.scan_shape == (24, 32, 28)
     (bare,) = slice_sources(cohort, "FLAIR", masks=False)
     assert bare.mask is None and not make_slices(bare, recipe).annotated
-    write_scan(source.image, np.pad(np.ones((24, 30, 24), np.int16), ((0, 0), (1, 1), (1, 1))))
+    write_scan(source.scans[0], np.pad(np.ones((24, 30, 24), np.int16), ((0, 0), (1, 1), (1, 1))))
     with pytest.raises(BadScan, match="not on the grid") as error:
         make_slices(source, recipe)
     assert "recipe.resample" in str(error.value)
@@ -261,16 +298,16 @@ def brain_in_air(air: float = 0.0) -> np.ndarray:
 
 
 WHOLE = SliceRecipe(shape=(40, 40), shrink=1, least_brain_voxels=20)
-BARE = SliceSource("S7", Path("S7_FLAIR.nii.gz"), None)
+BARE = SliceSource("S7", (Path("S7_FLAIR.nii.gz"),), None)
 
 
 @pytest.mark.parametrize("air", [-1024.0, -1.0, 0.5, 120.25])
 def test_a_background_that_is_not_0_is_a_problem_that_names_it(air: float) -> None:
     spacing = (5.0, 1.0, 1.0)
-    sound = cut_slices(BARE, brain_in_air(), None, spacing, WHOLE)
+    sound = cut_slices(BARE, [brain_in_air()], None, spacing, WHOLE)
     assert np.count_nonzero(sound.images) == np.count_nonzero(brain_in_air()[sound.depths])
     with pytest.raises(BadScan) as error:
-        cut_slices(BARE, brain_in_air(air), None, spacing, WHOLE)
+        cut_slices(BARE, [brain_in_air(air)], None, spacing, WHOLE)
     assert error.value.kind == "background"
     assert error.value.found == f"its background is {air:g}, not 0"
     assert f"Set cohort.background: {air:g}" in error.value.remedy
@@ -280,4 +317,4 @@ def test_a_background_of_noise_is_a_problem() -> None:
     image = brain_in_air()
     noise = np.random.default_rng(1).rayleigh(5, image.shape).astype(np.float32)
     with pytest.raises(BadScan, match="at its border are not 0, and of many values"):
-        cut_slices(BARE, np.where(image > 0, image, noise), None, (5.0, 1.0, 1.0), WHOLE)
+        cut_slices(BARE, [np.where(image > 0, image, noise)], None, (5.0, 1.0, 1.0), WHOLE)

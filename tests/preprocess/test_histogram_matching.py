@@ -47,7 +47,7 @@ def test_standard_and_matched_images_are_those_of_the_plain_implementation() -> 
     names = ("A", "B", "C")
     standard = standard_of(*names)
     plain = plain_standard([slices_of(name).ravel().tolist() for name in names])
-    assert standard.landmarks == pytest.approx(plain, abs=ROUNDING)
+    assert standard.landmarks[0] == pytest.approx(plain, abs=ROUNDING)
     for name in ("A", "new"):
         images = slices_of(name)
         flat = images.ravel().tolist()
@@ -66,8 +66,27 @@ def test_an_images_own_landmarks_are_moved_to_those_of_the_standard() -> None:
     landmarks = np.percentile(matched[images != 0], PERCENTILES)
     # a percentile between two voxels lies on their line, unless a landmark bends it between them:
     # by less than the gap between neighbours among 360 voxels
-    np.testing.assert_allclose(landmarks, standard.landmarks, atol=0.02)
+    np.testing.assert_allclose(landmarks, standard.landmarks[0], atol=0.02)
     assert matched[images != 0].min() < 0 and matched[images != 0].max() > 1, "none extrapolated"
+
+
+def test_each_modality_of_an_input_is_scaled_by_its_own_standard() -> None:
+    def pair(name: str) -> np.ndarray:
+        return np.stack([slices_of(name), slices_of(f"{name} in another modality")], axis=1)
+
+    both = learn_standard((name, pair(name)) for name in ("A", "B"))
+    alone = [
+        learn_standard((name, pair(name)[:, channel]) for name in ("A", "B")) for channel in (0, 1)
+    ]
+    assert both.landmarks == (alone[0].landmarks[0], alone[1].landmarks[0])
+    assert both.landmarks[0] != both.landmarks[1] and both.learnt_from == ("A", "B")
+    assert StandardHistogram.from_json(json.loads(json.dumps(both.to_json()))) == both
+    of_brain = np.array([True, True, False])
+    for channel, standard in enumerate(alone):
+        np.testing.assert_array_equal(
+            normalise_slices(pair("new"), both, "new", of_brain)[:, channel],
+            normalise_slices(pair("new")[:, channel], standard, "new", of_brain),
+        )
 
 
 def test_subjects_on_any_linear_scale_become_the_same() -> None:
@@ -84,7 +103,7 @@ def test_subjects_on_any_linear_scale_become_the_same() -> None:
 
 def test_each_training_subject_weighs_the_same_however_many_slices_it_has() -> None:
     many = np.concatenate([slices_of("B", 3)] * 40)
-    both = learn_standard([("A", slices_of("A")), ("B", many)]).landmarks
+    both = learn_standard([("A", slices_of("A")), ("B", many)]).landmarks[0]
     own_a, own_b = (np.array(plain_landmarks(i.ravel().tolist())) for i in (slices_of("A"), many))
     mean = [((x - x[0]) / (x[-1] - x[0])) for x in (own_a, own_b)]
     np.testing.assert_allclose(both, (mean[0] + mean[1]) / 2, atol=ROUNDING)

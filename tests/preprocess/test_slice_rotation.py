@@ -44,6 +44,14 @@ def test_images_and_masks_are_rotated_as_by_scipy(angle: float) -> None:
         np.testing.assert_array_equal(turned_masks[i], nearest)
 
 
+def test_modalities_are_rotated_alike() -> None:
+    images = stream(0, "test modalities").normal(size=(3, 2, 12, 10)).astype(np.float32)
+    rotated = rotate_images(images, 15.0)
+    for channel in (0, 1):
+        alone = rotate_images(images[:, channel], 15.0)
+        np.testing.assert_array_equal(rotated[:, channel], alone)
+
+
 def test_rotation_by_zero_is_a_copy_equal_to_the_bit() -> None:
     images, masks = random_images(), random_masks()
     images[0, 0, 0] = -0.0

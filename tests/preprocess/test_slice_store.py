@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +20,18 @@ from tests.preprocess.conftest import ball, write_scan
 
 RECIPE = SliceRecipe(shape=(18, 16), least_tumour_voxels=3, least_brain_voxels=20)
 COARSE = RECIPE.model_copy(update={"shrink": 3})
-BOTH = ("T1", "FLAIR")
 
 
 def prepare(
-    folder: Path, cohort: Cohort, recipe: SliceRecipe = RECIPE, modalities: Sequence[str] = BOTH
+    folder: Path,
+    cohort: Cohort,
+    recipe: SliceRecipe = RECIPE,
+    inputs: tuple[tuple[str, ...], ...] = (("T1",), ("FLAIR",)),
 ) -> int:
     """Prepare the slices of a study; return how many files are new."""
     study, resources = StudyFolder(folder), Resources("in-process")
     before = {*study.slices.rglob("*.safetensors")}
-    prepare_slices("x", cohort, (*modalities,), recipe, study, resources, verify=True)
+    prepare_slices("x", cohort, inputs, recipe, study, resources, verify=True)
     return len({*study.slices.rglob("*.safetensors")} - before)
 
 
@@ -62,6 +63,19 @@ def test_what_is_prepared_is_read_back_and_not_made_again(tmp_path: Path, cohort
     assert_store_is_that_of(cohort, tmp_path, "T1", COARSE)
 
 
+def test_modalities_together_are_a_part_of_their_own(tmp_path: Path, cohort: Cohort) -> None:
+    both = ("T1", "FLAIR")
+    assert prepare(tmp_path, cohort, inputs=(("T1",), both)) == 3 + 2
+    store = SliceStore(tmp_path / "slices", "T1+FLAIR")
+    for loaded, source in zip(store.load(store.ids), slice_sources(cohort, *both), strict=True):
+        made = make_slices(source, RECIPE)
+        np.testing.assert_array_equal(loaded.images, made.images)
+        assert loaded.images.shape[1:] == (2, *RECIPE.shape)
+    scan = cohort.subjects[0].scans["FLAIR"]
+    write_scan(scan, 2 * read_scan(scan).voxels)
+    assert prepare(tmp_path, cohort, inputs=(("T1",), both)) == 1
+
+
 def test_subjects_come_in_the_order_asked_for(tmp_path: Path, cohort: Cohort) -> None:
     prepare(tmp_path, cohort)
     store = SliceStore(tmp_path / "slices", "T1")
@@ -85,7 +99,7 @@ def test_the_same_slices_have_one_checksum_wherever_they_are_made(
     tmp_path: Path, cohort: Cohort
 ) -> None:
     prepare(tmp_path / "a", cohort)
-    prepare(tmp_path / "b", cohort, modalities=("T1",))
+    prepare(tmp_path / "b", cohort, inputs=(("T1",),))
     stores = [SliceStore(tmp_path / where / "slices", "T1").checksum for where in "ab"]
     assert stores[0] == stores[1] != SliceStore(tmp_path / "a" / "slices", "FLAIR").checksum
 
@@ -109,4 +123,4 @@ def test_faulty_scans_are_named(tmp_path: Path, cohort: Cohort) -> None:
     with pytest.raises(MgmtError, match=r"subject S2: FLAIR .* cannot be read"):
         prepare(tmp_path, cohort)
     with pytest.raises(MgmtError, match="no subject has T2"):
-        prepare(tmp_path, cohort, modalities=("T2",))
+        prepare(tmp_path, cohort, inputs=(("T2",),))

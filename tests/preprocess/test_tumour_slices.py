@@ -75,6 +75,16 @@ def test_channels_are_image_probability_and_product_around_the_tumour() -> None:
     np.testing.assert_array_equal(square[2], square[0] * square[1])
 
 
+def test_modalities_have_an_image_and_a_product_each_in_the_same_square() -> None:
+    random = np.random.default_rng(0)
+    images = random.normal(size=(2, 2, 8, 8)).astype(np.float32)
+    probabilities = random.random((2, 8, 8)).astype(np.float32)
+    made = classifier_channels(images, probabilities, 6)
+    first, second = (classifier_channels(images[:, m], probabilities, 6) for m in (0, 1))
+    expected = [first[:, 0], second[:, 0], first[:, 1], first[:, 2], second[:, 2]]
+    np.testing.assert_array_equal(made, np.stack(expected, axis=1))
+
+
 def test_what_lies_beyond_the_slice_is_zero() -> None:
     image = np.ones((1, 8, 8), np.float32)
     probability = np.zeros((1, 8, 8), np.float32)

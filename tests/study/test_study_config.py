@@ -265,10 +265,18 @@ def test_slices_and_volumes_stand_side_by_side_and_change_each_other_not() -> No
     assert not {t.id for t in recipe} & {t.id for t in alone}
 
 
+def test_slices_of_several_modalities_are_a_model_of_their_own() -> None:
+    inputs = [["FLAIR"], ["FLAIR", "T1GD"]]
+    plan = make_plan(make_study(inputs=inputs), (SPLIT,))
+    assert {t.modality for t in plan} == {"FLAIR", "FLAIR+T1GD"}
+    assert all({need.channels for need in t.needs} <= {t.channels} for t in plan)
+    alone = {t.id for t in make_plan(make_study(), (SPLIT,)) if t.modality == "FLAIR"}
+    assert alone == {t.id for t in plan if t.modality == "FLAIR"} != set()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"inputs": [["FLAIR", "T1GD"]]}, "takes one modality at a time"),
         ({"slices": {"shape": [100, 128]}}, "multiples of 16"),
         ({"slices": {"shape": [128, 144]}}, r"crops 128 × 128 around .* Raise slices\.shrink"),
         ({"sweep": {"learning_rate": [1e-3]}}, "sweep: is for networks of volumes"),

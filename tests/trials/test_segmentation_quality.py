@@ -56,7 +56,7 @@ class Patient:
             volume.SetSpacing(SPACING_MM[::-1])
             SimpleITK.WriteImage(volume, str(self.folder / f"{name}.nii.gz"))
         outlined = None if mask is None else self.folder / "mask.nii.gz"
-        return make_slices(SliceSource("S1", self.folder / "scan.nii.gz", outlined), RECIPE)
+        return make_slices(SliceSource("S1", (self.folder / "scan.nii.gz",), outlined), RECIPE)
 
 
 @pytest.fixture

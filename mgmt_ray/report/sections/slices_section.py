@@ -15,6 +15,7 @@ from mgmt_ray.figures.intensity_histogram import matching_figure
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.figures.roc_and_pr import slice_roc_figure
 from mgmt_ray.preprocess.histogram_matching import StandardHistogram
+from mgmt_ray.preprocess.slice_geometry import by_modality
 from mgmt_ray.preprocess.slice_store import SliceStore
 from mgmt_ray.report.html_table import DASH, Table, number, slug, with_interval
 from mgmt_ray.report.section import Picture, Section, missing_section
@@ -236,39 +237,56 @@ def _pictures(slices: pd.DataFrame, best: pd.DataFrame, figures: FigureFolder) -
 def _matching_pictures(out: Path, results: StudyResults, figures: FigureFolder) -> list[Picture]:
     """Draw figure 1 of the paper for each modality: two training scans of one fold's standard.
 
-    These are the two whose median intensities differ most before matching. Modalities whose slices
-    are no longer stored have no figure.
+    These are the two whose median intensities differ most before matching. Inputs whose slices are
+    no longer stored have no figure; one of several modalities has a figure of each.
     """
-    standards: dict[str, StandardHistogram] = {}
+    standards: dict[tuple[str, ...], StandardHistogram] = {}
     for trial in results.needed.values():
         if "standard_histogram" in trial:
             read = StandardHistogram.from_json(trial["standard_histogram"])
-            standards.setdefault(str(trial["modality"]), read)
+            standards.setdefault(tuple(trial["channels"]), read)
     pictures = []
     folder = StudyFolder(out).slices
-    for modality, standard in standards.items():
-        if not (folder / f"{modality}.json").is_file():
+    for channels, standard in standards.items():
+        if not (folder / f"{'+'.join(channels)}.json").is_file():
             continue
-        store = SliceStore(folder, modality)
-        before, after = {}, {}
-        for name in standard.learnt_from[:MATCHING_SCANS]:
-            (scan,) = store.load((name,))
-            valued = scan.images != 0
-            counted = valued & scan.of_brain[:, None, None]
-            before[name] = scan.images[counted].astype(np.float64)
-            after[name] = standard.apply(scan.images, valued, name, scan.of_brain)[counted]
-        by_median = sorted(before, key=lambda name: float(np.median(before[name])))
-        pair = [by_median[0], by_median[-1]]
-        figure = matching_figure({n: before[n] for n in pair}, {n: after[n] for n in pair})
-        path = figures.save(figure, f"slice_matching_{modality}")
-        caption = (
-            f"{modality}: densities of two training scans before and after histogram matching, as "
-            f"figure 1 of the paper: of {len(before)} scans the two whose medians differ most."
-        )
-        medians = ", ".join(
-            f"{n} {np.median(before[n]):.3g} before and {np.median(after[n]):.3g} after"
-            for n in pair
-        )
-        pictures.append(Picture(path, caption, f"Two densities. Medians: {medians}."))
+        store = SliceStore(folder, "+".join(channels))
+        scans = {name: store.load((name,))[0] for name in standard.learnt_from[:MATCHING_SCANS]}
+        matched = {
+            name: standard.apply(scan.images, scan.images != 0, name, scan.of_brain)
+            for name, scan in scans.items()
+        }
+        for place, modality in enumerate(channels):
+            before, after = {}, {}
+            for name, scan in scans.items():
+                image = by_modality(scan.images)[place]
+                counted = (image != 0) & scan.of_brain[:, None, None]
+                before[name] = image[counted].astype(np.float64)
+                after[name] = by_modality(matched[name])[place][counted]
+            of_input = "" if len(channels) == 1 else f" of {'+'.join(channels)}"
+            pictures.append(_matching_picture(modality, of_input, before, after, figures))
     figures.delete_others("slice_matching_*.png", {picture.path for picture in pictures})
     return pictures
+
+
+def _matching_picture(
+    modality: str,
+    of_input: str,
+    before: Mapping[str, np.ndarray],
+    after: Mapping[str, np.ndarray],
+    figures: FigureFolder,
+) -> Picture:
+    """Draw the two scans of a modality whose medians differ most, before and after matching."""
+    by_median = sorted(before, key=lambda name: float(np.median(before[name])))
+    pair = [by_median[0], by_median[-1]]
+    figure = matching_figure({n: before[n] for n in pair}, {n: after[n] for n in pair})
+    path = figures.save(figure, f"slice_matching_{modality}{of_input.replace(' ', '_')}")
+    caption = (
+        f"{modality}{of_input}: densities of two training scans before and after histogram "
+        f"matching, as figure 1 of the paper: of {len(before)} scans the two whose medians differ "
+        "most."
+    )
+    medians = ", ".join(
+        f"{n} {np.median(before[n]):.3g} before and {np.median(after[n]):.3g} after" for n in pair
+    )
+    return Picture(path, caption, f"Two densities. Medians: {medians}.")
