@@ -48,8 +48,8 @@ MAX_VALUE = float(np.finfo(np.float32).max)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 RESAMPLE_OR_EXCLUDE = (
-    "Resample one to the other, set recipe.resample: true, or leave the subject out with "
-    "cohort.exclude"
+    "Resample one to the other, set recipe.resample: true (for slices slices.resample: true), or "
+    "leave the subject out with cohort.exclude"
 )
 
 EMPTY_HASH = "empty"
