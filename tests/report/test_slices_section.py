@@ -69,6 +69,9 @@ def test_the_best_models_stand_beside_figures_5_and_6(sliced_results: StudyResul
 def test_the_source_of_training_masks_is_described(*, cross_fitted: bool) -> None:
     (sentence,) = mask_sentences({"chen": {"cross_fitted": cross_fitted, "parts": 4}})
     assert ("is not cross-fitted, as in the paper" in sentence) is not cross_fitted
+    same = {"cross_fitted": cross_fitted, "parts": 4}
+    both, other = mask_sentences({"three": same, "four": same, "two": {"parts": 2}})
+    assert both == sentence.replace("chen is", "three, four are") and "of 2 networks" in other
     assert ("one of 4 networks that did not train on that patient" in sentence) is cross_fitted
 
 

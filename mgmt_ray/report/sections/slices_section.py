@@ -68,25 +68,28 @@ def slices_sections(out: Path, results: StudyResults, figures: FigureFolder) -> 
 
 
 def mask_sentences(networks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say where the masks of a classifier's training slices come from, a sentence per network.
+    """Say where the masks of a classifier's training slices come from; networks alike together.
 
     Args:
         networks: configurations by name.
     """
-    sentences = []
+    alike: dict[tuple[bool, int], list[str]] = {}
     for name, network in networks.items():
-        label = network_label(name)
-        if network.get("cross_fitted", True):
+        key = (network.get("cross_fitted", True), network.get("parts", 3))
+        alike.setdefault(key, []).append(network_label(name))
+    sentences = []
+    for (cross_fitted, parts), labels in alike.items():
+        subject = f"{', '.join(labels)} {'is' if len(labels) == 1 else 'are'}"
+        if cross_fitted:
             sentences.append(
-                f"{label} is cross-fitted: the tumour in a classifier's training slices is "
-                f"predicted by the one of {network.get('parts', 3)} networks that did not train on "
-                "that patient, so that the classifier learns from masks like those of "
-                "new patients. Validation and test patients are segmented by the fold's own "
-                "network. The paper does not do this."
+                f"{subject} cross-fitted: the tumour in a classifier's training slices is "
+                f"predicted by the one of {parts} networks that did not train on that patient, so "
+                "that the classifier learns from masks like those of new patients. Validation and "
+                "test patients are segmented by the fold's own network. The paper does not do this."
             )
         else:
             sentences.append(
-                f"{label} is not cross-fitted, as in the paper: the tumour in a classifier's "
+                f"{subject} not cross-fitted, as in the paper: the tumour in a classifier's "
                 "training slices is predicted by the network that trained on the same patients. "
                 "These masks are better than those of new patients, so training results are "
                 "too optimistic, and those of validation and test may be worse than necessary."
