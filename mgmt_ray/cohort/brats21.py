@@ -223,8 +223,5 @@ def _mask(
         found = f"{len(candidates)} masks ({', '.join(path.name for path in candidates)})"
         remedy = "Keep one per case in cohort.masks"
         return candidates[0], missing_mask_problem(name, where, found, remedy)
-    remedy = (
-        f"Put a mask named {name}.nii.gz into a folder and name the folder in cohort.masks, or "
-        "leave the subject out with cohort.exclude"
-    )
+    remedy = f"Put a mask named {name}.nii.gz into a folder and name the folder in cohort.masks"
     return None, missing_mask_problem(name, where, remedy=remedy)

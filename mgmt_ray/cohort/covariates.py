@@ -24,9 +24,7 @@ AGE = re.compile(r"(?:>=?|≥)? ?(\d+(?:[.,]\d+)?) ?\+? ?(?:y|yo|y/o|yrs?|years?
 
 DICOM_AGE = re.compile(r"(\d{3})([dwmy])")
 UNITS_PER_YEAR = {"d": 365.25, "w": 365.25 / 7, "m": 12.0, "y": 1.0}
-REMEDY = (
-    "Fix or empty that cell of the cohort's table, or leave the subject out with cohort.exclude"
-)
+REMEDY = "Fix or empty that cell of the table"
 
 
 def read_covariates(

@@ -15,10 +15,7 @@ from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, Problem
 SEARCH_DEPTH = 5
 """Levels of folders below the root that are searched."""
 
-DOWNLOAD_CONTENT = (
-    "Download the file's content, for instance with git annex get, or leave the subject out with "
-    "cohort.exclude"
-)
+DOWNLOAD_CONTENT = "Download the file's content, for instance with git annex get"
 
 LEFTOVER = re.compile(
     r"\.|lost\+found$|__MACOSX$|@eaDir$|#recycle$|\$RECYCLE\.BIN$|System Volume Information$"
@@ -179,8 +176,8 @@ def is_folder(path: Path) -> bool:
 
 def _unreadable(path: Path, error: OSError) -> MgmtError:
     return MgmtError(
-        f"{path}: cannot be read ({error.strerror}). Get permission to read it, or give a "
-        "cohort.root that does not contain it."
+        f"{path}: cannot be read ({error.strerror}). Get permission to read it, or "
+        "remove it from the folder."
     )
 
 
@@ -203,7 +200,7 @@ def missing_reason(path: Path) -> tuple[str, str] | None:
             return None
         is_link = path.is_symlink()
     except OSError as error:
-        remedy = "Fix its name or permission, or leave the subject out with cohort.exclude"
+        remedy = "Fix its name or permission"
         return f"cannot be accessed ({error.strerror})", remedy
     return ("the link is broken", DOWNLOAD_CONTENT) if is_link else ("no such file", DOWNLOAD_AGAIN)
 

@@ -131,8 +131,9 @@ def write_findings(findings: Sequence[Finding], path: Path) -> None:
 
 def _with_config_key(finding: Finding, key: str) -> Finding:
     """Name the cohort's own section of the study: readers' remedies say ``cohort.``."""
-    remedy = finding.problem.remedy.replace("cohort.", f"{key}.")
-    return replace(finding, problem=replace(finding.problem, remedy=remedy))
+    texts = (finding.problem.remedy, finding.problem.setting)
+    remedy, setting = (text.replace("cohort.", f"{key}.") for text in texts)
+    return replace(finding, problem=replace(finding.problem, remedy=remedy, setting=setting))
 
 
 def _check_known_ids(

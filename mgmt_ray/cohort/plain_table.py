@@ -127,7 +127,7 @@ def _read_subject(
     subject = row_subject(row, label, config.root, config.modalities)
     if not subject.scans:
         return exclude_subject(name, "none of the study's modalities")
-    remedy = "Fill in the column mask, or leave the subject out with cohort.exclude"
+    remedy = "Fill in the column mask"
     fault = None if subject.mask else missing_mask_problem(name, path, "no tumour mask", remedy)
     return subject_result(subject, config, path, fault)
 

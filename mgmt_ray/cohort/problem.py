@@ -53,19 +53,26 @@ SCAN_KINDS: frozenset[ProblemKind] = frozenset(
 ) | {"missing_modality", "same_voxels"}
 """Problems that may affect a single scan, so that the subject's other scans can stay."""
 
-DOWNLOAD_AGAIN = "Copy or download the file again, or leave the subject out with cohort.exclude"
-VIEW_SCAN = "Look at it in a viewer; fix it, or leave the subject out with cohort.exclude"
+DOWNLOAD_AGAIN = "Copy or download the file again"
+VIEW_SCAN = "Look at it in a viewer, and fix it"
 
 
 class BadScan(MgmtError):
     """A scan or mask that must not be used as it is; attributes as of :class:`Problem`."""
 
-    def __init__(self, path: Path, kind: ProblemKind, found: str, remedy: str) -> None:
-        super().__init__(f"{path}: {found}. {remedy}.")
+    def __init__(
+        self, path: Path, kind: ProblemKind, found: str, remedy: str, setting: str = ""
+    ) -> None:
+        super().__init__(f"{path}: {found}. {_either(remedy, setting)}.")
         self.path = path
         self.kind: ProblemKind = kind
         self.found = found
         self.remedy = remedy
+        self.setting = setting
+
+
+def _either(remedy: str, setting: str) -> str:
+    return f"{remedy}, or {setting}" if setting else remedy
 
 
 @contextmanager
@@ -96,8 +103,10 @@ class Problem:
         kind: key of ``cohort.rules`` that covers it.
         where: the affected file or table.
         found: description of the fault.
-        remedy: what the user can do.
+        remedy: what can be done about the file or table, with whatever command it is used.
         modality: of the affected scan; empty where the problem is not of a single scan.
+        setting: what a study can set instead, before it is trained; empty if nothing but to leave
+            the subject out.
 
     >>> print(Problem("P1", "no_mask", "cohort.csv", "no tumour mask", "Fill in the column mask"))
     P1: cohort.csv: no tumour mask (no_mask). Fill in the column mask.
@@ -109,6 +118,7 @@ class Problem:
     found: str
     remedy: str
     modality: str = ""
+    setting: str = ""
 
     @property
     def fault(self) -> str:
@@ -116,4 +126,4 @@ class Problem:
         return f"{self.found} ({self.kind})"
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.where}: {self.fault}. {self.remedy}."
+        return f"{self.subject}: {self.where}: {self.fault}. {_either(self.remedy, self.setting)}."

@@ -275,7 +275,7 @@ def missing_mask_problem(
     subject: str,
     where: Path,
     found: str = "no tumour mask",
-    remedy: str = "Copy the file there, or leave the subject out with cohort.exclude",
+    remedy: str = "Copy the file there",
 ) -> Problem:
     """Return the problem of a subject without a mask."""
     return Problem(subject, "no_mask", printable(where), found, remedy)
@@ -330,11 +330,9 @@ def _complete_groups(
         # a missing file is already the group's problem
         if missing and not faults:
             found = f"incomplete {group}: {', '.join(missing)} missing"
-            remedy = "Copy the file there, or set cohort.rules.missing_modality: exclude_scans"
-            first = next(iter(paths))
-            problems.append(
-                Problem(subject.id, "missing_modality", str(where), found, remedy, first)
-            )
+            setting = "set cohort.rules.missing_modality: exclude_scans"
+            advice = "Copy the file there", next(iter(paths)), setting
+            problems.append(Problem(subject.id, "missing_modality", str(where), found, *advice))
     return available, exclusions, problems
 
 

@@ -43,14 +43,12 @@ LABEL_TOLERANCE = 0.01
 """Largest distance of a mask's value from the whole number that it stands for: labels up to 4 that
 were saved in the 256 steps of a byte are off by at most 0.008."""
 
+MAX_LABELS = 20
+"""More values than that, none of them known, are no labels."""
+
 MAX_VALUE = float(np.finfo(np.float32).max)
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-RESAMPLE_OR_EXCLUDE = (
-    "Resample one to the other, set recipe.resample: true (for slices slices.resample: true), or "
-    "leave the subject out with cohort.exclude"
-)
 
 EMPTY_HASH = "empty"
 """Voxel hash of a scan that is 0 everywhere."""
@@ -232,11 +230,11 @@ def _trusted_affine(path: Path, file: NiftiFile, trust: Form | None) -> Float64[
     else:
         found = "says neither by its sform nor by its qform where it lies (both codes are 0)"
     remedy = (
-        "Find out in a viewer by which of the two scan and mask lie on each other and set "
-        "cohort.trust_form: sform or qform, write the file with one form, or leave the subject out "
-        "with cohort.exclude"
+        "Find out in a viewer by which of the two scan and mask lie on each other; write the files "
+        "with that form alone"
     )
-    raise BadScan(path, "unclear_position", found, remedy)
+    setting = "set cohort.trust_form: sform or qform"
+    raise BadScan(path, "unclear_position", found, remedy, setting)
 
 
 def _is_sound(affine: Float64[np.ndarray, "4 4"]) -> bool:
@@ -258,8 +256,7 @@ def _check_spacing(path: Path, grid: Grid, unit_mm: float) -> None:
         "impossible_spacing",
         f"its voxels measure {'×'.join(f'{s:g}' for s in grid.spacing_mm)} mm, which no scanner "
         f"makes{unit.get(unit_mm, '')}",
-        "Correct the spacing or its unit in the header, or leave the subject out with "
-        "cohort.exclude",
+        "Correct the spacing or its unit in the header",
     )
 
 
@@ -309,20 +306,19 @@ def check_mask(mask: Scan, path: Path, labels: Sequence[int]) -> None:
         known = ", ".join(map(str, (0, *labels)))
         # 3 is the enhancing tumour of BraTS from 2023, 4 that of the years before
         preset = {"3": "brats2023", "4": "brats2021"}.get(",".join(unknown))
-        if any(value % 1 for value in present):
-            meant = "resample it by nearest neighbour: labels are whole numbers"
+        remedy, setting = f"Give its labels the numbers {known}", ""
+        if len(unknown) > MAX_LABELS:
+            remedy = "Give the mask of the tumour; this looks like a scan or a map"
+        elif any(value % 1 for value in present):
+            remedy = "Resample it by nearest neighbour: labels are whole numbers"
         elif present.min() < 0:
-            meant = "set what is below 0 to 0, the background"
+            remedy = "Set what is below 0 to 0, the background"
         elif preset:
-            meant = f"set cohort.mask_labels: {preset} if {unknown[0]} is the enhancing tumour"
+            setting = f"set cohort.mask_labels: {preset} if {unknown[0]} is the enhancing tumour"
         else:
-            meant = "name all its labels in cohort.mask_labels"
-        raise BadScan(
-            path,
-            "unknown_mask_label",
-            f"the mask has labels {join_first(unknown, 5)}; known are {known}",
-            f"Fix the mask, or {meant}",
-        )
+            setting = "name all its labels in cohort.mask_labels"
+        found = f"the mask has labels {join_first(unknown, 5)}; known are {known}"
+        raise BadScan(path, "unknown_mask_label", found, remedy, setting)
     if not (present > 0).any():
         found = "the mask marks no tumour (no label above 0)"
         raise BadScan(path, "empty_mask", found, VIEW_SCAN)
@@ -358,7 +354,9 @@ def check_grid(
     difference = scan.grid.difference(mask.grid)
     if difference:
         found = f"is not on the grid of {reference} {mask_path.name}: {difference}"
-        raise BadScan(path, "other_grid", found, RESAMPLE_OR_EXCLUDE)
+        remedy = "Resample one to the other"
+        setting = "set recipe.resample: true (for slices slices.resample: true)"
+        raise BadScan(path, "other_grid", found, remedy, setting)
 
 
 def format_extents(extents: tuple[int, ...]) -> str:

@@ -238,5 +238,5 @@ def _beta(cell: str) -> float | None:
 
 def _invalid_beta(patient: str, path: Path, barcode: str, error: ValueError) -> Problem:
     found = f"sample {barcode} has the value {error.args[0]!r}, which is not a beta from 0 to 1"
-    remedy = "Use level-3 beta values, not M-values, or leave the subject out with cohort.exclude"
+    remedy = "Use level-3 beta values, not M-values"
     return Problem(patient, "unknown_label", str(path), found, remedy)

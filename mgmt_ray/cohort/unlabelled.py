@@ -79,9 +79,8 @@ def _from_folder(folder: Path, modalities: Sequence[str]) -> ReaderResult:
     try:
         scans = {m: path for m in modalities if (path := _scan(folder, m))}
     except MgmtError as error:  # without permission, for instance
-        fault = Problem(
-            folder.name, "unreadable", str(folder), str(error), "Then rerun the command"
-        )
+        found = str(error).rstrip(".")
+        fault = Problem(folder.name, "unreadable", str(folder), found, "Then rerun the command")
         return ReaderResult(problems=(fault,))
     subject = Subject(folder.name, NO_LABEL, scans, find_nifti(folder / "mask.nii.gz"))
     return _check_patient(subject, folder, modalities)

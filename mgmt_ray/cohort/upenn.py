@@ -184,9 +184,7 @@ def _read_subject(
         found = "no tumour mask, neither corrected nor automatic"
         if not config.corrected_masks:
             found = "no automatic tumour mask, and cohort.corrected_masks is false"
-        remedy = (
-            "Copy automated_segm/ and images_segm/, or leave the subject out with cohort.exclude"
-        )
+        remedy = "Copy automated_segm/ and images_segm/"
         fault = missing_mask_problem(name, automatic, found, remedy)
     subject = Subject(name, label, scans, mask, covariates, name.rpartition("_")[0])
     return subject_result(subject, config, images, fault)

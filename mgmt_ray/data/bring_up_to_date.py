@@ -162,7 +162,7 @@ def _make_task(
             raise  # no single subject's files can be at fault
         fault = MgmtError(
             f"its files cannot be used ({type(error).__name__}: {first_line(error)}). Look at them "
-            "in a viewer; replace them, or leave the subject out with cohort.exclude."
+            "in a viewer, and replace them."
         )
         return [fault] * len(task)
 

@@ -178,9 +178,7 @@ def _find_tumour(
     for name in request.networks:
         problem = voxel_size_problem(slices.frame, segmentations.metadata[name])
         if problem:
-            raise MgmtError(
-                f"{request.scans[0]}: {problem}, or leave the subject out with cohort.exclude."
-            )
+            raise MgmtError(f"{request.scans[0]}: {problem}.")
     return segment_scan(networks, slices)
 
 

@@ -15,6 +15,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import covariate_problems
 from mgmt_ray.cohort.csv_rows import group_alike
 from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, read_crosswalk
+from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.subject import Subject
 from mgmt_ray.cohort.unlabelled import read_patients
 from mgmt_ray.data.bring_up_to_date import UnusableFiles
@@ -51,6 +52,10 @@ no tumour.
 
 PATIENTS = "new patients"
 """Cohort name of the patients; no external cohort of a study can have it."""
+
+GIVE_MASK = "Put a mask.nii.gz next to the scans, or name it in the column mask of the table."
+NO_MASK = f"no tumour mask, and the study names no `mask_source`. {GIVE_MASK}"
+NO_MODEL = "no model can use the scans of this patient alone. Add the other modalities."
 
 DISCLAIMER = (
     "This is research software, not a medical device, and these numbers are no diagnosis: no "
@@ -146,12 +151,15 @@ class _Patients:
         self.problems.setdefault(name, problem)
         self.subjects.pop(name, None)
 
+    def drop_for(self, problem: Problem) -> None:
+        """Remove the patient of a problem; what a study may set is no help once it is trained."""
+        self.drop(problem.subject, f"{problem.where}: {problem.found}. {problem.remedy}.")
+
     def drop_faulty(self, inspections: Mapping[str, Inspection]) -> None:
         """Remove the patients whose files have problems."""
-        for name, inspection in inspections.items():
+        for inspection in inspections.values():
             if inspection.problems:
-                first = inspection.problems[0]
-                self.drop(name, f"{first.where}: {first.found}")
+                self.drop_for(inspection.problems[0])
 
     @property
     def persons(self) -> list[PersonRef]:
@@ -190,7 +198,7 @@ def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, 
     patients = _Patients(replace(s, conventions=conventions) for s in result.subjects)
     taken = inputs.study.network_covariates
     for problem in (*result.problems, *covariate_problems(result.subjects, taken, str(scans))):
-        patients.drop(problem.subject, f"{problem.where}: {problem.found}")
+        patients.drop_for(problem)
     files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
     with files.lock():
         hashes = _inspect_scans(patients, inputs, files)
@@ -199,7 +207,7 @@ def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, 
             inputs.folder, inputs.cohort, members.trials, patients.persons, hashes, crosswalk
         )
         for (_, name), reason in contaminated.items():  # the models were trained or chosen on them
-            patients.drop(name, reason)
+            patients.drop(name, f"{reason}. Leave this patient out.")
         if any(pipeline.needs_masks for pipeline in pipelines_of(inputs.study)):
             _predict_masks(patients, inputs, files, segmentations, hashes, crosswalk)
         _prepare(patients, inputs, files)
@@ -258,7 +266,7 @@ def _predict_masks(
         return
     if segmentations is None:
         for subject in without_mask:
-            patients.drop(subject.id, "no tumour mask, and the study names no `mask_source`")
+            patients.drop(subject.id, NO_MASK)
         return
     kept_hashes = {key: scans for key, scans in hashes.items() if key[1] in patients.subjects}
     exposure = segmenter_exposure(segmentations, patients.persons, kept_hashes, crosswalk)
@@ -267,7 +275,7 @@ def _predict_masks(
         "masks", without_mask, eligible, segmentations, files.masks, inputs.resources
     )
     for name, reason in reasons.items():
-        patients.drop(name, f"no tumour mask, and {reason}")
+        patients.drop(name, f"no tumour mask, and {reason.rstrip('.')}. {GIVE_MASK}")
     patients.subjects |= {s.id: s for s in segmented}
     with show_progress("check masks") as progress:
         labels, folder = PREDICTED_LABELS, files.inspections
@@ -298,7 +306,7 @@ def _member_tasks(
     tasks = member_tasks(members, patients.cohort, files)
     for name in list(patients.subjects):
         if not any(name in held_out.label for _, held_out in tasks):
-            patients.drop(name, "no model can use the scans of this patient alone")
+            patients.drop(name, NO_MODEL)
     return tasks
 
 

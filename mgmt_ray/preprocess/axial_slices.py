@@ -239,12 +239,12 @@ def _check_background(source: SliceSource, path: Path, image: np.ndarray) -> Non
     if counts[most] >= MAX_BORDER_VALUED * border.size:
         value = f"{float(values[most]) + source.conventions.background:.9g}"
         found = f"its background is {value}, not {source.conventions.background:g}"
-        remedy = f"Set cohort.background: {value} if that is so in all scans, or set it to 0"
+        remedy = "Set it to 0 in the file"
+        setting = f"set cohort.background: {value} if that is so in all scans"
     else:
         found = f"{share:.0%} of the voxels at its border are not 0, and of many values"
-        remedy = "Set its air to 0 (strip the skull)"
-    remedy += ", or leave the subject out with cohort.exclude"
-    raise BadScan(path, "background", found, remedy)
+        remedy, setting = "Set its air to 0 (strip the skull)", ""
+    raise BadScan(path, "background", found, remedy, setting)
 
 
 def _centred_frame(
@@ -292,7 +292,8 @@ def _clipped_error(path: Path, found: str, recipe: SliceRecipe) -> BadScan:
         "clipped",
         f"{found} lie outside its slices of {height}×{width} voxels of "
         f"{recipe.shrink}×{recipe.shrink} each",
-        "Enlarge slices.shape or slices.shrink, or leave the subject out with cohort.exclude",
+        VIEW_SCAN,
+        "enlarge slices.shape or slices.shrink",
     )
 
 
@@ -310,6 +311,7 @@ def _large_enough(
     area = np.count_nonzero(voxels, axis=(1, 2))
     if area.max() < least:
         found = f"no slice of subject {source.id} has {least} voxels of {tissue}"
-        remedy = f"Lower slices.least_{tissue}_voxels, or leave the subject out with cohort.exclude"
-        raise BadScan(path, kind, f"{found} (the largest has {area.max()})", remedy)
+        found += f" (the largest has {area.max()})"
+        setting = f"lower slices.least_{tissue}_voxels"
+        raise BadScan(path, kind, found, VIEW_SCAN, setting)
     return area >= least

@@ -118,9 +118,8 @@ def inspect_subject(
     problems: list[Problem] = []
 
     def add_problem(error: BadScan, path: Path, modality: str = "") -> None:
-        problems.append(
-            Problem(subject.id, error.kind, str(path), error.found, error.remedy, modality)
-        )
+        about = str(path), error.found, error.remedy, modality, error.setting
+        problems.append(Problem(subject.id, error.kind, *about))
 
     labelled, fault = _read_mask(subject, recipe, mask_labels)
     mask = None if fault else labelled
@@ -261,7 +260,7 @@ def _small_mask_problem(problem: Problem, mask: Scan, scan: Scan, path: Path) ->
     if not any(m < s for m, s in zip(mask.grid.shape, scan.grid.shape, strict=True)):
         return problem
     found = f"is on a smaller grid than {path.name}: {mask.grid.difference(scan.grid)}"
-    remedy = "Resample the mask onto its scans, or leave the subject out with cohort.exclude"
+    remedy = "Resample the mask onto its scans"
     return replace(problem, kind="other_grid", found=found, remedy=remedy)
 
 

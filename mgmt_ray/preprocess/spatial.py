@@ -163,21 +163,22 @@ def check_window(
             "small_scan",
             f"the window {describe_window(window)} reaches beyond the scan of "
             f"{format_extents(mask.shape)} voxels (depth × height × width)",
-            "Fit recipe.window to the cohort's scans",
+            "Resample or pad it to the size of the study's scans",
+            "fit recipe.window to the cohort's scans",
         )
     box = bounding_box(mask)
     if box is None:
         raise BadScan(path, "empty_mask", "the mask marks no tumour", VIEW_SCAN)
     clipped, total = count_clipped(mask, window), int(np.count_nonzero(mask))
     if clipped == total or (clipped and not allow_clipping):
-        accept = "set recipe.allow_clipping: true, " if clipped < total else ""
+        accept = ", or set recipe.allow_clipping: true" if clipped < total else ""
         raise BadScan(
             path,
             "clipped",
             f"{clipped} of its {total} tumour voxels lie outside the window "
             f"{describe_window(window)} (the tumour spans {describe_window(box)})",
-            f"Widen recipe.window (and recipe.shape), {accept}or leave the subject out with "
-            "cohort.exclude",
+            VIEW_SCAN,
+            f"widen recipe.window (and recipe.shape){accept}",
         )
     return clipped
 

@@ -105,10 +105,10 @@ def test_in_a_table_a_bad_scan_takes_no_other_modality_with_it() -> None:
 
 
 def test_problems_of_an_external_cohort_name_its_own_section() -> None:
-    remedy = "Write a label, or leave the subject out with cohort.exclude"
-    faulty = Problem("a", "unknown_label", "table.csv", "no label", remedy)
+    setting = "set cohort.rules.unknown_label: exclude_subject"
+    faulty = Problem("a", "unknown_label", "t.csv", "no label", "Write one", setting=setting)
     (finding,) = select((faulty,), key="external.hospital").findings
-    assert finding.problem.remedy.endswith("external.hospital.exclude")
+    assert "Write one, or set external.hospital.rules.unknown_label" in str(finding.problem)
     (finding,) = select((faulty,), exclude=("a",), key="external.hospital").findings
     assert finding.covered_by == "external.hospital.exclude"
     with pytest.raises(MgmtError, match=r"external\.hospital\.exclude: z not in"):

@@ -138,7 +138,7 @@ def test_an_unclear_position_is_a_problem_until_a_form_is_trusted(
     path = write(tmp_path / "scan.nii.gz", change)
     fault = fault_of(path)
     assert fault.kind == "unclear_position" and says in fault.found
-    assert "cohort.trust_form: sform or qform" in fault.remedy
+    assert "cohort.trust_form: sform or qform" in fault.setting
     header = nibabel.Nifti1Header(gzip.decompress(path.read_bytes())[:348], check=False)
     for form, affine in (("sform", header.get_sform()), ("qform", None)):
         conventions = ScanConventions(trust_form=form)  # type: ignore[arg-type]

@@ -313,7 +313,7 @@ def test_a_scan_that_cannot_be_segmented_does_not_stop_the_others(
     )
     assert isinstance(masks["sound"], Mask)
     assert "0.5 mm in plane, and the segmentations were trained on 1 mm" in str(masks["fine"])
-    assert "Resample it to 1 mm, or leave" in str(masks["fine"])
+    assert "Resample it to 1 mm." in str(masks["fine"])
     assert "that are not 0 lie outside its slices of 32×32 voxels" in str(masks["wide"])
     assert [*(tmp_path / "masks").rglob("*.nii.gz")] == [masks["sound"].path]
 

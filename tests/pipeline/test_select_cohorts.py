@@ -184,7 +184,9 @@ def test_all_problems_are_listed_at_once_with_what_to_do(study: Study) -> None:
         rows = [r for r in study.problems() if r["kind"] == kind]
         assert study.ids[number] in [r["subject"] for r in rows], kind
         for row in rows:
-            line = f"{row['subject']}: {row['where']}: {row['found']} ({kind}). {row['remedy']}."
+            setting = f", or {row['setting']}" if row["setting"] else ""
+            line = f"{row['subject']}: {row['where']}: {row['found']} ({kind}). {row['remedy']}"
+            line += f"{setting}."
             assert line in errors.splitlines()
     assert f"{len(study.problems())} problems that the study does not cover" in errors
     assert not (study.out / "cohort.csv").exists()

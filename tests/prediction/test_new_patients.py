@@ -94,7 +94,7 @@ def test_a_raw_patient_goes_from_images_to_a_probability(
     number = good.astype(dict.fromkeys(PATIENT_COLUMNS[3:8], float))
     assert number["probability"].between(number["member_lowest"], number["member_highest"]).all()
     problems = table.set_index("subject")["problem"]
-    assert "is not a NIfTI file" in problems["P1"]
+    assert "is not a NIfTI file" in problems["P1"] and "Write it as .nii.gz" in problems["P1"]
     assert problems["renamed"].startswith(f"is {known.id} of the study's own cohort")
     printed = capsys.readouterr().out
     assert "P1: not predicted" in printed and "renamed: not predicted" in printed

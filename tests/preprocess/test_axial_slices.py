@@ -107,7 +107,7 @@ def test_all_slices_with_enough_brain_are_kept() -> None:
     assert 1 < len(fewer.depths) < len(made.depths)
     for mask in (None, tumour()):
         with pytest.raises(
-            BadScan, match=r"500 voxels of brain .*Lower slices\.least_brain_voxels"
+            BadScan, match=r"500 voxels of brain .*lower slices\.least_brain_voxels"
         ):
             cut(brain(), mask, least_brain_voxels=500)
 
@@ -173,7 +173,10 @@ def test_a_brain_that_slices_would_cut_is_refused_without_a_mask() -> None:
     with pytest.raises(BadScan, match=r"1\.5% of the 2436 voxels of subject S7") as error:
         cut(image, None, shape=(10, 10))
     assert error.value.kind == "clipped" and "S7_FLAIR.nii.gz" in str(error.value)
-    assert "10×10 voxels of 2×2 each. Enlarge slices.shape" in str(error.value)
+    assert (
+        "10×10 voxels of 2×2 each. Look at it in a viewer, and fix it, or enlarge slices.shape"
+        in str(error.value)
+    )
     assert cut(image, tumour(), shape=(10, 10)).annotated
 
 
@@ -310,7 +313,7 @@ def test_a_background_that_is_not_0_is_a_problem_that_names_it(air: float) -> No
         cut_slices(BARE, [brain_in_air(air)], None, spacing, WHOLE)
     assert error.value.kind == "background"
     assert error.value.found == f"its background is {air:g}, not 0"
-    assert f"Set cohort.background: {air:g}" in error.value.remedy
+    assert f"set cohort.background: {air:g}" in error.value.setting
 
 
 def test_a_background_of_noise_is_a_problem() -> None:

@@ -29,10 +29,7 @@ DIMENSIONS = {
 }
 """Tags by which volumes of one file may differ, and the functional group that holds each."""
 
-ONE_VOLUME = (
-    "Export the volume that is meant as a series of its own (dcm2niix splits such files), or leave "
-    "the subject out with cohort.exclude"
-)
+ONE_VOLUME = "Export the volume that is meant as a series of its own (dcm2niix splits such files)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ def _list_frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
         raise BadScan(path.parent, "wrong_format", found, ONE_SERIES)
     if not of_frames:
         found = f"{path.name} holds {number} frames without a position of each"
-        remedy = "Export it as one file per slice, or leave the subject out with cohort.exclude"
+        remedy = "Export it as one file per slice"
         raise BadScan(path.parent, "not_3d", found, remedy)
     if len(of_frames) != number:
         found = f"{path.name} has {number} frames and describes {len(of_frames)}"

@@ -24,11 +24,9 @@ DIRECTION_TOLERANCE = 0.02
 SPACING_TOLERANCE = 1e-3
 """Of pixels, as a fraction."""
 
-ONE_PER_SLICE = (
-    "Keep one file per slice in the folder, or leave the subject out with cohort.exclude"
-)
-ONE_SERIES = "Keep one series in the folder, or leave the subject out with cohort.exclude"
-RESAMPLE = "Resample it to even slices, or leave the subject out with cohort.exclude"
+ONE_PER_SLICE = "Keep one file per slice in the folder"
+ONE_SERIES = "Keep one series in the folder"
+RESAMPLE = "Resample it to even slices"
 
 KEYWORDS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 """Tags that place a slice, and the number of their values."""
@@ -152,7 +150,7 @@ def _check_positions(
     if _farthest(ordered, steps * mean_step) <= POSITION_TOLERANCE * gap_mm:
         shift_mm = np.linalg.norm(mean_step - normal * (mean_step @ normal))
         found = f"each slice is shifted sideways against the one before (by {shift_mm:.3g} mm)"
-        remedy = "Resample it to a rectangular grid, or leave the subject out with cohort.exclude"
+        remedy = "Resample it to a rectangular grid"
         raise BadScan(folder, "wrong_format", found, remedy)
     found = f"its slices are not evenly spaced ({gaps_mm.min():g} to {gaps_mm.max():g} mm)"
     raise BadScan(folder, "wrong_format", found, RESAMPLE)
