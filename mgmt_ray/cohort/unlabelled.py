@@ -7,13 +7,16 @@ from pathlib import Path
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.csv_rows import group_rows, read_rows, row_problem
-from mgmt_ray.cohort.dataset_files import find_nifti, is_folder, list_folder, missing_reason
+from mgmt_ray.cohort.dataset_files import is_folder, list_folder, missing_reason
 from mgmt_ray.cohort.plain_table import OPTIONAL, SUBJECT_ID, row_subject
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderResult, merge_results
 from mgmt_ray.cohort.subject import Subject
 
 TABLE = "cohort.csv"
+SIDECARS = (".json", ".txt", ".csv", ".bval", ".bvec", ".png", ".jpg", ".pdf")
+"""Endings of files that lie beside scans and are none."""
+
 NO_LABEL = 0
 """Placeholder for the label; nothing may be computed from it."""
 
@@ -23,7 +26,9 @@ def read_patients(folder: Path, modalities: Sequence[str]) -> ReaderResult:
 
     The folder holds ``cohort.csv`` (a cohort's table, whose labels are ignored), or one folder per
     patient with ``MODALITY.nii.gz`` (or a folder ``MODALITY`` with a DICOM series) and, if there is
-    a mask, ``mask.nii.gz``.
+    a mask, ``mask.nii.gz``. Names may be in any case, like the columns of tables. A file of such a
+    name and of another format, like ``FLAIR.mgz``, is taken for the scan that it is meant to be:
+    reading says what it is, where the patient would else be predicted without it.
 
     Args:
         modalities: of all models; a patient needs at least one of them.
@@ -77,18 +82,27 @@ def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
 
 def _from_folder(folder: Path, modalities: Sequence[str]) -> ReaderResult:
     try:
-        scans = {m: path for m in modalities if (path := _scan(folder, m))}
+        entries = list_folder(folder)
+        scans = {m: path for m in modalities if (path := _find(entries, m))}
     except MgmtError as error:  # without permission, for instance
         found = str(error).rstrip(".")
         fault = Problem(folder.name, "unreadable", str(folder), found, "Then rerun the command")
         return ReaderResult(problems=(fault,))
-    subject = Subject(folder.name, NO_LABEL, scans, find_nifti(folder / "mask.nii.gz"))
+    subject = Subject(folder.name, NO_LABEL, scans, _find(entries, "mask"))
     return _check_patient(subject, folder, modalities)
 
 
-def _scan(folder: Path, modality: str) -> Path | None:
-    series = folder / modality
-    return find_nifti(folder / f"{modality}.nii.gz") or (series if is_folder(series) else None)
+def _find(entries: Sequence[Path], name: str) -> Path | None:
+    """Return the file or folder of a name, in any case: NIfTI before a folder, before others."""
+
+    def rank(path: Path) -> tuple[bool, int, bool]:
+        stem, dot, suffix = path.name.partition(".")
+        known = (".nii.gz", ".nii", "")
+        kind = dot + suffix.lower()
+        return kind not in known, known.index(kind) if kind in known else 0, stem != name
+
+    named = (p for p in entries if p.name.partition(".")[0].casefold() == name.casefold())
+    return min((p for p in named if p.suffix not in SIDECARS), key=rank, default=None)
 
 
 def _check_patient(subject: Subject, where: Path, modalities: Sequence[str]) -> ReaderResult:

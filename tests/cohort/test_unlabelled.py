@@ -26,6 +26,27 @@ def test_a_folder_per_patient_names_scans_by_their_modality(tmp_path: Path) -> N
     assert kinds(result) == {"C": "missing_modality", "-odd": "wrong_format"}
 
 
+def test_a_scan_of_another_case_or_format_is_not_left_out(tmp_path: Path) -> None:
+    names = {
+        "lower": ("flair.nii.gz", "Mask.NII.GZ"),
+        "other": ("FLAIR.mgz", "mask.nrrd"),
+        "pair": ("FLAIR.hdr", "mask.nii"),
+        "both": ("FLAIR.nii.gz", "mask.nii.gz"),
+        "series": ("FLAIR", "MASK.nii"),
+    }
+    touch(*(tmp_path / patient / name for patient, pair in names.items() for name in pair))
+    touch(tmp_path / "pair" / "FLAIR.img", tmp_path / "both" / "flair.nii")
+    touch(
+        tmp_path / "both" / "FLAIR.json",
+        tmp_path / "alone" / "T1.nii",
+        tmp_path / "alone/FLAIR.json",
+    )
+    result = read_patients(tmp_path, ("FLAIR", "T1"))
+    read = {s.id: (s.scans["FLAIR"].name, s.mask and s.mask.name) for s in result.subjects[1:]}
+    assert read == names
+    assert [*result.subjects[0].scans] == ["T1"]  # a sidecar is no scan
+
+
 def test_a_table_needs_neither_labels_nor_masks(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
     rows = [
