@@ -248,7 +248,24 @@ def _inspect_scans(
             study.slice_recipe,
         )
     patients.drop_faulty(inspections)
+    _drop_shared_masks(patients, inspections)
     return {(PATIENTS, name): inspections[name].hashes for name in patients.subjects}
+
+
+def _drop_shared_masks(patients: _Patients, inspections: Mapping[str, Inspection]) -> None:
+    """Remove patients with one mask and other scans: no two tumours agree in every voxel."""
+    by_mask: dict[str, list[str]] = {}
+    for name in patients.subjects:
+        if mask := inspections[name].mask_hash:
+            by_mask.setdefault(mask, []).append(name)
+    for names in by_mask.values():
+        if any(inspections[name].hashes != inspections[names[0]].hashes for name in names):
+            for name in names:
+                other = next(n for n in names if n != name)
+                found = f"has the same mask as {other}, with other scans"
+                where = str(patients.subjects[name].mask)
+                remedy = "Give each patient its own mask"
+                patients.drop_for(Problem(name, "same_mask", where, found, remedy))
 
 
 def _predict_masks(

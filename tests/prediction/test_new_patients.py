@@ -211,6 +211,20 @@ def test_patients_without_masks_need_a_segmentation(
     assert not (tmp_path / "predictions.csv").exists()
 
 
+def test_patients_with_one_mask_and_other_scans_are_not_predicted(
+    joined: dict[str, StudyContext],
+    patients: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scans = patients(masks=True)
+    for number in range(1, 5):
+        shutil.copy(scans / "P0" / "mask.nii.gz", scans / f"P{number}" / "mask.nii.gz")
+    with pytest.raises(MgmtError, match="none of 5 patients can be predicted"):
+        predict_new(joined["given"], scans, tmp_path / "predictions.csv")
+    assert "has the same mask as P1, with other scans. Give each" in capsys.readouterr().out
+
+
 def with_crosswalk(context: StudyContext, tmp_path: Path, *rows: str) -> StudyContext:
     path = tmp_path / "crosswalk.csv"
     path.write_text("\n".join(["ours,hospital", *rows]))
