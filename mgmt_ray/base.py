@@ -46,6 +46,15 @@ def _rebuild_error(error_class: type[MgmtError], message: str) -> MgmtError:
     return error
 
 
+def quantity(number: int, noun: str) -> str:
+    """Return a number with its noun, for a message.
+
+    >>> quantity(1, "slice"), quantity(2, "slice")
+    ('1 slice', '2 slices')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def first_line(error: BaseException) -> str:
     r"""Return the first line of an error's message, or its class name when it has none.
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mgmt_ray.base import MgmtError, placeholder_fault
+from mgmt_ray.base import MgmtError, placeholder_fault, quantity
 from mgmt_ray.cohort.problem import Problem
 
 DELIMITERS = ",;\t"
@@ -166,7 +166,7 @@ def read_rows(
             "Keep the right one."
         )
     wrong = [
-        f"row {number} has {len(line)} cells"
+        f"row {number} has {quantity(len(line), 'cell')}"
         for number, line in enumerate(lines, start=1)
         if any(line) and (len(line) < len(columns) or any(line[len(columns) :]))
     ]

@@ -17,6 +17,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+from mgmt_ray.base import quantity
 from mgmt_ray.cohort.csv_rows import join_first
 from mgmt_ray.cohort.dicom.series import read_series
 from mgmt_ray.cohort.nifti import NiftiFile, read_nifti
@@ -146,7 +147,8 @@ def read_scan(path: Path, conventions: ScanConventions = AS_STORED) -> Scan:
     if voxels.dtype.kind == "f":
         num_invalid = voxels.size - int(np.count_nonzero(np.abs(voxels) <= MAX_VALUE))
         if num_invalid:
-            found = f"{num_invalid} voxels are NaN or infinite (in single precision)"
+            invalid = quantity(num_invalid, "voxel")
+            found = f"has {invalid} of NaN or infinity (in single precision)"
             raise BadScan(path, "not_finite", found, VIEW_SCAN)
     if not _is_sound(affine):
         found = "the file is damaged (its affine is singular or not finite)"

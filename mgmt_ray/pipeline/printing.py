@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from mgmt_ray.base import quantity
 from mgmt_ray.cluster.progress import log
 from mgmt_ray.report.terminal import summary
 from mgmt_ray.selection.ensembles import group_ensembles
@@ -39,10 +40,10 @@ def show_plan(inputs: TrialInputs, trials: Sequence[Trial]) -> None:
         of_level = [trial for trial in trials if trial.dependency_level == level]
         if len(levels) > 1:
             after = f", after stage {level}: classifiers use its masks" if level else ""
-            log(f"stage {level + 1} of {len(levels)}: {len(of_level)} trials{after}")
+            log(f"stage {level + 1} of {len(levels)}: {quantity(len(of_level), 'trial')}{after}")
         for trial in of_level:
             log(f"{outcomes[trial.id].status:<8}  {trial.id}")
-    log(f"{len(trials)} trials, {finished} finished")
+    log(f"{quantity(len(trials), 'trial')}, {finished} finished")
 
 
 PROSPECTIVE_AUCS = (0.6, 0.65, 0.7)

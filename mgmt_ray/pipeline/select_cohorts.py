@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from mgmt_ray.base import MgmtError, write_text
+from mgmt_ray.base import MgmtError, quantity, write_text
 from mgmt_ray.cluster.progress import log
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.cohort.cohort import Cohort, exclusion_flow, write_cohort
@@ -104,7 +104,8 @@ def _scan_data_sets(
     for cohort in cohorts:
         num_covered = len(cohort.selection.findings) - len(cohort.selection.unresolved)
         if num_covered:
-            log(f"{num_covered} problems that the study covers are in {cohort.folder.problems}")
+            covered = quantity(num_covered, "problem")
+            log(f"{covered} covered by the study: see {cohort.folder.problems}")
     return cohorts
 
 
@@ -213,7 +214,7 @@ def _check_unresolved(
     raise MgmtError(
         "\n".join(
             [
-                f"{len(problems)} problems that the study does not cover (also in {paths}):",
+                f"{quantity(len(problems), 'problem')} not covered by the study (also in {paths}):",
                 *lines,
                 "Fix the files or tables, list subjects in cohort.exclude, or add rules for "
                 f"{', '.join(kinds)} to cohort.rules (for instance `{kinds[0]}: exclude_subject`); "

@@ -290,7 +290,7 @@ def _clipped_error(path: Path, found: str, recipe: SliceRecipe) -> BadScan:
     return BadScan(
         path,
         "clipped",
-        f"{found} lie outside its slices of {height}×{width} voxels of "
+        f"has {found} outside its slices of {height}×{width} voxels of "
         f"{recipe.shrink}×{recipe.shrink} each",
         VIEW_SCAN,
         "enlarge slices.shape or slices.shrink",

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
-from mgmt_ray.base import MgmtError, fingerprint
+from mgmt_ray.base import MgmtError, fingerprint, quantity
 from mgmt_ray.cohort.problem import VIEW_SCAN, BadScan, Problem, faults_of
 from mgmt_ray.cohort.scan import (
     Scan,
@@ -279,7 +279,8 @@ def _on_mask_grid(
         return scan.voxels
     outside = count_outside(scan.grid, mask.grid, mask.voxels > 0)
     if outside:
-        found = f"{outside} tumour voxels of its mask {mask_path.name} lie outside the scan"
+        voxels = quantity(outside, "tumour voxel")
+        found = f"does not reach {voxels} of its mask {mask_path.name}"
         raise BadScan(path, "other_grid", found, VIEW_SCAN)
     return resample(scan, mask.grid, whole_window(mask.voxels.shape))
 

@@ -175,7 +175,7 @@ def check_window(
         raise BadScan(
             path,
             "clipped",
-            f"{clipped} of its {total} tumour voxels lie outside the window "
+            f"has {clipped} of its {total} tumour voxels outside the window "
             f"{describe_window(window)} (the tumour spans {describe_window(box)})",
             VIEW_SCAN,
             f"widen recipe.window (and recipe.shape){accept}",

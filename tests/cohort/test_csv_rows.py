@@ -108,7 +108,7 @@ def test_spellings_of_one_label_are_one_label() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a,b\n1,2\n3", "row 3 has 1 cells and the header 2.*truncated"),
+        ("a,b\n1,2\n3", "row 3 has 1 cell and the header 2.*truncated"),
         ("a,b,c\n1,2\n", "row 2 has 2 cells and the header 3"),
         ("a,b\n1,2,3\n", "row 2 has 3 cells and the header 2"),
         ("a\n" + "1,2\n" * 9, "row 3 has 2 cells, row 4 has 2 cells and 6 more and the header"),

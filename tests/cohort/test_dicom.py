@@ -161,9 +161,8 @@ def test_slices_missing_in_between_are_counted(series: Path, missing: tuple[int,
         (series / f"Image-{number}.dcm").unlink()
     error = fault(series)
     assert error.kind == "truncated"
-    assert error.found.startswith(
-        f"{len(missing)} slices are missing between its {12 - len(missing)}"
-    )
+    gap = "1 slice" if len(missing) == 1 else f"{len(missing)} slices"
+    assert error.found.startswith(f"there is a gap of {gap} between its {12 - len(missing)}")
 
 
 def test_slices_of_different_size_are_rejected(series: Path) -> None:

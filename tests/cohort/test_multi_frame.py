@@ -188,7 +188,7 @@ def test_stacks_that_lie_apart_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("order", "found"),
     [
-        ((0, 1, 3, 4, 5), "1 slices are missing between its 5 frames"),
+        ((0, 1, 3, 4, 5), "there is a gap of 1 slice between its 5 frames"),
         ((1, 2, 3, 4, 5), "1 of 6 frames are missing (InStackPositionNumber)"),
         ((2,), "is a single slice, not a volume"),
     ],

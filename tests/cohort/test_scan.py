@@ -130,7 +130,7 @@ def test_values_that_are_not_finite_are_counted(
     values[1, 2, 3], values[4, 5, 6] = np.nan, np.inf
     path = write(values, tmp_path / name)
     assert np.isfinite(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))).all()
-    assert "2 voxels are NaN or infinite" in fault_of(path, "not_finite")
+    assert "has 2 voxels of NaN or infinity" in fault_of(path, "not_finite")
 
 
 def test_an_invalid_header_is_damage(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_files_of_the_other_byte_order_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_scan(path).voxels, noise())
     values[0, 0, 0] = np.nan
     nibabel.Nifti1Image(values, np.diag([-1.0, -1.0, 1.0, 1.0]), header).to_filename(path)
-    assert "1 voxels are NaN" in fault_of(path, "not_finite")
+    assert "has 1 voxel of NaN" in fault_of(path, "not_finite")
 
 
 def test_the_second_version_and_a_series_of_one_volume_are_read_too(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_complex_numbers_are_rejected(tmp_path: Path) -> None:
 def test_numbers_beyond_single_precision_are_not_finite(tmp_path: Path) -> None:
     values = noise().astype(np.float64)
     values[0, 0, 0] = -1e39
-    assert "1 voxels are NaN" in fault_of(write(values, tmp_path / "scan.nii.gz"), "not_finite")
+    assert "has 1 voxel of NaN" in fault_of(write(values, tmp_path / "scan.nii.gz"), "not_finite")
 
 
 def test_an_empty_scan_has_no_hash_of_its_own() -> None:

@@ -278,7 +278,7 @@ def test_a_predicted_tumour_outside_the_window_is_a_problem(
     context = make_joined_job(slices=copied_slices)
     narrow = context.study.recipe.model_copy(update={"window": ((0, 24), (12, 36), (12, 36))})
     study = context.study.model_copy(update={"recipe": narrow})
-    with pytest.raises(MgmtError, match=r"tumour voxels lie outside the window .*\(clipped\)"):
+    with pytest.raises(MgmtError, match=r"tumour voxels outside the window .*\(clipped\)"):
         select(StudyContext(study, context.folder, context.resources))
 
 
@@ -314,7 +314,7 @@ def test_a_scan_that_cannot_be_segmented_does_not_stop_the_others(
     assert isinstance(masks["sound"], Mask)
     assert "0.5 mm in plane, and the segmentations were trained on 1 mm" in str(masks["fine"])
     assert "Resample it to 1 mm." in str(masks["fine"])
-    assert "that are not 0 lie outside its slices of 32×32 voxels" in str(masks["wide"])
+    assert "that are not 0 outside its slices of 32×32 voxels" in str(masks["wide"])
     assert [*(tmp_path / "masks").rglob("*.nii.gz")] == [masks["sound"].path]
 
 

@@ -188,7 +188,7 @@ def test_all_problems_are_listed_at_once_with_what_to_do(study: Study) -> None:
             line = f"{row['subject']}: {row['where']}: {row['found']} ({kind}). {row['remedy']}"
             line += f"{setting}."
             assert line in errors.splitlines()
-    assert f"{len(study.problems())} problems that the study does not cover" in errors
+    assert f"{len(study.problems())} problems not covered by the study" in errors
     assert not (study.out / "cohort.csv").exists()
 
 

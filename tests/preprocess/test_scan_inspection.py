@@ -89,7 +89,7 @@ def test_every_fault_of_every_scan_is_found_at_once(
         # what a study can set is no help to a patient of a trained one
         assert problem.remedy and not re.search(r"(cohort|recipe|slices)\.", problem.remedy)
     messages = {p.modality: p.found for p in inspection.problems}
-    assert "3 voxels are NaN or infinite" in messages["nan"]
+    assert "has 3 voxels of NaN or infinity" in messages["nan"]
     assert "the subject's sound" in messages["twin"]
     assert "size 23×32×28 against 24×32×28" in messages["grid"]
     assert "every tumour voxel is 7" in messages["flat tumour"]
@@ -178,7 +178,7 @@ def test_a_clipped_tumour_and_another_grid_are_accepted_if_the_recipe_says_so(
     (problem,) = inspect_subject(other, resampling, LABELS).problems
     assert problem.kind == "other_grid"
     num_beyond = int(np.count_nonzero(TUMOUR[15:]))
-    assert problem.found.startswith(f"{num_beyond} tumour voxels of its mask mask.nii.gz lie")
+    assert problem.found.startswith(f"does not reach {num_beyond} tumour voxels of its mask mask")
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:

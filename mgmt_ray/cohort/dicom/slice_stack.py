@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from jaxtyping import Float64
 
+from mgmt_ray.base import quantity
 from mgmt_ray.cohort.dicom.headers import tag_numbers
 from mgmt_ray.cohort.problem import DOWNLOAD_AGAIN, BadScan
 
@@ -145,7 +146,8 @@ def _check_positions(
         return
     num_missing = int(np.sum(np.round(gaps_mm / gap_mm) - 1))
     if num_missing > 0:
-        found = f"{num_missing} slices are missing between its {len(ordered)} {unit}"
+        missing = quantity(num_missing, "slice")
+        found = f"there is a gap of {missing} between its {len(ordered)} {unit}"
         raise BadScan(folder, "truncated", found, DOWNLOAD_AGAIN)
     if _farthest(ordered, steps * mean_step) <= POSITION_TOLERANCE * gap_mm:
         shift_mm = np.linalg.norm(mean_step - normal * (mean_step @ normal))
