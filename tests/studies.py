@@ -95,7 +95,7 @@ def make_job(
 
     def make(backend: str = "in-process", out: str = "out", **sections: object) -> StudyContext:
         study = load_study(write_study(**sections), data.root, data.checkpoint)
-        resources = Resources(backend=backend, trials_per_batch=6)
+        resources = Resources(backend=backend)
         return StudyContext(study, StudyFolder(tmp_path / out), resources)
 
     return make

@@ -1,19 +1,15 @@
-"""Resources of trials, and how many batches of trials a cluster runs at a time."""
+"""Resources of trials, and how many worker groups a cluster runs at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mgmt_ray.base import MgmtError
 
-if TYPE_CHECKING:  # the command line must not load what runs trials
-    from mgmt_ray.study.trial import Trial
-
-
 MAX_FAILURES = 2
-"""How often a task or a batch of trials is retried after a worker died."""
+"""How often a task or a trial is retried after a worker died."""
 
 
 # with backend "ray" these need a connection to it: see connect_ray
@@ -26,21 +22,17 @@ class Resources:
         workers: worker processes per trial, which share each minibatch
         cpus: CPU cores per worker
         gpus: GPUs per worker; a fraction shares a card among trials, 0 trains on the CPU
-        trials_per_batch: trials that one worker group runs in turn; more than one saves start-up
-            time when trials take seconds
     """
 
     backend: Literal["ray", "in-process"] = "ray"
     workers: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
-    trials_per_batch: int = 1
 
     def __post_init__(self) -> None:
-        for name, minimum in (("workers", 1), ("trials_per_batch", 1), ("gpus", 0)):
+        for name, minimum in (("workers", 1), ("gpus", 0)):
             if getattr(self, name) < minimum:
-                flag = name.replace("_", "-")
-                raise MgmtError(f"--{flag} {getattr(self, name)}: must be at least {minimum}.")
+                raise MgmtError(f"--{name} {getattr(self, name)}: must be at least {minimum}.")
         if self.cpus <= 0:
             raise MgmtError(f"--cpus {self.cpus}: must be above 0.")
 
@@ -55,14 +47,8 @@ class Resources:
         return max(1, int(self.cpus))
 
 
-def group_into_batches(trials: Sequence[Trial], trials_per_batch: int) -> dict[str, list[Trial]]:
-    """Cut trials into batches in their order; keys are the ids of the batches' first trials."""
-    starts = range(0, len(trials), trials_per_batch)
-    return {trials[i].id: list(trials[i : i + trials_per_batch]) for i in starts}
-
-
-def max_concurrent_batches(resources: Resources, cluster_resources: Mapping[str, float]) -> int:
-    """Return how many batches of trials the cluster can run at a time.
+def max_worker_groups(resources: Resources, cluster_resources: Mapping[str, float]) -> int:
+    """Return how many worker groups the cluster can run at a time.
 
     With more, the drivers that are started first could occupy the cores that their workers need.
 
@@ -73,7 +59,7 @@ def max_concurrent_batches(resources: Resources, cluster_resources: Mapping[str,
         MgmtError: the cluster is too small for a single trial.
 
     Examples:
-        >>> max_concurrent_batches(Resources(workers=2, cpus=4), {"CPU": 16.0})
+        >>> max_worker_groups(Resources(workers=2, cpus=4), {"CPU": 16.0})
         2
     """
     needed = {

@@ -86,6 +86,6 @@ def run_demo(out: Path) -> None:
     folder = StudyFolder(out.absolute())
     checkpoint = synthesize_with_weights(COHORT, WEIGHTS, folder.root / "cohort")
     study = load_study(STUDY_FILE, folder.root / "cohort", checkpoint)
-    context = StudyContext(study, folder, Resources(trials_per_batch=5))
+    context = StudyContext(study, folder, Resources())
     with folder.lock(), connect_ray("local"):
         bring_up_to_date(context)

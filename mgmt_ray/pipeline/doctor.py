@@ -13,7 +13,7 @@ import psutil
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.connection import cluster_resources
 from mgmt_ray.cluster.progress import log
-from mgmt_ray.cluster.resources import Resources, max_concurrent_batches
+from mgmt_ray.cluster.resources import Resources, max_worker_groups
 
 MIN_DISK_GB = 20.0
 MIN_MEMORY_GB = 8.0
@@ -56,7 +56,7 @@ def check_gpus(resources: Resources) -> None:
     if not resources.gpus:
         return
     if resources.backend == "ray":
-        max_concurrent_batches(resources, cluster_resources())
+        max_worker_groups(resources, cluster_resources())
         return
     import torch
 

@@ -139,7 +139,7 @@ def train(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     from mgmt_ray.trials.tune import run_trials, watch_trials  # imports Ray's libraries
 
     with show_progress("trials") as progress, watch_trials(trials, folder, progress):
-        run_trials(pending, inputs)
+        run_trials(trials, inputs)
     show_diverged(folder, trials)
     outcomes = {t.id: folder.outcome(t.id) for t in trials}
     failed = {name: outcome for name, outcome in outcomes.items() if outcome.failed}

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import ray
 import torch
+import torch.distributed as dist
 from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cluster.connection import ensure_connected
 from mgmt_ray.cluster.progress import ProgressCallback
-from mgmt_ray.cluster.resources import (
-    MAX_FAILURES,
-    group_into_batches,
-    max_concurrent_batches,
-)
+from mgmt_ray.cluster.resources import MAX_FAILURES, Resources, max_worker_groups
+from mgmt_ray.cluster.trial_queue import WAIT, QueuedTrial, TrialQueue, divide_trials
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.outcome import Outcome
 from mgmt_ray.study.trial import Trial
@@ -32,34 +37,103 @@ from mgmt_ray.trials.run_trial import run_trial
 DRIVER_MEMORY = 2**20
 """Bytes that Tune reserves for a driver, as it requires at least one resource."""
 
+WAIT_SECONDS = 1.0
+"""Seconds between two questions of a worker group that waits for another's trial."""
+
+KEPT_SESSIONS = 5
+"""Tune's results of this many earlier runs are kept."""
+
+Ask = Callable[[], str | None]
+"""Returns the id of the next trial, ``WAIT``, or None at the end."""
+
+Report = Callable[[dict[str, Any]], None]
+
 
 def run_trials(trials: Sequence[Trial], inputs: TrialInputs) -> None:
     """Train unfinished trials; for a trial without a result the reason is written to a file.
 
-    Trials that need others' weights start when those are finished. With Ray, a connection to a
+    A trial that needs others' weights starts when those are finished. With Ray, a connection to a
     cluster must exist.
+
+    Args:
+        trials: of the study; how long the finished ones took tells which ones begin.
+        inputs: of the study.
     """
     resources = inputs.resources
+    pending = {t.id: t for t in trials if not inputs.folder.is_finished(t.id)}
+    for trial_id in pending:
+        inputs.folder.forget_failure(trial_id)
+    if not pending:
+        return
+    queued = _queued_trials(trials, pending, inputs)
+    if resources.backend == "ray":
+        _run_on_ray(queued, pending, inputs)
+        return
+    torch.set_num_threads(resources.threads)
+    queue = TrialQueue({"here": queued}, inputs.folder)
+    _train_in_turn(lambda: queue.next("here"), pending, inputs, resources.device, World())
+
+
+def _queued_trials(
+    trials: Sequence[Trial], pending: Mapping[str, Trial], inputs: TrialInputs
+) -> list[QueuedTrial]:
+    """Return the pending trials with the seconds that they are expected to take.
+
+    Measured is a finished trial of the same network, input and hyper-parameters; for others
+    epochs × layers × channels stand for it, in units of those that were measured.
+    """
+
+    def kind(trial: Trial) -> str:
+        return f"{trial.network} {trial.modality} {trial.hyperparameters} {bool(trial.needs)}"
+
+    def size(trial: Trial) -> float:
+        layers = getattr(trial.network_config, "depth", 1)
+        return float(trial.training_config.epochs * layers * len(trial.channels))
+
+    wanted = {kind(trial) for trial in pending.values()}
+    measured: dict[str, float] = {}
+    ratios: list[float] = []
     for trial in trials:
-        inputs.folder.forget_failure(trial.id)
-    for level in sorted({trial.dependency_level for trial in trials}):
-        ready = [t for t in trials if t.dependency_level == level and _needs_finished(t, inputs)]
-        if resources.backend == "ray" and ready:
-            _run_on_ray(ready, inputs)
+        if trial.id not in pending and kind(trial) in wanted - measured.keys():
+            seconds = float(inputs.folder.read_trial(trial.id).get("seconds", 0.0))
+            if seconds > 0:
+                measured[kind(trial)] = seconds
+                ratios.append(seconds / size(trial))
+    unit = statistics.median(ratios) if ratios else 1.0
+    return [
+        QueuedTrial(
+            trial.id,
+            kind(trial),
+            measured.get(kind(trial), unit * size(trial)),
+            tuple(need.id for need in trial.needs),
+        )
+        for trial in pending.values()
+    ]
+
+
+def _train_in_turn(
+    ask: Ask,
+    trials: Mapping[str, Trial],
+    inputs: TrialInputs,
+    device: str,
+    world: World,
+    report: Report | None = None,
+) -> None:
+    """Train what the queue hands out, until nothing is left for this worker group."""
+    while (trial_id := ask()) is not None:
+        if trial_id == WAIT:
+            time.sleep(WAIT_SECONDS)
             continue
-        torch.set_num_threads(resources.threads)
-        for trial in ready:
-            with _record_user_errors(trial, inputs, World()):
-                run_trial(trial, inputs, resources.device)
+        trial = trials[trial_id]
+        with _record_user_errors(trial, inputs, world):
+            run_trial(trial, inputs, device, world, report and partial(_report, report, trial))
+        if inputs.resources.gpus:
+            torch.cuda.empty_cache()  # of a card that other worker groups share
 
 
-def _needs_finished(trial: Trial, inputs: TrialInputs) -> bool:
-    """Return whether the trials whose weights a trial needs are finished; record which are not."""
-    missing = [need.id for need in trial.needs if not inputs.folder.is_finished(need.id)]
-    if missing:
-        message = f"it needs {', '.join(missing)}, not finished. Rerun the study."
-        inputs.folder.record_failure(trial.id, Outcome("failed", message))
-    return not missing
+def _report(report: Report, trial: Trial, row: dict[str, float]) -> None:
+    """Report an epoch to Tune, with the trial that it is of."""
+    report(row | {"training": trial.id, "network": trial.network, "input": trial.modality})
 
 
 @contextmanager
@@ -99,81 +173,185 @@ def _record_user_errors(trial: Trial, inputs: TrialInputs, world: World) -> Iter
             raise  # the other workers may not have failed, and would wait for this one
 
 
-def _run_on_ray(trials: Sequence[Trial], inputs: TrialInputs) -> None:
-    """Run each batch of trials in turn on a Ray Train worker group, inside a Tune trial."""
+def _run_on_ray(
+    queued: Sequence[QueuedTrial], trials: Mapping[str, Trial], inputs: TrialInputs
+) -> None:
+    """Train on as few Ray Train worker groups as keep the cluster busy, each in a Tune trial."""
     ensure_connected()
-    resources = inputs.resources
-    plan = group_into_batches(trials, resources.trials_per_batch)
-    storage = str(inputs.folder.root.absolute() / "ray")
-    shutil.rmtree(storage, ignore_errors=True)  # of an earlier session; the trials' folders count
+    session = _new_session(inputs.folder.root.absolute() / "ray")
+    slots = max_worker_groups(inputs.resources, ray.cluster_resources())
+    num_ready = sum(not trial.needs for trial in queued) or 1
+    shares = {
+        f"group_{number}": share
+        for number, share in enumerate(divide_trials(queued, min(slots, num_ready)))
+    }
+    queue = (
+        ray.remote(TrialQueue)
+        .options(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(
+                ray.get_runtime_context().get_node_id(), soft=True
+            ),
+        )
+        .remote(shares, inputs.folder, session / "queue.json")
+    )
+    groups = _WorkerGroups(shares, trials, queue, inputs.resources)
+    work = ray.put((trials, inputs))
 
     def drive(config: dict[str, Any]) -> None:
-        name = config["batch"]
-        _trainer(name, plan[name], inputs, storage).fit()
+        _run_group(config["worker_group"], queue, work, inputs.resources, session)
 
     # A driver only waits for its workers: a share of a core would be missing for them.
     tuner = tune.Tuner(
         tune.with_resources(drive, {"CPU": 0, "memory": DRIVER_MEMORY}),
-        param_space={"batch": tune.grid_search(list(plan))},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=max_concurrent_batches(resources, ray.cluster_resources()),
+            search_alg=groups,
+            num_samples=-1,  # as many as the searcher asks for
             reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.config["worker_group"]),
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=storage,
+            storage_path=str(session),
             failure_config=tune.FailureConfig(max_failures=1),  # of the driver alone
             verbose=0,
         ),
     )
-    results = tuner.fit()
-    for result in results:
-        if result.error is not None:
-            failed = plan[result.config["batch"]] if result.config else []
-            for trial in failed:
-                _record_failure(trial, inputs, str(result.error))
+    errors = [str(result.error) for result in tuner.fit() if result.error is not None]
+    ray.get(queue.close.remote(errors[-1] if errors else "no worker group was left"))
+    ray.kill(queue)
 
 
-def _trainer(name: str, trials: Sequence[Trial], inputs: TrialInputs, storage: str) -> TorchTrainer:
-    """Return a Ray Train worker group for one batch of trials."""
-    resources = inputs.resources
-    return TorchTrainer(
-        _run_worker,
-        train_loop_config={"trials": list(trials), "inputs": inputs},
-        scaling_config=train.ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus > 0,
-            resources_per_worker={"CPU": resources.cpus}
-            | ({"GPU": resources.gpus} if resources.gpus else {}),
-        ),
-        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
-        run_config=train.RunConfig(
-            name=name,
-            storage_path=storage,
-            callbacks=[TuneReportCallback()],
-            failure_config=train.FailureConfig(max_failures=MAX_FAILURES),
-        ),
-    )
+def _new_session(folder: Path) -> Path:
+    """Make a folder for the results of Tune and Train of this run; delete the oldest ones."""
+    earlier = sorted(path for path in folder.glob("*") if path.is_dir())
+    for path in earlier[: max(0, len(earlier) - KEPT_SESSIONS)]:
+        shutil.rmtree(path, ignore_errors=True)
+    session = folder / datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S-%f")
+    session.mkdir(parents=True)
+    return session
+
+
+class _WorkerGroups(Searcher):
+    """Tells Tune when to start a worker group, and what it is planned to train.
+
+    First one for each share. Later another one where trials are ready and the cluster has room:
+    as it has grown, a group was lost, or trials became ready for more groups than at the start.
+    """
+
+    def __init__(
+        self,
+        shares: Mapping[str, Sequence[QueuedTrial]],
+        trials: Mapping[str, Trial],
+        queue: Any,
+        resources: Resources,
+    ) -> None:
+        super().__init__()
+        self._shares, self._trials = dict(shares), trials
+        self._queue, self._resources = queue, resources
+        self._running: dict[str, str] = {}
+        self._started = self._lost = 0
+        self._asked_at = 0.0
+
+    def set_search_properties(self, *_: object, **__: object) -> bool:
+        """There is no metric to optimise."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next worker group, None for none at present, or that there will be none."""
+        share = self._shares.pop(f"group_{self._started}", None)
+        if share is None and not self._another_is_needed():
+            return None if self._running else Searcher.FINISHED
+        name = f"group_{self._started}"
+        self._started += 1
+        self._running[trial_id] = name
+        planned = [self._trials[queued.id] for queued in share or ()]
+        return {
+            "worker_group": name,
+            "networks": sorted({trial.network for trial in planned}),
+            "inputs": sorted({trial.modality for trial in planned}),
+            "folds": sorted({trial.fold for trial in planned}),
+            "hyperparameters": [
+                dict(values) for values in {tuple(t.hyperparameters.items()) for t in planned}
+            ],
+            "trainings": [trial.id for trial in planned],
+        }
+
+    def _another_is_needed(self) -> bool:
+        """Return whether trials are ready that no running group has room for."""
+        now = time.monotonic()
+        if self._running and now - self._asked_at < WAIT_SECONDS:
+            return False
+        self._asked_at = now
+        try:
+            slots = max_worker_groups(self._resources, ray.cluster_resources())
+        except MgmtError:  # nodes were lost
+            slots = 0
+        if len(self._running) >= max(slots, 1) or self._lost > MAX_FAILURES:
+            return False
+        return bool(ray.get(self._queue.num_ready.remote()))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Give back what a lost group had."""
+        name = self._running.pop(trial_id, None)
+        if error and name is not None:
+            self._lost += 1
+            ray.get(self._queue.give_back.remote(name, "its worker group was lost"))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune's own state is never read again: the study's folder says what is finished."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See :meth:`save`."""
+
+
+def _run_group(name: str, queue: Any, work: Any, resources: Resources, session: Path) -> None:
+    """Run a Ray Train worker group until nothing is left for it, again after each lost trial."""
+    while True:
+        attempt = len(list(session.glob(f"{name}-*")))
+        trainer = TorchTrainer(
+            _run_worker,
+            train_loop_config={"name": name, "queue": queue, "work": [work]},
+            scaling_config=train.ScalingConfig(
+                num_workers=resources.workers,
+                use_gpu=resources.gpus > 0,
+                resources_per_worker={"CPU": resources.cpus}
+                | ({"GPU": resources.gpus} if resources.gpus else {}),
+            ),
+            torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+            run_config=train.RunConfig(
+                name=f"{name}-{attempt}",
+                storage_path=str(session),
+                callbacks=[TuneReportCallback()],
+                failure_config=train.FailureConfig(max_failures=MAX_FAILURES),
+            ),
+        )
+        try:
+            trainer.fit()
+            return
+        except train.TrainingFailedError as error:
+            if not ray.get(queue.give_back.remote(name, str(error))):
+                raise
 
 
 def _run_worker(config: dict[str, Any]) -> None:
-    """Run a batch of trials as one worker of a Ray Train worker group."""
-    inputs: TrialInputs = config["inputs"]
-    resources = inputs.resources
-    context = train.get_context()
+    """Train what the queue hands out, as one worker of a Ray Train worker group."""
+    trials, inputs = ray.get(config["work"][0])
+    resources, context = inputs.resources, train.get_context()
     torch.set_num_threads(resources.threads)
     device = str(train.torch.get_device()) if resources.gpus else "cpu"
     world = World(context.get_world_rank(), context.get_world_size())
-    for trial in config["trials"]:
-        with _record_user_errors(trial, inputs, world):
-            run_trial(trial, inputs, device, world, report=train.report)
 
+    def ask() -> str | None:
+        answer = [None]
+        if world.rank == 0:
+            answer = [ray.get(config["queue"].next.remote(config["name"]))]
+        if world.size > 1:
+            dist.broadcast_object_list(answer, src=0)
+        return answer[0]
 
-def _record_failure(trial: Trial, inputs: TrialInputs, error: str) -> None:
-    """Record the last line of Ray's error for a trial whose workers died too often."""
-    outcome = inputs.folder.outcome(trial.id)
-    if outcome.failed or inputs.folder.is_finished(trial.id):
-        return
-    last_line = error.strip().splitlines()[-1] if error.strip() else "no message"
-    message = f"its workers died ({last_line}). Rerun the study, which continues the trial."
-    inputs.folder.record_failure(trial.id, Outcome("lost", message))
+    _train_in_turn(ask, trials, inputs, device, world, report=train.report)

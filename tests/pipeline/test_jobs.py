@@ -99,7 +99,6 @@ def test_a_study_is_submitted_as_a_job(head: Head, write_study, data, tmp_path: 
     done = submit(
         head,
         *("python", "jobs/run.py", str(study), "--data", str(data.root), "--out", str(out)),
-        *("--trials-per-batch", "4"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "trials: 4 of 4" in done.stdout

@@ -289,6 +289,6 @@ def test_ray_trains_both_stages_to_the_same_bits(
 def make_ray_job(cohort_root: Path, tmp_path: Path) -> Callable[[], StudyContext]:
     def make() -> StudyContext:
         context = make_job(cohort_root, tmp_path / "on_ray")
-        return replace(context, resources=Resources(backend="ray", trials_per_batch=8))
+        return replace(context, resources=Resources(backend="ray"))
 
     return make
