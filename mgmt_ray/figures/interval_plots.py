@@ -1,8 +1,8 @@
-"""AUC by subgroup as a forest plot, and the standard deviation of AUC by source of variation."""
+"""Forest plots of AUCs, and the standard deviation of AUC by source of variation."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -24,6 +24,29 @@ SOURCES: dict[str, tuple[str, str, str]] = {
     "subjects": ("test subjects", "#000000", "o"),
 }
 """Displayed name, colour and marker of each source of variation."""
+
+
+def auc_figure(rows: Sequence[Mapping[Hashable, Any]], published: Mapping[int, float]) -> Figure:
+    """Plot the AUC of each model and its 95 % interval beside the line of chance.
+
+    Args:
+        rows: of a metrics table, with what a row is called in ``label``.
+        published: AUC of the paper, by the place of the row that it is for.
+    """
+    figure, (ax,) = style.panels(1, columns=1, width=4.6, height=0.8 + 0.27 * len(rows))
+    ax.axvline(0.5, color=style.REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
+    for y, row in enumerate(rows):
+        _draw_interval(ax, row, y, style.network_colour(str(row["network"])))
+    if published:
+        marks: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": style.INK}
+        ax.scatter([*published.values()], [*published], s=26, zorder=4, label="paper", **marks)
+        style.figure_legend(figure, ax.get_legend_handles_labels()[0], columns=1)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(-0.02, 1.02)
+    ax.grid(visible=False, axis="y")
+    ax.set_yticks(range(len(rows)), [row["label"] for row in rows])
+    style.label_axes(ax, "AUC [95 % interval]; dotted: chance", "")
+    return figure
 
 
 def subgroups_figure(subgroups: pd.DataFrame) -> Figure:

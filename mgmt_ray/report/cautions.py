@@ -24,19 +24,24 @@ EXTREME_LOSS = 5.0
 """In nats; a model that is 99 % sure and wrong has 4.6."""
 
 
-def cautions(results: StudyResults) -> list[str]:
-    """Return a sentence for each reason to be careful with this study's numbers."""
-    metrics = pd.concat([results.metrics, *(e.metrics for e in results.external.values())])
-    warnings = []
-    if results.planted is not None:
-        warnings.append(
+def first_caution(metrics: pd.DataFrame, is_synthetic: bool) -> str:
+    """Say what must be known before any number is read; empty if there is nothing such."""
+    if is_synthetic:
+        return (
             "The cohort is synthetic: the numbers test the software and say nothing about patients."
         )
-    elif (metrics["auc"] > SUSPICIOUS_AUC).any():
-        warnings.append(
+    if (metrics["auc"] > SUSPICIOUS_AUC).any():
+        return (
             f"An AUC above {SUSPICIOUS_AUC} is more than large honest studies of this question "
             "reach (0.55 to 0.67): look for leakage before believing it."
         )
+    return ""
+
+
+def cautions(results: StudyResults) -> list[str]:
+    """Return a sentence for each reason to be careful with this study's numbers."""
+    metrics = pd.concat([results.metrics, *(e.metrics for e in results.external.values())])
+    warnings = [*filter(None, [first_caution(metrics, results.planted is not None)])]
     warnings += [pooled_splits(results)] * (len(results.splits) > 1)
     warnings += _repeated_persons("The test set", results.cohort, results.predictions)
     for name, external in results.external.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -45,3 +46,57 @@ def chosen_rows(results: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     """Return the rows of ``best_ensembles`` or ``forward_selection`` that were chosen."""
     table = results[name]
     return table[table["chosen" if name == "best_ensembles" else "kept"] == 1]
+
+
+def merge_copies(
+    table: pd.DataFrame, model: Sequence[str] = ("network",), name: str = "ensemble"
+) -> pd.DataFrame:
+    r"""Give each distinct model one row, named after all of its names.
+
+    Args:
+        table: with ``copy_of``; a copy stays where its original is not in the table.
+        model: the columns in which a copy and its original are the same.
+        name: the column that ``copy_of`` refers to.
+
+    >>> rows = {"network": "random", "ensemble": ["DSC", "best overall"]}
+    >>> table = pd.DataFrame(rows | {"copy_of": ["best overall", ""]})
+    >>> list(merge_copies(table)["ensemble"])
+    ['best overall\\n= DSC']
+    """
+    keys = [*zip(*(table[column] for column in model), table[name], strict=True)]
+    originals = [(*key[:-1], of or key[-1]) for key, of in zip(keys, table["copy_of"], strict=True)]
+    names: dict[tuple[str, ...], list[str]] = {}
+    for key, original in zip(keys, originals, strict=True):
+        if original in keys and original != key:
+            names.setdefault(original, []).append(key[-1])
+    is_merged = [key != of and of in keys for key, of in zip(keys, originals, strict=True)]
+    labels = ["\n= ".join((key[-1], *names.get(key, []))) for key in keys]
+    return table.assign(**{name: labels})[[not merged for merged in is_merged]]
+
+
+def by_ensemble(
+    metrics: pd.DataFrame, names: Sequence[str]
+) -> dict[str, dict[str, Mapping[Hashable, Any]]]:
+    """Return the rows of these ensembles by network, without those that are copies in all networks.
+
+    What validation chose is a copy of one of the ``names`` or an ensemble of its own.
+    """
+    found: dict[str, dict[str, Mapping[Hashable, Any]]] = {name: {} for name in names}
+    for row in metrics.to_dict("records"):
+        if row["ensemble"] in found:
+            found[row["ensemble"]][row["network"]] = row
+    is_copied = set(zip(metrics["network"], metrics["copy_of"], strict=True))
+    return {
+        name: rows
+        for name, rows in found.items()
+        if rows
+        and not (
+            name in CHOSEN
+            and all(row["copy_of"] or (network, name) in is_copied for network, row in rows.items())
+        )
+    }
+
+
+def chosen_note(row: Mapping[Hashable, Any]) -> str:
+    """Return "best" where a row is a network's ensemble that validation chose, else nothing."""
+    return "best" if BEST_OVERALL in (row["ensemble"], row["copy_of"]) else ""

@@ -13,10 +13,11 @@ from markupsafe import Markup, escape
 
 from mgmt_ray.base import write_text
 from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.report.html_table import slug
 from mgmt_ray.report.model_card import card_markdown, model_card
 from mgmt_ray.report.report_record import REPORT, sources, write_record
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.sections.page import TABLES, all_sections, shown_tables, write_tables
+from mgmt_ray.report.sections.page import TABLES, all_sections, chapters, shown_tables, write_tables
 from mgmt_ray.report.study_facts import study_statements
 from mgmt_ray.report.study_results import read_study_results
 
@@ -59,7 +60,7 @@ def write_report(out: Path, svg: bool = False) -> Path:
 
 
 def render_page(name: str, sections: Sequence[Section]) -> str:
-    """Render the report of the study of this name, with the sections in the order given."""
+    """Render the report of the study of this name, with the sections by chapter."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -68,6 +69,7 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["code"] = render_code
+    environment.filters["slug"] = slug
     bodies = {
         section.anchor: Markup(environment.get_template(section.template).render(section.content))
         for section in sections
@@ -75,10 +77,10 @@ def render_page(name: str, sections: Sequence[Section]) -> str:
     }
     return environment.get_template("base.html.j2").render(
         name=name,
-        sections=sections,
+        chapters=chapters(sections),
         bodies=bodies,
         style=_inline("style.css"),
-        script=_inline("sort.js"),
+        script=_inline("page.js"),
     )
 
 

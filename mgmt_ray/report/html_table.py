@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -40,6 +40,7 @@ class Table:
         header: as many cells as each row has.
         rows: a line break in a cell is shown as one.
         is_wide: whether cells hold sentences, which are to be wrapped.
+        links: addresses in the page by row heading.
     """
 
     name: str
@@ -47,26 +48,37 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     is_wide: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.header) for row in self.rows), f"{self.name}: ragged rows"
 
 
-def drop_empty_paper_columns(table: Table) -> Table:
-    """Return the table without those columns headed "paper's ..." that hold only dashes.
+def beside_paper(table: Table, is_of_paper: bool, place: str = "") -> Table:
+    """Return the table without those columns headed "paper's ..." that say nothing of the study.
 
-    >>> table = Table("t", "caption", ("Model", "paper's AUC"), (("Transfer", DASH),))
-    >>> drop_empty_paper_columns(table).header
-    ('Model',)
+    Args:
+        is_of_paper: whether the paper's results are of the same patients; if not, no such column
+            stays, else those that do not hold only dashes.
+        place: of these columns in the paper, which the caption then names.
+
+    >>> table = Table("t", "Results", ("Model", "paper's AUC"), (("Transfer", "0.53"),))
+    >>> beside_paper(table, False, "table 4").header, beside_paper(table, True, "table 4").caption
+    (('Model',), 'Results, next to table 4 of the paper')
     """
+    is_paper = [name.startswith("paper's") for name in table.header]
     kept = [
         i
-        for i, name in enumerate(table.header)
-        if not name.startswith("paper's") or any(row[i] != DASH for row in table.rows)
+        for i in range(len(table.header))
+        if not is_paper[i] or (is_of_paper and any(row[i] != DASH for row in table.rows))
     ]
-    header = tuple(table.header[i] for i in kept)
-    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
-    return replace(table, header=header, rows=rows)
+    has_paper = bool(place) and any(is_paper[i] for i in kept)
+    return replace(
+        table,
+        caption=f"{table.caption}, next to {place} of the paper" if has_paper else table.caption,
+        header=tuple(table.header[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+    )
 
 
 def table_csv(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""The report's tables of metrics, each value next to the paper's."""
+"""The report's tables of metrics, next to the paper's where it has the same patients."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from mgmt_ray.report.columns import (
     network_name,
     text,
 )
-from mgmt_ray.report.ensemble_tables import leading_rows
+from mgmt_ray.report.ensemble_tables import (
+    CHOSEN,
+    by_ensemble,
+    chosen_note,
+    leading_rows,
+    merge_copies,
+)
 from mgmt_ray.report.html_table import (
     DASH,
     Table,
-    drop_empty_paper_columns,
+    beside_paper,
     slug,
+    with_interval,
 )
-from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
+from mgmt_ray.report.study_results import StudyResults, is_of_paper
 from mgmt_ray.statistics.planted_signal import PlantedVerdict
 from mgmt_ray.statistics.published_results import (
     PAPER_DSC_THREE_CHANNELS_AUC,
@@ -37,21 +44,37 @@ from mgmt_ray.statistics.published_results import (
 from mgmt_ray.training.metrics import METRIC_LABELS
 
 
-def network_table(results: StudyResults, network: str) -> Table:
-    """Return metrics of one network's main ensembles, each next to the paper's value."""
-    metrics = results.metrics
-    chosen = metrics[
-        (metrics["network"] == network) & metrics["ensemble"].isin(results.main_ensembles)
-    ]
-    published = PAPER_RESULTS.get(network, {})
-    beside = _next_to_paper(lambda row: published.get(row["ensemble"]))
-    cells = columns("ensemble", "num_members", beside, "chance")
-    source = (
-        f"next to table {PAPER_TABLES[network]} of the paper" if network in PAPER_TABLES else ""
+def auc_table(results: StudyResults) -> Table:
+    """Return the AUC of each ensemble of networks, with the networks side by side."""
+    names = (*results.main_ensembles, *CHOSEN)
+
+    def cell(row: Row | None) -> str:
+        return DASH if row is None else f"{with_interval(row, 'auc')} {chosen_note(row)}".strip()
+
+    rows = tuple(
+        (name, *(cell(by_network.get(network)) for network in results.networks))
+        for name, by_network in by_ensemble(results.metrics, names).items()
     )
-    caption = f"{network_label(network)} on the test set {source}".strip()
-    table = make_table(f"metrics_{slug(network)}", caption, cells, chosen)
-    return drop_empty_paper_columns(table) if network in slice_networks(results) else table
+    header = ("Ensemble", *map(network_label, results.networks))
+    caption = "AUC on the test set; “best” is what validation chose for the network"
+    return Table("auc", caption, header, rows)
+
+
+def network_table(results: StudyResults, network: str) -> Table:
+    """Return metrics of one network's ensembles, next to the paper's values where it has any."""
+    metrics = results.metrics
+    of_network = metrics[metrics["network"] == network]
+    shown = of_network[of_network["ensemble"].isin((*results.main_ensembles, *CHOSEN))]
+    published = PAPER_RESULTS.get(network, {})
+
+    def published_row(row: Row) -> PaperResult | None:
+        names = str(row["ensemble"]).split("\n= ")
+        return next((published[name] for name in names if name in published), None)
+
+    cells = columns("ensemble", "num_members", _next_to_paper(published_row), "chance")
+    caption = f"{network_label(network)} on the test set"
+    table = make_table(f"metrics_{slug(network)}", caption, cells, merge_copies(shown))
+    return beside_paper(table, is_of_paper(results), f"table {PAPER_TABLES.get(network)}")
 
 
 def _next_to_paper(published: Callable[[Row], PaperResult | None]) -> dict[str, Cell]:
@@ -72,10 +95,7 @@ def single_input_table(results: StudyResults) -> Table | None:
     if not any(map(len, chosen)):
         return None
     cells = columns({"Modality": text("ensemble")}, "network", "num_members", *METRICS, "chance")
-    caption = "Each modality alone"
-    if not has_only_slice_networks(results):
-        caption += " (Schmitz et al. do not report these)"
-    return make_table("single_modalities", caption, cells, pd.concat(chosen))
+    return make_table("single_modalities", "Each modality alone", cells, pd.concat(chosen))
 
 
 def baselines_table(results: StudyResults) -> Table | None:
@@ -84,15 +104,14 @@ def baselines_table(results: StudyResults) -> Table | None:
     chosen = metrics[metrics["network"].isin(results.baselines)]
     if chosen.empty:
         return None
-    compared = "radiomics_forest" in results.baselines and not has_only_slice_networks(results)
 
     def published(row: Row) -> PaperResult | None:
-        return PAPER_FOREST if compared and row["network"] == "radiomics_forest" else None
+        return PAPER_FOREST if row["network"] == "radiomics_forest" else None
 
     cells = columns({"Model": network_name}, "num_members", _next_to_paper(published), "chance")
     caption = "Baselines, on the same test subjects as the networks"
     table = make_table("baselines", caption, cells, chosen)
-    return table if compared else drop_empty_paper_columns(table)
+    return beside_paper(table, is_of_paper(results))
 
 
 BASELINE_DESCRIPTIONS = {
@@ -130,7 +149,7 @@ def chance_table(results: StudyResults) -> Table:
     shown = metrics[is_main | leading_rows(metrics, results.baselines, results.main_ensembles)]
     cells = columns("model", "network", "subjects", "auc", "family", "auc_p", "auc_p_holm", "brier")
     caption = "AUC against chance, and Brier score"
-    return make_table("auc_against_chance", caption, cells, shown)
+    return make_table("auc_against_chance", caption, cells, merge_copies(shown))
 
 
 def external_table(results: StudyResults, name: str) -> Table:
@@ -162,11 +181,12 @@ def other_published_table() -> Table:
     return Table("other_published", "Other results of the paper", header, rows)
 
 
-def rules_table(members: pd.DataFrame) -> Table | None:
+def rules_table(members: pd.DataFrame, is_of_paper: bool) -> Table | None:
     """Count how often each rule chose the epoch, by network and modality group.
 
     Args:
         members: columns network, modality and rule.
+        is_of_paper: whether the paper's numbers may stand beside them.
 
     Returns:
         None if all members take slices, for which there is only one rule.
@@ -193,7 +213,8 @@ def rules_table(members: pd.DataFrame) -> Table | None:
             )
         )
     header = ("Network", "Group", "Models", "best M", "last epoch", "paper's last epoch")
-    return Table("rules", "Rule by which the epoch was chosen", header, tuple(rows))
+    table = Table("rules", "Rule by which the epoch was chosen", header, tuple(rows))
+    return beside_paper(table, is_of_paper)
 
 
 def planted_table(verdicts: Sequence[PlantedVerdict]) -> Table:

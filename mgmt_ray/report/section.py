@@ -20,10 +20,11 @@ class Section:
 
     Attributes:
         anchor: id in the page; the template is ``sections/ANCHOR.html.j2``.
-        title: heading, also in the contents.
+        title: heading, which folds the section; an empty one is not shown and nothing is folded.
         content: the template's variables.
         missing: if there is nothing to show, the line that says why, or which command makes it; it
             stands in place of the template.
+        is_open: whether readers see the section unfolded at first.
 
     >>> Section("audit", "Audit").template
     'sections/audit.html.j2'
@@ -33,6 +34,7 @@ class Section:
     title: str
     content: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
+    is_open: bool = False
 
     @property
     def template(self) -> str:

@@ -257,6 +257,16 @@ def has_only_slice_networks(results: StudyResults) -> bool:
     return bool(networks) and len(networks) == len(results.config.get("networks") or {})
 
 
+def is_of_paper(results: StudyResults) -> bool:
+    """Return whether results of Schmitz et al. 2024 may stand beside this study's.
+
+    They are of the patients of UPENN-GBM and of networks that take volumes.
+    """
+    reader = (results.config.get("cohort") or {}).get("reader")
+    is_real = results.planted is None
+    return is_real and reader == "upenn" and not has_only_slice_networks(results)
+
+
 def results_time(results: StudyResults) -> datetime | None:
     """Return when the test set was last accessed for results; None if that was not recorded."""
     return _last(openings_by_purpose(results.openings)[0])

@@ -1,51 +1,190 @@
-"""The report's summary: a study's findings in sentences that say how certain they are."""
+"""The study's answers in plain sentences, which say how certain they are."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from mgmt_ray.figures.network_labels import network_label
-from mgmt_ray.report.cautions import cautions
+from mgmt_ray.report.ensemble_tables import CHOSEN
 from mgmt_ray.report.study_results import StudyResults
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
-from mgmt_ray.statistics.intervals import read_interval
-from mgmt_ray.statistics.planted_signal import CHANCE_AUC, PlantedVerdict
+from mgmt_ray.statistics.intervals import Interval, read_interval
+from mgmt_ray.statistics.planted_signal import CHANCE_AUC, PlantedVerdict, planted_verdict
+from mgmt_ray.study.baseline_config import BASELINES
 
 LEVEL = 0.05
 """P-values below it, after Holm's correction within their family, are called findings."""
 BASELINE_PREFIX = "against "
 """Prefix of the name of a comparison of each network's best ensemble with a baseline."""
 
+Row: TypeAlias = Mapping[Hashable, Any]
 
-def summary_sentences(results: StudyResults) -> list[str]:
-    """Return the summary's sentences, one per point."""
-    metrics = results.metrics
-    main = metrics[metrics["ensemble"].isin(results.main_ensembles)]
-    tested = _with_originals_p(metrics).loc[main.index]
-    first = metrics.iloc[0]
-    sentences = [
-        f"{len(results.members)} trained models were evaluated on {first['num_subjects']} "
-        f"held-out subjects, {first['num_methylated']} of them methylated"
-        f"{_in_splits(len(results.splits))}. Brackets hold 95\u00a0% intervals."
-    ]
-    sentences += _best_overall(results)
-    sentences += [
-        chance_sentence(network_label(network), tested[tested["network"] == network])
-        for network in results.networks
-        if network in set(main["network"])
-    ]
-    sentences += difference_sentences(results)
-    sentences.append(
-        f"{len(main)} AUC intervals are given here, and about one 95\u00a0% interval in twenty "
-        "misses the true value by chance: the best row of many is not a finding by itself."
+
+def answers(results: StudyResults) -> dict[str, list[str]]:
+    """Return the sentences that answer each question about the study, by question."""
+    metrics, comparisons = results.metrics, results.comparisons
+    found = {
+        "Can MGMT methylation be told from these scans?": chance_sentences(metrics),
+        "Is one network better than another?": pair_sentences(comparisons),
+        "Is it better than a simple baseline?": baseline_sentences(comparisons),
+        "Does it hold in another cohort?": [
+            external_sentence(results, n) for n in results.external
+        ],
+        "How well is the tumour found?": segmentation_sentences(results),
+        "Is the planted signal found?": [planted_sentence(*planted_verdicts(results))]
+        if results.planted is not None
+        else [],
+        "Who was tested?": [tested_sentence(results)],
+    }
+    return {question: sentences for question, sentences in found.items() if sentences}
+
+
+def primary_rows(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return each network's ensemble chosen on validation; without any, all distinct ensembles."""
+    chosen = metrics[metrics["ensemble"] == BEST_OVERALL]
+    is_distinct = (metrics["copy_of"] == "") & ~metrics["network"].isin(BASELINES)
+    return chosen if len(chosen) else metrics[is_distinct]
+
+
+def inputs_of(row: Row, metrics: pd.DataFrame) -> str:
+    """Name what a network's ensemble takes: "DSC" of a "best overall" that is its copy.
+
+    Empty where an ensemble chosen on validation is none of the others, as over several splits.
+    """
+    if row["ensemble"] not in CHOSEN:
+        return str(row["ensemble"])
+    is_copy = (metrics["network"] == row["network"]) & (metrics["copy_of"] == row["ensemble"])
+    return next((str(n) for n in metrics[is_copy]["ensemble"] if n not in CHOSEN), "")
+
+
+def chance_sentences(metrics: pd.DataFrame) -> list[str]:
+    """Say of each network's primary ensemble whether it is better than chance.
+
+    >>> row = {"network": "random", "ensemble": "DSC", "copy_of": "", "auc_p_holm": 0.01}
+    >>> row |= {"auc": 0.8, "auc_low": 0.6, "auc_high": 0.9, "num_subjects": 30}
+    >>> chance_sentences(pd.DataFrame([row]))  # doctest: +NORMALIZE_WHITESPACE
+    ['From DSC, From scratch told methylated from unmethylated in 30 patients with an AUC of 0.80
+    (0.60 to 0.90): better than chance.']
+    """
+    sentences = []
+    rows = primary_rows(metrics).to_dict("records")
+    for row in rows:
+        inputs = inputs_of(row, metrics) or "the scans that validation chose in each split"
+        sentences.append(
+            f"From {inputs}, {network_label(row['network'])} told methylated from unmethylated in "
+            f"{row['num_subjects']} patients with an AUC of {plain(read_interval(row, 'auc'))}: "
+            f"{chance_words(row, len(rows))}."
+        )
+    return sentences
+
+
+def plain(interval: Interval, digits: int = 2) -> str:
+    """Format a value and its 95 % interval for a sentence.
+
+    >>> plain(Interval(0.824, 0.641, 0.962))
+    '0.82 (0.64 to 0.96)'
+    """
+    value, low, high = (f"{x:.{digits}f}" for x in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"
+
+
+def chance_words(row: Row, num_tested: int) -> str:
+    """Say whether an AUC is shown to differ from chance, by its interval and its corrected test."""
+    auc = read_interval(row, "auc")
+    if not auc.excludes(CHANCE_AUC):
+        return "better than chance is not shown"
+    side = "better" if auc.low > CHANCE_AUC else "worse"
+    if row["auc_p_holm"] < LEVEL:
+        return f"{side} than chance"
+    if math.isnan(row["auc_p_holm"]):
+        return f"its interval alone would be {side} than chance, which was not tested"
+    tests = f" for {num_tested} tests" * (num_tested > 1)
+    return f"{side} than chance by its interval alone, but not after correction{tests}: not shown"
+
+
+def pair_sentences(comparisons: pd.DataFrame) -> list[str]:
+    """Say which networks' primary ensembles differ by DeLong's test; empty without any pair."""
+    best = comparisons[comparisons["comparison"] == BEST_OVERALL]
+    of_networks = comparisons[~comparisons["comparison"].str.startswith(BASELINE_PREFIX)]
+    pairs = best if len(best) else of_networks
+    tested = pairs[pairs["delong_p_holm"].notna()]
+    if tested.empty:
+        return []
+    findings = tested[tested["delong_p_holm"] < LEVEL].to_dict("records")
+    if not findings:
+        return [
+            f"Not shown: in none of the {len(tested)} comparisons do the AUCs differ after "
+            "correction, which does not show that the networks are equal."
+            if len(tested) > 1
+            else "Not shown: the AUCs do not differ significantly, which does not show that the "
+            "networks are equal."
+        ]
+    sentences = [_difference(row) for row in findings]
+    rest = len(tested) - len(findings)
+    return sentences + [f"In the other {rest} of {len(tested)} comparisons it is not shown."] * (
+        rest > 0
     )
-    sentences += segmentation_sentences(results)
-    sentences += [external_sentence(results, name) for name in results.external]
-    return sentences + cautions(results)
+
+
+def _difference(row: Row) -> str:
+    difference = read_interval(row, "auc_difference")
+    better, worse = (network_label(row[f"network_{side}"]) for side in ("a", "b"))
+    if difference.value < 0:
+        better, worse = worse, better
+        difference = Interval(-difference.value, -difference.high, -difference.low)
+    where = "" if row["comparison"] == BEST_OVERALL else f" on {row['comparison']}"
+    return f"{better} is better than {worse}{where}: its AUC is {plain(difference)} higher."
+
+
+def baseline_sentences(comparisons: pd.DataFrame) -> list[str]:
+    """Say which baselines each network is shown to beat; empty if none was compared."""
+    against = comparisons[comparisons["comparison"].str.startswith(BASELINE_PREFIX)]
+    tested = against[against["delong_p_holm"].notna()]
+    sentences = []
+    for network, rows in tested.groupby("network_a", sort=False):
+        differs = rows["delong_p_holm"] < LEVEL
+        parts = {
+            "better than": rows[differs & (rows["auc_difference"] > 0)],
+            "worse than": rows[differs & (rows["auc_difference"] < 0)],
+            "not shown to be better than": rows[~differs],
+        }
+        words = [
+            f"{how} {', '.join(map(_in_sentence, group['network_b']))}"
+            for how, group in parts.items()
+            if len(group)
+        ]
+        sentences.append(f"{network_label(str(network))}: {'; '.join(words)}.")
+    return sentences
+
+
+def _in_sentence(baseline: str) -> str:
+    label = network_label(baseline)
+    return label[0].lower() + label[1:]
+
+
+def tested_sentence(results: StudyResults) -> str:
+    """Count the test subjects, and those that the models learnt from."""
+    tested = results.predictions.drop_duplicates("subject")
+    kept = "who were kept apart until all models were chosen"
+    learnt = f"the models learnt from {len(results.splits[0].training)} others"
+    if len(results.splits) > 1:
+        kept = f"in {len(results.splits)} splits, each by models that were trained without them"
+        learnt = "in each split the models learnt from the others"
+    num_methylated = int(tested["label"].sum())
+    return f"{len(tested)} patients, {num_methylated} of them methylated, {kept}; {learnt}."
+
+
+def planted_verdicts(results: StudyResults) -> tuple[tuple[PlantedVerdict, ...], bool]:
+    """Return what was found of a synthetic cohort's planted signals, and whether there are any."""
+    planted = results.planted or {}
+    metrics = results.metrics
+    shown = metrics[metrics["ensemble"].isin((*results.main_ensembles, *results.inputs))]
+    signal = any(strength != 0 for strength in (planted.get("signal") or {}).values())
+    return planted_verdict(shown, planted, results.groups), signal
 
 
 def _with_originals_p(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -54,32 +193,6 @@ def _with_originals_p(metrics: pd.DataFrame) -> pd.DataFrame:
     original = metrics["copy_of"].mask(metrics["copy_of"] == "", metrics["ensemble"])
     keys = zip(metrics["network"], original, strict=True)
     return metrics.assign(auc_p_holm=[p[key] for key in keys])
-
-
-def p_text(p: float) -> str:
-    """Format a p-value in a sentence.
-
-    >>> p_text(0.0312), p_text(0.0003), p_text(float("nan"))
-    ('0.031', '0.0003', 'not tested')
-    """
-    if math.isnan(p):
-        return "not tested"
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
-
-
-def _best_overall(results: StudyResults) -> list[str]:
-    """Report each network's ensemble that was chosen on validation: one AUC per network."""
-    rows = results.metrics[results.metrics["ensemble"] == BEST_OVERALL].to_dict("records")
-    if not rows:
-        return []
-    aucs = "; ".join(
-        f"{network_label(r['network'])} {read_interval(r, 'auc')} (p = {p_text(r['auc_p_holm'])})"
-        for r in rows
-    )
-    return [
-        "Primary results, AUC of each network's best ensemble by validation (permutation test "
-        f"against 0.5, Holm's correction over these {len(rows)}): {aucs}."
-    ]
 
 
 def difference_sentences(results: StudyResults) -> list[str]:
@@ -144,51 +257,10 @@ def external_sentence(results: StudyResults, name: str) -> str:
     )
 
 
-def chance_sentence(network: str, rows: pd.DataFrame) -> str:
-    """Report which of a network's ensembles are above or below chance, and for how many neither.
-
-    Args:
-        network: label for readers.
-        rows: of the network in a metrics table, with columns ensemble, auc, auc_low, auc_high and
-            auc_p_holm.
-
-    >>> columns = ["ensemble", "auc", "auc_low", "auc_high", "auc_p_holm"]
-    >>> rows = pd.DataFrame([("DSC", 0.6, 0.45, 0.7, 0.4)], columns=columns)
-    >>> chance_sentence("Transfer", rows).removesuffix(", so better than chance is not shown.")
-    'Transfer: the AUC interval of every ensemble (1) contains 0.5'
-    """
-    above = rows[rows["auc_low"] > CHANCE_AUC]
-    below = rows[rows["auc_high"] < CHANCE_AUC]
-    num_open = len(rows) - len(above) - len(below)
-    if num_open == len(rows):
-        return (
-            f"{network}: the AUC interval of every ensemble ({num_open}) contains 0.5, so better "
-            "than chance is not shown."
-        )
-    parts = [
-        f"{len(group)} of {len(rows)} ensembles {side} chance{_holm_note(group)}: "
-        + "; ".join(f"{r['ensemble']} {read_interval(r, 'auc')}" for r in group.to_dict("records"))
-        for side, group in (("above", above), ("below", below))
-        if len(group)
-    ]
-    if num_open:
-        parts.append(
-            f"for the other {num_open} the AUC interval contains 0.5: better than chance is not "
-            "shown"
-        )
-    return f"{network}: " + ". ".join(part[0].upper() + part[1:] for part in parts) + "."
-
-
 def _holm_note(rows: pd.DataFrame) -> str:
     """Count the rows, whose intervals exclude chance, that Holm's correction leaves."""
     num_findings = int((rows["auc_p_holm"] < LEVEL).sum())
     return f", {num_findings} of them after Holm’s correction (p < {LEVEL})"
-
-
-def _in_splits(num_splits: int) -> str:
-    if num_splits == 1:
-        return ""
-    return f", in {num_splits} splits, each subject by models that were trained without it"
 
 
 def planted_sentence(verdicts: Sequence[PlantedVerdict], signal: bool) -> str:

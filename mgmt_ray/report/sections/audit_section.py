@@ -15,13 +15,14 @@ def audit_section(results: StudyResults) -> Section:
     """Return the section with the outcome of each check."""
     if results.audit is None:
         return Section("audit", "Audit", missing=f"This study is {NOT_AUDITED}.")
-    failed = any(check.get("outcome") == "failed" for check in results.audit["checks"])
+    has_failed = any(check.get("outcome") == "failed" for check in results.audit["checks"])
+    failed = has_failed or bool(outdated_reason(results))
     content = {
         "sentence": audit_sentence(results),
-        "failed": failed or bool(outdated_reason(results)),
+        "failed": failed,
         "checks": audit_table(results),
     }
-    return Section("audit", "Audit", content)
+    return Section("audit", "Audit", content, is_open=failed)
 
 
 def outdated_reason(results: StudyResults) -> str:

@@ -7,9 +7,9 @@ import pandas as pd
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report.columns import METRICS, Cell, Row, columns, make_table
 from mgmt_ray.report.ensemble_tables import CHOSEN, chosen_rows
-from mgmt_ray.report.html_table import DASH, Table, drop_empty_paper_columns, number
+from mgmt_ray.report.html_table import DASH, Table, beside_paper, number
 from mgmt_ray.report.section import Section, missing_section
-from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
+from mgmt_ray.report.study_results import StudyResults, is_of_paper
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.published_results import PAPER_BEST_ENSEMBLES
 
@@ -75,7 +75,7 @@ def chosen_table(results: StudyResults) -> Table:
     metrics = results.metrics
     rows = pd.concat([metrics[metrics["ensemble"] == name] for name in CHOSEN])
     table = make_table("chosen", "Test results of what was chosen on validation", cells, rows)
-    return drop_empty_paper_columns(table) if has_only_slice_networks(results) else table
+    return beside_paper(table, is_of_paper(results))
 
 
 def best_ensembles_table(results: StudyResults) -> Table:

@@ -1,17 +1,16 @@
-"""The section on paired comparisons of models, next to table 5 of Schmitz et al. 2024."""
+"""The section on paired comparisons of models."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from mgmt_ray.figures.network_labels import network_label
-from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.columns import Cell, Row, columns, make_table, rounded
-from mgmt_ray.report.ensemble_tables import CHOSEN
-from mgmt_ray.report.html_table import Table, p_value
+from mgmt_ray.report.ensemble_tables import CHOSEN, merge_copies
+from mgmt_ray.report.html_table import Table, beside_paper, p_value
 from mgmt_ray.report.section import Section
-from mgmt_ray.report.study_results import StudyResults
-from mgmt_ray.report.summary import BASELINE_PREFIX
+from mgmt_ray.report.study_results import StudyResults, is_of_paper
+from mgmt_ray.report.summary import BASELINE_PREFIX, difference_sentences
 from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.published_results import (
     PAPER_BEST_ENSEMBLES,
@@ -29,13 +28,15 @@ def comparisons_section(results: StudyResults) -> Section:
     tested = table[of_networks & table["friedman_p"].notna()]
     single_inputs = table[~with_baselines & ~of_networks]
     content = {
-        "probabilities": ranks_table(tested, "") if len(tested) else None,
+        "probabilities": beside_paper(ranks_table(tested, ""), is_of_paper(results), "table 5")
+        if len(tested)
+        else None,
         "errors": ranks_table(tested, "error_") if len(tested) else None,
         "differences": _optional_differences(table[of_networks], "differences"),
         "baselines": _optional_differences(table[with_baselines], "differences_against"),
         "single_inputs": _optional_differences(single_inputs, "differences_single"),
-        "best_overall": best_overall_sentence(),
-        "pooled": pooled_splits(results),
+        "best_overall": best_overall_sentence() if is_of_paper(results) else "",
+        "findings": difference_sentences(results),
     }
     return Section("comparisons", "Networks compared", content)
 
@@ -71,7 +72,7 @@ def ranks_table(comparisons: pd.DataFrame, prefix: str) -> Table:
         return p_value(published.nemenyi_p(*_pair(row)) if published else None)
 
     cells |= {"paper's\nFriedman p": friedman, "paper's\nNemenyi p": nemenyi}
-    caption = "Probabilities of the networks on the same inputs, next to table 5 of the paper"
+    caption = "Probabilities of the networks on the same inputs"
     return make_table("probabilities_compared", caption, cells, comparisons)
 
 
@@ -104,7 +105,8 @@ def differences_table(comparisons: pd.DataFrame, name: str) -> Table:
         "differences_against": "Paired differences between best overall ensembles and baselines",
         "differences_single": "Paired differences, each modality alone",
     }
-    return make_table(name, captions[name], cells, comparisons)
+    distinct = merge_copies(comparisons, ("network_a", "network_b"), "comparison")
+    return make_table(name, captions[name], cells, distinct)
 
 
 def _optional_differences(comparisons: pd.DataFrame, name: str) -> Table | None:

@@ -11,11 +11,11 @@ from mgmt_ray.figures.training_curves import training_figure
 from mgmt_ray.report.ensemble_tables import BASELINE_PANEL, CHOSEN, merge_baselines
 from mgmt_ray.report.section import Picture, Section
 from mgmt_ray.report.sections.choices_section import chosen_by_network
-from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
+from mgmt_ray.report.study_results import StudyResults, is_of_paper
 
 
 def curves_section(results: StudyResults, figures: FigureFolder) -> Section:
-    """Return the section with figures 2 to 5 of Schmitz et al. 2024 for this study."""
+    """Return the section with the curves of all ensembles."""
     predictions, metrics = results.predictions, results.metrics
     is_network = metrics["network"].isin(results.networks)
     pictures = _roc_and_pr(predictions, metrics[is_network], results.main_ensembles, figures, "")
@@ -27,7 +27,7 @@ def curves_section(results: StudyResults, figures: FigureFolder) -> Section:
         )
     content = {
         "figures": pictures,
-        "of_paper": not has_only_slice_networks(results),
+        "of_paper": is_of_paper(results),
         "best": {
             network_label(network): inputs
             for network, inputs in chosen_by_network(results, CHOSEN[0]).items()

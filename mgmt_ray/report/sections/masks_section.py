@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from mgmt_ray.cohort.cohort import Cohort
-from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.columns import columns, make_table, rounded, subjects
 from mgmt_ray.report.html_table import Table
 from mgmt_ray.report.section import Section
@@ -39,7 +38,6 @@ def masks_sections(out: Path, results: StudyResults) -> list[Section]:
         "trained_on": _training_masks_sentence(results.cohort),
         "effect": None if effect is None else effect_table(effect),
         "left_out": _left_out_table(folder),
-        "pooled": pooled_splits(results),
     }
     return [Section("masks", "Predicted tumour masks", content)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import write_text
@@ -10,13 +11,13 @@ from mgmt_ray.baselines.radiomic_features import BIN_WIDTH
 from mgmt_ray.figures.figure_folder import FigureFolder
 from mgmt_ray.figures.network_labels import network_label
 from mgmt_ray.report import metric_tables as tables
-from mgmt_ray.report.cautions import pooled_splits
-from mgmt_ray.report.html_table import DASH, Table, table_csv, table_latex
+from mgmt_ray.report.glossary import glossary_section
+from mgmt_ray.report.html_table import DASH, Table, slug, table_csv, table_latex
 from mgmt_ray.report.model_card import CardPart, card_section
 from mgmt_ray.report.paper_settings import covariates_sentence, settings_table, slice_settings_table
 from mgmt_ray.report.section import Picture, Section, find_all
 from mgmt_ray.report.sections import record_tables as records
-from mgmt_ray.report.sections.audit_section import audit_section, audit_sentence
+from mgmt_ray.report.sections.audit_section import audit_section
 from mgmt_ray.report.sections.calibration_sections import (
     calibration_section,
     decision_section,
@@ -34,14 +35,61 @@ from mgmt_ray.report.sections.saliency_section import saliency_section
 from mgmt_ray.report.sections.segmentation_section import segmentation_sections
 from mgmt_ray.report.sections.slices_section import slices_sections
 from mgmt_ray.report.sections.subjects_section import partitions_table, patients_table
+from mgmt_ray.report.sections.summary_section import calls_section, summary_sections
 from mgmt_ray.report.sections.variance_sections import subgroups_section, variance_section
-from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks, slice_networks
-from mgmt_ray.report.summary import planted_sentence, summary_sentences
+from mgmt_ray.report.study_results import (
+    StudyResults,
+    has_only_slice_networks,
+    is_of_paper,
+    slice_networks,
+)
+from mgmt_ray.report.summary import planted_sentence, planted_verdicts
 from mgmt_ray.statistics.intervals import NUM_RESAMPLES
-from mgmt_ray.statistics.planted_signal import planted_verdict
 from mgmt_ray.statistics.published_results import CITATION, NUM_TEST_METHYLATED, NUM_TEST_SUBJECTS
 
 TABLES = "tables"
+
+CHAPTERS: dict[str, tuple[str, ...]] = {
+    "Answer": ("summary",),
+    "Results": (
+        *("results", "planted", "external", "segmentation", "slices", "curves", "comparisons"),
+    ),
+    "Can it be trusted?": (
+        *("cautions", "audit", "choices", "operating", "calibration", "decision", "variance"),
+        *("subgroups", "masks"),
+    ),
+    "What the networks do": ("calls", "saliency", "routing"),
+    "Data": ("subjects", "cohort"),
+    "Methods and provenance": (
+        *("training", "members", "openings", "card", "provenance", "files"),
+    ),
+    "Glossary": ("glossary",),
+}
+"""The page's chapters, with the anchors of the sections that each may have, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """Sections of the page under one heading, to which its navigation leads."""
+
+    title: str
+    sections: tuple[Section, ...]
+
+    @property
+    def anchor(self) -> str:
+        """Id in the page."""
+        return f"chapter-{slug(self.title)}"
+
+
+def chapters(sections: Sequence[Section]) -> list[Chapter]:
+    """Return the chapters that have any of these sections."""
+    by_anchor = {section.anchor: section for section in sections}
+    found = [
+        Chapter(title, tuple(by_anchor[a] for a in anchors if a in by_anchor))
+        for title, anchors in CHAPTERS.items()
+    ]
+    assert sum(len(chapter.sections) for chapter in found) == len(sections)
+    return [chapter for chapter in found if chapter.sections]
 
 
 def files_section(sections: Sequence[Section]) -> Section:
@@ -103,12 +151,9 @@ def all_sections(
     Raises:
         MgmtError: a file of the study is damaged; the error names the command that rewrites it.
     """
+    saliency = saliency_section(results, figures)
     sections = [
-        Section(
-            "summary",
-            "Summary",
-            {"sentences": [*summary_sentences(results), audit_sentence(results)]},
-        ),
+        *summary_sections(results, figures),
         audit_section(results),
         *planted_sections(results),
         _subjects_section(results),
@@ -119,12 +164,15 @@ def all_sections(
         *masks_sections(out, results),
         *_external_sections(out, results),
         *_prediction_sections(results, figures),
+        saliency,
+        calls_section(results, saliency.content.get("by_subject", {})),
         _training_section(results, figures),
         *_record_sections(results),
         card_section(card),
         _provenance_section(results),
     ]
-    return [*sections, files_section(sections)]
+    sections.append(files_section(sections))
+    return [*sections, glossary_section(results, sections)]
 
 
 def _cohort_section(out: Path, results: StudyResults, figures: FigureFolder) -> Section:
@@ -144,7 +192,6 @@ def _prediction_sections(results: StudyResults, figures: FigureFolder) -> list[S
         variance_section(results, figures),
         subgroups_section(results, figures),
         routing_section(results, figures),
-        saliency_section(results, figures),
     ]
 
 
@@ -165,10 +212,7 @@ def planted_sections(results: StudyResults) -> list[Section]:
     if results.planted is None:
         return []
     signal = {m: s for m, s in (results.planted.get("signal") or {}).items() if s != 0}
-    metrics = results.metrics[
-        results.metrics["ensemble"].isin((*results.main_ensembles, *results.inputs))
-    ]
-    verdicts = planted_verdict(metrics, results.planted, results.groups)
+    verdicts, _ = planted_verdicts(results)
     content = {
         "signal": ", ".join(f"{m} (strength {s})" for m, s in signal.items()),
         "sentence": planted_sentence(verdicts, bool(signal)),
@@ -186,13 +230,14 @@ def _subjects_section(results: StudyResults) -> Section:
         "missing_groups": records.missing_groups_table(results),
         "split": records.split_table(results),
         "split_notes": records.split_notes(results),
-        "citation": "" if has_only_slice_networks(results) else CITATION,
+        "citation": CITATION if is_of_paper(results) else "",
     }
-    return Section("subjects", "Subjects", content)
+    return Section("subjects", "Subjects", content, is_open=True)
 
 
 def _results_section(results: StudyResults) -> Section:
     content = {
+        "auc": tables.auc_table(results),
         "networks": [tables.network_table(results, network) for network in results.networks],
         "single_inputs": tables.single_input_table(results),
         "baselines": tables.baselines_table(results),
@@ -200,19 +245,15 @@ def _results_section(results: StudyResults) -> Section:
         "has_forest": "radiomics_forest" in results.baselines,
         "prevalence": tables.prevalence_note(results),
         "chance": tables.chance_table(results),
-        "other_published": (
-            None if has_only_slice_networks(results) else tables.other_published_table()
-        ),
-        "synthetic": results.planted is not None,
+        "other_published": tables.other_published_table() if is_of_paper(results) else None,
+        "slices": slice_networks(results),
         "citation": CITATION,
         "paper_subjects": NUM_TEST_SUBJECTS,
         "paper_methylated": NUM_TEST_METHYLATED,
         "num_resamples": NUM_RESAMPLES,
-        "pooled": pooled_splits(results),
         "bin_width": f"{BIN_WIDTH:g}",
-        "shown": ", ".join(network_label(network) for network in results.networks),
     }
-    return Section("results", "Results on the test set", content)
+    return Section("results", "Results on the test set", content, is_open=True)
 
 
 def _external_sections(out: Path, results: StudyResults) -> list[Section]:
@@ -232,7 +273,7 @@ def _training_section(results: StudyResults, figures: FigureFolder) -> Section:
         "slice_settings": slice_settings_table(results),
         "has_volume_networks": not has_only_slice_networks(results),
         "slice_networks": list(map(network_label, slice_networks(results))),
-        "rules": tables.rules_table(results.members),
+        "rules": tables.rules_table(results.members, is_of_paper(results)),
         "trainings": records.training_table(results),
         "diverged": diverged_table(results),
         "figures": training_pictures(results, figures),

@@ -13,7 +13,6 @@ from mgmt_ray.figures.policy_plots import (
     policy_heatmap_figure,
     policy_stability_figure,
 )
-from mgmt_ray.report.cautions import pooled_splits
 from mgmt_ray.report.columns import Cell, columns, make_table, rounded, subjects, text
 from mgmt_ray.report.html_table import Table, number
 from mgmt_ray.report.section import Picture, Section, missing_section
@@ -58,7 +57,6 @@ def routing_section(results: StudyResults, figures: FigureFolder) -> Section:
         "agreement": table,
         "figures": pictures,
         "policies": None if routing is None else policies_table(routing),
-        "pooled": pooled_splits(results),
     }
     return Section(anchor, title, content)
 

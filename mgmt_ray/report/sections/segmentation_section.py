@@ -19,7 +19,7 @@ from mgmt_ray.report.columns import Cell, Row, make_table, rounded, text
 from mgmt_ray.report.html_table import (
     DASH,
     Table,
-    drop_empty_paper_columns,
+    beside_paper,
     number,
     slug,
     with_interval,
@@ -247,7 +247,8 @@ def overlap_table(overlap: pd.DataFrame, external: str = "") -> Table:
     caption = (
         f"Segmentation{cohort}: mean ± standard deviation over models, 95 % intervals over patients"
     )
-    return drop_empty_paper_columns(Table(f"segmentation{suffix}", caption, header, tuple(rows)))
+    table = Table(f"segmentation{suffix}", caption, header, tuple(rows))
+    return beside_paper(table, is_of_paper=True)
 
 
 def model_name(table: pd.DataFrame, network: str, modality: str) -> str:

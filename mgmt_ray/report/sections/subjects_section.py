@@ -8,8 +8,8 @@ from statistics import mean, stdev
 
 from mgmt_ray.cohort.covariates import age_in_years
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.report.html_table import DASH, Table
-from mgmt_ray.report.study_results import StudyResults, has_only_slice_networks
+from mgmt_ray.report.html_table import DASH, Table, beside_paper
+from mgmt_ray.report.study_results import StudyResults, is_of_paper
 from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.statistics.published_results import (
     NUM_SUBJECTS,
@@ -48,12 +48,10 @@ def patients_table(results: StudyResults) -> Table:
         cells = _cells(methylated, len(group) - methylated, len(subjects))
         rows.append((_row_label(name), *cells, *_published(name)))
     header = ("Characteristic", "Subjects", "Methylated", "Unmethylated")
-    if has_only_slice_networks(results):  # whose paper has no such table
-        cells_only = tuple(row[: len(header)] for row in rows)
-        return Table("patients", "Characteristics of the subjects", header, cells_only)
     published = tuple(f"paper's\n{cell.lower()}" for cell in header[1:])
-    caption = "Characteristics of the subjects, next to table 1 of the paper"
-    return Table("patients", caption, (*header, *published), tuple(rows))
+    caption = "Characteristics of the subjects"
+    table = Table("patients", caption, (*header, *published), tuple(rows))
+    return beside_paper(table, is_of_paper(results), "table 1")
 
 
 def sorted_by_sex(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:
