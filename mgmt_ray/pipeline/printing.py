@@ -9,12 +9,14 @@ import pandas as pd
 
 from mgmt_ray.base import quantity
 from mgmt_ray.cluster.progress import log
+from mgmt_ray.report.cautions import first_caution
+from mgmt_ray.report.summary import baseline_sentences, chance_sentences, pair_sentences
 from mgmt_ray.report.terminal import summary
 from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.statistics.delong import prospect
 from mgmt_ray.statistics.planted_signal import planted_verdict
-from mgmt_ray.statistics.result_tables import read_result
+from mgmt_ray.statistics.result_tables import read_existing_results, read_result
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
@@ -105,14 +107,18 @@ def _is_empty(folder: StudyFolder, trial: Trial) -> bool:
 def show_results(study: StudyConfig, folder: StudyFolder) -> None:
     """Print the results, and for a synthetic cohort whether they show the planted signal."""
     metrics = read_result(folder.ensembles, "metrics")
+    planted = folder.root / "planted.json"
+    comparisons = read_existing_results(folder.ensembles, ("comparisons",)).get("comparisons")
+    answers = [*chance_sentences(metrics), first_caution(metrics, planted.is_file())]
+    if comparisons is not None:
+        answers += [*pair_sentences(comparisons), *baseline_sentences(comparisons)]
     log("")
-    log(summary(metrics))
+    log(summary(metrics, [*filter(None, answers)]))
     for name in study.external:
         ensembles = folder.external(name).ensembles
         if (ensembles / "metrics.csv").is_file():
             log(f"external {name}, predicted by the same models")
             log(summary(read_result(ensembles, "metrics")))
-    planted = folder.root / "planted.json"
     if planted.is_file():
         groups = group_ensembles(study.modalities)
         for verdict in planted_verdict(
@@ -122,3 +128,4 @@ def show_results(study: StudyConfig, folder: StudyFolder) -> None:
                 f"planted in {', '.join(verdict.carriers)}" if verdict.carriers else "no signal"
             )
             log(f"{verdict.network} {verdict.ensemble} ({signal}): {verdict.sentence}")
+    log(f"All measures: {folder.ensembles / 'metrics.csv'}, and the report")

@@ -77,24 +77,16 @@ def merge_copies(
 def by_ensemble(
     metrics: pd.DataFrame, names: Sequence[str]
 ) -> dict[str, dict[str, Mapping[Hashable, Any]]]:
-    """Return the rows of these ensembles by network, without those that are copies in all networks.
-
-    What validation chose is a copy of one of the ``names`` or an ensemble of its own.
-    """
-    found: dict[str, dict[str, Mapping[Hashable, Any]]] = {name: {} for name in names}
-    for row in metrics.to_dict("records"):
-        if row["ensemble"] in found:
-            found[row["ensemble"]][row["network"]] = row
-    is_copied = set(zip(metrics["network"], metrics["copy_of"], strict=True))
-    return {
-        name: rows
-        for name, rows in found.items()
-        if rows
-        and not (
-            name in CHOSEN
-            and all(row["copy_of"] or (network, name) in is_copied for network, row in rows.items())
-        )
-    }
+    """Return these ensembles' rows by network; those that only repeat earlier rows are left out."""
+    shown: dict[str, dict[str, Mapping[Hashable, Any]]] = {}
+    seen: set[tuple[str, str]] = set()
+    for name in names:
+        records = metrics[metrics["ensemble"] == name].to_dict("records")
+        models = {(row["network"], row["copy_of"] or name) for row in records}
+        if not models <= seen:
+            shown[name] = {row["network"]: row for row in records}
+            seen |= models
+    return shown
 
 
 def chosen_note(row: Mapping[Hashable, Any]) -> str:

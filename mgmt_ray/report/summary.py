@@ -74,11 +74,14 @@ def chance_sentences(metrics: pd.DataFrame) -> list[str]:
     rows = primary_rows(metrics).to_dict("records")
     for row in rows:
         inputs = inputs_of(row, metrics) or "the scans that validation chose in each split"
-        sentences.append(
-            f"From {inputs}, {network_label(row['network'])} told methylated from unmethylated in "
-            f"{row['num_subjects']} patients with an AUC of {plain(read_interval(row, 'auc'))}: "
-            f"{chance_words(row, len(rows))}."
+        label, auc = network_label(row["network"]), plain(read_interval(row, "auc"))
+        told = (
+            f"{label}, from {inputs}: AUC {auc}"
+            if sentences
+            else f"From {inputs}, {label} told methylated from unmethylated in "
+            f"{row['num_subjects']} patients with an AUC of {auc}"
         )
+        sentences.append(f"{told}: {chance_words(row, len(rows))}.")
     return sentences
 
 
@@ -144,7 +147,7 @@ def baseline_sentences(comparisons: pd.DataFrame) -> list[str]:
     """Say which baselines each network is shown to beat; empty if none was compared."""
     against = comparisons[comparisons["comparison"].str.startswith(BASELINE_PREFIX)]
     tested = against[against["delong_p_holm"].notna()]
-    sentences = []
+    networks: dict[str, list[str]] = {}
     for network, rows in tested.groupby("network_a", sort=False):
         differs = rows["delong_p_holm"] < LEVEL
         parts = {
@@ -152,18 +155,18 @@ def baseline_sentences(comparisons: pd.DataFrame) -> list[str]:
             "worse than": rows[differs & (rows["auc_difference"] < 0)],
             "not shown to be better than": rows[~differs],
         }
-        words = [
+        words = "; ".join(
             f"{how} {', '.join(map(_in_sentence, group['network_b']))}"
             for how, group in parts.items()
             if len(group)
-        ]
-        sentences.append(f"{network_label(str(network))}: {'; '.join(words)}.")
-    return sentences
+        )
+        networks.setdefault(words, []).append(network_label(str(network)))
+    return [f"{', '.join(names)}: {words}." for words, names in networks.items()]
 
 
 def _in_sentence(baseline: str) -> str:
     label = network_label(baseline)
-    return label[0].lower() + label[1:]
+    return f"“{label[0].lower()}{label[1:]}”"
 
 
 def tested_sentence(results: StudyResults) -> str:

@@ -270,7 +270,7 @@ def scans_page(out: Path) -> str:
 
 def test_a_study_without_inspections_says_so(reported: Path) -> None:
     report = (reported / "report.html").read_text(encoding="utf-8")
-    section = report[report.index('id="cohort"') : report.index('id="results"')]
+    section = report[report.index('id="cohort"') :].partition("</section>")[0]
     assert "Problems with files and tables were not recorded for this study." in section
     assert "No previews of the scans were kept." in section
     assert "<img" not in section and "<table" not in section
@@ -295,7 +295,7 @@ def test_the_report_holds_problems_and_pictures_and_escapes_what_files_say(
         write_inspection(Inspection(subject.id, (), {"T1": "1"}, (view,)), reported / "inspections")
     report = write_report(reported).read_text(encoding="utf-8")
     assert report.count("<script") == 1  # its own, that sorts
-    section = report[report.index('id="cohort"') : report.index('id="results"')]
+    section = report[report.index('id="cohort"') :].partition("</section>")[0]
     # counted under its cover, listed with subject, finding, place and cover, and on the sheet
     assert section.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 6
     assert "Problems found: 2, with files or rows of 2 subjects." in section

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mgmt_ray.report.study_results import StudyResults, read_study_results
 
 @pytest.fixture(scope="module")
 def results(whole_study: Path) -> StudyResults:
-    return read_study_results(whole_study)
+    return replace(read_study_results(whole_study), planted=None)
 
 
 def test_p_values_stand_beside_the_papers_pair_by_pair(results: StudyResults) -> None:
@@ -35,6 +36,10 @@ def test_best_overall_stands_beside_the_papers_last_row(results: StudyResults) -
     assert best["SpotTune – Transfer"] == ("0.0636", "0.0768")
     assert "SpotTune DSC+DTI, From scratch Struct, Transfer DTI" in best_overall_sentence()
     assert "0.0768 for 0.768" in best_overall_sentence()
+    # neither columns nor sentence beside patients who are not the paper's
+    other = comparisons_section(replace(results, planted={})).content
+    assert len(other["probabilities"].header) == len(table.header) - 2
+    assert other["best_overall"] == ""
 
 
 def test_errors_have_tests_of_their_own_and_no_published_ones(results: StudyResults) -> None:

@@ -12,7 +12,7 @@ from mgmt_ray.report.html_table import (
     DASH,
     LONGTABLE_ROWS,
     Table,
-    drop_empty_paper_columns,
+    beside_paper,
     latex,
     number,
     p_value,
@@ -85,9 +85,14 @@ def test_a_slug_is_a_file_name_whatever_a_network_is_called() -> None:
 def test_a_papers_column_goes_where_nothing_is_printed_in_it_and_no_other() -> None:
     header = ("Model", "AUC", "paper's\nAUC", "SEN", "paper's\nSEN")
     rows = (("a", "–", "–", "0.5", "0.6"), ("b", "–", "–", "0.5", "–"))
-    kept = drop_empty_paper_columns(Table("name", "caption", header, rows))
+    table = Table("name", "caption", header, rows)
+    kept = beside_paper(table, True, "table 2")
     assert kept.header == ("Model", "AUC", "SEN", "paper's\nSEN")
     assert kept.rows == (("a", "–", "0.5", "0.6"), ("b", "–", "0.5", "–"))
+    assert kept.caption == "caption, next to table 2 of the paper"
+    # of other patients none of them is shown
+    others = beside_paper(table, False, "table 2")
+    assert (others.header, others.caption) == (("Model", "AUC", "SEN"), "caption")
 
 
 def test_a_plus_minus_sign_is_mathematics_in_latex() -> None:

@@ -83,9 +83,10 @@ def test_both_intercepts_of_calibration_are_shown(results: StudyResults) -> None
 def test_fits_on_single_folds_models_are_cautioned_about(whole_report: Path) -> None:
     page = whole_report.read_text(encoding="utf-8")
     for anchor in ("operating", "calibration", "decision"):
-        section = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
-        assert "from the models of a single fold" in section
-        assert "used to choose epoch, learning rate and hyper-parameters" in section
+        section = page[page.index(f'<section id="{anchor}"') :].partition("</section>")[0]
+        assert "the models of a single fold" in section
+        assert ('href="#calibration"' in section) == (anchor != "calibration")
+    assert page.count("used to choose epoch, learning rate and hyper-parameters") == 1
 
 
 def test_net_benefit_is_given_at_the_nearest_thresholds(results: StudyResults) -> None:

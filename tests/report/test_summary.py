@@ -4,50 +4,113 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from mgmt_ray.report.study_results import read_study_results
 from mgmt_ray.report.summary import (
+    answers,
+    baseline_sentences,
     chance_cell,
-    chance_sentence,
+    chance_sentences,
+    chance_words,
     external_sentence,
+    pair_sentences,
     planted_sentence,
-    summary_sentences,
 )
+from mgmt_ray.selection.best_on_validation import BEST_OVERALL
 from mgmt_ray.statistics.intervals import Interval
 from mgmt_ray.statistics.planted_signal import PlantedVerdict
 
 
-def rows(*aucs: tuple[str, float, float, float, float]) -> pd.DataFrame:
-    return pd.DataFrame(aucs, columns=["ensemble", "auc", "auc_low", "auc_high", "auc_p_holm"])
+def model(
+    network: str, ensemble: str, auc: tuple[float, float, float], p: float
+) -> dict[str, object]:
+    value, low, high = auc
+    return {
+        **{"network": network, "ensemble": ensemble, "copy_of": "", "num_subjects": 30},
+        **{"auc": value, "auc_low": low, "auc_high": high, "auc_p_holm": p},
+    }
 
 
-def test_intervals_that_contain_one_half_show_nothing() -> None:
-    text = chance_sentence(
-        "SpotTune", rows(("DSC", 0.6, 0.45, 0.7, 0.4), ("DTI", 0.5, 0.4, 0.6, 1.0))
-    )
-    assert text == (
-        "SpotTune: the AUC interval of every ensemble (2) contains 0.5, so better than chance is "
-        "not shown."
-    )
-
-
-def test_ensembles_above_below_and_neither_are_distinguished() -> None:
-    text = chance_sentence(
-        "From scratch",
-        rows(
-            ("DSC", 0.7, 0.55, 0.8, 0.04),
-            ("DTI", 0.5, 0.4, 0.6, 1.0),
-            ("DSC+DTI", 0.6, 0.51, 0.7, 0.05),
-            ("Struct", 0.3, 0.1, 0.45, 0.2),
+@pytest.mark.parametrize(
+    ("auc", "p", "words"),
+    [
+        ((0.6, 0.45, 0.7), 0.001, "better than chance is not shown"),
+        ((0.6, 0.5, 0.7), 0.001, "better than chance is not shown"),
+        ((0.7, 0.55, 0.8), 0.049, "better than chance"),
+        (
+            (0.7, 0.55, 0.8),
+            0.05,
+            "better than chance by its interval alone, but not after correction for 2 tests: not "
+            "shown",
         ),
+        ((0.3, 0.1, 0.45), 0.01, "worse than chance"),
+        (
+            (0.7, 0.55, 0.8),
+            float("nan"),
+            "its interval alone would be better than chance, which was not tested",
+        ),
+    ],
+)
+def test_a_verdict_on_chance_needs_the_interval_and_the_corrected_test(
+    auc: tuple[float, float, float], p: float, words: str
+) -> None:
+    assert chance_words(model("spottune", "DSC", auc, p), 2) == words
+
+
+def test_each_networks_best_ensemble_is_named_by_what_it_takes() -> None:
+    auc = (0.6, 0.45, 0.7)
+    rows = [
+        model("spottune", "DTI", auc, float("nan")) | {"copy_of": BEST_OVERALL},
+        model("spottune", BEST_OVERALL, auc, 0.4),
+        model("random", "DTI", auc, 0.4),
+        model("random", BEST_OVERALL, auc, 0.4),
+    ]
+    first, second = chance_sentences(pd.DataFrame(rows))
+    assert first == (
+        "From DTI, SpotTune told methylated from unmethylated in 30 patients with an AUC of 0.60 "
+        "(0.45 to 0.70): better than chance is not shown."
     )
-    assert text == (
-        "From scratch: 2 of 4 ensembles above chance, 1 of them after Holm’s correction "
-        "(p < 0.05): DSC 0.700 [0.550, 0.800]; DSC+DTI 0.600 [0.510, 0.700]. "
-        "1 of 4 ensembles below chance, 0 of them after Holm’s correction (p < 0.05): "
-        "Struct 0.300 [0.100, 0.450]. "
-        "For the other 1 the AUC interval contains 0.5: better than chance is not shown."
-    )
+    # over several splits it is none of the others
+    assert second.startswith("From scratch, from the scans that validation chose in each split: ")
+    # without a choice all distinct ensembles of networks are told, and no baseline
+    rows = [model("ours", "PH+FA", auc, 0.4), model("age_sex", "age_sex", auc, 0.4)]
+    (only,) = chance_sentences(pd.DataFrame(rows))
+    assert only.startswith("From PH+FA, ours told")
+
+
+def pair(comparison: str, b: str, difference: float, p: float) -> dict[str, object]:
+    return {
+        **{"comparison": comparison, "network_a": "spottune", "network_b": b},
+        **{"auc_difference": difference, "auc_difference_low": difference - 0.1},
+        **{"auc_difference_high": difference + 0.1, "delong_p_holm": p},
+    }
+
+
+def test_only_corrected_differences_are_called_better() -> None:
+    rows = [pair(BEST_OVERALL, "random", -0.2, 0.04), pair(BEST_OVERALL, "transfer", 0.2, 0.05)]
+    table = pd.DataFrame([*rows, pair("DSC", "random", 0.3, 0.01)])
+    assert pair_sentences(table) == [
+        "From scratch is better than SpotTune: its AUC is 0.20 (0.10 to 0.30) higher.",
+        "In the other 1 of 2 comparisons it is not shown.",
+    ]
+    (text,) = pair_sentences(table.iloc[1:2])
+    assert text.startswith("Not shown: the AUCs do not differ significantly")
+    assert pair_sentences(table.iloc[:0]) == []
+    assert pair_sentences(table.assign(delong_p_holm=float("nan"))) == []
+
+
+def test_a_baseline_is_beaten_only_after_correction() -> None:
+    rows = [
+        pair("against age_sex", "age_sex", 0.2, 0.01),
+        pair("against tumour_volume", "tumour_volume", 0.2, 0.2),
+        pair("against prevalence", "prevalence", 0.2, float("nan")),
+        pair("against first_order", "first_order", -0.2, 0.01),
+    ]
+    assert baseline_sentences(pd.DataFrame(rows)) == [
+        "SpotTune: better than “age and sex”; worse than “first-order features”; not shown to be "
+        "better than “tumour volume”."
+    ]
 
 
 def cell(low: float, high: float, p: float = 0.5) -> str:
@@ -88,9 +151,11 @@ def test_without_a_signal_the_expected_misses_are_reported() -> None:
 
 def test_the_summary_mentions_external_cohorts_and_splits(nested_study: Path) -> None:
     results = read_study_results(nested_study)
-    first, *sentences = summary_sentences(results)
-    assert "in 2 splits, each subject by models that were trained without it" in first
-    (text,) = [s for s in sentences if s.startswith("External cohort")]
+    found = answers(results)
+    (tested,) = found["Who was tested?"]
+    assert "in 2 splits, each by models that were trained without them" in tested
+    (text,) = found["Does it hold in another cohort?"]
+    assert "Is it better than a simple baseline?" not in found  # the study has none
     metrics = results.external["elsewhere"].metrics
     struct = metrics[metrics["ensemble"] == "Struct"].iloc[0]
     assert text.startswith(

@@ -22,11 +22,25 @@ def metrics(**changes: object) -> pd.DataFrame:
     return pd.DataFrame([row | changes])
 
 
-def test_a_line_holds_each_value_with_its_interval() -> None:
-    text = summary(metrics(auc_low=0.5151, auc_high=0.8049))
-    assert "SpotTune: 57 test subjects, 24 methylated" in text
-    (line,) = [line for line in text.splitlines() if line.startswith("DSC+DTI+Struct")]
-    assert line.startswith("DSC+DTI+Struct      55  .664 [.52, .80]*  ")
+def test_a_line_holds_the_networks_side_by_side() -> None:
+    both = [metrics(auc_low=0.5151, auc_high=0.8049), metrics(network="random", auc_low=0.4)]
+    lines = summary(pd.concat(both)).splitlines()
+    assert lines[0].endswith("test subjects: 57, 24 of them methylated")
+    assert lines[1].split("  ")[0] == "ensemble"
+    assert lines[1].index("SpotTune") == lines[2].index(".664 [.52, .80]*")
+    assert lines[1].index("From scratch") == lines[2].index(".664 [.40, .66]")
+
+
+def test_a_model_of_several_names_is_one_line() -> None:
+    names = {"best overall": "", "DSC+DTI+Struct": "best overall", "DTI": ""}
+    table = pd.concat([metrics(ensemble=name, copy_of=of) for name, of in names.items()][::-1])
+    lines = [line.split("  ")[0] for line in summary(table).splitlines()[2:-2]]
+    assert lines == ["DTI", "DSC+DTI+Struct"]
+    assert summary(table).splitlines()[3].endswith(" best")
+
+
+def test_answers_come_before_the_table() -> None:
+    assert summary(metrics(), ["Not shown."]).splitlines()[:2] == ["Not shown.", ""]
 
 
 def test_only_an_interval_above_one_half_earns_a_star() -> None:
@@ -45,9 +59,11 @@ def test_the_last_line_counts_the_stars_that_holms_correction_leaves() -> None:
 
 def test_the_widest_lines_fit_in_a_hundred_columns(study: Path) -> None:
     widest = {name: 1.0 for name in METRIC_COLUMNS[5:] if name not in ("copy_of", "family")}
-    long = metrics(ensemble="ap-rCBV+PH+PSR+AD+FA", num_members=1000, **widest)
+    networks = ("spottune", "random", "transfer", "other")
+    named = {"ensemble": "ap-rCBV+PH+PSR+AD+FA"}
+    long = pd.concat([metrics(network=name, **named, **widest) for name in networks])
     for table in (long, read_table(study / "ensembles" / "metrics.csv", "")):
         assert max(map(len, summary(table).splitlines())) <= 100
-    lines = summary(long).splitlines()
-    after = lines[lines.index("ap-rCBV+PH+PSR+AD+FA") + 1]
-    assert after.startswith(f"{'':17} 1000  1.000 [1.00, 1.00]* 1.000 [1.00, 1.00]")
+    lines = summary(metrics(ensemble="ap-rCBV+PH+PSR+AD+FA+TR")).splitlines()
+    after = lines[lines.index("ap-rCBV+PH+PSR+AD+FA+TR") + 1]
+    assert after.startswith(f"{'':20} .664 [.66, .66]*")

@@ -83,7 +83,7 @@ def calls_section(results: StudyResults, pictured: Mapping[str, object]) -> Sect
         (
             str(subject),
             "methylated" if label else "unmethylated",
-            *(_call(of.get(subject), label) for of in columns.values()),
+            *(_call(of.get(str(subject)), label) for of in columns.values()),
         )
         for subject, label in labels.sort_index().items()
     )
