@@ -261,7 +261,7 @@ def _small_mask_problem(problem: Problem, mask: Scan, scan: Scan, path: Path) ->
         return problem
     found = f"is on a smaller grid than {path.name}: {mask.grid.difference(scan.grid)}"
     remedy = "Resample the mask onto its scans"
-    return replace(problem, kind="other_grid", found=found, remedy=remedy)
+    return replace(problem, kind="other_grid", found=found, remedy=remedy, setting="")
 
 
 def _check_distinct(hashes: Mapping[str, str], modality: str, path: Path) -> None:
