@@ -32,6 +32,10 @@ class Finding:
     covered_by: str
 
 
+PROBLEM_COLUMNS = (*(field.name for field in fields(Problem)), "covered_by")
+"""Of ``problems.csv``."""
+
+
 @dataclass(frozen=True, slots=True)
 class CohortSelection:
     """A study's cohort and every problem of its subjects.
@@ -124,9 +128,8 @@ def exclude_persons(
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
     """Write ``problems.csv``: every problem, and the key of the study that covers it."""
-    names = [field.name for field in fields(Problem)]
     rows = [(*astuple(finding.problem), finding.covered_by) for finding in findings]
-    write_csv(path, [(*names, "covered_by"), *rows])
+    write_csv(path, [PROBLEM_COLUMNS, *rows])
 
 
 def _with_config_key(finding: Finding, key: str) -> Finding:

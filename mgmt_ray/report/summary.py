@@ -70,7 +70,7 @@ def chance_sentences(metrics: pd.DataFrame) -> list[str]:
     ['From DSC, From scratch told methylated from unmethylated in 30 patients with an AUC of 0.80
     (0.60 to 0.90): better than chance.']
     """
-    sentences = []
+    sentences: list[str] = []
     rows = primary_rows(metrics).to_dict("records")
     for row in rows:
         inputs = inputs_of(row, metrics) or "the scans that validation chose in each split"

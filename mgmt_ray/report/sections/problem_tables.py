@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
+from mgmt_ray.cohort.inclusion import PROBLEM_COLUMNS
 from mgmt_ray.report.html_table import DASH, Table
 
-COLUMNS = {"subject", "kind", "where", "found", "remedy", "modality", "covered_by"}
 UNRESOLVED = "nothing"
 
 
@@ -83,7 +83,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
         rows = list(table)
-    if set(table.fieldnames or ()) != COLUMNS:
+    if tuple(table.fieldnames or ()) != PROBLEM_COLUMNS:
         raise MgmtError(
             f"{path}: is not a table of problems. Run `mgmt-ray cohort STUDY` to rewrite it."
         )
