@@ -38,9 +38,14 @@ class VolumeSet:
         """Convert volumes to a network's precision; outputs of a frozen part keep theirs."""
         return self.volumes.to(dtype) if self.volumes.dtype == torch.float16 else self.volumes
 
-    def select(self, rows: np.ndarray) -> VolumeSet:
-        """Return the given rows, in the given order."""
-        index = torch.as_tensor(rows, device=self.volumes.device)
+    def select(self, rows: np.ndarray, index: Tensor | None = None) -> VolumeSet:
+        """Return the given rows, in the given order.
+
+        Args:
+            index: the same rows on the set's device, if they are there already.
+        """
+        if index is None:
+            index = torch.as_tensor(rows, device=self.volumes.device)
         return VolumeSet(
             self.volumes[index],  # unlike index_select it keeps the channels-last layout
             self.labels.index_select(0, index),
@@ -83,6 +88,13 @@ def volume_set(
         values = torch.tensor(covariates, dtype=torch.float32)
         covariate_rows = values.repeat_interleave(num_versions, dim=0).to(device)
     return VolumeSet(rows.to(device), label.to(device), ids, covariate_rows)
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU on a device; a GPU's copy does not wait for what the GPU does."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def even_batches(rows: np.ndarray, max_size: int) -> list[np.ndarray]:

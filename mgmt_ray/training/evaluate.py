@@ -50,8 +50,9 @@ def evaluation_batches(network: nn.Module, data: VolumeSet, max_size: int) -> It
     """Yield the rows in batches with the network in evaluation mode, then restore its mode."""
     was_training = network.training
     network.eval()
+    index = torch.arange(len(data), device=data.volumes.device)
     for rows in even_batches(np.arange(len(data)), max_size) if len(data) else ():
-        yield data.select(rows)
+        yield data.select(rows, index[rows[0] : rows[-1] + 1])
     network.train(was_training)
 
 

@@ -70,9 +70,11 @@ def _outputs(
 ) -> Tensor:
     """Compute the frozen part's outputs [row, ...] for all rows."""
     outputs: Tensor | None = None
+    index = torch.arange(len(data), device=data.volumes.device)
     for rows in even_batches(np.arange(len(data)), batch_size):
+        part = index[rows[0] : rows[-1] + 1]
         with autocast(data.volumes.device, precision):
-            output = frozen(data.select(rows).inputs(dtype))
+            output = frozen(data.select(rows, part).inputs(dtype))
         if outputs is None:
             # in the output's memory layout, as batch statistics are summed in the order of memory
             channels_last = output.dim() == 5 and output.is_contiguous(memory_format=CHANNELS_LAST)
@@ -82,6 +84,6 @@ def _outputs(
                 device=output.device,
                 memory_format=CHANNELS_LAST if channels_last else torch.contiguous_format,
             )
-        outputs[torch.as_tensor(rows, device=outputs.device)] = output
+        outputs[part] = output
     assert outputs is not None
     return outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from mgmt_ray.nets.myronenko import SegmentationNetwork
 from mgmt_ray.nets.network import Network, VolumeNetwork
 from mgmt_ray.training.checkpoint import trained_tensors
 from mgmt_ray.training.classification_task import ClassificationTask, SliceScores
-from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches
+from mgmt_ray.training.dataset import VolumeSet, balanced_rows, even_batches, upload
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.frozen_features import cache_frozen_features
 from mgmt_ray.training.precision import (
@@ -245,19 +245,19 @@ def _train_epoch(
 ) -> EpochScores:
     """Train on all rows once, and score them."""
     network.train()
-    number = state.epoch + 1
-    order = stream(seed, "order", number).permutation(len(data))
-    draw = task.noise(seed, number)
+    number, device = state.epoch + 1, data.volumes.device
+    batches = even_batches(stream(seed, "order", number).permutation(len(data)), config.batch_size)
+    shares = [rows[world.rank :: world.size] for rows in batches]
+    sizes = [len(rows) for rows in shares]
+    indices = upload(torch.from_numpy(np.concatenate(shares)), device).split(sizes)
+    noises = _draw_noise(task.noise(seed, number), batches, world, device)
     outputs = []
-    for rows in even_batches(order, config.batch_size):
-        share = slice(world.rank, None, world.size)
-        noise = tuple(None if drawn is None else drawn[share] for drawn in draw(len(rows)))
-        batch = data.select(rows[share])
+    for rows, share, index, noise in zip(batches, shares, indices, noises, strict=True):
         outputs.append(
             train_step(
                 network,
                 state.optimizer,
-                batch,
+                data.select(share, index),
                 task,
                 noise,
                 num_rows=len(rows),
@@ -265,6 +265,23 @@ def _train_epoch(
             )
         )
     return task.train_scores(world.gather(torch.cat(outputs)))
+
+
+def _draw_noise(
+    draw: Callable[[int], Noise], batches: list[np.ndarray], world: World, device: torch.device
+) -> list[Noise]:
+    """Draw the noise of an epoch's batches in their order, and upload this worker's share at once.
+
+    A copy in each step would make the CPU wait for the device.
+    """
+    columns: list[Sequence[Tensor | None]] = []
+    for parts in zip(*(draw(len(rows)) for rows in batches), strict=True):
+        shares = [part[world.rank :: world.size] for part in parts if part is not None]
+        if shares:
+            columns.append(upload(torch.cat(shares), device).split([len(part) for part in shares]))
+        else:
+            columns.append([None] * len(batches))
+    return [tuple(column[i] for column in columns) for i in range(len(batches))]
 
 
 def _check_finite(part: str, scores: EpochScores, epoch: int) -> None:
@@ -282,7 +299,8 @@ def _validate(
 ) -> tuple[EpochScores, EpochPredictions]:
     """Return scores and predictions of all rows, each predicted by one worker."""
     rows = np.arange(len(data))[world.rank :: world.size]
-    values = task.predict(network, data.select(rows), stream_seed(seed, "validation"))
+    share = data if world.size == 1 else data.select(rows)
+    values = task.predict(network, share, stream_seed(seed, "validation"))
     gathered = world.gather(torch.column_stack([values, torch.from_numpy(rows)]))
     in_order = gathered[gathered[:, -1].argsort()]
     return task.validation(in_order[:, :-1], data)

@@ -14,7 +14,8 @@ from mgmt_ray.base import stream_seed
 from mgmt_ray.training.dataset import VolumeSet
 
 Noise: TypeAlias = tuple[Tensor | None, ...]
-"""Random numbers of a batch: tensors [row, ...] on the CPU, None where nothing is drawn."""
+"""Random numbers of a batch: tensors [row, ...], None where nothing is drawn. They are drawn on the
+CPU, and are on the device of the batch when its loss is computed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,12 +1,14 @@
 import copy
 import math
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mgmt_ray.base import stream_seed
 from mgmt_ray.training.checkpoint import (
@@ -408,3 +410,38 @@ def test_the_temperature_of_an_epoch_is_the_schedules(make_network, make_data) -
         state.network.temperature for _ in fit(state, make_data(8, 1), make_data(4, 2), config, 3)
     ]
     assert used == [4.0, 3.0, 2.0, 1.0]
+
+
+class CountUploads(TorchDispatchMode):
+    """Counts copies from the CPU to another device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            source = args[0] if func is torch.ops.aten._to_copy.default else args[1]
+            self.number += source.device.type == "cpu" and result.device.type != "cpu"
+        return result
+
+
+@pytest.mark.parametrize("kind", ["spottune", "transfer", "random"])
+def test_a_step_copies_nothing_to_the_device(
+    kind: str, make_network, make_data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device without memory stands for a GPU; it cannot score the epoch in the end."""
+    for module in ("volume_task", "frozen_features"):  # torch.autocast does not know the device
+        monkeypatch.setattr(f"mgmt_ray.training.{module}.autocast", lambda *_: nullcontext())
+    data = make_data(12, 1)
+    meta = replace(data, volumes=data.volumes.to("meta"), labels=data.labels.to("meta"))
+    uploads = []
+    for batch_size in (12, 6, 3):
+        config = CONFIG.model_copy(update={"batch_size": batch_size})
+        state = TrainingState(make_network(kind, dropout=0.5).to("meta"), config)
+        with CountUploads() as count, pytest.raises(NotImplementedError, match="meta"):
+            next(fit(state, meta, meta, config, 3))
+        uploads.append(count.number)
+    once = 1 if kind == "transfer" else 0  # to learn the size of the frozen part's outputs
+    assert uploads == [3 + once] * 3  # order, noise of the policies, dropout
