@@ -265,7 +265,9 @@ def measure_features(scans: Mapping[str, Image], mask: Image) -> dict[str, float
         >>> measure_features(scans, mask)["energy_T1_edema"]
         100.0
     """
-    return {f.name: _measure(f, scans[f.modality], mask) for f in FEATURES}
+    boxes = ndimage.find_objects((mask > 0).view(np.int8))  # of the tumour, a small part of a scan
+    box = boxes[0] if boxes else ...
+    return {f.name: _measure(f, scans[f.modality][box], mask[box]) for f in FEATURES}
 
 
 def empty_regions(mask: Image) -> tuple[str, ...]:
