@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -20,6 +21,8 @@ from mgmt_ray.statistics.result_tables import read_existing_results, read_result
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.gpu_memory import trainings_per_card
+from mgmt_ray.training.precision import cost_of_settings
 from mgmt_ray.trials.context import TrialInputs
 
 
@@ -46,6 +49,29 @@ def show_plan(inputs: TrialInputs, trials: Sequence[Trial]) -> None:
         for trial in of_level:
             log(f"{outcomes[trial.id].status:<8}  {trial.id}")
     log(f"{quantity(len(trials), 'trial')}, {finished} finished")
+    show_setting_costs(trials, inputs.resources.device)
+    show_sharing(inputs.folder, trials)
+
+
+def show_setting_costs(trials: Sequence[Trial], device: str) -> None:
+    """Print what settings of the trials cost on a device, each once."""
+    costs = [cost for t in trials for cost in cost_of_settings(t.training_config, device)]
+    for cost in dict.fromkeys(costs):
+        log(cost)
+
+
+def show_sharing(folder: StudyFolder, trials: Sequence[Trial]) -> None:
+    """Print how many trainings fit a GPU together, once one has measured what it takes."""
+    finished = [folder.read_trial(t.id) for t in trials if folder.is_finished(t.id)]
+    uses = [trial["gpu"] for trial in finished if "gpu" in trial]
+    if not uses:
+        return
+    number, largest = trainings_per_card(uses), max(uses, key=lambda use: int(use["peak_bytes"]))
+    log(
+        f"A training took up to {largest['peak_bytes'] / 1e9:.1f} GB of a {largest['name']} with "
+        f"{largest['memory_bytes'] / 1e9:.0f} GB: {number} fit it together, with --gpus "
+        f"{math.floor(100 / number) / 100:g}."
+    )
 
 
 PROSPECTIVE_AUCS = (0.6, 0.65, 0.7)

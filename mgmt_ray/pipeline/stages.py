@@ -13,7 +13,7 @@ from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.dataset_files import missing_reason
 from mgmt_ray.nets.build import build_network
-from mgmt_ray.pipeline.printing import show_diverged, show_results
+from mgmt_ray.pipeline.printing import show_diverged, show_results, show_setting_costs
 from mgmt_ray.pipeline.provenance import differs_from, provenance
 from mgmt_ray.pipeline.select_cohorts import StudyCohorts, select
 from mgmt_ray.prediction.external_cohorts import check_external, predict_external
@@ -134,6 +134,7 @@ def train(trials: Sequence[Trial], inputs: TrialInputs) -> None:
         log(f"trials: up to date ({len(trials)} finished)")
         show_diverged(folder, trials)
         return
+    show_setting_costs(pending, inputs.resources.device)
     for trial in pending:  # here, since what a Ray worker says is not seen
         set_aside_if_damaged(state_file(trial, inputs))
     from mgmt_ray.trials.tune import run_trials, watch_trials  # imports Ray's libraries

@@ -29,7 +29,8 @@ def predict_slices(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> M
     for a scan without a given mask, that of the segmentation.
     """
     device = inputs.resources.device
-    precision, metadata = trial.training_config.precision, inputs.folder.read_trial(trial.id)
+    metadata = inputs.folder.read_trial(trial.id)
+    precision = metadata["training_config"]["precision"]
     segmentation = trial.needs[0]
     segmenter = load_segmenter(segmentation, inputs.folder, device)
     store, ids = open_slices(held_out.folder.slices, trial), tuple(held_out.label)

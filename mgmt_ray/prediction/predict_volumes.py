@@ -48,7 +48,8 @@ def load_held_out(held_out: HeldOutSet, trial: Trial, device: str) -> VolumeSet:
 def predict_volumes(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> MemberPredictions:
     """Predict with a network of volumes: the mean over policy draws, if it has an agent."""
     device, evaluation = inputs.resources.device, inputs.study.evaluation
-    data, precision = load_held_out(held_out, trial, device), trial.training_config.precision
+    data, metadata = load_held_out(held_out, trial, device), inputs.folder.read_trial(trial.id)
+    precision = metadata["training_config"]["precision"]
     network = load_member(trial, inputs).to(device)
     set_precision(network, precision)
     draws: _Draws = {
@@ -59,7 +60,6 @@ def predict_volumes(trial: Trial, held_out: HeldOutSet, inputs: TrialInputs) -> 
         "precision": precision,
     }
     predictions = predict(network, data, **draws)
-    metadata = inputs.folder.read_trial(trial.id)
     model = {name: metadata[name] for name in ("weights_sha256", "prior")}
     labels = data.labels.int().tolist()
 

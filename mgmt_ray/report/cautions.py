@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -48,6 +49,7 @@ def cautions(results: StudyResults) -> list[str]:
         warnings += _repeated_persons(
             f"External cohort {name}", external.cohort, external.predictions
         )
+    warnings += mixed_devices({**results.trials, **results.needed})
     warnings += _learnt_by_heart(results)
     warnings += _extreme_losses(results)
     warnings += protocol_deviations(results)
@@ -84,6 +86,29 @@ def _repeated_persons(where: str, cohort: Cohort, predictions: pd.DataFrame) -> 
         f"{where} has {sum(repeated)} subjects of {len(repeated)} persons with more than one each: "
         "intervals and p-values treat subjects as independent, so intervals are too narrow and "
         "p-values too small."
+    ]
+
+
+def mixed_devices(trials: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Warn of trainings of one network that differ in precision, compilation or device.
+
+    Args:
+        trials: trial.json by trial id.
+    """
+    settings: dict[tuple[str, str], Counter[str]] = {}
+    for trial in (t for t in trials.values() if "training_config" in t):
+        recorded = trial["training_config"]
+        compiled = ", compiled" if recorded.get("compile") else ""
+        device = trial.get("gpu", {}).get("name", "CPU")
+        words = f"{recorded['precision']}{compiled} on {device}"
+        stage = (str(trial["network"]), str(trial["network_config"]["kind"]))
+        settings.setdefault(stage, Counter())[words] += 1
+    return [
+        f"{network_label(network)} was trained in different ways: "
+        + "; ".join(f"{number} in {words}" for words, number in sorted(counted.items()))
+        + ". Its results mix their rounding (precision and compile: auto follow the device)."
+        for (network, _), counted in settings.items()
+        if len(counted) > 1
     ]
 
 

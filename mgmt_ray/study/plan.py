@@ -13,7 +13,7 @@ from mgmt_ray.nets.network import AnyNetworkConfig
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.study_config import SlicePipelineConfig, StudyConfig
 from mgmt_ray.study.trial import InnerFolds, Trial
-from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
+from mgmt_ray.training.training_config import AnyTraining, TrainingConfig, determining_keys
 
 AGENT_KEYS = (
     "agent_depth",
@@ -143,7 +143,7 @@ def _determined_by(
 ) -> dict[str, dict[str, Any]]:
     """Return the parts of both configurations that affect a result."""
     network_keys = network.model_dump(mode="json")
-    training_keys = training.model_dump(mode="json")
+    training_keys = determining_keys(training)
     if network.start_from is not None:
         # only the name of the trial's folder matters: it ends with the trial's hash
         network_keys["start_from"] = network.start_from.name
@@ -170,8 +170,11 @@ def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey)
     """Return the fold's segmentation, those that leave out a part each, and the classifier."""
 
     def determined_by(network: AnyNetworkConfig, training: AnyTraining) -> dict[str, Any]:
-        settings = {"network": network, "training": training, "slices": study.slices}
-        return {name: value.model_dump(mode="json") for name, value in settings.items()}
+        return {
+            "network": network.model_dump(mode="json"),
+            "training": determining_keys(training),
+            "slices": study.slices.model_dump(mode="json"),
+        }
 
     segmenter = SegmentationConfig(
         width=config.width, shape=study.slices.shape, initialisation=config.initialisation

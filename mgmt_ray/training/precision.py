@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -12,7 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mgmt_ray.base import MgmtError, first_line
-from mgmt_ray.training.training_config import AnyTraining, Precision
+from mgmt_ray.training.training_config import (
+    AnyTraining,
+    Precision,
+    auto_keys,
+)
 
 CHANNELS_LAST = torch.channels_last_3d
 
@@ -21,6 +26,51 @@ COMPILERS = {"cpu": ("g++", "clang++"), "cuda": ("gcc", "clang", "cc")}
 
 MAX_GRAPHS = 64
 """Of one network class in a process: kinds of networks, shapes of volumes and their settings."""
+
+
+def resolve_auto(config: AnyTraining, device: torch.device, num_workers: int = 1) -> AnyTraining:
+    """Replace each ``auto`` by what the device is best at.
+
+    On a CPU that is float32, not compiled; on a GPU bfloat16 if it has it, and compiled if there is
+    a compiler and one worker, whose batch statistics no other worker shares.
+    """
+    on_gpu = device.type == "cuda"
+    best: dict[str, object] = {
+        "precision": "bf16"
+        if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        else "fp32",
+        "compile": on_gpu and num_workers == 1 and _can_compile(device),
+    }
+    return config.model_copy(update={name: best[name] for name in auto_keys(config)})
+
+
+def _can_compile(device: torch.device) -> bool:
+    """Return whether a compiler, and on a GPU Triton and a card that it supports, are there."""
+    if not any(map(shutil.which, COMPILERS[device.type])):
+        return False
+    if device.type == "cpu":
+        return True
+    return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+def cost_of_settings(config: AnyTraining, device: str) -> list[str]:
+    """Return a sentence for each setting that costs time on a device, "cuda" or "cpu".
+
+    What it costs is estimated for a ResNet-50 at full size, from operations and memory traffic.
+
+    >>> from mgmt_ray.training.training_config import TrainingConfig
+    >>> cost_of_settings(TrainingConfig(compile="auto"), "cuda")
+    ['precision: fp32 takes an estimated 1.6 times as long as auto on a GPU that has bfloat16.']
+    """
+    costs = []
+    if device == "cuda" and config.precision == "fp32":
+        costs.append(
+            "precision: fp32 takes an estimated 1.6 times as long as auto on a GPU that has "
+            "bfloat16."
+        )
+    if device == "cuda" and config.compile is False and "compile" in type(config).model_fields:
+        costs.append("compile: false about doubles what a step moves through a GPU's memory.")
+    return costs
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -33,6 +83,7 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     ...     nn.Conv3d(1, 1, 3)(torch.zeros(1, 1, 4, 4, 4)).dtype
     torch.bfloat16
     """
+    assert precision != "auto", "resolve_auto comes first"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -5,14 +5,15 @@ Schmitz et al. 2024, sec. 2.4, for volumes; Chen et al. 2020, sec. 2.3 to 2.5, f
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from mgmt_ray.base import Config, later_key
 from mgmt_ray.nets.policy import DrawKind
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "auto"]
+"""Numbers that convolutions compute with; see ``training.precision.resolve_auto``."""
 
 Criterion = Literal["m", "accuracy_auc"]
 """By which an epoch is chosen: M, or the sum of accuracy and AUC."""
@@ -73,12 +74,13 @@ class TrainingConfig(Config):
     )
     precision: Precision = Field(
         "fp32",
-        description="of the convolutions, in training and evaluation, on every machine; bf16 is "
-        "fast on GPUs",
+        description="of the convolutions, in training and evaluation, on every machine; auto: bf16 "
+        "where a training's GPU has it, else fp32",
     )
-    compile: bool = Field(
+    compile: bool | Literal["auto"] = Field(
         False,
-        description="compile the training step: takes minutes at the start, faster later on a GPU",
+        description="compile the training step: takes minutes once per kind of network, faster "
+        "later; auto: on GPUs",
     )
     validation_draws: int = Field(
         32, ge=1, le=MAX_DRAWS, description="Sobol policies per subject and epoch"
@@ -145,7 +147,7 @@ class SegmentationTraining(Config):
     rate_factor: float = Field(0.5, gt=0, lt=1, description="factor of the rate")
     adam_epsilon: float = later_key(1e-8, gt=0, description="Adam's ε; Keras's is 1e-7")
     precision: Precision = Field("fp32", description="of the convolutions")
-    compile: bool = Field(False, description="compile the training step")
+    compile: bool | Literal["auto"] = Field(False, description="compile the training step")
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -189,6 +191,29 @@ class ClassificationTraining(Config):
 
 AnyTraining: TypeAlias = TrainingConfig | SegmentationTraining | ClassificationTraining
 """The settings of any training."""
+
+DEVICE_KEYS = ("precision", "compile")
+"""Settings that ``auto`` leaves to the device; ``trial.json`` records what they became."""
+
+
+def auto_keys(config: AnyTraining) -> tuple[str, ...]:
+    """Return which settings the config leaves to the device."""
+    return tuple(name for name in DEVICE_KEYS if getattr(config, name) == "auto")
+
+
+def determining_keys(config: AnyTraining) -> dict[str, Any]:
+    """Return the settings that a trial's id follows from, which no device may change.
+
+    ``auto`` counts as the default, so that a study keeps its trials when it begins to say ``auto``.
+
+    >>> determining_keys(TrainingConfig(precision="auto")) == determining_keys(TrainingConfig())
+    True
+    """
+    fields = type(config).model_fields
+    return {
+        name: fields[name].default if name in auto_keys(config) else value
+        for name, value in config.model_dump(mode="json").items()
+    }
 
 
 class EvaluationConfig(Config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import StateWriter, load_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
+from mgmt_ray.training.gpu_memory import gpu_use, restart_peak_memory
 from mgmt_ray.training.loop import Diverged, TrainingState, fit
 from mgmt_ray.training.out_of_memory import raise_oom_with_hint
+from mgmt_ray.training.precision import resolve_auto
+from mgmt_ray.training.training_config import DEVICE_KEYS, auto_keys
 from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.memory_estimate import oom_hint
 from mgmt_ray.trials.pipelines import pipeline_of
@@ -71,6 +75,11 @@ def run_trial(
     initial, history = find_initial_weights(trial), TrainingHistory()
     metadata: dict[str, Any] = {}
     result: Callable[[str], Tables] | Diverged
+    restart_peak_memory(device)
+    settings = resolve_auto(trial.training_config, torch.device(device), world.size)
+    # what auto became is part of what a saved state continues
+    auto = {n: getattr(settings, n) for n in auto_keys(trial.training_config)}
+    trial = replace(trial, training_config=settings)
     with raise_oom_with_hint(*oom_hint(trial, inputs.folder.volumes, device, "trains")):
         try:
             sets = pipeline_of(trial).load_sets(trial, inputs, fold_subjects(trial, inputs), device)
@@ -79,10 +88,10 @@ def run_trial(
                 training_sizes(network, sets.training) | covariate_scaling(network) | sets.metadata
             )
             state = TrainingState(network, trial.training_config)
-            history = resume_training(state, saved, files)
+            history = resume_training(state, saved, files | auto)
             data, config = (sets.training, sets.validation), trial.training_config
             with StateWriter() as writer:
-                save = partial(_save_progress, state, history, saved, files, inputs, writer)
+                save = partial(_save_progress, state, history, saved, files | auto, inputs, writer)
                 for epoch in fit(state, *data, config, trial.seed, world):
                     history.add(trial, epoch, network, sets.validation.labels)
                     if world.rank == 0:
@@ -96,7 +105,7 @@ def run_trial(
             metadata |= files | {"persons": subjects_seen(trial, split, inputs.cohort, initial)}
             metadata |= {"seconds": round(time.perf_counter() - started, 3)}
             metadata |= {"started_from": str(initial.folder)} if initial else {}
-            metadata |= pipeline_of(trial).describe(trial)
+            metadata |= pipeline_of(trial).describe(trial) | gpu_use(device)
             finish_trial(trial, inputs.folder, split, history, result, metadata)
 
 
@@ -141,6 +150,7 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
     if inputs.folder.is_finished(trial.id):
         metadata = inputs.folder.read_trial(trial.id)
         check_trial_tables(inputs.folder.trial(trial.id), metadata)
+        _check_device_settings(trial, inputs, metadata)
         # a deleted segmentation may be retrained to the same bits: it is compared afterwards
         deleted = {need.id for need in trial.needs if not inputs.folder.is_finished(need.id)}
         kept = {n: c for n, c in metadata.get("segmentations", {}).items() if n not in deleted}
@@ -153,6 +163,18 @@ def input_checksums(trial: Trial, inputs: TrialInputs) -> dict[str, Any]:
                 "trial's folder to train it again."
             )
     return files
+
+
+def _check_device_settings(trial: Trial, inputs: TrialInputs, metadata: dict[str, Any]) -> None:
+    """Raise MgmtError if ``auto`` became something else than the study now asks for."""
+    recorded, asked = metadata["training_config"], trial.training_config.model_dump(mode="json")
+    for name in asked.keys() & {*DEVICE_KEYS}:
+        if asked[name] not in ("auto", recorded[name]):
+            raise MgmtError(
+                f"{inputs.folder.trial(trial.id)}: was trained with {name}: {recorded[name]}, "
+                f"and the study asks for {asked[name]}. Ask for auto, which keeps it, choose "
+                "another folder with --out, or delete this trial's folder to train it again."
+            )
 
 
 @lru_cache(maxsize=8)

@@ -144,7 +144,7 @@ def load_segmenter(trial: Trial, folder: StudyFolder, device: str) -> Segmenter:
     network = SegmentationNetwork(config.width, config.shape, modalities=len(trial.channels))
     load_weights(network, check_weights(folder.trial(trial.id)))
     network.to(device).requires_grad_(False).eval()
-    precision = trial.training_config.precision
+    precision = metadata["training_config"]["precision"]
     set_precision(network, precision)
     histogram = StandardHistogram.from_json(metadata["standard_histogram"])
     return Segmenter(network, histogram, precision)

@@ -6,7 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from mgmt_ray.base import fingerprint
-from mgmt_ray.report.cautions import EXTREME_LOSS, cautions, pooled_splits, protocol_deviations
+from mgmt_ray.report.cautions import (
+    EXTREME_LOSS,
+    cautions,
+    mixed_devices,
+    pooled_splits,
+    protocol_deviations,
+)
 from mgmt_ray.report.study_results import read_study_results
 
 
@@ -134,3 +140,17 @@ def test_pooled_splits_are_cautioned_about(nested_study: Path, study: Path) -> N
     assert pooled_splits(nested) in cautions(nested)
     assert pooled_splits(single) == ""
     assert "" not in cautions(single)
+
+
+def test_trainings_of_one_network_in_several_precisions_are_cautioned_about() -> None:
+    def trial(network: str, precision: str, gpu: str | None) -> dict[str, object]:
+        used = {"gpu": {"name": gpu}} if gpu else {}
+        settings = {"precision": precision, "compile": bool(gpu)}
+        kind = {"kind": "spottune"}
+        return {"network": network, "network_config": kind, "training_config": settings} | used
+
+    mixed = [trial("spottune", "fp32", None), trial("spottune", "bf16", "A card")]
+    trials = {str(i): t for i, t in enumerate([*mixed, trial("random", "fp32", None)])}
+    (warning,) = mixed_devices(trials)
+    assert "1 in bf16, compiled on A card; 1 in fp32 on CPU" in warning
+    assert mixed_devices({"0": mixed[0], "1": mixed[0]}) == []

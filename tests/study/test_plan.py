@@ -52,6 +52,19 @@ def test_the_papers_other_trainings_are_as_its_165_but_for_what_they_vary(
     assert len(plan) == len({trial.id for trial in plan}) == number
 
 
+@pytest.mark.parametrize("kind", ["spottune", "slices"])
+def test_an_id_does_not_depend_on_what_is_left_to_the_device(kind: str) -> None:
+    def ids(settings: dict[str, object]) -> list[str]:
+        network = {"kind": kind, "segmentation": settings} if kind == "slices" else {"kind": kind}
+        training = {} if kind == "slices" else {"training": settings}
+        study = make_study(networks={"some": network}, **training)
+        return [trial.id for trial in make_plan(study, SPLITS)]
+
+    assert ids({"precision": "auto", "compile": "auto"}) == ids({})
+    assert not set(ids({"precision": "bf16"})) & set(ids({}))
+    assert not set(ids({"compile": True})) & set(ids({}))
+
+
 def test_an_id_holds_all_that_determines_the_result() -> None:
     base = make_study()
     first = make_plan(base, SPLITS)[0]

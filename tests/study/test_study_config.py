@@ -44,6 +44,9 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     # the paper's is the forest; the others are ours
     assert content.pop("baselines")[0] == "radiomics_forest"
     content["baselines"] = ()
+    # a machine without a GPU gives the defaults
+    assert {content["training"].pop(name) for name in ("precision", "compile")} == {"auto"}
+    content["training"] |= {"precision": "fp32", "compile": False}
     assert content == plain.model_dump(exclude={"cohort", "networks", "name"})
     assert all(n.depth == 50 and n.width == 64 for n in study.networks.values())
 

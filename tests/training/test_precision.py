@@ -15,7 +15,7 @@ from mgmt_ray.nets.spottune import mix
 from mgmt_ray.training.checkpoint import load_state, save_state, trained_weights
 from mgmt_ray.training.evaluate import predict
 from mgmt_ray.training.loop import TrainingState, fit
-from mgmt_ray.training.precision import autocast, search_kernels
+from mgmt_ray.training.precision import autocast, cost_of_settings, resolve_auto, search_kernels
 from mgmt_ray.training.training_config import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -95,6 +95,23 @@ def test_bf16_is_refused_where_its_kernels_are_wrong(make_data) -> None:
         run(build_volume_network(config, 1, 1.0, None), *sets, BF16)
     one_epoch = CONFIG.model_copy(update={"epochs": 1})
     assert len(run(build_volume_network(config, 1, 1.0, None), *sets, one_epoch)) == 1
+
+
+def test_auto_on_a_cpu_is_what_ran_before_there_was_auto() -> None:
+    auto = CONFIG.model_copy(update={"precision": "auto", "compile": "auto"})
+    assert resolve_auto(auto, torch.device("cpu")) == CONFIG
+    given = CONFIG.model_copy(update={"precision": "bf16", "compile": True})
+    assert resolve_auto(given, torch.device("cpu")) == given
+
+
+def test_costs_are_told_of_settings_on_a_gpu_alone() -> None:
+    assert [cost.split(":")[0] for cost in cost_of_settings(CONFIG, "cuda")] == [
+        "precision",
+        "compile",
+    ]
+    assert cost_of_settings(CONFIG, "cpu") == []
+    auto = CONFIG.model_copy(update={"precision": "auto", "compile": "auto"})
+    assert cost_of_settings(auto, "cuda") == []
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,20 @@ def interrupt(trial: Trial, inputs: TrialInputs, stop: int = 1) -> Path:
     return inputs.folder.partial_trial(trial.id) / "state.pt"
 
 
+def test_what_auto_became_is_recorded_and_nothing_else_is_taken_for_it(
+    make_job: Callable[..., StudyContext],
+) -> None:
+    training = TRAINING | {"epochs": 1, "precision": "auto", "compile": "auto"}
+    inputs, (trial, *_) = prepared(make_job(networks=NETWORKS, training=training))
+    run_trial(trial, inputs, "cpu")
+    recorded = inputs.folder.read_trial(trial.id)["training_config"]
+    assert (recorded["precision"], recorded["compile"]) == ("fp32", False)
+    run_trial(trial, inputs, "cpu")  # finished: auto keeps what there is
+    half = trial.training_config.model_copy(update={"precision": "bf16"})
+    with pytest.raises(MgmtError, match="precision: fp32, and the study asks for bf16"):
+        run_trial(replace(trial, training_config=half), inputs, "cpu")
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
     first_trial: tuple[StudyContext, TrialInputs, Trial], stop: int
