@@ -28,6 +28,8 @@ VERBS = [
     "demo",
 ]
 
+STUDY = Path(__file__).parents[1] / "jobs" / "studies" / "schmitz2024.yaml"
+
 
 def leave(arguments: list[str]) -> int:
     with pytest.raises(SystemExit) as left:
@@ -42,14 +44,19 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert verb in capsys.readouterr().out
 
 
-def test_the_help_comes_without_loading_anything_heavy() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["cohort", str(STUDY), "--data", "nowhere"], ["run", "nowhere.yaml"]],
+)
+def test_help_and_missing_folders_come_without_loading_anything_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom mgmt_ray.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom mgmt_ray.cli import main\n"
+        f"try:\n    main({arguments})\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'SimpleITK'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+    assert "--help" in arguments or "nowhere" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -113,7 +120,7 @@ def test_gpus_that_are_not_there_are_told_before_anything_is_read(
     study.write_text(
         "name: x\ncohort: {reader: upenn, modalities: [PH]}\nnetworks: {random: {kind: random}}\n"
     )
-    where = ["--data", str(tmp_path / "absent"), "--out", str(tmp_path / "out")]
+    where = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
     assert leave([verb, str(study), *where, "--backend", "in-process", "--gpus", "1"]) == 2
     assert "--gpus 1: torch finds 0 GPUs here" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from mgmt_ray.base import local_path
+from mgmt_ray.base import MgmtError, expand_path, local_path
 from mgmt_ray.cluster.resources import Resources
 
 if TYPE_CHECKING:
@@ -101,8 +101,14 @@ class ClusterCommand(StudyCommand):
     machine: OmitArgPrefixes[Annotated[Machine, arg(name="")]] = field(default_factory=Machine)
 
     @contextmanager
-    def locked_study(self) -> Iterator[StudyContext]:
-        """Connect to Ray, check the GPUs, and lock the study's folder while the block runs."""
+    def locked_study(self, *, reads_scans: bool = False) -> Iterator[StudyContext]:
+        """Connect to Ray, check the GPUs, and lock the study's folder while the block runs.
+
+        Args:
+            reads_scans: whether nothing can be done without the data set's folder.
+        """
+        if reads_scans:
+            self._check_paths()
         from mgmt_ray.cluster.connection import connect_ray
         from mgmt_ray.pipeline.doctor import check_gpus
 
@@ -111,6 +117,23 @@ class ClusterCommand(StudyCommand):
             check_gpus(context.resources)
             with context.folder.lock():
                 yield context
+
+    def _check_paths(self) -> None:
+        """Raise MgmtError if the study's file or data set is missing; loads no library for it."""
+        from mgmt_ray.study.yaml_file import check_study_file, read_yaml
+
+        check_study_file(self.study)
+        data = self.files.data and local_path(self.files.data, "--data")
+        if data is None:
+            content = read_yaml(self.study)
+            cohort = content.get("cohort") if isinstance(content, dict) else None
+            root = cohort.get("root") if isinstance(cohort, dict) else None
+            data = expand_path(root, self.study.parent) if isinstance(root, str) else None
+        if data is not None and not data.exists():
+            raise MgmtError(
+                f"{data}: no such folder. Give the folder of the data set with --data or "
+                "cohort.root."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +145,10 @@ class SelectCohort(ClusterCommand):
 
     def run(self) -> None:
         """Read and check the data set."""
-        from mgmt_ray.pipeline.select_cohorts import select
-        from mgmt_ray.pipeline.stages import plot_cohort
+        with self.locked_study(reads_scans=True) as context:
+            from mgmt_ray.pipeline.select_cohorts import select
+            from mgmt_ray.pipeline.stages import plot_cohort
 
-        with self.locked_study() as context:
             selected = select(context)
             if self.figures:
                 plot_cohort(context, selected)
@@ -137,10 +160,10 @@ class Prepare(ClusterCommand):
 
     def run(self) -> None:
         """Bring the cohort and its stores up to date."""
-        from mgmt_ray.pipeline.select_cohorts import select
-        from mgmt_ray.pipeline.stages import prepare
+        with self.locked_study(reads_scans=True) as context:
+            from mgmt_ray.pipeline.select_cohorts import select
+            from mgmt_ray.pipeline.stages import prepare
 
-        with self.locked_study() as context:
             prepare(context, select(context))
 
 
@@ -150,11 +173,11 @@ class Plan(ClusterCommand):
 
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
-        from mgmt_ray.pipeline.printing import show_plan
-        from mgmt_ray.pipeline.select_cohorts import select
-        from mgmt_ray.pipeline.stages import check_checkpoint, check_networks, plan_study
+        with self.locked_study(reads_scans=True) as context:
+            from mgmt_ray.pipeline.printing import show_plan
+            from mgmt_ray.pipeline.select_cohorts import select
+            from mgmt_ray.pipeline.stages import check_checkpoint, check_networks, plan_study
 
-        with self.locked_study() as context:
             check_checkpoint(context.study)
             inputs, trials = plan_study(context, select(context))
             check_networks(trials, inputs)
@@ -170,9 +193,9 @@ class Run(ClusterCommand):
 
     def run(self) -> None:
         """Run all stages; rerun the command to continue after an interruption."""
-        from mgmt_ray.pipeline.stages import bring_up_to_date
+        with self.locked_study(reads_scans=True) as context:
+            from mgmt_ray.pipeline.stages import bring_up_to_date
 
-        with self.locked_study() as context:
             bring_up_to_date(context, self.svg)
 
 

@@ -28,7 +28,7 @@ from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
 from mgmt_ray.study.folder import OLD_BASELINES_KEY
-from mgmt_ray.study.yaml_file import read_yaml
+from mgmt_ray.study.yaml_file import check_study_file, read_yaml
 from mgmt_ray.training.training_config import (
     ClassificationTraining,
     EvaluationConfig,
@@ -371,8 +371,7 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
     >>> study.model_inputs, study.split.folds
     ((('FLAIR',), ('T1',)), 5)
     """
-    if not path.is_file():
-        raise MgmtError(f"{path}: no such study file. Shipped ones are in jobs/studies/.")
+    check_study_file(path)
     content = read_yaml(path)
     cohort = content.get("cohort") if isinstance(content, dict) else None
     if not isinstance(cohort, dict):

@@ -17,6 +17,12 @@ OTHER_BASE = re.compile(r"[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
+def check_study_file(path: Path) -> None:
+    """Raise MgmtError if there is no such study file."""
+    if not path.is_file():
+        raise MgmtError(f"{path}: no such study file. Shipped ones are in jobs/studies/.")
+
+
 def read_yaml(path: Path) -> Any:
     r"""Read a YAML file in UTF-8, or in UTF-16 with its mark.
 
