@@ -89,3 +89,7 @@ def run_demo(out: Path) -> None:
     context = StudyContext(study, folder, Resources())
     with folder.lock(), connect_ray("local"):
         bring_up_to_date(context)
+    given = f"{STUDY_FILE} --out {out} --data {folder.root / 'cohort'} --checkpoint {checkpoint}"
+    log("What the report does not have yet, and then the report again:")
+    for verb in ("audit", "explain", "report"):
+        log(f"  mgmt-ray {verb} {given}")

@@ -61,7 +61,7 @@ def merge_copies(
     >>> rows = {"network": "random", "ensemble": ["DSC", "best overall"]}
     >>> table = pd.DataFrame(rows | {"copy_of": ["best overall", ""]})
     >>> list(merge_copies(table)["ensemble"])
-    ['best overall\\n= DSC']
+    ['best overall\n= DSC']
     """
     keys = [*zip(*(table[column] for column in model), table[name], strict=True)]
     originals = [(*key[:-1], of or key[-1]) for key, of in zip(keys, table["copy_of"], strict=True)]
