@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -84,9 +85,11 @@ def draw_policies(
     return (torch.stack(uniform, dim=1).to(tuned_probability.device) < tuned_probability).float()
 
 
+@lru_cache(maxsize=4096)
 def _uniform_points(
     num_draws: int, num_blocks: int, kind: DrawKind, seed: int
 ) -> Float[Tensor, "draw block"]:
+    """Return a subject's points, which are the same in every epoch; they must not be changed."""
     match kind:
         case "independent":
             generator = torch.Generator().manual_seed(seed)
