@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgmt_ray.training.training_config import Precision
@@ -117,6 +118,45 @@ def count_operations(run: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops())
+
+
+def useful_share(length: int, stride: int, dilation: int, kernel: int = 3) -> float:
+    """Return the share of a convolution's products along one axis that touch data, not padding.
+
+    The convolution is padded by ``dilation * (kernel - 1) // 2`` on both sides, as ours are.
+
+    >>> useful_share(length=4, stride=1, dilation=1)  # the first and last of 4 lose one of 3 each
+    0.8333333333333334
+    """
+    reach = dilation * (kernel - 1) // 2
+    centres = range(0, length, stride)
+    offsets = range(-reach, reach + 1, dilation)
+    inside = sum(0 <= centre + offset < length for centre in centres for offset in offsets)
+    return inside / (len(centres) * kernel)
+
+
+def data_share(network: nn.Module, *inputs: Tensor) -> float:
+    """Return the share of all 3-D convolutions' products in a forward pass that touch data.
+
+    The rest multiplies padding, which libraries may skip or not. Nothing is computed on the meta
+    device.
+    """
+    counted, useful = [], []
+
+    def count(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv3d)
+        counted.append(output.numel() * module.weight[0].numel())
+        sizes = zip(
+            given[0].shape[2:], module.stride, module.dilation, module.kernel_size, strict=True
+        )
+        useful.append(counted[-1] * math.prod(useful_share(*axis) for axis in sizes))
+
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d)]
+    handles = [m.register_forward_hook(count) for m in convolutions]
+    network(*inputs)
+    for handle in handles:
+        handle.remove()
+    return sum(useful) / sum(counted)
 
 
 def step_operations(network: nn.Module, batch: int, shape: tuple[int, int, int]) -> float:

@@ -18,6 +18,7 @@ from benchmarks.device import (
     FULL_WIDTH,
     SMALL_SHAPE,
     Timing,
+    data_share,
     fp32_numbers,
     in_turns,
     matrix_rate,
@@ -160,6 +161,9 @@ def summary(
 ) -> dict[str, object]:
     plain_s, ours_s = (median_s(own) for own in timings)
     operations = step_operations(spottune(case, "meta"), case.config.batch_size, case.shape)
+    with torch.device("meta"):
+        inputs = torch.empty(1, 1, *case.shape), torch.empty(1, 16, 2)
+        share = data_share(spottune(case, "meta"), *inputs)
     rates = {p: matrix_rate(case.device, p) for p in ("fp32", "bf16")}
     precision = case.config.precision
     return {
@@ -171,10 +175,13 @@ def summary(
         "plain_steps_per_s": float(f"{1 / plain_s:.4g}"),
         "ours_steps_per_s": float(f"{1 / ours_s:.4g}"),
         "step_operations": operations,
+        "data_share": round(share, 3),
         "fp32_numbers": fp32_numbers(case.device),
         "matrix_rate": {name: round(rate) for name, rate in rates.items()},
         "plain_fraction": round(operations / plain_s / rates["fp32"], 3),
         "ours_fraction": round(operations / ours_s / rates[precision], 3),
+        "plain_fraction_without_padding": round(share * operations / plain_s / rates["fp32"], 3),
+        "ours_fraction_without_padding": round(share * operations / ours_s / rates[precision], 3),
         "peak_mb": peak and {name: round(value) for name, value in peak.items()},
         "precision": precision,
         "compile": case.config.compile,
