@@ -25,7 +25,7 @@ def test_what_cannot_be_installed_or_fails_is_skipped_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing(_options: Options, _folder: Path) -> Comparison:
-        return Comparison("scipy_bootstrap", "there", {}, dict, None, 1)
+        return Comparison("no_task", "there", {}, dict, None, 1)
 
     def missing(_options: Options, _folder: Path) -> Comparison:
         return Comparison("scipy_bootstrap", "absent", {}, dict, None, 1)
@@ -39,7 +39,7 @@ def test_what_cannot_be_installed_or_fails_is_skipped_with_the_reason(
     main(Options(environments=tmp_path))
     skipped = json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"]
     assert "absent cannot be installed (" in skipped["missing"]
-    assert "scipy_bootstrap failed (" in skipped["failing"]
+    assert "no_task failed (" in skipped["failing"]
 
 
 @pytest.mark.parametrize("name", ["sklearn_bootstrap", "scipy_bootstrap", "monai_overlap"])
