@@ -44,9 +44,6 @@ All others compare what must be equal, or count. The planted signals say what th
 not whether it is sound.
 """
 
-NUM_SWEPT = 2
-"""Values of each swept hyperparameter that the audit trains: enough for a choice to go wrong."""
-
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -174,7 +171,6 @@ class AuditContext:
         network = study.networks[name]
         if network.start_from is not None:
             network = network.model_copy(update={"start_from": None})
-        swept = {key: values[:NUM_SWEPT] for key, values in study.sweep}
         # left_out_with would count the labels that the audit permutes
         split = study.split.model_copy(update={"left_out_with": {}, "repeats": 1})
         inputs = tuple(c for c in study.inputs if set(c) <= {*modalities})
@@ -189,7 +185,7 @@ class AuditContext:
                 "mask_source": None,  # masks are prepared; the mask effect is not measured
                 "slices": study.slices if self.pipeline == "slices" else SliceRecipe(),
                 "split": split,
-                "sweep": study.sweep.model_copy(update=swept),
+                "search": None,
             }
         )
 

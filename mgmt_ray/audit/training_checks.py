@@ -95,13 +95,9 @@ def permuted_studies(audit: AuditContext) -> dict[str, StudyConfig]:
     for kind, name in audit.cheapest_by_kind.items():
         if name != audit.cheapest_network:
             study = audit.reduced_study((audit.smallest_modality,), name)
-            swept = {key: values[:1] for key, values in study.sweep}
             split = {"outer_folds": 0, "drop_rest": False, "folds": 2}
             studies[f"permuted-{kind}"] = study.model_copy(
-                update={
-                    "split": study.split.model_copy(update=split),
-                    "sweep": study.sweep.model_copy(update=swept),
-                }
+                update={"split": study.split.model_copy(update=split)}
             )
     return studies
 

@@ -21,6 +21,7 @@ from mgmt_ray.cli.study_commands import (
     Prepare,
     Report,
     Run,
+    Search,
     SelectCohort,
 )
 
@@ -34,6 +35,7 @@ Command = (
     | Annotated[SelectCohort, subcommand("cohort")]
     | Annotated[Prepare, subcommand("prepare")]
     | Annotated[Plan, subcommand("plan")]
+    | Annotated[Search, subcommand("search")]
     | Annotated[Run, subcommand("run")]
     | Annotated[Ensemble, subcommand("ensemble")]
     | Annotated[Explain, subcommand("explain")]

@@ -169,19 +169,29 @@ class Prepare(ClusterCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(ClusterCommand):
-    """List the study's trials and which of them are finished; write splits.json."""
+    """List the study's trials, or its search's configurations, and their states."""
 
     def run(self) -> None:
         """Select, split and list; nothing is trained."""
-        with self.locked_study(reads_scans=True) as context:
-            from mgmt_ray.pipeline.printing import show_plan
-            from mgmt_ray.pipeline.select_cohorts import select
-            from mgmt_ray.pipeline.stages import check_checkpoint, check_networks, plan_study
+        from mgmt_ray.pipeline.stages import show_study_plan
 
-            check_checkpoint(context.study)
-            inputs, trials = plan_study(context, select(context))
-            check_networks(trials, inputs)
-            show_plan(inputs, trials)
+        with self.locked_study(reads_scans=True) as context:
+            show_study_plan(context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(ClusterCommand):
+    """Try the configurations of the study's `search`, and choose the best on validation folds.
+
+    The test set is not opened. `mgmt-ray run` then takes what was chosen.
+    """
+
+    def run(self) -> None:
+        """Train what is missing; rerun the command to continue after an interruption."""
+        from mgmt_ray.pipeline.stages import search
+
+        with self.locked_study(reads_scans=True) as context:
+            search(context)
 
 
 @dataclass(frozen=True, kw_only=True)

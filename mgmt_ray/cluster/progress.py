@@ -7,12 +7,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (items done, items in total)."""
+
+
+class DetailedProgress(Protocol):
+    """Called with (items done, items in total, what else is to be said)."""
+
+    def __call__(self, done: int, total: int, detail: str = "") -> None:
+        """Show it."""
+
 
 LINE_SECONDS = 10.0
 """Minimum time between two plain lines of one progress."""
@@ -35,7 +44,7 @@ def log(text: str) -> None:
 
 
 @contextmanager
-def show_progress(name: str) -> Iterator[ProgressCallback]:
+def show_progress(name: str) -> Iterator[DetailedProgress]:
     """Show the progress of the work inside the ``with`` block.
 
     Examples:
@@ -48,26 +57,28 @@ def show_progress(name: str) -> Iterator[ProgressCallback]:
         yield _plain_progress(name, console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task(name, total=None)
+    last = (TimeElapsedColumn(), TextColumn("{task.fields[detail]}"))
+    with Progress(*columns, *last, console=console) as bar:
+        task = bar.add_task(name, total=None, detail="")
 
-        def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def update(done: int, total: int, detail: str = "") -> None:
+            bar.update(task, completed=done, total=total, detail=detail)
 
         yield update
 
 
-def _plain_progress(name: str, console: Console) -> ProgressCallback:
+def _plain_progress(name: str, console: Console) -> DetailedProgress:
     started = time.monotonic()
     last_time = float("-inf")
     last_done = -1
 
-    def update(done: int, total: int) -> None:
+    def update(done: int, total: int, detail: str = "") -> None:
         nonlocal last_time, last_done
         now = time.monotonic()
         if done == last_done or (done < total and now - last_time < LINE_SECONDS):
             return
         last_time, last_done = now, done
-        console.print(f"{name}: {done} of {total} ({now - started:.0f} s)")
+        more = f"; {detail}" if detail else ""
+        console.print(f"{name}: {done} of {total} ({now - started:.0f} s){more}")
 
     return update

@@ -69,6 +69,7 @@ class TrialQueue:
         shares: trials by name of the worker group that should train them, in their order.
         folder: of the study; tells which trials have ended.
         file: of what was handed out; None keeps it in memory alone.
+        pause_at: by trial's id, the epoch at which it ends for now.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class TrialQueue:
         shares: Mapping[str, Sequence[QueuedTrial]],
         folder: StudyFolder,
         file: Path | None = None,
+        pause_at: Mapping[str, int] | None = None,
     ) -> None:
-        self._folder, self._file = folder, file
+        self._folder, self._file, self._pause_at = folder, file, dict(pause_at or {})
         self._claims: dict[str, str] = {}
         self._attempts: Counter[str] = Counter()
         if file is not None and file.is_file():
@@ -179,6 +181,9 @@ class TrialQueue:
             write_json(self._file, {"claims": self._claims, "attempts": self._attempts})
 
     def _has_ended(self, trial_id: str) -> bool:
+        pause = self._pause_at.get(trial_id)
+        if pause is not None and self._folder.paused_at(trial_id) >= pause:
+            return True
         outcome = self._folder.outcome(trial_id)
         return outcome.is_final or outcome.failed
 

@@ -13,7 +13,7 @@ from mgmt_ray.nets.build import SegmentationConfig
 from mgmt_ray.preprocess.recipe import SliceRecipe
 from mgmt_ray.splits.split import read_splits
 from mgmt_ray.study.folder import StudyFolder
-from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.search_choice import chosen_plan
 from mgmt_ray.study.study_config import MaskSource, StudyConfig, load_study
 from mgmt_ray.study.trial import Trial
 
@@ -107,7 +107,7 @@ def _finished_trials(
     remedy = f"Finish that study with `mgmt-ray run` (its study file, --out {folder.root})."
     if not folder.splits.is_file():
         raise MgmtError(f"mask_source.study: {folder.root} has no splits yet. {remedy}")
-    plan = make_plan(study, read_splits(folder.splits))
+    plan = chosen_plan(study, folder, read_splits(folder.splits))
     trials = {t.id: t for t in plan if _matches(t, network, channels)}
     missing = [name for name in trials if not folder.is_finished(name)]
     if missing:

@@ -13,6 +13,14 @@ from mgmt_ray.cluster.progress import log
 from mgmt_ray.report.cautions import first_caution
 from mgmt_ray.report.summary import baseline_sentences, chance_sentences, pair_sentences
 from mgmt_ray.report.terminal import summary
+from mgmt_ray.search.run_search import (
+    all_trials,
+    first_limit,
+    name_of,
+    partial_effects,
+    propose,
+)
+from mgmt_ray.search.scores import Results, state_of
 from mgmt_ray.selection.ensembles import group_ensembles
 from mgmt_ray.splits.split import resolve_labels
 from mgmt_ray.statistics.delong import prospect
@@ -72,6 +80,31 @@ def show_sharing(folder: StudyFolder, trials: Sequence[Trial]) -> None:
         f"{largest['memory_bytes'] / 1e9:.0f} GB: {number} fit it together, with --gpus "
         f"{math.floor(100 / number) / 100:g}."
     )
+
+
+def show_search_plan(inputs: TrialInputs) -> None:
+    """Print the configurations of a search with their states, its trainings, and hours if known."""
+    search, results = inputs.study.search, Results(inputs.folder)
+    assert search is not None
+    for line in partial_effects(inputs.study):
+        log(line)
+    candidates = propose(inputs, results, first_limit(search))
+    for candidate in candidates:
+        state = state_of([results.of(trial) for trial in candidate.trials])
+        log(f"{state:<8}  {name_of(candidate)}")
+    trials = all_trials(candidates)
+    known = [results.of(trial) for trial in trials]
+    epochs = sum(trial.training_config.epochs for trial in trials)
+    trained, seconds = (sum(getattr(r, name) for r in known) for name in ("epochs", "seconds"))
+    log(f"{len(candidates)} configurations, {len(trials)} trainings, at most {epochs} epochs")
+    if search.method == "optuna" or search.hours is not None:
+        log("further configurations follow from these results")
+    if trained:
+        hours = (epochs - trained) * seconds / trained / 3600
+        log(
+            f"{trained} epochs trained in {seconds / 3600:.2f} h; at most {hours:.2f} h of "
+            "training are left, divided by the trainings at a time"
+        )
 
 
 PROSPECTIVE_AUCS = (0.6, 0.65, 0.7)

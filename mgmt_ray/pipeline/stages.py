@@ -13,7 +13,13 @@ from mgmt_ray.cluster.progress import log, show_progress
 from mgmt_ray.cohort.cohort import Cohort, read_cohort
 from mgmt_ray.cohort.dataset_files import missing_reason
 from mgmt_ray.nets.build import build_network
-from mgmt_ray.pipeline.printing import show_diverged, show_results, show_setting_costs
+from mgmt_ray.pipeline.printing import (
+    show_diverged,
+    show_plan,
+    show_results,
+    show_search_plan,
+    show_setting_costs,
+)
 from mgmt_ray.pipeline.provenance import differs_from, provenance
 from mgmt_ray.pipeline.select_cohorts import StudyCohorts, select
 from mgmt_ray.prediction.external_cohorts import check_external, predict_external
@@ -21,9 +27,11 @@ from mgmt_ray.prediction.mask_comparison import measure_mask_effect
 from mgmt_ray.prediction.new_patients import predict_patients
 from mgmt_ray.prediction.test_set import run_ensemble
 from mgmt_ray.report.report_record import REPORT, update_report
+from mgmt_ray.search.run_search import all_trials, first_limit, propose, run_search
+from mgmt_ray.search.scores import Results
 from mgmt_ray.splits.draw import make_splits
 from mgmt_ray.splits.split import Split, read_splits, write_splits
-from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.search_choice import chosen_plan, is_searched
 from mgmt_ray.study.study_config import StudyConfig, load_study, write_study
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.tracking.mlflow_tracker import Tracker, local_store
@@ -107,16 +115,63 @@ def plan_study(context: StudyContext, selected: StudyCohorts) -> tuple[TrialInpu
 
     Raises:
         MgmtError: an external cohort or a baseline model cannot be evaluated, the cohort cannot be
-            split, or initial weights know an external subject.
+            split, initial weights know an external subject, or a search is to be finished first.
     """
+    inputs = _split_study(context, selected)
+    trials = chosen_plan(context.study, context.folder, inputs.splits)
+    for name, external in selected.external.items():
+        check_external_leakage(name, external, trials)
+    return inputs, trials
+
+
+def _split_study(context: StudyContext, selected: StudyCohorts) -> TrialInputs:
+    """Draw and write the splits; return what trials read."""
     for name, external in selected.external.items():
         check_external(name, external, selected.cohort, context.study.model_inputs)
     splits = split_cohort(context, selected.cohort)
     check_baselines(context.study.baselines, selected.cohort, splits)
-    trials = make_plan(context.study, splits)
+    return context.inputs(selected.cohort, splits)
+
+
+def show_study_plan(context: StudyContext) -> None:
+    """Select, split and list the trials, or the configurations of a search that is not finished."""
+    check_checkpoint(context.study)
+    selected = select(context)
+    inputs = _split_study(context, selected)
+    if not is_searched(context.study, context.folder, inputs.splits):
+        show_search_plan(inputs)
+        return
+    inputs, trials = plan_study(context, selected)
+    check_networks(trials, inputs)
+    show_plan(inputs, trials)
+
+
+def search(context: StudyContext) -> None:
+    """Search the configurations of a study, on validation alone; `run` then takes the chosen ones.
+
+    Raises:
+        MgmtError: the study has no search, or as :func:`run_search`.
+    """
+    if context.study.search is None:
+        raise MgmtError(
+            f"{context.study.name}: has no `search:` section. Write one, like `search: {{method: "
+            "random, space: {learning_rate: {log: [1.0e-6, 1.0e-3]}}, configurations: 20}`."
+        )
+    started = datetime.now(UTC)
+    check_checkpoint(context.study)
+    selected = select(context)
+    inputs = _split_study(context, selected)
+    results = Results(inputs.folder)
+    trials = all_trials(propose(inputs, results, first_limit(context.study.search)))
     for name, external in selected.external.items():
         check_external_leakage(name, external, trials)
-    return context.inputs(selected.cohort, splits), trials
+    check_networks(trials, inputs)
+    unfinished = not is_searched(context.study, context.folder, inputs.splits)
+    record = provenance(context.study, context.resources, started)
+    if unfinished or differs_from(context.folder.provenance, record):
+        write_json(context.folder.provenance, record)
+    prepare(context, selected, verify=unfinished)
+    run_search(inputs)
 
 
 def train(trials: Sequence[Trial], inputs: TrialInputs) -> None:
@@ -244,7 +299,8 @@ def load_existing(
         )
     splits = current_splits(context, cohort)
     _check_mask_settings(context)
-    return context.inputs(cohort, splits), make_plan(context.study, splits), external
+    trials = chosen_plan(context.study, context.folder, splits)
+    return context.inputs(cohort, splits), trials, external
 
 
 def current_splits(context: StudyContext, cohort: Cohort) -> tuple[Split, ...]:

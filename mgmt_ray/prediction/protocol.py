@@ -15,6 +15,7 @@ from mgmt_ray.selection.best_on_validation import choose_ensembles, primary_ense
 from mgmt_ray.selection.ensembles import group_ensembles, single_models
 from mgmt_ray.selection.predictions import read_predictions
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.search_choice import read_choice
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.trials.context import TrialInputs
 
@@ -27,7 +28,7 @@ def make_protocol(trials: Sequence[Trial], members: Members, inputs: TrialInputs
     Hashes of study, splits, plan and members; the primary family, which is the best overall
     ensemble of each network (by outer split); and how much was tried: the plan's trainings and
     combinations of network, input and hyper-parameters, and trainings in the folder that are not
-    in the plan.
+    in the plan. Of a study with a search, how many configurations that tried.
     """
     folder = inputs.folder
     validation = pd.concat(
@@ -38,6 +39,7 @@ def make_protocol(trials: Sequence[Trial], members: Members, inputs: TrialInputs
     planned = {trial.id for trial in trials}
     finished = {path.parent.name for path in folder.trials.glob("*/trial.json")}
     configurations = {(t.network, t.channels, json.dumps(t.hyperparameters)) for t in trials}
+    searched = read_choice(folder.search_choice) if inputs.study.search is not None else {}
     return {
         "study": fingerprint(inputs.study.model_dump(mode="json")),
         "splits": [split.hash for split in inputs.splits],
@@ -47,6 +49,7 @@ def make_protocol(trials: Sequence[Trial], members: Members, inputs: TrialInputs
         "num_trainings": len(planned),
         "num_configurations": len(configurations),
         "num_other_trainings": len(finished - planned),
+        **({"num_searched_configurations": searched["num_configurations"]} if searched else {}),
     }
 
 

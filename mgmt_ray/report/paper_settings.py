@@ -62,7 +62,7 @@ def settings_table(results: StudyResults) -> Table | None:
     for name, network in networks.items():
         if name not in slice_networks(results):
             rows += _changed_network(f"networks.{name}", network or {})
-    rows += _swept_values(results)
+    rows += _searched_values(results)
     if not rows:
         return None
     header = ("Key of the study", "This study", "Schmitz et al. 2024")
@@ -133,10 +133,12 @@ def changed_keys(
             yield f"{where}.{key}", _value_text(given[key]), _value_text(default)
 
 
-def _swept_values(results: StudyResults) -> Iterator[tuple[str, str, str]]:
-    for key, values in (results.config.get("sweep") or {}).items():
-        if values:
-            yield f"sweep.{key}", _value_text(values), DASH
+def _searched_values(results: StudyResults) -> Iterator[tuple[str, str, str]]:
+    for key, tried in ((results.config.get("search") or {}).get("space") or {}).items():
+        for kind, values in tried.items():
+            if values:
+                text = _value_text(values) if kind == "values" else f"{values[0]} to {values[1]}"
+                yield f"search.space.{key}", text, DASH
     repeated = results.config.get("num_seeds", 1)
     if repeated != 1:
         yield "num_seeds", _value_text(repeated), "1"

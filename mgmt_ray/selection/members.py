@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -94,6 +95,23 @@ def choose_members(trials: pd.DataFrame) -> pd.DataFrame:
     return table.loc[sorted(chosen), list(MEMBER_COLUMNS)].reset_index(drop=True)
 
 
+def rank_configuration(rules: Sequence[str], ms: Sequence[float]) -> tuple[int, float]:
+    """Return the rank of a configuration: trainings that qualify, then mean M; higher is better.
+
+    Args:
+        rules: of its trainings, :data:`FALLBACK` where no epoch qualified; a configuration with one
+            that is :data:`DIVERGED` is below all others.
+        ms: criterion M of each training; NaN counts as 0.
+
+    >>> rank_configuration(["best_m", FALLBACK], [0.6, math.nan])
+    (1, 0.3)
+    """
+    if DIVERGED in rules:
+        return -1, 0.0
+    mean = sum(0.0 if math.isnan(m) else m for m in ms) / len(ms)
+    return sum(rule != FALLBACK for rule in rules), round(mean, 12)  # makes equal means equal
+
+
 def _best_combination(what: str, rows: pd.DataFrame, combination: pd.Series[str]) -> str:
     """Return the combination of the highest order: trainings that qualify, then mean M."""
     by_combination = rows.groupby(combination, sort=False)
@@ -102,10 +120,11 @@ def _best_combination(what: str, rows: pd.DataFrame, combination: pd.Series[str]
         for name, trained in by_combination
     }
     _check_balanced(what, pairs)
-    mean_m = by_combination["validation_m"].agg(lambda m: m.fillna(0.0).mean())
-    num_qualified = by_combination["rule"].agg(lambda rule: int((rule != FALLBACK).sum()))
-    # max returns the first of equal ones; rounding makes equal means equal.
-    return str(max(mean_m.index, key=lambda name: (num_qualified[name], round(mean_m[name], 12))))
+    ranks = {
+        str(name): rank_configuration([*trained["rule"]], [*trained["validation_m"]])
+        for name, trained in by_combination
+    }
+    return max(ranks, key=ranks.__getitem__)  # the first of equal ones
 
 
 def _check_not_all_excluded(table: pd.DataFrame, excluded: pd.Series[bool]) -> None:
@@ -119,8 +138,7 @@ def _check_not_all_excluded(table: pd.DataFrame, excluded: pd.Series[bool]) -> N
     raise MgmtError(
         f"{shorten_list(names)}: a training of each combination of hyper-parameters diverged "
         f"({shorten_list(trials, 3)}). Lower the study's training.learning_rate (and "
-        "agent_learning_rate), or list the old and a lower one in its sweep, which keeps finished "
-        "trainings."
+        "agent_learning_rate), or search for one (`mgmt-ray search`)."
     )
 
 

@@ -30,6 +30,9 @@ other masks; it changes no other result."""
 WEIGHTS, TRIAL_FILE = "weights.safetensors", "trial.json"
 """File names in a finished trial's folder."""
 
+PAUSE_FILE = "paused.json"
+"""File name in an unfinished trial's folder."""
+
 TABLE_CHECKSUMS, TRIAL_CHECKSUM = "tables_sha256", "trial_sha256"
 """Entries of ``trial.json``: SHA-256 of each table, and of all other entries."""
 
@@ -168,6 +171,10 @@ class StudyFolder:
     """One folder per finished trial."""
     ensembles = _Below("ensembles")
     """Tables of members, predictions, metrics and comparisons."""
+    search_table = _Below("search", "search.csv")
+    """Every configuration of the search with its result on validation."""
+    search_choice = _Below("search", "search.json")
+    """The chosen configurations, and what they were chosen with."""
     protocol = _Below("protocol.json")
     """What was decided before the test set was opened."""
     test_openings = _Below("ensembles", "test_openings.jsonl")
@@ -225,6 +232,18 @@ class StudyFolder:
     def forget_failure(self, trial_id: str) -> None:
         """Delete the record of a trial that is run again."""
         self._failure(trial_id).unlink(missing_ok=True)
+
+    def record_pause(self, trial_id: str, epoch: int) -> None:
+        """Write that an unfinished trial has saved its state after an epoch, and may wait."""
+        write_json(self.partial_trial(trial_id) / PAUSE_FILE, {"epoch": epoch})
+
+    def paused_at(self, trial_id: str) -> int:
+        """Return the epoch after which an unfinished trial paused last; 0 if it did not."""
+        path = self.partial_trial(trial_id) / PAUSE_FILE
+        try:
+            return int(json.loads(path.read_text(encoding="utf-8"))["epoch"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
 
     def _failure(self, trial_id: str) -> Path:
         return self.trials / ".failed" / f"{trial_id}.json"

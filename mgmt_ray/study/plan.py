@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 from mgmt_ray.base import fingerprint, stream_seed
 from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig, VolumeNetworkConfig
 from mgmt_ray.nets.network import AnyNetworkConfig
 from mgmt_ray.splits.split import Split
+from mgmt_ray.study.search_config import AGENT_KEYS, Values, short_text
 from mgmt_ray.study.study_config import SlicePipelineConfig, StudyConfig
 from mgmt_ray.study.trial import InnerFolds, Trial
 from mgmt_ray.training.training_config import AnyTraining, TrainingConfig, determining_keys
-
-AGENT_KEYS = (
-    "agent_depth",
-    "agent_width",
-    "agent_learning_rate",
-    "temperature",
-    "temperature_schedule",
-    "temperature_end",
-    "validation_draws",
-)
-"""Keys of networks and training that have no effect on a network without an agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,7 @@ class TrialKey:
         training_config: AnyTraining,
         seed: int,
         determined_by: dict[str, Any],
-        hyperparameters: dict[str, float] | None = None,
+        hyperparameters: Values | None = None,
         *,
         inner_fold: int | None = None,
         inner_folds: InnerFolds | None = None,
@@ -76,8 +65,10 @@ class TrialKey:
             "split": self.split.hash,
         }
         outer = f"outer{self.split.outer_fold}_" if self.has_outer_folds else ""
+        values = f"{short_text(hyperparameters)}_" if hyperparameters else ""
+        key_text = f"{values}{outer}fold{self.fold}_seed{self.repeat}"
         return Trial(
-            name=f"{name}_{'+'.join(self.channels)}_{outer}fold{self.fold}_seed{self.repeat}",
+            name=f"{name}_{'+'.join(self.channels)}_{key_text}",
             network=self.network,
             channels=self.channels,
             outer_fold=self.split.outer_fold,
@@ -94,11 +85,17 @@ class TrialKey:
         )
 
 
-def make_plan(study: StudyConfig, splits: Sequence[Split]) -> list[Trial]:
-    """Return all trials: network × input × hyper-parameters × repetition × split × fold.
+def make_plan(
+    study: StudyConfig, splits: Sequence[Split], choices: Mapping[Unit, Values] | None = None
+) -> list[Trial]:
+    """Return all trials: network × input × repetition × split × fold.
 
     A network of kind slices has several trials for each of these, of which the last one predicts
     methylation.
+
+    Args:
+        choices: what a search chose for each unit (see :meth:`Unit.of`); without it the study's
+            own values.
 
     >>> from mgmt_ray.base import parse
     >>> study = parse(StudyConfig, {
@@ -110,32 +107,70 @@ def make_plan(study: StudyConfig, splits: Sequence[Split]) -> list[Trial]:
     >>> [trial.name for trial in make_plan(study, [split])]
     ['scratch_FLAIR_fold0_seed0', 'scratch_FLAIR_fold1_seed0']
     """
-    has_outer_folds = len(splits) > 1
     return [
         trial
         for network in study.networks
         for channels in study.model_inputs
-        for values in _combinations(study, network)
         for repeat in range(study.num_seeds)
         for split in splits
-        for fold in range(len(split.folds))
-        for trial in _trials(
+        for trial in _trials_of_split(
             study,
-            TrialKey(network, channels, split, fold, repeat, study.seed, has_outer_folds),
+            TrialKey(network, channels, split, 0, repeat, study.seed, len(splits) > 1),
+            (choices or {}).get(Unit.of(study, network, channels, split.outer_fold), {}),
+        )
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a search makes one choice for.
+
+    Attributes:
+        channels: of the input; empty where one configuration is for all inputs.
+    """
+
+    network: str
+    channels: tuple[str, ...]
+    outer_fold: int
+
+    @classmethod
+    def of(
+        cls, study: StudyConfig, network: str, channels: tuple[str, ...], outer_fold: int
+    ) -> Unit:
+        """Return the unit that an input of a network belongs to in an outer split."""
+        shared = study.search is None or study.search.unit == "shared"
+        return cls(network, () if shared else channels, outer_fold)
+
+
+def unit_trials(
+    study: StudyConfig, splits: Sequence[Split], unit: Unit, values: Values, repeats: Sequence[int]
+) -> list[Trial]:
+    """Return the trials of one configuration of a unit: those of a study with these values.
+
+    Args:
+        repeats: indices of the repetitions.
+    """
+    (split,) = (split for split in splits if split.outer_fold == unit.outer_fold)
+    return [
+        trial
+        for channels in ((unit.channels,) if unit.channels else study.model_inputs)
+        for repeat in repeats
+        for trial in _trials_of_split(
+            study,
+            TrialKey(unit.network, channels, split, 0, repeat, study.seed, len(splits) > 1),
             values,
         )
     ]
 
 
-def _combinations(study: StudyConfig, network: str) -> Iterator[dict[str, float]]:
-    """Yield every combination of the swept values that affect the network."""
-    swept = {name: values for name, values in study.sweep.model_dump().items() if values}
-    if study.networks[network].kind == "slices":
-        swept = {}
-    if study.networks[network].kind != "spottune":
-        swept = {name: values for name, values in swept.items() if name not in AGENT_KEYS}
-    for combination in product(*swept.values()):
-        yield dict(zip(swept, combination, strict=True))
+def _trials_of_split(study: StudyConfig, key: TrialKey, values: Values) -> list[Trial]:
+    """Return the trials of all folds of a key's split."""
+    changed = study.with_values(values) if values else study
+    return [
+        trial
+        for fold in range(len(key.split.folds))
+        for trial in _trials(changed, replace(key, fold=fold), values)
+    ]
 
 
 def _determined_by(
@@ -154,19 +189,20 @@ def _determined_by(
     return {"network": network_keys, "training": training_keys}
 
 
-def _trials(study: StudyConfig, key: TrialKey, values: dict[str, float]) -> list[Trial]:
-    """Return the trials of one key and one combination of swept values."""
-    config = study.networks[key.network]
+def _trials(study: StudyConfig, key: TrialKey, values: Values) -> list[Trial]:
+    """Return the trials of one key; the study has the values already."""
+    config, training = study.networks[key.network], study.training
     if isinstance(config, SlicePipelineConfig):
-        return slice_trials(study, config, key)
-    training = TrainingConfig.model_validate(study.training.model_dump() | values)
+        return slice_trials(study, config, key, values)
     determined_by = _determined_by(config, training) | {
         "recipe": study.recipe.model_dump(mode="json"),
     }
     return [key.make_trial(key.network, config, training, key.derive_seed(), determined_by, values)]
 
 
-def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey) -> list[Trial]:
+def slice_trials(
+    study: StudyConfig, config: SlicePipelineConfig, key: TrialKey, values: Values
+) -> list[Trial]:
     """Return the fold's segmentation, those that leave out a part each, and the classifier."""
 
     def determined_by(network: AnyNetworkConfig, training: AnyTraining) -> dict[str, Any]:
@@ -209,6 +245,7 @@ def slice_trials(study: StudyConfig, config: SlicePipelineConfig, key: TrialKey)
         config.classification,
         classifier_key.derive_seed(),
         determined_by(classifier, config.classification) | needs,
+        values,  # segmentations may be shared by several
         inner_folds=inner_folds,
         needs=tuple(trials),
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from mgmt_ray.base import (
     Config,
@@ -28,6 +28,7 @@ from mgmt_ray.preprocess.recipe import RecipeConfig, SliceRecipe
 from mgmt_ray.splits.draw import SplitConfig
 from mgmt_ray.study.baseline_config import FEATURE_SCANS, BaselineName, ForestConfig
 from mgmt_ray.study.folder import OLD_BASELINES_KEY
+from mgmt_ray.study.search_config import SearchConfig, check_search, replace_values
 from mgmt_ray.study.yaml_file import check_study_file, read_yaml
 from mgmt_ray.training.training_config import (
     ClassificationTraining,
@@ -120,22 +121,12 @@ SECTIONS_OF_PIPELINES: dict[str, tuple[PipelineName, str]] = {
         " (networks of kind slices use networks.NAME.segmentation and "
         "networks.NAME.classification)",
     ),
-    "sweep": ("volumes", ""),
     "recipe": ("volumes", " (networks of kind slices use the section slices)"),
     "evaluation": ("volumes", " (networks of kind slices have no policy to draw from)"),
     "mask_source": ("volumes", " (networks of kind slices segment tumours themselves)"),
     "slices": ("slices", ""),
 }
 """Sections that apply to one pipeline only, and what applies to the other."""
-
-
-class SweepConfig(Config):
-    """Values to try; every combination becomes trials. Empty: the value in ``training``."""
-
-    epochs: tuple[int, ...] = ()
-    learning_rate: tuple[float, ...] = ()
-    agent_learning_rate: tuple[float, ...] = ()
-    temperature: tuple[float, ...] = ()
 
 
 class StudyConfig(Config):
@@ -161,7 +152,9 @@ class StudyConfig(Config):
     )
     networks: dict[Annotated[str, Field(pattern=NAME)], StudyNetwork] = Field(min_length=1)
     training: TrainingConfig = TrainingConfig()
-    sweep: SweepConfig = SweepConfig()
+    search: SearchConfig | None = later_key(
+        None, description="values to try, of which the best on validation are taken"
+    )
     num_seeds: int = Field(1, ge=1, description="repetitions of each network, input and fold")
     evaluation: EvaluationConfig = EvaluationConfig()
     test_register: InputPath | None = Field(
@@ -183,14 +176,8 @@ class StudyConfig(Config):
             len(set(c)) < len(c) for c in self.inputs
         ):
             raise ValueError("inputs: an input is listed twice, or has a channel twice")
-        for name, values in self.sweep.model_dump().items():
-            if len(set(values)) < len(values):
-                raise ValueError(f"sweep.{name}: a value is listed twice")
-            for value in values:
-                try:
-                    TrainingConfig.model_validate({name: value})
-                except ValidationError as error:
-                    raise ValueError(f"sweep.{name}: {error.errors()[0]['msg']}") from error
+        if self.search is not None:
+            check_search(self.search, self.training, self.networks)
         return self
 
     @model_validator(mode="after")
@@ -283,6 +270,23 @@ class StudyConfig(Config):
                 "radiomics_forest"
             )
         return self
+
+    def with_values(self, values: Mapping[str, Any]) -> StudyConfig:
+        """Return the study without its search, with the values of one configuration.
+
+        Raises:
+            MgmtError: they cannot be combined.
+        """
+        try:
+            training, networks = replace_values(self.training, self.networks, values)
+            for name, network in networks.items():
+                if isinstance(network, SlicePipelineConfig):
+                    _check_shared_segmentations(name, network, networks)
+        except ValueError as error:
+            given = ", ".join(f"{key} {value}" for key, value in values.items())
+            raise MgmtError(f"search: {given} cannot be combined ({error}).") from error
+        changed = {"training": training, "networks": networks, "search": None}
+        return self.model_copy(update=changed)
 
     @property
     def pipelines(self) -> tuple[PipelineName, ...]:
@@ -384,6 +388,7 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
             f"{path}: `{OLD_BASELINES_KEY}` is an earlier version's key. Write `baselines`, and "
             "recipe.noise_std for recipe.noise_deviation."
         )
+    _drop_empty_sweep(path, content)
     if data is not None:  # not in place: with an anchor, an external cohort is the same mapping
         content["cohort"] = {**cohort, "root": expand_path(data, Path.cwd())}
     if checkpoint is not None:
@@ -394,6 +399,24 @@ def load_study(path: Path, data: Path | None = None, checkpoint: Path | None = N
             "Give its folder with --data DIR, or set cohort.root."
         )
     return parse(StudyConfig, content, str(path), path.parent)
+
+
+def _drop_empty_sweep(path: Path, content: dict[str, Any]) -> None:
+    """Remove the key of earlier versions that listed values to try, which these wrote if empty.
+
+    Raises:
+        MgmtError: it lists values.
+    """
+    sweep = content.pop("sweep", None)
+    if not sweep:
+        return
+    lists = {k: v for k, v in sweep.items() if v} if isinstance(sweep, dict) else {"KEY": ["..."]}
+    if lists:
+        space = ", ".join(f"{key}: {{values: {[*values]}}}" for key, values in lists.items())
+        raise MgmtError(
+            f"{path}: `sweep` is an earlier version's key. Write `search: {{method: grid, space: "
+            f"{{{space}}}}}` and run `mgmt-ray search STUDY`."
+        )
 
 
 def write_study(study: StudyConfig, path: Path) -> None:

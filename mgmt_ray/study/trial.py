@@ -7,6 +7,7 @@ from typing import Any
 
 from mgmt_ray.nets.build import SegmentationConfig, SliceClassifierConfig
 from mgmt_ray.nets.network import AnyNetworkConfig
+from mgmt_ray.study.search_config import Values
 from mgmt_ray.study.study_config import PipelineName
 from mgmt_ray.training.training_config import AnyTraining, TrainingConfig
 
@@ -30,7 +31,7 @@ class Trial:
         outer_fold: index of the split, from 0.
         fold: index of the validation fold, from 0.
         repeat: index of the repetition, from 0.
-        hyperparameters: values of a sweep, by name; empty without a sweep.
+        hyperparameters: values of a search's configuration, by key; empty without a search.
         training_config: with the values of ``hyperparameters``.
         seed: of all draws; equal for trials that differ only in hyper-parameters.
         hash: fingerprint of everything that determines the result, except the files' content,
@@ -48,7 +49,7 @@ class Trial:
     outer_fold: int
     fold: int
     repeat: int
-    hyperparameters: dict[str, float]
+    hyperparameters: Values
     network_config: AnyNetworkConfig
     training_config: AnyTraining
     seed: int

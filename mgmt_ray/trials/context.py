@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mgmt_ray.cluster.resources import Resources
@@ -10,6 +11,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
+from mgmt_ray.study.trial import Trial
 
 STATE_SECONDS = 60.0
 """Seconds between two saved states of a training: a killed worker loses at most this much."""
@@ -40,11 +42,15 @@ class TrialInputs(StudyContext):
         cohort: subjects of the study.
         splits: indexed by a trial's number of the outer split.
         state_seconds: least time between two saved states of a training.
+        pause_at: by trial's id, an epoch after which it saves its state and ends unfinished.
+        shorter: by trial's id, trials that are its first epochs, which it finishes on its way.
     """
 
     cohort: Cohort
     splits: tuple[Split, ...]
     state_seconds: float = STATE_SECONDS
+    pause_at: Mapping[str, int] = field(default_factory=dict)
+    shorter: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> Path | None:

@@ -63,7 +63,7 @@ class TrainingHistory:
             probability = torch.tensor(epoch.predictions.columns["probability"])
             is_right = (probability >= THRESHOLD) == (labels.cpu() == 1)
             self.rows[-1]["validation_accuracy"] = float(is_right.double().mean())
-        self.choice = _select_epoch(trial, self.rows)
+        self.choice = select_epoch(trial, self.rows)
         if self.choice.epoch == epoch.number:
             self.weights = trained_weights(network)
             self.columns = epoch.predictions.columns
@@ -138,7 +138,7 @@ def save_training(
     )
 
 
-def _select_epoch(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
+def select_epoch(trial: Trial, rows: list[dict[str, float]]) -> EpochChoice:
     """Select an epoch by its training's criterion, or for slices by loss or accuracy."""
     nan = float("nan")
     scores = [

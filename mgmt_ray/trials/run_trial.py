@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.cohort.covariates import Covariate, read_covariates
 from mgmt_ray.nets.build import build_network
 from mgmt_ray.nets.network import Network
-from mgmt_ray.study.folder import check_trial_tables
+from mgmt_ray.study.folder import StudyFolder, check_trial_tables
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import StateWriter, load_weights
 from mgmt_ray.training.dataset import VolumeSet
@@ -57,7 +57,8 @@ def run_trial(
 
     Does nothing if the folder exists. The test set is not touched: only the trial's training and
     validation subjects are read. A training that diverges gets a folder too, with the status
-    "diverged", the epochs before and no weights.
+    "diverged", the epochs before and no weights. Where the inputs say so it pauses at an epoch, and
+    finishes trials of fewer epochs on its way.
 
     Args:
         device: in torch's notation, for instance "cpu" or "cuda:0".
@@ -74,12 +75,23 @@ def run_trial(
     split, saved = inputs.splits[trial.outer_fold], state_file(trial, inputs)
     initial, history = find_initial_weights(trial), TrainingHistory()
     metadata: dict[str, Any] = {}
+    pause, shorter = inputs.pause_at.get(trial.id), inputs.shorter.get(trial.id, ())
     result: Callable[[str], Tables] | Diverged
     restart_peak_memory(device)
     settings = resolve_auto(trial.training_config, torch.device(device), world.size)
     # what auto became is part of what a saved state continues
     auto = {n: getattr(settings, n) for n in auto_keys(trial.training_config)}
     trial = replace(trial, training_config=settings)
+
+    def finish(done: Trial, result: Callable[[str], Tables] | Diverged) -> None:
+        persons = {"persons": subjects_seen(trial, split, inputs.cohort, initial)}
+        seconds = {"seconds": round(time.perf_counter() - started, 3)}
+        start = {"started_from": str(initial.folder)} if initial else {}
+        more = metadata | files | persons | seconds | start | gpu_use(device)
+        more |= pipeline_of(trial).describe(trial)
+        done = replace(done, training_config=done.training_config.model_copy(update=auto))
+        finish_trial(done, inputs.folder, split, history, result, more)
+
     with raise_oom_with_hint(*oom_hint(trial, inputs.folder.volumes, device, "trains")):
         try:
             sets = pipeline_of(trial).load_sets(trial, inputs, fold_subjects(trial, inputs), device)
@@ -89,24 +101,61 @@ def run_trial(
             )
             state = TrainingState(network, trial.training_config)
             history = resume_training(state, saved, files | auto)
+            if pause is not None and state.epoch >= pause:
+                if world.rank == 0:
+                    inputs.folder.record_pause(trial.id, state.epoch)
+                return
             data, config = (sets.training, sets.validation), trial.training_config
             with StateWriter() as writer:
                 save = partial(_save_progress, state, history, saved, files | auto, inputs, writer)
                 for epoch in fit(state, *data, config, trial.seed, world):
                     history.add(trial, epoch, network, sets.validation.labels)
                     if world.rank == 0:
-                        save()
+                        for other in _ending(shorter, epoch.number, epoch.number, inputs.folder):
+                            finish(other, partial(_tables_of, other, sets.tables, history, network))
+                        save(must=epoch.number == pause)
                     if report:
                         report(history.rows[-1])
+                    if epoch.number == pause:
+                        break
+            if state.epoch == pause:
+                if world.rank == 0:
+                    inputs.folder.record_pause(trial.id, state.epoch)
+                return
             result = partial(sets.tables, history, network)
         except Diverged as error:
             result = error
         if world.rank == 0:
-            metadata |= files | {"persons": subjects_seen(trial, split, inputs.cohort, initial)}
-            metadata |= {"seconds": round(time.perf_counter() - started, 3)}
-            metadata |= {"started_from": str(initial.folder)} if initial else {}
-            metadata |= pipeline_of(trial).describe(trial) | gpu_use(device)
-            finish_trial(trial, inputs.folder, split, history, result, metadata)
+            if isinstance(result, Diverged):
+                for other in _ending(shorter, result.epoch, None, inputs.folder):
+                    finish(other, result)
+            finish(trial, result)
+
+
+def _ending(
+    trials: Sequence[Trial], first: int, last: int | None, folder: StudyFolder
+) -> list[Trial]:
+    """Return the unfinished trials whose last epoch is between two, the last one included."""
+    return [
+        trial
+        for trial in trials
+        if first <= trial.training_config.epochs <= (last or trial.training_config.epochs)
+        and not folder.is_finished(trial.id)
+    ]
+
+
+def _tables_of(
+    trial: Trial,
+    tables: Callable[[TrainingHistory, Network, str], Tables],
+    history: TrainingHistory,
+    network: Network,
+    checksum: str,
+) -> Tables:
+    """Return the tables of a trial that another one, of more epochs, trained."""
+    return {
+        name: [row | {"trial": trial.id} if "trial" in row else row for row in rows]
+        for name, rows in tables(history, network, checksum).items()
+    }
 
 
 def _save_progress(
@@ -116,10 +165,11 @@ def _save_progress(
     files: dict[str, Any],
     inputs: TrialInputs,
     writer: StateWriter,
+    must: bool = False,
 ) -> None:
-    """Write the epochs so far, and the large state if it is time for it."""
+    """Write the epochs so far, and the large state if it is time for it, or if it must be."""
     write_rows(file.parent / "epochs.csv", history.rows)
-    if time.monotonic() - history.saved_at >= inputs.state_seconds:
+    if must or time.monotonic() - history.saved_at >= inputs.state_seconds:
         save_training(state, history, file, files, writer)
         history.saved_at = time.monotonic()
 

@@ -16,7 +16,7 @@ import pandas as pd
 from mgmt_ray.base import file_checksum, write_csv
 from mgmt_ray.nets.network import Network
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.folder import WEIGHTS, StudyFolder, write_trial_file
+from mgmt_ray.study.folder import PAUSE_FILE, WEIGHTS, StudyFolder, write_trial_file
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import save_weights
 from mgmt_ray.training.dataset import VolumeSet
@@ -76,7 +76,8 @@ def _commit_trial(trial: Trial, folder: StudyFolder, description: dict[str, Any]
     """Write ``trial.json`` and rename the partial folder."""
     partial = folder.partial_trial(trial.id)
     write_trial_file(partial, description)
-    (partial / "state.pt").unlink(missing_ok=True)
+    for name in ("state.pt", PAUSE_FILE):
+        (partial / name).unlink(missing_ok=True)
     try:
         os.rename(partial, folder.trial(trial.id))
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 import time
@@ -70,7 +71,7 @@ def run_trials(trials: Sequence[Trial], inputs: TrialInputs) -> None:
         _run_on_ray(queued, pending, inputs)
         return
     torch.set_num_threads(resources.threads)
-    queue = TrialQueue({"here": queued}, inputs.folder)
+    queue = TrialQueue({"here": queued}, inputs.folder, pause_at=inputs.pause_at)
     _train_in_turn(lambda: queue.next("here"), pending, inputs, resources.device, World())
 
 
@@ -195,7 +196,7 @@ def _run_on_ray(
                 ray.get_runtime_context().get_node_id(), soft=True
             ),
         )
-        .remote(shares, inputs.folder, session / "queue.json")
+        .remote(shares, inputs.folder, session / "queue.json", inputs.pause_at)
     )
     groups = _WorkerGroups(shares, trials, queue, inputs.resources)
     work = ray.put((trials, inputs))
@@ -274,7 +275,8 @@ class _WorkerGroups(Searcher):
             "inputs": sorted({trial.modality for trial in planned}),
             "folds": sorted({trial.fold for trial in planned}),
             "hyperparameters": [
-                dict(values) for values in {tuple(t.hyperparameters.items()) for t in planned}
+                json.loads(values)
+                for values in sorted({json.dumps(t.hyperparameters) for t in planned})
             ],
             "trainings": [trial.id for trial in planned],
         }

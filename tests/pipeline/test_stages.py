@@ -22,6 +22,7 @@ from mgmt_ray.pipeline.stages import (
     ensemble,
     load_existing,
     prepare,
+    search,
     select,
     train,
 )
@@ -196,43 +197,47 @@ def test_a_longer_study_keeps_the_trials_that_it_has(make_job: Callable[..., Stu
     assert [json.loads(line)["num_members"] for line in accesses] == [4, 8]
 
 
-def test_swept_values_are_chosen_on_validation(make_job: Callable[..., StudyContext]) -> None:
+def test_a_search_chooses_on_validation_and_run_trains_nothing_again(
+    make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
+) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    context = make_job(networks=networks, sweep={"learning_rate": [0.01, 1e-9]})
-    _, trials = evaluated(context)
+    section = {"method": "grid", "space": {"learning_rate": {"values": [1e30, 0.005, 1e-9]}}}
+    context = make_job(networks=networks, search=section)
+    with pytest.raises(MgmtError, match=r"search: is not finished, .* Run `mgmt-ray search STUDY`"):
+        bring_up_to_date(context)
+    search(context)
+    table = pd.read_csv(context.folder.search_table)
+    assert table["state"].tolist() == ["diverged", "finished", "finished"]
+    assert not context.folder.test_openings.exists()
+    before = files(context.folder.root)
+    capsys.readouterr()
+    search(context)
+    assert files(context.folder.root) == before
+    bring_up_to_date(context)
+    assert "trials: up to date (4 finished)" in capsys.readouterr().out
     members = pd.read_csv(context.folder.ensembles / "members.csv")
-    assert len(trials) == 2 * 2 * 2
-    assert len(members) == 2 * 2
-    for _, rows in members.groupby("modality"):
-        assert rows["hyperparameters"].nunique() == 1
+    chosen = table.loc[table["chosen"] == 1, "learning_rate"].tolist()
+    rates = [json.loads(text)["learning_rate"] for text in members["hyperparameters"]]
+    assert rates == chosen * 4
+    assert all(f"_lr{chosen[0]:g}_fold" in name for name in members["trial"]) or chosen[0] < 1e-3
+    protocol = json.loads(context.folder.protocol.read_text(encoding="utf-8"))
+    assert protocol["num_searched_configurations"] == 3
+
+    space = {"learning_rate": {"values": [1e30, 0.005]}}
+    other = make_job(networks=networks, search=section | {"space": space})
+    with pytest.raises(MgmtError, match="search: was made with other settings"):
+        bring_up_to_date(other)
 
 
 def test_a_diverged_trial_is_reported_and_never_chosen(
     make_job: Callable[..., StudyContext], capsys: pytest.CaptureFixture[str]
 ) -> None:
     networks = {"random": {"kind": "random", "depth": 10, "width": 4}}
-    context = make_job(networks=networks, sweep={"learning_rate": [1e30, 0.005]})
-    bring_up_to_date(context)
-    _, trials = planned(context)
-    wild = [t for t in trials if t.hyperparameters["learning_rate"] > 1]
-    assert len(wild) == len(trials) / 2 == 4
-    assert all(context.folder.outcome(t.id).diverged for t in wild)
-    members = pd.read_csv(context.folder.ensembles / "members.csv")
-    assert set(members["trial"]) == {t.id for t in trials} - {t.id for t in wild}
-    assert f"trial {wild[0].id} diverged" in capsys.readouterr().out
-    page = (context.folder.root / "report.html").read_text()
-    assert "Diverged trainings" in page and wild[0].id in page
-    client = MlflowClient(local_store(context.folder))
-    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
-    status = {r.data.tags.get("mgmt_ray.trial"): r.info.status for r in runs}
-    assert all(status[t.id] == ("FAILED" if t in wild else "FINISHED") for t in trials)
-
-    before = files(context.folder.root)
-    bring_up_to_date(context)
-    assert files(context.folder.root) == before
-    again = client.search_runs([client.get_experiment_by_name("small").experiment_id])
-    assert {r.info.run_id for r in again} == {r.info.run_id for r in runs}
-    assert "trials: up to date (8 finished)" in capsys.readouterr().out
+    section = {"method": "grid", "space": {"learning_rate": {"values": [1e30]}}}
+    context = make_job(networks=networks, search=section)
+    with pytest.raises(MgmtError, match="random: a training of each configuration diverged"):
+        search(context)
+    assert not context.folder.search_choice.exists()
 
 
 def test_the_test_set_is_not_accessed_where_all_trials_diverged(

@@ -37,7 +37,7 @@ def defaults() -> dict[str, Any]:
         name: kind.model_validate(window if name == "recipe" else {}).model_dump(mode="json")
         for name, kind in PARTS.items()
     }
-    return parts | {"networks": {"spottune": network}, "num_seeds": 1, "sweep": {}}
+    return parts | {"networks": {"spottune": network}, "num_seeds": 1}
 
 
 def rows(results: StudyResults, **changes: Any) -> dict[str, tuple[str, ...]]:
@@ -70,10 +70,15 @@ def test_a_networks_setting_has_its_name(results: StudyResults) -> None:
     assert rows(results, networks=papers) == {}
 
 
-def test_sweeps_and_repetitions_are_listed(results: StudyResults) -> None:
-    swept = {"learning_rate": [1e-05, 0.001], "weight_decay": []}
-    assert rows(results, sweep=swept, num_seeds=3) == {
-        "sweep.learning_rate": ("1e-05, 0.001", "–"),
+def test_searched_values_and_repetitions_are_listed(results: StudyResults) -> None:
+    empty = {"values": None, "range": None, "log": None}
+    space = {
+        "learning_rate": empty | {"values": [1e-05, 0.001]},
+        "temperature": empty | {"log": [1, 100]},
+    }
+    assert rows(results, search={"space": space}, num_seeds=3) == {
+        "search.space.learning_rate": ("1e-05, 0.001", "–"),
+        "search.space.temperature": ("1 to 100", "–"),
         "num_seeds": ("3", "1"),
     }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.splits.split import Split
-from mgmt_ray.study.plan import make_plan
+from mgmt_ray.study.plan import Unit, make_plan
 from mgmt_ray.study.study_config import StudyConfig, load_study
 
 SPLIT = Split(test=("a",), folds=(("b",), ("c",)), left_out=(), seed=0, cohort="x")
@@ -35,9 +35,10 @@ def test_the_paper_is_165_trainings(tmp_path: Path) -> None:
     [
         ("transfer2", 4 * 5),
         ("channels", 5),
-        ("scan_epochs", 6 * 11 * 5),
-        ("scan_rate", 8 * 11 * 5),
-        ("scan_temperature", 9 * 11 * 5),
+        ("search", 11 * 5),
+        ("scan_epochs", 11 * 5),
+        ("scan_rate", 11 * 5),
+        ("scan_temperature", 11 * 5),
     ],
 )
 def test_the_papers_other_trainings_are_as_its_165_but_for_what_they_vary(
@@ -45,7 +46,7 @@ def test_the_papers_other_trainings_are_as_its_165_but_for_what_they_vary(
 ) -> None:
     paper = load_study(STUDIES / "schmitz2024.yaml", data=tmp_path)
     study = load_study(STUDIES / f"schmitz2024_{name}.yaml", data=tmp_path)
-    changed = {"name", "inputs", "networks", "sweep", "baselines"}
+    changed = {"name", "inputs", "networks", "search", "baselines"}
     assert study.model_dump(exclude=changed) == paper.model_dump(exclude=changed)
     folds = tuple((name,) for name in "bcdef")
     plan = make_plan(study, (replace(SPLIT, folds=folds),))
@@ -115,25 +116,31 @@ def test_an_id_does_not_hold_where_files_are_or_what_does_not_concern_it() -> No
     assert {t.id for t in make_plan(fewer, SPLITS)} <= set(ids)
 
 
-def test_every_combination_of_swept_values_becomes_trials() -> None:
-    sweep = {"learning_rate": [1e-3, 1e-4], "temperature": [1, 10, 100]}
-    plan = make_plan(make_study(sweep=sweep), SPLITS)
+CHOICES = {
+    Unit("spottune", (), 0): {"learning_rate": 1e-3, "temperature": 10},
+    Unit("random", (), 0): {"learning_rate": 1e-4},
+}
+
+
+def test_a_chosen_configuration_is_trained_as_a_study_of_its_values_would_be() -> None:
+    plan = make_plan(make_study(), SPLITS, CHOICES)
+    training = {"learning_rate": 1e-3, "temperature": 10}
+    plain = make_plan(make_study(training=training), SPLITS)
     spottune = [t for t in plan if t.network == "spottune"]
-    random = [t for t in plan if t.network == "random"]
-    assert len(spottune) == 2 * 3 * 2 * 2
-    # a network without an agent has no temperature to try
-    assert len(random) == 2 * 2 * 2
-    assert {t.training_config.learning_rate for t in plan} == {1e-3, 1e-4}
-    assert len({t.id for t in plan}) == len(plan)
+    assert [t.hash for t in spottune] == [t.hash for t in plain if t.network == "spottune"]
+    assert [t.seed for t in plan] == [t.seed for t in plain]
+    assert spottune[0].name == "spottune_PH_lr1e-3_T10_fold0_seed0"
+    assert plain[0].name == "spottune_PH_fold0_seed0"
+    assert {t.training_config.learning_rate for t in plan if t.network == "random"} == {1e-4}
 
 
-def test_swept_trials_share_their_draws() -> None:
-    plan = make_plan(make_study(sweep={"learning_rate": [1e-3, 1e-4]}), SPLITS)
-    by_name = {}
-    for trial in plan:
-        by_name.setdefault(trial.name, set()).add(trial.seed)
-    assert all(len(streams) == 1 for streams in by_name.values())
-    assert len({s for streams in by_name.values() for s in streams}) == len(by_name)
+def test_an_input_may_have_its_own_configuration() -> None:
+    space = {"learning_rate": {"values": [1e-3, 1e-4]}}
+    study = make_study(search={"method": "grid", "space": space, "unit": "per_input"})
+    choices = {Unit("random", ("PH",), 0): {"learning_rate": 1e-3}}
+    plan = make_plan(study, SPLITS, choices)
+    changed = {(t.network, t.modality) for t in plan if t.hyperparameters}
+    assert changed == {("random", "PH")}
 
 
 def test_channels_are_one_input() -> None:

@@ -11,7 +11,8 @@ from mgmt_ray.base import Config, MgmtError
 from mgmt_ray.nets.build import NetworkConfig
 from mgmt_ray.splits.split import Split
 from mgmt_ray.study.plan import make_plan
-from mgmt_ray.study.study_config import StudyConfig, SweepConfig, load_study, write_study
+from mgmt_ray.study.search_config import SearchConfig
+from mgmt_ray.study.study_config import StudyConfig, load_study, write_study
 from mgmt_ray.training.training_config import EvaluationConfig, TrainingConfig
 
 SHIPPED = sorted((Path(__file__).parents[2] / "jobs" / "studies").glob("*.yaml"))
@@ -103,7 +104,10 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
         (MINIMAL + "forest: {trees: 0}\n", "forest.trees: .*found 0"),
         (MINIMAL + "inputs: [[FA]]\n", "inputs: FA not in cohort.modalities"),
         (MINIMAL + "inputs: [[PH], [PH]]\n", "listed twice"),
-        (MINIMAL + "sweep: {learning_rate: [0.1, -1]}\n", "sweep.learning_rate: .*greater than 0"),
+        (
+            MINIMAL + "sweep: {learning_rate: [0.1]}\n",
+            r"`sweep` is an earlier .* space: \{learning_rate: \{values: \[0.1\]\}\}\}` and run",
+        ),
         (MINIMAL.replace("{random: {kind: random}}", "{}"), "networks: .*at least 1 item"),
         (MINIMAL.replace("{random: {kind", "{a/b: {kind"), "networks.a/b"),
         (MINIMAL.replace("root: data, ", ""), "--data DIR"),
@@ -135,7 +139,7 @@ def test_a_missing_file_says_where_studies_are(tmp_path: Path) -> None:
         load_study(tmp_path / "absent.yaml")
 
 
-@pytest.mark.parametrize("config", [NetworkConfig, TrainingConfig, EvaluationConfig, SweepConfig])
+@pytest.mark.parametrize("config", [NetworkConfig, TrainingConfig, EvaluationConfig, SearchConfig])
 def test_the_page_of_options_has_every_key(config: type[Config]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
     assert [name for name in config.model_fields if not re.search(rf"\b{name}\b", page)] == []
@@ -282,7 +286,6 @@ def test_slices_of_several_modalities_are_a_model_of_their_own() -> None:
     [
         ({"slices": {"shape": [100, 128]}}, "multiples of 16"),
         ({"slices": {"shape": [128, 144]}}, r"crops 128 × 128 around .* Raise slices\.shrink"),
-        ({"sweep": {"learning_rate": [1e-3]}}, "sweep: is for networks of volumes"),
         ({"networks": {"chen": {"kind": "slices", "depth": 10}}}, "depth"),
         ({"networks": {"chen": {"kind": "slice"}}}, "kind"),
     ],

@@ -1,0 +1,1 @@
+"""Configurations of a search: spaces, suggestions, rungs, the choice on validation alone."""
