@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (items done, items in total)."""
@@ -57,7 +64,7 @@ def show_progress(name: str) -> Iterator[DetailedProgress]:
         yield _plain_progress(name, console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    last = (TimeElapsedColumn(), TextColumn("{task.fields[detail]}"))
+    last = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[detail]}"))
     with Progress(*columns, *last, console=console) as bar:
         task = bar.add_task(name, total=None, detail="")
 
@@ -70,15 +77,20 @@ def show_progress(name: str) -> Iterator[DetailedProgress]:
 def _plain_progress(name: str, console: Console) -> DetailedProgress:
     started = time.monotonic()
     last_time = float("-inf")
-    last_done = -1
+    last_done = first_done = -1
 
     def update(done: int, total: int, detail: str = "") -> None:
-        nonlocal last_time, last_done
+        nonlocal last_time, last_done, first_done
         now = time.monotonic()
+        if first_done < 0:  # what was done before takes no time
+            first_done = done
         if done == last_done or (done < total and now - last_time < LINE_SECONDS):
             return
         last_time, last_done = now, done
-        more = f"; {detail}" if detail else ""
-        console.print(f"{name}: {done} of {total} ({now - started:.0f} s){more}")
+        seconds, more = now - started, f"; {detail}" if detail else ""
+        now_done, left = done - first_done, ""
+        if now_done and done < total:
+            left = f", about {seconds / now_done * (total - done):.0f} s left"
+        console.print(f"{name}: {done} of {total} ({seconds:.0f} s{left}){more}")
 
     return update
