@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mgmt_ray.figures.figure_folder import FigureFolder
+from mgmt_ray.report.sections.summary_section import auc_picture, calls_section
 from mgmt_ray.report.study_results import read_study_results
 from mgmt_ray.report.summary import (
     answers,
@@ -168,3 +170,30 @@ def test_the_summary_mentions_external_cohorts_and_splits(nested_study: Path) ->
     assert none.endswith(
         "0 of 2 AUC intervals lie above 0.5, so better than chance is not shown there."
     )
+
+
+def test_each_test_patient_has_its_calls_and_a_link_to_its_pictures(nested_study: Path) -> None:
+    results = read_study_results(nested_study)
+    predictions = results.predictions
+    subject = predictions["subject"].iloc[0]
+    table = calls_section(results, {subject: ()}).content["calls"]
+    assert table.header == ("Patient", "Label", "SpotTune", "From scratch")
+    assert len(table.rows) == predictions["subject"].nunique()
+    assert table.links == {subject: f"#saliency-{subject.lower()}"}
+    (row,) = [row for row in table.rows if row[0] == subject]
+    of_best = predictions[predictions["ensemble"] == BEST_OVERALL].set_index(["network", "subject"])
+    for network, cell in zip(("spottune", "random"), row[2:], strict=True):
+        probability, label = of_best.loc[(network, subject), ["probability", "label"]]
+        assert row[1] == ("methylated" if label else "unmethylated")
+        verdict = "right" if (probability >= 0.5) == (label == 1) else "wrong"
+        assert cell == f"{probability:.2f} {verdict}"
+
+
+def test_the_papers_values_are_drawn_only_beside_its_patients(
+    nested_study: Path, figures: FigureFolder
+) -> None:
+    real = read_study_results(nested_study)
+    assert "the paper’s best" in auc_picture(real, figures).caption
+    other = replace(real, config={**real.config, "cohort": {"reader": "ucsf"}})
+    for results in (other, replace(real, planted={"signal": {}})):
+        assert "paper" not in auc_picture(results, figures).caption
