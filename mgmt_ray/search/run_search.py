@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -17,6 +17,7 @@ from mgmt_ray.search.rungs import rung_epochs, survivors
 from mgmt_ray.search.scores import (
     Candidate,
     Results,
+    beginning_of,
     best_candidate,
     by_unit,
     check_some_complete,
@@ -100,29 +101,84 @@ def _result(candidate: Candidate, results: Results) -> Result | None:
     return Result(kind, mean_m, len(of_trials) - num_qualified, epochs)  # type: ignore[arg-type]
 
 
-def next_trials(
-    candidates: Sequence[Candidate], results: Results, stop_early: bool
-) -> tuple[list[Trial], dict[str, int]]:
-    """Return the trials that train next, and the epoch at which each pauses.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is trained next.
 
-    Without early stopping all that are not finished; with it, of each generation of a unit, the
-    configurations that the lowest rung which is not complete still waits for.
+    Attributes:
+        trials: those that are run.
+        pause_at, shorter: see :class:`TrialInputs`.
     """
-    chosen: dict[str, Trial] = {}
-    pause: dict[str, int] = {}
-    for of_unit in by_unit(candidates).values():
-        for generation in dict.fromkeys(c.generation for c in of_unit):
-            group = [c for c in of_unit if c.generation == generation]
-            longest = max(c.epochs for c in group)
-            rungs = rung_epochs(longest) if stop_early else (longest,)
-            pending, rung = survivors(group, rungs, results.has_reached, results.rank)
-            for trial in (t for c in pending for t in c.all_trials):
-                if results.folder.is_finished(trial.id):
-                    continue
-                chosen[trial.id] = trial
-                if trial.training_config.epochs > rung:
-                    pause[trial.id] = rung
-    return [*chosen.values()], pause
+
+    trials: list[Trial]
+    pause_at: dict[str, int]
+    shorter: dict[str, tuple[Trial, ...]]
+
+
+def next_work(candidates: Sequence[Candidate], results: Results, search: SearchConfig) -> Work:
+    """Return what trains next; nothing where all is done.
+
+    Without early stopping all that is not finished; with it, of each generation of a unit, what the
+    lowest rung which is not complete still waits for. Configurations that differ in their epochs
+    alone are one training where its first epochs are those of a shorter one.
+    """
+    pending: dict[str, Trial] = {}
+    rungs: dict[str, int] = {}
+    for group in _generations(candidates):
+        longest = max(c.epochs for c in group)
+        families = _families(group) if search.method != "optuna" else [(c,) for c in group]
+
+        def has_reached(family: tuple[Candidate, ...], rung: int) -> bool:
+            return results.has_reached(family[-1], rung) and all(
+                results.has_reached(c, rung) for c in family if c.epochs <= rung
+            )
+
+        def rank(family: tuple[Candidate, ...], rung: int) -> tuple[int, float]:
+            return results.rank(family[-1], rung)
+
+        steps = rung_epochs(longest) if search.stop_early else (longest,)
+        waiting, rung = survivors(families, steps, has_reached, rank)
+        for trial in (t for family in waiting for c in family for t in c.all_trials):
+            if not results.folder.is_finished(trial.id):
+                pending[trial.id] = trial
+                rungs[trial.id] = rung
+    return _share_beginnings(pending, rungs, results)
+
+
+def _generations(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return the configurations that are compared at rungs: of one unit and generation."""
+    groups: dict[tuple[Unit, int], list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault((candidate.unit, candidate.generation), []).append(candidate)
+    return [*groups.values()]
+
+
+def _families(group: Sequence[Candidate]) -> list[tuple[Candidate, ...]]:
+    """Return the configurations that differ in their epochs alone together, the longest last."""
+    families: dict[object, list[Candidate]] = {}
+    for candidate in group:
+        families.setdefault(beginning_of(candidate.trials[0]), []).append(candidate)
+    return [tuple(sorted(family, key=lambda c: c.epochs)) for family in families.values()]
+
+
+def _share_beginnings(pending: dict[str, Trial], rungs: dict[str, int], results: Results) -> Work:
+    """Let the longest of the trainings that begin alike finish the others on its way."""
+    families: dict[object, list[Trial]] = {}
+    for trial in pending.values():
+        families.setdefault(beginning_of(trial), []).append(trial)
+    work = Work([], {}, {})
+    for family in families.values():
+        longest = max(family, key=lambda trial: trial.training_config.epochs)
+        done = len(results.rows(longest))
+        others = [trial for trial in family if trial is not longest]
+        ahead = tuple(trial for trial in others if trial.training_config.epochs > done)
+        if ahead:
+            work.shorter[longest.id] = ahead
+        for trial in [longest, *(trial for trial in others if trial not in ahead)]:
+            work.trials.append(trial)
+            if trial.training_config.epochs > rungs[trial.id]:
+                work.pause_at[trial.id] = rungs[trial.id]
+    return work
 
 
 def run_search(inputs: TrialInputs) -> None:
@@ -147,9 +203,10 @@ def run_search(inputs: TrialInputs) -> None:
             if trial.id not in checked:
                 input_checksums(trial, inputs)
                 checked.add(trial.id)
-        trials, pause = next_trials(candidates, results, study.search.stop_early)
-        if trials:
-            _train(trials, replace(inputs, pause_at=pause), candidates, results)
+        work = next_work(candidates, results, study.search)
+        if work.trials:
+            running = replace(inputs, pause_at=work.pause_at, shorter=work.shorter)
+            _train(work.trials, running, candidates, results)
             write_search_table(candidates, results)
             continue
         if study.search.hours is not None and _hours(candidates, results) < study.search.hours:
@@ -197,7 +254,7 @@ def _train(
     from mgmt_ray.trials.tune import run_trials, watch_trials  # imports Ray's libraries
 
     with show_progress("search") as show:
-        watch = _Watch(candidates, results, show)
+        watch = _Watch(candidates, results, show, frozenset(t.id for t in trials))
         with watch_trials(trials, inputs.folder, watch):
             run_trials(trials, inputs)
         watch.update()
@@ -225,8 +282,10 @@ class _Watch:
         candidates: Sequence[Candidate],
         results: Results,
         show: Callable[..., None],
+        running: frozenset[str],
     ) -> None:
         self.candidates, self.results, self.show = candidates, results, show
+        self.running = running
         self.started = time.monotonic()
         self.epochs_before = self._epochs()
         self.finished, self.written = -1, self.started
@@ -243,9 +302,17 @@ class _Watch:
     def _epochs(self) -> int:
         return sum(self.results.of(t).epochs for c in self.candidates for t in c.trials)
 
+    def _state(self, candidate: Candidate) -> str:
+        state = state_of([self.results.of(trial) for trial in candidate.trials])
+        begun = state == "stopped" and any(
+            trial.id in self.running and not self.results.folder.paused_at(trial.id)
+            for trial in candidate.trials
+        )
+        return "running" if begun else state
+
     def update(self) -> None:
         """Show how many configurations are in which state, the best so far and the time left."""
-        states = Counter(state_of([self.results.of(t) for t in c.trials]) for c in self.candidates)
+        states = Counter(self._state(candidate) for candidate in self.candidates)
         done = states["finished"] + states["diverged"]
         parts = [f"{number} {state}" for state, number in sorted(states.items())]
         best = [best_candidate(group, self.results) for group in by_unit(self.candidates).values()]
@@ -327,7 +394,10 @@ def write_choice(inputs: TrialInputs, candidates: Sequence[Candidate], results: 
         )
     trained, full = savings(candidates, results)
     if trained < full:
-        log(f"{trained} of {full} epochs trained ({1 - trained / full:.0%} saved)")
+        log(
+            f"{trained} of {full} epochs trained: {1 - trained / full:.0%} saved by stopping early "
+            "and by epochs that trainings share"
+        )
     write_json(
         inputs.folder.search_choice,
         {
@@ -347,11 +417,14 @@ def _known(value: float) -> float | None:
 
 
 def savings(candidates: Sequence[Candidate], results: Results) -> tuple[int, int]:
-    """Return the epochs that were trained, and those without early stopping."""
-    trials = {t.id: t for c in candidates for t in c.trials}
-    trained = sum(results.of(t).epochs for t in trials.values())
-    full = sum(
-        results.of(t).epochs if results.folder.is_finished(t.id) else t.training_config.epochs
-        for t in trials.values()
-    )
-    return trained, full
+    """Return the epochs that were trained, and those of every training on its own to its end.
+
+    Epochs that trainings share count once.
+    """
+    trained: dict[object, int] = {}
+    full = 0
+    for trial in {t.id: t for c in candidates for t in c.trials}.values():
+        result, key = results.of(trial), beginning_of(trial)
+        trained[key] = max(trained.get(key, 0), result.epochs)
+        full += result.epochs if result.state == "diverged" else trial.training_config.epochs
+    return sum(trained.values()), full

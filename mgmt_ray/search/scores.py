@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mgmt_ray.base import MgmtError
+from mgmt_ray.base import MgmtError, fingerprint
 from mgmt_ray.selection.members import DIVERGED, FALLBACK, rank_configuration
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.plan import Unit
 from mgmt_ray.study.search_config import Values
 from mgmt_ray.study.trial import Trial
+from mgmt_ray.training.training_config import TrainingConfig
 from mgmt_ray.trials.resume import select_epoch
 
 LEVEL = 0.95
@@ -200,6 +201,23 @@ def as_good(best: dict[tuple[int, int], float], other: dict[tuple[int, int], flo
     return not (low > 0 or high < 0)
 
 
+def beginning_of(trial: Trial) -> object:
+    """Return what trainings share that differ in their number of epochs alone, if at all.
+
+    With a cosine, or a schedule of τ, the first epochs depend on the number of epochs.
+    """
+    config = trial.training_config
+    if (
+        not isinstance(config, TrainingConfig)
+        or config.schedule == "cosine"
+        or config.temperature_end is not None
+    ):
+        return trial.id
+    key = (trial.network, trial.channels, trial.outer_fold, trial.fold, trial.repeat)
+    settings = trial.network_config.model_dump(mode="json"), config.model_dump(exclude={"epochs"})
+    return (*key, fingerprint(list(settings)))
+
+
 def search_table(candidates: Sequence[Candidate], results: Results) -> pd.DataFrame:
     """Return a row per configuration of each unit.
 
@@ -211,11 +229,18 @@ def search_table(candidates: Sequence[Candidate], results: Results) -> pd.DataFr
     rows = []
     keys = list(dict.fromkeys(key for c in candidates for key in c.values))
     folds = sorted({trial.fold for c in candidates for trial in c.trials})
+    waits = {
+        (c.unit, beginning_of(c.trials[0]))
+        for c in candidates
+        if state_of([results.of(t) for t in c.trials]) == "stopped"
+    }
     best = {unit: best_candidate(of_unit, results) for unit, of_unit in by_unit(candidates).items()}
     for candidate in candidates:
         pairs = [(trial, results.of(trial)) for trial in candidate.trials]
         of_trials = [result for _, result in pairs]
         state = state_of(of_trials)
+        if state == "to do" and (candidate.unit, beginning_of(candidate.trials[0])) in waits:
+            state = "stopped"  # as the longer training that it is the beginning of
         by_cell = cells(pairs) if any(result.epochs for result in of_trials) else {}
         low, high = interval_of_m([*by_cell.values()])
         winner = best[candidate.unit]
@@ -239,7 +264,7 @@ def search_table(candidates: Sequence[Candidate], results: Results) -> pd.DataFr
                 name: _mean([getattr(result, name) for result in of_trials])
                 for name in ("auc", "gap", "last_m", "last_gap")
             },
-            "epochs": sum(result.epochs for result in of_trials),
+            "epochs_trained": sum(result.epochs for result in of_trials),
             "seconds": round(sum(result.seconds for result in of_trials), 3),
             "as_good": int(
                 winner is not None

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -122,19 +122,20 @@ def suggest(
     assert search is not None
     space = space_of(study, network)
     start = [{key: values[key] for key in space} for values in search.start]
+
+    def typed(values: Values) -> Values:
+        return typed_values(values, study.training, study.networks)
+
     if search.method == "optuna" and space:
-        generations = _ask_optuna(
-            space, stream_seed(study.seed, "search", "optuna", network), start, search.generation,
-            limit, result_of,
-        )  # fmt: skip
+        seed = stream_seed(study.seed, "search", "optuna", network)
+        size = search.generation
+        generations = _ask_optuna(space, seed, start, size, limit, lambda v: result_of(typed(v)))
     else:
         one_by_one = _grid(space) if search.method == "grid" else _random(space, study.seed)
         values = [*islice(_different([*start, *_nothing(space)], one_by_one), limit)]
-        by_hours = search.hours is not None
-        size = search.generation if by_hours else max(len(values), 1)
+        size = search.generation if search.hours is not None else max(len(values), 1)
         generations = [values[i : i + size] for i in range(0, len(values), size)]
-    parts = (study.training, study.networks)
-    return [[typed_values(v, *parts) for v in generation] for generation in generations]
+    return [[typed(values) for values in generation] for generation in generations]
 
 
 def _nothing(space: Space) -> list[Values]:
@@ -150,11 +151,7 @@ def key_of(values: Mapping[str, Any]) -> str:
 def _different(first: Sequence[Values], then: Iterator[Values]) -> Iterator[Values]:
     """Yield configurations without those that came before."""
     seen = set()
-    for values in (*first, *()):
-        if key_of(values) not in seen:
-            seen.add(key_of(values))
-            yield values
-    for values in then:
+    for values in chain(first, then):
         if key_of(values) not in seen:
             seen.add(key_of(values))
             yield values

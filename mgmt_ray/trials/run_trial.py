@@ -133,7 +133,7 @@ def run_trial(
 
 
 def _ending(
-    trials: Sequence[Trial], first: int, last: int | None, folder: StudyFolder
+    trials: tuple[Trial, ...], first: int, last: int | None, folder: StudyFolder
 ) -> list[Trial]:
     """Return the unfinished trials whose last epoch is between two, the last one included."""
     return [
