@@ -140,3 +140,14 @@ def test_a_queue_started_again_gives_no_trial_to_a_second_group(folder: StudyFol
     finish(folder, "c")
     assert after.next("two") is None
     assert after.next("one") == "d", "its worker died"
+
+
+def test_a_trial_that_paused_where_it_should_is_not_handed_out_again(folder: StudyFolder) -> None:
+    queue = TrialQueue({"one": queued("a", "b")}, folder, pause_at={"a": 3})
+    assert queue.next("one") == "a"
+    folder.record_pause("a", 3)
+    assert queue.next("one") == "b"
+    finish(folder, "b")
+    assert queue.next("one") is None
+    queue.close("the end")
+    assert folder.outcome("a").status == "stopped"

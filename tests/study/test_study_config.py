@@ -108,6 +108,45 @@ def test_the_resolved_study_reads_back(tmp_path: Path) -> None:
             MINIMAL + "sweep: {learning_rate: [0.1]}\n",
             r"`sweep` is an earlier .* space: \{learning_rate: \{values: \[0.1\]\}\}\}` and run",
         ),
+        *(
+            (MINIMAL + f"search: {{{search}}}\n", message)
+            for search, message in [
+                ("configurations: 3, space: {}", "search.space: .*at least 1 item"),
+                ("space: {epochs: {values: [3]}}", "method random: say how many"),
+                (
+                    "method: grid, space: {epochs: {log: [3, 9]}}",
+                    r"list {values: \[...\]} of epochs",
+                ),
+                ("method: grid, space: {epoch: {values: [3]}}", r"epoch: .*mean epochs\?"),
+                ("method: grid, space: {epochs: {values: [0]}}", "space.epochs: .*or equal to 1"),
+                ("method: grid, space: {epochs: {values: [3, 3]}}", "a value is listed twice"),
+                ("method: grid, space: {epochs: {}}", r"give one of {values: \[...\]}"),
+                ("configurations: 2, space: {epochs: {range: [3.5, 9]}}", "epochs: .*integer"),
+                ("configurations: 2, space: {learning_rate: {log: [0, 1]}}", "must be above 0"),
+                ("configurations: 2, space: {schedule: {range: [0, 1]}}", "schedule: is no number"),
+                ("method: grid, space: {criterion: {values: [m]}}", "are compared by"),
+                (
+                    "method: grid, space: {temperature: {values: [1]}}",
+                    "temperature: has no effect on any network",
+                ),
+                (
+                    "method: grid, space: {networks.rando.dropout: {values: [0]}}",
+                    r"dropout: is not networks.NAME.KEY .*mean random\?",
+                ),
+                (
+                    "method: grid, space: {networks.random.drop: {values: [0]}}",
+                    r"drop: is not a key of networks.random; did you mean dropout\?",
+                ),
+                (
+                    "method: grid, space: {schedule: {values: [cosine]}}, stop_early: true",
+                    "stop_early: with schedule cosine",
+                ),
+                (
+                    "method: grid, space: {epochs: {values: [3]}}, start: [{epoch: 3}]",
+                    "start: each configuration has a value of epochs, no others",
+                ),
+            ]
+        ),
         (MINIMAL.replace("{random: {kind: random}}", "{}"), "networks: .*at least 1 item"),
         (MINIMAL.replace("{random: {kind", "{a/b: {kind"), "networks.a/b"),
         (MINIMAL.replace("root: data, ", ""), "--data DIR"),

@@ -13,6 +13,7 @@ import pytest
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.cohort import Cohort
 from mgmt_ray.study.folder import StudyFolder
+from mgmt_ray.study.plan import Unit, unit_trials
 from mgmt_ray.study.trial import Trial
 from mgmt_ray.training.checkpoint import load_state, save_state
 from mgmt_ray.trials.context import StudyContext, TrialInputs
@@ -88,6 +89,45 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_had_not_been(
     ]
     assert metadata[0] == metadata[1]
     assert not other.folder.partial_trial(trial.id).exists()
+
+
+def test_a_training_that_pauses_and_finishes_a_shorter_one_equals_both_alone(
+    first_trial: tuple[StudyContext, TrialInputs, Trial],
+) -> None:
+    context, inputs, trial = first_trial
+    unit = Unit(trial.network, (), 0)
+    short, whole = (
+        unit_trials(context.study, inputs.splits, unit, {"epochs": epochs}, [0])[0]
+        for epochs in (2, 4)
+    )
+    for alone in (short, whole):
+        run_trial(alone, inputs, "cpu")
+    (context.folder.root / "other").mkdir()
+    (context.folder.root / "other" / "volumes").symlink_to(context.folder.volumes)
+    other = replace(inputs, folder=StudyFolder(context.folder.root / "other"))
+    shared = replace(other, pause_at={whole.id: 3}, shorter={whole.id: (short,)})
+    for _ in range(2):  # it pauses, and does not go on while it must not
+        run_trial(whole, shared, "cpu")
+        assert other.folder.is_finished(short.id)
+        assert other.folder.paused_at(whole.id) == 3
+        assert not other.folder.is_finished(whole.id)
+    epochs: list[float] = []
+    run_trial(whole, other, "cpu", report=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [4]
+    for made in (short, whole):
+        folders = [f.trial(made.id) for f in (inputs.folder, other.folder)]
+        assert [{p.name for p in folder.iterdir()} for folder in folders] == [
+            {"trial.json", "epochs.csv", "weights.safetensors", "validation.csv"}
+        ] * 2
+        for name in ("weights.safetensors", "validation.csv"):
+            assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+        tables = [pd.read_csv(f / "epochs.csv").drop(columns="seconds") for f in folders]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+        metadata = [
+            f.read_trial(made.id) | {"seconds": 0, "tables_sha256": {}}
+            for f in (inputs.folder, other.folder)
+        ]
+        assert metadata[0] == metadata[1]
 
 
 def test_a_state_that_lacks_a_part_is_not_continued(
