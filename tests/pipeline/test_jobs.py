@@ -72,7 +72,7 @@ def submit(head: Head, *entrypoint: str, **changes: str) -> subprocess.Completed
     command += ["--runtime-env", str(ROOT / "jobs" / "runtime_env.yaml"), "--"]
     environment = head.environment | changes
     return subprocess.run(
-        [*command, *entrypoint], env=environment, capture_output=True, text=True, timeout=240
+        [*command, *entrypoint], env=environment, capture_output=True, text=True, timeout=480
     )
 
 
