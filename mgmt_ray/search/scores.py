@@ -132,7 +132,11 @@ class Results:
         """Return whether all trainings of a configuration have trained so far, or ended before."""
         return all(
             self.folder.is_finished(trial.id)
-            or (trial.training_config.epochs > epoch and self.folder.paused_at(trial.id) >= epoch)
+            or (
+                trial.training_config.epochs > epoch
+                and self.folder.paused_at(trial.id) >= epoch
+                and len(self.rows(trial)) >= epoch  # fewer where it had to start over
+            )
             for trial in candidate.all_trials
         )
 
