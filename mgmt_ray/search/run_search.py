@@ -371,6 +371,7 @@ def write_choice(inputs: TrialInputs, candidates: Sequence[Candidate], results: 
         rows = table[is_unit]
         row = rows[rows["chosen"] == 1].iloc[0]
         others = int(rows["as_good"].sum()) - 1
+        num_complete = int((rows["state"] == "finished").sum())
         choices.append(
             {
                 "network": unit.network,
@@ -383,6 +384,7 @@ def write_choice(inputs: TrialInputs, candidates: Sequence[Candidate], results: 
                 "num_qualified": int(row["num_qualified"]),
                 "num_trainings": int(row["num_trainings"]),
                 "num_configurations": len(of_unit),
+                "num_complete": num_complete,
                 "num_as_good": others,
             }
         )
@@ -390,7 +392,7 @@ def write_choice(inputs: TrialInputs, candidates: Sequence[Candidate], results: 
             f"best of {len(of_unit)}: {name_of(best)}: M {row['m']:.3f} "
             f"({row['m_low']:.3f} to {row['m_high']:.3f} over folds and seeds), "
             f"{row['num_qualified']} of {row['num_trainings']} trainings qualify; "
-            f"{others} others can't be told from it"
+            f"{others} of {num_complete - 1} others that trained to their end can't be told from it"
         )
     trained, full = savings(candidates, results)
     if trained < full:
