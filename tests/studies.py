@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mgmt_ray.cluster.connection import connect_ray
+from mgmt_ray.cluster.connection import connect_ray, ensure_connected
 from mgmt_ray.cluster.resources import Resources
 from mgmt_ray.pipeline.demo import synthesize_with_weights
 from mgmt_ray.study.folder import StudyFolder
@@ -104,6 +104,7 @@ def make_job(
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     with connect_ray("local", cpus=2):
+        ensure_connected()  # else small work would stay in this process
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ SOCKET_EXAMPLE = f"ray/session_2026-01-01_00-00-00_000000_{10**7}/sockets/plasma
 SHORT_FOLDER = "/tmp"
 
 
-_start: Callable[[], None] | None = None
+_start: partial[None] | None = None
 """Connects to the Ray of :func:`connect_ray`; None outside of its ``with`` block."""
 
 
@@ -73,6 +73,11 @@ def ensure_connected() -> None:
     """
     if _start is not None and not _is_connected():
         _start()
+
+
+def awaits_local_ray() -> bool:
+    """Return whether the Ray of :func:`connect_ray` is a local one that has not started yet."""
+    return _start is not None and _start.args[0] == "local" and not _is_connected()
 
 
 def cluster_resources() -> Mapping[str, float]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mgmt_ray.cluster.connection import ensure_connected, fetch
+from mgmt_ray.cluster.connection import awaits_local_ray, ensure_connected, fetch
 from mgmt_ray.cluster.resources import MAX_FAILURES, Resources
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 PENDING_PER_CPU = 2
 """Tasks submitted per core at a time: the results of more would fill the object store."""
+
+START_SECONDS = 15.0
+"""Work of more seconds than this is worth the start of a local Ray and its workers."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,6 +32,8 @@ def parallel_map(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield ``(item, function(item, shared))`` as the calls finish, in any order.
 
+    A local Ray that does not run yet is only started for what would take longer than that.
+
     Args:
         function: must be importable: defined at the top level of a module.
         shared: second argument of every call; sent to Ray's object store once.
@@ -37,11 +43,18 @@ def parallel_map(
         >>> list(parallel_map(pow, [1, 2, 3], 2, in_process))
         [(1, 1), (2, 4), (3, 9)]
     """
-    if resources.backend == "in-process":
-        for item in items:
-            yield item, function(item, shared)
-        return
-    if not items:
+    here = resources.backend == "in-process"
+    seconds = 0.0
+    pending = list(reversed(items))
+    while pending and (here or (awaits_local_ray() and not gpus)):
+        item, started = pending.pop(), time.monotonic()
+        result = function(item, shared)
+        seconds += time.monotonic() - started
+        yield item, result
+        left = seconds / (len(items) - len(pending)) * len(pending)
+        if not here and left > START_SECONDS:
+            break
+    if not pending:
         return
     import ray  # only where something runs there
 
@@ -49,7 +62,6 @@ def parallel_map(
     remote = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_FAILURES)
     shared_reference = ray.put(shared)
     limit = PENDING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    pending = list(reversed(items))
     running: dict[ray.ObjectRef, Item] = {}
     while pending or running:
         while pending and len(running) < limit:
