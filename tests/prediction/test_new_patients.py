@@ -244,11 +244,11 @@ def lay_scan(scan: Path, folder: Path, *, change: int) -> None:
 def test_a_person_of_the_study_with_another_name_in_its_crosswalk_is_not_predicted(
     joined: dict[str, StudyContext], patients: Callable[..., Path], tmp_path: Path
 ) -> None:
-    known = read_data_set(joined["given"].study.cohort).subjects[0]
+    known, other = read_data_set(joined["given"].study.cohort).subjects[:2]
     scans = patients(masks=True)
-    for change, name in enumerate(("HOSP-17", "HOSP-18"), start=1):
-        lay_scan(known.scans["FLAIR"], scans / name, change=change)
-        shutil.copy(known.required_mask, scans / name / "mask.nii.gz")
+    for name, subject in {"HOSP-17": known, "HOSP-18": other}.items():
+        lay_scan(subject.scans["FLAIR"], scans / name, change=1)
+        shutil.copy(subject.required_mask, scans / name / "mask.nii.gz")
     context = with_crosswalk(joined["given"], tmp_path, f"{known.id},HOSP-17")
     predict_new(context, scans, tmp_path / "predictions.csv")
     table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False).set_index("subject")
