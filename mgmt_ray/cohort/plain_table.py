@@ -81,19 +81,25 @@ def read_table_cohort(config: TableConfig) -> ReaderResult:
         raise MgmtError(f"{path}: has no rows below its header. Write a row for each subject.")
     _check_ids(path, [row["subject"] for row in rows])
     by_id = sorted(group_rows(rows, "subject").items())
-    spellings = Counter(name.casefold() for name, _ in by_id)
+    faults = same_in_other_case([name for name, _ in by_id], path)
     return merge_results(
-        _same_in_other_case(name, path)
-        if spellings[name.casefold()] > 1
+        ReaderResult(problems=(faults[name],))
+        if name in faults
         else _read_subject(config, path, name, rows)
         for name, rows in by_id
     )
 
 
-def _same_in_other_case(name: str, path: Path) -> ReaderResult:
-    found = "another row has the same id in other case"
-    remedy = "Keep one row, or give different subjects different ids"
-    return ReaderResult(problems=(Problem(name, "duplicated_subject", str(path), found, remedy),))
+def same_in_other_case(names: Sequence[str], where: Path) -> dict[str, Problem]:
+    """Return the problems of ids that another one equals but for its case, by id."""
+    spellings = Counter(name.casefold() for name in names)
+    found = "another subject has the same id in other case"
+    remedy = "Keep one of them, or give different subjects different ids"
+    return {
+        name: Problem(name, "duplicated_subject", str(where), found, remedy)
+        for name in names
+        if spellings[name.casefold()] > 1
+    }
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

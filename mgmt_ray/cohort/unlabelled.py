@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mgmt_ray.base import MgmtError
 from mgmt_ray.cohort.csv_rows import group_rows, read_rows, row_problem
 from mgmt_ray.cohort.dataset_files import is_folder, list_folder, missing_reason
-from mgmt_ray.cohort.plain_table import OPTIONAL, SUBJECT_ID, row_subject
+from mgmt_ray.cohort.plain_table import OPTIONAL, SUBJECT_ID, row_subject, same_in_other_case
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.reader import ReaderResult, merge_results
 from mgmt_ray.cohort.subject import Subject
@@ -28,7 +29,8 @@ def read_patients(folder: Path, modalities: Sequence[str]) -> ReaderResult:
     patient with ``MODALITY.nii.gz`` (or a folder ``MODALITY`` with a DICOM series) and, if there is
     a mask, ``mask.nii.gz``. Names may be in any case, like the columns of tables. A file of such a
     name and of another format, like ``FLAIR.mgz``, is taken for the scan that it is meant to be:
-    reading says what it is, where the patient would else be predicted without it.
+    reading says what it is, where the patient would else be predicted without it. Of ids that
+    differ in case alone, none is read; links to the folder itself are no patients.
 
     Args:
         modalities: of all models; a patient needs at least one of them.
@@ -48,8 +50,14 @@ def read_patients(folder: Path, modalities: Sequence[str]) -> ReaderResult:
     if (folder / TABLE).is_file():
         result = merge_results(_from_table(folder, modalities))
     else:
-        folders = [path for path in list_folder(folder) if is_folder(path)]
-        result = merge_results(_from_folder(path, modalities) for path in folders)
+        folders = _patient_folders(folder)
+        faults = same_in_other_case([path.name for path in folders], folder)
+        result = merge_results(
+            ReaderResult(problems=(faults[path.name],))
+            if path.name in faults
+            else _from_folder(path, modalities)
+            for path in folders
+        )
     if not result.subjects and not result.problems:
         example = f"P001/{modalities[0]}.nii.gz"
         raise MgmtError(
@@ -58,6 +66,32 @@ def read_patients(folder: Path, modalities: Sequence[str]) -> ReaderResult:
             f"{', '.join(modalities)}."
         )
     return result
+
+
+def unused_files(folder: Path, patients: Iterable[Subject]) -> dict[str, str]:
+    """Return what lies beside patients' scans, may be a scan and is not read, by patient's id.
+
+    What lies beside the folders of the patients has the id "". Of a table's patients there is
+    nothing: the table names each scan.
+    """
+    if (folder / TABLE).is_file():
+        return {}
+    beside = {"": [path for path in list_folder(folder) if not is_folder(path)]}
+    for patient in patients:
+        used = {*patient.scans.values(), patient.mask}
+        own = list_folder(folder / patient.id)
+        beside[patient.id] = [path for path in own if path not in used]
+    unused = {
+        name: ", ".join(path.name for path in paths if path.suffix.lower() not in SIDECARS)
+        for name, paths in beside.items()
+    }
+    return {name: files for name, files in unused.items() if files}
+
+
+def _patient_folders(folder: Path) -> list[Path]:
+    own = os.path.realpath(folder)
+    paths = [path for path in list_folder(folder) if is_folder(path)]
+    return [path for path in paths if os.path.realpath(path) != own]
 
 
 def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
@@ -70,10 +104,13 @@ def _from_table(folder: Path, modalities: Sequence[str]) -> list[ReaderResult]:
             "names for the columns of scans."
         )
     results = []
-    for name, patient_rows in sorted(group_rows(rows, "subject").items()):
+    by_id = sorted(group_rows(rows, "subject").items())
+    faults = same_in_other_case([name for name, _ in by_id], path)
+    for name, patient_rows in by_id:
         subject = row_subject(patient_rows[0], NO_LABEL, folder, present)
         # of several rows of one patient, none is known to be right
-        fault = row_problem(name, path, "label", ["" for _ in patient_rows])
+        repeated = row_problem(name, path, "label", ["" for _ in patient_rows])
+        fault = faults.get(name) or repeated
         results.append(
             ReaderResult(problems=(fault,)) if fault else _check_patient(subject, path, present)
         )
@@ -102,7 +139,7 @@ def _find(entries: Sequence[Path], name: str) -> Path | None:
         return kind not in known, known.index(kind) if kind in known else 0, stem != name
 
     named = (p for p in entries if p.name.partition(".")[0].casefold() == name.casefold())
-    return min((p for p in named if p.suffix not in SIDECARS), key=rank, default=None)
+    return min((p for p in named if p.suffix.lower() not in SIDECARS), key=rank, default=None)
 
 
 def _check_patient(subject: Subject, where: Path, modalities: Sequence[str]) -> ReaderResult:

@@ -17,7 +17,7 @@ from mgmt_ray.cohort.csv_rows import group_alike
 from mgmt_ray.cohort.persons import Crosswalk, PersonRef, SubjectKey, read_crosswalk
 from mgmt_ray.cohort.problem import Problem
 from mgmt_ray.cohort.subject import Subject
-from mgmt_ray.cohort.unlabelled import read_patients
+from mgmt_ray.cohort.unlabelled import read_patients, unused_files
 from mgmt_ray.data.bring_up_to_date import UnusableFiles
 from mgmt_ray.data.inspect_files import inspect_cohort
 from mgmt_ray.masks.contamination import contamination_reason, segmenter_exposure
@@ -199,6 +199,7 @@ def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, 
     taken = inputs.study.network_covariates
     for problem in (*result.problems, *covariate_problems(result.subjects, taken, str(scans))):
         patients.drop_for(problem)
+    _log_unused(unused_files(scans, result.subjects), list(modalities))
     files = StudyFolder(to.absolute().with_name(f"{to.stem}_files"))
     with files.lock():
         hashes = _inspect_scans(patients, inputs, files)
@@ -223,6 +224,20 @@ def predict_patients(inputs: TrialInputs, trials: Sequence[Trial], scans: Path, 
     log(f"{len(patients.subjects)} of {len({*table['subject']})} patients predicted: {to}")
     log(f"their masks, and their volumes or slices: {files.root}")
     log(DISCLAIMER)
+
+
+def _log_unused(unused: Mapping[str, str], modalities: Sequence[str]) -> None:
+    """Name the files that may be scans and are not read."""
+    names = ", ".join(f"{name}.nii.gz" for name in (*modalities, "mask"))
+    for line in group_alike(
+        (
+            name,
+            f"{name or 'beside the folders'}: not used: {files} (scans are named {names})",
+            files,
+        )
+        for name, files in unused.items()
+    ):
+        log(line)
 
 
 def _inspect_scans(

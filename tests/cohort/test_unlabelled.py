@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_ray.base import MgmtError
-from mgmt_ray.cohort.unlabelled import read_patients
+from mgmt_ray.cohort.unlabelled import read_patients, unused_files
 from tests.cohort.conftest import kinds, touch
 
 
@@ -45,6 +45,33 @@ def test_a_scan_of_another_case_or_format_is_not_left_out(tmp_path: Path) -> Non
     read = {s.id: (s.scans["FLAIR"].name, s.mask and s.mask.name) for s in result.subjects[1:]}
     assert read == names
     assert [*result.subjects[0].scans] == ["T1"]  # a sidecar is no scan
+
+
+def test_files_that_may_be_scans_and_are_not_read_are_named(tmp_path: Path) -> None:
+    touch(tmp_path / "A" / "A_flair.nii.gz", tmp_path / "A" / "T1.nii", tmp_path / "A" / "n.TXT")
+    touch(tmp_path / "B" / "T1.nii", tmp_path / "B" / "T1.nii.gz", tmp_path / "B" / "t2" / "1.dcm")
+    touch(tmp_path / "C" / "T1.nii", tmp_path / "D_T1.nii")
+    subjects = read_patients(tmp_path, ("FLAIR", "T1")).subjects
+    unused = {"": "D_T1.nii", "A": "A_flair.nii.gz", "B": "T1.nii, t2"}
+    assert unused_files(tmp_path, subjects) == unused
+
+
+def test_a_link_to_the_folder_itself_is_no_patient(tmp_path: Path) -> None:
+    touch(tmp_path / "scans" / "A" / "T1.nii")
+    (tmp_path / "scans" / "all").symlink_to(tmp_path / "scans")
+    result = read_patients(tmp_path / "scans", ("T1",))
+    assert [s.id for s in result.subjects] == ["A"] and not result.problems
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_of_ids_that_differ_in_case_none_is_read(table: bool, tmp_path: Path) -> None:
+    touch(*(tmp_path / name / "T1.nii" for name in ("p1", "P1", "P2")))
+    if table:
+        rows = ["subject,T1", "p1,p1/T1.nii", "P1,P1/T1.nii", "P2,P2/T1.nii"]
+        (tmp_path / "cohort.csv").write_text("\n".join(rows))
+    result = read_patients(tmp_path, ("T1",))
+    assert [s.id for s in result.subjects] == ["P2"]
+    assert kinds(result) == {"P1": "duplicated_subject", "p1": "duplicated_subject"}
 
 
 def test_a_table_needs_neither_labels_nor_masks(tmp_path: Path) -> None:
