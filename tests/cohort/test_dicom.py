@@ -295,6 +295,11 @@ def test_slices_that_make_no_volume_are_said_to(
     assert found in error.found
 
 
+def test_a_missing_tag_is_not_mended_by_another_copy(series: Path) -> None:
+    edit(series, lambda tags: tags.pop("PixelSpacing"))
+    assert fault(series).remedy.startswith("Export the series again")
+
+
 def test_a_single_slice_is_no_volume(series: Path) -> None:
     for path in series.iterdir():
         if path.name != "Image-4.dcm":

@@ -27,6 +27,7 @@ SPACING_TOLERANCE = 1e-3
 
 ONE_PER_SLICE = "Keep one file per slice in the folder"
 ONE_SERIES = "Keep one series in the folder"
+EXPORT_AGAIN = "Export the series again from the archive, with all its tags"
 RESAMPLE = "Resample it to even slices"
 
 KEYWORDS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
@@ -105,7 +106,7 @@ def _arrays(
         if len(array) < len(planes) or not np.isfinite(array).all():
             name = {"ImagePositionPatient": "position", "PixelSpacing": "pixel spacing"}
             found = f"has slices without a {name.get(keyword, 'direction')} ({keyword})"
-            raise BadScan(folder, "damaged", found, DOWNLOAD_AGAIN)
+            raise BadScan(folder, "damaged", found, EXPORT_AGAIN)
         arrays.append(array)
     positions, directions, spacings = arrays
     if np.ptp(directions, axis=0).max() > POSITION_TOLERANCE:
@@ -113,10 +114,10 @@ def _arrays(
     axes = directions[0].reshape(2, 3)
     if np.abs(axes @ axes.T - np.eye(2)).max() > DIRECTION_TOLERANCE:
         found = "its rows and columns are not perpendicular unit vectors (ImageOrientationPatient)"
-        raise BadScan(folder, "damaged", found, DOWNLOAD_AGAIN)
+        raise BadScan(folder, "damaged", found, EXPORT_AGAIN)
     if spacings.min() <= 0:
         found = "has a pixel spacing that is not above 0 (PixelSpacing)"
-        raise BadScan(folder, "damaged", found, DOWNLOAD_AGAIN)
+        raise BadScan(folder, "damaged", found, EXPORT_AGAIN)
     if (np.ptp(spacings, axis=0) > SPACING_TOLERANCE * spacings[0]).any():
         different = sorted({f"{height:g}×{width:g}" for height, width in spacings})
         found = f"has slices of different pixel spacing ({', '.join(different[:3])} mm)"
