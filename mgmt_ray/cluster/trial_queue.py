@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class QueuedTrial:
 
     Attributes:
         kind: shared by trials that use the same network and input, and take about as long.
-        seconds: that it is expected to take; only ratios count.
+        seconds: that it is expected to take; where nothing is known, small but in proportion.
         needs: ids of trials that must be finished before.
     """
 
@@ -70,6 +71,7 @@ class TrialQueue:
         folder: of the study; tells which trials have ended.
         file: of what was handed out; None keeps it in memory alone.
         pause_at: by trial's id, the epoch at which it ends for now.
+        group_seconds: of training that are worth the start of a worker group.
     """
 
     def __init__(
@@ -78,13 +80,17 @@ class TrialQueue:
         folder: StudyFolder,
         file: Path | None = None,
         pause_at: Mapping[str, int] | None = None,
+        group_seconds: float = 0.0,
     ) -> None:
         self._folder, self._file, self._pause_at = folder, file, dict(pause_at or {})
         self._claims: dict[str, str] = {}
         self._attempts: Counter[str] = Counter()
+        self._group_seconds = group_seconds
+        self._taken, self._expected = 0.0, 0.0
         if file is not None and file.is_file():
             content = json.loads(file.read_text(encoding="utf-8"))
             self._claims, self._attempts = content["claims"], Counter(content["attempts"])
+        self._since = dict.fromkeys(self._claims, time.monotonic())
         self._waiting = {
             group: [t for t in share if t.id not in {*self._claims.values()}]
             for group, share in shares.items()
@@ -121,9 +127,28 @@ class TrialQueue:
             self._write()
         return True
 
-    def num_ready(self) -> int:
-        """Return how many trials could be started now."""
-        return sum(self._is_ready(t) for share in self._waiting.values() for t in share)
+    def needs_another(self, num_groups: int) -> bool:
+        """Return whether trials wait for more than so many worker groups, for long enough.
+
+        Each group, with another one, must have as many seconds of work left as a start is worth.
+        """
+        waiting = [t for share in self._waiting.values() for t in share]
+        idle = num_groups - len(self._claims)
+        if sum(self._is_ready(trial) for trial in waiting) <= idle:
+            return False
+        seconds = self._pace() * sum(trial.seconds for trial in waiting)
+        return num_groups == 0 or seconds >= self._group_seconds * (num_groups + 1)
+
+    def _pace(self) -> float:
+        """Return how many seconds an expected one takes: of trials that ended, or of running ones.
+
+        A running trial is taken to be half through, as it may end at any time.
+        """
+        now = time.monotonic()
+        paces = [self._taken / self._expected if self._expected else 1.0]
+        for group, trial_id in self._claims.items():
+            paces.append(2 * (now - self._since[group]) / self._trials[trial_id].seconds)
+        return max(paces)
 
     def close(self, error: str) -> None:
         """Record all trials that have not ended as lost, as no worker group is left for them."""
@@ -138,6 +163,8 @@ class TrialQueue:
             if self._attempts[trial_id] <= MAX_FAILURES:
                 return False
             self._record_lost(trial_id, reason)
+        self._taken += time.monotonic() - self._since[group]
+        self._expected += self._trials[trial_id].seconds
         del self._claims[group]
         self._open.discard(trial_id)
         return True
@@ -172,6 +199,7 @@ class TrialQueue:
 
     def _hand_out(self, trial_id: str, group: str) -> str:
         self._claims[group] = trial_id
+        self._since[group] = time.monotonic()
         self._attempts[trial_id] += 1
         self._write()
         return trial_id

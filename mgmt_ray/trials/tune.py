@@ -38,6 +38,12 @@ from mgmt_ray.trials.run_trial import run_trial
 DRIVER_MEMORY = 2**20
 """Bytes that Tune reserves for a driver, as it requires at least one resource."""
 
+GROUP_SECONDS = 20.0
+"""CPU seconds that the start of a worker group takes."""
+
+UNKNOWN_SECONDS = 1e-6
+"""Of an epoch, layer and channel where nothing was measured yet: too few for a second group."""
+
 WAIT_SECONDS = 1.0
 """Seconds between two questions of a worker group that waits for another's trial."""
 
@@ -100,7 +106,7 @@ def _queued_trials(
             if seconds > 0:
                 measured[kind(trial)] = seconds
                 ratios.append(seconds / size(trial))
-    unit = statistics.median(ratios) if ratios else 1.0
+    unit = statistics.median(ratios) if ratios else UNKNOWN_SECONDS
     return [
         QueuedTrial(
             trial.id,
@@ -196,7 +202,14 @@ def _run_on_ray(
                 ray.get_runtime_context().get_node_id(), soft=True
             ),
         )
-        .remote(shares, inputs.folder, session / "queue.json", inputs.pause_at)
+        .remote(
+            shares,
+            inputs.folder,
+            session / "queue.json",
+            inputs.pause_at,
+            # an idle GPU costs more than the start of its group
+            0.0 if inputs.resources.gpus else GROUP_SECONDS,
+        )
     )
     groups = _WorkerGroups(shares, trials, queue, inputs.resources)
     work = ray.put((trials, inputs))
@@ -238,8 +251,8 @@ def _new_session(folder: Path) -> Path:
 class _WorkerGroups(Searcher):
     """Tells Tune when to start a worker group, and what it is planned to train.
 
-    First one for each share. Later another one where trials are ready and the cluster has room:
-    as it has grown, a group was lost, or trials became ready for more groups than at the start.
+    The first one at once; another one where the cluster has room, and trials wait that take longer
+    than its start: as it is known from finished ones, or the running ones take long.
     """
 
     def __init__(
@@ -254,7 +267,7 @@ class _WorkerGroups(Searcher):
         self._queue, self._resources = queue, resources
         self._running: dict[str, str] = {}
         self._started = self._lost = 0
-        self._asked_at = 0.0
+        self._refused_at = 0.0
 
     def set_search_properties(self, *_: object, **__: object) -> bool:
         """There is no metric to optimise."""
@@ -262,13 +275,12 @@ class _WorkerGroups(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next worker group, None for none at present, or that there will be none."""
-        share = self._shares.pop(f"group_{self._started}", None)
-        if share is None and not self._another_is_needed():
+        if self._started and not self._another_is_needed():
             return None if self._running else Searcher.FINISHED
         name = f"group_{self._started}"
         self._started += 1
         self._running[trial_id] = name
-        planned = [self._trials[queued.id] for queued in share or ()]
+        planned = [self._trials[queued.id] for queued in self._shares.get(name, ())]
         return {
             "worker_group": name,
             "networks": sorted({trial.network for trial in planned}),
@@ -282,18 +294,21 @@ class _WorkerGroups(Searcher):
         }
 
     def _another_is_needed(self) -> bool:
-        """Return whether trials are ready that no running group has room for."""
-        now = time.monotonic()
-        if self._running and now - self._asked_at < WAIT_SECONDS:
+        """Return whether trials are ready that are worth a group besides the running ones."""
+        if self._running and time.monotonic() - self._refused_at < WAIT_SECONDS:
             return False
-        self._asked_at = now
         try:
             slots = max_worker_groups(self._resources, ray.cluster_resources())
         except MgmtError:  # nodes were lost
             slots = 0
-        if len(self._running) >= max(slots, 1) or self._lost > MAX_FAILURES:
-            return False
-        return bool(ray.get(self._queue.num_ready.remote()))
+        needed = (
+            len(self._running) < max(slots, 1)
+            and self._lost <= MAX_FAILURES
+            and bool(ray.get(self._queue.needs_another.remote(len(self._running))))
+        )
+        if not needed:
+            self._refused_at = time.monotonic()
+        return needed
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

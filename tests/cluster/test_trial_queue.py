@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,10 +87,39 @@ def test_a_group_waits_only_while_another_trains_what_it_needs(folder: StudyFold
     queue = TrialQueue({"one": queued("a"), "two": queued(("b", ["a"]))}, folder)
     assert queue.next("two") == "a", "nobody else has begun it"
     assert queue.next("one") == WAIT
-    assert queue.num_ready() == 0
+    assert not queue.needs_another(2)
     finish(folder, "a")
     assert queue.next("two") == "b"
     assert queue.next("one") is None
+
+
+@pytest.mark.parametrize(("seconds", "groups"), [(1.0, 1), (14.0, 2), (18.0, 3), (1e5, 4)])
+def test_as_many_groups_are_needed_as_have_enough_to_do(
+    folder: StudyFolder, seconds: float, groups: int
+) -> None:
+    trials = queued("a", "b", "c", "d", seconds=seconds)
+    queue = TrialQueue({"one": trials}, folder, group_seconds=20.0)
+    needed = 0
+    while queue.needs_another(needed):
+        needed += 1
+    assert needed == groups
+
+
+def test_a_trial_that_takes_longer_than_expected_makes_more_groups_needed(
+    folder: StudyFolder,
+) -> None:
+    queue = TrialQueue({"one": queued("a", "b", seconds=1e-9)}, folder, group_seconds=0.2)
+    queue.next("one")
+    assert not queue.needs_another(1)
+    time.sleep(0.25)
+    assert queue.needs_another(1)
+    finish(folder, "a")
+    assert (queue.next("one"), queue.needs_another(1)) == ("b", False), "no trial is left"
+
+
+def test_an_idle_gpu_is_worth_a_group(folder: StudyFolder) -> None:
+    queue = TrialQueue({"one": queued("a", "b", seconds=1e-9)}, folder, group_seconds=0.0)
+    assert [queue.needs_another(groups) for groups in range(3)] == [True, True, False]
 
 
 def test_what_needs_a_trial_without_a_result_fails_and_all_else_goes_on(
@@ -119,7 +149,7 @@ def test_a_lost_group_gives_its_trial_back_to_others(folder: StudyFolder) -> Non
     assert (queue.next("one"), queue.next("two")) == ("a", "b")
     assert queue.give_back("one", "Traceback\nActorDiedError: gone\n")
     assert not queue.give_back("one", "it has nothing")
-    assert queue.num_ready() == 1
+    assert queue.needs_another(1)
     finish(folder, "b")
     assert queue.next("two") == "a"
     queue.close("no node")
