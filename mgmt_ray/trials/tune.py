@@ -47,6 +47,9 @@ UNKNOWN_SECONDS = 1e-6
 WAIT_SECONDS = 1.0
 """Seconds between two questions of a worker group that waits for another's trial."""
 
+REPORT_SECONDS = 1.0
+"""Between two reports of a training: one waits until the controller has fetched the one before."""
+
 KEPT_SESSIONS = 5
 """Tune's results of this many earlier runs are kept."""
 
@@ -124,7 +127,7 @@ def _train_in_turn(
     inputs: TrialInputs,
     device: str,
     world: World,
-    report: Report | None = None,
+    report: _EpochReports | None = None,
 ) -> None:
     """Train what the queue hands out, until nothing is left for this worker group."""
     while (trial_id := ask()) is not None:
@@ -133,14 +136,32 @@ def _train_in_turn(
             continue
         trial = trials[trial_id]
         with _record_user_errors(trial, inputs, world):
-            run_trial(trial, inputs, device, world, report and partial(_report, report, trial))
+            to_tune = None if report is None else partial(report, trial)
+            run_trial(trial, inputs, device, world, to_tune)
         if inputs.resources.gpus:
             torch.cuda.empty_cache()  # of a card that other worker groups share
 
 
-def _report(report: Report, trial: Trial, row: dict[str, float]) -> None:
-    """Report an epoch to Tune, with the trial that it is of."""
-    report(row | {"training": trial.id, "network": trial.network, "input": trial.modality})
+class _EpochReports:
+    """Reports epochs to Tune, with the trial that they are of: some of short ones, and the last.
+
+    Args:
+        send: reports one to Tune.
+        seconds: at least, between two reports; workers that share a trial must report alike.
+    """
+
+    def __init__(self, send: Report, seconds: float) -> None:
+        self._send, self._seconds = send, seconds
+        self._sent_at = -seconds
+
+    def __call__(self, trial: Trial, row: dict[str, float]) -> None:
+        """Report an epoch, if it is time for it."""
+        last = row["epoch"] == trial.training_config.epochs
+        if last or time.monotonic() - self._sent_at >= self._seconds:
+            self._send(
+                row | {"training": trial.id, "network": trial.network, "input": trial.modality}
+            )
+            self._sent_at = time.monotonic()
 
 
 @contextmanager
@@ -371,4 +392,5 @@ def _run_worker(config: dict[str, Any]) -> None:
             dist.broadcast_object_list(answer, src=0)
         return answer[0]
 
-    _train_in_turn(ask, trials, inputs, device, world, report=train.report)
+    report = _EpochReports(train.report, REPORT_SECONDS if world.size == 1 else 0.0)
+    _train_in_turn(ask, trials, inputs, device, world, report)
