@@ -94,3 +94,17 @@ def last_line(printed: str) -> dict[str, Any]:
 
 def refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
+
+
+def test_what_runs_on_a_gpu_runs_dry_and_says_why_a_part_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "found.json"
+    arguments = ["--dry-run", "--epochs", "1", "--output", str(output), "--only", "training"]
+    found = run_here("on_a_gpu", arguments, capsys)
+    assert json.loads(output.read_text()) == found
+    trainings = found["parts"]["training"]["trainings"]
+    assert [len(training["epoch_s"]) for training in trainings] == [1, 1]
+    assert not any(trainings[1]["compilations"].values())
+    late = run_here("on_a_gpu", ["--dry-run", "--seconds", "0"], capsys)
+    assert all(part == {"skipped": "no time was left"} for part in late["parts"].values())
