@@ -23,6 +23,9 @@ from mgmt_ray.nets.network import DrawPolicies, Route, VolumeNetwork
 from mgmt_ray.nets.policy import sample_policy
 from mgmt_ray.nets.resnet3d import Outputs, ResNet3d, Volumes, pool, run_stem
 
+ROWS_ON_A_GPU = (8, 16, 32)
+"""Batch sizes in which nodes of a trie pass a block on a GPU, where each new size costs time."""
+
 
 class RoutedBlock(nn.Module):
     """A pretrained block beside a trainable copy of itself, mixed by a policy.
@@ -241,6 +244,7 @@ def route_logits(
     volumes: Volumes,
     routes: Float[Tensor, "draw batch block"],
     max_input_bytes: int = 2**29,
+    batch_sizes: tuple[int, ...] | None = None,
 ) -> Float[Tensor, "draw batch"]:
     """Return the logits of each subject under each of its policies, without the covariates' part.
 
@@ -258,6 +262,8 @@ def route_logits(
         routes: 1.0 where a draw tunes a block.
         max_input_bytes: size of the inputs that pass a block together, at least one subject's; the
             total is several times as large.
+        batch_sizes: in which nodes pass a block, ascending; the last batch is filled up to one of
+            them. None: :data:`ROWS_ON_A_GPU` on a GPU; elsewhere all nodes at once.
 
     >>> pretrained, agent = (ResNet3d(10, 2, 1, outputs=number) for number in (1, 8))
     >>> network = SpotTune(pretrained, agent, temperature=1.0).eval()
@@ -265,6 +271,8 @@ def route_logits(
     >>> route_logits(network, torch.zeros(2, 1, 16, 16, 16), routes).shape
     torch.Size([100, 2])
     """
+    if batch_sizes is None:
+        batch_sizes = ROWS_ON_A_GPU if volumes.is_cuda else ()
     num_blocks = network.num_routed_blocks
     # The trie is planned on the CPU: on a GPU each level would wait for the device.
     choices, new_from, leaf = _sorted_routes(routes.cpu())
@@ -287,7 +295,8 @@ def route_logits(
             pending.append((level, choices[cut:], new_from[cut:], x, rows[half:]))
             pending.append((level, choices[:cut], new_from[:cut], x, rows[:half]))
             continue
-        x, rows = _run_block(network.blocks[level], x, rows[parent], choices[begins, level])
+        block, chosen = network.blocks[level], choices[begins, level]
+        x, rows = _run_block(block, x, rows[parent], chosen, batch_sizes)
         pending.append((level + 1, choices, new_from, x, rows))
     return classify_pooled(network.fc, torch.cat(pooled), None)[leaf.to(volumes.device)]
 
@@ -315,6 +324,7 @@ def _run_block(
     x: Float[Tensor, "row channels depth height width"],
     parent_row: Int[Tensor, " node"],
     choice: Int[Tensor, " node"],
+    batch_sizes: tuple[int, ...],
 ) -> tuple[
     Float[Tensor, "out_row out_channels out_depth out_height out_width"], Int[Tensor, " node"]
 ]:
@@ -327,10 +337,34 @@ def _run_block(
     for value, branch in enumerate((block.frozen, block.tuned)):
         nodes = (choice == value).nonzero().squeeze(1)
         if len(nodes):
-            outputs.append(branch(_take_rows(x, parent_row[nodes])))
+            outputs += [
+                branch(_take_rows(x, rows))[:kept]
+                for rows, kept in _batches(parent_row[nodes], batch_sizes)
+            ]
             order.append(nodes)
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return joined, torch.argsort(torch.cat(order))
+
+
+def _batches(
+    rows: Int[Tensor, " part"], sizes: tuple[int, ...]
+) -> list[tuple[Int[Tensor, " batch"], int]]:
+    """Cut rows into batches of the largest size; return each with the number that counts.
+
+    The last one repeats its last row up to the next size. Without sizes there is one batch.
+
+    >>> [(batch.tolist(), kept) for batch, kept in _batches(torch.arange(6), (2, 4))]
+    [([0, 1, 2, 3], 4), ([4, 5], 2)]
+    >>> [(batch.tolist(), kept) for batch, kept in _batches(torch.arange(3), (2, 4))]
+    [([0, 1, 2, 2], 3)]
+    """
+    if not sizes:
+        return [(rows, len(rows))]
+    filled = []
+    for part in rows.split(sizes[-1]):
+        missing = min(size for size in sizes if size >= len(part)) - len(part)
+        filled.append((torch.cat([part, part[-1:].expand(missing)]), len(part)))
+    return filled
 
 
 def _take_rows(

@@ -122,6 +122,25 @@ def test_each_node_of_the_trie_is_evaluated_once_by_the_branch_it_chose(
         assert rows.get(block.tuned, 0) == sum(prefix[-1] == 1 for prefix in prefixes)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("draws", [1, 25])
+@pytest.mark.parametrize("max_input_bytes", [0, EVERYTHING])
+def test_on_a_gpu_blocks_get_batches_of_few_sizes(draws: int, max_input_bytes: int) -> None:
+    network, volumes = make_spottune(18).double(), make_volumes(3).double()
+    routes = make_routes(draws, 3, 8)
+    as_it_comes = route_logits(network, volumes, routes, max_input_bytes)
+    seen: set[int] = set()
+    for block in network.blocks:
+        for branch in (block.frozen, block.tuned):
+            branch.register_forward_hook(lambda _, inputs, __: seen.add(len(inputs[0])))
+    found = route_logits(network, volumes, routes, max_input_bytes, batch_sizes=(2, 4, 8))
+    torch.testing.assert_close(found, as_it_comes, rtol=1e-12, atol=1e-13)
+    assert seen <= {2, 4, 8}
+    seen.clear()
+    route_logits(network, volumes, routes, EVERYTHING, batch_sizes=())
+    assert draws == 1 or len(seen) > 3
+
+
 class PeakBytes(TorchDispatchMode):
     """The most bytes that tensors made within it held at once."""
 
