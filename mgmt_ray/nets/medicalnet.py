@@ -130,6 +130,8 @@ def _value_fault(value: object, expected: Tensor | None) -> str:
         return f"has numbers of type {value.dtype}, not floating point"
     if not value.to(of_type).isfinite().all():
         return "has values that are NaN or infinite"
+    if value.dim() > 2 and not value.any():  # a kernel
+        return "is 0 everywhere, as no training leaves it"
     return ""
 
 
@@ -182,16 +184,21 @@ def _read_content(path: Path) -> object:
     try:
         with path.open("rb") as file:
             head = file.read(1024)
+    except OSError as error:
+        raise CheckpointMismatch(
+            f"{path}: is not a readable weights file: it cannot be opened "
+            f"({error.strerror or first_line(error)}). Check its path and permissions."
+        ) from error
+    try:
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
             return load_file(path)  # safetensors: the length of a JSON header, and the header
         with warnings.catch_warnings(action="ignore"):  # of torch, before it refuses TorchScript
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        found = f"it cannot be opened ({error.strerror or first_line(error)})"
-        remedy = "Check its path and permissions."
     except Exception as error:  # an unpickler may raise anything on bytes that are no pickle
         found, remedy = _describe_fault(path, head, error)
-    raise CheckpointMismatch(f"{path}: is not a readable weights file: {found}. {remedy}")
+        raise CheckpointMismatch(
+            f"{path}: is not a readable weights file: {found}. {remedy}"
+        ) from error
 
 
 def _describe_fault(path: Path, head: bytes, error: Exception) -> tuple[str, str]:

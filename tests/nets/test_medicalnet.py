@@ -169,6 +169,15 @@ def test_two_networks_in_a_file_are_named(tmp_path: Path) -> None:
             load_medicalnet(make_resnet(2), tmp_path / "net.pth")
 
 
+def write_cut(path: Path, size: int) -> None:
+    write_medicalnet(make_resnet(1), path)
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def zeroed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros_like(value) for name, value in state.items()}
+
+
 @pytest.mark.parametrize(
     ("write", "found"),
     [
@@ -180,6 +189,12 @@ def test_two_networks_in_a_file_are_named(tmp_path: Path) -> None:
         (lambda path: path.write_text("/annex/objects/SHA256E-s185--1.pth\n"), "git-annex"),
         (lambda path: path.write_text("\n<!DOCTYPE html><html>"), "it is a web page"),
         (lambda path: path.write_bytes(b"PK\3\4" + bytes(90)), "it is cut off"),
+        (lambda path: write_cut(path, 5000), "it is cut off"),
+        (lambda path: write_cut(path, 600), "it is cut off"),
+        (
+            lambda path: torch.save({"state_dict": zeroed(make_resnet(1).state_dict())}, path),
+            "conv1.weight is 0 everywhere",
+        ),
         (lambda path: ZipFile(path, "w").writestr("resnet_50.pth", b"1"), "Unpack it"),
         (lambda path: path.write_bytes(gzip.compress(b"weights")), "Unpack it"),
         (lambda path: path.symlink_to("nowhere.pth"), "the link is broken"),
