@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 
-from mgmt_ray.base import MgmtError, fingerprint, first_line, write_json
+from mgmt_ray.base import MgmtError, fingerprint, first_line, write_atomically, write_json
 from mgmt_ray.study.folder import StudyFolder
 from mgmt_ray.study.study_config import StudyConfig
 from mgmt_ray.study.trial import Trial
@@ -53,6 +53,22 @@ def local_store(folder: StudyFolder) -> str:
         'sqlite:////data/demo_study/mlflow.db'
     """
     return f"sqlite:///{folder.root.absolute() / 'mlflow.db'}"
+
+
+def _make_local_store(folder: StudyFolder) -> None:
+    """Make the study's own database if there is none.
+
+    MLflow makes its tables one by one and cannot read a database of which it was killed meanwhile,
+    so they are made in a file aside.
+    """
+    from mlflow import MlflowClient
+
+    def make(path: Path) -> None:
+        MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+
+    database = folder.root.absolute() / "mlflow.db"
+    if not database.exists():
+        write_atomically(database, make)
 
 
 def check_local_store(folder: StudyFolder) -> None:
@@ -162,6 +178,8 @@ class _MlflowCopy:
         self._folder = folder
         self._external = {name: folder.external(name) for name in study.external}
         self._trials = trials
+        if uri == local_store(folder):
+            _make_local_store(folder)
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = self._find_experiment(study.name, uri)
         settings = study.model_dump(mode="json")

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mlflow import MlflowClient
@@ -64,6 +67,27 @@ def test_epochs_are_copied_once_however_often_the_study_is_continued(
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25), (3, 0.5 / 3)]
     assert "lr_agent" not in child.data.metrics
     assert {run.info.status for run in runs} == {"KILLED", "FAILED"}
+
+
+def test_the_studys_database_is_whole_as_soon_as_it_is_there(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    """MLflow cannot read one of which it was killed while it made the tables."""
+    database = tmp_path / "mlflow.db"
+    tables: list[int] = []
+
+    def look() -> None:
+        while not database.exists():
+            time.sleep(1e-4)
+        with closing(sqlite3.connect(database)) as connection:
+            query = "select count(*) from sqlite_master where name in ('runs', 'alembic_version')"
+            tables.extend(connection.execute(query).fetchone())
+
+    watching = Thread(target=look)
+    watching.start()
+    assert track(StudyFolder(tmp_path), trials, "KILLED", None) == []
+    watching.join(timeout=60)
+    assert tables == [2]
 
 
 def test_a_long_training_is_copied_in_as_many_calls_as_mlflow_needs(
