@@ -264,6 +264,7 @@ def _inspect_scans(
         )
     patients.drop_faulty(inspections)
     _drop_shared_masks(patients, inspections)
+    _log_copies(patients, inspections)
     return {(PATIENTS, name): inspections[name].hashes for name in patients.subjects}
 
 
@@ -281,6 +282,17 @@ def _drop_shared_masks(patients: _Patients, inspections: Mapping[str, Inspection
                 where = str(patients.subjects[name].mask)
                 remedy = "Give each patient its own mask"
                 patients.drop_for(Problem(name, "same_mask", where, found, remedy))
+
+
+def _log_copies(patients: _Patients, inspections: Mapping[str, Inspection]) -> None:
+    """Say which patients share a scan's voxels: they are one person, or one got another's scan."""
+    by_hash: dict[str, list[str]] = {}
+    for name in patients.subjects:
+        for voxels in inspections[name].hashes.values():
+            by_hash.setdefault(voxels, []).append(name)
+    for names in {tuple(dict.fromkeys(names)): None for names in by_hash.values()}:
+        if len(names) > 1:
+            log(f"{', '.join(names)}: have the same voxels in a scan. Check whose it is.")
 
 
 def _predict_masks(

@@ -225,6 +225,22 @@ def test_patients_with_one_mask_and_other_scans_are_not_predicted(
     assert "has the same mask as P1, with other scans. Give each" in capsys.readouterr().out
 
 
+def test_patients_with_the_same_scan_are_named(
+    joined: dict[str, StudyContext],
+    patients: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scans = patients(masks=True)
+    shutil.copytree(scans / "P0", scans / "P0-again")
+    predict_new(joined["given"], scans, tmp_path / "predictions.csv")
+    printed = capsys.readouterr().out
+    assert "P0, P0-again: have the same voxels in a scan. Check whose it is." in printed
+    assert printed.count("same voxels") == 1
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+    assert {*table["problem"]} == {""}
+
+
 def with_crosswalk(context: StudyContext, tmp_path: Path, *rows: str) -> StudyContext:
     path = tmp_path / "crosswalk.csv"
     path.write_text("\n".join(["ours,hospital", *rows]))
