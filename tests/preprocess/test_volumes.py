@@ -96,7 +96,7 @@ def test_a_clipped_tumour_is_refused_unless_the_recipe_allows_it(
     mask = np.zeros((24, 32, 28), np.uint8)
     mask[8:12, 10:14, 24:28] = 1
     subject = make_subject("S9", mask=mask)
-    with pytest.raises(BadScan, match=r"S9/mask\.nii\.gz: 32 of its 64"):
+    with pytest.raises(BadScan, match=r"S9/mask\.nii\.gz: has 32 of its 64"):
         make_versions(subject, "T1", recipe, ["original"])
     allowed = recipe.model_copy(update={"allow_clipping": True})
     made, drawn = make_versions(subject, "T1", allowed, ["original"])
