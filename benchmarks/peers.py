@@ -80,7 +80,7 @@ class Comparison:
         environment: in which the peer is installed.
         given: the peer's input, arrays and values that JSON can hold.
         ours: the same task by the package.
-        compared: name of the array in both results whose largest difference is told; none where
+        compared: name of the array in both results whose largest difference is shown; none where
             the results are alike but not equal.
         wanted: least ratio.
     """

@@ -30,7 +30,7 @@ TERMS: Mapping[str, str] = {
     "DTI": "diffusion tensor imaging: maps such as AD, FA, RD and TR",
     "ECE": "expected calibration error: mean distance of probabilities from observed shares",
     "ensemble": "several models, whose probabilities are averaged",
-    "external cohort": "patients of another source, whom finished models only predict",
+    "external cohort": "patients of another source; finished models only predict them",
     "fold": "a part of the training patients, on which a model trained on the others is checked",
     "forward selection": "the ensemble of the scans that validation added one at a time",
     "Friedman": "a test whether several networks rank the same patients differently",
@@ -45,7 +45,7 @@ TERMS: Mapping[str, str] = {
     "SPE": "specificity: share of the unmethylated patients who are called unmethylated",
     "Struct": "structural scans: T1, T1GD, T2, FLAIR",
     "T1GD": "T1 with contrast agent",
-    "validation": "training patients by whom a model is chosen, and who did not train it",
+    "validation": "training patients whose predictions choose a model, which did not train on them",
 }
 
 

@@ -359,41 +359,9 @@ def write_choice(inputs: TrialInputs, candidates: Sequence[Candidate], results: 
     """
     check_some_complete(candidates, results)
     table = write_search_table(candidates, results)
-    choices = []
-    for unit, of_unit in by_unit(candidates).items():
-        best = best_candidate(of_unit, results)
-        assert best is not None
-        is_unit = (
-            (table["network"] == unit.network)
-            & (table["modality"] == ("+".join(unit.channels) or "all"))
-            & (table["outer_fold"] == unit.outer_fold)
-        )
-        rows = table[is_unit]
-        row = rows[rows["chosen"] == 1].iloc[0]
-        others = int(rows["as_good"].sum()) - 1
-        num_complete = int((rows["state"] == "finished").sum())
-        choices.append(
-            {
-                "network": unit.network,
-                "channels": [*unit.channels],
-                "outer_fold": unit.outer_fold,
-                "configuration": best.number,
-                "values": best.values,
-                "m": float(row["m"]),
-                "m_interval": [_known(row["m_low"]), _known(row["m_high"])],
-                "num_qualified": int(row["num_qualified"]),
-                "num_trainings": int(row["num_trainings"]),
-                "num_configurations": len(of_unit),
-                "num_complete": num_complete,
-                "num_as_good": others,
-            }
-        )
-        log(
-            f"best of {len(of_unit)}: {name_of(best)}: M {row['m']:.3f} "
-            f"({row['m_low']:.3f} to {row['m_high']:.3f} over folds and seeds), "
-            f"{row['num_qualified']} of {row['num_trainings']} trainings qualify; "
-            f"{others} of {num_complete - 1} others that trained to their end can't be told from it"
-        )
+    choices = [
+        _choose(unit, of_unit, table, results) for unit, of_unit in by_unit(candidates).items()
+    ]
     trained, full = savings(candidates, results)
     if trained < full:
         log(
@@ -412,6 +380,42 @@ def write_choice(inputs: TrialInputs, candidates: Sequence[Candidate], results: 
         },
     )
     log(f"search: {inputs.folder.search_table}")
+
+
+def _choose(
+    unit: Unit, candidates: Sequence[Candidate], table: pd.DataFrame, results: Results
+) -> dict[str, object]:
+    """Return and print the best configuration of a unit."""
+    best = best_candidate(candidates, results)
+    assert best is not None
+    rows = table[
+        (table["network"] == unit.network)
+        & (table["modality"] == ("+".join(unit.channels) or "all"))
+        & (table["outer_fold"] == unit.outer_fold)
+    ]
+    row = rows[rows["chosen"] == 1].iloc[0]
+    others = int(rows["as_good"].sum()) - 1
+    num_complete = int((rows["state"] == "finished").sum())
+    log(
+        f"best of {len(candidates)}: {name_of(best)}: M {row['m']:.3f} "
+        f"({row['m_low']:.3f} to {row['m_high']:.3f} over folds and seeds), "
+        f"{row['num_qualified']} of {row['num_trainings']} trainings qualify; "
+        f"{others} of {num_complete - 1} others that trained to their end can't be told from it"
+    )
+    return {
+        "network": unit.network,
+        "channels": [*unit.channels],
+        "outer_fold": unit.outer_fold,
+        "configuration": best.number,
+        "values": best.values,
+        "m": float(row["m"]),
+        "m_interval": [_known(row["m_low"]), _known(row["m_high"])],
+        "num_qualified": int(row["num_qualified"]),
+        "num_trainings": int(row["num_trainings"]),
+        "num_configurations": len(candidates),
+        "num_complete": num_complete,
+        "num_as_good": others,
+    }
 
 
 def _known(value: float) -> float | None:

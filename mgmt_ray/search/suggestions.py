@@ -193,7 +193,7 @@ def _ask_optuna(
 ) -> list[list[Values]]:
     """Return all generations that TPE asks for, replayed from the results so far.
 
-    Optuna's study is in memory and made anew at every call: what it was told is in the trials'
+    Optuna's study is in memory and made at every call: the results that it gets are in the trials'
     folders. A generation is asked for as a whole before any of it is told, so that the outcome
     does not depend on which training ends first.
     """

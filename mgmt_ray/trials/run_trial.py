@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from mgmt_ray.training.checkpoint import StateWriter, load_weights
 from mgmt_ray.training.dataset import VolumeSet
 from mgmt_ray.training.distributed import World
 from mgmt_ray.training.gpu_memory import gpu_use, restart_peak_memory
-from mgmt_ray.training.loop import Diverged, TrainingState, fit
+from mgmt_ray.training.loop import Diverged, Epoch, TrainingState, fit
 from mgmt_ray.training.out_of_memory import raise_oom_with_hint
 from mgmt_ray.training.precision import resolve_auto
 from mgmt_ray.training.training_config import DEVICE_KEYS, auto_keys
@@ -30,7 +31,7 @@ from mgmt_ray.trials.context import TrialInputs
 from mgmt_ray.trials.memory_estimate import oom_hint
 from mgmt_ray.trials.pipelines import pipeline_of
 from mgmt_ray.trials.resume import TrainingHistory, resume_training, save_training
-from mgmt_ray.trials.trial_data import fold_subjects
+from mgmt_ray.trials.trial_data import TrialSets, fold_subjects
 from mgmt_ray.trials.trial_folder import (
     Tables,
     covariate_scaling,
@@ -101,14 +102,9 @@ def run_trial(
             )
             state = TrainingState(network, trial.training_config)
             history = resume_training(state, saved, files | auto)
-            if pause is not None and state.epoch >= pause:
-                if world.rank == 0:
-                    inputs.folder.record_pause(trial.id, state.epoch)
-                return
-            data, config = (sets.training, sets.validation), trial.training_config
             with StateWriter() as writer:
                 save = partial(_save_progress, state, history, saved, files | auto, inputs, writer)
-                for epoch in fit(state, *data, config, trial.seed, world):
+                for epoch in _epochs(trial, inputs, state, sets, world):
                     history.add(trial, epoch, network, sets.validation.labels)
                     if world.rank == 0:
                         for other in _ending(shorter, epoch.number, epoch.number, inputs.folder):
@@ -116,9 +112,7 @@ def run_trial(
                         save(must=epoch.number == pause)
                     if report:
                         report(history.rows[-1])
-                    if epoch.number == pause:
-                        break
-            if state.epoch == pause:
+            if pause is not None and state.epoch >= pause:
                 if world.rank == 0:
                     inputs.folder.record_pause(trial.id, state.epoch)
                 return
@@ -130,6 +124,20 @@ def run_trial(
                 for other in _ending(shorter, result.epoch, None, inputs.folder):
                     finish(other, result)
             finish(trial, result)
+
+
+def _epochs(
+    trial: Trial, inputs: TrialInputs, state: TrainingState, sets: TrialSets, world: World
+) -> Iterator[Epoch]:
+    """Train to the end, or up to the epoch at which the trial pauses."""
+    pause = inputs.pause_at.get(trial.id, math.inf)
+    if state.epoch >= pause:
+        return
+    data = (sets.training, sets.validation)
+    for epoch in fit(state, *data, trial.training_config, trial.seed, world):
+        yield epoch
+        if epoch.number >= pause:
+            return
 
 
 def _ending(

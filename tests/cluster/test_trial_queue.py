@@ -85,7 +85,7 @@ def test_a_group_without_a_share_takes_from_the_one_that_needs_longest(folder: S
 
 def test_a_group_waits_only_while_another_trains_what_it_needs(folder: StudyFolder) -> None:
     queue = TrialQueue({"one": queued("a"), "two": queued(("b", ["a"]))}, folder)
-    assert queue.next("two") == "a", "nobody else has begun it"
+    assert queue.next("two") == "a", "no other group has begun it"
     assert queue.next("one") == WAIT
     assert not queue.needs_another(2)
     finish(folder, "a")
